@@ -1,0 +1,1 @@
+"""imsgate: an image-upload gateway in front of object and file stores."""

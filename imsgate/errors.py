@@ -1,0 +1,228 @@
+"""Every failure that is reported on purpose.
+
+An error knows its HTTP status, its machine-readable ``reason`` and its message
+where it is defined; ``wsgi.refusal`` is the one place that turns it into a
+response. Anything raised that is not an :class:`Error` is a bug: ``faults``
+logs it with its traceback and answers a plain 500.
+
+``details`` given to the constructor fill the message template and are shown to
+the client beside the reason, so they must never hold credentials or paths.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class Error(Exception):
+    """Base of all reported failures.
+
+    ``status`` is the HTTP status (RFC 9110), ``reason`` a stable word for
+    programs, ``message`` a template filled with the details. ``headers`` are
+    sent with the response.
+    """
+
+    status: ClassVar[int] = 500
+    reason: ClassVar[str] = "internal_error"
+    message: ClassVar[str] = "The server could not complete the request"
+
+    def __init__(self, *, headers: Mapping[str, str] | None = None, **details: Any) -> None:
+        super().__init__(self.message.format(**details))
+        self.details = details
+        self.headers: dict[str, str] = dict(headers or {})
+
+
+class BadConfig(Exception):  # noqa: N818 - not a response, and read as "bad config" everywhere
+    """The configuration cannot work; the process must not start.
+
+    ``key`` names the option, as ``[group] option`` or as the Paste key.
+    """
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(f"{key}: {problem}")
+        self.key = key
+        self.problem = problem
+
+
+# 400
+
+
+class BadRequest(Error):
+    status, reason = 400, "bad_request"
+    message = "{problem}"
+
+
+class BadHeader(BadRequest):
+    reason = "bad_header"
+    message = "Header {header} cannot be used: {problem}"
+
+
+class BadJson(BadRequest):
+    reason = "bad_json"
+    message = "The request body is not what this call takes: {problem}"
+
+
+class BadQuery(BadRequest):
+    reason = "bad_query"
+    message = "Query parameter {parameter} cannot be used: {problem}"
+
+
+class UnknownStore(BadRequest):
+    reason = "unknown_store"
+    message = "There is no store {store!r} here; the stores are: {stores}"
+
+
+class SizeMismatch(BadRequest):
+    reason = "size_mismatch"
+    message = "{announced} bytes were announced but {received} arrived"
+
+
+class BodyCut(BadRequest):
+    """The client went away, or the body ended before the length it promised."""
+
+    reason = "body_cut"
+    message = "The body ended after {received} bytes, before its announced end"
+
+
+class FormatsNotSet(BadRequest):
+    reason = "formats_not_set"
+    message = "disk_format and container_format must be set before data is uploaded"
+
+
+# 401, 403, 404, 405
+
+
+class Unauthenticated(Error):
+    status, reason = 401, "unauthenticated"
+    message = "This request needs a valid token"
+
+
+class Forbidden(Error):
+    status, reason = 403, "forbidden"
+    message = "You are not allowed to {action}"
+
+
+class ReadOnly(Forbidden):
+    reason = "read_only"
+    message = "Attribute '{name}' is read-only."
+
+
+class Reserved(Forbidden):
+    reason = "reserved"
+    message = "Attribute '{name}' is reserved."
+
+
+class Protected(Forbidden):
+    reason = "protected"
+    message = "Image {image_id} is protected and cannot be deleted."
+
+
+class Deactivated(Forbidden):
+    reason = "deactivated"
+    message = "The image data of {image_id} is deactivated and cannot be downloaded"
+
+
+class NotFound(Error):
+    status, reason = 404, "not_found"
+    message = "{what} could not be found"
+
+
+class MethodNotAllowed(Error):
+    status, reason = 405, "method_not_allowed"
+    message = "This resource takes only: {allowed}"
+
+
+# 409, 410, 411, 413, 415, 416
+
+
+class Conflict(Error):
+    status, reason = 409, "conflict"
+    message = "{problem}"
+
+
+class WrongStatus(Conflict):
+    reason = "wrong_status"
+    message = "Image {image_id} is {status}; this needs it to be {needed}"
+
+
+class AlreadyExists(Conflict):
+    reason = "already_exists"
+    message = "{what} exists already or existed before"
+
+
+class Gone(Error):
+    status, reason = 410, "image_gone"
+    message = "Image {image_id} was deleted while its data was being uploaded"
+
+
+class LengthRequired(Error):
+    status, reason = 411, "length_required"
+    message = "The end of this body cannot be known: send Content-Length, or chunked where served"
+
+
+class TooLarge(Error):
+    status, reason = 413, "too_large"
+    message = "The body is larger than the {limit} bytes allowed"
+
+
+class StoreFull(Error):
+    status, reason = 413, "store_full"
+    message = "Store {store!r} has no space left for this image"
+
+
+class QuotaExceeded(Error):
+    status, reason = 413, "quota_exceeded"
+    message = "This would exceed the quota on {resource}: {limit}"
+
+
+class UnsupportedMediaType(Error):
+    status, reason = 415, "unsupported_media_type"
+    message = "Content-Type must be one of: {accepted}"
+
+
+class BadImage(Error):
+    """The image itself is refused: its content, never its transport.
+
+    ``check`` names the inspection that failed, ``offset`` the byte at which the
+    evidence stands, ``hint`` what the user can do about it.
+    """
+
+    status, reason = 415, "image_refused"
+    message = "The image was refused ({check} at byte {offset}): {problem}. {hint}"
+
+    def __init__(self, *, check: str, offset: int, problem: str, hint: str = "") -> None:
+        super().__init__(check=check, offset=offset, problem=problem, hint=hint)
+
+
+class FormatMismatch(BadImage):
+    reason = "format_mismatch"
+
+
+class RangeNotSatisfiable(Error):
+    status, reason = 416, "range_not_satisfiable"
+    message = "The requested range lies outside the {size} bytes of this image"
+
+
+# 503
+
+
+class Unavailable(Error):
+    status, reason = 503, "unavailable"
+    message = "{what} is not available now; try again later"
+
+    def __init__(self, *, retry_after: int = 30, **details: Any) -> None:
+        """``retry_after`` is in seconds."""
+        super().__init__(headers={"Retry-After": str(retry_after)}, **details)
+
+
+class StoreUnavailable(Unavailable):
+    reason = "store_unavailable"
+    message = "Store {store!r} cannot be used now: {problem}"
+
+
+class StoreDenied(StoreUnavailable):
+    reason = "store_denied"
+    message = "Store {store!r} refuses this gateway: {problem}"
+
+
+class ObjectNotFound(Exception):  # noqa: N818 - a store's answer, not a response
+    """A store holds nothing at this location. Callers decide what it means."""

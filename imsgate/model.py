@@ -1,0 +1,119 @@
+"""Frozen records and the words they are made of.
+
+Status and visibility words are those of the Image API v2 reference. Sizes are
+in bytes except ``min_disk`` (GiB) and ``min_ram`` (MiB). Times are aware
+datetimes in UTC.
+"""
+
+import dataclasses
+import datetime
+import enum
+from collections.abc import Mapping
+from types import MappingProxyType
+
+
+class Status(enum.StrEnum):
+    """Image statuses, as Glance names them."""
+
+    QUEUED = "queued"
+    SAVING = "saving"
+    UPLOADING = "uploading"
+    IMPORTING = "importing"
+    ACTIVE = "active"
+    DEACTIVATED = "deactivated"
+    KILLED = "killed"
+    DELETED = "deleted"
+    PENDING_DELETE = "pending_delete"
+
+
+#: An image in one of these no longer exists for any client.
+GONE = frozenset({Status.DELETED, Status.PENDING_DELETE})
+
+
+class Visibility(enum.StrEnum):
+    """Who may see an image, as Glance names it."""
+
+    PRIVATE = "private"
+    COMMUNITY = "community"
+    SHARED = "shared"
+    PUBLIC = "public"
+
+
+class MemberStatus(enum.StrEnum):
+    """What a project said to an image shared with it."""
+
+    PENDING = "pending"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Location:
+    """Where one copy of the data lies: a store's id and that store's own word for the place."""
+
+    store: str
+    url: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """One image record.
+
+    ``upload_store``, ``upload_key`` and ``upload_expires`` (seconds since the
+    epoch) describe the attempt that is writing data now. The key is unique per
+    attempt, so comparing it fences off every older attempt.
+    """
+
+    id: str
+    owner: str | None = None
+    name: str | None = None
+    status: Status = Status.QUEUED
+    visibility: Visibility = Visibility.SHARED
+    disk_format: str | None = None
+    container_format: str | None = None
+    min_disk: int = 0
+    min_ram: int = 0
+    protected: bool = False
+    os_hidden: bool = False
+    size: int | None = None
+    virtual_size: int | None = None
+    checksum: str | None = None
+    os_hash_algo: str | None = None
+    os_hash_value: str | None = None
+    created_at: datetime.datetime
+    updated_at: datetime.datetime
+    properties: Mapping[str, str] = MappingProxyType({})
+    tags: frozenset[str] = frozenset()
+    locations: tuple[Location, ...] = ()
+    upload_store: str | None = None
+    upload_key: str | None = None
+    upload_expires: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One project with which a ``shared`` image is shared."""
+
+    image_id: str
+    member_id: str
+    status: MemberStatus = MemberStatus.PENDING
+    created_at: datetime.datetime
+    updated_at: datetime.datetime
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who is asking, as an authentication filter established it."""
+
+    user_id: str | None = None
+    project_id: str | None = None
+    roles: frozenset[str] = frozenset()
+
+    @property
+    def is_admin(self) -> bool:
+        return "admin" in self.roles
+
+
+def now() -> datetime.datetime:
+    """The present in UTC, to the microsecond."""
+    return datetime.datetime.now(datetime.UTC)
