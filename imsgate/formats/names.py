@@ -17,6 +17,8 @@ IMAGES = (
     "udf",
     "luks",
     "parallels",
+    "bochs",
+    "cloop",
 )
 """Disk image formats, by their canonical names."""
 
