@@ -197,6 +197,13 @@ class FormatMismatch(BadImage):
     reason = "format_mismatch"
 
 
+class BadRange(Error):
+    """Glance answers 416 to a range it cannot read, where RFC 9110 would ignore it."""
+
+    status, reason = 416, "bad_range"
+    message = "{header} must be one byte range, such as bytes=0-499, bytes=500- or bytes=-500"
+
+
 class RangeNotSatisfiable(Error):
     status, reason = 416, "range_not_satisfiable"
     message = "The requested range lies outside the {size} bytes of this image"
