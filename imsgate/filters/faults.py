@@ -21,7 +21,7 @@ from typing import Any
 import webob
 from oslo_context import context
 
-from imsgate import body, headers, wsgi
+from imsgate import body, errors, headers, wsgi
 from imsgate.filters import base
 from imsgate.wsgi import Environ, Request
 
@@ -65,6 +65,8 @@ class Faults(base.Filter):
 
         try:
             answer = self.app(environ, start)
+        except errors.Error as error:
+            answer = wsgi.refusal(error)(environ, start)
         except Exception:
             self.log.exception("Unforeseen failure")
             answer = self._plain(request_id)(
