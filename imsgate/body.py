@@ -50,7 +50,7 @@ class Tapped(io.RawIOBase):
 
     def __init__(self, stream: Any, length: int | None) -> None:
         self._stream = stream
-        self._length = length
+        self.length = length
         self._taps: list[Tap] = []
         self._ended = False
         self.received = 0
@@ -77,8 +77,8 @@ class Tapped(io.RawIOBase):
             raise
 
     def _next(self, size: int) -> bytes:
-        if self._length is not None:
-            size = min(size, self._length - self.received)
+        if self.length is not None:
+            size = min(size, self.length - self.received)
         chunk = self._pull(size) if size else b""
         self.received += len(chunk)
         if chunk:
@@ -86,7 +86,7 @@ class Tapped(io.RawIOBase):
                 tap.feed(chunk)
         # A known length ends with its last byte, so that the verdict on the whole
         # body falls even if the application never reads on to the end of file.
-        if not chunk or self.received == self._length:
+        if not chunk or self.received == self.length:
             self._end()
         return chunk
 
@@ -100,7 +100,7 @@ class Tapped(io.RawIOBase):
 
     def _end(self) -> None:
         self._ended = True
-        if self._length is not None and self.received < self._length:
+        if self.length is not None and self.received < self.length:
             raise errors.BodyCut(received=self.received)
         for tap in self._taps:
             tap.finish()

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from oslo_config import cfg
+from oslo_log import log
 
 from imsgate.errors import BadConfig
 
@@ -21,7 +22,10 @@ PROJECT = "imsgate"
 OPTS: Sequence[cfg.Opt] = (
     cfg.StrOpt(
         "state_path",
-        default="/var/lib/imsgate",
+        default=os.path.join(
+            os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), PROJECT
+        ),
+        sample_default="$XDG_STATE_HOME/imsgate",
         help="Directory for everything the embedded defaults keep: database, images, tokens.",
     ),
     cfg.StrOpt(
@@ -30,9 +34,6 @@ OPTS: Sequence[cfg.Opt] = (
         "Without it the version documents use the address the request came to.",
     ),
 )
-
-#: Keys of Paste's global section that are ours; all others belong to other parts.
-_GLOBALS = ("config_file", "state_path")
 
 
 class Section(types.SimpleNamespace):
@@ -49,6 +50,7 @@ class Config:
         """Raises BadConfig when a file is missing or cannot be parsed."""
         self._conf = cfg.ConfigOpts()
         self._conf.register_opts(OPTS)
+        log.register_options(self._conf)
         found = list(files) or cfg.find_config_files(project=PROJECT)
         try:
             self._conf(args=[], project=PROJECT, default_config_files=found)

@@ -14,7 +14,7 @@ import queue
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from oslo_config import cfg
@@ -334,24 +334,11 @@ class Uploads:
         )
 
 
-@contextlib.contextmanager
-def janitor(uploads: Uploads, seconds: float) -> Iterator[None]:
-    """Sweep now and then every ``seconds`` on a thread, while the block runs."""
-    done = threading.Event()
-
-    def run() -> None:
-        while True:
-            try:
-                uploads.sweep()
-            except Exception:
-                LOG.exception("The sweep failed; it will be tried again")
-            if done.wait(seconds):
-                return
-
-    thread = threading.Thread(target=run, name="janitor", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+def sweep_forever(uploads: Uploads, seconds: float) -> None:
+    """Sweep now and then every ``seconds``; the work of a daemon thread."""
+    while True:
+        try:
+            uploads.sweep()
+        except Exception:
+            LOG.exception("The sweep failed; it will be tried again")
+        time.sleep(seconds)
