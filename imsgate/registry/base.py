@@ -6,6 +6,7 @@ checks every driver.
 """
 
 import abc
+import builtins
 import dataclasses
 import enum
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,9 @@ class Op(enum.StrEnum):
 class Condition:
     """``field`` of Image compared with ``value`` (a tuple of values for IN).
 
-    A field that is None satisfies no condition but EQ None.
+    A field that is None satisfies no condition but EQ None. Text is compared by
+    code point. The API has checked what databases refuse: integers beyond 63
+    bits, text with NUL or a lone surrogate, times without a zone.
     """
 
     field: str
@@ -52,6 +55,8 @@ class Query:
     of that visibility it may see, and with ``all_visibilities`` all it may see.
     All ``conditions``, ``properties`` and ``tags`` must hold.
 
+    Images in a status of GONE are in no list.
+
     ``sort`` holds fields and whether they descend; a record without a value
     counts as smaller than any with one. Ties end with created_at and id, in the
     last direction given. The page starts behind ``marker``.
@@ -63,7 +68,7 @@ class Query:
     all_visibilities: bool = False
     member_status: MemberStatus | None = MemberStatus.ACCEPTED
     conditions: Sequence[Condition] = ()
-    properties: Mapping[str, str] = MappingProxyType({})
+    properties: Mapping[str, str] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
     tags: frozenset[str] = frozenset()
     sort: Sequence[tuple[str, bool]] = (("created_at", True),)
     marker: Image | None = None
@@ -80,6 +85,11 @@ def ordering(query: Query) -> list[tuple[str, bool]]:
     return order
 
 
+def moves(to: Mapping[str, Any]) -> bool:
+    """Whether a change to these fields moves ``updated_at`` to the present."""
+    return "updated_at" not in to and not all(field.startswith("upload_") for field in to)
+
+
 class Registry(abc.ABC):
     """Image records and their members.
 
@@ -88,6 +98,9 @@ class Registry(abc.ABC):
     """
 
     OPTS: ClassVar[Sequence[cfg.Opt]] = ()
+
+    def close(self) -> None:  # noqa: B027 - most drivers hold nothing
+        """Release what is held while idle, such as connections; later calls may open it again."""
 
     @abc.abstractmethod
     def add(self, image: Image) -> None:
@@ -98,7 +111,7 @@ class Registry(abc.ABC):
         """Raises NotFound where there is none, or no longer."""
 
     @abc.abstractmethod
-    def list(self, query: Query) -> list[Image]:
+    def list(self, query: Query) -> builtins.list[Image]:
         """One page of images, in the query's order."""
 
     @abc.abstractmethod
@@ -113,21 +126,22 @@ class Registry(abc.ABC):
         """
 
     @abc.abstractmethod
-    def expired(self, now: float) -> list[Image]:
+    def expired(self, now: float) -> builtins.list[Image]:
         """Images whose ``upload_expires`` lies before ``now`` (seconds since the epoch),
         and all in ``pending_delete``; deleted ones with an upload left included."""
 
     @abc.abstractmethod
     def add_member(self, member: Member) -> None:
-        """Share an image. Raises AlreadyExists when it is already shared with that project."""
+        """Share an image. Raises AlreadyExists when it is already shared with that project,
+        and NotFound where there is no such image, or no longer."""
 
     @abc.abstractmethod
-    def members(self, image_id: str) -> list[Member]:
-        """All members of an image, oldest first."""
+    def members(self, image_id: str) -> builtins.list[Member]:
+        """All members of an image, oldest first; none of one that does not exist."""
 
     @abc.abstractmethod
     def change_member(self, image_id: str, member_id: str, status: MemberStatus) -> Member:
-        """Record a project's answer. Raises NotFound."""
+        """Record a project's answer and the time of it. Raises NotFound."""
 
     @abc.abstractmethod
     def remove_member(self, image_id: str, member_id: str) -> None:

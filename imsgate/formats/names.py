@@ -1,0 +1,55 @@
+"""The words for formats: ours, and what clients declare in either dialect."""
+
+from collections.abc import Collection
+
+IMAGES = (
+    "raw",
+    "qcow",
+    "qcow2",
+    "vmdk",
+    "vhd",
+    "vhdx",
+    "vdi",
+    "qed",
+    "zvhd",
+    "zvhd2",
+    "iso",
+    "udf",
+    "luks",
+    "parallels",
+)
+"""Disk image formats, by their canonical names."""
+
+PAYLOADS = ("gzip", "bzip2", "xz", "zstd", "lz4", "tar", "ova", "zip", "7z", "rar", "cpio")
+"""Compressed and archived files."""
+
+PROGRAMS = ("elf", "mach-o")
+
+FORMATS = IMAGES + PAYLOADS + PROGRAMS
+
+_BOOT_FILES = frozenset(("raw", "gzip", "bzip2", "xz", "zstd", "lz4", "cpio", "elf"))
+
+_DECLARED: dict[str, frozenset[str]] = {
+    **{name: frozenset((name,)) for name in IMAGES},
+    "vpc": frozenset(("vhd",)),
+    "gpt": frozenset(("raw",)),
+    "iso": frozenset(("iso", "udf")),
+    "ploop": frozenset(("parallels",)),
+    # kernels and ramdisks: whatever a boot loader takes
+    "aki": _BOOT_FILES,
+    "ari": _BOOT_FILES,
+}
+
+
+def meant_by(declared: str) -> Collection[str]:
+    """The formats whose content a declared ``disk_format`` allows.
+
+    Names nobody knows (a site's own, ``ami``, ``docker``) stand for bytes without a
+    known format, as in Glance.
+    """
+    return _DECLARED.get(declared.strip().lower(), frozenset(("raw",)))
+
+
+def is_boot_file(declared: str | None) -> bool:
+    """Whether a kernel or a ramdisk is declared, which may be compressed."""
+    return declared is not None and declared.strip().lower() in ("aki", "ari")
