@@ -40,7 +40,9 @@ def load(path: str) -> list[Token]:
     """All tokens of the file. Raises BadConfig for a file that cannot be used."""
     try:
         with open(path, encoding="utf-8") as file:
-            return [_parse(path, number, line) for number, line in enumerate(file, 1) if line.strip()]
+            return [
+                _parse(path, number, line) for number, line in enumerate(file, 1) if line.strip()
+            ]
     except (OSError, UnicodeDecodeError) as error:
         raise BadConfig("[tokens] token_file", f"{path} cannot be read: {error}") from error
 

@@ -30,9 +30,7 @@ class Data:
             raise errors.WrongStatus(image_id=image.id, status=image.status, needed=Status.QUEUED)
         if not image.disk_format or not image.container_format:
             raise errors.FormatsNotSet
-        store = self.stores.choose(
-            headers.store_id(request.environ.get("HTTP_X_IMAGE_META_STORE"))
-        )
+        store = self.stores.choose(headers.store_id(request.environ.get("HTTP_X_IMAGE_META_STORE")))
         body = request.reader()
         self._declare(request, image)
         self.uploads.receive(

@@ -45,7 +45,9 @@ class Headers(base.Filter):
     def _control_characters(request: Request) -> None:
         for name in ("PATH_INFO", "QUERY_STRING", "CONTENT_TYPE", "CONTENT_LENGTH"):
             if headers.has_control(request.environ.get(name, "")):
-                raise errors.BadRequest(problem="the request line or a header holds a control character")
+                raise errors.BadRequest(
+                    problem="the request line or a header holds a control character"
+                )
         for name, value in request.environ.items():
             if name.startswith("HTTP_") and headers.has_control(value):
                 field = name[5:].replace("_", "-").title()
