@@ -21,7 +21,7 @@ What every driver promises:
 
 import abc
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, ClassVar, Self
 
 from oslo_config import cfg
@@ -41,7 +41,9 @@ class Sink(abc.ABC):
     def commit(self) -> str:
         """Make the object visible, whole and durable; return its location.
 
-        Called again, it returns the same location and does nothing.
+        Called again, it returns the same location and does nothing. Raises
+        StoreFull, StoreUnavailable or StoreDenied, also after ``abort`` and
+        after the attempt was discarded; then nothing is visible.
         """
 
     @abc.abstractmethod
@@ -80,15 +82,18 @@ class Store(abc.ABC):
     def create(self, key: str, size: int | None) -> Sink:
         """Begin an object of ``size`` bytes, or of unknown size when it is None.
 
-        Raises StoreFull at once when ``size`` can be seen not to fit.
+        Raises StoreFull at once when ``size`` can be seen not to fit. Where
+        another number of bytes is written in the end, ``commit`` either keeps
+        exactly these bytes or fails.
         """
 
     @abc.abstractmethod
     def read(self, location: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """The bytes from ``offset`` on, ``length`` of them or all the rest.
 
-        Raises ObjectNotFound before the first chunk when nothing is there.
-        Closing the iterator early frees whatever it holds.
+        Raises ObjectNotFound at the call when nothing is there, and
+        StoreUnavailable rather than ending early. The iterator has ``close``,
+        which frees whatever it holds even if no chunk was ever taken.
         """
 
     @abc.abstractmethod
@@ -110,6 +115,13 @@ class Store(abc.ABC):
 
     def free_space(self) -> int | None:
         """Bytes still free, or None where that cannot be known."""
+        return None
+
+    def place(self) -> Hashable:
+        """What no other enabled store may share, such as a directory or a bucket; None for nothing.
+
+        Two ids of one place would make the deletion of a copy delete the original.
+        """
         return None
 
     def properties(self) -> Mapping[str, Any]:
