@@ -4,8 +4,9 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import stevedore
 from oslo_config import cfg
-from stevedore import driver
+from stevedore.exception import NoMatches
 
 from imsgate import config, errors, wsgi
 from imsgate.api import data, images, info, members, routes, schemas
@@ -15,8 +16,7 @@ from imsgate.stores import loader
 from imsgate.upload import GROUP as UPLOAD
 from imsgate.upload import OPTS as UPLOAD_OPTS
 from imsgate.upload import Uploads, sweep_forever
-from imsgate.wsgi import Environ, Request
-
+from imsgate.wsgi import Environ, Request, WsgiApp
 
 REGISTRY_OPTS = (
     cfg.StrOpt(
@@ -47,15 +47,14 @@ def load_registry(conf: config.Config) -> Registry:
     """The registry driver that ``[registry] driver`` names. Raises BadConfig."""
     name = conf.section("registry", REGISTRY_OPTS).driver
     try:
-        manager = driver.DriverManager("imsgate.registries", name, on_load_failure_callback=_fail)
-    except driver.NoMatches as error:
+        found: stevedore.DriverManager[type[Registry]] = stevedore.DriverManager(
+            "imsgate.registries", name
+        )
+    except NoMatches as error:
         raise BadConfig("[registry] driver", f"no registry driver {name!r} is installed") from error
-    registry: Registry = manager.driver(conf.section("database", manager.driver.OPTS))
+    kind: Any = found.driver
+    registry: Registry = kind(conf.section("database", kind.OPTS))
     return registry
-
-
-def _fail(manager: Any, entry_point: Any, error: Exception) -> None:
-    raise error
 
 
 def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
@@ -89,3 +88,21 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
         target=sweep_forever, args=(uploads, upload.lease), name="sweep", daemon=True
     ).start()
     return Gate(routes.Router(table, otherwise=about.versions))
+
+
+class Paths:
+    """Sends a request to the application of its exact path, all others to that of ``/``."""
+
+    def __init__(self, apps: dict[str, WsgiApp]) -> None:
+        self._apps = apps
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        return self._apps.get(path, self._apps["/"])(environ, start_response)
+
+
+def composite_factory(loader: Any, global_conf: dict[str, str], **paths: str) -> Paths:
+    """The ``paste.composite_factory`` of ``egg:imsgate#paths``: keys are paths, values apps."""
+    if "/" not in paths:
+        raise BadConfig("[composite] /", "every request needs an application in the end")
+    return Paths({path: loader.get_app(name, global_conf) for path, name in paths.items()})

@@ -31,7 +31,7 @@ class Error(Exception):
         self.headers: dict[str, str] = dict(headers or {})
 
 
-class BadConfig(Exception):  # noqa: N818 - not a response, and read as "bad config" everywhere
+class BadConfig(Exception):
     """The configuration cannot work; the process must not start.
 
     ``key`` names the option, as ``[group] option`` or as the Paste key.
@@ -231,5 +231,5 @@ class StoreDenied(StoreUnavailable):
     message = "Store {store!r} refuses this gateway: {problem}"
 
 
-class ObjectNotFound(Exception):  # noqa: N818 - a store's answer, not a response
+class ObjectNotFound(Exception):
     """A store holds nothing at this location. Callers decide what it means."""

@@ -121,13 +121,12 @@ def refusal(error: errors.Error) -> webob.exc.WSGIHTTPException:
             **error.details,
         }
 
-    response = webob.exc.status_map[error.status](
+    return webob.exc.status_map[error.status](
         explanation=str(error),
         headers={**error.headers, "X-Imsgate-Reason": error.reason},
         body_template=_PAGE,
         json_formatter=members,
     )
-    return response
 
 
 def call(app: WsgiApp, environ: Environ) -> tuple[str, list[tuple[str, str]], Iterable[bytes]]:
@@ -150,11 +149,11 @@ def call(app: WsgiApp, environ: Environ) -> tuple[str, list[tuple[str, str]], It
 
     answer = app(environ, start_response)
     if not started or written:
-        answer = _begun(answer, written)
+        answer = _Begun(answer, written)
     return started[0], started[1], answer
 
 
-class _begun:  # noqa: N801 - an iterator, used like a generator that must also close
+class _Begun:
     """An application's body, advanced just far enough to have its status."""
 
     def __init__(self, answer: Iterable[bytes], written: list[bytes]) -> None:

@@ -93,7 +93,7 @@ class Images:
         href = f"/v2/images/{image.id}"
         response = wsgi.json_response(views.image(image), 201)
         response.headers["Location"] = request.relative_url(href, to_application=True)
-        response.headers["OpenStack-image-store-ids"] = ",".join(s.name for s in self.stores)
+        response.headers["OpenStack-image-store-ids"] = ",".join(store.id for store in self.stores)
         return response
 
     @staticmethod

@@ -8,7 +8,7 @@ import webob
 
 from imsgate import errors, wsgi
 from imsgate.api import access, schemas
-from imsgate.stores.loader import Stores
+from imsgate.stores.loader import Backend, Stores
 from imsgate.wsgi import Request
 
 #: Minor versions of the Image API whose additions are all here, newest first.
@@ -51,31 +51,31 @@ class Info:
         return wsgi.json_response({"import-methods": methods})
 
     def list_stores(self, request: Request) -> webob.Response:
-        return wsgi.json_response({"stores": [self._store(store) for store in self.stores]})
+        return wsgi.json_response({"stores": [self._view(store) for store in self.stores]})
 
     def stores_detail(self, request: Request) -> webob.Response:
         if not access.identity(request).roles & {"admin", "service"}:
             raise errors.Forbidden(action="see the details of stores")
         details = []
-        for store in self.stores:
-            free = store.free_space()
+        for backend in self.stores:
+            properties = dict(backend.store.properties())
+            free = backend.store.free_space()
+            if free is not None:
+                properties["free_space"] = free
             details.append(
                 {
-                    **self._store(store),
-                    "type": self.stores.kind(store.name),
-                    "weight": self.stores.weight(store.name),
-                    "properties": {
-                        **store.properties(),
-                        **({} if free is None else {"free_space": free}),
-                    },
+                    **self._view(backend),
+                    "type": backend.driver,
+                    "weight": backend.weight,
+                    "properties": properties,
                 }
             )
         return wsgi.json_response({"stores": details})
 
-    def _store(self, store: Any) -> dict[str, Any]:
-        view: dict[str, Any] = {"id": store.name}
-        if description := self.stores.description(store.name):
-            view["description"] = description
-        if store is self.stores.default:
+    def _view(self, backend: Backend) -> dict[str, Any]:
+        view: dict[str, Any] = {"id": backend.id}
+        if backend.description:
+            view["description"] = backend.description
+        if backend.store is self.stores.default:
             view["default"] = "true"
         return view

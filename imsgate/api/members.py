@@ -22,7 +22,7 @@ class Members:
     schema: schemas.Checker
 
     def index(self, request: Request, image_id: str) -> webob.Response:
-        image, members = self._readable(request, image_id)
+        _, members = self._readable(request, image_id)
         return wsgi.json_response(
             {"members": [views.member(m) for m in members], "schema": "/v2/schemas/members"}
         )

@@ -4,6 +4,7 @@ import argparse
 import os
 import pathlib
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import gunicorn.app.base
@@ -79,15 +80,23 @@ def prepare(conf: config.Config, paste: str, global_conf: dict[str, str]) -> Non
 
 
 def _tokens_section(paste: str, global_conf: dict[str, str]) -> dict[str, str] | None:
-    """The Paste keys of the pipeline's ``tokens`` filter, or None when it has none."""
+    """The Paste keys of the ``tokens`` filter, or None when no pipeline has one."""
     try:
-        pipeline = loadwsgi.loadcontext(loadwsgi.APP, f"config:{paste}", global_conf=global_conf)
+        main = loadwsgi.loadcontext(loadwsgi.APP, f"config:{paste}", global_conf=global_conf)
+        for context in _filters(main):
+            if context.entry_point_name == Tokens.NAME:
+                return dict(context.local_conf)
     except (LookupError, OSError, ValueError) as error:
         raise BadConfig(paste, str(error)) from error
-    for context in getattr(pipeline, "filter_contexts", []):
-        if context.entry_point_name == Tokens.NAME:
-            return dict(context.local_conf)
     return None
+
+
+def _filters(context: Any) -> Iterator[Any]:
+    """The filters that requests meet, through ``egg:imsgate#paths`` and pipelines."""
+    yield from getattr(context, "filter_contexts", ())
+    if context.entry_point_name == "paths":
+        for name in context.local_conf.values():
+            yield from _filters(context.loader.get_context(loadwsgi.APP, name))
 
 
 def _admin_token(state_path: str) -> pathlib.Path:
@@ -99,8 +108,7 @@ def announce(bind: str, state_path: str) -> None:
     path = _admin_token(state_path)
     if not path.exists():
         return
-    host, _, port = bind.rpartition(":")
-    url = f"http://{'127.0.0.1' if host in ('', '0.0.0.0', '[::]') else host}:{port}"
+    url = f"http://{bind}"
     print(
         f"imsgate serves {url}, everything is kept under {state_path}. To try it:\n\n"
         f"  export OS_AUTH_TYPE=admin_token OS_ENDPOINT={url} OS_TOKEN=$(cat {path})\n"

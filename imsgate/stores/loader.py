@@ -94,10 +94,11 @@ class Stores:
             raise errors.UnknownStore(store=store_id, stores=", ".join(self._backends))
         return self._backends[store_id].store
 
-    def get(self, store_id: str) -> Store | None:
-        """The store of that id, or None: a record may name one that is enabled no longer."""
-        backend = self._backends.get(store_id)
-        return backend.store if backend else None
+    def get(self, store_id: str) -> Store:
+        """The store that a record names. Raises StoreUnavailable when it is enabled no longer."""
+        if store_id not in self._backends:
+            raise errors.StoreUnavailable(store=store_id, problem="it is not enabled here")
+        return self._backends[store_id].store
 
 
 def load(conf: config.Config) -> Stores:
