@@ -51,6 +51,7 @@ class Config:
         self._conf = cfg.ConfigOpts()
         self._conf.register_opts(OPTS)
         log.register_options(self._conf)
+        log.set_defaults(default_log_levels=[*log.get_default_log_levels(), "alembic=WARN"])
         found = list(files) or cfg.find_config_files(project=PROJECT)
         try:
             self._conf(args=[], project=PROJECT, default_config_files=found)

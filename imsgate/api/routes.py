@@ -56,7 +56,7 @@ class Router:
     """Finds the handler of a request; HEAD is served wherever GET is."""
 
     def __init__(self, table: Iterable[Route], otherwise: Handler) -> None:
-        """``otherwise`` answers any path outside ``/v2``, as Glance's version choice does."""
+        """``otherwise`` answers a GET of any path outside ``/v2``, as Glance's version choice does."""
         self._table = [(re.compile(route.pattern()), route.handlers) for route in table]
         self._otherwise = otherwise
 
@@ -69,7 +69,7 @@ class Router:
         for pattern, handlers in self._table:
             if match := pattern.fullmatch(path):
                 return self._handler(request, handlers)(request, **match.groupdict())
-        if path.startswith("/v2/"):
+        if path.startswith("/v2/") or request.method not in ("GET", "HEAD"):
             raise errors.NotFound(what="The resource")
         return self._otherwise(request)
 

@@ -111,7 +111,7 @@ def announce(bind: str, state_path: str) -> None:
     url = f"http://{bind}"
     print(
         f"imsgate serves {url}, everything is kept under {state_path}. To try it:\n\n"
-        f"  export OS_AUTH_TYPE=admin_token OS_ENDPOINT={url} OS_TOKEN=$(cat {path})\n"
+        f"  export OS_AUTH_TYPE=admin_token OS_ENDPOINT={url}/v2 OS_TOKEN=$(cat {path})\n"
         f"  openstack image create --disk-format qcow2 --file disk.qcow2 first\n"
         f"  openstack image list\n",
         file=sys.stderr,

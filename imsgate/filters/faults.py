@@ -57,6 +57,7 @@ class Faults(base.Filter):
             status: str, fields: list[tuple[str, str]], exc_info: Any = None
         ) -> Callable[[bytes], Any]:
             exchange.status = status.partition(" ")[0]
+            exchange.announced = dict(fields).get("Content-Length", "0")
             fields = [(name, text) for name, text in fields if name.lower() != _ID_HEADER.lower()]
             fields.append((_ID_HEADER, request_id))
             if exc_info:
@@ -92,6 +93,7 @@ class Exchange:
         self._log = log
         self._began = time.monotonic()
         self.status = "-"
+        self.announced = "0"
         self.sent = 0
 
     def watch(self, answer: Iterable[bytes]) -> Iterable[bytes]:
@@ -102,6 +104,7 @@ class Exchange:
         return Watched(answer, self)
 
     def _watch_file(self, answer: Any) -> Iterable[bytes]:
+        self.sent = int(self.announced)  # what leaves by sendfile is not seen
         close = getattr(answer, "close", lambda: None)
 
         def closed() -> None:
