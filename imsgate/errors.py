@@ -31,7 +31,7 @@ class Error(Exception):
         self.headers: dict[str, str] = dict(headers or {})
 
 
-class BadConfig(Exception):  # noqa: N818 - not a response, and read as "bad config" everywhere
+class BadConfig(Exception):
     """The configuration cannot work; the process must not start.
 
     ``key`` names the option, as ``[group] option`` or as the Paste key.
@@ -197,6 +197,13 @@ class FormatMismatch(BadImage):
     reason = "format_mismatch"
 
 
+class BadRange(Error):
+    """Glance answers 416 to a range it cannot read, where RFC 9110 would ignore it."""
+
+    status, reason = 416, "bad_range"
+    message = "{header} must be one byte range, such as bytes=0-499, bytes=500- or bytes=-500"
+
+
 class RangeNotSatisfiable(Error):
     status, reason = 416, "range_not_satisfiable"
     message = "The requested range lies outside the {size} bytes of this image"
@@ -224,5 +231,5 @@ class StoreDenied(StoreUnavailable):
     message = "Store {store!r} refuses this gateway: {problem}"
 
 
-class ObjectNotFound(Exception):  # noqa: N818 - a store's answer, not a response
+class ObjectNotFound(Exception):
     """A store holds nothing at this location. Callers decide what it means."""

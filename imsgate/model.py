@@ -82,7 +82,7 @@ class Image:
     os_hash_value: str | None = None
     created_at: datetime.datetime
     updated_at: datetime.datetime
-    properties: Mapping[str, str] = MappingProxyType({})
+    properties: Mapping[str, str] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
     tags: frozenset[str] = frozenset()
     locations: tuple[Location, ...] = ()
     upload_store: str | None = None

@@ -1,0 +1,44 @@
+# make run    install into .venv and serve on $(BIND), everything kept under $(STATE)
+# make test   lint, types, layers and tests
+# make bench  print the benchmarks
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIND ?= 127.0.0.1:9292
+STATE ?= .state
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test lint sample bench clean
+
+run: $(VENV)/.serve
+	$(BIN)/imsgate serve --bind $(BIND) --state $(STATE)
+
+test: $(VENV)/.test
+	$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+sample: $(VENV)/.serve
+	$(BIN)/imsgate config generate --output etc/imsgate.conf.sample
+
+bench: $(VENV)/.test
+	$(BIN)/python benchmarks/memory.py
+
+clean:
+	rm -rf $(VENV) .state build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.serve: $(VENV)/bin/python setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.test: $(VENV)/bin/python setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .[test]
+	touch $@ $(VENV)/.serve

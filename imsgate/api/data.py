@@ -1,0 +1,83 @@
+"""Image data: ``/v2/images/{id}/file``."""
+
+import dataclasses
+from typing import Any
+
+import webob
+
+from imsgate import download, errors, headers
+from imsgate.api import access
+from imsgate.model import Image, Status
+from imsgate.registry.base import Registry
+from imsgate.stores.loader import Stores
+from imsgate.upload import Uploads
+from imsgate.wsgi import Request
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Data:
+    """The handlers of image data."""
+
+    registry: Registry
+    stores: Stores
+    uploads: Uploads
+
+    def upload(self, request: Request, image_id: str) -> webob.Response:
+        """Everything that can be refused is, before the first byte is read."""
+        who = access.identity(request)
+        image = access.changeable(self.registry, image_id, who, "upload data for")
+        if image.status != Status.QUEUED:
+            raise errors.WrongStatus(image_id=image.id, status=image.status, needed=Status.QUEUED)
+        if not image.disk_format or not image.container_format:
+            raise errors.FormatsNotSet
+        store = self.stores.choose(headers.store_id(request.environ.get("HTTP_X_IMAGE_META_STORE")))
+        body = request.reader()
+        self._declare(request, image)
+        self.uploads.receive(
+            image,
+            body.read,
+            store=store,
+            size=self._announced(request),
+            facts=lambda: self._facts(request),
+        )
+        return webob.Response(status=204)
+
+    @staticmethod
+    def _announced(request: Request) -> int | None:
+        """The size in bytes, by Content-Length or by ``x-openstack-image-size``."""
+        announced = headers.digits(
+            "x-openstack-image-size", request.environ.get("HTTP_X_OPENSTACK_IMAGE_SIZE")
+        )
+        length = request.reader().length
+        if announced is not None and length is not None and announced != length:
+            raise errors.SizeMismatch(announced=announced, received=length)
+        return announced if length is None else length
+
+    @staticmethod
+    def _declare(request: Request, image: Image) -> None:
+        # Other containers (ova, docker, compressed) wrap the disk: what disk_format
+        # names is not what the stream holds.
+        if request.inspection is not None:
+            bare = image.container_format == "bare"
+            request.inspection.declare(image.disk_format if bare else None)
+
+    @staticmethod
+    def _facts(request: Request) -> dict[str, Any]:
+        facts = request.inspection.facts if request.inspection else None
+        return {} if facts is None else {"virtual_size": facts.virtual_size}
+
+    def download(self, request: Request, image_id: str) -> webob.Response:
+        who = access.identity(request)
+        image = access.visible(self.registry, image_id, who)
+        if image.status == Status.DEACTIVATED and not who.is_admin:
+            raise errors.Deactivated(image_id=image.id)
+        if not image.locations:
+            return webob.Response(status=204)
+        for location in image.locations:
+            try:
+                return download.respond(
+                    request, image, self.stores.get(location.store), location.url
+                )
+            except errors.ObjectNotFound:
+                continue
+        raise download.lost(image)

@@ -1,0 +1,261 @@
+"""Image records: ``/v2/images`` and ``/v2/images/{id}``."""
+
+import dataclasses
+import json
+import logging
+import urllib.parse
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import webob
+from oslo_config import cfg
+
+from imsgate import errors, model, wsgi
+from imsgate.api import access, listing, patch, schemas, views
+from imsgate.model import Image, Status
+from imsgate.registry.base import Registry
+from imsgate.stores.loader import Stores
+from imsgate.upload import Uploads
+from imsgate.wsgi import Request
+
+LOG = logging.getLogger(__name__)
+
+GROUP = "api"
+OPTS = (
+    cfg.IntOpt("limit_param_default", default=25, min=1, help="Images on a page by default."),
+    cfg.IntOpt("api_limit_max", default=1000, min=1, help="Images on a page at most."),
+    cfg.IntOpt("image_property_quota", default=128, min=-1, help="Properties; -1: no limit."),
+    cfg.IntOpt("image_tag_quota", default=128, min=-1, help="Tags of an image; -1: no limit."),
+    cfg.IntOpt("image_member_quota", default=128, min=-1, help="Members; -1: no limit."),
+)
+
+#: Names as in Glance's ``[image_format]``.
+FORMAT_GROUP = "image_format"
+FORMAT_OPTS = (
+    cfg.ListOpt(
+        "disk_formats",
+        default=(
+            "ami ari aki vhd vpc vhdx vmdk raw qcow2 qcow qed vdi iso zvhd zvhd2 ploop".split()
+        ),
+        help="Values that disk_format takes.",
+    ),
+    cfg.ListOpt(
+        "container_formats",
+        default="ami ari aki bare ovf ova docker compressed".split(),
+        help="Values that container_format takes.",
+    ),
+)
+
+#: How often a change is tried again when another request got in between.
+_ATTEMPTS = 10
+
+
+def json_body(request: Request) -> Any:
+    """The request's JSON document. Raises BadJson."""
+    text = request.reader().read()
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise errors.BadJson(problem="it is not a JSON document") from error
+
+
+def check_quota(resource: str, count: int, limit: int) -> None:
+    """Raises QuotaExceeded; a negative limit is none."""
+    if 0 <= limit < count:
+        raise errors.QuotaExceeded(resource=resource, limit=f"{limit} allowed, {count} asked for")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Images:
+    """The handlers of image records."""
+
+    registry: Registry
+    stores: Stores
+    uploads: Uploads
+    settings: Any
+    schema: schemas.Checker
+
+    def create(self, request: Request) -> webob.Response:
+        who = access.identity(request)
+        access.check_writer(who, "create images")
+        body = json_body(request)
+        if not isinstance(body, dict):
+            raise errors.BadJson(problem="it must be an object")
+        for name in body:
+            schemas.check_settable(name)
+        self.schema.check(body)
+        image = self._new(body, who.project_id)
+        access.check_visibility(who, image.visibility)
+        access.check_owner(who, image.owner)
+        self._check_quotas(image.properties, image.tags)
+        self.registry.add(image)
+        href = f"/v2/images/{image.id}"
+        response = wsgi.json_response(views.image(image), 201)
+        response.headers["Location"] = request.relative_url(href, to_application=True)
+        response.headers["OpenStack-image-store-ids"] = ",".join(store.id for store in self.stores)
+        return response
+
+    @staticmethod
+    def _new(body: dict[str, Any], project: str | None) -> Image:
+        fields = {
+            name: patch.convert(name, value)
+            for name, value in body.items()
+            if name in schemas.SETTABLE
+        }
+        custom = {
+            name: value
+            for name, value in body.items()
+            if name not in schemas.SETTABLE and name != "id"
+        }
+        now = model.now()
+        return Image(
+            id=body.get("id", str(uuid.uuid4())).lower(),
+            created_at=now,
+            updated_at=now,
+            properties=custom,
+            **{"owner": project, **fields},
+        )
+
+    def _check_quotas(self, properties: Any, tags: Any) -> None:
+        check_quota("properties of an image", len(properties), self.settings.image_property_quota)
+        check_quota("tags of an image", len(tags), self.settings.image_tag_quota)
+
+    def show(self, request: Request, image_id: str) -> webob.Response:
+        image = access.visible(self.registry, image_id, access.identity(request))
+        return wsgi.json_response(views.image(image))
+
+    def index(self, request: Request) -> webob.Response:
+        who = access.identity(request)
+        params = list(request.GET.items())
+        query = listing.parse(
+            params,
+            who,
+            default=self.settings.limit_param_default,
+            maximum=self.settings.api_limit_max,
+        )
+        marker = request.GET.get("marker")
+        if marker is not None:
+            try:
+                found = access.visible(self.registry, marker, who)
+            except errors.NotFound as error:
+                raise errors.BadQuery(parameter="marker", problem="no such image") from error
+            query = dataclasses.replace(query, marker=found)
+        images = self.registry.list(query)
+        kept = [(key, text) for key, text in params if key != "marker"]
+        page = {
+            "images": [views.image(image) for image in images],
+            "first": _link(kept),
+            "schema": "/v2/schemas/images",
+        }
+        if images and len(images) == query.limit:
+            page["next"] = _link([*kept, ("marker", images[-1].id)])
+        return wsgi.json_response(page)
+
+    def update(self, request: Request, image_id: str) -> webob.Response:
+        who = access.identity(request)
+        if request.content_type not in (patch.V20, patch.V21):
+            raise errors.UnsupportedMediaType(
+                accepted=f"{patch.V20}, {patch.V21}",
+                headers={"Accept-Patch": f"{patch.V20}, {patch.V21}"},
+            )
+        operations = patch.parse(json_body(request), request.content_type)
+        for operation in operations:
+            if operation.op != "remove":
+                self.schema.check({operation.name: operation.value})
+
+        def fields(image: Image) -> dict[str, Any]:
+            changed = patch.apply(image, operations)
+            if "visibility" in changed:
+                access.check_visibility(who, changed["visibility"])
+            if "owner" in changed and changed["owner"] != image.owner and not who.is_admin:
+                raise errors.Forbidden(action="change the owner of an image")
+            self._check_quotas(
+                changed.get("properties", image.properties), changed.get("tags", image.tags)
+            )
+            return changed
+
+        image = self._change(request, image_id, "modify", fields)
+        return wsgi.json_response(views.image(image))
+
+    def _change(
+        self,
+        request: Request,
+        image_id: str,
+        action: str,
+        fields: Callable[[Image], dict[str, Any]],
+    ) -> Image:
+        """Read, decide and write until nothing came in between.
+
+        The record's time of change is compared, so that of two requests at
+        once neither undoes what the other did.
+        """
+        who = access.identity(request)
+        for _ in range(_ATTEMPTS):
+            image = access.changeable(self.registry, image_id, who, action)
+            changed = fields(image)
+            if not changed:
+                return image
+            was = {"status": image.status, "updated_at": image.updated_at}
+            try:
+                return self.registry.change(image.id, was, **changed)
+            except errors.Conflict:
+                continue
+        raise errors.Conflict(problem=f"Image {image_id} is being changed by others; try again")
+
+    def delete(self, request: Request, image_id: str) -> webob.Response:
+        def fields(image: Image) -> dict[str, Any]:
+            if image.protected:
+                raise errors.Protected(image_id=image.id)
+            return {"status": Status.PENDING_DELETE}
+
+        image = self._change(request, image_id, "delete", fields)
+        try:
+            self.uploads.erase(image)
+        except (errors.StoreUnavailable, errors.Conflict) as error:
+            # It is gone for every client; the sweep tries the store again.
+            LOG.warning("The data of image %s could not be deleted yet: %s", image.id, error)
+        return webob.Response(status=204)
+
+    def deactivate(self, request: Request, image_id: str) -> webob.Response:
+        return self._toggle(request, image_id, "deactivate", Status.ACTIVE, Status.DEACTIVATED)
+
+    def reactivate(self, request: Request, image_id: str) -> webob.Response:
+        return self._toggle(request, image_id, "reactivate", Status.DEACTIVATED, Status.ACTIVE)
+
+    def _toggle(
+        self, request: Request, image_id: str, action: str, was: Status, to: Status
+    ) -> webob.Response:
+        def fields(image: Image) -> dict[str, Any]:
+            if image.status not in (was, to):
+                raise errors.BadRequest(
+                    problem=f"Image {image.id} is {image.status}, which is neither {was} nor {to}"
+                )
+            return {} if image.status == to else {"status": to}
+
+        self._change(request, image_id, action, fields)
+        return webob.Response(status=204)
+
+    def add_tag(self, request: Request, image_id: str, tag: str) -> webob.Response:
+        self.schema.check({"tags": [tag]})
+
+        def fields(image: Image) -> dict[str, Any]:
+            tags = image.tags | {tag}
+            self._check_quotas(image.properties, tags)
+            return {} if tag in image.tags else {"tags": tags}
+
+        self._change(request, image_id, "tag", fields)
+        return webob.Response(status=204)
+
+    def remove_tag(self, request: Request, image_id: str, tag: str) -> webob.Response:
+        def fields(image: Image) -> dict[str, Any]:
+            if tag not in image.tags:
+                raise errors.NotFound(what=f"Tag {tag} of image {image.id}")
+            return {"tags": image.tags - {tag}}
+
+        self._change(request, image_id, "untag", fields)
+        return webob.Response(status=204)
+
+
+def _link(params: list[tuple[str, str]]) -> str:
+    return "/v2/images" + (f"?{urllib.parse.urlencode(params)}" if params else "")

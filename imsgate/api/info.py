@@ -1,0 +1,81 @@
+"""What this service is: versions, schemas, stores, import methods."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import webob
+
+from imsgate import errors, wsgi
+from imsgate.api import access, schemas
+from imsgate.stores.loader import Backend, Stores
+from imsgate.wsgi import Request
+
+#: Minor versions of the Image API whose additions are all here, newest first.
+VERSIONS = ("2.5", "2.4", "2.3", "2.2", "2.1", "2.0")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Info:
+    """The handlers of documents about the service itself."""
+
+    stores: Stores
+    public_endpoint: str | None
+    schemas: Mapping[str, schemas.Schema]
+
+    def versions(self, request: Request) -> webob.Response:
+        """All versions, as the answer to a choice (300): Glance's at ``/``."""
+        response = self.explicit_versions(request)
+        response.status_int = 300
+        return response
+
+    def explicit_versions(self, request: Request) -> webob.Response:
+        base = (self.public_endpoint or request.application_url).rstrip("/")
+        versions = [
+            {
+                "id": f"v{version}",
+                "status": "CURRENT" if version == VERSIONS[0] else "SUPPORTED",
+                "links": [{"rel": "self", "href": f"{base}/v2/"}],
+            }
+            for version in VERSIONS
+        ]
+        return wsgi.json_response({"versions": versions})
+
+    def schema(self, request: Request, name: str) -> webob.Response:
+        if name not in self.schemas:
+            raise errors.NotFound(what=f"Schema {name}")
+        return wsgi.json_response(self.schemas[name])
+
+    def import_methods(self, request: Request) -> webob.Response:
+        methods = {"description": "Import methods available.", "type": "array", "value": []}
+        return wsgi.json_response({"import-methods": methods})
+
+    def list_stores(self, request: Request) -> webob.Response:
+        return wsgi.json_response({"stores": [self._view(store) for store in self.stores]})
+
+    def stores_detail(self, request: Request) -> webob.Response:
+        if not access.identity(request).roles & {"admin", "service"}:
+            raise errors.Forbidden(action="see the details of stores")
+        details = []
+        for backend in self.stores:
+            properties = dict(backend.store.properties())
+            free = backend.store.free_space()
+            if free is not None:
+                properties["free_space"] = free
+            details.append(
+                {
+                    **self._view(backend),
+                    "type": backend.driver,
+                    "weight": backend.weight,
+                    "properties": properties,
+                }
+            )
+        return wsgi.json_response({"stores": details})
+
+    def _view(self, backend: Backend) -> dict[str, Any]:
+        view: dict[str, Any] = {"id": backend.id}
+        if backend.description:
+            view["description"] = backend.description
+        if backend.store is self.stores.default:
+            view["default"] = "true"
+        return view

@@ -1,0 +1,168 @@
+"""The query string of ``GET /v2/images``: text to a registry query."""
+
+import csv
+import datetime
+from collections.abc import Iterable
+from typing import Any
+
+from imsgate import errors
+from imsgate.model import Identity, MemberStatus, Visibility
+from imsgate.registry.base import Condition, Op, Query
+
+SORT_KEYS = (
+    "name",
+    "status",
+    "container_format",
+    "disk_format",
+    "size",
+    "id",
+    "created_at",
+    "updated_at",
+)
+_DIRECTIONS = ("asc", "desc")
+_TEXT = frozenset({"name", "id", "status", "container_format", "disk_format"})
+_EXACT = frozenset({"owner", "checksum", "os_hash_algo", "os_hash_value"})
+_NUMBER = frozenset({"size", "virtual_size", "min_ram", "min_disk"})
+_TIME = frozenset({"created_at", "updated_at"})
+_BOOL = frozenset({"protected", "os_hidden"})
+
+Params = Iterable[tuple[str, str]]
+
+
+def parse(params: Params, identity: Identity, *, default: int, maximum: int) -> Query:
+    """The query, without its marker. Raises BadQuery.
+
+    ``default`` and ``maximum`` bound the page. A parameter that is no attribute
+    is taken for a custom property, as in Glance.
+    """
+    conditions: list[Condition] = []
+    properties: dict[str, str] = {}
+    named: dict[str, str] = {}
+    params = list(params)
+    for key, text in params:
+        if key in _PAGING:
+            named[key] = text
+        elif key not in _REPEATED:
+            condition = _condition(key, text)
+            if condition:
+                conditions.append(condition)
+            else:
+                properties[key] = text
+    if not any(condition.field == "os_hidden" for condition in conditions):
+        conditions.append(Condition("os_hidden", Op.EQ, False))
+    visibility = named.get("visibility")
+    return Query(
+        viewer=identity.project_id,
+        admin=identity.is_admin,
+        visibility=None if visibility in (None, "all") else _visibility(visibility),
+        all_visibilities=visibility == "all",
+        member_status=_member_status(named.get("member_status", MemberStatus.ACCEPTED)),
+        conditions=conditions,
+        properties=properties,
+        tags=frozenset(text.strip() for key, text in params if key == "tag"),
+        sort=_sort(params, named.get("sort")),
+        limit=_limit(named.get("limit"), default, maximum),
+    )
+
+
+_PAGING = frozenset({"limit", "marker", "visibility", "member_status", "sort"})
+_REPEATED = frozenset({"tag", "sort_key", "sort_dir"})
+
+
+def _bad(parameter: str, problem: str) -> errors.BadQuery:
+    return errors.BadQuery(parameter=parameter, problem=problem)
+
+
+def _condition(key: str, text: str) -> Condition | None:
+    """The comparison a parameter asks for, or None when it names no attribute."""
+    base = key.removesuffix("_min").removesuffix("_max")
+    if base != key and base in _NUMBER:
+        return Condition(base, Op.GTE if key.endswith("_min") else Op.LTE, _number(key, text))
+    if key in _TEXT:
+        return _text_condition(key, text)
+    if key in _TIME:
+        return _time_condition(key, text)
+    if key in _NUMBER:
+        return Condition(key, Op.EQ, _number(key, text))
+    if key in _BOOL:
+        if text.lower() not in ("true", "false"):
+            raise _bad(key, "it is true or false")
+        return Condition(key, Op.EQ, text.lower() == "true")
+    if key in _EXACT:
+        return Condition(key, Op.EQ, text)
+    if key == "changes-since":
+        raise _bad(key, "this filter is no longer available in v2")
+    return None
+
+
+def _text_condition(key: str, text: str) -> Condition:
+    """``in:a,"b,c"`` or an exact value, as the Image API's filters are written."""
+    if text.startswith("in:"):
+        try:
+            values = next(csv.reader([text[3:]], skipinitialspace=True, strict=True))
+        except (csv.Error, StopIteration) as error:
+            raise _bad(key, "the list behind in: cannot be read") from error
+        return Condition(key, Op.IN, tuple(values))
+    return Condition(key, Op.EQ, text.removeprefix("eq:"))
+
+
+def _time_condition(key: str, text: str) -> Condition:
+    op, _, rest = text.partition(":")
+    if op not in {"eq", "neq", "gt", "gte", "lt", "lte"}:
+        op, rest = "eq", text
+    try:
+        when = datetime.datetime.fromisoformat(rest.strip())
+    except ValueError as error:
+        raise _bad(key, "it is an ISO 8601 time, optionally behind gt:, gte:, lt: …") from error
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=datetime.UTC)
+    return Condition(key, Op(op), when.astimezone(datetime.UTC))
+
+
+def _number(key: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise _bad(key, "it is a whole number")
+    return int(text)
+
+
+def _visibility(text: Any) -> Visibility:
+    try:
+        return Visibility(text)
+    except ValueError as error:
+        raise _bad("visibility", f"it is one of all, {', '.join(Visibility)}") from error
+
+
+def _member_status(text: str) -> MemberStatus | None:
+    try:
+        return None if text == "all" else MemberStatus(text)
+    except ValueError as error:
+        raise _bad("member_status", f"it is one of all, {', '.join(MemberStatus)}") from error
+
+
+def _limit(text: str | None, default: int, maximum: int) -> int:
+    return min(default if text is None else _number("limit", text), maximum)
+
+
+def _sort(params: list[tuple[str, str]], combined: str | None) -> list[tuple[str, bool]]:
+    """Both of Glance's forms: ``sort=name:asc,size`` or ``sort_key`` and ``sort_dir``, repeated."""
+    keys = [text.strip() for key, text in params if key == "sort_key"]
+    directions = [text.strip() for key, text in params if key == "sort_dir"]
+    if combined is not None:
+        if keys or directions:
+            raise _bad("sort", "it cannot stand beside sort_key and sort_dir")
+        pairs = [item.partition(":") for item in combined.split(",")]
+        keys = [key.strip() for key, _, _ in pairs]
+        directions = [direction.strip() or "desc" for _, _, direction in pairs]
+    keys = keys or ["created_at"]
+    directions = directions or ["desc"]
+    if len(directions) == 1:
+        directions *= len(keys)
+    if len(directions) != len(keys):
+        raise _bad("sort_dir", "there must be one, or as many as sort_key")
+    for key in keys:
+        if key not in SORT_KEYS:
+            raise _bad("sort_key", f"it is one of {', '.join(SORT_KEYS)}")
+    for direction in directions:
+        if direction not in _DIRECTIONS:
+            raise _bad("sort_dir", "it is asc or desc")
+    return [(key, direction == "desc") for key, direction in zip(keys, directions, strict=True)]

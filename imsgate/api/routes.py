@@ -1,0 +1,82 @@
+"""The whole API on one page."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import webob
+
+from imsgate import errors
+from imsgate.api.data import Data
+from imsgate.api.images import Images
+from imsgate.api.info import Info
+from imsgate.api.members import Members
+from imsgate.wsgi import Request
+
+Handler = Callable[..., webob.Response]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Route:
+    """A path template with ``{names}``, and the handler of each method."""
+
+    template: str
+    handlers: dict[str, Handler]
+
+    def pattern(self) -> str:
+        return re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(self.template)) + "/?"
+
+
+def routes(info: Info, images: Images, data: Data, members: Members) -> list[Route]:
+    """Every call that is served."""
+    image = "/v2/images/{image_id}"
+    return [
+        Route("/versions", {"GET": info.explicit_versions}),
+        Route("/v2", {"GET": info.versions}),
+        Route("/v2/schemas/{name}", {"GET": info.schema}),
+        Route("/v2/info/import", {"GET": info.import_methods}),
+        Route("/v2/info/stores", {"GET": info.list_stores}),
+        Route("/v2/info/stores/detail", {"GET": info.stores_detail}),
+        Route("/v2/images", {"GET": images.index, "POST": images.create}),
+        Route(image, {"GET": images.show, "PATCH": images.update, "DELETE": images.delete}),
+        Route(image + "/file", {"GET": data.download, "PUT": data.upload}),
+        Route(image + "/actions/deactivate", {"POST": images.deactivate}),
+        Route(image + "/actions/reactivate", {"POST": images.reactivate}),
+        Route(image + "/tags/{tag}", {"PUT": images.add_tag, "DELETE": images.remove_tag}),
+        Route(image + "/members", {"GET": members.index, "POST": members.create}),
+        Route(
+            image + "/members/{member_id}",
+            {"GET": members.show, "PUT": members.update, "DELETE": members.delete},
+        ),
+    ]
+
+
+class Router:
+    """Finds the handler of a request; HEAD is served wherever GET is."""
+
+    def __init__(self, table: Iterable[Route], otherwise: Handler) -> None:
+        """``otherwise`` answers a GET of any path outside ``/v2``, as Glance's version choice does."""
+        self._table = [(re.compile(route.pattern()), route.handlers) for route in table]
+        self._otherwise = otherwise
+
+    def __call__(self, request: Request) -> webob.Response:
+        """Raises NotFound, or MethodNotAllowed with the methods that are."""
+        try:
+            path = request.path_info
+        except UnicodeDecodeError as error:
+            raise errors.BadRequest(problem="the path is not UTF-8") from error
+        for pattern, handlers in self._table:
+            if match := pattern.fullmatch(path):
+                return self._handler(request, handlers)(request, **match.groupdict())
+        if path.startswith("/v2/") or request.method not in ("GET", "HEAD"):
+            raise errors.NotFound(what="The resource")
+        return self._otherwise(request)
+
+    @staticmethod
+    def _handler(request: Request, handlers: dict[str, Handler]) -> Any:
+        method = "GET" if request.method == "HEAD" else request.method
+        if method not in handlers:
+            allowed = ", ".join(handlers)
+            raise errors.MethodNotAllowed(allowed=allowed, headers={"Allow": allowed})
+        return handlers[method]

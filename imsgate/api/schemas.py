@@ -1,0 +1,173 @@
+"""The JSON schemas of the Image API v2: served to clients, and what requests are checked by.
+
+Unchanged clients build their models from these documents, so names and shapes
+are those of the Image API v2 reference ("Image Schemas").
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jsonschema
+
+from imsgate import errors
+from imsgate.model import MemberStatus, Status, Visibility
+
+Schema = Mapping[str, Any]
+
+_UUID = "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$"
+
+#: Attributes no client may set.
+READ_ONLY = frozenset(
+    "checksum created_at direct_url file os_hash_algo os_hash_value schema self size status "
+    "stores updated_at virtual_size locations".split()
+)
+#: Names that cannot even be custom properties.
+RESERVED = frozenset({"location", "deleted", "deleted_at"})
+RESERVED_PREFIX = "os_glance"
+#: Attributes a client may set, other than custom properties.
+SETTABLE = frozenset(
+    "name visibility protected os_hidden owner tags min_disk min_ram disk_format "
+    "container_format".split()
+)
+
+_INT = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
+
+
+def _text(description: str, length: int, *, null: bool = True, **more: Any) -> Schema:
+    kind: Any = ["null", "string"] if null else "string"
+    return {"type": kind, "description": description, "maxLength": length, **more}
+
+
+def image(disk_formats: Sequence[str], container_formats: Sequence[str]) -> Schema:
+    """The schema of one image."""
+    properties = {
+        "id": {"type": "string", "description": "The image's identifier", "pattern": _UUID},
+        "name": _text("A descriptive name", 255),
+        "status": {
+            "type": "string",
+            "description": "Where the image stands",
+            "enum": [str(status) for status in Status],
+        },
+        "visibility": {
+            "type": "string",
+            "description": "Who can see the image",
+            "enum": [str(visibility) for visibility in Visibility],
+        },
+        "protected": {"type": "boolean", "description": "Whether deleting is refused"},
+        "os_hidden": {"type": "boolean", "description": "Whether default lists leave it out"},
+        "checksum": _text("MD5 digest of the data, hexadecimal", 32),
+        "os_hash_algo": _text("Algorithm of os_hash_value", 64),
+        "os_hash_value": _text("Digest of the data, hexadecimal", 128),
+        "owner": _text("The project it belongs to", 255),
+        "size": {"type": ["null", "integer"], "description": "Size of the data in bytes"},
+        "virtual_size": {
+            "type": ["null", "integer"],
+            "description": "Size of the disk in the data, in bytes",
+        },
+        "container_format": {
+            "type": ["null", "string"],
+            "description": "Format of the container",
+            "enum": [None, *container_formats],
+        },
+        "disk_format": {
+            "type": ["null", "string"],
+            "description": "Format of the disk",
+            "enum": [None, *disk_formats],
+        },
+        "created_at": {"type": "string", "description": "When the record was made"},
+        "updated_at": {"type": "string", "description": "When the record last changed"},
+        "tags": {
+            "type": "array",
+            "description": "Words attached to the image",
+            "items": {"type": "string", "minLength": 1, "maxLength": 255},
+        },
+        "min_ram": {**_INT, "description": "Memory needed to boot it, in MiB"},
+        "min_disk": {**_INT, "description": "Disk needed to boot it, in GiB"},
+        "self": {"type": "string", "description": "URL of the image"},
+        "file": {"type": "string", "description": "URL of the data"},
+        "schema": {"type": "string", "description": "URL of this schema"},
+        "stores": {"type": "string", "description": "Ids of the stores that hold the data"},
+    }
+    for name in READ_ONLY & properties.keys():
+        properties[name] = {**properties[name], "readOnly": True}
+    return {
+        "name": "image",
+        "properties": properties,
+        "additionalProperties": {"type": "string"},
+        "links": [
+            {"rel": "self", "href": "{self}"},
+            {"rel": "enclosure", "href": "{file}"},
+            {"rel": "describedby", "href": "{schema}"},
+        ],
+    }
+
+
+MEMBER: Schema = {
+    "name": "member",
+    "properties": {
+        "member_id": {"type": "string", "description": "The project it is shared with"},
+        "image_id": {"type": "string", "description": "The image", "pattern": _UUID},
+        "created_at": {"type": "string", "description": "When it was shared"},
+        "updated_at": {"type": "string", "description": "When the status last changed"},
+        "status": {
+            "type": "string",
+            "description": "What the project answered",
+            "enum": [str(status) for status in MemberStatus],
+        },
+        "schema": {"type": "string", "readOnly": True},
+    },
+}
+
+
+def images(item: Schema) -> Schema:
+    """The schema of a page of images."""
+    return {
+        "name": "images",
+        "properties": {
+            "images": {"type": "array", "items": item},
+            "first": {"type": "string"},
+            "next": {"type": "string"},
+            "schema": {"type": "string"},
+        },
+        "links": [
+            {"rel": "first", "href": "{first}"},
+            {"rel": "next", "href": "{next}"},
+            {"rel": "describedby", "href": "{schema}"},
+        ],
+    }
+
+
+MEMBERS: Schema = {
+    "name": "members",
+    "properties": {
+        "members": {"type": "array", "items": MEMBER},
+        "schema": {"type": "string"},
+    },
+    "links": [{"rel": "describedby", "href": "{schema}"}],
+}
+
+
+class Checker:
+    """A schema with its compiled validator; made once per process."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self._validator = jsonschema.Draft202012Validator(schema)
+
+    def check(self, value: Any) -> None:
+        """Raises BadJson, naming the member, when ``value`` does not fit."""
+        problem = jsonschema.exceptions.best_match(self._validator.iter_errors(value))
+        if problem is not None:
+            where = "/".join(str(part) for part in problem.absolute_path)
+            text = f"{where}: {problem.message}" if where else problem.message
+            raise errors.BadJson(problem=text[:500])
+
+
+def check_settable(name: str) -> None:
+    """Raises ReadOnly or Reserved for an attribute that clients may not set."""
+    if name in READ_ONLY:
+        raise errors.ReadOnly(name=name)
+    if name in RESERVED or name.startswith(RESERVED_PREFIX):
+        raise errors.Reserved(name=name)
+    if name not in SETTABLE and name != "id" and not 0 < len(name) <= 255:
+        raise errors.BadJson(problem="the name of a property is 1 to 255 characters long")

@@ -1,0 +1,56 @@
+"""Records as the Image API v2 shows them."""
+
+import datetime
+from typing import Any
+
+from imsgate.model import Image, Member
+
+
+def isotime(when: datetime.datetime) -> str:
+    """A time as Glance writes it: ISO 8601, whole seconds, UTC."""
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def image(record: Image) -> dict[str, Any]:
+    """One image, custom properties among its members."""
+    href = f"/v2/images/{record.id}"
+    view: dict[str, Any] = {
+        **record.properties,
+        "id": record.id,
+        "name": record.name,
+        "status": record.status,
+        "visibility": record.visibility,
+        "owner": record.owner,
+        "disk_format": record.disk_format,
+        "container_format": record.container_format,
+        "size": record.size,
+        "virtual_size": record.virtual_size,
+        "checksum": record.checksum,
+        "os_hash_algo": record.os_hash_algo,
+        "os_hash_value": record.os_hash_value,
+        "min_disk": record.min_disk,
+        "min_ram": record.min_ram,
+        "protected": record.protected,
+        "os_hidden": record.os_hidden,
+        "created_at": isotime(record.created_at),
+        "updated_at": isotime(record.updated_at),
+        "tags": sorted(record.tags),
+        "self": href,
+        "file": f"{href}/file",
+        "schema": "/v2/schemas/image",
+    }
+    if record.locations:
+        view["stores"] = ",".join(location.store for location in record.locations)
+    return view
+
+
+def member(record: Member) -> dict[str, Any]:
+    """One member of an image."""
+    return {
+        "image_id": record.image_id,
+        "member_id": record.member_id,
+        "status": record.status,
+        "created_at": isotime(record.created_at),
+        "updated_at": isotime(record.updated_at),
+        "schema": "/v2/schemas/member",
+    }

@@ -1,0 +1,108 @@
+"""The upload application at the end of the pipeline, and the one place that knows every part."""
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import stevedore
+from oslo_config import cfg
+from stevedore.exception import NoMatches
+
+from imsgate import config, errors, wsgi
+from imsgate.api import data, images, info, members, routes, schemas
+from imsgate.errors import BadConfig
+from imsgate.registry.base import Registry
+from imsgate.stores import loader
+from imsgate.upload import GROUP as UPLOAD
+from imsgate.upload import OPTS as UPLOAD_OPTS
+from imsgate.upload import Uploads, sweep_forever
+from imsgate.wsgi import Environ, Request, WsgiApp
+
+REGISTRY_OPTS = (
+    cfg.StrOpt(
+        "driver",
+        default="sql",
+        help="The entry point in imsgate.registries that keeps the image records.",
+    ),
+)
+
+
+class Gate:
+    """The WSGI application: routes a request and renders what it raises."""
+
+    def __init__(self, router: Callable[[Request], Any]) -> None:
+        self._router = router
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        request = Request(environ)
+        try:
+            response = self._router(request)
+        except errors.Error as error:
+            response = wsgi.refusal(error)
+        answer: Iterable[bytes] = response(environ, start_response)
+        return answer
+
+
+def load_registry(conf: config.Config) -> Registry:
+    """The registry driver that ``[registry] driver`` names. Raises BadConfig."""
+    name = conf.section("registry", REGISTRY_OPTS).driver
+    try:
+        found: stevedore.DriverManager[type[Registry]] = stevedore.DriverManager(
+            "imsgate.registries", name
+        )
+    except NoMatches as error:
+        raise BadConfig("[registry] driver", f"no registry driver {name!r} is installed") from error
+    kind: Any = found.driver
+    registry: Registry = kind(conf.section("database", kind.OPTS))
+    return registry
+
+
+def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
+    """The ``paste.app_factory`` of ``egg:imsgate#gate``; its keys are options of ``[api]``.
+
+    Raises BadConfig, naming the key, for anything that cannot work.
+    """
+    conf = config.load(global_conf)
+    default = conf.section("DEFAULT", config.OPTS)
+    api = conf.section("api", images.OPTS, local_conf)
+    formats = conf.section(images.FORMAT_GROUP, images.FORMAT_OPTS)
+    registry = load_registry(conf)
+    stores = loader.load(conf)
+    upload = conf.section(UPLOAD, UPLOAD_OPTS)
+    uploads = Uploads(registry, stores, upload)
+    image = schemas.image(formats.disk_formats, formats.container_formats)
+    documents = {
+        "image": image,
+        "images": schemas.images(image),
+        "member": schemas.MEMBER,
+        "members": schemas.MEMBERS,
+    }
+    about = info.Info(stores, default.public_endpoint, documents)
+    table = routes.routes(
+        about,
+        images.Images(registry, stores, uploads, api, schemas.Checker(image)),
+        data.Data(registry, stores, uploads),
+        members.Members(registry, api, schemas.Checker(schemas.MEMBER)),
+    )
+    threading.Thread(
+        target=sweep_forever, args=(uploads, upload.lease), name="sweep", daemon=True
+    ).start()
+    return Gate(routes.Router(table, otherwise=about.versions))
+
+
+class Paths:
+    """Sends a request to the application of its exact path, all others to that of ``/``."""
+
+    def __init__(self, apps: dict[str, WsgiApp]) -> None:
+        self._apps = apps
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        return self._apps.get(path, self._apps["/"])(environ, start_response)
+
+
+def composite_factory(loader: Any, global_conf: dict[str, str], **paths: str) -> Paths:
+    """The ``paste.composite_factory`` of ``egg:imsgate#paths``: keys are paths, values apps."""
+    if "/" not in paths:
+        raise BadConfig("[composite] /", "every request needs an application in the end")
+    return Paths({path: loader.get_app(name, global_conf) for path, name in paths.items()})

@@ -1,0 +1,51 @@
+"""Arguments and look-ups that several subcommands share."""
+
+import argparse
+import pathlib
+import sys
+
+import imsgate
+from imsgate import config
+from imsgate.errors import BadConfig
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--config-file`` and ``--state``."""
+    parser.add_argument(
+        "--config-file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="an imsgate.conf; may be repeated (default: oslo.config's usual places)",
+    )
+    parser.add_argument(
+        "--state",
+        metavar="DIR",
+        help="directory for database, images and tokens (default: [DEFAULT] state_path, "
+        "which is imsgate under the user's XDG state directory)",
+    )
+
+
+def global_conf(args: argparse.Namespace) -> dict[str, str]:
+    """The arguments as Paste's global section, which every factory reads."""
+    values = {"config_file": ",".join(args.config_file), "state_path": args.state}
+    return {key: value for key, value in values.items() if value}
+
+
+def load(args: argparse.Namespace) -> config.Config:
+    """The configuration that the arguments name. Raises BadConfig."""
+    return config.load(global_conf(args))
+
+
+def paste_file(named: str | None) -> str:
+    """The Paste file named, or the first that is installed. Raises BadConfig."""
+    if named:
+        candidates = [pathlib.Path(named)]
+    else:
+        source_tree = pathlib.Path(imsgate.__file__).parent.parent
+        places = ("/etc/imsgate", f"{sys.prefix}/etc/imsgate", str(source_tree / "etc"))
+        candidates = [pathlib.Path(place) / "imsgate-paste.ini" for place in places]
+    for path in candidates:
+        if path.is_file():
+            return str(path.resolve())
+    raise BadConfig("imsgate-paste.ini", f"not found in {', '.join(map(str, candidates))}")

@@ -1,0 +1,25 @@
+"""``imsgate config generate``: the sample configuration, every installed part's options in it."""
+
+import argparse
+from typing import Any
+
+from oslo_config import cfg, generator
+
+from imsgate import config
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser("config", help="look after the configuration")
+    actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
+    generate = actions.add_parser("generate", help="print imsgate.conf with every option")
+    generate.add_argument("--output", metavar="FILE", help="write there instead of printing")
+    generate.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    conf = cfg.ConfigOpts()
+    generator.register_cli_opts(conf)
+    output = ["--output-file", args.output] if args.output else []
+    conf(args=["--namespace", config.PROJECT, "--namespace", "oslo.log", *output])
+    generator.generate(conf)
+    return 0

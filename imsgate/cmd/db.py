@@ -1,0 +1,21 @@
+"""``imsgate db upgrade``: create the database's tables or bring them up to date."""
+
+import argparse
+from typing import Any
+
+from imsgate.cmd import common
+from imsgate.registry import sql
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser("db", help="look after the database")
+    actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
+    upgrade = actions.add_parser("upgrade", help="create or migrate the tables")
+    common.add_config_arguments(upgrade)
+    upgrade.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    sql.upgrade(common.load(args).section("database", sql.SqlRegistry.OPTS))
+    print("The database is up to date.")
+    return 0

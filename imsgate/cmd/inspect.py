@@ -1,0 +1,5 @@
+"""Placeholder until merged."""
+
+
+def add_parser(subparsers):
+    pass

@@ -1,0 +1,117 @@
+"""Options, read once; every part is given a read-only record of its own group.
+
+Paste says which filters run and in what order, oslo.config how each behaves. A
+Paste key overrides the option of that name for that instance, checked with the
+option's own type; an unknown key refuses to start. There is no global CONF.
+"""
+
+import functools
+import os
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from oslo_config import cfg
+from oslo_log import log
+
+from imsgate.errors import BadConfig
+
+PROJECT = "imsgate"
+
+#: Options of ``[DEFAULT]``: what more than one part stands on.
+OPTS: Sequence[cfg.Opt] = (
+    cfg.StrOpt(
+        "state_path",
+        default=os.path.join(
+            os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), PROJECT
+        ),
+        sample_default="$XDG_STATE_HOME/imsgate",
+        help="Directory for everything the embedded defaults keep: database, images, tokens.",
+    ),
+    cfg.StrOpt(
+        "public_endpoint",
+        help="The URL clients reach this service by, for links in answers. "
+        "Without it the version documents use the address the request came to.",
+    ),
+)
+
+
+class Section(types.SimpleNamespace):
+    """The settings of one group, read-only."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"settings are read-only: {name}")
+
+
+class Config:
+    """The configuration files of one process, and a state directory that overrides theirs."""
+
+    def __init__(self, files: Sequence[str] = (), state_path: str | None = None) -> None:
+        """Raises BadConfig when a file is missing or cannot be parsed."""
+        self._conf = cfg.ConfigOpts()
+        self._conf.register_opts(OPTS)
+        log.register_options(self._conf)
+        log.set_defaults(default_log_levels=[*log.get_default_log_levels(), "alembic=WARN"])
+        found = list(files) or cfg.find_config_files(project=PROJECT)
+        try:
+            self._conf(args=[], project=PROJECT, default_config_files=found)
+        except cfg.Error as error:
+            raise BadConfig("config_file", str(error)) from error
+        if state_path:
+            self._conf.set_override("state_path", os.path.abspath(state_path))
+
+    def section(
+        self,
+        group: str,
+        opts: Sequence[cfg.Opt],
+        overrides: Mapping[str, str] = types.MappingProxyType({}),
+    ) -> Section:
+        """The values of ``opts`` in ``[group]``, with ``overrides`` on top.
+
+        Raises BadConfig, naming the key, for a value its option does not take
+        and for an override no option has.
+        """
+        name = None if group == "DEFAULT" else group
+        self._conf.register_opts(opts, group=name)
+        known = {opt.dest: opt for opt in opts}
+        values = {dest: self._value(dest, group, name) for dest in known}
+        for key, text in overrides.items():
+            if key not in known:
+                raise BadConfig(f"{group}.{key}", "this is not an option of it")
+            try:
+                values[key] = known[key].type(text)
+            except ValueError as error:
+                raise BadConfig(f"{group}.{key}", str(error)) from error
+        return Section(**values)
+
+    def _value(self, dest: str, group: str, name: str | None) -> Any:
+        try:
+            return self._conf[name][dest] if name else self._conf[dest]
+        except (cfg.Error, ValueError) as error:
+            raise BadConfig(f"[{group}] {dest}", str(error)) from error
+
+    @property
+    def state_path(self) -> str:
+        """The state directory, absolute."""
+        return os.path.abspath(self._conf.state_path)
+
+    @property
+    def native(self) -> cfg.ConfigOpts:
+        """The parsed files, for libraries that register options of their own (oslo.log)."""
+        return self._conf
+
+
+@functools.cache
+def _load(files: tuple[str, ...], state_path: str | None) -> Config:
+    return Config(files, state_path)
+
+
+def load(global_conf: Mapping[str, str]) -> Config:
+    """The configuration that Paste's global section names, parsed once per process.
+
+    ``config_file`` lists files, separated by commas; without it oslo.config's
+    usual places are searched. ``state_path`` overrides that option.
+    """
+    text = global_conf.get("config_file", "")
+    files = tuple(name.strip() for name in text.split(",") if name.strip())
+    return _load(files, global_conf.get("state_path"))

@@ -1,0 +1,77 @@
+"""How image data goes out: whole or one range, by sendfile or streamed in bounded memory."""
+
+from collections.abc import Iterable
+
+import webob
+
+from imsgate import errors, headers
+from imsgate.model import Image
+from imsgate.stores.base import LocalFiles, Store
+from imsgate.wsgi import Request
+
+#: Bytes per step where a server copies a file itself.
+BLOCK = 1 << 20
+
+
+def respond(request: Request, image: Image, store: Store, url: str) -> webob.Response:
+    """The answer to GET or HEAD of an image's data (RFC 9110 sections 13 and 14).
+
+    304 when the client has it already, 206 for a Range (or for a Content-Range
+    in the request, as Glance accepts it), else 200. Raises BadRange,
+    RangeNotSatisfiable, and ObjectNotFound when the store lost the data.
+    """
+    assert image.size is not None
+    response = webob.Response(content_type="application/octet-stream")
+    response.accept_ranges = "bytes"
+    if image.checksum:
+        response.headers["Content-MD5"] = image.checksum
+        response.etag = image.checksum
+        if image.checksum in request.if_none_match and "HTTP_IF_NONE_MATCH" in request.environ:
+            response.status_int = 304
+            response.content_length = None
+            return response
+    offset, length = 0, image.size
+    wanted = headers.byte_range(
+        request.environ.get("HTTP_RANGE"), request.environ.get("HTTP_CONTENT_RANGE")
+    )
+    if wanted is not None and response in request.if_range:
+        offset, length = wanted.within(image.size)
+        response.status_int = 206
+        response.headers["Content-Range"] = f"bytes {offset}-{offset + length - 1}/{image.size}"
+    if request.method != "HEAD":
+        response.app_iter = _data(request, store, url, offset, length, length == image.size)
+    response.content_length = length
+    return response
+
+
+def _data(
+    request: Request, store: Store, url: str, offset: int, length: int, whole: bool
+) -> Iterable[bytes]:
+    if not isinstance(store, LocalFiles) or not _sends_files(request, whole):
+        return store.read(url, offset, length)
+    file = store.open(url)
+    try:
+        file.seek(offset)
+        answer: Iterable[bytes] = request.environ["wsgi.file_wrapper"](file, BLOCK)
+    except BaseException:
+        file.close()
+        raise
+    return answer
+
+
+def _sends_files(request: Request, whole: bool) -> bool:
+    """Whether the server's ``wsgi.file_wrapper`` sends what we mean, and closes it.
+
+    gunicorn starts at the file's position and stops at Content-Length. Other
+    servers with a class of that name send from there to the end, which is right
+    for a whole file only. uWSGI has a function, and needs its very result
+    returned through every filter, so it is streamed to.
+    """
+    if not isinstance(request.environ.get("wsgi.file_wrapper"), type):
+        return False
+    return whole or request.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn")
+
+
+def lost(image: Image) -> errors.NotFound:
+    """What to tell a client when every copy of an image's data is gone."""
+    return errors.NotFound(what=f"The data of image {image.id}")

@@ -1,0 +1,1 @@
+"""WSGI filters, one file each; each works alone in front of any WSGI application."""

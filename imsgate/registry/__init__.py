@@ -1,0 +1,1 @@
+"""Image records: the registry contract and its drivers."""

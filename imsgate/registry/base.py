@@ -1,0 +1,148 @@
+"""The registry contract: image records, and compare-and-set for every step of theirs.
+
+A registry is built once and used by many threads and processes. No call keeps
+a transaction open after it returns. ``imsgate.testing.RegistryContract``
+checks every driver.
+"""
+
+import abc
+import builtins
+import dataclasses
+import enum
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from oslo_config import cfg
+
+from imsgate.model import Image, Member, MemberStatus, Visibility
+
+
+class Op(enum.StrEnum):
+    """How a field is compared with a value; names as in the Image API's filters."""
+
+    EQ = "eq"
+    NEQ = "neq"
+    GT = "gt"
+    GTE = "gte"
+    LT = "lt"
+    LTE = "lte"
+    IN = "in"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Condition:
+    """``field`` of Image compared with ``value`` (a tuple of values for IN).
+
+    A field that is None satisfies no condition but EQ None. Text is compared by
+    code point. The API has checked what databases refuse: integers beyond 63
+    bits, text with NUL or a lone surrogate, times without a zone.
+    """
+
+    field: str
+    op: Op
+    value: Any
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """One page of a list, with Glance's rules of who sees what.
+
+    ``viewer`` is the asking project, ``admin`` sees every project's images.
+    Without ``visibility`` a viewer gets its own images, public ones, and shared
+    ones whose membership it has answered with ``member_status`` (None: any
+    answer), but community images only of its own; with one, exactly the images
+    of that visibility it may see, and with ``all_visibilities`` all it may see.
+    All ``conditions``, ``properties`` and ``tags`` must hold.
+
+    Images in a status of GONE are in no list.
+
+    ``sort`` holds fields and whether they descend; a record without a value
+    counts as smaller than any with one. Ties end with created_at and id, in the
+    last direction given. The page starts behind ``marker``.
+    """
+
+    viewer: str | None = None
+    admin: bool = False
+    visibility: Visibility | None = None
+    all_visibilities: bool = False
+    member_status: MemberStatus | None = MemberStatus.ACCEPTED
+    conditions: Sequence[Condition] = ()
+    properties: Mapping[str, str] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
+    tags: frozenset[str] = frozenset()
+    sort: Sequence[tuple[str, bool]] = (("created_at", True),)
+    marker: Image | None = None
+    limit: int = 25
+
+
+def ordering(query: Query) -> list[tuple[str, bool]]:
+    """The query's sort with the tie-breakers that make it total."""
+    order = list(query.sort)
+    descending = order[-1][1] if order else True
+    for field in ("created_at", "id"):
+        if field not in (name for name, _ in order):
+            order.append((field, descending))
+    return order
+
+
+def moves(to: Mapping[str, Any]) -> bool:
+    """Whether a change to these fields moves ``updated_at`` to the present."""
+    return "updated_at" not in to and not all(field.startswith("upload_") for field in to)
+
+
+class Registry(abc.ABC):
+    """Image records and their members.
+
+    Deleted records stay, so that no id is ever used twice; only ``change``
+    and ``expired`` still see them.
+    """
+
+    OPTS: ClassVar[Sequence[cfg.Opt]] = ()
+
+    def close(self) -> None:  # noqa: B027 - most drivers hold nothing
+        """Release what is held while idle, such as connections; later calls may open it again."""
+
+    @abc.abstractmethod
+    def add(self, image: Image) -> None:
+        """Record a new image. Raises AlreadyExists for an id that exists or ever did."""
+
+    @abc.abstractmethod
+    def get(self, image_id: str) -> Image:
+        """Raises NotFound where there is none, or no longer."""
+
+    @abc.abstractmethod
+    def list(self, query: Query) -> builtins.list[Image]:
+        """One page of images, in the query's order."""
+
+    @abc.abstractmethod
+    def change(self, image_id: str, was: Mapping[str, Any], /, **to: Any) -> Image:
+        """Set the fields ``to`` if every field in ``was`` still has its value; one atomic step.
+
+        Returns the record as it is then. ``properties``, ``tags`` and
+        ``locations`` are replaced whole (and cannot stand in ``was``).
+        ``updated_at`` moves to the present unless it is among ``to`` or only
+        ``upload_*`` fields change. Raises Conflict when a field differs and
+        NotFound when the id never existed.
+        """
+
+    @abc.abstractmethod
+    def expired(self, now: float) -> builtins.list[Image]:
+        """Images whose ``upload_expires`` lies before ``now`` (seconds since the epoch),
+        and all in ``pending_delete``; deleted ones with an upload left included."""
+
+    @abc.abstractmethod
+    def add_member(self, member: Member) -> None:
+        """Share an image. Raises AlreadyExists when it is already shared with that project,
+        and NotFound where there is no such image, or no longer."""
+
+    @abc.abstractmethod
+    def members(self, image_id: str) -> builtins.list[Member]:
+        """All members of an image, oldest first; none of one that does not exist."""
+
+    @abc.abstractmethod
+    def change_member(self, image_id: str, member_id: str, status: MemberStatus) -> Member:
+        """Record a project's answer and the time of it. Raises NotFound."""
+
+    @abc.abstractmethod
+    def remove_member(self, image_id: str, member_id: str) -> None:
+        """Stop sharing with a project. Raises NotFound."""

@@ -1,0 +1,168 @@
+"""The registry in this process's memory: for tests, and for reading what the contract means."""
+
+import builtins
+import dataclasses
+import operator
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from imsgate import model
+from imsgate.config import Section
+from imsgate.errors import AlreadyExists, Conflict, NotFound
+from imsgate.model import GONE, Image, Member, MemberStatus, Status, Visibility
+from imsgate.registry.base import Condition, Op, Query, Registry, moves, ordering
+
+_COMPARE: Mapping[Op, Callable[[Any, Any], bool]] = {
+    Op.EQ: operator.eq,
+    Op.NEQ: operator.ne,
+    Op.GT: operator.gt,
+    Op.GTE: operator.ge,
+    Op.LT: operator.lt,
+    Op.LTE: operator.le,
+    Op.IN: lambda one, many: one in many,
+}
+
+
+class MemoryRegistry(Registry):
+    """Records of one process, forgotten with it."""
+
+    def __init__(self, settings: Section | None = None) -> None:
+        self._lock = threading.RLock()
+        self._images: dict[str, Image] = {}
+        self._members: dict[tuple[str, str], Member] = {}
+
+    def add(self, image: Image) -> None:
+        with self._lock:
+            if image.id in self._images:
+                raise AlreadyExists(what=f"Image {image.id}")
+            self._images[image.id] = _frozen(image)
+
+    def get(self, image_id: str) -> Image:
+        image = self._images.get(image_id)
+        if image is None or image.status in GONE:
+            raise NotFound(what=f"Image {image_id}")
+        return image
+
+    def list(self, query: Query) -> builtins.list[Image]:
+        order = ordering(query)
+        with self._lock:
+            found = [image for image in self._images.values() if self._listed(image, query)]
+        for field, descending in reversed(order):
+            found.sort(key=lambda image: _rank(image, field), reverse=descending)
+        if query.marker is not None:
+            found = [image for image in found if _behind(image, query.marker, order)]
+        return found[: query.limit]
+
+    def _listed(self, image: Image, query: Query) -> bool:
+        return (
+            image.status not in GONE
+            and self._seen(image, query)
+            and all(_holds(image, condition) for condition in query.conditions)
+            and query.properties.items() <= image.properties.items()
+            and query.tags <= image.tags
+        )
+
+    def _seen(self, image: Image, query: Query) -> bool:
+        own = query.viewer is not None and image.owner == query.viewer
+        if query.visibility is not None and image.visibility != query.visibility:
+            return False
+        if own:
+            return True
+        if image.visibility == Visibility.COMMUNITY:
+            return query.all_visibilities or query.visibility is not None
+        if query.admin or image.visibility == Visibility.PUBLIC:
+            return True
+        return image.visibility == Visibility.SHARED and self._shared_with(image, query)
+
+    def _shared_with(self, image: Image, query: Query) -> bool:
+        member = self._members.get((image.id, query.viewer or ""))
+        return member is not None and query.member_status in (None, member.status)
+
+    def change(self, image_id: str, was: Mapping[str, Any], /, **to: Any) -> Image:
+        with self._lock:
+            image = self._images.get(image_id)
+            if image is None:
+                raise NotFound(what=f"Image {image_id}")
+            if any(getattr(image, field) != value for field, value in was.items()):
+                raise Conflict(problem=f"Image {image_id} was changed by another request")
+            if moves(to):
+                to["updated_at"] = model.now()
+            changed = _frozen(dataclasses.replace(image, **to))
+            self._images[image_id] = changed
+            return changed
+
+    def expired(self, now: float) -> builtins.list[Image]:
+        with self._lock:
+            return [image for image in self._images.values() if _is_late(image, now)]
+
+    def add_member(self, member: Member) -> None:
+        with self._lock:
+            self.get(member.image_id)
+            if (member.image_id, member.member_id) in self._members:
+                raise AlreadyExists(what=f"Member {member.member_id}")
+            self._members[member.image_id, member.member_id] = member
+
+    def members(self, image_id: str) -> builtins.list[Member]:
+        with self._lock:
+            found = [one for one in self._members.values() if self._is_member(one, image_id)]
+        return sorted(found, key=operator.attrgetter("created_at", "member_id"))
+
+    def _is_member(self, member: Member, image_id: str) -> bool:
+        return member.image_id == image_id and self._images[image_id].status not in GONE
+
+    def change_member(self, image_id: str, member_id: str, status: MemberStatus) -> Member:
+        with self._lock:
+            member = self._member(image_id, member_id)
+            changed = dataclasses.replace(member, status=status, updated_at=model.now())
+            self._members[image_id, member_id] = changed
+            return changed
+
+    def remove_member(self, image_id: str, member_id: str) -> None:
+        with self._lock:
+            self._member(image_id, member_id)
+            del self._members[image_id, member_id]
+
+    def _member(self, image_id: str, member_id: str) -> Member:
+        member = self._members.get((image_id, member_id))
+        if member is None or not self._is_member(member, image_id):
+            raise NotFound(what=f"Member {member_id}")
+        return member
+
+
+def _frozen(image: Image) -> Image:
+    """The record with collections that its giver cannot change afterwards."""
+    return dataclasses.replace(
+        image,
+        properties=MappingProxyType(dict(image.properties)),
+        tags=frozenset(image.tags),
+        locations=tuple(image.locations),
+    )
+
+
+def _holds(image: Image, condition: Condition) -> bool:
+    field, op, value = getattr(image, condition.field), condition.op, condition.value
+    if field is None:
+        return op is Op.EQ and value is None
+    if value is None:
+        return op is Op.NEQ
+    return _COMPARE[op](field, value)
+
+
+def _rank(image: Image, field: str) -> tuple[bool, Any]:
+    value = getattr(image, field)
+    return value is not None, value
+
+
+def _behind(image: Image, marker: Image, order: Sequence[tuple[str, bool]]) -> bool:
+    for field, descending in order:
+        one, other = _rank(image, field), _rank(marker, field)
+        if one != other:
+            return (one > other) is not descending
+    return False
+
+
+def _is_late(image: Image, now: float) -> bool:
+    late = image.upload_expires is not None and image.upload_expires < now
+    return late or image.status == Status.PENDING_DELETE

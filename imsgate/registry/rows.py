@@ -1,0 +1,91 @@
+"""Image records as rows of four tables, and back."""
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import sqlalchemy as sa
+
+from imsgate.model import Image, Location
+from imsgate.registry.tables import IMAGES, LOCATIONS, PROPERTIES, TAGS
+
+Row = Mapping[Any, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Child:
+    """A field that is kept in a table of its own."""
+
+    table: sa.Table
+    #: Without image_id, in the order that the rows are read.
+    split: Callable[[Any], Iterable[Row]]
+    join: Callable[[Sequence[Row]], Any]
+
+
+_CHILDREN = {
+    "properties": _Child(
+        PROPERTIES,
+        lambda properties: [{"name": name, "value": properties[name]} for name in properties],
+        lambda rows: MappingProxyType({row["name"]: row["value"] for row in rows}),
+    ),
+    "tags": _Child(
+        TAGS,
+        lambda tags: [{"tag": tag} for tag in tags],
+        lambda rows: frozenset(row["tag"] for row in rows),
+    ),
+    "locations": _Child(
+        LOCATIONS,
+        lambda locations: [
+            {"position": position, "store": location.store, "url": location.url}
+            for position, location in enumerate(locations)
+        ],
+        lambda rows: tuple(Location(row["store"], row["url"]) for row in rows),
+    ),
+}
+
+
+def columns(fields: Row) -> dict[str, Any]:
+    """Those of an image's fields that are columns of its own row."""
+    return {name: value for name, value in fields.items() if name not in _CHILDREN}
+
+
+def insert(connection: sa.Connection, image: Image) -> None:
+    """Raises IntegrityError, before all else, when the id is taken."""
+    fields = {field.name: getattr(image, field.name) for field in dataclasses.fields(image)}
+    connection.execute(sa.insert(IMAGES).values(columns(fields)))
+    for name, child in _CHILDREN.items():
+        _fill(connection, child, image.id, fields[name])
+
+
+def read(connection: sa.Connection, select: sa.Select[Any]) -> list[Image]:
+    """The images that ``select`` finds in IMAGES, in its order; four statements for any number."""
+    found = connection.execute(select).mappings().all()
+    ids = [row["id"] for row in found]
+    joined = {name: _gather(connection, child, ids) for name, child in _CHILDREN.items() if ids}
+    return [Image(**row, **{name: joined[name](row["id"]) for name in joined}) for row in found]
+
+
+def replace(connection: sa.Connection, image: Image, to: Row) -> Image:
+    """Write those fields of ``to`` that have tables of their own, where they differ."""
+    for name, child in _CHILDREN.items():
+        if name in to and to[name] != getattr(image, name):
+            connection.execute(sa.delete(child.table).where(child.table.c.image_id == image.id))
+            _fill(connection, child, image.id, to[name])
+            image = dataclasses.replace(image, **{name: child.join(list(child.split(to[name])))})
+    return image
+
+
+def _fill(connection: sa.Connection, child: _Child, image_id: str, value: Any) -> None:
+    rows = [{"image_id": image_id, **row} for row in child.split(value)]
+    if rows:
+        connection.execute(sa.insert(child.table), rows)
+
+
+def _gather(connection: sa.Connection, child: _Child, ids: Sequence[str]) -> Callable[[str], Any]:
+    rows: dict[str, list[Row]] = defaultdict(list)
+    select = sa.select(child.table).where(child.table.c.image_id.in_(ids))
+    for row in connection.execute(select.order_by(*child.table.primary_key)).mappings():
+        rows[row["image_id"]].append(row)
+    return lambda image_id: child.join(rows[image_id])

@@ -1,0 +1,168 @@
+"""The registry in a SQL database: SQLite alone, PostgreSQL or MariaDB in a stack."""
+
+import builtins
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from imsgate import model
+from imsgate.config import Section
+from imsgate.errors import AlreadyExists, BadConfig, Conflict, NotFound, Unavailable
+from imsgate.model import Image, Member, MemberStatus, Status
+from imsgate.registry import database, lists, migrations, rows
+from imsgate.registry.base import Query, Registry, moves
+from imsgate.registry.migrations import State
+from imsgate.registry.tables import IMAGES, MEMBERS
+
+
+def is_embedded(settings: Section) -> bool:
+    """Whether the database is a file of this host, to be made and migrated at first start."""
+    return database.parse(settings).get_backend_name() == "sqlite"
+
+
+def upgrade(settings: Section) -> None:
+    """Create or migrate the schema; any number of processes may do it at once on SQLite.
+
+    Raises BadConfig when the database cannot be reached, or is newer than this code.
+    """
+    opened = database.Database(settings)
+    try:
+        with opened.writing() as connection:
+            if migrations.state(connection) is State.FOREIGN:
+                raise _refusal(State.FOREIGN)
+            migrations.upgrade(connection)
+    except Unavailable as error:
+        raise _unusable(opened, error) from None
+    finally:
+        opened.close()
+
+
+def _refusal(state: State) -> BadConfig:
+    return BadConfig(database.KEY, f"the database {state.value}")
+
+
+def _unusable(opened: database.Database, error: Unavailable) -> BadConfig:
+    return BadConfig(database.KEY, f"the database cannot be used: {opened.explain(error)}")
+
+
+class SqlRegistry(Registry):
+    """Records as rows. A list or a record is four statements, whatever its length."""
+
+    OPTS = database.OPTS
+
+    def __init__(self, settings: Section) -> None:
+        """Raises BadConfig for a database that cannot be reached or has another schema.
+
+        Holds no connection afterwards, so that a server may fork.
+        """
+        self._database = database.Database(settings)
+        file = database.parse(settings).database
+        if is_embedded(settings) and not os.path.exists(file or ""):
+            raise _refusal(State.BEHIND)  # looking would make an empty one
+        try:
+            with self._database.reading() as connection:
+                state = migrations.state(connection)
+        except Unavailable as error:
+            raise _unusable(self._database, error) from None
+        finally:
+            self.close()
+        if state is not State.CURRENT:
+            raise _refusal(state)
+
+    def close(self) -> None:
+        self._database.close()
+
+    # Images
+
+    def add(self, image: Image) -> None:
+        with self._database.writing() as connection:
+            try:
+                rows.insert(connection, image)
+            except exc.IntegrityError:
+                raise AlreadyExists(what=f"Image {image.id}") from None
+
+    def get(self, image_id: str) -> Image:
+        with self._database.reading() as connection:
+            found = rows.read(connection, sa.select(IMAGES).where(_is(image_id), lists.EXISTS))
+        if not found:
+            raise NotFound(what=f"Image {image_id}")
+        return found[0]
+
+    def list(self, query: Query) -> builtins.list[Image]:
+        with self._database.reading() as connection:
+            return rows.read(connection, lists.page(query, self._database.nulls_are_largest))
+
+    def change(self, image_id: str, was: Mapping[str, Any], /, **to: Any) -> Image:
+        columns = rows.columns(to)
+        if moves(to):
+            columns["updated_at"] = model.now()
+        # Matches "no value" too, which "=" never does.
+        unchanged = [IMAGES.c[field].is_not_distinct_from(value) for field, value in was.items()]
+        step = (
+            sa.update(IMAGES).where(_is(image_id), *unchanged).values(columns or {"id": image_id})
+        )
+        with self._database.writing() as connection:
+            if connection.execute(step).rowcount == 0:
+                raise _lost(connection, image_id)
+            (image,) = rows.read(connection, sa.select(IMAGES).where(_is(image_id)))
+            return rows.replace(connection, image, to)
+
+    def expired(self, now: float) -> builtins.list[Image]:
+        late = sa.or_(IMAGES.c.upload_expires < now, IMAGES.c.status == Status.PENDING_DELETE)
+        with self._database.reading() as connection:
+            return rows.read(connection, sa.select(IMAGES).where(late).order_by(IMAGES.c.id))
+
+    # Members
+
+    def add_member(self, member: Member) -> None:
+        with self._database.writing() as connection:
+            exists = sa.select(IMAGES.c.id).where(_is(member.image_id), lists.EXISTS)
+            if connection.execute(exists).first() is None:
+                raise NotFound(what=f"Image {member.image_id}")
+            try:
+                connection.execute(sa.insert(MEMBERS).values(dataclasses.asdict(member)))
+            except exc.IntegrityError:
+                raise AlreadyExists(what=f"Member {member.member_id}") from None
+
+    def members(self, image_id: str) -> builtins.list[Member]:
+        order = (MEMBERS.c.created_at, MEMBERS.c.member_id)
+        select = sa.select(MEMBERS).where(*_is_member(image_id)).order_by(*order)
+        with self._database.reading() as connection:
+            return [Member(**row) for row in connection.execute(select).mappings()]
+
+    def change_member(self, image_id: str, member_id: str, status: MemberStatus) -> Member:
+        where = _is_member(image_id, member_id)
+        step = sa.update(MEMBERS).where(*where).values(status=status, updated_at=model.now())
+        with self._database.writing() as connection:
+            if connection.execute(step).rowcount == 0:
+                raise NotFound(what=f"Member {member_id}")
+            row = connection.execute(sa.select(MEMBERS).where(*where)).mappings().one()
+            return Member(**row)
+
+    def remove_member(self, image_id: str, member_id: str) -> None:
+        step = sa.delete(MEMBERS).where(*_is_member(image_id, member_id))
+        with self._database.writing() as connection:
+            if connection.execute(step).rowcount == 0:
+                raise NotFound(what=f"Member {member_id}")
+
+
+def _is(image_id: str) -> sa.ColumnElement[bool]:
+    return IMAGES.c.id == image_id
+
+
+def _is_member(image_id: str, *member_id: str) -> tuple[sa.ColumnElement[bool], ...]:
+    """Selects one membership, or all of an image; none of an image that is gone."""
+    exists = sa.select(IMAGES.c.id).where(_is(image_id), lists.EXISTS)
+    one = (MEMBERS.c.member_id == name for name in member_id)
+    return (MEMBERS.c.image_id.in_(exists), *one)
+
+
+def _lost(connection: sa.Connection, image_id: str) -> Conflict | NotFound:
+    """Why a compare-and-set found no row."""
+    if connection.execute(sa.select(IMAGES.c.id).where(_is(image_id))).first() is None:
+        return NotFound(what=f"Image {image_id}")
+    return Conflict(problem=f"Image {image_id} was changed by another request")

@@ -1,0 +1,161 @@
+"""The schema, and column types that mean the same on every database.
+
+Migrations use these types too: what they render must not change without one.
+"""
+
+import datetime
+import enum
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+
+from imsgate.model import MemberStatus, Status, Visibility
+
+METADATA = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _exact_collation(dialect: sa.Dialect) -> str | None:
+    if dialect.name == "postgresql":
+        return "C"
+    if dialect.name in ("mysql", "mariadb"):
+        # "utf8mb4_bin" ignores trailing spaces; these do not. mysql:// may lead to either server.
+        return "utf8mb4_nopad_bin" if getattr(dialect, "is_mariadb", False) else "utf8mb4_0900_bin"
+    return None  # SQLite compares bytes already
+
+
+class Exact(sa.types.TypeDecorator[str]):
+    """Text compared and sorted by code point: case and trailing spaces count.
+
+    Without a length it is unlimited text, which cannot be indexed.
+    """
+
+    impl = sa.String
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
+        length, collation = self.impl_instance.length, _exact_collation(dialect)  # type: ignore[attr-defined]
+        kind = sa.String(length, collation) if length else sa.Text(collation=collation)
+        return dialect.type_descriptor(kind)
+
+
+class Word(Exact):
+    """One word of an enumeration; words it does not have can be asked for but not read."""
+
+    cache_ok = True
+
+    def __init__(self, length: int, words: type[enum.StrEnum] = enum.StrEnum) -> None:
+        """``words`` may be left out where nothing is read, as in migrations."""
+        super().__init__(length)
+        self.words = words
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
+        return None if value is None else str(value)  # some drivers write an enum's name
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
+        return None if value is None else self.words(value)
+
+
+class Moment(sa.types.TypeDecorator[datetime.datetime]):
+    """An aware time, kept as naive UTC to the microsecond."""
+
+    impl = sa.DateTime
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
+        if dialect.name in ("mysql", "mariadb"):
+            return dialect.type_descriptor(mysql.DATETIME(fsp=6))
+        return dialect.type_descriptor(sa.DateTime())
+
+    def process_bind_param(
+        self, value: datetime.datetime | None, dialect: sa.Dialect
+    ) -> datetime.datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without its zone is no time")
+        return value.astimezone(datetime.UTC).replace(tzinfo=None)
+
+    def process_result_value(
+        self, value: datetime.datetime | None, dialect: sa.Dialect
+    ) -> datetime.datetime | None:
+        return None if value is None else value.replace(tzinfo=datetime.UTC)
+
+
+IMAGES = sa.Table(
+    "images",
+    METADATA,
+    sa.Column("id", Exact(36), primary_key=True),
+    sa.Column("owner", Exact(255)),
+    sa.Column("name", Exact(255)),
+    sa.Column("status", Word(30, Status), nullable=False, index=True),
+    sa.Column("visibility", Word(30, Visibility), nullable=False),
+    sa.Column("disk_format", Exact(20)),
+    sa.Column("container_format", Exact(20)),
+    sa.Column("min_disk", sa.BigInteger, nullable=False),
+    sa.Column("min_ram", sa.BigInteger, nullable=False),
+    sa.Column("protected", sa.Boolean, nullable=False),
+    sa.Column("os_hidden", sa.Boolean, nullable=False),
+    sa.Column("size", sa.BigInteger),
+    sa.Column("virtual_size", sa.BigInteger),
+    sa.Column("checksum", Exact(32), index=True),
+    sa.Column("os_hash_algo", Exact(64)),
+    sa.Column("os_hash_value", Exact(128), index=True),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
+    sa.Column("upload_store", Exact(255)),
+    sa.Column("upload_key", Exact(255)),
+    # Float would be 32 bits on MariaDB, where a lease loses its seconds.
+    sa.Column("upload_expires", sa.Double, index=True),
+    # One per sort key that a whole list is ordered by, and one per way to see an image.
+    sa.Index(None, "created_at", "id"),
+    sa.Index(None, "updated_at", "created_at", "id"),
+    sa.Index(None, "name", "created_at", "id"),
+    sa.Index(None, "owner", "created_at", "id"),
+    sa.Index(None, "visibility", "created_at", "id"),
+)
+
+
+def _image_id() -> sa.Column[str]:
+    return sa.Column("image_id", Exact(36), sa.ForeignKey(IMAGES.c.id), primary_key=True)
+
+
+PROPERTIES = sa.Table(
+    "image_properties",
+    METADATA,
+    _image_id(),
+    sa.Column("name", Exact(255), primary_key=True, index=True),
+    sa.Column("value", Exact, nullable=False),
+)
+
+TAGS = sa.Table(
+    "image_tags",
+    METADATA,
+    _image_id(),
+    sa.Column("tag", Exact(255), primary_key=True, index=True),
+)
+
+LOCATIONS = sa.Table(
+    "image_locations",
+    METADATA,
+    _image_id(),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("store", Exact(255), nullable=False),
+    sa.Column("url", Exact, nullable=False),
+)
+
+MEMBERS = sa.Table(
+    "image_members",
+    METADATA,
+    _image_id(),
+    sa.Column("member_id", Exact(255), primary_key=True, index=True),
+    sa.Column("status", Word(30, MemberStatus), nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
+)

@@ -1,0 +1,1 @@
+"""Where image data lies: the store contract and its drivers."""

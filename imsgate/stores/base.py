@@ -1,0 +1,137 @@
+"""The store contract.
+
+A driver may trust its input: keys are made by imsgate (an image id, a dot and
+a hexadecimal attempt number; at most 100 ASCII characters), chunks are never
+empty, offsets and lengths lie inside the object, and a sink has one user.
+Everything else about concurrency is the driver's: a store is built once and
+used by many threads and processes at the same time.
+
+What every driver promises:
+
+- Nothing is visible under a location before ``commit`` returned, and what is
+  visible then is whole and durable: power may fail right after.
+- ``abort``, an exception, or the death of the process leave nothing that
+  ``discard`` of the same key does not remove.
+- Failures are ``errors.StoreFull``, ``errors.StoreUnavailable`` or
+  ``errors.StoreDenied``, and ``errors.ObjectNotFound`` where nothing is at a
+  location. Credentials and paths appear in none of them.
+
+``imsgate.testing.StoreContract`` checks all of this.
+"""
+
+import abc
+import types
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, ClassVar, Self
+
+from oslo_config import cfg
+
+
+class Sink(abc.ABC):
+    """One object being written.
+
+    A context manager: leaving the block without ``commit`` aborts.
+    """
+
+    @abc.abstractmethod
+    def write(self, chunk: bytes) -> None:
+        """Append ``chunk``. Raises StoreFull, StoreUnavailable or StoreDenied."""
+
+    @abc.abstractmethod
+    def commit(self) -> str:
+        """Make the object visible, whole and durable; return its location.
+
+        Called again, it returns the same location and does nothing. Raises
+        StoreFull, StoreUnavailable or StoreDenied, also after ``abort`` and
+        after the attempt was discarded; then nothing is visible.
+        """
+
+    @abc.abstractmethod
+    def abort(self) -> None:
+        """Leave nothing behind. May be called at any time and any number of times.
+
+        After ``commit`` it does nothing; it never raises.
+        """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
+        self.abort()
+
+
+class Store(abc.ABC):
+    """A place for image data."""
+
+    OPTS: ClassVar[Sequence[cfg.Opt]] = ()
+
+    def __init__(self, name: str, settings: Any) -> None:
+        """``name`` is the store's id, ``settings`` the record of its own section.
+
+        Raises BadConfig, naming the option, when the store could not work.
+        """
+        self.name = name
+        self.settings = settings
+
+    @abc.abstractmethod
+    def create(self, key: str, size: int | None) -> Sink:
+        """Begin an object of ``size`` bytes, or of unknown size when it is None.
+
+        Raises StoreFull at once when ``size`` can be seen not to fit. Where
+        another number of bytes is written in the end, ``commit`` either keeps
+        exactly these bytes or fails.
+        """
+
+    @abc.abstractmethod
+    def read(self, location: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """The bytes from ``offset`` on, ``length`` of them or all the rest.
+
+        Raises ObjectNotFound at the call when nothing is there, and
+        StoreUnavailable rather than ending early. The iterator has ``close``,
+        which frees whatever it holds even if no chunk was ever taken.
+        """
+
+    @abc.abstractmethod
+    def size(self, location: str) -> int:
+        """The object's size in bytes. Raises ObjectNotFound."""
+
+    @abc.abstractmethod
+    def delete(self, location: str) -> None:
+        """Remove the object. Raises ObjectNotFound when there is none."""
+
+    @abc.abstractmethod
+    def discard(self, key: str) -> None:
+        """Remove whatever an attempt under ``key`` left, committed or not.
+
+        Does nothing when there is nothing. Called for attempts of processes
+        that died, possibly while a stale one still writes; that one's
+        ``commit`` then fails.
+        """
+
+    def free_space(self) -> int | None:
+        """Bytes still free, or None where that cannot be known."""
+        return None
+
+    def place(self) -> Hashable:
+        """What no other enabled store may share, such as a directory or a bucket; None for nothing.
+
+        Two ids of one place would make the deletion of a copy delete the original.
+        """
+        return None
+
+    def properties(self) -> Mapping[str, Any]:
+        """What administrators see of this store in ``/v2/info/stores/detail``; no secrets."""
+        return {}
+
+
+class LocalFiles(abc.ABC):
+    """An optional ability: objects are files of this host, which a server can send itself."""
+
+    @abc.abstractmethod
+    def open(self, location: str) -> BinaryIO:
+        """The object's file, opened unbuffered for reading. Raises ObjectNotFound."""

@@ -1,0 +1,200 @@
+"""Builds the stores an operator enabled, from drivers that stevedore finds.
+
+Options and their places are Glance's: ``[DEFAULT] enabled_backends`` maps a
+store id to a driver, ``[glance_store] default_backend`` names the id used when
+a request names none, and each store has a section named by its id.
+"""
+
+import dataclasses
+from collections.abc import Hashable, Iterator, Sequence
+from typing import cast
+
+import stevedore
+from oslo_config import cfg
+from stevedore.exception import MultipleMatches, NoMatches
+
+from imsgate import config, errors, headers
+from imsgate.errors import BadConfig
+from imsgate.stores.base import Store
+
+NAMESPACE = "imsgate.stores"
+
+_ENABLED_KEY = "[DEFAULT] enabled_backends"
+_DEFAULT_KEY = "[glance_store] default_backend"
+
+#: Options of ``[DEFAULT]``. The id is the driver's name, so that the driver's
+#: section of the sample configuration is the one a first start reads.
+OPTS: Sequence[cfg.Opt] = (
+    cfg.DictOpt(
+        "enabled_backends",
+        default={"file": "file"},
+        help="The stores, as id:driver, separated by commas: fast:file, archive:file. "
+        "Each id has a section of its own with the driver's options.",
+    ),
+)
+
+#: Options of ``[glance_store]``.
+DEFAULT_OPTS: Sequence[cfg.Opt] = (
+    cfg.StrOpt(
+        "default_backend",
+        help="Id of the store for uploads that name none. "
+        "It may be left out while only one store is enabled.",
+    ),
+)
+
+#: Options that every store's section has, whatever its driver.
+STORE_OPTS: Sequence[cfg.Opt] = (
+    cfg.StrOpt("store_description", help="What users are told about this store."),
+    cfg.IntOpt(
+        "weight",
+        default=0,
+        help="Of several stores that hold an image, the one with the highest weight is read.",
+    ),
+)
+
+#: Glance keeps ids that begin so for its staging areas, and a pasted
+#: configuration may have sections of these names.
+_RESERVED_PREFIX = "os_glance_"
+_RESERVED = frozenset({"default", "glance_store"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Backend:
+    """One enabled store, and what the operator says of it. ``driver`` is its entry point."""
+
+    store: Store
+    driver: str
+    description: str | None = None
+    weight: int = 0
+
+    @property
+    def id(self) -> str:
+        return self.store.name
+
+
+class Stores:
+    """The enabled stores, in the order of ``enabled_backends``."""
+
+    def __init__(self, backends: Sequence[Backend], default: str) -> None:
+        """``default`` is the id of one of them."""
+        self._backends = {backend.id: backend for backend in backends}
+        self.default = self._backends[default].store
+
+    def __iter__(self) -> Iterator[Backend]:
+        return iter(self._backends.values())
+
+    def __len__(self) -> int:
+        return len(self._backends)
+
+    def choose(self, store_id: str | None) -> Store:
+        """The store a request names, or the default. Raises UnknownStore."""
+        if store_id is None:
+            return self.default
+        if store_id not in self._backends:
+            raise errors.UnknownStore(store=store_id, stores=", ".join(self._backends))
+        return self._backends[store_id].store
+
+    def get(self, store_id: str) -> Store:
+        """The store that a record names. Raises StoreUnavailable when it is enabled no longer."""
+        if store_id not in self._backends:
+            raise errors.StoreUnavailable(store=store_id, problem="it is not enabled here")
+        return self._backends[store_id].store
+
+
+def load(conf: config.Config) -> Stores:
+    """Build every enabled store.
+
+    Raises BadConfig, naming the key, for whatever could not work: a reserved,
+    malformed or repeated id, an unknown driver, a missing or unknown default,
+    two stores in one place, and all that a driver refuses.
+    """
+    enabled = conf.section("DEFAULT", OPTS).enabled_backends
+    _check_ids(conf, enabled)
+    default = _default(conf, enabled)
+    backends = [_build(conf, store_id, driver) for store_id, driver in enabled.items()]
+    _check_places(backends)
+    return Stores(backends, default)
+
+
+def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
+    """Sections and options for the sample: every installed driver's, plugins included, sorted."""
+    return [
+        ("DEFAULT", list(OPTS)),
+        ("glance_store", list(DEFAULT_OPTS)),
+        *((name, [*STORE_OPTS, *kind.OPTS]) for name, kind in installed().items()),
+    ]
+
+
+def installed() -> dict[str, type[Store]]:
+    """Every installed driver by its name, sorted; one that cannot be imported is left out."""
+    found: stevedore.ExtensionManager[type[Store]] = stevedore.ExtensionManager(NAMESPACE)
+    drivers = {extension.name: cast(type[Store], extension.plugin) for extension in found}
+    return dict(sorted(drivers.items()))
+
+
+def _build(conf: config.Config, store_id: str, driver: str) -> Backend:
+    kind = _driver(store_id, driver)
+    settings = conf.section(store_id, [*STORE_OPTS, *kind.OPTS])
+    return Backend(kind(store_id, settings), driver, settings.store_description, settings.weight)
+
+
+def _driver(store_id: str, name: str) -> type[Store]:
+    try:
+        found: stevedore.DriverManager[type[Store]] = stevedore.DriverManager(NAMESPACE, name)
+    except NoMatches:
+        known = ", ".join(installed())
+        problem = f"store {store_id!r} has the unknown driver {name!r}; there are: {known}"
+        raise BadConfig(_ENABLED_KEY, problem) from None
+    except MultipleMatches as error:
+        problem = f"several installed packages have a driver {name!r}"
+        raise BadConfig(_ENABLED_KEY, problem) from error
+    except (ImportError, AttributeError) as error:
+        problem = f"driver {name!r} of store {store_id!r} cannot be imported: {error}"
+        raise BadConfig(_ENABLED_KEY, problem) from error
+    return cast(type[Store], found.driver)
+
+
+def _default(conf: config.Config, enabled: dict[str, str]) -> str:
+    default = conf.section("glance_store", DEFAULT_OPTS).default_backend
+    if default is None and len(enabled) == 1:
+        return next(iter(enabled))
+    if default is None:
+        raise BadConfig(_DEFAULT_KEY, "several stores are enabled: name the default one")
+    if default not in enabled:
+        raise BadConfig(_DEFAULT_KEY, f"{default!r} is not among enabled_backends")
+    return str(default)
+
+
+def _check_ids(conf: config.Config, enabled: dict[str, str]) -> None:
+    if not enabled:
+        raise BadConfig(_ENABLED_KEY, "at least one store must be enabled")
+    seen: dict[str, str] = {}
+    for store_id in enabled:
+        # oslo.config knows sections without regard to case.
+        twin = seen.setdefault(store_id.lower(), store_id)
+        if twin != store_id:
+            raise BadConfig(_ENABLED_KEY, f"{twin!r} and {store_id!r} would share one section")
+        if _is_reserved(conf, store_id):
+            raise BadConfig(_ENABLED_KEY, f"the store id {store_id!r} is reserved")
+        try:
+            headers.store_id(store_id)
+        except errors.BadHeader as error:
+            raise BadConfig(_ENABLED_KEY, f"{store_id!r}: {error.details['problem']}") from None
+
+
+def _is_reserved(conf: config.Config, store_id: str) -> bool:
+    if store_id.lower() in _RESERVED or store_id.startswith(_RESERVED_PREFIX):
+        return True
+    # A section that is called like an option of [DEFAULT] would hide that option.
+    native = conf.native
+    return store_id in native and not isinstance(native[store_id], cfg.ConfigOpts.GroupAttr)
+
+
+def _check_places(backends: Sequence[Backend]) -> None:
+    """Two ids for one directory or bucket: deleting a copy would delete the original."""
+    taken: dict[Hashable, str] = {}
+    for backend in backends:
+        place = backend.store.place()
+        twin = taken.setdefault(place, backend.id) if place is not None else backend.id
+        if twin != backend.id:
+            raise BadConfig(f"[{backend.id}]", f"this store lies in the same place as {twin!r}")

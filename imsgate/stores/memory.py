@@ -1,0 +1,123 @@
+"""Images in the memory of one process: the reference of the contract.
+
+For tests and trials. Each process of a server has a memory store of its own,
+which dies with it.
+"""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from oslo_config import cfg
+
+from imsgate import errors
+from imsgate.stores.base import Sink, Store
+
+_CHUNK = 1024 * 1024
+
+
+class MemoryStore(Store):
+    """Objects and the parts of unfinished ones, each under its key."""
+
+    OPTS = (
+        cfg.IntOpt(
+            "memory_store_capacity",
+            min=0,
+            help="Bytes this store holds, unfinished uploads included; without it, all there is.",
+        ),
+    )
+
+    def __init__(self, name: str, settings: Any) -> None:
+        super().__init__(name, settings)
+        self._lock = threading.Lock()
+        self._objects: dict[str, bytes] = {}
+        self._parts: dict[str, list[bytes]] = {}
+
+    def create(self, key: str, size: int | None) -> Sink:
+        free = self.free_space()
+        if size is not None and free is not None and size > free:
+            raise errors.StoreFull(store=self.name)
+        with self._lock:
+            self._parts[key] = []
+        return _MemorySink(self, key)
+
+    def read(self, location: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        data = self._get(location)
+        end = len(data) if length is None else offset + length
+        return (data[at : min(at + _CHUNK, end)] for at in range(offset, end, _CHUNK))
+
+    def size(self, location: str) -> int:
+        return len(self._get(location))
+
+    def delete(self, location: str) -> None:
+        with self._lock:
+            if self._objects.pop(location, None) is None:
+                raise errors.ObjectNotFound(f"store {self.name}")
+
+    def discard(self, key: str) -> None:
+        with self._lock:
+            self._parts.pop(key, None)
+            self._objects.pop(key, None)
+
+    def free_space(self) -> int | None:
+        if self.settings.memory_store_capacity is None:
+            return None
+        with self._lock:
+            return self._free()
+
+    def held(self) -> list[str]:
+        """The keys of everything in it, whole or unfinished."""
+        with self._lock:
+            return sorted({*self._objects, *self._parts})
+
+    # For the sink of this module.
+
+    def append(self, key: str, chunk: bytes) -> None:
+        with self._lock:
+            if self.settings.memory_store_capacity is not None and len(chunk) > self._free():
+                raise errors.StoreFull(store=self.name)
+            self._attempt(key).append(bytes(chunk))
+
+    def publish(self, key: str) -> None:
+        with self._lock:
+            self._objects[key] = b"".join(self._attempt(key))
+            del self._parts[key]
+
+    def _attempt(self, key: str) -> list[bytes]:
+        try:
+            return self._parts[key]
+        except KeyError:
+            problem = "this attempt was aborted or discarded"
+            raise errors.StoreUnavailable(store=self.name, problem=problem) from None
+
+    def _free(self) -> int:
+        parts = sum(len(chunk) for chunks in self._parts.values() for chunk in chunks)
+        whole = sum(len(data) for data in self._objects.values())
+        return max(0, self.settings.memory_store_capacity - parts - whole)
+
+    def _get(self, location: str) -> bytes:
+        with self._lock:
+            try:
+                return self._objects[location]
+            except KeyError:
+                raise errors.ObjectNotFound(f"store {self.name}") from None
+
+
+class _MemorySink(Sink):
+    def __init__(self, store: MemoryStore, key: str) -> None:
+        self._store = store
+        self._key = key
+        self._committed = False
+
+    def write(self, chunk: bytes) -> None:
+        self._store.append(self._key, chunk)
+
+    def commit(self) -> str:
+        if not self._committed:
+            self._store.publish(self._key)
+            self._committed = True
+        return self._key
+
+    def abort(self) -> None:
+        if not self._committed:
+            self._store.discard(self._key)

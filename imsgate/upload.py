@@ -1,0 +1,344 @@
+"""How image data comes in: one attempt, from ``queued`` to ``active`` or back.
+
+``copy`` is the only loop that moves image bytes in. :class:`Uploads` wraps it in
+the record's steps, each a compare-and-set: ``queued -> saving`` before the first
+byte is read, ``saving -> active`` after the store has committed. While an
+attempt runs it renews a lease; whoever finds a lease run out cleans up after it.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import logging
+import queue
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from oslo_config import cfg
+
+from imsgate import errors
+from imsgate.model import GONE, Image, Location, Status
+from imsgate.registry.base import Registry
+from imsgate.stores.base import Sink, Store
+from imsgate.stores.loader import Stores
+
+LOG = logging.getLogger(__name__)
+
+GROUP = "upload"
+OPTS = (
+    cfg.StrOpt(
+        "hashing_algorithm",
+        default="sha512",
+        choices=sorted(hashlib.algorithms_guaranteed - {"shake_128", "shake_256"}),
+        help="The algorithm of os_hash_value. sha256 is about twice as fast as sha512 "
+        "on processors that support it.",
+    ),
+    cfg.IntOpt(
+        "lease",
+        default=60,
+        min=1,
+        help="Seconds after which an upload whose process died counts as abandoned. "
+        "A living upload renews its lease three times in this time.",
+    ),
+)
+
+#: The fields of a record that nobody uploads to.
+NO_UPLOAD: dict[str, Any] = {"upload_store": None, "upload_key": None, "upload_expires": None}
+
+#: Bytes read at a time. Small steps cost a hand-over between threads each; a
+#: large one costs memory, at most QUEUE + 2 of them per upload.
+CHUNK = 1 << 20
+#: The first read is small, so that a bad image is refused in its first bytes.
+FIRST = 1 << 16
+#: Chunks a digest may lag behind.
+QUEUE = 4
+
+
+class Digests:
+    """Several digests of one stream, each on a thread of its own.
+
+    hashlib releases the interpreter lock on large buffers, so they run beside
+    reading and writing. Leaving the ``with`` block ends the threads.
+    """
+
+    def __init__(self, algorithms: Sequence[str]) -> None:
+        self._lanes = {name: _Lane(name) for name in dict.fromkeys(algorithms)}
+        self._closed = False
+
+    def feed(self, chunk: bytes) -> None:
+        """Add ``chunk`` to every digest; waits for one that lags too far behind."""
+        for lane in self._lanes.values():
+            lane.chunks.put(chunk)
+
+    def values(self) -> dict[str, str]:
+        """The hexadecimal digests of everything fed, by algorithm. Ends the threads."""
+        self.close()
+        return {name: lane.digest.hexdigest() for name, lane in self._lanes.items()}
+
+    def close(self) -> None:
+        """End the threads, once what was fed is digested."""
+        if self._closed:
+            return
+        self._closed = True
+        for lane in self._lanes.values():
+            lane.chunks.put(None)
+        for lane in self._lanes.values():
+            lane.thread.join()
+
+    def __enter__(self) -> "Digests":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Lane:
+    def __init__(self, algorithm: str) -> None:
+        self.digest = hashlib.new(algorithm, usedforsecurity=False)
+        self.chunks: queue.Queue[bytes | None] = queue.Queue(QUEUE)
+        self.thread = threading.Thread(target=self._run, name=f"digest-{algorithm}", daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        while (chunk := self.chunks.get()) is not None:
+            self.digest.update(chunk)
+
+
+def copy(
+    read: Callable[[int], bytes], sink: Sink, digests: Digests, check: Callable[[], None]
+) -> int:
+    """Move a body into a sink and its digests; return the number of bytes.
+
+    ``check`` is called before each chunk and may raise to stop.
+    """
+    count, step = 0, FIRST
+    check()
+    while chunk := read(step):
+        digests.feed(chunk)
+        sink.write(chunk)
+        count += len(chunk)
+        step = min(2 * step, CHUNK)
+        check()
+    return count
+
+
+class Lease:
+    """Keeps an attempt's ``upload_expires`` in the future on a thread of its own.
+
+    A read may block for as long as a client likes, so the upload's own thread
+    cannot do it.
+    """
+
+    def __init__(self, registry: Registry, image: Image, seconds: float) -> None:
+        self._registry = registry
+        self._image_id = image.id
+        self._was = {"status": Status.SAVING, "upload_key": image.upload_key}
+        self._seconds = seconds
+        self._done = threading.Event()
+        self._lost = False
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+
+    def check(self) -> None:
+        """Raises Conflict once the attempt is no longer ours."""
+        if self._lost:
+            raise errors.Conflict(problem="this upload was ended by another request")
+
+    def _renew(self) -> None:
+        while not self._done.wait(self._seconds / 3):
+            try:
+                self._registry.change(
+                    self._image_id, self._was, upload_expires=time.time() + self._seconds
+                )
+            except (errors.Conflict, errors.NotFound):
+                self._lost = True
+                return
+            except Exception:
+                # The database may come back before the lease runs out; whether it
+                # did is decided by the compare-and-set at the end.
+                LOG.warning("The lease of image %s could not be renewed", self._image_id)
+
+    def __enter__(self) -> "Lease":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Uploads:
+    """Receives image data, and clears up after uploads that died."""
+
+    registry: Registry
+    stores: Stores
+    settings: Any
+
+    def receive(
+        self,
+        image: Image,
+        read: Callable[[int], bytes],
+        *,
+        store: Store,
+        size: int | None,
+        facts: Callable[[], dict[str, Any]] = dict,
+    ) -> Image:
+        """Store the data of a queued image and return the record, then ``active``.
+
+        ``read`` returns up to so many bytes and ends with ``b""``; ``size`` is
+        what was announced, or None. ``facts`` is asked after the last byte for
+        further fields of the record. Raises WrongStatus when the image is not queued or
+        another upload began, SizeMismatch, Gone when it was deleted meanwhile,
+        and whatever reading or storing raises. After any error the image is
+        ``queued`` again, or gone, and the store holds nothing of this attempt.
+        """
+        image = self._begin(image, store)
+        with Lease(self.registry, image, self.settings.lease) as lease:
+            try:
+                fields = self._store(image, read, store, size, facts, lease)
+            except BaseException as error:
+                self._release(image)
+                self._raise_if_gone(image, error)
+                raise
+            return self._activate(image, store, fields)
+
+    def _begin(self, image: Image, store: Store) -> Image:
+        try:
+            return self.registry.change(
+                image.id,
+                {"status": Status.QUEUED},
+                status=Status.SAVING,
+                upload_store=store.name,
+                upload_key=f"{image.id}.{secrets.token_hex(4)}",
+                upload_expires=time.time() + self.settings.lease,
+            )
+        except errors.Conflict as error:
+            found = self.registry.get(image.id)
+            raise errors.WrongStatus(
+                image_id=image.id, status=found.status, needed=Status.QUEUED
+            ) from error
+
+    def _store(
+        self,
+        image: Image,
+        read: Callable[[int], bytes],
+        store: Store,
+        size: int | None,
+        facts: Callable[[], dict[str, Any]],
+        lease: Lease,
+    ) -> dict[str, Any]:
+        """Copy, commit, and return the fields of the active record."""
+        algorithm = self.settings.hashing_algorithm
+        with (
+            store.create(str(image.upload_key), size) as sink,
+            Digests(("md5", algorithm)) as digests,
+        ):
+            count = copy(read, sink, digests, lease.check)
+            if size is not None and count != size:
+                raise errors.SizeMismatch(announced=size, received=count)
+            values = digests.values()
+            fields = {
+                "size": count,
+                "checksum": values["md5"],
+                "os_hash_algo": algorithm,
+                "os_hash_value": values[algorithm],
+                **facts(),
+            }
+            lease.check()
+            return {**fields, "locations": (Location(store.name, sink.commit()),)}
+
+    def _activate(self, image: Image, store: Store, fields: dict[str, Any]) -> Image:
+        """The step that makes the stored object the image's data.
+
+        Only a refusal proves that the record does not point at the object. After
+        any other failure, such as a lost connection, it may: then the object
+        stays, and the sweep decides by the record once the lease has run out.
+        """
+        was = {"status": Status.SAVING, "upload_key": image.upload_key}
+        try:
+            return self.registry.change(image.id, was, status=Status.ACTIVE, **fields, **NO_UPLOAD)
+        except errors.Conflict as error:
+            store.discard(str(image.upload_key))
+            self._release(image)
+            self._raise_if_gone(image, error)
+            raise
+
+    def _release(self, image: Image) -> None:
+        """Let the record go after a failure: back to ``queued`` if it is still this attempt's."""
+        steps = ((Status.SAVING, Status.QUEUED), *((status, status) for status in GONE))
+        for was, to in steps:
+            with contextlib.suppress(errors.Conflict):
+                try:
+                    self.registry.change(
+                        image.id,
+                        {"status": was, "upload_key": image.upload_key},
+                        status=to,
+                        **NO_UPLOAD,
+                    )
+                except errors.Unavailable:
+                    LOG.warning("Image %s stays as it is until its lease runs out", image.id)
+                return
+
+    def _raise_if_gone(self, image: Image, cause: BaseException) -> None:
+        if not isinstance(cause, errors.Conflict):
+            return
+        try:
+            self.registry.get(image.id)
+        except errors.NotFound:
+            raise errors.Gone(image_id=image.id) from cause
+
+    def sweep(self) -> int:
+        """Clear up after uploads and deletions that were abandoned; return how many."""
+        swept = 0
+        for image in self.registry.expired(time.time()):
+            try:
+                self._clear(image)
+                swept += 1
+            except errors.Error as error:
+                LOG.warning("Image %s could not be cleared up yet: %s", image.id, error)
+        return swept
+
+    def _clear(self, image: Image) -> None:
+        if image.upload_key and image.upload_store:
+            # "killed" fences the attempt off before its data goes: were it still
+            # alive, its commit would otherwise point the record at nothing.
+            status = Status.KILLED if image.status == Status.SAVING else image.status
+            self.registry.change(
+                image.id,
+                {"status": image.status, "upload_expires": image.upload_expires},
+                status=status,
+                upload_expires=time.time() + self.settings.lease,
+            )
+            self.stores.get(image.upload_store).discard(image.upload_key)
+            to = {"status": Status.QUEUED} if status == Status.KILLED else {}
+            self.registry.change(
+                image.id, {"status": status, "upload_key": image.upload_key}, **to, **NO_UPLOAD
+            )
+            LOG.info("Image %s: an abandoned upload was cleared up", image.id)
+        if image.status == Status.PENDING_DELETE:
+            self.erase(image)
+
+    def erase(self, image: Image) -> None:
+        """Remove the data of an image in ``pending_delete`` and mark it ``deleted``.
+
+        Raises StoreUnavailable; the image then stays for the next sweep.
+        """
+        for location in image.locations:
+            with contextlib.suppress(errors.ObjectNotFound):
+                self.stores.get(location.store).delete(location.url)
+        self.registry.change(
+            image.id, {"status": Status.PENDING_DELETE}, status=Status.DELETED, locations=()
+        )
+
+
+def sweep_forever(uploads: Uploads, seconds: float) -> None:
+    """Sweep now and then every ``seconds``; the work of a daemon thread."""
+    while True:
+        try:
+            uploads.sweep()
+        except Exception:
+            LOG.exception("The sweep failed; it will be tried again")
+        time.sleep(seconds)

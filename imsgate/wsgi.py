@@ -1,0 +1,173 @@
+"""The WSGI edge: the request with every ``imsgate.*`` environ key, and errors as responses."""
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol, cast
+
+import webob
+import webob.exc
+
+from imsgate import body, errors, headers
+from imsgate.model import Identity
+
+Environ = dict[str, Any]
+WsgiApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
+
+IDENTITY = "imsgate.identity"
+REQUEST_ID = "imsgate.request_id"
+INSPECTION = "imsgate.inspection"
+
+_DATA_PATH = re.compile(r"/v2/images/[^/]+/(file|stage)/?")
+
+
+class Inspection(Protocol):
+    """What the ``sniff`` filter leaves for the application: ``formats.gate.Inspection``."""
+
+    def declare(self, disk_format: str | None) -> None: ...
+
+    @property
+    def facts(self) -> Any: ...
+
+
+class Request(webob.Request):
+    """A request as imsgate's filters and application see it."""
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who asks, or None where nobody has vouched for the request."""
+        return cast(Identity | None, self.environ.get(IDENTITY))
+
+    @property
+    def request_id(self) -> str | None:
+        """This request's id (``req-`` and a UUID), as ``faults`` chose it."""
+        return cast(str | None, self.environ.get(REQUEST_ID))
+
+    @property
+    def inspection(self) -> Inspection | None:
+        """The format inspection that watches this body, if ``sniff`` is in the pipeline."""
+        return cast(Inspection | None, self.environ.get(INSPECTION))
+
+    @property
+    def carries_image(self) -> bool:
+        """Whether the body is image data, by method and path (upload or stage)."""
+        return self.method == "PUT" and bool(_DATA_PATH.fullmatch(self.path_info))
+
+    @property
+    def body_length(self) -> int | None:
+        """The announced length in bytes; None when only the end of the stream tells.
+
+        Raises BadHeader for contradictory framing.
+        """
+        return headers.framing(
+            self.environ.get("CONTENT_LENGTH"), self.environ.get("HTTP_TRANSFER_ENCODING")
+        )
+
+    def reader(self) -> body.Tapped:
+        """The body; every filter and the application share one wrapper.
+
+        Raises LengthRequired when the body is chunked and the server does not
+        say that its input ends with the body (``wsgi.input_terminated``).
+        """
+        stream = self.environ["wsgi.input"]
+        if isinstance(stream, body.Tapped):
+            return stream
+        length = self.body_length
+        if length is None and not self.environ.get("wsgi.input_terminated"):
+            if "HTTP_TRANSFER_ENCODING" in self.environ:
+                raise errors.LengthRequired
+            length = 0
+        tapped = body.Tapped(stream, length)
+        self.environ["wsgi.input"] = tapped
+        return tapped
+
+    def tap(self, tap: body.Tap) -> None:
+        """Let ``tap`` watch the body as the application reads it."""
+        self.reader().join(tap)
+
+    def failure(self) -> errors.Error | None:
+        """The error by which a tap ended the body, if one did."""
+        stream = self.environ["wsgi.input"]
+        return stream.failure if isinstance(stream, body.Tapped) else None
+
+
+def json_response(value: Any, status: int = 200, **headers: str) -> webob.Response:
+    """``value`` as a JSON document."""
+    response = webob.Response(status=status, content_type="application/json", charset="UTF-8")
+    response.body = json.dumps(value, ensure_ascii=False).encode()
+    for name, text in headers.items():
+        response.headers[name.replace("_", "-")] = text
+    return response
+
+
+# WebOb's own page without its per-status introductions: Glance's clients cut it
+# apart by these tags.
+_PAGE = "${explanation}<br /><br />\n${detail}\n${html_comment}\n"
+
+
+def refusal(error: errors.Error) -> webob.exc.WSGIHTTPException:
+    """``error`` in Glance's form: an HTML page, or JSON where the client accepts only that.
+
+    The reason stands in ``X-Imsgate-Reason`` too, so that no client has to parse a page.
+    """
+
+    def members(body: str, status: str, title: str, environ: Environ) -> Mapping[str, Any]:
+        return {
+            "message": str(error),
+            "code": status,
+            "title": title,
+            "reason": error.reason,
+            **error.details,
+        }
+
+    return webob.exc.status_map[error.status](
+        explanation=str(error),
+        headers={**error.headers, "X-Imsgate-Reason": error.reason},
+        body_template=_PAGE,
+        json_formatter=members,
+    )
+
+
+def call(app: WsgiApp, environ: Environ) -> tuple[str, list[tuple[str, str]], Iterable[bytes]]:
+    """Status, headers and body of ``app``'s answer, none of the body consumed beyond need.
+
+    The body is the application's own object where it can be (``wsgi.file_wrapper``
+    keeps its sendfile), or that object behind the first chunk when the application
+    only starts its response on being iterated.
+    """
+    started: list[Any] = []
+    written: list[bytes] = []
+
+    def start_response(
+        status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    ) -> Callable[[bytes], None]:
+        if exc_info and started and written:
+            raise exc_info[1].with_traceback(exc_info[2])
+        started[:] = [status, headers]
+        return written.append
+
+    answer = app(environ, start_response)
+    if not started or written:
+        answer = _Begun(answer, written)
+    return started[0], started[1], answer
+
+
+class _Begun:
+    """An application's body, advanced just far enough to have its status."""
+
+    def __init__(self, answer: Iterable[bytes], written: list[bytes]) -> None:
+        self._answer = answer
+        chunks: Iterator[bytes] = iter(answer)
+        first = list(itertools.islice(chunks, 1))
+        self._chunks = itertools.chain(written, first, chunks)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._chunks
+
+    def __next__(self) -> bytes:
+        return next(self._chunks)
+
+    def close(self) -> None:
+        if hasattr(self._answer, "close"):
+            self._answer.close()
