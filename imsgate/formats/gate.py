@@ -67,6 +67,10 @@ class Inspection:
         """What is known so far; None before the format is certain."""
         return self._report.facts() if self._report.format else None
 
+    def report(self) -> Facts:
+        """What is known so far, also while the format is open."""
+        return self._report.facts()
+
     def declare(self, disk_format: str | None) -> None:
         """Say what the content is meant to be, before the first byte."""
         assert self._scan.position == 0, "the stream has begun"
