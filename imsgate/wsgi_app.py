@@ -6,17 +6,32 @@ separated by commas) and ``IMSGATE_STATE`` (a directory); each defaults as for
 """
 
 import os
+from typing import Any
 
 from oslo_log import log
 from paste.deploy import loadwsgi
 
 from imsgate import config
 from imsgate.cmd import common
+from imsgate.errors import BadConfig
+from imsgate.uwsgi_body import ChunkedInput
 
 _NAMES = {"config_file": "IMSGATE_CONFIG_FILE", "state_path": "IMSGATE_STATE"}
-_global_conf = {key: os.environ[name] for key, name in _NAMES.items() if os.environ.get(name)}
 
-log.setup(config.load(_global_conf).native, config.PROJECT)
-application = loadwsgi.loadapp(
-    f"config:{common.paste_file(os.environ.get('IMSGATE_PASTE'))}", global_conf=_global_conf
-)
+
+def _load() -> Any:
+    values = {key: os.environ[name] for key, name in _NAMES.items() if os.environ.get(name)}
+    log.setup(config.load(values).native, config.PROJECT)
+    paste = common.paste_file(os.environ.get("IMSGATE_PASTE"))
+    app = loadwsgi.loadapp(f"config:{paste}", global_conf=values)
+    try:
+        import uwsgi  # noqa: PLC0415 - exists only inside that server
+    except ImportError:
+        return app
+    return ChunkedInput(app, uwsgi.chunked_read)
+
+
+try:
+    application = _load()
+except BadConfig as problem:
+    raise SystemExit(f"imsgate: {problem}") from problem

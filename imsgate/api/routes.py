@@ -56,7 +56,7 @@ class Router:
     """Finds the handler of a request; HEAD is served wherever GET is."""
 
     def __init__(self, table: Iterable[Route], otherwise: Handler) -> None:
-        """``otherwise`` answers a GET of any path outside ``/v2``, as Glance's version choice does."""
+        """``otherwise`` answers a GET of any path outside ``/v2``, as Glance does."""
         self._table = [(re.compile(route.pattern()), route.handlers) for route in table]
         self._otherwise = otherwise
 

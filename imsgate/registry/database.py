@@ -90,11 +90,7 @@ class Database:
 
     def explain(self, error: Unavailable) -> str:
         """The cause of an outage in the driver's words, without the URL's secrets."""
-        text = str(getattr(error.__cause__, "orig", None) or error.__cause__)
-        for secret in (self._url.password, *self._url.normalized_query.values()):
-            for word in (secret,) if isinstance(secret, str) else secret or ():
-                text = text.replace(word, "***") if word else text
-        return " ".join(text.split())
+        return without_secrets(self._url, getattr(error.__cause__, "orig", error.__cause__))
 
     @property
     def nulls_are_largest(self) -> bool:
@@ -108,6 +104,16 @@ def parse(settings: Section) -> sa.URL:
         return sa.make_url(settings.connection)
     except (exc.ArgumentError, ValueError):
         raise BadConfig(KEY, "this is not a SQLAlchemy URL") from None
+
+
+def without_secrets(url: sa.URL, problem: object) -> str:
+    """The problem on one line, whatever of the URL's passwords it repeats left out."""
+    query = url.normalized_query.items()
+    secrets = [value for name, values in query if "pass" in name for value in values]
+    text = str(problem)
+    for secret in (url.password, *secrets):
+        text = text.replace(secret, "***") if secret else text
+    return " ".join(text.split())
 
 
 def _engine(url: sa.URL, settings: Section) -> sa.Engine:
@@ -130,8 +136,8 @@ def _engine(url: sa.URL, settings: Section) -> sa.Engine:
             **special,
         )
     except (exc.ArgumentError, ImportError) as error:
-        drivername = url.drivername
-        raise BadConfig(KEY, f"the driver of {drivername!r} cannot be loaded: {error}") from None
+        problem = f"no driver for {url.drivername!r}: {without_secrets(url, error)}"
+        raise BadConfig(KEY, problem) from None
 
 
 def _prepare_sqlite(engine: sa.Engine) -> None:
@@ -154,6 +160,8 @@ def _prepare_sqlite(engine: sa.Engine) -> None:
 
 def _is_outage(error: exc.SQLAlchemyError) -> bool:
     if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
+        return True
+    if type(error) is exc.DatabaseError:  # of no kind: a file that is damaged, or no database
         return True
     return isinstance(error, (exc.OperationalError, exc.InterfaceError, exc.TimeoutError))
 

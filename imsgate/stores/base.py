@@ -35,7 +35,11 @@ class Sink(abc.ABC):
 
     @abc.abstractmethod
     def write(self, chunk: bytes) -> None:
-        """Append ``chunk``. Raises StoreFull, StoreUnavailable or StoreDenied."""
+        """Append ``chunk``.
+
+        Raises StoreFull, StoreUnavailable or StoreDenied; ``commit`` then
+        fails as well.
+        """
 
     @abc.abstractmethod
     def commit(self) -> str:

@@ -74,9 +74,11 @@ class MemoryStore(Store):
 
     def append(self, key: str, chunk: bytes) -> None:
         with self._lock:
+            parts = self._attempt(key)
             if self.settings.memory_store_capacity is not None and len(chunk) > self._free():
+                del self._parts[key]  # what missed a chunk must not be committed
                 raise errors.StoreFull(store=self.name)
-            self._attempt(key).append(bytes(chunk))
+            parts.append(bytes(chunk))
 
     def publish(self, key: str) -> None:
         with self._lock:

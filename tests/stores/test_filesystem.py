@@ -1,31 +1,35 @@
-"""The filesystem store, beyond its contract: real files, and faults as real as can be had."""
+"""The filesystem store: its contract, its files, and faults as real as can be had."""
 
+import contextlib
 import errno
 import os
+import pathlib
+import re
+import resource
 import stat
 import subprocess
-import sys
+import tempfile
 
 import pytest
 
-from imsgate import errors
+from imsgate import config, errors
 from imsgate.stores import filesystem
 from imsgate.stores.filesystem import FilesystemStore
+from imsgate.testing import StoreContract
 
 IMAGE = "6f1c6b2e-0c3a-4f5e-9d1b-1f2e3d4c5b6a"
 KEY = f"{IMAGE}.1"
 
+#: "Input/output error" is none.
+PATH = re.compile(r"(^|[^\w])/")
 
-def settings(directory, **changed):
+NOBODY = 65534
+
+
+def make(directory, **changed):
     values = {opt.dest: opt.default for opt in FilesystemStore.OPTS}
-    values["filesystem_store_datadir"] = str(directory)
-    return filesystem_settings(**{**values, **changed})
-
-
-def filesystem_settings(**values):
-    from imsgate.config import Section
-
-    return Section(**values)
+    changed["filesystem_store_datadir"] = str(directory)
+    return FilesystemStore("disk", config.Section(**{**values, **changed}))
 
 
 @pytest.fixture
@@ -35,7 +39,45 @@ def directory(tmp_path):
 
 @pytest.fixture
 def store(directory):
-    return FilesystemStore("disk", settings(directory))
+    return make(directory)
+
+
+@contextlib.contextmanager
+def mounted(place, options):
+    """A small file system of its own, so that it is really full when it is."""
+    if os.geteuid() != 0:
+        if os.environ.get("CI"):
+            pytest.fail("CI runs this as root, who can mount")
+        pytest.skip("only root can mount a file system")
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A file system of 512 KiB."""
+    with mounted(tmp_path / "tiny", "size=512k") as place:
+        yield place
+
+
+@pytest.fixture
+def ours():
+    """A directory that can be denied: root, who is denied nothing, becomes nobody."""
+    with tempfile.TemporaryDirectory() as name:
+        directory = pathlib.Path(name)
+        if os.geteuid() != 0:
+            yield directory
+            return
+        os.chown(directory, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+        try:
+            yield directory
+        finally:
+            os.seteuid(0)
 
 
 def put(store, data, key=KEY, size=None):
@@ -45,9 +87,37 @@ def put(store, data, key=KEY, size=None):
         return sink.commit()
 
 
+def leftovers(store):
+    return os.listdir(store.properties()["data_dir"])
+
+
+class TestFilesystemStore(StoreContract):
+    @pytest.fixture
+    def store(self, tmp_path):
+        return make(tmp_path / "contract")
+
+    @pytest.fixture
+    def small_store(self, tiny):
+        return make(tiny)
+
+    def leftovers(self, store):
+        return leftovers(store)
+
+
+class TestReadInSmallChunks(StoreContract):
+    @pytest.fixture
+    def store(self, tmp_path):
+        return make(tmp_path, filesystem_store_chunk_size=65_521)
+
+    def leftovers(self, store):
+        return leftovers(store)
+
+
+# Files
+
+
 def test_an_object_is_one_plain_file_that_others_cannot_read(store, directory):
-    location = put(store, b"x" * 5000, size=5000)
-    assert location == KEY
+    assert put(store, b"x" * 5000, size=5000) == KEY
     assert os.listdir(directory) == [KEY]
     found = (directory / KEY).stat()
     assert found.st_size == 5000
@@ -60,3 +130,333 @@ def test_a_known_size_is_reserved_at_once(store, directory):
         (part,) = directory.iterdir()
         assert part.stat().st_blocks * 512 >= 8 << 20
     assert os.listdir(directory) == []
+
+
+def test_nothing_reserved_is_kept_beyond_what_came(store, directory):
+    put(store, b"data", size=8 << 20)
+    assert (directory / KEY).stat().st_size == 4
+    assert (directory / KEY).stat().st_blocks * 512 < 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("digits", "mode"), [(0, 0o600), (-1, 0o600), (644, 0o644), (440, 0o440), (600, 0o600)]
+)
+def test_file_permissions(directory, digits, mode):
+    store = make(directory, filesystem_store_file_perm=digits)
+    former = os.umask(0o077)
+    try:
+        location = put(store, b"data")
+    finally:
+        os.umask(former)
+    assert stat.S_IMODE((directory / location).stat().st_mode) == mode
+
+
+def test_another_process_finds_what_was_stored(directory, store):
+    location = put(store, b"data")
+    assert b"".join(make(directory).read(location)) == b"data"
+
+
+def test_the_residue_of_a_killed_process_is_discarded(store, directory):
+    pid = os.fork()
+    if pid == 0:
+        store.create(KEY, 1 << 20).write(b"data")
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert os.listdir(directory) != []
+    store.discard(KEY)
+    assert os.listdir(directory) == []
+
+
+def test_reading_in_chunks_of_the_configured_size(directory):
+    store = make(directory, filesystem_store_chunk_size=4)
+    assert list(store.read(put(store, b"0123456789"), 1)) == [b"1234", b"5678", b"9"]
+
+
+def test_properties_have_what_glance_shows(store, directory):
+    assert store.properties() == {
+        "data_dir": str(directory),
+        "chunk_size": 1024 * 1024,
+        "thin_provisioning": False,
+    }
+
+
+def test_two_paths_to_one_directory_are_one_place(store, directory, tmp_path):
+    (tmp_path / "link").symlink_to(directory)
+    assert make(tmp_path / "link").place() == store.place()
+    assert make(tmp_path / "other").place() != store.place()
+
+
+# Locations
+
+STRANGE = {
+    "empty": "",
+    "absolute": "/etc/passwd",
+    "parent": "..",
+    "this": ".",
+    "climbing": "../secret",
+    "climbing inside": f"a/../{KEY}",
+    "subdirectory": f"sub/{KEY}",
+    "NUL": f"{KEY}\0",
+    "newline": f"{KEY}\n",
+    "temporary": f".part-{KEY}",
+    "too long": "a" * 300,
+    "not ASCII": "é",
+    "surrogate": "\udcff",
+    "directory": "directory",
+    "symbolic link": "link",
+    "link to nothing": "dangling",
+    "FIFO": "fifo",
+}
+
+
+@pytest.mark.parametrize("location", STRANGE.values(), ids=STRANGE)
+@pytest.mark.parametrize("call", ["read", "size", "delete", "open"])
+def test_a_location_that_is_no_object(store, directory, tmp_path, call, location):
+    put(store, b"data")
+    with store.create(KEY, None):
+        (tmp_path / "secret").write_text("secret")
+        (directory / "directory").mkdir()
+        (directory / "link").symlink_to(tmp_path / "secret")
+        (directory / "dangling").symlink_to(tmp_path / "nothing")
+        os.mkfifo(directory / "fifo")
+        before = sorted(os.listdir(directory))
+        with pytest.raises(errors.ObjectNotFound):
+            getattr(store, call)(location)
+        assert sorted(os.listdir(directory)) == before
+    assert (tmp_path / "secret").exists()
+
+
+def test_a_link_planted_where_an_attempt_writes_is_not_followed(store, directory, tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    (directory / f".part-{KEY}").symlink_to(tmp_path / "secret")
+    with pytest.raises(errors.StoreUnavailable):
+        store.create(KEY, None)
+    assert (tmp_path / "secret").read_text() == "secret"
+
+
+# Configuration
+
+
+@pytest.mark.parametrize("digits", [888, 7777, 200, 77777])
+def test_permissions_that_make_no_sense(directory, digits):
+    with pytest.raises(errors.BadConfig) as caught:
+        make(directory, filesystem_store_file_perm=digits)
+    assert caught.value.key == "[disk] filesystem_store_file_perm"
+
+
+def test_glances_several_directories_are_not_silently_ignored(directory):
+    with pytest.raises(errors.BadConfig) as caught:
+        make(directory, filesystem_store_datadirs=["/a:100", "/b"])
+    assert caught.value.key == "[disk] filesystem_store_datadirs"
+
+
+@contextlib.contextmanager
+def read_only(place):
+    subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", place], check=True)
+
+
+def refused(directory):
+    with pytest.raises(errors.BadConfig) as caught:
+        make(directory)
+    assert caught.value.key == "[disk] filesystem_store_datadir"
+
+
+def test_a_data_directory_that_is_a_file(tmp_path):
+    (tmp_path / "file").write_text("")
+    refused(tmp_path / "file")
+    refused(tmp_path / "file" / "images")
+
+
+def test_a_data_directory_that_is_read_only(tiny):
+    with read_only(tiny):
+        refused(tiny)
+
+
+def test_a_data_directory_that_is_not_ours(ours):
+    ours.chmod(0o500)
+    refused(ours)
+    refused(ours / "images")
+
+
+def test_a_full_store_starts_and_can_be_read(tiny):
+    store = make(tiny)
+    location = put(store, b"data")
+    with contextlib.suppress(OSError):
+        (tiny / "ballast").write_bytes(bytes(1 << 20))
+    assert store.free_space() == 0
+    assert b"".join(make(tiny).read(location)) == b"data"
+
+
+# Faults
+
+
+def fails(error, call, *args):
+    """``call`` fails with ``error``, which names the store and no path."""
+    with pytest.raises(errors.Error) as caught:
+        call(*args)
+    assert type(caught.value) is error
+    assert caught.value.details["store"] == "disk"
+    assert not PATH.search(str(caught.value))
+
+
+def test_full_at_create_write_and_never_in_between(tiny):
+    store = make(tiny)
+    fails(errors.StoreFull, store.create, KEY, 1 << 20)
+    assert os.listdir(tiny) == []
+    with store.create(KEY, 300 << 10) as sink:
+        # The reservation holds: the second upload is refused, the first has its space.
+        fails(errors.StoreFull, store.create, f"{IMAGE}.2", 300 << 10)
+        sink.write(bytes(300 << 10))
+        assert sink.commit() == KEY
+    assert os.listdir(tiny) == [KEY]
+
+
+def test_a_reservation_that_fails_leaves_nothing(tiny, monkeypatch):
+    store = make(tiny)
+    monkeypatch.setattr(store, "free_space", lambda: None)
+    fails(errors.StoreFull, store.create, KEY, 1 << 20)
+    assert os.listdir(tiny) == []
+
+
+def test_no_more_files(tmp_path):
+    with mounted(tmp_path / "two", "size=1m,nr_inodes=2") as place:
+        store = make(place)
+        put(store, b"")
+        fails(errors.StoreFull, store.create, f"{IMAGE}.2", None)
+
+
+def test_a_file_larger_than_allowed(store, directory):
+    """The one way to a really short write that every user has."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with store.create(KEY, None) as sink:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+        try:
+            fails(errors.StoreFull, sink.write, bytes(200_000))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        fails(errors.StoreUnavailable, sink.commit)
+    assert os.listdir(directory) == []
+
+
+@pytest.mark.parametrize("size", [2**62, 2**63, 2**70])
+def test_sizes_no_file_can_have(store, directory, size):
+    fails(errors.StoreFull, store.create, KEY, size)
+    assert os.listdir(directory) == []
+
+
+def test_remounted_read_only_under_an_upload(tiny):
+    store = make(tiny)
+    location = put(store, b"data")
+    with read_only(tiny):
+        fails(errors.StoreDenied, store.create, f"{IMAGE}.2", None)
+        fails(errors.StoreDenied, store.delete, location)
+        fails(errors.StoreDenied, store.discard, location)
+        assert b"".join(store.read(location)) == b"data"
+
+
+def test_a_directory_that_is_no_longer_ours(ours):
+    store = make(ours)
+    ours.chmod(0)
+    try:
+        fails(errors.StoreDenied, store.create, KEY, None)
+        fails(errors.StoreDenied, store.read, KEY)
+    finally:
+        ours.chmod(0o700)
+
+
+@pytest.mark.parametrize("call", ["read", "size", "delete", "open"])
+def test_without_its_directory_the_store_is_gone_not_the_object(store, directory, call):
+    os.rmdir(directory)
+    fails(errors.StoreUnavailable, getattr(store, call), KEY)
+    fails(errors.StoreUnavailable, store.create, KEY, None)
+    assert store.free_space() is None
+    store.discard(KEY)
+
+
+def test_an_object_that_lost_its_end_is_never_taken_for_whole(store, directory):
+    location = put(store, b"0123456789")
+    reader = store.read(location)
+    os.truncate(directory / location, 5)
+    assert next(reader) == b"01234"
+    fails(errors.StoreUnavailable, next, reader)
+
+
+NUMBERS = [
+    (errno.EIO, errors.StoreUnavailable),
+    (errno.ESTALE, errors.StoreUnavailable),
+    (errno.ENOSPC, errors.StoreFull),
+    (errno.EDQUOT, errors.StoreFull),
+    (errno.EROFS, errors.StoreDenied),
+]
+
+
+def failing(real, number, times):
+    def call(*args, **kwargs):
+        if times:
+            times.pop()
+            if real is os.close:
+                real(*args)  # the kernel frees a descriptor even when it reports an error
+            raise OSError(number, os.strerror(number), "/some/path")
+        return real(*args, **kwargs)
+
+    return call
+
+
+# No unprivileged process can make a disk fail; so these calls are made to.
+@pytest.mark.parametrize("fault", NUMBERS, ids=[errno.errorcode[number] for number, _ in NUMBERS])
+@pytest.mark.parametrize("place", ["write", "ftruncate", "fsync", "close", "rename"])
+def test_an_attempt_that_failed_leaves_nothing(store, directory, monkeypatch, place, fault):
+    number, error = fault
+    with store.create(KEY, 8) as sink:
+        monkeypatch.setattr(os, place, failing(getattr(os, place), number, [1]))
+        if place == "write":
+            fails(error, sink.write, b"data")
+        else:
+            sink.write(b"data")
+            fails(error, sink.commit)
+        assert os.listdir(directory) == []
+        fails(errors.StoreUnavailable, sink.commit)
+
+
+def test_a_rename_that_is_not_durable_is_taken_back(store, directory, monkeypatch):
+    with store.create(KEY, None) as sink:
+        sink.write(b"data")
+        monkeypatch.setattr(store, "sync", failing(store.sync, errno.EIO, [1]))
+        fails(errors.StoreUnavailable, sink.commit)
+        assert os.listdir(directory) == []
+
+
+def test_short_writes_are_continued(store, monkeypatch):
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[:3]))
+    assert b"".join(store.read(put(store, b"0123456789"))) == b"0123456789"
+
+
+def test_a_disk_that_fails_while_reading(store, monkeypatch):
+    location = put(store, b"data")
+    reader = store.read(location)
+    reader.close()
+    assert next(reader, None) is None
+    monkeypatch.setattr(os, "stat", failing(os.stat, errno.EIO, [1]))
+    fails(errors.StoreUnavailable, store.size, location)
+
+
+def test_an_abort_that_cannot_clean_up_says_nothing(store, directory, monkeypatch, caplog):
+    with store.create(KEY, None) as sink:
+        sink.write(b"data")
+        monkeypatch.setattr(os, "unlink", failing(os.unlink, errno.EIO, [1]))
+    assert "not removed" in caplog.text
+    assert str(directory) not in caplog.text
+    store.discard(KEY)
+    assert os.listdir(directory) == []
+
+
+def test_file_systems_that_cannot_reserve(store, monkeypatch):
+    """As NFS before 4.2: the answer is EOPNOTSUPP, and nothing is written instead."""
+    monkeypatch.setattr(filesystem, "_fallocate", lambda *args: -1)
+    monkeypatch.setattr(filesystem.ctypes, "get_errno", lambda: errno.EOPNOTSUPP)
+    assert b"".join(store.read(put(store, b"data", size=4))) == b"data"

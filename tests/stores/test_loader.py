@@ -50,7 +50,8 @@ def test_a_pasted_configuration(configured, tmp_path):
     assert len(stores) == 2
     assert stores.default is stores.get("fast") is stores.choose(None) is stores.choose("fast")
     assert stores.choose("Archive.2").name == "Archive.2"
-    assert stores.get("former") is None
+    with pytest.raises(errors.StoreUnavailable, match="not enabled"):
+        stores.get("former")
     with pytest.raises(errors.UnknownStore) as caught:
         stores.choose("former")
     assert caught.value.details == {"store": "former", "stores": "fast, Archive.2"}

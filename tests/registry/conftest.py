@@ -1,0 +1,37 @@
+"""A migrated SQLite file for each test, copied from one that was migrated once."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from imsgate.config import Config, Section
+from imsgate.registry import sql
+
+
+def settings_of(directory: Path) -> Section:
+    """The settings of ``[database]`` as they are by default, with this state directory."""
+    empty = directory / "imsgate.conf"
+    empty.touch()
+    config = Config([str(empty)], state_path=str(directory))
+    return config.section("database", sql.SqlRegistry.OPTS)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Section:
+    """Of a database that does not exist yet."""
+    return settings_of(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def _migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("migrated")
+    sql.upgrade(settings_of(directory))
+    return directory / "imsgate.sqlite"
+
+
+@pytest.fixture
+def migrated(settings: Section, tmp_path: Path, _migrated: Path) -> Section:
+    """Of an empty database."""
+    shutil.copy(_migrated, tmp_path)
+    return settings

@@ -1,0 +1,233 @@
+"""The SQL registry on SQLite: the contract, starting, outages, and how much it asks."""
+
+import contextlib
+import dataclasses
+import re
+
+import pytest
+import sqlalchemy as sa
+
+from imsgate import errors
+from imsgate.config import Section
+from imsgate.model import Location
+from imsgate.registry import database, lists, sql
+from imsgate.registry.base import Query
+from imsgate.registry.sql import SqlRegistry
+from imsgate.testing.records import after, image, member
+from imsgate.testing.registries import RegistryContract
+
+
+@pytest.fixture
+def registry(migrated):
+    with contextlib.closing(SqlRegistry(migrated)) as registry:
+        yield registry
+
+
+class TestSqlite(RegistryContract):
+    @pytest.fixture
+    def registry(self, registry):
+        return registry
+
+
+def with_connection(settings, connection):
+    return Section(**(vars(settings) | {"connection": connection}))
+
+
+# Starting
+
+
+def test_default_is_a_file_in_the_state_directory(settings, tmp_path):
+    assert settings.connection == f"sqlite:///{tmp_path}/imsgate.sqlite"
+    assert sql.is_embedded(settings)
+    assert not sql.is_embedded(with_connection(settings, "postgresql://db/imsgate"))
+
+
+@pytest.mark.parametrize(
+    ("connection", "problem"),
+    [
+        ("", "not a SQLAlchemy URL"),
+        ("user:secret@host", "not a SQLAlchemy URL"),
+        ("nosuch://user:secret@host/db", "no driver for 'nosuch'"),
+        ("sqlite+nosuch://user:secret@host/db", "no driver for"),
+        ("sqlite://user:secret@/db?sslpassword=a-secret", "Invalid SQLite URL"),
+        ("sqlite://", "is not migrated"),
+        ("sqlite:////no/such/directory/db", "is not migrated"),
+        ("sqlite:////", "cannot be used: unable to open"),
+    ],
+)
+def test_unusable_connection_is_refused(settings, connection, problem):
+    with pytest.raises(errors.BadConfig, match=problem) as refusal:
+        SqlRegistry(with_connection(settings, connection))
+    assert refusal.value.key == "[database] connection"
+    assert "secret" not in str(refusal.value)
+
+
+def test_upgrade_names_the_connection_it_cannot_use(settings):
+    with pytest.raises(errors.BadConfig, match=r"\[database\] connection: .* unable to open"):
+        sql.upgrade(with_connection(settings, "sqlite:////no/such/directory/db"))
+
+
+def test_missing_database_is_refused_and_not_made(settings, tmp_path):
+    with pytest.raises(errors.BadConfig, match="imsgate db upgrade"):
+        SqlRegistry(settings)
+    assert not (tmp_path / "imsgate.sqlite").exists()
+
+
+def test_foreign_file_is_refused(settings, tmp_path):
+    (tmp_path / "imsgate.sqlite").write_text("This is no database. " * 100)
+    for use in (SqlRegistry, sql.upgrade):
+        with pytest.raises(errors.BadConfig, match="file is not a database"):
+            use(settings)
+
+
+def test_newer_database_is_refused_and_left_alone(migrated):
+    engine = sa.create_engine(migrated.connection)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    for use in (SqlRegistry, sql.upgrade):
+        with pytest.raises(errors.BadConfig, match="newer release"):
+            use(migrated)
+    with engine.begin() as connection:
+        version = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+    engine.dispose()
+    assert version == "9999"
+
+
+def test_half_migrated_database_is_refused(migrated):
+    engine = sa.create_engine(migrated.connection)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM alembic_version")
+    engine.dispose()
+    with pytest.raises(errors.BadConfig, match="imsgate db upgrade"):
+        SqlRegistry(migrated)
+
+
+# Running
+
+
+def test_records_outlive_the_registry(migrated):
+    given = image(name="kept", tags=frozenset({"x"}))
+    with contextlib.closing(SqlRegistry(migrated)) as registry:
+        registry.add(given)
+    with contextlib.closing(SqlRegistry(migrated)) as registry:
+        assert registry.get(given.id) == given
+
+
+def test_outage_is_an_answer_that_tells_nothing(migrated, tmp_path):
+    registry = SqlRegistry(migrated)
+    file = tmp_path / "imsgate.sqlite"
+    file.unlink()
+    file.mkdir()
+    steps = [
+        lambda: registry.get("id"),
+        lambda: registry.add(image()),
+        lambda: registry.list(Query()),
+        lambda: registry.change("id", {}, name="name"),
+        lambda: registry.expired(0.0),
+        lambda: registry.add_member(member("id", "a")),
+    ]
+    for step in steps:
+        with pytest.raises(errors.Unavailable) as outage:
+            step()
+        assert outage.value.status == 503
+        assert str(tmp_path) not in str(outage.value)
+    file.rmdir()
+    sql.upgrade(migrated)
+    assert registry.list(Query()) == []
+    registry.close()
+
+
+def test_problems_are_told_without_secrets():
+    url = sa.make_url("postgresql://user:s3cret@db/imsgate?sslpassword=0ther&sslmode=require")
+    problem = OSError("user s3cret\nand 0ther may not require")
+    assert database.without_secrets(url, problem) == "user *** and *** may not require"
+
+
+def test_nothing_is_held_between_calls(registry, migrated):
+    """Another process may take the whole database at any time."""
+    registry.add(image())
+    registry.list(Query())
+    engine = sa.create_engine(migrated.connection, connect_args={"timeout": 0})
+    with engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN EXCLUSIVE")
+        connection.rollback()
+    engine.dispose()
+
+
+def test_commits_survive_a_power_failure(registry):
+    with registry._database.writing() as connection:
+        switches = {
+            name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        }
+    assert switches == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+# How much it asks
+
+
+@contextlib.contextmanager
+def statements():
+    """Collects the statements sent meanwhile, without those that begin a transaction."""
+    sent = []
+
+    def note(connection, cursor, statement, *rest):
+        if not statement.startswith("BEGIN"):
+            sent.append(re.sub(r"\s+", " ", statement))
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+
+
+def _full(number):
+    return image(
+        created_at=after(number),
+        properties={"a": "1", "b": "2", "n": str(number)},
+        tags=frozenset({"x", "y"}),
+        locations=(Location("fast", "a"), Location("slow", "b")),
+    )
+
+
+def test_statements_do_not_grow_with_the_records(registry):
+    for number in range(30):
+        registry.add(_full(number))
+    one = _full(31)
+    known = {"status": one.status, "updated_at": one.updated_at}
+    steps = {
+        "create": (4, lambda: registry.add(one)),
+        "show": (4, lambda: registry.get(one.id)),
+        "page of 25": (4, lambda: registry.list(Query(admin=True, marker=one))),
+        "lease": (5, lambda: registry.change(one.id, known, upload_expires=1.0)),
+        "same": (5, lambda: registry.change(one.id, {}, properties=dict(one.properties))),
+        "change": (9, lambda: registry.change(one.id, {}, properties={"c": "1"}, tags={"z"})),
+        "expired": (4, lambda: registry.expired(2.0)),
+        "members": (1, lambda: registry.members(one.id)),
+    }
+    for name, (expected, step) in steps.items():
+        with statements() as sent:
+            step()
+        assert len(sent) == expected, (name, sent)
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (Query(admin=True), "ix_images_created_at_id"),
+        (Query(admin=True, sort=[("name", False)]), "ix_images_name_created_at_id"),
+        (Query(admin=True, sort=[("name", True)]), "ix_images_name_created_at_id"),
+        (Query(admin=True, sort=[("updated_at", True)]), "ix_images_updated_at_created_at_id"),
+    ],
+)
+@pytest.mark.parametrize("marker", [None, image(name="m")], ids=["first", "later"])
+def test_page_is_read_from_an_index_in_order(registry, query, index, marker):
+    page = lists.page(dataclasses.replace(query, marker=marker), nulls_are_largest=False)
+    with registry._database.reading() as connection:
+        rendering = {"literal_binds": True, "render_postcompile": True}
+        text = page.compile(connection, compile_kwargs=rendering)
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").mappings().all()
+    steps = [row["detail"] for row in plan]
+    assert index in steps[0]
+    assert not any("TEMP B-TREE" in step for step in steps), steps
