@@ -133,6 +133,12 @@ class FilesystemStore(Store, LocalFiles):
                 os.close(fd)
                 raise
 
+    def check(self) -> None:
+        with self.reporting():
+            os.stat(self._directory)
+            if not os.access(self._directory, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, "not writable")
+
     def free_space(self) -> int | None:
         try:
             found = os.statvfs(self._directory)
