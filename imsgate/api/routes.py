@@ -67,6 +67,8 @@ class Router:
             path = request.path_info
         except UnicodeDecodeError as error:
             raise errors.BadRequest(problem="the path is not UTF-8") from error
+        if "\0" in path:
+            raise errors.BadRequest(problem="the path holds a NUL character")
         for pattern, handlers in self._table:
             if match := pattern.fullmatch(path):
                 return self._handler(request, handlers)(request, **match.groupdict())

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from imsgate import config, errors
+from imsgate.model import Location
 from imsgate.stores import loader
 from imsgate.stores.filesystem import FilesystemStore
 from imsgate.stores.memory import MemoryStore
