@@ -36,11 +36,10 @@ class Gate:
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = Request(environ)
         try:
-            response = self._router(request)
+            answer: WsgiApp = self._router(request)
         except errors.Error as error:
-            response = wsgi.refusal(error)
-        answer: Iterable[bytes] = response(environ, start_response)
-        return answer
+            answer = wsgi.refusal(error)
+        return answer(environ, start_response)
 
 
 def load_registry(conf: config.Config) -> Registry:

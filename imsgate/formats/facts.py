@@ -74,6 +74,10 @@ class Report:
         if end > self.needed:
             self.needed, self.needed_at, self.needed_for = end, offset, what
 
+    def sound(self) -> bool:
+        """Whether the header can be trusted to say where things are."""
+        return not any(known.check in ("bad_header", "bad_table") for known in self.findings)
+
     def facts(self) -> Facts:
         """A frozen copy."""
         return Facts(

@@ -7,13 +7,14 @@ an :class:`Inspection`. The bytes are seen once, as they pass, and never kept.
 from dataclasses import dataclass, field
 
 from imsgate import errors
+from imsgate.formats import iso
 from imsgate.formats.checks import CHECKS
 from imsgate.formats.facts import Facts, Finding, Report
 from imsgate.formats.names import FORMATS, IMAGES, PAYLOADS, is_boot_file, meant_by
 from imsgate.formats.probe import probe
 from imsgate.formats.stream import Scan
 
-ACCEPTED = frozenset(IMAGES) - {"parallels"}
+ACCEPTED = frozenset(IMAGES) - {"parallels", "bochs", "cloop"}
 REFUSED_CHECKS = frozenset(name for name, check in CHECKS.items() if check.refuse)
 
 TIB = 1 << 40
@@ -58,13 +59,17 @@ class Inspection:
         self._seen = 0
         self._known: frozenset[str] | None = None
         self.refusal: errors.BadImage | None = None
-        self._scan = Scan((probe(self._report),), self._judge)
+        self._scan = Scan((probe(self._report), iso.watch(self._report)), self._judge)
         self.declare(declared)
 
     @property
     def facts(self) -> Facts | None:
         """What is known so far; None before the format is certain."""
         return self._report.facts() if self._report.format else None
+
+    def report(self) -> Facts:
+        """What is known so far, also while the format is open."""
+        return self._report.facts()
 
     def declare(self, disk_format: str | None) -> None:
         """Say what the content is meant to be, before the first byte."""
@@ -87,7 +92,7 @@ class Inspection:
 
     def _judge_size(self) -> None:
         report, size = self._report, self._scan.position
-        if size < report.needed:
+        if size < report.needed and report.sound():
             report.find(
                 "truncated",
                 report.needed_at,
@@ -123,12 +128,17 @@ class Inspection:
             if "raw" in allowed:
                 allowed |= self._policy.raw_may_hold
             if not candidates & allowed:
-                report.find("declared_format", 0, f"declared {self._declared}, found {found}")
+                report.find("declared_format", 0, self._contradiction(candidates))
         if is_boot_file(self._declared) and candidates & allowed:
             return
         if not candidates & self._policy.formats:
             check = "payload" if candidates <= frozenset(PAYLOADS) else "format"
             report.find(check, 0, f"the content is {found}")
+
+    def _contradiction(self, candidates: frozenset[str]) -> str:
+        if len(candidates) == 1:
+            return f"declared {self._declared}, but the content is {next(iter(candidates))}"
+        return f"declared {self._declared}, but the content does not begin like it"
 
     def _refuse(self, finding: Finding) -> None:
         kind = errors.FormatMismatch if finding.check == "declared_format" else errors.BadImage

@@ -17,6 +17,8 @@ IMAGES = (
     "udf",
     "luks",
     "parallels",
+    "bochs",
+    "cloop",
 )
 """Disk image formats, by their canonical names."""
 
@@ -35,16 +37,22 @@ _DECLARED: dict[str, frozenset[str]] = {
     "gpt": frozenset(("raw",)),
     "iso": frozenset(("iso", "udf")),
     "ploop": frozenset(("parallels",)),
+    "ami": frozenset(("raw",)),
     # kernels and ramdisks: whatever a boot loader takes
     "aki": _BOOT_FILES,
     "ari": _BOOT_FILES,
 }
 
 
+def is_known(declared: str) -> bool:
+    """Whether this is a ``disk_format`` of either dialect."""
+    return declared.strip().lower() in _DECLARED
+
+
 def meant_by(declared: str) -> Collection[str]:
     """The formats whose content a declared ``disk_format`` allows.
 
-    Names nobody knows (a site's own, ``ami``, ``docker``) stand for bytes without a
+    Names nobody knows (a site's own) stand for bytes without a
     known format, as in Glance.
     """
     return _DECLARED.get(declared.strip().lower(), frozenset(("raw",)))

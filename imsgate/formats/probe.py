@@ -7,7 +7,20 @@ may be an ISO 9660 or UDF volume (marks from byte 32768), a fixed VHD (mark in t
 
 from collections.abc import Callable
 
-from imsgate.formats import qcow, raw, vmdk
+from imsgate.formats import (
+    luks,
+    payloads,
+    qcow,
+    qcow2,
+    qed,
+    raw,
+    vdi,
+    vhd,
+    vhdx,
+    vmdk,
+    vmdk_descriptor,
+    zvhd,
+)
 from imsgate.formats.facts import Report
 from imsgate.formats.stream import Reader, read
 
@@ -16,31 +29,32 @@ HEAD = 512
 
 Inspector = Callable[[bytes, Report], Reader]
 
-_INSPECTORS: tuple[tuple[bytes, Inspector], ...] = (
-    (qcow.MAGIC, qcow.inspect),
-    (vmdk.SPARSE, vmdk.inspect),
-)
-
-_OTHERS = (
-    (b"\x1f\x8b\x08", "gzip"),
-    (b"BZh", "bzip2"),
-    (b"\xfd7zXZ\0", "xz"),
-    (b"\x28\xb5\x2f\xfd", "zstd"),
+_MARKS: tuple[tuple[int, bytes, Inspector], ...] = (
+    (0, qcow2.MAGIC + b"\0\0\0\1", qcow.inspect),
+    (0, qcow2.MAGIC, qcow2.inspect),
+    (0, vmdk.SPARSE, vmdk.inspect),
+    (0, vmdk.COWD, vmdk.inspect_cowd),
+    (0, vmdk.SESPARSE, vmdk.inspect_sesparse),
+    (0, vhd.COOKIE, vhd.inspect),
+    (0, vhdx.MAGIC, vhdx.inspect),
+    (0, qed.MAGIC, qed.inspect),
+    (0, luks.MAGIC, luks.inspect),
+    (vdi.SIGNATURE_AT, vdi.SIGNATURE, vdi.inspect),
 )
 
 
 def probe(report: Report) -> Reader:
     """Read the head, decide, go on as the inspector of that format."""
     head = yield from read(0, HEAD)
-    for magic, inspect in _INSPECTORS:
-        if head.startswith(magic):
+    for offset, mark, inspect in _MARKS:
+        if head.startswith(mark, offset):
             yield from inspect(head, report)
             return
-    if vmdk.is_descriptor(head):
-        vmdk.descriptor_only(report)
-        return
-    for magic, name in _OTHERS:
-        if head.startswith(magic):
-            report.narrow(name)
-            return
-    yield from raw.inspect(head, report)
+    if zvhd.matches(head):
+        yield from zvhd.inspect(head, report)
+    elif vmdk_descriptor.starts_descriptor(head):
+        yield from vmdk.descriptor_file(head, report)
+    elif name := payloads.name_of(head):
+        report.narrow(name)
+    else:
+        yield from raw.inspect(head, report)

@@ -1,53 +1,56 @@
-"""QCOW version 1 and qcow2 (versions 2 and 3).
+"""QCOW version 1: the format before qcow2, with its magic and another header.
 
-Source: qcow2 specification (docs/interop/qcow2 of QEMU); for version 1 the fields known
-from files of qemu-img. All numbers are big-endian.
+All numbers are big-endian. Layout and bounds as in files and refusals of QEMU.
 """
 
 import struct
 
 from imsgate.formats.facts import Report
+from imsgate.formats.fields import unpack, words
 from imsgate.formats.stream import Reader
+from imsgate.formats.tables import Tables, Targets
 
-MAGIC = b"QFI\xfb"
-
-_V1 = struct.Struct(">4xIQIIQBB2xIQ")
-_V2 = struct.Struct(">4xIQIIQIIQQIIQ")
-_V3 = struct.Struct(">QQQII")
+_HEADER = struct.Struct(">8xQII QBBxxIQ")
+_COMPRESSED = 1 << 63
 
 
 def inspect(head: bytes, report: Report) -> Reader:
-    """Judge any version by its header."""
-    version = int.from_bytes(head[4:8], "big")
-    if version == 1:
-        report.narrow("qcow")
-        _version_1(head, report)
-    else:
-        report.narrow("qcow2")
-        _version_2(head, report)
-    return
-    yield
-
-
-def _version_1(head: bytes, report: Report) -> None:
-    _, backing, _, _, size, *_ = _V1.unpack_from(head.ljust(_V1.size, b"\0"))
-    report.virtual_size = size
+    """Judge the header, then follow the tables."""
+    report.narrow("qcow")
+    backing, _, _, size, cluster_bits, l2_bits, crypt, l1 = unpack(_HEADER, head)
+    report.need(_HEADER.size, 0, "the header")
+    report.virtual_size, report.variant = size, "v1"
     if backing:
-        report.find("backing_file", 8, "the header names a backing file")
+        report.find("backing_file", 8, f"a backing file is named at byte {backing}")
+    if crypt == 1:
+        report.find("legacy_encryption", 36, "encrypted with AES")
+    elif crypt:
+        report.find("bad_header", 36, f"crypt_method is {crypt}")
+    if not 9 <= cluster_bits <= 16 or not 6 <= l2_bits <= 13:
+        report.find("bad_header", 32, f"cluster_bits is {cluster_bits}, l2_bits {l2_bits}")
+        return
+    report.block_size = 1 << cluster_bits
+    entries = -(-size >> cluster_bits + l2_bits)
+    if entries * 8 > 0x7FFF_FFFF or l1 < _HEADER.size:
+        report.find("bad_table", 40, f"{entries} L1 entries at byte {l1}")
+        return
+    report.need(l1 + entries * 8, 40, "the L1 table")
+    tables, l2 = Tables(head), Targets(8 << l2_bits)
+
+    def use_l1(piece: bytes) -> None:
+        report.need(l2.add(words(piece, "Q", "big")), 40, "an L2 table")
+
+    yield from tables.walk(l1, entries * 8, use_l1)
+    # the last cluster of the disk may be written only up to the disk's end
+    last = size % (1 << cluster_bits) or 1 << cluster_bits
+    yield from tables.follow(l2, lambda piece: _use_l2(piece, cluster_bits, last, report))
 
 
-def _version_2(head: bytes, report: Report) -> None:
-    version, backing, _, bits, size, *_ = _V2.unpack_from(head.ljust(_V2.size, b"\0"))
-    report.virtual_size = size
-    if backing:
-        report.find("backing_file", 8, "the header names a backing file")
-    if not 9 <= bits <= 21:
-        report.find("bad_header", 20, f"cluster_bits is {bits}")
-    if version == 3:
-        features, *_ = _V3.unpack_from(head.ljust(112, b"\0"), 72)
-        if features & 4:
-            report.find("data_file", 72, "the external data file bit is set")
-        if features >> 5:
-            report.find("unknown_features", 72, f"incompatible features {features:#x}")
-    elif version != 2:
-        report.find("bad_header", 4, f"version {version} is not known")
+def _use_l2(piece: bytes, cluster_bits: int, cluster: int, report: Report) -> None:
+    table = words(piece, "Q", "big")
+    plain = max((entry for entry in table if not entry & _COMPRESSED), default=0)
+    report.need(plain + cluster if plain else 0, 40, "a data cluster")
+    shift = 63 - cluster_bits
+    offsets, sizes = (1 << shift) - 1, (1 << cluster_bits) - 1
+    packed = ((e & offsets) + (e >> shift & sizes) for e in table if e & _COMPRESSED)
+    report.need(max(packed, default=0), 40, "compressed data")

@@ -1,12 +1,22 @@
-"""Everything without a mark at its start."""
+"""Everything without a mark at its start: a volume, a fixed VHD, or a raw disk."""
 
+from imsgate.formats import iso, partitions, vhd
 from imsgate.formats.facts import Report
 from imsgate.formats.stream import Reader, ending
 
 
 def inspect(head: bytes, report: Report) -> Reader:
-    """Raw, unless the end says otherwise."""
+    """Find out which, and how a raw disk is partitioned."""
     report.narrow("raw", "vhd", "iso", "udf")
+    table = yield from partitions.find(head)
+    yield from iso.inspect(report)
+    if report.format:
+        return
+    report.narrow("raw", "vhd")
     end = yield from ending()
+    report.need(table.end, table.offset, table.what)
+    if vhd.is_fixed(end):
+        vhd.inspect_fixed(end, report)
+        return
     report.narrow("raw")
-    report.virtual_size = end.size
+    report.virtual_size, report.variant = end.size, table.kind

@@ -37,10 +37,10 @@ Read = Generator[Want, bytes | Ending, bytes]
 
 
 def read(offset: int, length: int) -> Read:
-    """Wait for ``length`` bytes at ``offset``, which must not have passed yet.
+    """Wait for ``length`` bytes at ``offset``.
 
-    The answer is shorter only when the stream ends before; all of it is held in
-    memory, so ask for little.
+    The answer is shorter when the stream ends before, and empty when ``offset`` is
+    before the end of this reader's last read. All of it is held in memory: ask for little.
     """
     answer = yield offset, length
     assert isinstance(answer, bytes)
@@ -70,9 +70,10 @@ class _Waiting:
         try:
             # a generator takes None, and only None, as its first value
             offset, length = self.reader.send(answer)  # type: ignore[arg-type]
+            while offset < self.end:
+                offset, length = self.reader.send(b"")
         except StopIteration:
             return False
-        assert offset >= self.end, "a reader asked for bytes that have passed"
         self.next, self.end = offset, offset + length
         return True
 

@@ -1,0 +1,38 @@
+"""Compressed and archived files and programs, by name, so that a refusal can help."""
+
+import re
+
+_MARKS: tuple[tuple[bytes, str], ...] = (
+    (b"\x1f\x8b\x08", "gzip"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"PK\x03\x04", "zip"),
+    (b"PK\x05\x06", "zip"),
+    (b"7z\xbc\xaf\x27\x1c", "7z"),
+    (b"Rar!\x1a\x07", "rar"),
+    (b"070701", "cpio"),
+    (b"070702", "cpio"),
+    (b"WithoutFreeSpace", "parallels"),
+    (b"WithouFreSpacExt", "parallels"),
+    (b"Bochs Virtual HD Image", "bochs"),
+    (b"#!/bin/sh\n#V2.0 Format\n", "cloop"),
+    (b"\x7fELF", "elf"),
+    (b"\xcf\xfa\xed\xfe", "mach-o"),
+    (b"\xce\xfa\xed\xfe", "mach-o"),
+)
+_BZIP2 = re.compile(rb"BZh[1-9](?:1AY&SY|\x17\x72\x45\x38\x50\x90)")
+_TAR = re.compile(rb"ustar(?:\x0000|  \x00)")
+
+
+def name_of(head: bytes) -> str | None:
+    """The canonical name of what begins like this, if it is none of the inspected ones."""
+    for mark, name in _MARKS:
+        if head.startswith(mark):
+            return name
+    if _BZIP2.match(head):
+        return "bzip2"
+    if _TAR.match(head, 257):
+        member = head[:100].split(b"\0", 1)[0].lower()
+        return "ova" if member.endswith(b".ovf") else "tar"
+    return None

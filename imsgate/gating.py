@@ -1,0 +1,81 @@
+"""The one gate of a process, built from the operator's ``[sniff]`` options.
+
+Whatever way image bytes come in, they pass the gate that :func:`shared` returns: equal
+settings give the same object. Defaults refuse what is unsafe and accept what is not.
+"""
+
+import functools
+from typing import Any
+
+from oslo_config import cfg, types
+
+from imsgate.formats.checks import CHECKS
+from imsgate.formats.gate import ACCEPTED, Gate, Policy
+from imsgate.formats.names import FORMATS, IMAGES
+
+GROUP = "sniff"
+
+_SETTLED = ("format", "payload", "virtual_size", "size_ratio")
+"""Checks that have options of another form."""
+
+_FINDINGS = tuple(name for name in CHECKS if name not in _SETTLED)
+
+
+def _option(name: str) -> str:
+    return name.replace("-", "_")
+
+
+OPTS = (
+    cfg.IntOpt(
+        "max_virtual_size",
+        default=Policy().max_virtual_size,
+        min=0,
+        help="The largest disk an image may describe, in bytes; 0 is no limit.",
+    ),
+    cfg.FloatOpt(
+        "max_ratio",
+        default=0,
+        min=0,
+        help="How many times the size of its file a disk may be at most; 0 is no limit.",
+    ),
+    cfg.ListOpt(
+        "raw_may_hold",
+        default=[],
+        item_type=types.String(choices=IMAGES),
+        help="Formats whose content may be declared raw, for instance luks or iso. A service that "
+        "probes formats itself would open them as what they are: name only harmless ones.",
+    ),
+    *(
+        cfg.BoolOpt(
+            f"refuse_{name}", default=CHECKS[name].refuse, help=f"Refuse {CHECKS[name].meaning}."
+        )
+        for name in _FINDINGS
+    ),
+    *(
+        cfg.BoolOpt(f"accept_{_option(name)}", default=name in ACCEPTED, help=f"Accept {name}.")
+        for name in FORMATS
+    ),
+)
+
+
+def policy(settings: Any) -> Policy:
+    """The policy that the values of :data:`OPTS` describe."""
+    refused = {name for name in _FINDINGS if getattr(settings, f"refuse_{name}")}
+    accepted = {n for n in FORMATS if getattr(settings, f"accept_{_option(n)}")}
+    return Policy(
+        formats=frozenset(accepted),
+        refuse=frozenset(refused.union(_SETTLED)),
+        raw_may_hold=frozenset(settings.raw_may_hold),
+        max_virtual_size=settings.max_virtual_size or None,
+        max_ratio=settings.max_ratio or None,
+    )
+
+
+@functools.cache
+def _gate(of: Policy) -> Gate:
+    return Gate(of)
+
+
+def shared(settings: Any) -> Gate:
+    """The gate for these settings; the same one for every caller of this process."""
+    return _gate(policy(settings))
