@@ -9,6 +9,7 @@ from typing import Any
 
 import gunicorn.app.base
 from gunicorn.errors import AppImportError
+from gunicorn.workers import gthread
 from oslo_log import log
 from paste.deploy import loadwsgi
 
@@ -119,6 +120,20 @@ def announce(bind: str, state_path: str) -> None:
     )
 
 
+class Worker(gthread.ThreadWorker):
+    """gunicorn's, which from SIGTERM on also stops listening.
+
+    Its own goes on listening without accepting until the last upload is through: whoever
+    connects meanwhile waits for that, and a new server cannot have the port.
+    """
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        super().set_accept_enabled(enabled)
+        if not self.alive:
+            for listener in self.sockets:
+                listener.close()
+
+
 class Server(gunicorn.app.base.BaseApplication):
     """gunicorn with threads, set up for long request bodies."""
 
@@ -131,7 +146,7 @@ class Server(gunicorn.app.base.BaseApplication):
     def load_config(self) -> None:
         settings = {
             "bind": self._args.bind,
-            "worker_class": "gthread",
+            "worker_class": Worker,
             "workers": self._args.workers,
             "threads": self._args.threads,
             "graceful_timeout": self._args.grace,
