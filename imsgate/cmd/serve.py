@@ -134,6 +134,23 @@ class Worker(gthread.ThreadWorker):
                 listener.close()
 
 
+#: The body of a refused request that gunicorn reads to its end to keep the connection.
+_READ_TO_THE_END = 1 << 16
+
+
+def close_after_body(worker: Any, request: Any) -> None:
+    """gunicorn's ``pre_request``: tell clients that a connection ends with a long body.
+
+    gunicorn promises to keep the connection before it knows whether the body will be
+    read, and closes it when it was not: a client that believed the promise would lose
+    its next request, such as the deletion of the image that was refused.
+    """
+    fields = dict(request.headers)
+    length = int(fields.get("CONTENT-LENGTH", 0))
+    if "TRANSFER-ENCODING" in fields or length >= _READ_TO_THE_END:
+        request.force_close()
+
+
 class Server(gunicorn.app.base.BaseApplication):
     """gunicorn with threads, set up for long request bodies."""
 
@@ -150,6 +167,7 @@ class Server(gunicorn.app.base.BaseApplication):
             "workers": self._args.workers,
             "threads": self._args.threads,
             "graceful_timeout": self._args.grace,
+            "pre_request": close_after_body,
             "proc_name": "imsgate",
             "loglevel": "warning",
         }
