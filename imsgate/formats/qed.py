@@ -8,7 +8,7 @@ import struct
 from imsgate.formats.facts import Report
 from imsgate.formats.fields import unpack, words
 from imsgate.formats.stream import Reader
-from imsgate.formats.tables import Tables, Targets
+from imsgate.formats.tables import POINTERS, Tables, Targets
 
 MAGIC = b"QED\0"
 
@@ -49,7 +49,7 @@ def inspect(head: bytes, report: Report) -> Reader:
     def use_l1(piece: bytes) -> None:
         report.need(l2.add(words(piece, "Q", "little")), 40, "an L2 table")
 
-    yield from tables.walk(l1, table * cluster, use_l1)
+    yield from tables.walk(l1, table * cluster, use_l1, POINTERS)
     # the last cluster of the disk may be written only up to the disk's end
     last = size % cluster or cluster
     yield from tables.follow(l2, lambda piece: _use_l2(piece, last, report))

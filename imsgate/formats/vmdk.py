@@ -13,7 +13,7 @@ from imsgate.formats import vmdk_descriptor
 from imsgate.formats.facts import Report
 from imsgate.formats.fields import unpack, words
 from imsgate.formats.stream import Read, Reader, ending, read
-from imsgate.formats.tables import Tables, Targets
+from imsgate.formats.tables import POINTERS, Tables, Targets
 
 SPARSE = b"KDMV"
 COWD = b"COWD"
@@ -94,7 +94,7 @@ def descriptor_file(head: bytes, report: Report) -> Reader:
     rest = yield from read(len(head), _MOST_DESCRIPTOR - len(head))
     descriptor = vmdk_descriptor.parse(head + rest)
     report.variant = descriptor.create_type
-    report.virtual_size = sum(extent.sectors for extent in descriptor.extents) * _SECTOR
+    report.virtual_size = descriptor.sectors * _SECTOR
     vmdk_descriptor.judge_parent(head + rest, 0, report)
 
 
@@ -165,7 +165,7 @@ def _follow(data: bytes, header: _Header, report: Report) -> Reader:
         nonlocal last
         last = max(last, max(words(piece, "I", "little"), default=0))
 
-    yield from tables.walk(header.directory * _SECTOR, count * 4, use_directory)
+    yield from tables.walk(header.directory * _SECTOR, count * 4, use_directory, POINTERS)
     yield from tables.follow(grains, use_table)
     if last > 1:  # 1 stands for a grain of zeros
         if header.flags & _MARKERS:
