@@ -71,7 +71,7 @@ def _judge_primary(sector: bytes, at: int, report: Report) -> None:
 
 def _finish(report: Report) -> Reader:
     """A volume is used as a disk of its file's size: partitions may follow the volume."""
-    end = yield from ending()
+    end = yield from ending(vhd.SIZE)
     report.virtual_size = end.size
     if vhd.is_fixed(end):
         report.find("polyglot", end.size - vhd.SIZE, "both a volume and a fixed VHD")

@@ -73,7 +73,7 @@ def inspect(head: bytes, report: Report) -> Reader:
             report.find("bad_header", 16, f"the dynamic header is at byte {footer.header}")
         else:
             yield from _dynamic(footer, report)
-    end = yield from ending()
+    end = yield from ending(SIZE)
     tail = end.last(SIZE)
     if not tail.startswith(COOKIE):
         report.find("truncated", max(end.size - SIZE, 0), "there is no footer at the end")

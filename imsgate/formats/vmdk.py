@@ -176,7 +176,7 @@ def _follow(data: bytes, header: _Header, report: Report) -> Reader:
 
 def _footer(head: bytes, header: _Header, report: Report) -> Reader:
     """The last three sectors: a marker, the header with the directory's place, the end."""
-    end = yield from ending()
+    end = yield from ending(3 * _SECTOR)
     tail = end.last(3 * _SECTOR)
     at = end.size - 2 * _SECTOR
     _, size, kind = unpack(_MARKER, tail)
@@ -197,7 +197,7 @@ def _end_of_stream(header: _Header, report: Report) -> Reader:
     """A stream with markers may carry a footer although it needs none."""
     if not header.flags & _MARKERS:
         return
-    end = yield from ending()
+    end = yield from ending(3 * _SECTOR)
     tail = end.last(3 * _SECTOR)
     _, size, kind = unpack(_MARKER, tail)
     if tail and not size and kind == _FOOTER_MARKER and tail[512:516] == SPARSE:

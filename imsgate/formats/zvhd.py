@@ -64,7 +64,7 @@ def inspect(head: bytes, report: Report) -> Reader:
     report.virtual_size = header.size
     report.block_size = header.block if second else 2 << 20
     _judge_header(head, header, second, report)
-    end = yield from ending()
+    end = yield from ending(_BLOCK)
     _judge_trailer(head, end.last(_BLOCK), end.size - _BLOCK, second, report)
 
 

@@ -7,56 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imsgate import errors
 from imsgate.formats.gate import Gate
 from tests.formats import craft
+from tests.formats.check import fed
 from tests.formats.craft import be, le
+from tests.formats.seeds import SEEDS, VHDX
 
 MEMORY = 1 << 20
 """The most an inspection may hold, in bytes, whatever the image says."""
 
-SEEDS = {
-    "qcow2": craft.qcow2(),
-    "qcow2-extension": craft.with_extension(craft.qcow2(), 0x44415441, b"x"),
-    "qcow1": (b"QFI\xfb" + be(1, 4) + bytes(16) + be(1 << 20, 8) + b"\x0c\x09" + bytes(6))
-    + be(48, 8)
-    + be(4096, 8) * 99
-    + bytes(8192),
-    "vmdk": craft.vmdk(craft.descriptor()),
-    "stream": craft.vmdk_stream(),
-    "descriptor": craft.descriptor("vmfs", 'RW 8 VMFS "x"'),
-    "cowd": b"COWD".ljust(600, b"\1"),
-    "vhd": craft.vhd_dynamic(bat=4),
-    "fixed": bytes(1024) + craft.vhd_footer(1024),
-    "vdi": craft.vdi(allocated=1, entry=0),
-    "qed": craft.patched(craft.qed(), (65536, le(131072, 8)), (131072, le(65536, 8))),
-    "zvhd": craft.zvhd(),
-    "zvhd2": craft.zvhd(b"z2strm"),
-    "luks1": b"LUKS\xba\xbe\0\1".ljust(104, b"\0") + be(4, 4).ljust(4096, b"\0"),
-    "luks2": (b"LUKS\xba\xbe\0\2" + be(16384, 8)).ljust(4096, b"\0")
-    + b'{"segments":{"0":{"offset":"32768"}}}'.ljust(36000, b"\0"),
-    "iso": craft.iso_primary(),
-    "mbr": craft.mbr((0x83, 1, 9), (0xEE, 1, 9)).ljust(8192, b"\0"),
-    "tar": bytes(257) + b"ustar\x0000".ljust(900, b"\0"),
-    "text": b"stream of words\n" * 9,
-}
-VHDX = craft.vhdx()[: (2 << 20) + 70000]
 
-
-def outcome(data: bytes, cuts: list[int], *, patient: bool):
-    """Findings, facts and verdict of ``data`` fed in pieces."""
-    inspection = Gate().begin("qcow2" if len(cuts) % 2 else None, patient=patient)
-    return _feed(inspection, data, sorted({min(cut, len(data)) for cut in cuts}))
-
-
-def _feed(inspection, data: bytes, cuts: list[int]):
-    try:
-        for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
-            inspection.feed(data[start:end])
-        inspection.finish()
-    except errors.BadImage as refusal:
-        return inspection.report(), refusal.reason, refusal.details
-    return inspection.report(), None, None
+def begin(cuts: list[int], *, patient: bool):
+    """An inspection; an odd number of cuts stands for a declared qcow2."""
+    return Gate().begin("qcow2" if len(cuts) % 2 else None, patient=patient)
 
 
 @st.composite
@@ -79,15 +42,16 @@ cut_lists = st.lists(st.integers(0, 600) | st.integers(0, 300_000), max_size=12)
 @given(data=mutants() | st.binary(max_size=2000), cuts=cut_lists, patient=st.booleans())
 @settings(max_examples=400, deadline=None)
 def test_the_verdict_is_the_same_for_any_split(data, cuts, patient):
-    whole = Gate().begin("qcow2" if len(cuts) % 2 else None, patient=patient)
-    assert outcome(data, cuts, patient=patient) == _feed(whole, data, [])
+    places = sorted({min(cut, len(data)) for cut in cuts})
+    pieces = fed(begin(cuts, patient=patient), data, places)
+    assert pieces == fed(begin(cuts, patient=patient), data, [])
 
 
 @pytest.mark.parametrize("name", sorted(SEEDS))
 def test_byte_by_byte_is_as_good_as_at_once(name):
     data = SEEDS[name][:70_000] + SEEDS[name][-5000:]
-    at_once = _feed(Gate().begin(patient=True), data, [])
-    assert _feed(Gate().begin(patient=True), data, list(range(1, len(data)))) == at_once
+    at_once = fed(Gate().begin(patient=True), data, [])
+    assert fed(Gate().begin(patient=True), data, list(range(1, len(data)))) == at_once
 
 
 @given(patches=st.lists(st.tuples(st.sampled_from([0, 65536, 131072, 196608, 262144, 2 << 20]),
@@ -95,9 +59,9 @@ def test_byte_by_byte_is_as_good_as_at_once(name):
 @settings(max_examples=60, deadline=None)
 def test_a_damaged_vhdx_is_judged_all_the_same(patches):
     data = craft.patched(VHDX, *((base + at, new) for base, at, new in patches))
-    at_once = _feed(Gate().begin(patient=True), data, [])
+    at_once = fed(Gate().begin(patient=True), data, [])
     cuts = [1, 65535, 65537, 131072 + 50, 196608 + 8, 2 << 20]
-    assert _feed(Gate().begin(patient=True), data, cuts) == at_once
+    assert fed(Gate().begin(patient=True), data, cuts) == at_once
 
 
 def hostile() -> dict[str, bytes]:
