@@ -52,7 +52,9 @@ class Request(webob.Request):
     @property
     def carries_image(self) -> bool:
         """Whether the body is image data, by method and path (upload or stage)."""
-        return self.method == "PUT" and bool(_DATA_PATH.fullmatch(self.path_info))
+        # The path as it came: WebOb's path_info raises for what is not UTF-8.
+        path = self.environ.get("PATH_INFO", "")
+        return self.method == "PUT" and bool(_DATA_PATH.fullmatch(path))
 
     @property
     def body_length(self) -> int | None:

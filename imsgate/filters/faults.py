@@ -15,6 +15,7 @@ logged with its traceback and answered with the request id and nothing else.
 import re
 import sys
 import time
+import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -125,7 +126,7 @@ class Exchange:
             '%s "%s %s" status: %s in: %d out: %d time: %.3f',
             self._request.remote_addr or "-",
             self._request.method,
-            _printable(self._request.path_qs),
+            _printable(_target(self._request.environ)),
             self.status,
             stream.received if isinstance(stream, body.Tapped) else 0,
             self.sent,
@@ -163,6 +164,14 @@ class Watched:
                 self._answer.close()
         finally:
             self._exchange.finish()
+
+
+def _target(environ: Environ) -> str:
+    """The path and query as they were asked for, whatever the path's encoding."""
+    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    query = environ.get("QUERY_STRING", "")
+    quoted = urllib.parse.quote(path.encode("latin-1"), safe="/~!$&'()*+,;=:@")
+    return f"{quoted}?{query}" if query else quoted
 
 
 def _printable(text: str) -> str:
