@@ -110,7 +110,7 @@ def test_qemu_img_has_the_same_opinion(entry, made):
     done = subprocess.run(command, check=False, capture_output=True)
     if done.returncode:
         assert not entry.accept, done.stderr
-        pytest.skip("qemu-img cannot open it either")
+        return
     said = json.loads(done.stdout)
     if said["format"] != "raw":
         assert {"vpc": "vhd"}.get(said["format"], said["format"]) == row["format"]

@@ -89,6 +89,22 @@ def then(recipe: Recipe, *commands: tuple[str, ...]) -> Recipe:
     return make
 
 
+def retried(recipe: Recipe, times: int = 8) -> Recipe:
+    """For qemu-img with LUKS, which gives up when it cannot measure its own speed."""
+
+    def make(path: Path) -> None:
+        for left in reversed(range(times)):
+            try:
+                recipe(path)
+            except AssertionError:
+                if not left:
+                    raise
+            else:
+                return
+
+    return make
+
+
 def changed(recipe: Recipe, *patches: tuple[int, bytes]) -> Recipe:
     """What a recipe made, with bytes replaced; offsets below zero count from the end."""
 
