@@ -19,7 +19,8 @@ def inspect(head: bytes, report: Report) -> Reader:
     report.narrow("qcow")
     backing, _, _, size, cluster_bits, l2_bits, crypt, l1 = unpack(_HEADER, head)
     report.need(_HEADER.size, 0, "the header")
-    report.virtual_size, report.variant = size, "v1"
+    report.disk(size, 24)
+    report.variant = "v1"
     if backing:
         report.find("backing_file", 8, f"a backing file is named at byte {backing}")
     if crypt == 1:

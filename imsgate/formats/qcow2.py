@@ -72,7 +72,7 @@ def inspect(head: bytes, report: Report) -> Reader:
     """Judge the header and its extensions, then follow the tables."""
     report.narrow("qcow2")
     header = _parse(head)
-    report.virtual_size = header.size
+    report.disk(header.size, 24)
     report.variant = f"v{header.version}"
     whole = 72 if header.version == 2 else 104
     report.need(max(header.length, whole), 0, "the header")

@@ -21,7 +21,8 @@ def inspect(head: bytes, report: Report) -> Reader:
     report.narrow("qed")
     cluster, table, length, features, _, _, l1, size, _, _ = unpack(_HEADER, head)
     report.need(_HEADER.size, 0, "the header")
-    report.virtual_size, report.block_size = size, cluster
+    report.disk(size, 48)
+    report.block_size = cluster
     if features & _BACKING:
         report.find("backing_file", 16, "the backing file bit is set")
     if features & ~(_BACKING | _CHECK | _BACKING_IS_RAW):

@@ -19,4 +19,5 @@ def inspect(head: bytes, report: Report) -> Reader:
         vhd.inspect_fixed(end, report)
         return
     report.narrow("raw")
-    report.virtual_size, report.variant = end.size, table.kind
+    report.disk(end.size)
+    report.variant = table.kind

@@ -174,7 +174,7 @@ def _items(table: int, report: Report) -> Reader:
 
 def _judge_item(ident: bytes, value: int, at: int, report: Report) -> None:
     if ident == _DISK_SIZE:
-        report.virtual_size = value
+        report.disk(value, at)
         if not value or value % 512 or value > _MOST_SIZE:
             report.find("bad_header", at, f"a disk of {value} bytes")
     elif ident == _PARAMETERS:

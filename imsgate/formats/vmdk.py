@@ -7,7 +7,7 @@ names.
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from imsgate.formats import vmdk_descriptor
 from imsgate.formats.facts import Report
@@ -52,18 +52,23 @@ class _Header:
     overhead: int
     compression: int
 
+    def describes_same(self, other: "_Header") -> bool:
+        """Whether both mean the same disk; where its tables are, only a footer may know."""
+        place = {"spare_directory": 0, "directory": 0, "overhead": 0}
+        return replace(self, **place) == replace(other, **place)
+
 
 def inspect(head: bytes, report: Report) -> Reader:
     """Judge header and descriptor, then the tables, then the footer."""
     report.narrow("vmdk")
     header = _Header(*unpack(_HEADER, head))
     report.need(_SECTOR, 0, "the header")
-    report.virtual_size = header.capacity * _SECTOR
+    report.disk(header.capacity * _SECTOR, 12)
     report.block_size = header.grain * _SECTOR
     _judge_header(header, head, report)
     data = yield from _descriptor(head, header, report)
     if header.directory == _AT_END:
-        yield from _footer(head, header, report)
+        yield from _footer(header, report)
         return
     if report.sound():
         yield from _follow(data, header, report)
@@ -82,7 +87,8 @@ def inspect_sesparse(head: bytes, report: Report) -> Reader:
 
 def _extent_alone(kind: str, sectors: int, report: Report) -> Reader:
     report.narrow("vmdk")
-    report.variant, report.virtual_size = kind, sectors * _SECTOR
+    report.disk(sectors * _SECTOR)
+    report.variant = kind
     report.find("extent_outside", 0, f"a {kind} extent belongs to a descriptor in another file")
     yield from ()
 
@@ -94,7 +100,7 @@ def descriptor_file(head: bytes, report: Report) -> Reader:
     rest = yield from read(len(head), _MOST_DESCRIPTOR - len(head))
     descriptor = vmdk_descriptor.parse(head + rest)
     report.variant = descriptor.create_type
-    report.virtual_size = descriptor.sectors * _SECTOR
+    report.disk(descriptor.sectors * _SECTOR)
     vmdk_descriptor.judge_parent(head + rest, 0, report)
 
 
@@ -174,7 +180,7 @@ def _follow(data: bytes, header: _Header, report: Report) -> Reader:
         report.need(last * _SECTOR + grain, 56, "a grain")
 
 
-def _footer(head: bytes, header: _Header, report: Report) -> Reader:
+def _footer(header: _Header, report: Report) -> Reader:
     """The last three sectors: a marker, the header with the directory's place, the end."""
     end = yield from ending(3 * _SECTOR)
     tail = end.last(3 * _SECTOR)
@@ -186,8 +192,7 @@ def _footer(head: bytes, header: _Header, report: Report) -> Reader:
     if any(unpack(_MARKER, tail, 1024)):
         report.find("truncated", end.size - _SECTOR, "there is no end-of-stream marker")
     footer = _Header(*unpack(_HEADER, tail, 512))
-    same = tail[512 : 512 + 56] == head[:56] and tail[512 + 64 : 512 + 79] == head[64:79]
-    if not same:
+    if not footer.describes_same(header):
         report.find("footer_mismatch", at, "the footer differs from the header")
     if footer.directory == _AT_END or footer.directory * _SECTOR >= end.size:
         report.find("bad_table", at + 56, f"the grain directory is at {footer.directory}")
@@ -202,5 +207,5 @@ def _end_of_stream(header: _Header, report: Report) -> Reader:
     _, size, kind = unpack(_MARKER, tail)
     if tail and not size and kind == _FOOTER_MARKER and tail[512:516] == SPARSE:
         footer = _Header(*unpack(_HEADER, tail, 512))
-        if (footer.capacity, footer.grain) != (header.capacity, header.grain):
+        if not footer.describes_same(header):
             report.find("footer_mismatch", end.size - 1024, "the footer differs from the header")
