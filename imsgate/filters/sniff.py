@@ -53,7 +53,7 @@ class Sniff(base.TappingFilter):
             raise errors.BadConfig("sniff.requests", str(error)) from error
 
     def check(self, request: Request) -> None:
-        if self._requests.fullmatch(f"{request.method} {request.path_info}"):
+        if self._requests.fullmatch(f"{request.method} {request.route}"):
             declared = request.headers.get(self._header) if self._header else None
             inspection = self._gate.begin(declared)
             request.environ[wsgi.INSPECTION] = inspection
