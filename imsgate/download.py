@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import webob
 
-from imsgate import errors, headers
+from imsgate import headers
 from imsgate.model import Image
 from imsgate.stores.base import LocalFiles, Store
 from imsgate.wsgi import Request
@@ -70,8 +70,3 @@ def _sends_files(request: Request, whole: bool) -> bool:
     if not isinstance(request.environ.get("wsgi.file_wrapper"), type):
         return False
     return whole or request.environ.get("SERVER_SOFTWARE", "").startswith("gunicorn")
-
-
-def lost(image: Image) -> errors.NotFound:
-    """What to tell a client when every copy of an image's data is gone."""
-    return errors.NotFound(what=f"The data of image {image.id}")

@@ -25,11 +25,6 @@ def _option(name: str) -> str:
     return name.replace("-", "_")
 
 
-def _choice(name: str, accepted: bool, text: str) -> cfg.StrOpt:
-    default = "accept" if accepted else "refuse"
-    return cfg.StrOpt(name, default=default, choices=("accept", "refuse"), help=text)
-
-
 OPTS = (
     cfg.IntOpt(
         "max_virtual_size",
@@ -51,12 +46,13 @@ OPTS = (
         "probes formats itself would open them as what they are: name only harmless ones.",
     ),
     *(
-        _choice(f"finding_{name}", not CHECKS[name].refuse, f"What to do with {check_meaning}.")
+        cfg.BoolOpt(
+            f"refuse_{name}", default=CHECKS[name].refuse, help=f"Refuse {CHECKS[name].meaning}."
+        )
         for name in _FINDINGS
-        for check_meaning in (CHECKS[name].meaning,)
     ),
     *(
-        _choice(f"format_{_option(name)}", name in ACCEPTED, f"What to do with {name} content.")
+        cfg.BoolOpt(f"accept_{_option(name)}", default=name in ACCEPTED, help=f"Accept {name}.")
         for name in FORMATS
     ),
 )
@@ -64,8 +60,8 @@ OPTS = (
 
 def policy(settings: Any) -> Policy:
     """The policy that the values of :data:`OPTS` describe."""
-    refused = {name for name in _FINDINGS if getattr(settings, f"finding_{name}") == "refuse"}
-    accepted = {n for n in FORMATS if getattr(settings, f"format_{_option(n)}") == "accept"}
+    refused = {name for name in _FINDINGS if getattr(settings, f"refuse_{name}")}
+    accepted = {n for n in FORMATS if getattr(settings, f"accept_{_option(n)}")}
     return Policy(
         formats=frozenset(accepted),
         refuse=frozenset(refused.union(_SETTLED)),

@@ -113,7 +113,7 @@ def json_response(value: Any, status: int = 200, **headers: str) -> webob.Respon
 _PAGE = "${explanation}<br /><br />\n${detail}\n${html_comment}\n"
 
 
-def refusal(error: errors.Error) -> webob.exc.WSGIHTTPException:
+def refusal(error: errors.Error) -> WsgiApp:
     """``error`` in Glance's form: an HTML page, or JSON where the client accepts only that.
 
     The reason stands in ``X-Imsgate-Reason`` too, so that no client has to parse a page.
@@ -128,12 +128,20 @@ def refusal(error: errors.Error) -> webob.exc.WSGIHTTPException:
             **error.details,
         }
 
-    return webob.exc.status_map[error.status](
+    page = webob.exc.status_map[error.status](
         explanation=str(error),
         headers={**error.headers, "X-Imsgate-Reason": error.reason},
         body_template=_PAGE,
         json_formatter=members,
     )
+
+    def answer(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        # openstacksdk uploads with an empty Accept. WebOb answers that with plain
+        # text, of which the SDK shows its user nothing.
+        accept = environ.get("HTTP_ACCEPT") or "text/html"
+        return cast(Iterable[bytes], page({**environ, "HTTP_ACCEPT": accept}, start_response))
+
+    return answer
 
 
 def call(app: WsgiApp, environ: Environ) -> tuple[str, list[tuple[str, str]], Iterable[bytes]]:

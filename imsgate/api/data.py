@@ -1,6 +1,8 @@
 """Image data: ``/v2/images/{id}/file``."""
 
+import contextlib
 import dataclasses
+import logging
 from typing import Any
 
 import webob
@@ -12,6 +14,8 @@ from imsgate.registry.base import Registry
 from imsgate.stores.loader import Stores
 from imsgate.upload import Uploads
 from imsgate.wsgi import Request
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,11 +77,39 @@ class Data:
             raise errors.Deactivated(image_id=image.id)
         if not image.locations:
             return webob.Response(status=204)
-        for location in image.locations:
+        return self._first_copy(request, image)
+
+    def _first_copy(self, request: Request, image: Image) -> webob.Response:
+        """The data from the preferred store that has it and is up."""
+        failure: errors.Error = errors.NotFound(what=f"The data of image {image.id}")
+        for location in self.stores.preferred(image.locations):
             try:
-                return download.respond(
-                    request, image, self.stores.get(location.store), location.url
-                )
+                store = self.stores.get(location.store)
+                return download.respond(request, image, store, location.url)
+            except errors.StoreUnavailable as error:
+                failure = error
             except errors.ObjectNotFound:
-                continue
-        raise download.lost(image)
+                LOG.error("Store %s has lost the data of image %s", location.store, image.id)
+        raise failure
+
+    def delete_copy(self, request: Request, store_id: str, image_id: str) -> webob.Response:
+        """Remove one of several copies. The data goes first: a reader falls back to another."""
+        who = access.identity(request)
+        image = access.visible(self.registry, image_id, who)
+        if not who.is_admin:
+            raise errors.Forbidden(action=f"delete a copy of image {image.id}")
+        self.stores.choose(store_id)
+        if image.status != Status.ACTIVE:
+            raise errors.WrongStatus(image_id=image.id, status=image.status, needed=Status.ACTIVE)
+        copies = [location for location in image.locations if location.store == store_id]
+        if not copies:
+            raise errors.NotFound(what=f"Image {image.id} in store {store_id}")
+        if len(copies) == len(image.locations):
+            raise errors.Forbidden(action="delete the only copy; delete the image instead")
+        for location in copies:
+            with contextlib.suppress(errors.ObjectNotFound):
+                self.stores.get(store_id).delete(location.url)
+        rest = tuple(location for location in image.locations if location.store != store_id)
+        was = {"status": Status.ACTIVE, "updated_at": image.updated_at}
+        self.registry.change(image.id, was, locations=rest)
+        return webob.Response(status=204)

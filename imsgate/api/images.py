@@ -55,9 +55,15 @@ def json_body(request: Request) -> Any:
     """The request's JSON document. Raises BadJson."""
     text = request.reader().read()
     try:
-        return json.loads(text)
+        document = json.loads(text)
+        json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise errors.BadJson(problem="it holds half a surrogate pair") from error
     except (ValueError, RecursionError) as error:
         raise errors.BadJson(problem="it is not a JSON document") from error
+    if rb"\u0000" in text:
+        raise errors.BadJson(problem="it holds a NUL character")
+    return document
 
 
 def check_quota(resource: str, count: int, limit: int) -> None:

@@ -56,26 +56,31 @@ class Info:
     def stores_detail(self, request: Request) -> webob.Response:
         if not access.identity(request).roles & {"admin", "service"}:
             raise errors.Forbidden(action="see the details of stores")
-        details = []
-        for backend in self.stores:
+        return wsgi.json_response({"stores": [self._detail(backend) for backend in self.stores]})
+
+    def _detail(self, backend: Backend) -> dict[str, Any]:
+        properties: dict[str, Any] = {}
+        health = "up"
+        try:
+            backend.store.check()
             properties = dict(backend.store.properties())
             free = backend.store.free_space()
             if free is not None:
                 properties["free_space"] = free
-            details.append(
-                {
-                    **self._view(backend),
-                    "type": backend.driver,
-                    "weight": backend.weight,
-                    "properties": properties,
-                }
-            )
-        return wsgi.json_response({"stores": details})
+        except errors.StoreUnavailable as error:
+            health = str(error)
+        return {
+            **self._view(backend),
+            "type": backend.driver,
+            "weight": backend.weight,
+            "health": health,
+            "properties": properties,
+        }
 
     def _view(self, backend: Backend) -> dict[str, Any]:
         view: dict[str, Any] = {"id": backend.id}
         if backend.description:
             view["description"] = backend.description
-        if backend.store is self.stores.default:
+        if backend.id == self.stores.default:
             view["default"] = "true"
         return view

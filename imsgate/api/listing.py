@@ -40,6 +40,8 @@ def parse(params: Params, identity: Identity, *, default: int, maximum: int) -> 
     named: dict[str, str] = {}
     params = list(params)
     for key, text in params:
+        if "\0" in key + text:
+            raise _bad(key.replace("\0", "?"), "it holds a NUL character")
         if key in _PAGING:
             named[key] = text
         elif key not in _REPEATED:

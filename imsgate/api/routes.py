@@ -38,6 +38,7 @@ def routes(info: Info, images: Images, data: Data, members: Members) -> list[Rou
         Route("/v2/info/import", {"GET": info.import_methods}),
         Route("/v2/info/stores", {"GET": info.list_stores}),
         Route("/v2/info/stores/detail", {"GET": info.stores_detail}),
+        Route("/v2/stores/{store_id}/{image_id}", {"DELETE": data.delete_copy}),
         Route("/v2/images", {"GET": images.index, "POST": images.create}),
         Route(image, {"GET": images.show, "PATCH": images.update, "DELETE": images.delete}),
         Route(image + "/file", {"GET": data.download, "PUT": data.upload}),
@@ -66,6 +67,8 @@ class Router:
             path = request.path_info
         except UnicodeDecodeError as error:
             raise errors.BadRequest(problem="the path is not UTF-8") from error
+        if "\0" in path:
+            raise errors.BadRequest(problem="the path holds a NUL character")
         for pattern, handlers in self._table:
             if match := pattern.fullmatch(path):
                 return self._handler(request, handlers)(request, **match.groupdict())

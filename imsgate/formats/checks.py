@@ -15,12 +15,12 @@ class Check:
 CHECKS = {
     # what an image must never have, because it reads what is not in it
     "backing_file": Check(
-        "the image is an overlay over another file",
+        "an image that is an overlay over another file",
         True,
         "Flatten it: qemu-img convert -O qcow2 <image> <new image>",
     ),
     "data_file": Check(
-        "the data lies in another file",
+        "an image whose data lies in another file",
         True,
         "Convert it to an image that holds its data: qemu-img convert -O qcow2 <image> <new>",
     ),
@@ -35,7 +35,7 @@ CHECKS = {
         "Convert it to one file: qemu-img convert -O vmdk -o subformat=streamOptimized",
     ),
     "polyglot": Check(
-        "the bytes are valid as two formats",
+        "bytes that are valid as two formats",
         True,
         "Convert the image to a new file of one format",
     ),
@@ -61,17 +61,17 @@ CHECKS = {
         "Convert it again: qemu-img convert -O vmdk -o subformat=streamOptimized",
     ),
     "footer_mismatch": Check(
-        "the copy of the header at the end contradicts the one at the start",
+        "a footer that contradicts the header",
         True,
         "The file is damaged or made by hand; export the image again",
     ),
     "truncated": Check(
-        "shorter than its own tables say",
+        "an image shorter than its own tables say",
         True,
         "The file was cut; compare its size and checksum with the original and upload it again",
     ),
     "corrupt": Check(
-        "marked as corrupt by the program that wrote it",
+        "an image marked as corrupt by the program that wrote it",
         True,
         "Repair it: qemu-img check -r all <image>",
     ),
@@ -82,12 +82,12 @@ CHECKS = {
     ),
     # what depends on the site
     "encrypted": Check(
-        "encrypted inside its format with LUKS",
+        "an image encrypted inside its format with LUKS",
         False,
         "Decrypt it: qemu-img convert with the key and no encryption options",
     ),
     "legacy_encryption": Check(
-        "encrypted with the old AES scheme, which no current program runs",
+        "an image encrypted with the old AES scheme, which no current program runs",
         True,
         "Decrypt it: qemu-img convert with the key and no encryption options",
     ),
@@ -97,17 +97,17 @@ CHECKS = {
         "Remove them: qemu-img snapshot -d <name> <image>",
     ),
     "dirty": Check(
-        "not closed cleanly; counts may be stale, data is whole",
+        "an image not closed cleanly; its counts may be stale, its data is whole",
         False,
         "Repair it: qemu-img check -r all <image>",
     ),
     "virtual_size": Check(
-        "the virtual size is above the cap",
+        "a virtual size above the cap",
         True,
         "Shrink the disk (qemu-img resize --shrink), or ask the operator for a higher cap",
     ),
     "size_ratio": Check(
-        "the virtual size is too many times the size of the file",
+        "a virtual size too many times the size of the file",
         True,
         "Shrink the disk, or write the image with preallocated data",
     ),
@@ -123,7 +123,7 @@ CHECKS = {
         "Unpack it and upload the disk image inside",
     ),
     "declared_format": Check(
-        "the content is not what disk_format says",
+        "content that is not what disk_format says",
         True,
         "Set disk_format to the format of the content, or convert the image",
     ),

@@ -92,7 +92,7 @@ class Inspection:
 
     def _judge_size(self) -> None:
         report, size = self._report, self._scan.position
-        if size < report.needed:
+        if size < report.needed and report.sound():
             report.find(
                 "truncated",
                 report.needed_at,

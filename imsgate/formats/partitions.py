@@ -15,7 +15,7 @@ from imsgate.formats.stream import Ending, Want, read
 
 _SECTOR = 512
 _ENTRY = struct.Struct("<B3xB3xII")
-_GPT = struct.Struct("<12xII44xQIII")
+_GPT = struct.Struct("<12xII52xQIII")
 _GPT_ENTRY = struct.Struct("<32xQQ")
 _PROTECTIVE = 0xEE
 _MOST_ARRAY = 24 * 1024

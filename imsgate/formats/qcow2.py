@@ -72,9 +72,12 @@ def inspect(head: bytes, report: Report) -> Reader:
     """Judge the header and its extensions, then follow the tables."""
     report.narrow("qcow2")
     header = _parse(head)
-    report.need(header.length, 100, "the header")
     report.virtual_size = header.size
     report.variant = f"v{header.version}"
+    whole = 72 if header.version == 2 else 104
+    report.need(max(header.length, whole), 0, "the header")
+    if len(head) < whole:
+        return
     if not _judge_shape(header, report):
         return
     report.block_size = header.cluster
@@ -128,7 +131,7 @@ def _judge_features(header: _Header, report: Report) -> None:
         report.find("unknown_features", 72, f"incompatible features {features:#x}")
     if header.compression > 1:
         report.find("unknown_features", 104, f"compression type {header.compression}")
-    if bool(features & _COMPRESSION) != bool(header.compression):
+    elif bool(features & _COMPRESSION) != bool(header.compression):
         report.find("bad_header", 104, "the compression type and its feature bit disagree")
     if features & _EXTENDED_L2 and header.cluster_bits < 14:
         report.find("bad_header", 72, "extended L2 entries need clusters of 16 KiB or more")

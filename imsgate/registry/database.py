@@ -174,5 +174,6 @@ def _transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
     except exc.SQLAlchemyError as error:
         if not _is_outage(error):
             raise
-        LOG.error("The database failed: %s", error)
+        cause = getattr(error, "orig", error)
+        LOG.error("The database failed: %s", without_secrets(engine.url, cause))
         raise Unavailable(what="The database") from error

@@ -41,8 +41,7 @@ class Exact(sa.types.TypeDecorator[str]):
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
         length, collation = self.impl_instance.length, _exact_collation(dialect)  # type: ignore[attr-defined]
-        kind = sa.String(length, collation) if length else sa.Text(collation=collation)
-        return dialect.type_descriptor(kind)
+        return sa.String(length, collation) if length else sa.Text(collation=collation)
 
 
 class Word(Exact):
@@ -70,8 +69,8 @@ class Moment(sa.types.TypeDecorator[datetime.datetime]):
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
         if dialect.name in ("mysql", "mariadb"):
-            return dialect.type_descriptor(mysql.DATETIME(fsp=6))
-        return dialect.type_descriptor(sa.DateTime())
+            return mysql.DATETIME(fsp=6)
+        return sa.DateTime()
 
     def process_bind_param(
         self, value: datetime.datetime | None, dialect: sa.Dialect

@@ -117,6 +117,12 @@ class Store(abc.ABC):
         ``commit`` then fails.
         """
 
+    def check(self) -> None:  # noqa: B027 - most stores have nothing cheap to ask
+        """Look whether the store can be used now; cheap, since health checks ask often.
+
+        Raises StoreUnavailable or StoreDenied.
+        """
+
     def free_space(self) -> int | None:
         """Bytes still free, or None where that cannot be known."""
         return None

@@ -133,6 +133,12 @@ class FilesystemStore(Store, LocalFiles):
                 os.close(fd)
                 raise
 
+    def check(self) -> None:
+        with self.reporting():
+            os.stat(self._directory)
+            if not os.access(self._directory, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, "not writable")
+
     def free_space(self) -> int | None:
         try:
             found = os.statvfs(self._directory)
@@ -220,9 +226,10 @@ class _FileSink(Sink):
         self._fd = self._CLOSED
         self._written = 0
         self._committed = False
-        with self._aborting():
+        with store.reporting():  # not aborting: a file that is there already is not ours
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
             self._fd = os.open(store.temporary(key), flags, _DEFAULT_MODE)
+        with self._aborting():
             if store.mode is not None:
                 os.fchmod(self._fd, store.mode)
             if size:

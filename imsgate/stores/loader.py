@@ -5,9 +5,12 @@ store id to a driver, ``[glance_store] default_backend`` names the id used when
 a request names none, and each store has a section named by its id.
 """
 
-import dataclasses
-from collections.abc import Hashable, Iterator, Sequence
-from typing import cast
+import functools
+import logging
+import threading
+import time
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import Any, cast
 
 import stevedore
 from oslo_config import cfg
@@ -15,7 +18,10 @@ from stevedore.exception import MultipleMatches, NoMatches
 
 from imsgate import config, errors, headers
 from imsgate.errors import BadConfig
+from imsgate.model import Location
 from imsgate.stores.base import Store
+
+LOG = logging.getLogger(__name__)
 
 NAMESPACE = "imsgate.stores"
 
@@ -50,6 +56,12 @@ STORE_OPTS: Sequence[cfg.Opt] = (
         default=0,
         help="Of several stores that hold an image, the one with the highest weight is read.",
     ),
+    cfg.BoolOpt(
+        "optional",
+        default=False,
+        help="Start even while this store cannot be used. What needs it is answered 503, and it "
+        "is tried again.",
+    ),
 )
 
 #: Glance keeps ids that begin so for its staging areas, and a pasted
@@ -58,18 +70,51 @@ _RESERVED_PREFIX = "os_glance_"
 _RESERVED = frozenset({"default", "glance_store"})
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+#: Seconds between two attempts to build a store that was away at start.
+_RETRY = 10.0
+
+
 class Backend:
     """One enabled store, and what the operator says of it. ``driver`` is its entry point."""
 
-    store: Store
-    driver: str
-    description: str | None = None
-    weight: int = 0
+    def __init__(self, store_id: str, driver: str, kind: type[Store], settings: Any) -> None:
+        """Raises BadConfig when the store cannot be used, unless it is ``optional``."""
+        self.id = store_id
+        self.driver = driver
+        self.description: str | None = settings.store_description
+        self.weight: int = settings.weight
+        self._build = functools.partial(kind, store_id, settings)
+        self._lock = threading.Lock()
+        self._retry_at = 0.0
+        self._store: Store | None = None
+        try:
+            self._store = self._build()
+        except BadConfig as problem:
+            if not settings.optional:
+                raise
+            self._note(problem)
 
     @property
-    def id(self) -> str:
-        return self.store.name
+    def store(self) -> Store:
+        """The store. Raises StoreUnavailable while one that was away at start still is."""
+        with self._lock:
+            if self._store is None and time.monotonic() >= self._retry_at:
+                try:
+                    self._store = self._build()
+                except BadConfig as problem:
+                    self._note(problem)
+            if self._store is None:
+                raise errors.StoreUnavailable(store=self.id, problem="it could not be started")
+            return self._store
+
+    @property
+    def started(self) -> Store | None:
+        """The store if it could be built so far."""
+        return self._store
+
+    def _note(self, problem: BadConfig) -> None:
+        LOG.warning("Store %s cannot be used yet: %s", self.id, problem)
+        self._retry_at = time.monotonic() + _RETRY
 
 
 class Stores:
@@ -78,7 +123,7 @@ class Stores:
     def __init__(self, backends: Sequence[Backend], default: str) -> None:
         """``default`` is the id of one of them."""
         self._backends = {backend.id: backend for backend in backends}
-        self.default = self._backends[default].store
+        self.default = default
 
     def __iter__(self) -> Iterator[Backend]:
         return iter(self._backends.values())
@@ -87,18 +132,26 @@ class Stores:
         return len(self._backends)
 
     def choose(self, store_id: str | None) -> Store:
-        """The store a request names, or the default. Raises UnknownStore."""
-        if store_id is None:
-            return self.default
+        """The store a request names, or the default. Raises UnknownStore or StoreUnavailable."""
+        store_id = store_id or self.default
         if store_id not in self._backends:
             raise errors.UnknownStore(store=store_id, stores=", ".join(self._backends))
         return self._backends[store_id].store
 
     def get(self, store_id: str) -> Store:
-        """The store that a record names. Raises StoreUnavailable when it is enabled no longer."""
+        """The store a record names. Raises StoreUnavailable, also if it is enabled no longer."""
         if store_id not in self._backends:
             raise errors.StoreUnavailable(store=store_id, problem="it is not enabled here")
         return self._backends[store_id].store
+
+    def preferred(self, locations: Iterable[Location]) -> list[Location]:
+        """The copies of an image, those in the stores of highest weight first."""
+
+        def weight(location: Location) -> int:
+            backend = self._backends.get(location.store)
+            return backend.weight if backend else 0
+
+        return sorted(locations, key=weight, reverse=True)
 
 
 def load(conf: config.Config) -> Stores:
@@ -134,8 +187,7 @@ def installed() -> dict[str, type[Store]]:
 
 def _build(conf: config.Config, store_id: str, driver: str) -> Backend:
     kind = _driver(store_id, driver)
-    settings = conf.section(store_id, [*STORE_OPTS, *kind.OPTS])
-    return Backend(kind(store_id, settings), driver, settings.store_description, settings.weight)
+    return Backend(store_id, driver, kind, conf.section(store_id, [*STORE_OPTS, *kind.OPTS]))
 
 
 def _driver(store_id: str, name: str) -> type[Store]:
@@ -194,7 +246,7 @@ def _check_places(backends: Sequence[Backend]) -> None:
     """Two ids for one directory or bucket: deleting a copy would delete the original."""
     taken: dict[Hashable, str] = {}
     for backend in backends:
-        place = backend.store.place()
+        place = backend.started.place() if backend.started else None
         twin = taken.setdefault(place, backend.id) if place is not None else backend.id
         if twin != backend.id:
             raise BadConfig(f"[{backend.id}]", f"this store lies in the same place as {twin!r}")

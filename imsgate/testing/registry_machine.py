@@ -8,7 +8,14 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
 
 from imsgate.errors import Error
 from imsgate.model import Location, MemberStatus, Status, Visibility
@@ -59,7 +66,15 @@ def _conditions(draw: st.DrawFn) -> Condition:
 
 _sorts = st.lists(st.tuples(st.sampled_from([*_FIELDS, "id"]), st.booleans()), max_size=3)
 
-_queries = st.builds(
+_wide_queries = st.builds(
+    Query,
+    admin=st.just(True),
+    all_visibilities=st.just(True),
+    conditions=st.lists(_conditions(), max_size=1),
+    sort=_sorts,
+    limit=st.integers(1, 3),
+)
+_narrow_queries = st.builds(
     Query,
     viewer=st.none() | _PROJECTS,
     admin=st.booleans(),
@@ -92,11 +107,17 @@ class _Walk(RuleBasedStateMachine):
         assert outcome == expected
         return outcome
 
+    @initialize(target=images, records=st.lists(_some_fields, min_size=2, max_size=6))
+    def start(self, records: list[dict[str, Any]]) -> Any:
+        return multiple(*map(self.add_one, records))
+
     @rule(target=images, fields=_some_fields)
     def add(self, fields: dict[str, Any]) -> str:
-        # Two orders of ids: that of creation, and not.
+        return self.add_one(fields)
+
+    def add_one(self, fields: dict[str, Any]) -> str:
         number = len(self.ids)
-        image_id = f"{number * 7 % 10}-{number}-{self.run}"
+        image_id = f"{number * 7 % 10}-{number}-{self.run}"  # does not sort as they were added
         self.ids.append(image_id)
         record = image(**fields, id=image_id)
         self.both(lambda registry: registry.add(record))
@@ -142,7 +163,7 @@ class _Walk(RuleBasedStateMachine):
     def members(self, image_id: str) -> None:
         self.both(lambda r: [(one.member_id, one.status) for one in r.members(image_id)])
 
-    @rule(query=_queries)
+    @rule(query=_wide_queries | _narrow_queries)
     def pages(self, query: Query) -> None:
         while page := self.both(operator.methodcaller("list", query)):
             query = dataclasses.replace(query, marker=page[-1])
@@ -163,15 +184,17 @@ def _outcome(step: Callable[[Registry], Any], registry: Registry) -> Any:
         return type(error)
 
 
-def walk(registry: Registry, examples: int = 50) -> None:
-    """Fails at the first answer that differs; leaves deleted records behind."""
-    run_state_machine_as_test(
-        type("Walk", (_Walk,), {"registry": registry}),
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=20,
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+def walk(registry: Registry, **overrides: Any) -> None:
+    """Fails at the first answer that differs; leaves deleted records behind.
+
+    ``overrides`` are hypothesis' settings.
+    """
+    chosen: dict[str, Any] = {
+        "max_examples": 50,
+        "stateful_step_count": 20,
+        "deadline": None,
+        "database": None,
+        "suppress_health_check": list(HealthCheck),
+    }
+    walker = type("Walk", (_Walk,), {"registry": registry})
+    run_state_machine_as_test(walker, settings=settings(**(chosen | overrides)))

@@ -357,11 +357,6 @@ class StoreContract:
         store.discard(key + loser)
         assert content(store, location) == b"data"
 
-    def test_a_caller_may_reuse_its_buffer_for_the_next_attempt(self, store: Store) -> None:
-        kept = self.keep(store, self.put(store, b"first", size=5))
-        self.keep(store, self.put(store, b"other", size=5))
-        assert content(store, kept) == b"first"
-
     def test_many_threads(self, store: Store) -> None:
         barrier = threading.Barrier(8)
 

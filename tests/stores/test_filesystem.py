@@ -45,12 +45,12 @@ def store(directory):
 @contextlib.contextmanager
 def mounted(place, options):
     """A small file system of its own, so that it is really full when it is."""
-    if os.geteuid() != 0:
-        if os.environ.get("CI"):
-            pytest.fail("CI runs this as root, who can mount")
-        pytest.skip("only root can mount a file system")
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], check=True)
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", place]
+    if os.geteuid() != 0 or subprocess.run(command, check=False).returncode:
+        if os.environ.get("CI"):
+            pytest.fail("CI runs this where file systems can be mounted")
+        pytest.skip("file systems cannot be mounted here")
     try:
         yield place
     finally:
@@ -232,6 +232,15 @@ def test_a_link_planted_where_an_attempt_writes_is_not_followed(store, directory
     with pytest.raises(errors.StoreUnavailable):
         store.create(KEY, None)
     assert (tmp_path / "secret").read_text() == "secret"
+
+
+def test_an_attempt_that_is_under_way_is_not_begun_again(store, directory):
+    with store.create(KEY, None) as sink:
+        sink.write(b"da")
+        with pytest.raises(errors.StoreUnavailable):
+            store.create(KEY, None)
+        sink.write(b"ta")
+        assert b"".join(store.read(sink.commit())) == b"data"
 
 
 # Configuration

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from imsgate import config, errors
+from imsgate.model import Location
 from imsgate.stores import loader
 from imsgate.stores.filesystem import FilesystemStore
 from imsgate.stores.memory import MemoryStore
@@ -48,7 +49,8 @@ def test_a_pasted_configuration(configured, tmp_path):
         ("Archive.2", "memory", None, 0, MemoryStore),
     ]
     assert len(stores) == 2
-    assert stores.default is stores.get("fast") is stores.choose(None) is stores.choose("fast")
+    assert stores.default == "fast"
+    assert stores.get("fast") is stores.choose(None) is stores.choose("fast")
     assert stores.choose("Archive.2").name == "Archive.2"
     with pytest.raises(errors.StoreUnavailable, match="not enabled"):
         stores.get("former")
@@ -60,11 +62,13 @@ def test_a_pasted_configuration(configured, tmp_path):
 def test_without_configuration_there_is_one_store_below_the_state_directory(configured, tmp_path):
     stores = loader.load(configured(""))
     assert [backend.id for backend in stores] == ["file"]
-    assert stores.default.properties()["data_dir"] == str(tmp_path / "state" / "images")
+    assert stores.choose(None).properties()["data_dir"] == str(tmp_path / "state" / "images")
 
 
 def test_the_only_store_needs_no_default(configured):
-    assert loader.load(configured("[DEFAULT]\nenabled_backends = m:memory")).default.name == "m"
+    assert (
+        loader.load(configured("[DEFAULT]\nenabled_backends = m:memory")).choose(None).name == "m"
+    )
 
 
 ENABLED = "[DEFAULT] enabled_backends"
@@ -144,7 +148,7 @@ from imsgate.stores import loader
 driver = sys.argv[1]
 open("c.conf", "w").write("[DEFAULT]\\nenabled_backends = t:" + driver + "\\n[t]\\ntape_drive = x")
 try:
-    print(loader.load(config.Config(["c.conf"])).default.settings.tape_drive)
+    print(loader.load(config.Config(["c.conf"])).choose(None).settings.tape_drive)
 except Exception as error:
     print(type(error).__name__, error)
 print([name for name, opts in loader.list_opts() if "tape_drive" in {o.name for o in opts}])
@@ -171,3 +175,36 @@ def test_plugins_of_other_packages(tmp_path, entry, problem):
         assert problem in loaded
     else:
         assert (loaded, listed) == ("x", "['tape']")
+
+
+def test_an_optional_store_may_be_away_at_start(configured, tmp_path, monkeypatch):
+    blocked = tmp_path / "mount"
+    blocked.touch()
+    conf = configured(
+        "[DEFAULT]\nenabled_backends = near:file, far:file\n"
+        "[glance_store]\ndefault_backend = near\n"
+        f"[near]\nfilesystem_store_datadir = {tmp_path}/near\n"
+        f"[far]\nfilesystem_store_datadir = {blocked}/far\noptional = true\n"
+    )
+    now = 1000.0
+    monkeypatch.setattr(loader.time, "monotonic", lambda: now)
+    stores = loader.load(conf)
+    assert stores.get("near").name == "near"
+    with pytest.raises(errors.StoreUnavailable):
+        stores.get("far")
+    blocked.unlink()
+    with pytest.raises(errors.StoreUnavailable):
+        stores.get("far")  # it is not tried again at every request
+    now += 60
+    assert stores.get("far").name == "far"
+
+
+def test_copies_are_read_by_weight(configured):
+    stores = loader.load(
+        configured(
+            "[DEFAULT]\nenabled_backends = a:memory, b:memory, c:memory\n"
+            "[glance_store]\ndefault_backend = a\n[b]\nweight = 5\n[c]\nweight = -1\n"
+        )
+    )
+    copies = [Location(store, "x") for store in ("c", "former", "a", "b")]
+    assert [copy.store for copy in stores.preferred(copies)] == ["b", "former", "a", "c"]

@@ -1,0 +1,98 @@
+"""Gateways for all tests, and the one place that says what may be lacking on a machine."""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.functional.gateway import BIN, Gateway, serving
+
+#: Several stores, short leases and limits that a test can reach.
+STRICT = """
+[DEFAULT]
+enabled_backends = fast:file, archive:file, shaky:file
+
+[glance_store]
+default_backend = fast
+
+[fast]
+filesystem_store_datadir = {state}/fast
+store_description = NVMe
+weight = 10
+
+[archive]
+filesystem_store_datadir = {state}/archive
+
+[shaky]
+filesystem_store_datadir = {state}/shaky
+
+[upload]
+lease = 2
+
+[sizelimit]
+image_size_cap = 67108864
+"""
+
+CAP = 64 << 20
+
+
+def needs(present: object, what: str) -> None:
+    """Skip where a machine lacks something; on CI nothing may be lacking."""
+    if not present:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"this machine lacks {what}")
+        pytest.skip(f"needs {what}")
+
+
+def needs_program(name: str) -> str:
+    path = shutil.which(name, path=f"{BIN}:{os.environ.get('PATH', os.defpath)}")
+    needs(path, name)
+    assert path
+    return path
+
+
+@pytest.fixture(scope="session")
+def _default(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with serving(Gateway(tmp_path_factory.mktemp("default"))) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="session")
+def _strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with serving(Gateway(tmp_path_factory.mktemp("strict"), config=STRICT)) as gateway:
+        yield gateway
+
+
+def _watched(gateway: Gateway) -> Iterator[Gateway]:
+    """The gateway, its log checked after each test, so that the right one fails."""
+    yield gateway
+    gateway.check_log()
+
+
+@pytest.fixture
+def gateway(_default: Gateway) -> Iterator[Gateway]:
+    """As at a first start, with no configuration at all."""
+    yield from _watched(_default)
+
+
+@pytest.fixture
+def strict(_strict: Gateway) -> Iterator[Gateway]:
+    """With the stores ``fast`` (default), ``archive`` and ``shaky``, a cap and a short lease."""
+    yield from _watched(_strict)
+
+
+@pytest.fixture
+def start(tmp_path: pathlib.Path) -> Iterator[Callable[..., Gateway]]:
+    """Start gateways of one's own; what still runs at the end is stopped and its log checked."""
+    with contextlib.ExitStack() as started:
+
+        def begin(config: str = "", **options: Any) -> Gateway:
+            directory = pathlib.Path(tempfile.mkdtemp(dir=tmp_path))
+            return started.enter_context(serving(Gateway(directory, config=config, **options)))
+
+        yield begin

@@ -1,0 +1,660 @@
+"""Stores that are wrong in one way each; test_store_contract runs the kit against them.
+
+Not collected by itself: most of what is here must fail.
+"""
+
+import io
+import itertools
+import os
+import pathlib
+import threading
+
+import hypothesis
+import pytest
+
+from imsgate import config, errors
+from imsgate.stores.base import Sink
+from imsgate.stores.filesystem import FilesystemStore
+from imsgate.stores.memory import MemoryStore
+from imsgate.testing import StoreContract, store_machine
+
+MIB = 1024 * 1024
+
+
+@pytest.fixture(autouse=True)
+def first_example_found(monkeypatch):
+    """Looking for the shortest example of what is known to be wrong takes most of the time."""
+    only = hypothesis.settings(store_machine.SETTINGS, phases=[hypothesis.Phase.generate])
+    monkeypatch.setattr(store_machine, "SETTINGS", only)
+
+
+class SoundSink(Sink):
+    """What every broken one deviates from."""
+
+    def __init__(self, store, key, size):
+        self.store, self.key, self.size = store, key, size
+        self.written = 0
+        self.location = None
+
+    def write(self, chunk):
+        self.store.append(self.key, chunk)
+        self.written += len(chunk)
+
+    def commit(self):
+        if self.location is None:
+            self.store.publish(self.key)
+            self.location = self.key
+        return self.location
+
+    def abort(self):
+        if self.location is None:
+            self.store.discard(self.key)
+
+
+class Sound(MemoryStore):
+    SINK = SoundSink
+
+    def create(self, key, size):
+        super().create(key, size)
+        return self.SINK(self, key, size)
+
+    def data(self, location):
+        return b"".join(MemoryStore.read(self, location))
+
+
+DOUBLES = {}
+
+
+def rejected_by(check):
+    """The double must fail this check of StoreContract."""
+
+    def register(kind):
+        DOUBLES[kind] = check
+        return kind
+
+    return register
+
+
+def with_sink(sink):
+    """A store whose only fault is its sink."""
+    return type(sink.__name__, (Sound,), {"SINK": sink})
+
+
+def rejected_sink(check):
+    def register(sink):
+        DOUBLES[with_sink(sink)] = check
+        return sink
+
+    return register
+
+
+# Visibility
+
+
+@rejected_sink("test_nothing_is_visible_before_commit")
+class VisibleWhileWritten(SoundSink):
+    def write(self, chunk):
+        super().write(chunk)
+        self.store._objects[self.key] = self.store._objects.get(self.key, b"") + chunk
+
+
+@rejected_sink("test_nothing_is_visible_before_commit")
+class VisibleFromTheStart(SoundSink):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.store._objects[self.key] = b""
+
+
+@rejected_sink("test_nothing_is_visible_before_commit")
+class VisibleWithItsLastByte(SoundSink):
+    def write(self, chunk):
+        super().write(chunk)
+        if self.written == self.size:
+            self.store._objects[self.key] = b"".join(self.store._parts[self.key])
+
+
+# Residue
+
+
+ENDS = "test_nothing_is_left_by_an_attempt_that_ends_with"
+
+
+@rejected_sink(ENDS)
+class AbortLeavesResidue(SoundSink):
+    def abort(self):
+        pass
+
+
+@rejected_sink(ENDS)
+class AbortForgetsAnAttemptWithoutData(SoundSink):
+    def abort(self):
+        if self.written:
+            super().abort()
+
+
+@rejected_sink(ENDS)
+class AbortForgetsAReservation(SoundSink):
+    def abort(self):
+        if self.size is None:
+            super().abort()
+
+
+@rejected_sink(ENDS)
+class LeavingDoesNotAbort(SoundSink):
+    def __exit__(self, *exception):
+        pass
+
+
+@rejected_sink(ENDS)
+class AnExceptionDoesNotAbort(SoundSink):
+    def __exit__(self, kind, error, trace):
+        if kind is None:
+            self.abort()
+
+
+@rejected_sink(ENDS)
+class SwallowsExceptions(SoundSink):
+    def __exit__(self, *exception):
+        self.abort()
+        return True
+
+
+@rejected_sink(ENDS)
+class CommitsWhenLeft(SoundSink):
+    def __exit__(self, *exception):
+        self.commit()
+
+
+@rejected_sink(ENDS)
+class SecondAbortRaises(SoundSink):
+    aborted = False
+
+    def abort(self):
+        if self.aborted:
+            raise errors.StoreUnavailable(store="s", problem="there is no such upload")
+        super().abort()
+        self.aborted = True
+
+
+# Commit
+
+
+@rejected_sink("test_an_aborted_attempt_cannot_be_committed")
+class CommitsWhatWasAborted(SoundSink):
+    def commit(self):
+        self.store._parts.setdefault(self.key, [])
+        return super().commit()
+
+
+@rejected_sink("test_abort_after_commit_does_nothing")
+class AbortUndoesCommit(SoundSink):
+    def abort(self):
+        self.store.discard(self.key)
+
+
+@rejected_sink("test_commit_twice_is_commit_once")
+class SecondCommitRaises(SoundSink):
+    def commit(self):
+        self.store.publish(self.key)
+        self.location = self.key
+        return self.location
+
+
+@rejected_sink("test_commit_twice_is_commit_once")
+class SecondCommitMovesIt(SoundSink):
+    def commit(self):
+        if self.location is None:
+            return super().commit()
+        data = self.store._objects.pop(self.location)
+        self.location += "0"
+        self.store._objects[self.location] = data
+        return self.location
+
+
+@rejected_sink("test_a_store_that_fills_up_gives_all_of_it_back")
+class CommitsWhatMissedAChunk(SoundSink):
+    def write(self, chunk):
+        kept = list(self.store._attempt(self.key))
+        try:
+            super().write(chunk)
+        except errors.StoreFull:
+            self.store._parts[self.key] = kept
+            raise
+
+
+# Bytes
+
+
+BYTES = "test_it_comes_back_byte_for_byte"
+
+
+@rejected_sink("test_another_size_than_announced")
+class PadsToTheAnnouncedSize(SoundSink):
+    def commit(self):
+        if self.location is None and (self.size or 0) > self.written:
+            self.write(bytes(self.size - self.written))
+        return super().commit()
+
+
+@rejected_sink("test_another_size_than_announced")
+class CutsAtTheAnnouncedSize(SoundSink):
+    def write(self, chunk):
+        if self.size is not None:
+            chunk = chunk[: max(0, self.size - self.written)]
+        super().write(chunk)
+
+
+@rejected_sink(BYTES)
+class NoEmptyObjects(SoundSink):
+    def commit(self):
+        if not self.written:
+            raise errors.StoreUnavailable(store="s", problem="an upload needs a part")
+        return super().commit()
+
+
+@rejected_sink(BYTES)
+class LocationIsAPath(SoundSink):
+    def commit(self):
+        return pathlib.PurePosixPath(super().commit())
+
+
+@rejected_by(BYTES)
+class LosesALastFullChunk(Sound):
+    def read(self, location, offset=0, length=None):
+        chunks = list(super().read(location, offset, length))
+        whole = len(chunks) > 1 and len(chunks[-1]) == MIB
+        return iter(chunks[:-1] if whole else chunks)
+
+
+@rejected_by(BYTES)
+class GivesAnEmptyChunk(Sound):
+    def read(self, location, offset=0, length=None):
+        return itertools.chain(super().read(location, offset, length), [b""])
+
+
+@rejected_by(BYTES)
+class GivesViews(Sound):
+    def read(self, location, offset=0, length=None):
+        return map(memoryview, super().read(location, offset, length))
+
+
+@rejected_by(BYTES)
+class CanBeReadOnce(Sound):
+    def read(self, location, offset=0, length=None):
+        chunks = list(super().read(location, offset, length))
+        self._objects[location] = b""
+        return iter(chunks)
+
+
+# Ranges
+
+
+@rejected_by("test_ranges")
+class TakesLengthForTheEnd(Sound):
+    def read(self, location, offset=0, length=None):
+        end = None if length is None else max(0, length - offset)
+        return super().read(location, offset, end)
+
+
+@rejected_by("test_ranges")
+class TakesTheEndAsIncluded(Sound):
+    def read(self, location, offset=0, length=None):
+        rest = self.size(location) - offset
+        return super().read(location, offset, None if length is None else min(length + 1, rest))
+
+
+@rejected_by("test_ranges")
+class TakesNoLengthForAllOfIt(Sound):
+    def read(self, location, offset=0, length=None):
+        return super().read(location, offset, length or None)
+
+
+@rejected_by("test_ranges")
+class StartsAtWholeChunks(Sound):
+    def read(self, location, offset=0, length=None):
+        return super().read(location, offset - offset % MIB if offset > MIB else offset, length)
+
+
+@rejected_by("test_ranges")
+class EndsWithItsFirstChunk(Sound):
+    def read(self, location, offset=0, length=None):
+        chunks = super().read(location, offset, length)
+        return itertools.islice(chunks, 1) if length else chunks
+
+
+# Missing objects
+
+
+GONE = "test_a_deleted_object_is_missing"
+
+
+@rejected_by(GONE)
+class DeletesNothingWithoutAWord(Sound):
+    def delete(self, location):
+        self._objects.pop(location, None)
+
+
+@rejected_by(GONE)
+class ReadsNothingAsEmpty(Sound):
+    def read(self, location, offset=0, length=None):
+        return super().read(location, offset, length) if location in self._objects else iter(())
+
+
+@rejected_by(GONE)
+class SaysMissingOnlyAtTheFirstChunk(Sound):
+    def read(self, location, offset=0, length=None):
+        yield from super().read(location, offset, length)
+
+
+@rejected_by(GONE)
+class TakesAnEmptyObjectForMissing(Sound):
+    def delete(self, location):
+        if not self.size(location):
+            raise errors.ObjectNotFound("s")
+        super().delete(location)
+
+
+@rejected_by(GONE)
+class SaysUnavailableForMissing(Sound):
+    def size(self, location):
+        try:
+            return super().size(location)
+        except errors.ObjectNotFound:
+            raise errors.StoreUnavailable(store="s", problem="404") from None
+
+
+@rejected_by("test_deleting_while_reading_gives_no_wrong_bytes")
+class EndsQuietlyWhenDeleted(Sound):
+    def read(self, location, offset=0, length=None):
+        return itertools.takewhile(
+            lambda chunk: location in self._objects, super().read(location, offset, length)
+        )
+
+
+@rejected_by("test_deleting_while_reading_gives_no_wrong_bytes")
+class GivesZerosWhenDeleted(Sound):
+    def read(self, location, offset=0, length=None):
+        return (
+            chunk if location in self._objects else bytes(len(chunk))
+            for chunk in super().read(location, offset, length)
+        )
+
+
+# Attempts and readers that know one another
+
+
+@rejected_sink("test_two_attempts_for_one_image")
+class OneBufferForAll(SoundSink):
+    buffer = bytearray()
+
+    def write(self, chunk):
+        self.buffer += chunk
+
+    def commit(self):
+        if self.location is None:
+            super().write(bytes(self.buffer))
+            self.buffer.clear()
+        return super().commit()
+
+
+@rejected_by("test_two_attempts_for_one_image")
+class OneObjectForAnImage(Sound):
+    def create(self, key, size):
+        return super().create(key.split(".")[0], size)
+
+    def discard(self, key):
+        super().discard(key.split(".")[0])
+
+
+@rejected_by("test_the_attempt_that_loses_takes_nothing_along")
+class DiscardsByPrefix(Sound):
+    def discard(self, key):
+        for found in self.held():
+            if found.startswith(key):
+                super().discard(found)
+
+
+@rejected_by("test_a_key_of_the_greatest_length")
+class CutsLongKeys(Sound):
+    def create(self, key, size):
+        return super().create(key[:64], size)
+
+    def discard(self, key):
+        super().discard(key[:64])
+
+
+@rejected_by("test_two_readers_of_one_object")
+class OnePositionForAllReaders(Sound):
+    def read(self, location, offset=0, length=None):
+        super().read(location)
+        self.file = io.BytesIO(self.data(location)[offset:][:length])
+        return iter(lambda: self.file.read(MIB), b"")
+
+
+@rejected_by("test_many_threads")
+class OfTheThreadThatMadeIt(Sound):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.owner = threading.get_ident()
+
+    def create(self, key, size):
+        assert threading.get_ident() == self.owner
+        return super().create(key, size)
+
+
+# Discard
+
+
+@rejected_by("test_discarding_nothing_does_nothing")
+class DiscardOfNothingRaises(Sound):
+    def discard(self, key):
+        if key not in self.held():
+            raise errors.ObjectNotFound("s")
+        super().discard(key)
+
+
+@rejected_by("test_a_discarded_attempt_cannot_be_committed")
+class DiscardForgetsOpenAttempts(Sound):
+    def discard(self, key):
+        self._objects.pop(key, None)
+
+
+@rejected_sink("test_a_discarded_attempt_cannot_be_committed")
+class StaleAttemptComesBack(SoundSink):
+    def write(self, chunk):
+        self.store._parts.setdefault(self.key, [])
+        super().write(chunk)
+
+
+@rejected_by("test_a_committed_attempt_is_discarded_too")
+class DiscardForgetsCommittedAttempts(Sound):
+    def discard(self, key):
+        self._parts.pop(key, None)
+
+
+@rejected_by("test_it_does_whatever_the_memory_store_does")
+class DiscardOfADeletedObjectRaises(Sound):
+    def discard(self, key):
+        if key in self.deleted:
+            raise errors.ObjectNotFound("s")
+        super().discard(key)
+
+    def delete(self, location):
+        super().delete(location)
+        self.deleted.add(location)
+
+    deleted = set()  # noqa: RUF012 - one store at a time
+
+
+@rejected_sink("test_it_does_whatever_the_memory_store_does")
+class AbortMissesADeletedObject(SoundSink):
+    def abort(self):
+        super().abort()
+        if self.location:
+            self.store.size(self.location)
+
+
+@rejected_sink("test_it_does_whatever_the_memory_store_does")
+class AbortDiscardsTheOthersToo(SoundSink):
+    def abort(self):
+        super().abort()
+        if len(self.store._parts) > 1:
+            self.store._parts.clear()
+
+
+# A full store
+
+
+FULL = "test_a_store_that_fills_up_gives_all_of_it_back"
+
+
+@rejected_by("test_what_cannot_fit_is_refused_at_once")
+class FindsOutLater(Sound):
+    def create(self, key, size):
+        return super().create(key, None)
+
+
+@rejected_by("test_what_cannot_fit_is_refused_at_once")
+class RefusedAttemptLeavesResidue(Sound):
+    def create(self, key, size):
+        self._parts[key] = []
+        return super().create(key, size)
+
+
+@rejected_by(FULL)
+class SaysUnavailableForFull(Sound):
+    def append(self, key, chunk):
+        try:
+            super().append(key, chunk)
+        except errors.StoreFull:
+            raise errors.StoreUnavailable(store=self.name, problem="507") from None
+
+
+@rejected_by(FULL)
+class LosesSpace(Sound):
+    lost = 0
+
+    def append(self, key, chunk):
+        self.lost += len(chunk)
+        if self.lost > 300_000:
+            self.discard(key)
+            raise errors.StoreFull(store=self.name)
+        super().append(key, chunk)
+
+
+# What it says of itself
+
+
+@rejected_by("test_properties_can_be_shown")
+class PropertiesAreObjects(Sound):
+    def properties(self):
+        return {"lock": self._lock}
+
+
+@rejected_by("test_free_space_is_a_number_of_bytes_where_known")
+class FreeSpaceIsNegative(Sound):
+    def free_space(self):
+        return -1
+
+    def create(self, key, size):
+        return super().create(key, None)
+
+
+@rejected_by("test_its_place_can_be_compared")
+class PlaceIsAnotherEachTime(Sound):
+    def place(self):
+        return object()
+
+
+# Files
+
+
+class Files(FilesystemStore):
+    """Held files are kept from the garbage collector, so that none is closed by chance."""
+
+    held = []  # noqa: RUF012 - for the life of the process that must fail
+
+
+@rejected_by("test_a_reader_closed_early_holds_nothing")
+class KeepsTheFileOpen(Files):
+    def read(self, location, offset=0, length=None):
+        self.held.append(self.open(location))
+        return super().read(location, offset, length)
+
+
+@rejected_by("test_a_reader_closed_early_holds_nothing")
+class ClosesOnlyWhatWasStarted(Files):
+    def read(self, location, offset=0, length=None):
+        file = self.open(location)
+        self.held.append(file)
+        file.seek(offset)
+        left = self.size(location) - offset if length is None else length
+
+        def chunks(left):
+            with file:
+                while left:
+                    yield file.read(min(left, MIB))
+                    left -= min(left, MIB)
+
+        return chunks(left)
+
+
+@rejected_by("test_a_reader_at_its_end_holds_nothing")
+class ClosesOnlyWhenToldTo(Files):
+    def read(self, location, offset=0, length=None):
+        reader = super().read(location, offset, length)
+        self.held.append(os.dup(reader._file.fileno()))
+        return reader
+
+
+@rejected_by("test_a_sink_that_ended_holds_nothing")
+class SinksKeepTheirFile(Files):
+    def create(self, key, size):
+        sink = super().create(key, size)
+        self.held.append(os.dup(sink._fd))
+        return sink
+
+
+@rejected_by("test_a_local_file_holds_the_object")
+class LocalFileIsBuffered(Files):
+    def open(self, location):
+        return io.BufferedReader(super().open(location))
+
+
+@rejected_by("test_a_local_file_holds_the_object")
+class LocalFileIsACopyOfTheBeginning(Files):
+    def open(self, location):
+        with super().open(location) as file:
+            copy = os.memfd_create("copy")
+            os.pwrite(copy, file.read(MIB), 0)
+        return open(copy, "rb", buffering=0)
+
+
+def make(kind, directory, capacity=None):
+    if issubclass(kind, MemoryStore):
+        return kind("s", config.Section(memory_store_capacity=capacity))
+    values = {opt.dest: opt.default for opt in kind.OPTS}
+    values["filesystem_store_datadir"] = str(directory)
+    return kind("s", config.Section(**values))
+
+
+def under_test(kind):
+    class Contract(StoreContract):
+        @pytest.fixture
+        def store(self, tmp_path):
+            return make(kind, tmp_path)
+
+        @pytest.fixture
+        def small_store(self, tmp_path):
+            return make(kind, tmp_path, 300_000)
+
+        def leftovers(self, store):
+            if isinstance(store, MemoryStore):
+                return store.held()
+            return os.listdir(store.properties()["data_dir"])
+
+    return Contract
+
+
+for _kind in [Sound, *DOUBLES]:
+    globals()[f"Test{_kind.__name__}"] = under_test(_kind)
