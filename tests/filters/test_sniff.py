@@ -1,160 +1,129 @@
-"""The sniff filter, alone in front of applications that know nothing of it."""
-
-import io
-import json
-from wsgiref.util import setup_testing_defaults
+"""sniff: only its seam; what the formats are is asked in tests/formats."""
 
 import pytest
 
-from imsgate import errors, gating, wsgi
+from imsgate import errors, wsgi
 from imsgate.filters import sniff
-from tests.formats import craft
-
-GOOD = craft.qcow2()
-BAD = craft.qcow2(backing=0x200)
+from imsgate.testing import FilterContract, apps, servers
+from tests.filters.alone import IMAGE, put
 
 
-def careful(environ, start_response):
-    """Reads its body and says how long it was."""
-    total = 0
-    while chunk := environ["wsgi.input"].read(70_000):
-        total += len(chunk)
-    start_response("201 Created", [("Content-Type", "text/plain")])
-    return [str(total).encode()]
+def qcow2(*, backing=0, features=0):
+    """The header of an empty version 3 image of 10 MiB, and room for its tables."""
+    head = b"QFI\xfb" + (3).to_bytes(4, "big") + backing.to_bytes(8, "big") + bytes(4)
+    head += (16).to_bytes(4, "big") + (10 << 20).to_bytes(8, "big") + bytes(4)
+    head += (1).to_bytes(4, "big") + (0x30000).to_bytes(8, "big")
+    head += (0x10000).to_bytes(8, "big") + (1).to_bytes(4, "big") + bytes(12)
+    head += features.to_bytes(8, "big") + bytes(16) + (4).to_bytes(4, "big")
+    head += (104).to_bytes(4, "big")
+    return head.ljust(0x40000, b"\0")
 
 
-def stubborn(environ, start_response):
-    """Says that all is well, whatever happens."""
-    try:
-        careful(environ, start_response)
-    except Exception:
-        start_response("200 OK", [("Content-Type", "text/plain")])
-    return [b"fine"]
+VMDK = b'# Disk DescriptorFile\nversion=1\ncreateType="monolithicFlat"\nRW 1 FLAT "/etc/hosts" 0\n'
+
+BAD = {
+    "backing-file": (qcow2(backing=0x200), "image_refused", "backing_file"),
+    "data-file": (qcow2(features=4), "image_refused", "data_file"),
+    "vmdk-extent": (VMDK.ljust(1024, b"\0"), "image_refused", "extent_outside"),
+}
 
 
-def clumsy(environ, start_response):
-    """Makes a 500 of its own out of every failure."""
-    try:
-        return careful(environ, start_response)
-    except Exception as error:
-        raise RuntimeError("no idea") from error
+class TestSniff(FilterContract):
+    @pytest.fixture
+    def factory(self):
+        return sniff.filter_factory
 
 
-def wants_qcow2(environ, start_response):
-    """Knows what it expects, as an image service does."""
-    environ[wsgi.INSPECTION].declare("qcow2")
-    return careful(environ, start_response)
+@pytest.mark.parametrize("how", apps.ReadFails.HOW)
+@pytest.mark.parametrize("size", [1, 104, 65536])
+@pytest.mark.parametrize(("data", "reason", "check"), BAD.values(), ids=BAD)
+def test_a_hostile_image_is_refused_whatever_the_application_does(
+    alone, data, reason, check, size, how
+):
+    app = apps.ReadFails(how, size)
+    answer = put(alone("sniff", app), data, HTTP_ACCEPT="application/json")
+    assert (answer.code, answer.reason) == (415, reason)
+    assert f'"{check}"'.encode() in answer.body
+    assert app.bodies == []
+    assert all(one.closed == 1 for one in app.answers)
 
 
-def ask(app, body, path="/v2/images/1/file", method="PUT", headers=(), **settings):
-    """Status, answer and the environ the application saw."""
-    environ = {"REQUEST_METHOD": method, "PATH_INFO": path, "CONTENT_LENGTH": str(len(body))}
-    environ |= {"HTTP_ACCEPT": "application/json", "wsgi.input": io.BytesIO(body)}
-    environ |= {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers}
-    setup_testing_defaults(environ)
-    seen = []
-    answer = sniff.filter_factory({}, **settings)(app)(
-        environ, lambda status, headers, exc_info=None: seen.append(status)
+def test_the_refusal_comes_with_the_deciding_bytes(alone):
+    app, stream = apps.ReadFails("passes", 512), servers.Input(qcow2(backing=0x200))
+    answer = put(alone("sniff", app), stream, length=0x40000)
+    assert answer.code == 415
+    assert isinstance(app.failed, errors.BadImage)
+    assert stream.given <= 1024
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["Content-Length", "chunked"])
+def test_a_good_image_passes_and_is_known_afterwards(alone, chunked):
+    app = apps.App(apps.by(4096))
+    assert put(alone("sniff", app), qcow2(), chunked=chunked).code == 200
+    facts = app.environs[0][wsgi.INSPECTION].facts
+    assert app.bodies == [qcow2()]
+    assert (facts.format, facts.virtual_size) == ("qcow2", 10 << 20)
+
+
+def test_an_image_cut_in_its_header_is_refused(alone):
+    app = apps.App(apps.by(4096))
+    answer = put(alone("sniff", app), qcow2()[:80])
+    assert answer.code == 415
+
+
+class Declares(apps.App):
+    """An application that knows what it wants."""
+
+    def __init__(self, disk_format):
+        super().__init__(apps.by(4096))
+        self.disk_format = disk_format
+
+    def __call__(self, environ, start_response):
+        environ[wsgi.INSPECTION].declare(self.disk_format)
+        return super().__call__(environ, start_response)
+
+
+@pytest.mark.parametrize(
+    ("data", "declared", "code"),
+    [
+        pytest.param(qcow2(), "qcow2", 200, id="qcow2"),
+        pytest.param(qcow2(), "raw", 415, id="qcow2-as-raw"),
+        pytest.param(bytes(4096), "raw", 200, id="raw"),
+        pytest.param(bytes(4096), "qcow2", 415, id="raw-as-qcow2"),
+    ],
+)
+def test_what_is_declared_must_be_there(alone, data, declared, code):
+    answer = put(alone("sniff", Declares(declared)), data)
+    assert (answer.code, answer.reason) == (code, None if code == 200 else "format_mismatch")
+    client = put(
+        alone("sniff", apps.App(apps.by(4096))), data, HTTP_X_IMAGE_META_DISK_FORMAT=declared
     )
-    text = b"".join(answer)
-    return int(seen[-1][:3]), text, environ
-
-
-@pytest.mark.parametrize("app", [careful, stubborn, clumsy, wants_qcow2])
-def test_a_bad_image_is_refused_whatever_the_application_makes_of_it(app):
-    status, text, _ = ask(app, BAD)
-    answer = json.loads(text)
-    assert status == 415
-    assert (answer["reason"], answer["check"], answer["offset"]) == (
-        "image_refused",
-        "backing_file",
-        8,
-    )
-    assert answer["hint"]
-
-
-@pytest.mark.parametrize("app", [careful, wants_qcow2])
-def test_a_good_image_passes_untouched(app):
-    status, text, environ = ask(app, GOOD)
-    assert (status, text) == (201, str(len(GOOD)).encode())
-    assert environ[wsgi.INSPECTION].facts.virtual_size == 10 << 20
-
-
-def test_the_application_may_declare_the_format():
-    status, text, _ = ask(wants_qcow2, bytes(99999))
-    assert (status, json.loads(text)["reason"]) == (415, "format_mismatch")
+    assert client.code == code
 
 
 @pytest.mark.parametrize(
-    ("header", "settings", "status"),
+    "entries",
     [
-        pytest.param("raw", {}, 415, id="wrong"),
-        pytest.param("qcow2", {}, 201, id="right"),
-        pytest.param("raw", {"disk_format_header": ""}, 201, id="not-asked"),
+        pytest.param({"REQUEST_METHOD": "POST"}, id="post"),
+        pytest.param({"PATH_INFO": IMAGE}, id="record"),
+        pytest.param({"PATH_INFO": "/v2/images/\xff/x/file"}, id="not-utf-8"),
     ],
 )
-def test_a_client_may_declare_the_format_in_a_header(header, settings, status):
-    headers = [("X-Image-Meta-Disk-Format", header)]
-    assert ask(careful, GOOD, headers=headers, **settings)[0] == status
+def test_other_bodies_are_left_alone(alone, entries):
+    app = apps.App(apps.by(4096))
+    answer = put(alone("sniff", app), qcow2(backing=0x200), **entries)
+    assert answer.code == 200
+    assert wsgi.INSPECTION not in app.environs[0]
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "settings", "status"),
-    [
-        pytest.param("PUT", "/v2/images/1/stage", {}, 415, id="stage"),
-        pytest.param("POST", "/v2/images", {}, 201, id="not-data"),
-        pytest.param("POST", "/any", {"requests": "POST /any"}, 415, id="chosen"),
-        pytest.param("PUT", "/v2/images/1/file", {"requests": "POST /any"}, 201, id="unchosen"),
-    ],
-)
-def test_only_chosen_requests_are_inspected(method, path, settings, status):
-    assert ask(careful, BAD, path, method, **settings)[0] == status
+def test_other_requests_can_be_named(alone):
+    app = apps.App(apps.by(4096))
+    filtered = alone("sniff", app, requests="POST /images")
+    entries = {"REQUEST_METHOD": "POST", "PATH_INFO": "/images"}
+    assert put(filtered, qcow2(backing=0x200), **entries).code == 415
 
 
-@pytest.mark.parametrize(
-    ("settings", "status"),
-    [
-        pytest.param({"refuse_backing_file": "false"}, 201, id="finding-accepted"),
-        pytest.param({"accept_qcow2": "false"}, 415, id="format-refused"),
-        pytest.param({"max_virtual_size": "1000"}, 415, id="cap"),
-        pytest.param({"max_ratio": "2", "refuse_backing_file": "false"}, 415, id="ratio"),
-    ],
-)
-def test_the_operator_chooses(settings, status):
-    assert ask(careful, BAD, **settings)[0] == status
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        pytest.param({"refuse_everything": "true"}, id="unknown"),
-        pytest.param({"refuse_dirty": "perhaps"}, id="not-boolean"),
-        pytest.param({"raw_may_hold": "floppy"}, id="no-format"),
-        pytest.param({"requests": "("}, id="no-expression"),
-        pytest.param({"max_ratio": "-1"}, id="negative"),
-    ],
-)
-def test_what_cannot_work_refuses_to_start(settings):
-    with pytest.raises(errors.BadConfig, match="sniff"):
-        sniff.filter_factory({}, **settings)(careful)
-
-
-def test_equal_settings_share_one_gate():
-    class Settings:
-        pass
-
-    for option in gating.OPTS:
-        setattr(Settings, option.dest, option.default)
-    gate = gating.shared(Settings)
-    assert gating.shared(Settings) is gate
-    Settings.max_ratio = 3.0
-    assert gating.shared(Settings) is not gate
-
-
-def test_the_defaults_of_options_and_policy_agree():
-    class Settings:
-        pass
-
-    for option in gating.OPTS:
-        setattr(Settings, option.dest, option.default)
-    assert gating.policy(Settings) == gating.Policy()
+def test_an_expression_that_is_none_is_refused(alone):
+    with pytest.raises(errors.BadConfig) as caught:
+        alone("sniff", apps.App(), requests="PUT (")
+    assert caught.value.key == "sniff.requests"
