@@ -7,6 +7,7 @@ them. A filter keeps nothing of a request on itself.
 """
 
 import logging
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -41,7 +42,11 @@ class Filter:
             self.check(request)
             return self.forward(request, start_response)
         except errors.Error as error:
-            return wsgi.refusal(error)(environ, start_response)
+            # With exc_info: the application may have started its response before
+            # its read failed.
+            return wsgi.refusal(error)(
+                environ, lambda status, fields: start_response(status, fields, sys.exc_info())
+            )
 
     def forward(self, request: Request, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Call the application as it is; a filter that taps uses :class:`TappingFilter`."""
@@ -56,16 +61,18 @@ class TappingFilter(Filter):
     """
 
     def forward(self, request: Request, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        # Kept: what stands behind may wrap the body once more in the same environ.
+        tapped = request.tapped()
         try:
             status, headers, answer = wsgi.call(self.app, request.environ)
         except Exception:
-            if failure := request.failure():
-                raise failure from None
+            if tapped and tapped.failure:
+                raise tapped.failure from None
             raise
-        if failure := request.failure():
+        if tapped and tapped.failure:
             if hasattr(answer, "close"):
                 answer.close()
-            raise failure
+            raise tapped.failure
         start_response(status, headers)
         return answer
 
