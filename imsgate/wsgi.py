@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, cast
 
@@ -142,6 +143,28 @@ def refusal(error: errors.Error) -> WsgiApp:
         return cast(Iterable[bytes], page({**environ, "HTTP_ACCEPT": accept}, start_response))
 
     return answer
+
+
+class Start:
+    """``start_response``, and the same once more for a failure behind it.
+
+    PEP 3333 wants ``exc_info`` for the second answer only. With the first, WebOb's
+    filters raise it again, and uWSGI sends an answer without its body.
+    """
+
+    def __init__(self, start_response: Callable[..., Any]) -> None:
+        self._start_response = start_response
+        self._called = False
+
+    def __call__(self, status: str, fields: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        self._called = True
+        if exc_info:
+            return self._start_response(status, fields, exc_info)
+        return self._start_response(status, fields)
+
+    def instead(self, status: str, fields: list[tuple[str, str]]) -> Any:
+        """For an answer to the exception being handled, whether one was begun or not."""
+        return self(status, fields, sys.exc_info() if self._called else None)
 
 
 def call(app: WsgiApp, environ: Environ) -> tuple[str, list[tuple[str, str]], Iterable[bytes]]:
