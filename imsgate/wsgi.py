@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, cast
 
@@ -142,6 +143,25 @@ def refusal(error: errors.Error) -> WsgiApp:
         return cast(Iterable[bytes], page({**environ, "HTTP_ACCEPT": accept}, start_response))
 
     return answer
+
+
+class Start:
+    """A server's ``start_response`` that knows whether it has been called."""
+
+    def __init__(self, start_response: Callable[..., Any]) -> None:
+        self._start_response = start_response
+        self._started = False
+
+    def __call__(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+        self._started = True
+        return self._start_response(status, headers, *exc_info)
+
+    def anew(self, status: str, headers: list[tuple[str, str]]) -> Any:
+        """Start the response, in place of one already started (PEP 3333); in an ``except`` block.
+
+        uWSGI fails when it is given ``exc_info`` without need.
+        """
+        return self(status, headers, *([sys.exc_info()] if self._started else []))
 
 
 def call(app: WsgiApp, environ: Environ) -> tuple[str, list[tuple[str, str]], Iterable[bytes]]:

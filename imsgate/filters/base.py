@@ -7,7 +7,6 @@ them. A filter keeps nothing of a request on itself.
 """
 
 import logging
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -38,15 +37,12 @@ class Filter:
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = Request(environ)
+        start = wsgi.Start(start_response)
         try:
             self.check(request)
-            return self.forward(request, start_response)
+            return self.forward(request, start)
         except errors.Error as error:
-            # With exc_info: the application may have started its response before
-            # its read failed.
-            return wsgi.refusal(error)(
-                environ, lambda status, fields: start_response(status, fields, sys.exc_info())
-            )
+            return wsgi.refusal(error)(environ, start.anew)
 
     def forward(self, request: Request, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Call the application as it is; a filter that taps uses :class:`TappingFilter`."""

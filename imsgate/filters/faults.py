@@ -13,7 +13,6 @@ logged with its traceback and answered with the request id and nothing else.
 """
 
 import re
-import sys
 import time
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
@@ -65,19 +64,19 @@ class Faults(base.Filter):
                 return start_response(status, fields, exc_info)
             return start_response(status, fields)
 
+        started = wsgi.Start(start)
+
         def explain(error: Exception) -> Iterable[bytes]:
             if isinstance(error, errors.Error):
                 page: webob.Response = wsgi.refusal(error)
             else:
                 self.log.exception("Unforeseen failure")
                 page = self._plain(request_id)
-            chunks: Iterable[bytes] = page(
-                environ, lambda status, fields: start(status, fields, sys.exc_info())
-            )
+            chunks: Iterable[bytes] = page(environ, started.anew)
             return chunks
 
         try:
-            answer = self.app(environ, start)
+            answer = self.app(environ, started)
         except Exception as error:
             answer = explain(error)
         return exchange.watch(answer, explain)
