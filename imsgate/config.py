@@ -42,6 +42,9 @@ class Section(types.SimpleNamespace):
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"settings are read-only: {name}")
 
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"settings are read-only: {name}")
+
 
 class Config:
     """The configuration files of one process, and a state directory that overrides theirs."""

@@ -146,25 +146,22 @@ def refusal(error: errors.Error) -> WsgiApp:
 
 
 class Start:
-    """``start_response``, and the same once more for a failure behind it.
-
-    PEP 3333 wants ``exc_info`` for the second answer only. With the first, WebOb's
-    filters raise it again, and uWSGI sends an answer without its body.
-    """
+    """A server's ``start_response`` that knows whether it has been called."""
 
     def __init__(self, start_response: Callable[..., Any]) -> None:
         self._start_response = start_response
-        self._called = False
+        self._started = False
 
-    def __call__(self, status: str, fields: list[tuple[str, str]], exc_info: Any = None) -> Any:
-        self._called = True
-        if exc_info:
-            return self._start_response(status, fields, exc_info)
-        return self._start_response(status, fields)
+    def __call__(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+        self._started = True
+        return self._start_response(status, headers, *exc_info)
 
-    def instead(self, status: str, fields: list[tuple[str, str]]) -> Any:
-        """For an answer to the exception being handled, whether one was begun or not."""
-        return self(status, fields, sys.exc_info() if self._called else None)
+    def anew(self, status: str, headers: list[tuple[str, str]]) -> Any:
+        """Start the response, in place of one already started (PEP 3333); in an ``except`` block.
+
+        uWSGI fails when it is given ``exc_info`` without need.
+        """
+        return self(status, headers, *([sys.exc_info()] if self._started else []))
 
 
 def call(app: WsgiApp, environ: Environ) -> tuple[str, list[tuple[str, str]], Iterable[bytes]]:

@@ -36,13 +36,13 @@ class Filter:
         raise NotImplementedError
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        request, start = Request(environ), wsgi.Start(start_response)
+        request = Request(environ)
+        start = wsgi.Start(start_response)
         try:
             self.check(request)
             return self.forward(request, start)
         except errors.Error as error:
-            # The application may have started its response before its read failed.
-            return wsgi.refusal(error)(environ, start.instead)
+            return wsgi.refusal(error)(environ, start.anew)
 
     def forward(self, request: Request, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Call the application as it is; a filter that taps uses :class:`TappingFilter`."""

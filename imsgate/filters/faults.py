@@ -64,7 +64,7 @@ class Faults(base.Filter):
                 return start_response(status, fields, exc_info)
             return start_response(status, fields)
 
-        starting = wsgi.Start(start)
+        started = wsgi.Start(start)
 
         def explain(error: Exception) -> Iterable[bytes]:
             if isinstance(error, errors.Error):
@@ -72,11 +72,11 @@ class Faults(base.Filter):
             else:
                 self.log.exception("Unforeseen failure")
                 page = self._plain(request_id)
-            chunks: Iterable[bytes] = page(environ, starting.instead)
+            chunks: Iterable[bytes] = page(environ, started.anew)
             return chunks
 
         try:
-            answer = self.app(environ, starting)
+            answer = self.app(environ, started)
         except Exception as error:
             answer = explain(error)
         return exchange.watch(answer, explain)

@@ -1,13 +1,6 @@
 """tokens: who may come in, by a file that may change at any time."""
 
-import concurrent.futures
-import hmac
-import itertools
 import json
-import os
-import stat
-import subprocess
-import sys
 
 import pytest
 
@@ -191,61 +184,3 @@ def test_a_missing_file_refuses_to_start(alone, tmp_path):
     with pytest.raises(errors.BadConfig) as caught:
         alone("tokens", apps.App(), token_file=str(tmp_path / "none"))
     assert caught.value.key == "[tokens] token_file"
-
-
-def test_every_entry_is_compared_in_constant_time(path, monkeypatch):
-    token = add(path)
-    add(path)
-    add(path)
-    compared = []
-    genuine = hmac.compare_digest
-
-    def compare(one, other):
-        compared.append(one)
-        return genuine(one, other)
-
-    monkeypatch.setattr(tokenfile.hmac, "compare_digest", compare)
-    entries = tokenfile.load(str(path))
-    assert tokenfile.find(entries, token).user == "u1"
-    assert compared == [entry.sha256 for entry in entries]
-
-
-def test_the_file_holds_no_token_and_is_its_owners_alone(tmp_path):
-    path = tmp_path / "new" / "tokens"
-    token = add(path)
-    assert token not in path.read_text()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert len(token) >= 43
-
-
-def test_a_last_line_without_an_end_stays_a_line(path):
-    path.write_text(json.dumps(LINE))
-    add(path)
-    assert [token.user for token in tokenfile.load(str(path))] == ["u", "u1"]
-
-
-def test_nothing_is_added_to_a_broken_file(path):
-    path.write_text("{")
-    with pytest.raises(errors.BadConfig):
-        add(path)
-    assert path.read_text() == "{"
-
-
-def test_concurrent_adds_lose_nothing(path):
-    program = (
-        "import sys; from imsgate import tokenfile\n"
-        "for n in range(5): print(tokenfile.add(sys.argv[1], user='u', project='p', roles=[]))"
-    )
-    command = [sys.executable, "-c", program, str(path)]
-
-    def other(_):
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-
-    with concurrent.futures.ThreadPoolExecutor(4) as threads:
-        processes = threads.map(other, range(2))
-        own = list(threads.map(lambda _: add(path), range(20)))
-    added = {tokenfile.digest(token) for token in itertools.chain(own, *processes)}
-    assert {token.sha256 for token in tokenfile.load(str(path))} == added
-    assert len(added) == 30
-    assert sorted(os.listdir(path.parent)) == ["tokens", "tokens.lock"]

@@ -43,6 +43,8 @@ class Site:
     def serve(self, *more: str) -> str:
         """What ``imsgate serve`` says when it refuses."""
         args = [str(self.paste), "--bind", f"{HOST}:{free_port()}", *more]
+        if "--workers" not in more:
+            args += ["--workers", "1"]
         if "--state" not in more:
             args += ["--state", str(self.state)]
         if "--config-file" not in more:
@@ -147,6 +149,11 @@ def test_configuration(site: Site, config: str, words: list[str]) -> None:
     said = site.serve()
     assert_named(said, *words)
     assert "secret" not in said
+
+
+def test_workers_that_fail_at_once(site: Site) -> None:
+    site.write("[upload]\nlease = 0")
+    assert_named(site.serve("--workers", "4"), "[upload] lease")
 
 
 PASTE = {
