@@ -253,9 +253,9 @@ def test_port_that_is_taken(site: Site) -> None:
         assert_named(site.serve("--bind", f"{HOST}:{port}"), str(port))
 
 
-@pytest.mark.parametrize("bind", ["nonsense:port", "127.0.0.1:99999", "300.1.2.3:80"])
+@pytest.mark.parametrize("bind", ["nonsense", "127.0.0.1:port", "127.0.0.1:99999"])
 def test_address_that_is_none(site: Site, bind: str) -> None:
-    assert_named(site.serve("--bind", bind), bind.partition(":")[0])
+    assert_named(site.serve("--bind", bind), "--bind", bind)
 
 
 @pytest.mark.parametrize("words", [("--workers", "0"), ("--threads", "0"), ("--grace", "-1")])
