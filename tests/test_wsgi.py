@@ -220,3 +220,29 @@ def test_what_was_written_cannot_be_taken_back():
 
     with pytest.raises(apps.Oops):
         wsgi.call(app, servers.environ())
+
+
+# Starting anew
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_exc_info_is_given_only_with_need(started):
+    """uWSGI fails where nothing was started before."""
+    given = []
+    start = wsgi.Start(lambda status, headers, *exc_info: given.append((status, *exc_info)))
+    if started:
+        start("200 OK", [])
+    try:
+        raise apps.Oops
+    except apps.Oops as error:
+        start.anew("500 Oops", [])
+        expected = ("500 Oops", (apps.Oops, error, error.__traceback__))
+    assert given[-1] == (expected if started else ("500 Oops",))
+
+
+def test_an_application_may_give_exc_info_itself():
+    given = []
+    start = wsgi.Start(lambda status, headers, *exc_info: given.append(exc_info))
+    start("500 Oops", [], None)
+    start("500 Oops", [], "exc_info")
+    assert given == [(None,), ("exc_info",)]

@@ -143,10 +143,7 @@ class Images:
 
     def index(self, request: Request) -> webob.Response:
         who = access.identity(request)
-        try:
-            params = list(request.GET.items())
-        except UnicodeDecodeError as error:
-            raise errors.BadQuery(parameter="", problem="the query is not UTF-8") from error
+        params = list(request.GET.items())
         query = listing.parse(
             params,
             who,

@@ -209,9 +209,6 @@ BAD = {
     "name=a%00b": "name",
     "bus%00=x": "bus?",
     "tag=%00": "tag",
-    "name=%FF": None,
-    "%FF=a": None,
-    "name=%ED%A0%80": None,
 }
 
 
@@ -219,7 +216,13 @@ BAD = {
 def test_bad(query, parameter):
     answer = OWNER.get("/v2/images?" + query.replace('"', "%22"), Accept="application/json")
     assert reason(answer) == (400, "bad_query")
-    assert parameter is None or answer.json["parameter"] == parameter
+    assert answer.json["parameter"] == parameter
+
+
+@pytest.mark.parametrize("query", ["name=%FF", "%FF=a", "name=%ED%A0%80", "%FF"])
+@pytest.mark.parametrize("path", ["/v2/images", "/v2/info/stores", "/"])
+def test_a_query_that_is_no_text(path, query):
+    assert reason(OWNER.get(f"{path}?{query}")) == (400, "bad_request")
 
 
 # Pages
@@ -279,6 +282,7 @@ def test_a_marker_in_capitals_is_the_same():
     assert person.get(f"/v2/images?marker={one.id.upper()}").json["images"] == []
 
 
+BY_NAME = {(400, "bad_query"), (400, "bad_request")}
 KEYS = st.sampled_from(
     "limit marker visibility member_status sort sort_key sort_dir name id status owner size "
     "size_min virtual_size_max protected os_hidden tag created_at updated_at bus changes-since "
@@ -297,11 +301,11 @@ VALUES = st.one_of(
 def test_any_query_is_answered_or_refused_by_name(params, as_admin):
     person = ADMIN if as_admin else OWNER
     answer = person.get("/v2/images?" + urllib.parse.urlencode(params))
-    assert answer.status_int == 200 or reason(answer) == (400, "bad_query")
+    assert answer.status_int == 200 or reason(answer) in BY_NAME
 
 
 @given(st.binary(max_size=20))
 def test_any_query_string_is_answered_or_refused_by_name(raw):
     text = raw.decode("latin-1").replace("#", "").replace("\n", "").replace("\r", "")
     answer = OWNER.get("/v2/images?" + urllib.parse.quote(text, safe="%&=;+", encoding="latin-1"))
-    assert answer.status_int == 200 or reason(answer) == (400, "bad_query")
+    assert answer.status_int == 200 or reason(answer) in BY_NAME
