@@ -62,12 +62,30 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
     Raises BadConfig, naming the key, for anything that cannot work.
     """
     conf = config.load(global_conf)
-    default = conf.section("DEFAULT", config.OPTS)
-    api = conf.section("api", images.OPTS, local_conf)
-    formats = conf.section(images.FORMAT_GROUP, images.FORMAT_OPTS)
-    registry = load_registry(conf)
-    stores = loader.load(conf)
-    upload = conf.section(UPLOAD, UPLOAD_OPTS)
+    gate, uploads = assemble(
+        load_registry(conf),
+        loader.load(conf),
+        api=conf.section("api", images.OPTS, local_conf),
+        formats=conf.section(images.FORMAT_GROUP, images.FORMAT_OPTS),
+        upload=conf.section(UPLOAD, UPLOAD_OPTS),
+        public_endpoint=conf.section("DEFAULT", config.OPTS).public_endpoint,
+    )
+    threading.Thread(
+        target=sweep_forever, args=(uploads, uploads.settings.lease), name="sweep", daemon=True
+    ).start()
+    return gate
+
+
+def assemble(
+    registry: Registry,
+    stores: loader.Stores,
+    *,
+    api: Any,
+    formats: Any,
+    upload: Any,
+    public_endpoint: str | None = None,
+) -> tuple[Gate, Uploads]:
+    """The application made of these parts and settings, and what sweeps for it."""
     uploads = Uploads(registry, stores, upload)
     image = schemas.image(formats.disk_formats, formats.container_formats)
     documents = {
@@ -76,17 +94,14 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
         "member": schemas.MEMBER,
         "members": schemas.MEMBERS,
     }
-    about = info.Info(stores, default.public_endpoint, documents)
+    about = info.Info(stores, public_endpoint, documents)
     table = routes.routes(
         about,
         images.Images(registry, stores, uploads, api, schemas.Checker(image)),
         data.Data(registry, stores, uploads),
         members.Members(registry, api, schemas.Checker(schemas.MEMBER)),
     )
-    threading.Thread(
-        target=sweep_forever, args=(uploads, upload.lease), name="sweep", daemon=True
-    ).start()
-    return Gate(routes.Router(table, otherwise=about.versions))
+    return Gate(routes.Router(table, otherwise=about.versions)), uploads
 
 
 class Paths:

@@ -82,6 +82,11 @@ class Config:
                 values[key] = known[key].type(text)
             except ValueError as error:
                 raise BadConfig(f"{group}.{key}", str(error)) from error
+        for dest, option in known.items():
+            # oslo.config takes an empty text for no value at all.
+            if values[dest] is None and option.default is not None:
+                key = f"{group}.{dest}" if dest in overrides else f"[{group}] {dest}"
+                raise BadConfig(key, "it needs a value")
         return Section(**values)
 
     def _value(self, dest: str, group: str, name: str | None) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 import gunicorn.app.base
 from gunicorn.errors import AppImportError
+from gunicorn.workers import gthread
 from oslo_log import log
 from paste.deploy import loadwsgi
 
@@ -119,6 +120,37 @@ def announce(bind: str, state_path: str) -> None:
     )
 
 
+class Worker(gthread.ThreadWorker):
+    """gunicorn's, which from SIGTERM on also stops listening.
+
+    Its own goes on listening without accepting until the last upload is through: whoever
+    connects meanwhile waits for that, and a new server cannot have the port.
+    """
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        super().set_accept_enabled(enabled)
+        if not self.alive:
+            for listener in self.sockets:
+                listener.close()
+
+
+#: The body of a refused request that gunicorn reads to its end to keep the connection.
+_READ_TO_THE_END = 1 << 16
+
+
+def close_after_body(worker: Any, request: Any) -> None:
+    """gunicorn's ``pre_request``: tell clients that a connection ends with a long body.
+
+    gunicorn promises to keep the connection before it knows whether the body will be
+    read, and closes it when it was not: a client that believed the promise would lose
+    its next request, such as the deletion of the image that was refused.
+    """
+    fields = dict(request.headers)
+    length = int(fields.get("CONTENT-LENGTH", 0))
+    if "TRANSFER-ENCODING" in fields or length >= _READ_TO_THE_END:
+        request.force_close()
+
+
 class Server(gunicorn.app.base.BaseApplication):
     """gunicorn with threads, set up for long request bodies."""
 
@@ -131,10 +163,11 @@ class Server(gunicorn.app.base.BaseApplication):
     def load_config(self) -> None:
         settings = {
             "bind": self._args.bind,
-            "worker_class": "gthread",
+            "worker_class": Worker,
             "workers": self._args.workers,
             "threads": self._args.threads,
             "graceful_timeout": self._args.grace,
+            "pre_request": close_after_body,
             "proc_name": "imsgate",
             "loglevel": "warning",
         }
