@@ -9,6 +9,7 @@ from imsgate import config
 from imsgate.stores import loader
 from imsgate.testing import StoreContract
 from tests import seaweed
+from tests.stores.test_filesystem import largest_file
 
 MIB = 1 << 20
 BUCKET = "images"
@@ -57,13 +58,21 @@ class TestWithItsFilesystemDriver(StoreContract):
     def leftovers(self, store):
         return os.listdir(store.settings.filesystem_store_datadir)
 
+    def write_fault(self, store, nth):
+        return largest_file((nth - 1) << 19)
+
+    def private(self, store):
+        return [store.settings.filesystem_store_datadir]
+
 
 class TestWithItsS3Driver(StoreContract):
+    SEQUENCES = 4
+
     @pytest.fixture
     def store(self, tmp_path, server):
         return in_s3(tmp_path, server)
 
-    def leftovers(self, store, server=None):
+    def leftovers(self, store):
         return seaweed.held(self.server, BUCKET)
 
     @pytest.fixture(autouse=True)

@@ -42,7 +42,7 @@ _NEEDS_SIZE = frozenset({"s3"})
 #: Where an unfinished attempt may lie besides where a finished one does.
 _RESIDUE: Mapping[str, Sequence[str]] = {"rbd": ("{prefix}{key}/snap", "rbd://{key}")}
 
-_LOCATION = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)
+_LOCATION = re.compile(r"(?=.{1,255}$)[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)
 
 
 class GlanceStore(Store):
