@@ -75,6 +75,14 @@ class Store(abc.ABC):
 
     OPTS: ClassVar[Sequence[cfg.Opt]] = ()
 
+    @classmethod
+    def further_opts(cls, name: str, settings: Any) -> Sequence[cfg.Opt]:
+        """Options of the same section that the values of OPTS decide, such as a wrapped driver's.
+
+        Raises BadConfig.
+        """
+        return ()
+
     def __init__(self, name: str, settings: Any) -> None:
         """``name`` is the store's id, ``settings`` the record of its own section.
 
