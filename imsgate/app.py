@@ -8,7 +8,7 @@ import stevedore
 from oslo_config import cfg
 from stevedore.exception import NoMatches
 
-from imsgate import config, errors, wsgi
+from imsgate import config, errors, residue, wsgi
 from imsgate.api import data, images, info, members, routes, schemas
 from imsgate.errors import BadConfig
 from imsgate.registry.base import Registry
@@ -71,7 +71,7 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
         public_endpoint=conf.section("DEFAULT", config.OPTS).public_endpoint,
     )
     threading.Thread(
-        target=sweep_forever, args=(uploads, uploads.settings.lease), name="sweep", daemon=True
+        target=_look_after, args=(uploads,), name="sweep", daemon=True
     ).start()
     return gate
 
@@ -102,6 +102,12 @@ def assemble(
         members.Members(registry, api, schemas.Checker(schemas.MEMBER)),
     )
     return Gate(routes.Router(table, otherwise=about.versions)), uploads
+
+
+def _look_after(uploads: Uploads) -> None:
+    """The work of a daemon thread: the stores once, then the records again and again."""
+    residue.sweep_quietly(uploads.registry, uploads.stores)
+    sweep_forever(uploads, uploads.settings.lease)
 
 
 class Paths:
