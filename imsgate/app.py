@@ -70,9 +70,7 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
         upload=conf.section(UPLOAD, UPLOAD_OPTS),
         public_endpoint=conf.section("DEFAULT", config.OPTS).public_endpoint,
     )
-    threading.Thread(
-        target=_look_after, args=(uploads,), name="sweep", daemon=True
-    ).start()
+    threading.Thread(target=_look_after, args=(uploads,), name="sweep", daemon=True).start()
     return gate
 
 
