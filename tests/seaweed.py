@@ -88,7 +88,8 @@ class Seaweed:
         """Whether a bucket could be made: the gateway answers before its volumes are there."""
         try:
             with contextlib.closing(self.client()) as client:
-                client.create_bucket(Bucket="ready")
+                with contextlib.suppress(client.exceptions.BucketAlreadyExists):
+                    client.create_bucket(Bucket="ready")
                 client.put_object(Bucket="ready", Key="ready", Body=b"ready")
             return True
         except (BotoCoreError, ClientError):
