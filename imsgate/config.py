@@ -42,6 +42,10 @@ class Section(types.SimpleNamespace):
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"settings are read-only: {name}")
 
+    def __repr__(self) -> str:
+        """The names only: some values are secret."""
+        return f"Section({', '.join(vars(self))})"
+
 
 class Config:
     """The configuration files of one process, and a state directory that overrides theirs."""
@@ -51,7 +55,9 @@ class Config:
         self._conf = cfg.ConfigOpts()
         self._conf.register_opts(OPTS)
         log.register_options(self._conf)
-        log.set_defaults(default_log_levels=[*log.get_default_log_levels(), "alembic=WARN"])
+        log.set_defaults(
+            default_log_levels=[*log.get_default_log_levels(), "alembic=WARN", "botocore=WARN"]
+        )
         found = list(files) or cfg.find_config_files(project=PROJECT)
         try:
             self._conf(args=[], project=PROJECT, default_config_files=found)
