@@ -27,7 +27,7 @@ lint: $(VENV)/.test
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-sample: $(VENV)/.serve
+sample: $(VENV)/.test
 	$(BIN)/imsgate config generate --output etc/imsgate.conf.sample
 
 bench: $(VENV)/.test
