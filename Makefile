@@ -25,6 +25,7 @@ lint: $(VENV)/.test
 
 sample: $(VENV)/.serve
 	$(BIN)/imsgate config generate --output etc/imsgate.conf.sample
+	$(BIN)/oslopolicy-sample-generator --namespace imsgate --output-file etc/policy.yaml.sample
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/memory.py

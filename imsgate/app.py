@@ -9,8 +9,9 @@ from oslo_config import cfg
 from stevedore.exception import NoMatches
 
 from imsgate import config, errors, wsgi
-from imsgate.api import data, images, info, members, routes, schemas
+from imsgate.api import access, data, images, info, members, routes, schemas
 from imsgate.errors import BadConfig
+from imsgate.policy import Policy
 from imsgate.registry.base import Registry
 from imsgate.stores import loader
 from imsgate.upload import GROUP as UPLOAD
@@ -76,12 +77,13 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
         "member": schemas.MEMBER,
         "members": schemas.MEMBERS,
     }
-    about = info.Info(stores, default.public_endpoint, documents)
+    gatekeeper = access.Access(registry, Policy(conf.native))
+    about = info.Info(gatekeeper, stores, default.public_endpoint, documents)
     table = routes.routes(
         about,
-        images.Images(registry, stores, uploads, api, schemas.Checker(image)),
-        data.Data(registry, stores, uploads),
-        members.Members(registry, api, schemas.Checker(schemas.MEMBER)),
+        images.Images(gatekeeper, registry, stores, uploads, api, schemas.Checker(image)),
+        data.Data(gatekeeper, registry, stores, uploads),
+        members.Members(gatekeeper, registry, api, schemas.Checker(schemas.MEMBER)),
     )
     threading.Thread(
         target=sweep_forever, args=(uploads, upload.lease), name="sweep", daemon=True
