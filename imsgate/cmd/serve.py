@@ -138,6 +138,9 @@ class Server(gunicorn.app.base.BaseApplication):
             "proc_name": "imsgate",
             "loglevel": "warning",
         }
+        # Newer gunicorns open a control socket in the user's home; nothing here asks for it.
+        if "control_socket_disable" in self.cfg.settings:
+            settings["control_socket_disable"] = True
         for name, value in settings.items():
             self.cfg.set(name, value)
 
