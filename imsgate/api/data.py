@@ -43,6 +43,7 @@ class Data:
             store=store,
             size=self._announced(request),
             facts=lambda: self._facts(request),
+            recheck=lambda: self.access.permitted(request.identify(), image.id, "upload_image"),
         )
         return webob.Response(status=204)
 

@@ -29,8 +29,8 @@ class IdentityFilter(base.Filter):
         cfg.StrOpt(
             "www_authenticate",
             default='Token realm="imsgate"',
-            help="The WWW-Authenticate header of a 401, for example "
-            "'Keystone uri=\"https://keystone.example/v3\"'.",
+            help="The WWW-Authenticate header of a 401. Empty: none from this filter; "
+            "authtoken adds Keystone's.",
         ),
     )
 
@@ -41,9 +41,8 @@ class IdentityFilter(base.Filter):
             if voucher := environ.get(wsgi.VOUCHER):
                 environ[wsgi.IDENTIFY] = lambda: established(voucher())
         elif (environ.get("PATH_INFO") or "/") not in self.settings.public_paths:
-            raise errors.Unauthenticated(
-                headers={"WWW-Authenticate": self.settings.www_authenticate}
-            )
+            how = self.settings.www_authenticate
+            raise errors.Unauthenticated(headers={"WWW-Authenticate": how} if how else None)
 
 
 def established(environ: Environ) -> Identity:
