@@ -8,7 +8,7 @@ import stevedore
 from oslo_config import cfg
 from stevedore.exception import NoMatches
 
-from imsgate import config, errors, wsgi
+from imsgate import config, errors, residue, wsgi
 from imsgate.api import access, data, images, info, members, routes, schemas
 from imsgate.errors import BadConfig
 from imsgate.policy import Policy
@@ -63,12 +63,30 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
     Raises BadConfig, naming the key, for anything that cannot work.
     """
     conf = config.load(global_conf)
-    default = conf.section("DEFAULT", config.OPTS)
-    api = conf.section("api", images.OPTS, local_conf)
-    formats = conf.section(images.FORMAT_GROUP, images.FORMAT_OPTS)
-    registry = load_registry(conf)
-    stores = loader.load(conf)
-    upload = conf.section(UPLOAD, UPLOAD_OPTS)
+    gate, uploads = assemble(
+        load_registry(conf),
+        loader.load(conf),
+        Policy(conf.native),
+        api=conf.section("api", images.OPTS, local_conf),
+        formats=conf.section(images.FORMAT_GROUP, images.FORMAT_OPTS),
+        upload=conf.section(UPLOAD, UPLOAD_OPTS),
+        public_endpoint=conf.section("DEFAULT", config.OPTS).public_endpoint,
+    )
+    threading.Thread(target=_look_after, args=(uploads,), name="sweep", daemon=True).start()
+    return gate
+
+
+def assemble(
+    registry: Registry,
+    stores: loader.Stores,
+    policy: Policy,
+    *,
+    api: Any,
+    formats: Any,
+    upload: Any,
+    public_endpoint: str | None = None,
+) -> tuple[Gate, Uploads]:
+    """The application made of these parts and settings, and what sweeps for it."""
     uploads = Uploads(registry, stores, upload)
     image = schemas.image(formats.disk_formats, formats.container_formats)
     documents = {
@@ -77,18 +95,21 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
         "member": schemas.MEMBER,
         "members": schemas.MEMBERS,
     }
-    gatekeeper = access.Access(registry, Policy(conf.native))
-    about = info.Info(gatekeeper, stores, default.public_endpoint, documents)
+    gatekeeper = access.Access(registry, policy)
+    about = info.Info(gatekeeper, stores, public_endpoint, documents)
     table = routes.routes(
         about,
         images.Images(gatekeeper, registry, stores, uploads, api, schemas.Checker(image)),
         data.Data(gatekeeper, registry, stores, uploads),
         members.Members(gatekeeper, registry, api, schemas.Checker(schemas.MEMBER)),
     )
-    threading.Thread(
-        target=sweep_forever, args=(uploads, upload.lease), name="sweep", daemon=True
-    ).start()
-    return Gate(routes.Router(table, otherwise=about.versions))
+    return Gate(routes.Router(table, otherwise=about.versions)), uploads
+
+
+def _look_after(uploads: Uploads) -> None:
+    """The work of a daemon thread: the stores once, then the records again and again."""
+    residue.sweep_quietly(uploads.registry, uploads.stores)
+    sweep_forever(uploads, uploads.settings.lease)
 
 
 class Paths:

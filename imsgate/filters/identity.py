@@ -40,7 +40,7 @@ class IdentityFilter(base.Filter):
             environ[wsgi.IDENTITY] = established(environ)
             if voucher := environ.get(wsgi.VOUCHER):
                 environ[wsgi.IDENTIFY] = lambda: established(voucher())
-        elif (environ.get("PATH_INFO") or "/") not in self.settings.public_paths:
+        elif (request.route or "/") not in self.settings.public_paths:
             how = self.settings.www_authenticate
             raise errors.Unauthenticated(headers={"WWW-Authenticate": how} if how else None)
 

@@ -12,6 +12,7 @@ import pytest
 from imsgate import policy
 from imsgate.api import routes
 from imsgate.errors import BadConfig
+from tests.api import table
 from tests.api.stack import ADMIN, MEMBER, OTHER, READER, Stack, who
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -251,6 +252,20 @@ def test_a_file_that_cannot_work_refuses_to_start(start: Any, text: str) -> None
 def test_a_file_that_is_missing_refuses_to_start(start: Any) -> None:
     with pytest.raises(BadConfig, match=r"nowhere\.yaml is not found"):
         start(config="\n[oslo_policy]\npolicy_file = nowhere.yaml\n")
+
+
+# The documents
+
+
+def test_the_table_of_calls_is_fresh() -> None:
+    assert table.DOC.read_text() == table.text(), "run: make sample"
+
+
+def test_the_table_has_every_route() -> None:
+    listed = {tuple(call.split(" ", 1)) for call in table.DATA}
+    assert {(method, path) for method, path in calls() if "{name}" not in path} <= listed | {
+        ("GET", "/v2")
+    }
 
 
 # The tools
