@@ -29,6 +29,8 @@ lint: $(VENV)/.test
 
 sample: $(VENV)/.test
 	$(BIN)/imsgate config generate --output etc/imsgate.conf.sample
+	$(BIN)/oslopolicy-sample-generator --namespace imsgate --output-file etc/policy.yaml.sample
+	$(BIN)/python -m tests.api.table
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/memory.py

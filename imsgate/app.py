@@ -9,8 +9,9 @@ from oslo_config import cfg
 from stevedore.exception import NoMatches
 
 from imsgate import config, errors, residue, wsgi
-from imsgate.api import data, images, info, members, routes, schemas
+from imsgate.api import access, data, images, info, members, routes, schemas
 from imsgate.errors import BadConfig
+from imsgate.policy import Policy
 from imsgate.registry.base import Registry
 from imsgate.stores import loader
 from imsgate.upload import GROUP as UPLOAD
@@ -65,6 +66,7 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
     gate, uploads = assemble(
         load_registry(conf),
         loader.load(conf),
+        Policy(conf.native),
         api=conf.section("api", images.OPTS, local_conf),
         formats=conf.section(images.FORMAT_GROUP, images.FORMAT_OPTS),
         upload=conf.section(UPLOAD, UPLOAD_OPTS),
@@ -77,6 +79,7 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
 def assemble(
     registry: Registry,
     stores: loader.Stores,
+    policy: Policy,
     *,
     api: Any,
     formats: Any,
@@ -92,12 +95,13 @@ def assemble(
         "member": schemas.MEMBER,
         "members": schemas.MEMBERS,
     }
-    about = info.Info(stores, public_endpoint, documents)
+    gatekeeper = access.Access(registry, policy)
+    about = info.Info(gatekeeper, stores, public_endpoint, documents)
     table = routes.routes(
         about,
-        images.Images(registry, stores, uploads, api, schemas.Checker(image)),
-        data.Data(registry, stores, uploads),
-        members.Members(registry, api, schemas.Checker(schemas.MEMBER)),
+        images.Images(gatekeeper, registry, stores, uploads, api, schemas.Checker(image)),
+        data.Data(gatekeeper, registry, stores, uploads),
+        members.Members(gatekeeper, registry, api, schemas.Checker(schemas.MEMBER)),
     )
     return Gate(routes.Router(table, otherwise=about.versions)), uploads
 

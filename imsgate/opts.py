@@ -24,6 +24,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
     """Sections and their options, in the order of the sample."""
     return [
         ("DEFAULT", config.OPTS),
+        (config.PASTE_GROUP, config.PASTE_OPTS),
         *((kind.NAME, kind.OPTS) for kind in _FILTERS if kind.OPTS),
         ("api", images.OPTS),
         (images.FORMAT_GROUP, images.FORMAT_OPTS),

@@ -14,7 +14,6 @@ import hmac
 import json
 import os
 import secrets
-import time
 from collections.abc import Iterable, Iterator
 
 from imsgate.errors import BadConfig
@@ -65,8 +64,8 @@ def _parse(path: str, number: int, line: str) -> Token:
     return token
 
 
-def find(tokens: Iterable[Token], presented: str) -> Token | None:
-    """The entry for a presented token, unless it has expired.
+def find(tokens: Iterable[Token], presented: str, when: float) -> Token | None:
+    """The entry for a presented token, unless it had expired at ``when`` (seconds since the epoch).
 
     Every entry is compared, each in constant time, so that the time taken
     tells nothing about any of them.
@@ -76,7 +75,7 @@ def find(tokens: Iterable[Token], presented: str) -> Token | None:
     for token in tokens:
         if hmac.compare_digest(token.sha256, wanted):
             found = token
-    if found and found.expires is not None and found.expires <= time.time():
+    if found and found.expires is not None and found.expires <= when:
         return None
     return found
 

@@ -185,12 +185,15 @@ class Uploads:
         store: Store,
         size: int | None,
         facts: Callable[[], dict[str, Any]] = dict,
+        recheck: Callable[[], object] = lambda: None,
     ) -> Image:
         """Store the data of a queued image and return the record, then ``active``.
 
         ``read`` returns up to so many bytes and ends with ``b""``; ``size`` is
         what was announced, or None. ``facts`` is asked after the last byte for
-        further fields of the record. Raises WrongStatus when the image is not queued or
+        further fields of the record. ``recheck`` is called after the last byte
+        and before the store commits, and raises what the request is to be refused
+        with after all, such as Forbidden. Raises WrongStatus when the image is not queued or
         another upload began, SizeMismatch, Gone when it was deleted meanwhile,
         and whatever reading or storing raises. After any error the image is
         ``queued`` again, or gone, and the store holds nothing of this attempt;
@@ -201,7 +204,7 @@ class Uploads:
         with Lease(self.registry, image, self.settings.lease) as lease:
             sink = self._create(image, store, size)
             try:
-                fields = self._store(read, store, sink, size, facts, lease)
+                fields = self._store(read, store, sink, size, facts, recheck, lease)
             except BaseException as error:
                 # Leaving the sink has aborted it. But a store that went away may
                 # hold parts still, or even the object, its answer being lost.
@@ -242,6 +245,7 @@ class Uploads:
         sink: Sink,
         size: int | None,
         facts: Callable[[], dict[str, Any]],
+        recheck: Callable[[], object],
         lease: Lease,
     ) -> dict[str, Any]:
         """Copy, commit, and return the fields of the active record."""
@@ -262,6 +266,7 @@ class Uploads:
                 **facts(),
             }
             lease.check()
+            recheck()
             return {**fields, "locations": (Location(store.name, sink.commit()),)}
 
     def _activate(self, image: Image, store: Store, fields: dict[str, Any]) -> Image:
@@ -306,7 +311,7 @@ class Uploads:
                 return
 
     def _raise_if_gone(self, image: Image, cause: BaseException) -> None:
-        if not isinstance(cause, errors.Conflict):
+        if not isinstance(cause, errors.Conflict | errors.NotFound):
             return
         try:
             self.registry.get(image.id)

@@ -8,7 +8,7 @@ from typing import Any
 import webob
 
 from imsgate import download, errors, headers
-from imsgate.api import access
+from imsgate.api.access import Access
 from imsgate.model import Image, Status
 from imsgate.registry.base import Registry
 from imsgate.stores.loader import Stores
@@ -22,14 +22,14 @@ LOG = logging.getLogger(__name__)
 class Data:
     """The handlers of image data."""
 
+    access: Access
     registry: Registry
     stores: Stores
     uploads: Uploads
 
     def upload(self, request: Request, image_id: str) -> webob.Response:
         """Everything that can be refused is, before the first byte is read."""
-        who = access.identity(request)
-        image = access.changeable(self.registry, image_id, who, "upload data for")
+        image = self.access.image(request, image_id, "upload_image")
         if image.status != Status.QUEUED:
             raise errors.WrongStatus(image_id=image.id, status=image.status, needed=Status.QUEUED)
         if not image.disk_format or not image.container_format:
@@ -43,6 +43,7 @@ class Data:
             store=store,
             size=self._announced(request),
             facts=lambda: self._facts(request),
+            recheck=lambda: self.access.permitted(request.identify(), image.id, "upload_image"),
         )
         return webob.Response(status=204)
 
@@ -71,9 +72,8 @@ class Data:
         return {} if facts is None else {"virtual_size": facts.virtual_size}
 
     def download(self, request: Request, image_id: str) -> webob.Response:
-        who = access.identity(request)
-        image = access.visible(self.registry, image_id, who)
-        if image.status == Status.DEACTIVATED and not who.is_admin:
+        image = self.access.image(request, image_id, "download_image")
+        if image.status == Status.DEACTIVATED and not self.access.is_admin(request):
             raise errors.Deactivated(image_id=image.id)
         if not image.locations:
             return webob.Response(status=204)
@@ -94,10 +94,7 @@ class Data:
 
     def delete_copy(self, request: Request, store_id: str, image_id: str) -> webob.Response:
         """Remove one of several copies. The data goes first: a reader falls back to another."""
-        who = access.identity(request)
-        image = access.visible(self.registry, image_id, who)
-        if not who.is_admin:
-            raise errors.Forbidden(action=f"delete a copy of image {image.id}")
+        image = self.access.image(request, image_id, "delete_image_location")
         self.stores.choose(store_id)
         if image.status != Status.ACTIVE:
             raise errors.WrongStatus(image_id=image.id, status=image.status, needed=Status.ACTIVE)

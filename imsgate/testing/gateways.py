@@ -9,6 +9,7 @@ from oslo_config import cfg
 from imsgate import app, upload
 from imsgate.api import images
 from imsgate.config import Section
+from imsgate.policy import Policy
 from imsgate.registry.base import Registry
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.stores.base import Store
@@ -54,9 +55,12 @@ def gateway(
     found = list(stores) or [memory_store()]
     backends = [_backend(store, (descriptions or {}).get(store.name)) for store in found]
     enabled = Stores(backends, found[0].name)
+    conf = cfg.ConfigOpts()
+    conf(args=[], default_config_files=[], default_config_dirs=[])
     gate, uploads = app.assemble(
         registry,
         enabled,
+        Policy(conf),
         api=settings(images.OPTS, **api),
         formats=settings(images.FORMAT_OPTS),
         upload=settings(upload.OPTS, lease=lease),

@@ -357,7 +357,7 @@ class Gateway:
 
 
 @contextlib.contextmanager
-def serving(gateway: Gateway) -> Iterator[Gateway]:
+def serving(gateway: Any) -> Iterator[Any]:
     """The gateway, started; stopped at the end and its log checked, whatever came between."""
     try:
         yield gateway.start()
