@@ -202,8 +202,9 @@ class Uploads:
         """
         image = self._begin(image, store)
         with Lease(self.registry, image, self.settings.lease) as lease:
+            sink = self._create(image, store, size)
             try:
-                fields = self._store(image, read, store, size, facts, recheck, lease)
+                fields = self._store(read, store, sink, size, facts, recheck, lease)
             except BaseException as error:
                 # Leaving the sink has aborted it. But a store that went away may
                 # hold parts still, or even the object, its answer being lost.
@@ -229,11 +230,19 @@ class Uploads:
                 image_id=image.id, status=found.status, needed=Status.QUEUED
             ) from error
 
+    def _create(self, image: Image, store: Store, size: int | None) -> Sink:
+        """The sink. A store that is down and began nothing does not keep the image for itself."""
+        try:
+            return store.create(str(image.upload_key), size)
+        except BaseException:
+            self._release(image)
+            raise
+
     def _store(
         self,
-        image: Image,
         read: Callable[[int], bytes],
         store: Store,
+        sink: Sink,
         size: int | None,
         facts: Callable[[], dict[str, Any]],
         recheck: Callable[[], object],
@@ -242,7 +251,7 @@ class Uploads:
         """Copy, commit, and return the fields of the active record."""
         algorithm = self.settings.hashing_algorithm
         with (
-            store.create(str(image.upload_key), size) as sink,
+            sink,
             Digests(("md5", algorithm)) as digests,
         ):
             count = copy(read, sink, digests, lease.check)

@@ -103,12 +103,14 @@ def prepare(conf: config.Config, paste: str, global_conf: dict[str, str]) -> Non
     token_file = conf.section(Tokens.NAME, Tokens.OPTS, overrides).token_file
     if os.path.exists(token_file):
         return
-    with _naming("[tokens] token_file", token_file):
-        token = tokenfile.add(token_file, user="admin", project="admin", roles=["admin", "member"])
-    path = _admin_token(conf.state_path)
+    token, path = tokenfile.new(), _admin_token(conf.state_path)
+    # In this order: a crash in between leaves no token that nobody knows.
     with _naming("[DEFAULT] state_path", str(path)):
         path.touch(mode=0o600)
         path.write_text(token + "\n")
+    with _naming("[tokens] token_file", token_file):
+        roles = ["admin", "member"]
+        tokenfile.add(token_file, user="admin", project="admin", roles=roles, presented=token)
 
 
 @contextlib.contextmanager
