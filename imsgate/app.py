@@ -1,5 +1,7 @@
 """The upload application at the end of the pipeline, and the one place that knows every part."""
 
+import atexit
+import dataclasses
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -8,9 +10,12 @@ import stevedore
 from oslo_config import cfg
 from stevedore.exception import NoMatches
 
-from imsgate import config, errors, wsgi
-from imsgate.api import data, images, info, members, routes, schemas
+from imsgate import config, errors, gating, wsgi
+from imsgate.api import data, images, info, members, routes, schemas, tasks
+from imsgate.api import imports as import_api
 from imsgate.errors import BadConfig
+from imsgate.filters.sizelimit import SizeLimit
+from imsgate.jobs import engine, imports, sources, unpack, uris, web
 from imsgate.registry.base import Registry
 from imsgate.stores import loader
 from imsgate.upload import GROUP as UPLOAD
@@ -56,6 +61,50 @@ def load_registry(conf: config.Config) -> Registry:
     return registry
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Parts:
+    """What serving processes and workers are both made of."""
+
+    registry: Registry
+    stores: loader.Stores
+    uploads: Uploads
+    web: web.Web
+    engine: engine.Engine
+    job_threads: int
+
+
+def load_parts(conf: config.Config) -> Parts:
+    """Build them. Raises BadConfig, naming the key, for anything that cannot work."""
+    registry = load_registry(conf)
+    stores = loader.load(conf)
+    upload = conf.section(UPLOAD, UPLOAD_OPTS)
+    downloads = web.Web(conf.section(uris.GROUP, uris.OPTS), conf.section(web.GROUP, web.OPTS))
+    origins = sources.Sources(
+        stores,
+        downloads,
+        unpack.Unpacker(conf.section(unpack.GROUP, unpack.OPTS)),
+        gating.shared(conf.section(gating.GROUP, gating.OPTS)),
+        conf.section(SizeLimit.NAME, SizeLimit.OPTS).image_size_cap,
+    )
+    kinds = {imports.KIND: imports.Imports(stores, upload.hashing_algorithm, origins)}
+    jobs = conf.section(engine.GROUP, engine.OPTS)
+    return Parts(
+        registry,
+        stores,
+        Uploads(registry, stores, upload),
+        downloads,
+        engine.Engine(registry, kinds, jobs),
+        jobs.threads,
+    )
+
+
+def _staging_store(stores: loader.Stores, named: str | None) -> str:
+    try:
+        return stores.choose(named).name
+    except errors.UnknownStore as error:
+        raise BadConfig(f"[{UPLOAD}] staging_store", str(error)) from error
+
+
 def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
     """The ``paste.app_factory`` of ``egg:imsgate#gate``; its keys are options of ``[api]``.
 
@@ -65,10 +114,11 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
     default = conf.section("DEFAULT", config.OPTS)
     api = conf.section("api", images.OPTS, local_conf)
     formats = conf.section(images.FORMAT_GROUP, images.FORMAT_OPTS)
-    registry = load_registry(conf)
-    stores = loader.load(conf)
     upload = conf.section(UPLOAD, UPLOAD_OPTS)
-    uploads = Uploads(registry, stores, upload)
+    methods = tuple(conf.section("DEFAULT", import_api.OPTS).enabled_import_methods)
+    parts = load_parts(conf)
+    registry, stores, uploads = parts.registry, parts.stores, parts.uploads
+    staging = _staging_store(stores, upload.staging_store)
     image = schemas.image(formats.disk_formats, formats.container_formats)
     documents = {
         "image": image,
@@ -76,16 +126,28 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
         "member": schemas.MEMBER,
         "members": schemas.MEMBERS,
     }
-    about = info.Info(stores, default.public_endpoint, documents)
+    about = info.Info(stores, default.public_endpoint, documents, methods)
     table = routes.routes(
         about,
-        images.Images(registry, stores, uploads, api, schemas.Checker(image)),
-        data.Data(registry, stores, uploads),
+        images.Images(registry, stores, uploads, api, schemas.Checker(image), methods),
+        data.Data(registry, stores, uploads, staging),
         members.Members(registry, api, schemas.Checker(schemas.MEMBER)),
+        import_api.Imports(
+            registry,
+            stores,
+            parts.engine,
+            parts.web,
+            methods,
+            schemas.Checker(import_api.SCHEMA),
+        ),
+        tasks.Tasks(registry, api.limit_param_default, api.api_limit_max),
     )
     threading.Thread(
         target=sweep_forever, args=(uploads, upload.lease), name="sweep", daemon=True
     ).start()
+    parts.engine.start_threads(parts.job_threads)
+    # A process that ends in peace does not leave its jobs to their leases.
+    atexit.register(parts.engine.stop)
     return Gate(routes.Router(table, otherwise=about.versions))
 
 
