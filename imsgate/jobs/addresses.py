@@ -1,7 +1,7 @@
 """Which addresses a download may connect to: the public ones, and what the operator allows.
 
-Pure: an address in, a verdict out. Addresses that carry another one inside (mapped,
-translated or tunnelled IPv4) are judged by both.
+Pure: an address in, a verdict out. Addresses that carry an IPv4 address inside are judged by
+that as well.
 """
 
 import dataclasses
@@ -11,12 +11,22 @@ from collections.abc import Iterator, Sequence
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-#: Public by their number, but the metadata service of a cloud.
-_METADATA = (ipaddress.ip_network("168.63.129.16/32"),)
+#: Not public whatever the running Python's own tables say: those of IANA, which grow, and the
+#: metadata service that a cloud put at a public address.
+_SPECIAL = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            *("0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "198.18.0.0/15", "240.0.0.0/4"),
+            *("64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32", "3fff::/20"),
+            *("5f00::/16", "fec0::/10", "168.63.129.16/32"),
+            *("::/96", "::ffff:0:0:0/96", "2002::/16"),  # old ways to carry IPv4 inside
+        ),
+    )
+)
 
-#: Prefixes whose last 32 bits are an IPv4 address: compatible, translated (RFC 6052, 8215).
-_LAST_32 = tuple(map(ipaddress.IPv6Network, ("::/96", "::ffff:0:0:0/96", "64:ff9b::/96")))
-_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
+#: Translated IPv4 (RFC 6052): how a host with IPv6 alone reaches the rest.
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,10 +56,9 @@ def is_public(address: Address) -> bool:
         or address.is_loopback
         or address.is_link_local
         or address.is_unspecified
-        or getattr(address, "is_site_local", False)
     )
-    metadata = any(_within(address, network) for network in _METADATA)
-    return address.is_global and not special and not metadata
+    listed = any(_within(address, network) for network in _SPECIAL)
+    return address.is_global and not special and not listed
 
 
 def forms(address: Address) -> Iterator[Address]:
@@ -61,15 +70,9 @@ def forms(address: Address) -> Iterator[Address]:
         yield address.ipv4_mapped
         return
     yield address
-    if address.is_loopback or address.is_unspecified:
-        return
     bits = int(address)
-    if address.sixtofour is not None:
-        yield address.sixtofour
-    if address.teredo is not None:
-        yield from address.teredo
     isatap = (bits >> 32) & 0xFCFFFFFF == 0x00005EFE
-    if isatap or address in _LOCAL_NAT64 or any(address in network for network in _LAST_32):
+    if isatap or address in _NAT64:
         yield ipaddress.IPv4Address(bits & 0xFFFFFFFF)
 
 

@@ -78,11 +78,11 @@ def parse(text: str, settings: Any) -> Target:
         raise UriRefused(problem=f"the scheme {scheme!r} is not allowed")
     if "@" in parts.netloc:
         raise UriRefused(problem="it holds a user name")
-    host = _host(parts.hostname or "")
+    host = _host(parts.hostname or "", bracketed="[" in parts.netloc)
     if not _passes("host", host, settings):
         raise UriRefused(problem=f"the host {host!r} is not allowed")
     port = _PORTS[scheme] if port is None else port
-    if not _passes("port", port, settings):
+    if port == 0 or not _passes("port", port, settings):
         raise UriRefused(problem=f"the port {port} is not allowed")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Target(scheme, host, port, path)
@@ -93,13 +93,13 @@ def _passes(what: str, value: object, settings: Any) -> bool:
     return value in allowed if allowed else value not in getattr(settings, f"disallowed_{what}s")
 
 
-def _host(host: str) -> str:
+def _host(host: str, *, bracketed: bool) -> str:
     """The host in the one form it is compared in. Raises UriRefused.
 
     ``127.1``, ``0x7f.1`` and ``2130706433`` are addresses to a resolver and names to a list
     of hosts, so there is no other form of an address than the usual one.
     """
-    if ":" in host:
+    if bracketed:
         try:
             address = ipaddress.IPv6Address(host)
         except ValueError as error:
