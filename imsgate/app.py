@@ -122,9 +122,11 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
     image = schemas.image(formats.disk_formats, formats.container_formats)
     documents = {
         "image": image,
-        "images": schemas.images(image),
+        "images": schemas.page("images", image),
         "member": schemas.MEMBER,
         "members": schemas.MEMBERS,
+        "task": schemas.TASK,
+        "tasks": schemas.page("tasks", schemas.TASK),
     }
     about = info.Info(stores, default.public_endpoint, documents, methods)
     table = routes.routes(
