@@ -3,14 +3,14 @@
 import atexit
 import dataclasses
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import stevedore
 from oslo_config import cfg
 from stevedore.exception import NoMatches
 
-from imsgate import config, errors, gating, wsgi
+from imsgate import config, errors, gating, residue, wsgi
 from imsgate.api import data, images, info, members, routes, schemas, tasks
 from imsgate.api import imports as import_api
 from imsgate.errors import BadConfig
@@ -22,6 +22,9 @@ from imsgate.upload import GROUP as UPLOAD
 from imsgate.upload import OPTS as UPLOAD_OPTS
 from imsgate.upload import Uploads, sweep_forever
 from imsgate.wsgi import Environ, Request, WsgiApp
+
+#: The values of a group's options.
+SectionOf = Callable[[str, Sequence[cfg.Opt]], Any]
 
 REGISTRY_OPTS = (
     cfg.StrOpt(
@@ -70,39 +73,32 @@ class Parts:
     uploads: Uploads
     web: web.Web
     engine: engine.Engine
-    job_threads: int
 
 
-def load_parts(conf: config.Config) -> Parts:
-    """Build them. Raises BadConfig, naming the key, for anything that cannot work."""
-    registry = load_registry(conf)
-    stores = loader.load(conf)
-    upload = conf.section(UPLOAD, UPLOAD_OPTS)
-    downloads = web.Web(conf.section(uris.GROUP, uris.OPTS), conf.section(web.GROUP, web.OPTS))
+def make_parts(registry: Registry, stores: loader.Stores, section: SectionOf) -> Parts:
+    """``section`` gives the values of a group's options. Raises BadConfig."""
+    upload = section(UPLOAD, UPLOAD_OPTS)
+    downloads = web.Web(section(uris.GROUP, uris.OPTS), section(web.GROUP, web.OPTS))
     origins = sources.Sources(
         stores,
         downloads,
-        unpack.Unpacker(conf.section(unpack.GROUP, unpack.OPTS)),
-        gating.shared(conf.section(gating.GROUP, gating.OPTS)),
-        conf.section(SizeLimit.NAME, SizeLimit.OPTS).image_size_cap,
+        unpack.Unpacker(section(unpack.GROUP, unpack.OPTS)),
+        gating.shared(section(gating.GROUP, gating.OPTS)),
+        section(SizeLimit.NAME, SizeLimit.OPTS).image_size_cap,
     )
     kinds = {imports.KIND: imports.Imports(stores, upload.hashing_algorithm, origins)}
-    jobs = conf.section(engine.GROUP, engine.OPTS)
     return Parts(
         registry,
         stores,
         Uploads(registry, stores, upload),
         downloads,
-        engine.Engine(registry, kinds, jobs),
-        jobs.threads,
+        engine.Engine(registry, kinds, section(engine.GROUP, engine.OPTS)),
     )
 
 
-def _staging_store(stores: loader.Stores, named: str | None) -> str:
-    try:
-        return stores.choose(named).name
-    except errors.UnknownStore as error:
-        raise BadConfig(f"[{UPLOAD}] staging_store", str(error)) from error
+def load_parts(conf: config.Config) -> Parts:
+    """The parts that the configuration names. Raises BadConfig, naming the key."""
+    return make_parts(load_registry(conf), loader.load(conf), conf.section)
 
 
 def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
@@ -111,14 +107,21 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
     Raises BadConfig, naming the key, for anything that cannot work.
     """
     conf = config.load(global_conf)
-    default = conf.section("DEFAULT", config.OPTS)
-    api = conf.section("api", images.OPTS, local_conf)
-    formats = conf.section(images.FORMAT_GROUP, images.FORMAT_OPTS)
-    upload = conf.section(UPLOAD, UPLOAD_OPTS)
-    methods = tuple(conf.section("DEFAULT", import_api.OPTS).enabled_import_methods)
     parts = load_parts(conf)
+    gate = assemble(parts, conf.section, conf.section("api", images.OPTS, local_conf))
+    threading.Thread(target=_look_after, args=(parts,), name="sweep", daemon=True).start()
+    parts.engine.start_threads(conf.section(engine.GROUP, engine.OPTS).threads)
+    # A process that ends in peace does not leave its jobs to their leases.
+    atexit.register(parts.engine.stop)
+    return gate
+
+
+def assemble(parts: Parts, section: SectionOf, api: Any) -> Gate:
+    """The application of these parts; ``api`` are the values of ``[api]``. Raises BadConfig."""
     registry, stores, uploads = parts.registry, parts.stores, parts.uploads
-    staging = _staging_store(stores, upload.staging_store)
+    formats = section(images.FORMAT_GROUP, images.FORMAT_OPTS)
+    methods = tuple(section("DEFAULT", import_api.OPTS).enabled_import_methods)
+    staging = _staging_store(stores, section(UPLOAD, UPLOAD_OPTS).staging_store)
     image = schemas.image(formats.disk_formats, formats.container_formats)
     documents = {
         "image": image,
@@ -128,29 +131,31 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
         "task": schemas.TASK,
         "tasks": schemas.page("tasks", schemas.TASK),
     }
-    about = info.Info(stores, default.public_endpoint, documents, methods)
+    endpoint = section("DEFAULT", config.OPTS).public_endpoint
+    about = info.Info(stores, endpoint, documents, methods)
+    checker = schemas.Checker(import_api.SCHEMA)
     table = routes.routes(
         about,
         images.Images(registry, stores, uploads, api, schemas.Checker(image), methods),
         data.Data(registry, stores, uploads, staging),
         members.Members(registry, api, schemas.Checker(schemas.MEMBER)),
-        import_api.Imports(
-            registry,
-            stores,
-            parts.engine,
-            parts.web,
-            methods,
-            schemas.Checker(import_api.SCHEMA),
-        ),
+        import_api.Imports(registry, stores, parts.engine, parts.web, methods, checker),
         tasks.Tasks(registry, api.limit_param_default, api.api_limit_max),
     )
-    threading.Thread(
-        target=sweep_forever, args=(uploads, upload.lease), name="sweep", daemon=True
-    ).start()
-    parts.engine.start_threads(parts.job_threads)
-    # A process that ends in peace does not leave its jobs to their leases.
-    atexit.register(parts.engine.stop)
     return Gate(routes.Router(table, otherwise=about.versions))
+
+
+def _staging_store(stores: loader.Stores, named: str | None) -> str:
+    """The id of the store for staged data, which need not be up yet."""
+    if named and named not in {backend.id for backend in stores}:
+        raise BadConfig(f"[{UPLOAD}] staging_store", f"there is no store {named!r}")
+    return named or stores.default
+
+
+def _look_after(parts: Parts) -> None:
+    """The work of a daemon thread: the stores once, then the records again and again."""
+    residue.sweep_quietly(parts.registry, parts.stores)
+    sweep_forever(parts.uploads, parts.uploads.settings.lease)
 
 
 class Paths:

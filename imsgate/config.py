@@ -42,6 +42,13 @@ class Section(types.SimpleNamespace):
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"settings are read-only: {name}")
 
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"settings are read-only: {name}")
+
+    def __repr__(self) -> str:
+        """The names only: some values are secret."""
+        return f"Section({', '.join(vars(self))})"
+
 
 class Config:
     """The configuration files of one process, and a state directory that overrides theirs."""
@@ -51,7 +58,9 @@ class Config:
         self._conf = cfg.ConfigOpts()
         self._conf.register_opts(OPTS)
         log.register_options(self._conf)
-        log.set_defaults(default_log_levels=[*log.get_default_log_levels(), "alembic=WARN"])
+        log.set_defaults(
+            default_log_levels=[*log.get_default_log_levels(), "alembic=WARN", "botocore=WARN"]
+        )
         found = list(files) or cfg.find_config_files(project=PROJECT)
         try:
             self._conf(args=[], project=PROJECT, default_config_files=found)
@@ -82,6 +91,11 @@ class Config:
                 values[key] = known[key].type(text)
             except ValueError as error:
                 raise BadConfig(f"{group}.{key}", str(error)) from error
+        for dest, option in known.items():
+            # oslo.config takes an empty text for no value at all.
+            if values[dest] is None and option.default is not None:
+                key = f"{group}.{dest}" if dest in overrides else f"[{group}] {dest}"
+                raise BadConfig(key, "it needs a value")
         return Section(**values)
 
     def _value(self, dest: str, group: str, name: str | None) -> Any:

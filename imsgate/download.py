@@ -6,7 +6,7 @@ import webob
 
 from imsgate import headers
 from imsgate.model import Image
-from imsgate.stores.base import LocalFiles, Store
+from imsgate.stores.base import DirectUrls, LocalFiles, Store
 from imsgate.wsgi import Request
 
 #: Bytes per step where a server copies a file itself.
@@ -17,7 +17,8 @@ def respond(request: Request, image: Image, store: Store, url: str) -> webob.Res
     """The answer to GET or HEAD of an image's data (RFC 9110 sections 13 and 14).
 
     304 when the client has it already, 206 for a Range (or for a Content-Range
-    in the request, as Glance accepts it), else 200. Raises BadRange,
+    in the request, as Glance accepts it), else 200; 307 to where the data lies
+    when the store wants GET to go there. Raises BadRange,
     RangeNotSatisfiable, and ObjectNotFound when the store lost the data.
     """
     assert image.size is not None
@@ -28,8 +29,12 @@ def respond(request: Request, image: Image, store: Store, url: str) -> webob.Res
         response.etag = image.checksum
         if image.checksum in request.if_none_match and "HTTP_IF_NONE_MATCH" in request.environ:
             response.status_int = 304
-            response.content_length = None
+            response.content_length = response.content_type = None
             return response
+    if request.method == "GET" and isinstance(store, DirectUrls):
+        direct = store.direct_url(url)
+        if direct is not None:
+            return _elsewhere(direct)
     offset, length = 0, image.size
     wanted = headers.byte_range(
         request.environ.get("HTTP_RANGE"), request.environ.get("HTTP_CONTENT_RANGE")
@@ -41,6 +46,14 @@ def respond(request: Request, image: Image, store: Store, url: str) -> webob.Res
     if request.method != "HEAD":
         response.app_iter = _data(request, store, url, offset, length, length == image.size)
     response.content_length = length
+    return response
+
+
+def _elsewhere(direct: str) -> webob.Response:
+    """A redirect that nobody keeps: whoever has the URL has the data."""
+    response = webob.Response(status=307, location=direct)
+    response.cache_control.no_store = True
+    response.content_type = None
     return response
 
 

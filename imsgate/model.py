@@ -123,6 +123,10 @@ class JobState(enum.StrEnum):
     FAIL = "FAIL"
 
 
+#: Of jobs that have not ended.
+GOING = frozenset({JobState.INIT, JobState.RUNNING})
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """Work that outlives the request that asked for it.

@@ -50,11 +50,16 @@ def load(path: str) -> list[Token]:
 def _parse(path: str, number: int, line: str) -> Token:
     try:
         entry = json.loads(line)
+        if not isinstance(entry["roles"], list):
+            raise ValueError("roles is not a list")
         token = Token(**{**entry, "roles": tuple(entry["roles"])})
         if len(bytes.fromhex(token.sha256)) != hashlib.sha256().digest_size:
             raise ValueError("sha256 is not 64 hexadecimal digits")
-        if token.expires is not None:
-            float(token.expires)
+        for text in (token.user, token.project, *token.roles):
+            if not (isinstance(text, str) and text.isprintable()):
+                raise ValueError(f"{text!r} is not printable text")
+        if not isinstance(token.expires, int | float | None):
+            raise ValueError("expires is not a number of seconds")
     except (ValueError, TypeError, KeyError) as error:
         raise BadConfig("[tokens] token_file", f"{path} line {number}: {error}") from error
     return token

@@ -245,7 +245,9 @@ class Uploads:
         further fields of the record. Raises WrongStatus when the image is not queued or
         another upload began, SizeMismatch, Gone when it was deleted meanwhile,
         and whatever reading or storing raises. After any error the image is
-        ``queued`` again, or gone, and the store holds nothing of this attempt.
+        ``queued`` again, or gone, and the store holds nothing of this attempt;
+        where store or registry cannot be reached for that, the sweep sees to it
+        once the lease has run out.
         """
         image = self._begin(image, store, way)
         with Lease(self.registry, image, self.settings.lease) as lease:
@@ -260,12 +262,15 @@ class Uploads:
                     facts=lambda _: facts(),
                 )
             except BaseException as error:
-                self._release(image)
+                # Leaving the sink has aborted it. But a store that went away may
+                # hold parts still, or even the object, its answer being lost.
+                if self._discard(image, store):
+                    self._release(image)
                 self._raise_if_gone(image, error)
                 raise
             return self._finish(image, store, fields, way)
 
-    def _begin(self, image: Image, store: Store, way: Way) -> Image:
+    def _begin(self, image: Image, store: Store, way: Way = UPLOAD) -> Image:
         try:
             return self.registry.change(
                 image.id,
@@ -292,10 +297,19 @@ class Uploads:
         try:
             return self.registry.change(image.id, was, status=way.after, **fields, **NO_UPLOAD)
         except errors.Conflict as error:
-            store.discard(str(image.upload_key))
-            self._release(image)
+            if self._discard(image, store):
+                self._release(image)
             self._raise_if_gone(image, error)
             raise
+
+    def _discard(self, image: Image, store: Store) -> bool:
+        """Remove what the attempt left; if that cannot be, say so, and leave it to the sweep."""
+        try:
+            store.discard(str(image.upload_key))
+        except errors.Error as error:
+            LOG.warning("Image %s stays as it is until its lease runs out: %s", image.id, error)
+            return False
+        return True
 
     def _release(self, image: Image) -> None:
         """Let the record go after a failure: back to ``queued`` if it is still this attempt's."""
@@ -330,6 +344,9 @@ class Uploads:
                 swept += 1
             except errors.Error as error:
                 LOG.warning("Image %s could not be cleared up yet: %s", image.id, error)
+            except Exception:
+                # One that fails for good must keep none behind it waiting.
+                LOG.exception("Image %s could not be cleared up", image.id)
         return swept
 
     def _clear(self, image: Image) -> None:

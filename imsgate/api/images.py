@@ -61,9 +61,17 @@ def json_body(request: Request) -> Any:
         raise errors.BadJson(problem="it holds half a surrogate pair") from error
     except (ValueError, RecursionError) as error:
         raise errors.BadJson(problem="it is not a JSON document") from error
-    if rb"\u0000" in text:
+    if _holds_nul(document):
         raise errors.BadJson(problem="it holds a NUL character")
     return document
+
+
+def _holds_nul(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_holds_nul(part) for pair in value.items() for part in pair)
+    if isinstance(value, list):
+        return any(map(_holds_nul, value))
+    return isinstance(value, str) and "\0" in value
 
 
 def check_quota(resource: str, count: int, limit: int) -> None:
@@ -92,6 +100,8 @@ class Images:
         for name in body:
             schemas.check_settable(name)
         self.schema.check(body)
+        if "id" in body:
+            schemas.check_id(body["id"])
         image = self._new(body, who.project_id)
         access.check_visibility(who, image.visibility)
         access.check_owner(who, image.owner)

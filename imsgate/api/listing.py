@@ -114,11 +114,11 @@ def _time_condition(key: str, text: str) -> Condition:
         op, rest = "eq", text
     try:
         when = datetime.datetime.fromisoformat(rest.strip())
-    except ValueError as error:
+        if when.tzinfo is None:
+            when = when.replace(tzinfo=datetime.UTC)
+        return Condition(key, Op(op), when.astimezone(datetime.UTC))
+    except (ValueError, OverflowError) as error:
         raise _bad(key, "it is an ISO 8601 time, optionally behind gt:, gte:, lt: …") from error
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=datetime.UTC)
-    return Condition(key, Op(op), when.astimezone(datetime.UTC))
 
 
 def _number(key: str, text: str) -> int:

@@ -73,9 +73,10 @@ class Router:
     def __call__(self, request: Request) -> webob.Response:
         """Raises NotFound, or MethodNotAllowed with the methods that are."""
         try:
-            path = request.path_info
+            # Both are decoded when they are looked at.
+            path, _ = request.path_info, request.GET
         except UnicodeDecodeError as error:
-            raise errors.BadRequest(problem="the path is not UTF-8") from error
+            raise errors.BadRequest(problem="the path or the query is not UTF-8") from error
         if "\0" in path:
             raise errors.BadRequest(problem="the path holds a NUL character")
         for pattern, handlers in self._table:

@@ -4,6 +4,7 @@ Unchanged clients build their models from these documents, so names and shapes
 are those of the Image API v2 reference ("Image Schemas").
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -202,3 +203,9 @@ def check_settable(name: str) -> None:
         raise errors.Reserved(name=name)
     if name not in SETTABLE and name != "id" and not 0 < len(name) <= 255:
         raise errors.BadJson(problem="the name of a property is 1 to 255 characters long")
+
+
+def check_id(text: str) -> None:
+    """Raises BadJson. The schema's ``$`` lets a line end pass behind the id."""
+    if not re.fullmatch(_UUID, text):
+        raise errors.BadJson(problem="id: it is a UUID")

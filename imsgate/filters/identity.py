@@ -44,7 +44,7 @@ class IdentityFilter(base.Filter):
                 # Keystone compares role names without regard to case.
                 roles=frozenset(role.strip().lower() for role in roles if role.strip()),
             )
-        elif (environ.get("PATH_INFO") or "/") not in self.settings.public_paths:
+        elif (request.route or "/") not in self.settings.public_paths:
             raise errors.Unauthenticated(
                 headers={"WWW-Authenticate": self.settings.www_authenticate}
             )

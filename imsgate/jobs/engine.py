@@ -154,7 +154,8 @@ class Engine:
         self._stop.set()
         self._wake.set()
         for thread in self._threads:
-            thread.join(seconds)
+            if thread.is_alive():
+                thread.join(seconds)
 
     def _serve(self) -> None:
         while not self._stop.is_set():

@@ -9,11 +9,11 @@ from sqlalchemy import exc
 
 from imsgate import model
 from imsgate.errors import AlreadyExists, Conflict, NotFound
-from imsgate.model import Job, JobState
+from imsgate.model import GOING, Job, JobState
 from imsgate.registry.tables import JOBS
 
 _AGE = (JOBS.c.created_at, JOBS.c.id)
-_GOING = JOBS.c.state.in_((JobState.INIT, JobState.RUNNING))
+_GOING = JOBS.c.state.in_(GOING)
 
 
 def insert(connection: sa.Connection, job: Job) -> None:

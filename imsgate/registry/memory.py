@@ -12,7 +12,17 @@ from typing import Any
 from imsgate import model
 from imsgate.config import Section
 from imsgate.errors import AlreadyExists, Conflict, NotFound
-from imsgate.model import GONE, Image, Job, JobState, Member, MemberStatus, Status, Visibility
+from imsgate.model import (
+    GOING,
+    GONE,
+    Image,
+    Job,
+    JobState,
+    Member,
+    MemberStatus,
+    Status,
+    Visibility,
+)
 from imsgate.registry.base import NOTHING, Condition, Op, Query, Registry, moves, ordering
 
 _COMPARE: Mapping[Op, Callable[[Any, Any], bool]] = {
@@ -143,7 +153,7 @@ class MemoryRegistry(Registry):
             self._jobs[job.id] = dataclasses.replace(job, arguments=arguments)
 
     def _check_idle(self, image_id: str) -> None:
-        if any(_going(job) for job in self.jobs_of(image_id)):
+        if any(job.state in GOING for job in self.jobs_of(image_id)):
             raise Conflict(problem=f"Image {image_id} is being worked at by another job")
 
     def get_job(self, job_id: str) -> Job:
@@ -206,16 +216,12 @@ class MemoryRegistry(Registry):
     def cancel_jobs(self, image_id: str) -> None:
         with self._lock:
             for job in self.jobs_of(image_id):
-                if _going(job):
+                if job.state in GOING:
                     self._jobs[job.id] = dataclasses.replace(job, cancelled=True)
 
 
 def _age(job: Job) -> tuple[Any, str]:
     return job.created_at, job.id
-
-
-def _going(job: Job) -> bool:
-    return job.state in (JobState.INIT, JobState.RUNNING)
 
 
 def _free(job: Job, now: float) -> bool:

@@ -20,8 +20,9 @@ What every driver promises:
 """
 
 import abc
+import dataclasses
 import types
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, ClassVar, Self
 
 from oslo_config import cfg
@@ -73,6 +74,14 @@ class Store(abc.ABC):
     """A place for image data."""
 
     OPTS: ClassVar[Sequence[cfg.Opt]] = ()
+
+    @classmethod
+    def further_opts(cls, name: str, settings: Any) -> Sequence[cfg.Opt]:
+        """Options of the same section that the values of OPTS decide, such as a wrapped driver's.
+
+        Raises BadConfig.
+        """
+        return ()
 
     def __init__(self, name: str, settings: Any) -> None:
         """``name`` is the store's id, ``settings`` the record of its own section.
@@ -145,3 +154,35 @@ class LocalFiles(abc.ABC):
     @abc.abstractmethod
     def open(self, location: str) -> BinaryIO:
         """The object's file, opened unbuffered for reading. Raises ObjectNotFound."""
+
+
+class DirectUrls(abc.ABC):
+    """An optional ability: clients can fetch an object from where it lies."""
+
+    @abc.abstractmethod
+    def direct_url(self, location: str) -> str | None:
+        """A URL that answers GET, Range included, to anyone for a while.
+
+        None while the operator has not switched this on. Raises ObjectNotFound.
+        """
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep removed: that of so many attempts, and so many bytes."""
+
+    attempts: int
+    bytes: int
+
+
+class Sweeps(abc.ABC):
+    """An optional ability: residue can be found even where no record leads to it any more."""
+
+    @abc.abstractmethod
+    def sweep(self, age: float, living: Callable[[str], bool]) -> Swept:
+        """Remove what unfinished attempts have left that began ``age`` seconds ago or earlier.
+
+        ``living`` is asked for each whether its key is that of an attempt that
+        may still be going on. Objects are never removed, nor what is not an
+        attempt's.
+        """

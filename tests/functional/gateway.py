@@ -148,6 +148,8 @@ class Gateway:
         if self.server == "uwsgi":
             return [
                 *(str(BIN / "uwsgi"), "--http-socket", f"{HOST}:{self.port}", "--master"),
+                # A worker that does not end by itself is ended by force after so many seconds.
+                *("--worker-reload-mercy", "5"),
                 *("--processes", "2", "--threads", "8", "--lazy-apps", "--die-on-term"),
                 *("--chunked-input-limit", "8388608", "--module", "imsgate.wsgi_app:application"),
             ]

@@ -1,0 +1,225 @@
+"""The service's calls for one bucket, in the words of the store contract."""
+
+import dataclasses
+import datetime
+import email.utils
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from imsgate import errors
+from imsgate.stores.s3 import failures
+from imsgate.stores.s3.body import Body, Stopped
+from imsgate.stores.s3.checksums import Checksums, Receipt
+from imsgate.stores.s3.client import Client
+
+#: An abort may miss a part that was just being stored: AWS says to look, and repeat it.
+_ABORTS = 5
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Upload:
+    """A multipart upload that was begun. ``age`` is in seconds by the service's clock."""
+
+    key: str
+    id: str
+    age: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Begun:
+    """``repeated`` is whether the request was sent more than once, and may have begun two."""
+
+    id: str
+    repeated: bool
+
+
+class Bucket:
+    """Every call raises StoreFull, StoreUnavailable or StoreDenied, and what else it says."""
+
+    def __init__(self, store: str, settings: Any, attempts: int) -> None:
+        self.store = store
+        self._settings = settings
+        self._name = settings.s3_store_bucket
+        self._client = Client(settings, attempts)
+        self._conditional = settings.s3_store_conditional_writes
+        self.checksums = Checksums(
+            settings.s3_store_request_checksum_calculation, settings.s3_store_etag_is_md5
+        )
+
+    def close(self) -> None:
+        """Free the connections that lie idle."""
+        self._client.close()
+
+    # Objects
+
+    def put(self, key: str, data: bytes | bytearray, stop: threading.Event) -> Receipt:
+        """Store a whole object. Raises Exists, or Corrupted."""
+        sums, expected = self.checksums.sending(data)
+        reply = self._write("put_object", **self._created(), Key=key, **sums, Body=Body(data, stop))
+        return self._receipt(expected, data, reply)
+
+    def head(self, key: str) -> Mapping[str, Any]:
+        """What is known of an object. Raises ObjectNotFound."""
+        try:
+            reply: Mapping[str, Any] = self._call("head_object", Key=key, ChecksumMode="ENABLED")
+        except errors.ObjectNotFound:
+            # The answer to HEAD has no body that tells a missing object from a missing bucket.
+            self.look()
+            raise
+        return reply
+
+    def get(self, key: str, start: int, end: int | None, etag: str | None) -> Mapping[str, Any]:
+        """Bytes ``start`` to before ``end``, or all the rest, of the object with this ETag.
+
+        Raises ObjectNotFound, and Exists when the object has another ETag.
+        """
+        params = {"Key": key}
+        if start or end is not None:
+            params["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
+        if etag is not None:
+            params["IfMatch"] = etag
+        reply: Mapping[str, Any] = self._call("get_object", **params)
+        return reply
+
+    def delete(self, key: str) -> None:
+        """Remove an object; there need be none."""
+        self._call("delete_object", Key=key)
+
+    def url(self, key: str, lifetime: int) -> str:
+        """An address with which anyone may GET the object for ``lifetime`` seconds."""
+        params = {"Bucket": self._name, "Key": key}
+        client = self._client.get()
+        return str(client.generate_presigned_url("get_object", params, ExpiresIn=lifetime))
+
+    # Multipart uploads
+
+    def begin(self, key: str) -> Begun:
+        begun = self.checksums.beginning()
+        reply = self._call("create_multipart_upload", **self._created(), Key=key, **begun)
+        return Begun(reply["UploadId"], reply["ResponseMetadata"].get("RetryAttempts", 0) > 0)
+
+    def part(
+        self, key: str, upload: str, number: int, data: bytes | bytearray, stop: threading.Event
+    ) -> Receipt:
+        """Store one part. Raises UploadGone, or Corrupted."""
+        sums, expected = self.checksums.sending(data)
+        named = {"Key": key, "UploadId": upload, "PartNumber": number}
+        reply = self._call("upload_part", **named, **sums, Body=Body(data, stop))
+        return self._receipt(expected, data, reply)
+
+    def complete(self, key: str, upload: str, receipts: Sequence[Receipt]) -> None:
+        """Make an object of all parts. Raises UploadGone, or Exists."""
+        parts = [receipt.completing(number) for number, receipt in enumerate(receipts, 1)]
+        named = {"Key": key, "UploadId": upload}
+        self._write("complete_multipart_upload", **named, MultipartUpload={"Parts": parts})
+
+    def uploads(self, prefix: str = "") -> Iterator[Upload]:
+        """Every multipart upload not yet ended whose key begins so; several may have one key."""
+        for page in self._pages("list_multipart_uploads", Prefix=prefix):
+            now = _clock(page)
+            for found in page.get("Uploads", ()):
+                age = (now - found["Initiated"]).total_seconds()
+                yield Upload(found["Key"], found["UploadId"], age)
+
+    def held(self, upload: Upload) -> int:
+        """Bytes of the parts of an upload."""
+        try:
+            pages = self._pages("list_parts", Key=upload.key, UploadId=upload.id)
+            return sum(part["Size"] for page in pages for part in page.get("Parts", ()))
+        except (failures.UploadGone, errors.ObjectNotFound):
+            return 0
+
+    def abort(self, upload: Upload) -> None:
+        """End an upload and free its parts; it may have ended already."""
+        for _ in range(_ABORTS):
+            try:
+                self._call("abort_multipart_upload", Key=upload.key, UploadId=upload.id)
+                self._call("list_parts", Key=upload.key, UploadId=upload.id, MaxParts=1)
+            except (failures.UploadGone, errors.ObjectNotFound):
+                return
+        raise errors.StoreUnavailable(store=self.store, problem="an aborted upload did not go")
+
+    def abort_all(self, key: str) -> None:
+        """End every upload of exactly this key."""
+        for upload in list(self.uploads(key)):
+            if upload.key == key:
+                self.abort(upload)
+
+    # The bucket itself
+
+    def look(self) -> None:
+        """Raises BucketMissing."""
+        self._call("head_bucket")
+
+    def look_well(self) -> None:
+        """``look`` with a request whose refusal says why. The sweep needs this permission."""
+        self._call("list_multipart_uploads", MaxUploads=1)
+
+    def make(self) -> None:
+        """Create the bucket."""
+        region = self._settings.s3_store_region_name
+        params = {}
+        if region and region != "us-east-1":
+            params["CreateBucketConfiguration"] = {"LocationConstraint": region}
+        self._call("create_bucket", **params)
+
+    # How calls are made
+
+    def _call(self, operation: str, **params: Any) -> Any:
+        try:
+            return getattr(self._client.get(), operation)(Bucket=self._name, **params)
+        except (BotoCoreError, ClientError, Stopped) as error:
+            raise failures.translate(self.store, operation, error) from None
+
+    def _write(self, operation: str, **params: Any) -> Any:
+        """A call that must not overwrite an object, where the service knows how to."""
+        if self._conditional:
+            try:
+                return self._call(operation, **params, IfNoneMatch="*")
+            except failures.NotOffered:
+                self._conditional = False
+                if "Body" in params:
+                    params["Body"].seek(0)  # it was refused before or after it was read
+        return self._call(operation, **params)
+
+    def _pages(self, operation: str, **params: Any) -> Iterator[Mapping[str, Any]]:
+        paginator = self._client.get().get_paginator(operation)
+        pages = iter(paginator.paginate(Bucket=self._name, **params))
+        while True:
+            try:
+                page = next(pages, None)
+            except (BotoCoreError, ClientError) as error:
+                raise failures.translate(self.store, operation, error) from None
+            if page is None:
+                return
+            yield page
+
+    def _receipt(
+        self, expected: Receipt, data: bytes | bytearray, reply: Mapping[str, Any]
+    ) -> Receipt:
+        receipt = self.checksums.received(expected, data, reply)
+        if receipt is None:
+            raise failures.corrupted(self.store)
+        return receipt
+
+    def _created(self) -> dict[str, str]:
+        """What an object is made with."""
+        wanted = {
+            "ContentType": "application/octet-stream",
+            "StorageClass": self._settings.s3_store_storage_class,
+            "ServerSideEncryption": self._settings.s3_store_server_side_encryption,
+            "SSEKMSKeyId": self._settings.s3_store_sse_kms_key_id,
+        }
+        return {name: value for name, value in wanted.items() if value}
+
+
+def _clock(reply: Mapping[str, Any]) -> datetime.datetime:
+    """The service's time, by which it dates uploads; ours may differ."""
+    text = reply["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+    try:
+        return email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return datetime.datetime.now(datetime.UTC)

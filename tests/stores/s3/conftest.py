@@ -1,0 +1,38 @@
+"""The servers run once for all tests of a session; each module has a bucket of its own on them."""
+
+import pytest
+
+from tests.stores.s3 import servers
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory):
+    with servers.running(servers.seaweed(tmp_path_factory.mktemp("seaweed"))) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def swift(tmp_path_factory):
+    with servers.running(servers.swift(tmp_path_factory.mktemp("swift"))) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ceph(tmp_path_factory):
+    server = servers.ceph(tmp_path_factory.mktemp("ceph"))
+    yield server
+    server.stop(kill=True)
+
+
+@pytest.fixture(scope="module", params=["seaweed", "swift", "ceph"])
+def bucket(request):
+    with servers.bucket(request.getfixturevalue(request.param)) as bucket:
+        yield bucket
+
+
+@pytest.fixture
+def store(bucket):
+    store = bucket.store()
+    yield store
+    store.close()
+    bucket.empty()

