@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from imsgate import errors, upload
@@ -74,7 +74,6 @@ class Imports:
                 context.check()
                 attempt.discard(range(1, job.epoch))
                 attempt.make_copies()
-            attempt.tidy()
         except Interrupted:
             attempt.abandon()
             raise
@@ -84,6 +83,8 @@ class Imports:
         except Exception:
             LOG.exception("Job %s failed", job.id)
             attempt.undo(errors.Error())
+        else:
+            attempt.tidy()
 
 
 class _Attempt:
@@ -162,13 +163,26 @@ class _Attempt:
         surplus = [Location(*one) for one in self._job.arguments.get(_SURPLUS, ())]
         if not surplus:
             return
-        try:
+        with self._or_later():
             self._delete(surplus)
-        except errors.StoreUnavailable as error:
-            raise Interrupted(str(error)) from error
-        self._context.succeed(
-            lambda image: {"locations": tuple(one for one in image.locations if one not in surplus)}
-        )
+            self._context.succeed(
+                lambda image: {
+                    "locations": tuple(one for one in image.locations if one not in surplus)
+                }
+            )
+
+    @contextlib.contextmanager
+    def _or_later(self) -> Iterator[None]:
+        """What cannot be cleared up now is tried again by whoever takes the job over."""
+        try:
+            yield
+        except (Interrupted, errors.Cancelled):
+            raise
+        except errors.Error as problem:
+            raise Interrupted(str(problem)) from problem
+        except Exception as problem:
+            LOG.exception("Job %s could not be cleared up", self._job.id)
+            raise Interrupted("it could not be cleared up") from problem
 
     def _to_each_store(self, image: Image) -> list[Location]:
         """A copy in each store that is wanted; some are missing where stores may fail."""
@@ -277,19 +291,17 @@ class _Attempt:
     def undo(self, error: errors.Error) -> None:
         """End in failure: nothing is left in any store, and the image is ``queued`` again.
 
-        Raises Interrupted when a store cannot be reached: whoever takes the job over tries
-        again.
+        Raises Interrupted when that cannot be now.
         """
         try:
-            self.discard(range(1, self._job.epoch + 1))
-            image = self._context.image()
-            if image.status == Status.IMPORTING:
-                self._delete(image.locations)
-            self._context.fail(error, self._undone)
+            with self._or_later():
+                self.discard(range(1, self._job.epoch + 1))
+                image = self._context.image()
+                if image.status == Status.IMPORTING:
+                    self._delete(image.locations)
+                self._context.fail(error, self._undone)
         except errors.Cancelled as cancelled:
             self._context.fail(cancelled)
-        except errors.StoreUnavailable as problem:
-            raise Interrupted(str(problem)) from problem
 
     def _undone(self, image: Image) -> dict[str, Any]:
         fields = {"properties": self._properties(image, failed=self._wanted)}

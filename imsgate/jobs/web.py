@@ -8,7 +8,6 @@ no proxy is.
 import contextlib
 import hashlib
 import http.client
-import io
 import ipaddress
 import logging
 import re
@@ -25,6 +24,7 @@ from imsgate import errors
 from imsgate.errors import BadConfig, SourceFailed, UriRefused
 from imsgate.jobs import uris
 from imsgate.jobs.addresses import Network, Rules
+from imsgate.jobs.timed import Timed, left
 from imsgate.jobs.uris import Target
 
 LOG = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ class Web:
             connection.close()
             raise
 
-    def _connect(self, target: Target, deadline: float) -> "_Timed":
+    def _connect(self, target: Target, deadline: float) -> Timed:
         """A connection to an address of the target that was judged: to no other."""
         try:
             found = self._resolve(target.host, target.port, type=socket.SOCK_STREAM)
@@ -143,9 +143,9 @@ class Web:
         for family, kind, protocol, _, place in found:
             plain = socket.socket(family, kind, protocol)
             try:
-                plain.settimeout(_left(deadline, self._settings.timeout))
+                plain.settimeout(left(deadline, self._settings.timeout))
                 plain.connect(place)
-                return _Timed(self._secure(target, plain), self._settings.timeout, deadline)
+                return Timed(self._secure(target, plain), self._settings.timeout, deadline)
             except OSError as error:
                 plain.close()
                 problem = error
@@ -302,59 +302,6 @@ class Download:
 
     def close(self) -> None:
         self._answer.close()
-
-
-class _Timed:
-    """A connected socket, none of whose reads outlasts the deadline, however it trickles."""
-
-    def __init__(self, plain: socket.socket, timeout: float, deadline: float) -> None:
-        self._socket = plain
-        self._timeout = timeout
-        self._deadline = deadline
-        self._handed_over = False
-
-    def sendall(self, data: bytes) -> None:
-        self._socket.settimeout(_left(self._deadline, self._timeout))
-        self._socket.sendall(data)
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        self._handed_over = True
-        return io.BufferedReader(_Reader(self))
-
-    def readinto(self, buffer: Any) -> int:
-        self._socket.settimeout(_left(self._deadline, self._timeout))
-        return self._socket.recv_into(buffer)
-
-    def close(self) -> None:
-        """Does nothing while a response is read: http.client closes before that."""
-        if not self._handed_over:
-            self._socket.close()
-
-    def end(self) -> None:
-        self._socket.close()
-
-
-class _Reader(io.RawIOBase):
-    def __init__(self, timed: _Timed) -> None:
-        self._timed = timed
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        return self._timed.readinto(buffer)
-
-    def close(self) -> None:
-        super().close()
-        self._timed.end()
-
-
-def _left(deadline: float, timeout: float) -> float:
-    """Seconds that the next step may take. Raises TimeoutError when there are none."""
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("the deadline has passed")
-    return min(left, timeout)
 
 
 def parse_digest(text: str | None) -> tuple[str, str] | None:

@@ -212,6 +212,45 @@ def test_staged_data_that_cannot_be_removed_yet(place):
     assert place.held() == {"a": 0, "b": 1, "c": 0}
 
 
+def test_bug_in_clearing_up_costs_no_data(place, caplog):
+    one = place.image(Status.UPLOADING, "a")
+    place.start(one, "glance-direct", "b")
+
+    def bug(location):
+        raise ZeroDivisionError
+
+    place.store("a").delete = bug
+    place.engine.run_one()
+    found = place.registry.get(one.id)
+    assert (found.status, place.job(one).state) == (Status.ACTIVE, JobState.RUNNING)
+    assert place.held() == {"a": 1, "b": 1, "c": 0}
+    del place.store("a").delete
+    place.expire(one)
+    place.engine.run_one()
+    assert place.job(one).state == JobState.SUCCESS
+    assert place.held() == {"a": 0, "b": 1, "c": 0}
+
+
+@pytest.mark.parametrize("kind", [ZeroDivisionError, errors.Conflict])
+def test_bug_in_undoing_leaves_no_image_importing_for_ever(place, kind, caplog):
+    one = place.image(Status.UPLOADING, "a")
+    place.start(one, "glance-direct", "b")
+    place.store("a").mangles = True
+
+    def bug(key):
+        raise kind(**({"problem": "no"} if kind is errors.Conflict else {}))
+
+    place.store("b").discard = bug
+    place.engine.run_one()
+    assert place.job(one).state == JobState.RUNNING
+    del place.store("b").discard
+    place.expire(one)
+    place.engine.run_one()
+    assert place.job(one).error_code == "copy_differs"
+    assert place.registry.get(one.id).status == Status.QUEUED
+    assert place.held() == {"a": 0, "b": 0, "c": 0}
+
+
 @pytest.mark.parametrize("method", ["glance-direct", "copy-image"])
 def test_store_that_gives_other_bytes(place, method):
     one = place.image(Status.ACTIVE if method == "copy-image" else Status.UPLOADING, "a")

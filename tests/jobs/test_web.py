@@ -13,6 +13,7 @@ import pytest
 from imsgate import errors
 from imsgate.config import Config
 from imsgate.jobs import uris, web
+from tests.functional.conftest import needs
 from tests.jobs import web_server
 from tests.jobs.web_server import DATA, chunked, cut, redirect, serving, whole
 
@@ -301,7 +302,7 @@ def test_redirect_to_a_server_that_must_not_be_asked(server, opened, address):
         try:
             inner = stack.enter_context(serving(address))
         except OSError:
-            pytest.skip(f"this machine has no {address}")
+            needs(False, address)
         inner.routes["/"] = whole()
         host = f"[{address}]" if ":" in address else address
         for status, form in itertools.product((301, 302, 303, 307, 308), ("http:", "")):
@@ -313,13 +314,15 @@ def test_redirect_to_a_server_that_must_not_be_asked(server, opened, address):
 
 @pytest.mark.parametrize(
     "location",
-    [*(uri for uri in _MALFORMED if uri.partition(":")[0] in ("file", "gopher", "http"))],
+    [
+        uri
+        for uri in _MALFORMED
+        if uri.startswith(("file", "gopher", "http")) and not {"\r", "\0"} & set(uri)
+    ],
     ids=ascii,
 )
 def test_malformed_redirect(server, opened, location):
     encoded = location.encode("utf-8").decode("latin-1")
-    if "\r" in encoded or "\0" in encoded:
-        pytest.skip("no header can hold it")
     server.routes["/a"] = redirect(encoded)
     with pytest.raises((errors.UriRefused, errors.SourceFailed)):
         fetch(opened(), f"{server.url}/a")
