@@ -27,8 +27,10 @@ lint: $(VENV)/.test
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-sample: $(VENV)/.serve
+sample: $(VENV)/.test
 	$(BIN)/imsgate config generate --output etc/imsgate.conf.sample
+	$(BIN)/oslopolicy-sample-generator --namespace imsgate --output-file etc/policy.yaml.sample
+	$(BIN)/python -m tests.api.table
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/memory.py

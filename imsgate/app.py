@@ -11,11 +11,12 @@ from oslo_config import cfg
 from stevedore.exception import NoMatches
 
 from imsgate import config, errors, gating, residue, wsgi
-from imsgate.api import data, images, info, members, routes, schemas, tasks
+from imsgate.api import access, data, images, info, members, routes, schemas, tasks
 from imsgate.api import imports as import_api
 from imsgate.errors import BadConfig
 from imsgate.filters.sizelimit import SizeLimit
 from imsgate.jobs import engine, imports, sources, unpack, uris, web
+from imsgate.policy import Policy
 from imsgate.registry.base import Registry
 from imsgate.stores import loader
 from imsgate.upload import GROUP as UPLOAD
@@ -108,7 +109,8 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
     """
     conf = config.load(global_conf)
     parts = load_parts(conf)
-    gate = assemble(parts, conf.section, conf.section("api", images.OPTS, local_conf))
+    api = conf.section("api", images.OPTS, local_conf)
+    gate = assemble(parts, Policy(conf.native), conf.section, api)
     threading.Thread(target=_look_after, args=(parts,), name="sweep", daemon=True).start()
     parts.engine.start_threads(conf.section(engine.GROUP, engine.OPTS).threads)
     # A process that ends in peace does not leave its jobs to their leases.
@@ -116,7 +118,7 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
     return gate
 
 
-def assemble(parts: Parts, section: SectionOf, api: Any) -> Gate:
+def assemble(parts: Parts, policy: Policy, section: SectionOf, api: Any) -> Gate:
     """The application of these parts; ``api`` are the values of ``[api]``. Raises BadConfig."""
     registry, stores, uploads = parts.registry, parts.stores, parts.uploads
     formats = section(images.FORMAT_GROUP, images.FORMAT_OPTS)
@@ -131,16 +133,18 @@ def assemble(parts: Parts, section: SectionOf, api: Any) -> Gate:
         "task": schemas.TASK,
         "tasks": schemas.page("tasks", schemas.TASK),
     }
+    gatekeeper = access.Access(registry, policy)
     endpoint = section("DEFAULT", config.OPTS).public_endpoint
-    about = info.Info(stores, endpoint, documents, methods)
-    checker = schemas.Checker(import_api.SCHEMA)
+    about = info.Info(gatekeeper, stores, endpoint, documents, methods)
+    checker = schemas.Checker(image)
+    import_checker = schemas.Checker(import_api.SCHEMA)
     table = routes.routes(
         about,
-        images.Images(registry, stores, uploads, api, schemas.Checker(image), methods),
-        data.Data(registry, stores, uploads, staging),
-        members.Members(registry, api, schemas.Checker(schemas.MEMBER)),
-        import_api.Imports(registry, stores, parts.engine, parts.web, methods, checker),
-        tasks.Tasks(registry, api.limit_param_default, api.api_limit_max),
+        images.Images(gatekeeper, registry, stores, uploads, api, checker, methods),
+        data.Data(gatekeeper, registry, stores, uploads, staging),
+        members.Members(gatekeeper, registry, api, schemas.Checker(schemas.MEMBER)),
+        import_api.Imports(gatekeeper, stores, parts.engine, parts.web, methods, import_checker),
+        tasks.Tasks(gatekeeper, registry, api.limit_param_default, api.api_limit_max),
     )
     return Gate(routes.Router(table, otherwise=about.versions))
 

@@ -35,6 +35,15 @@ OPTS: Sequence[cfg.Opt] = (
     ),
 )
 
+#: As in Glance, so that a glance-api.conf says it already.
+PASTE_GROUP = "paste_deploy"
+PASTE_OPTS: Sequence[cfg.Opt] = (
+    cfg.StrOpt(
+        "flavor",
+        help="Which application of the Paste file is served: main, the default, or keystone.",
+    ),
+)
+
 
 class Section(types.SimpleNamespace):
     """The settings of one group, read-only."""

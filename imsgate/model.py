@@ -159,15 +159,22 @@ class Job:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who is asking, as an authentication filter established it."""
+    """Who is asking, as an authentication filter established it.
+
+    What may be done with it, ``imsgate.policy`` says. ``service_roles`` are those of a
+    service that asks for the user; ``domain_id`` and ``system_scope`` are set for a
+    token of a domain's or the system's scope, as Keystone knows them.
+    """
 
     user_id: str | None = None
     project_id: str | None = None
     roles: frozenset[str] = frozenset()
-
-    @property
-    def is_admin(self) -> bool:
-        return "admin" in self.roles
+    domain_id: str | None = None
+    user_domain_id: str | None = None
+    project_domain_id: str | None = None
+    system_scope: str | None = None
+    is_admin_project: bool = True
+    service_roles: frozenset[str] = frozenset()
 
 
 def now() -> datetime.datetime:

@@ -26,6 +26,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
     return [
         ("DEFAULT", config.OPTS),
         ("DEFAULT", imports.OPTS),
+        (config.PASTE_GROUP, config.PASTE_OPTS),
         *((kind.NAME, kind.OPTS) for kind in _FILTERS if kind.OPTS),
         ("api", images.OPTS),
         (images.FORMAT_GROUP, images.FORMAT_OPTS),

@@ -14,7 +14,6 @@ import hmac
 import json
 import os
 import secrets
-import time
 from collections.abc import Iterable, Iterator
 
 from imsgate.errors import BadConfig
@@ -65,8 +64,8 @@ def _parse(path: str, number: int, line: str) -> Token:
     return token
 
 
-def find(tokens: Iterable[Token], presented: str) -> Token | None:
-    """The entry for a presented token, unless it has expired.
+def find(tokens: Iterable[Token], presented: str, when: float) -> Token | None:
+    """The entry for a presented token, unless it had expired at ``when`` (seconds since the epoch).
 
     Every entry is compared, each in constant time, so that the time taken
     tells nothing about any of them.
@@ -76,20 +75,31 @@ def find(tokens: Iterable[Token], presented: str) -> Token | None:
     for token in tokens:
         if hmac.compare_digest(token.sha256, wanted):
             found = token
-    if found and found.expires is not None and found.expires <= time.time():
+    if found and found.expires is not None and found.expires <= when:
         return None
     return found
 
 
+def new() -> str:
+    """A token of 256 random bits, in characters that need no quoting."""
+    return secrets.token_urlsafe(32)
+
+
 def add(
-    path: str, *, user: str, project: str, roles: Iterable[str], expires: float | None = None
+    path: str,
+    *,
+    user: str,
+    project: str,
+    roles: Iterable[str],
+    expires: float | None = None,
+    presented: str | None = None,
 ) -> str:
-    """Append a new token and return it; this is the only time it can be seen.
+    """Append a new token, or the one ``presented``, and return it; the file does not show it.
 
     The file is made with mode 0600 and is replaced whole, so that a reader
     never sees half of it; two writers wait for one another.
     """
-    presented = secrets.token_urlsafe(32)
+    presented = presented or new()
     token = Token(digest(presented), user, project, tuple(roles), expires)
     entry = {key: value for key, value in dataclasses.asdict(token).items() if value is not None}
     os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)

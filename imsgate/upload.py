@@ -132,7 +132,7 @@ def copy(
 
 def write(
     store: Store,
-    key: str,
+    sink: Sink,
     read: Callable[[int], bytes],
     *,
     size: int | None,
@@ -140,13 +140,13 @@ def write(
     check: Callable[[], None],
     facts: Callable[[Mapping[str, Any]], Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """Store what ``read`` gives under ``key``; return the fields of a record that has it.
+    """Fill a sink of ``store`` and commit it; return the fields of a record that has the data.
 
     ``facts`` is shown size and digests after the last byte; it returns further fields, or
     raises to refuse the whole. ``check`` may raise at any time to stop. Raises SizeMismatch,
     and whatever reading or storing raises; then the store holds nothing.
     """
-    with store.create(key, size) as sink, Digests(("md5", algorithm)) as digests:
+    with sink, Digests(("md5", algorithm)) as digests:
         count = copy(read, sink, digests, check)
         if size is not None and count != size:
             raise errors.SizeMismatch(announced=size, received=count)
@@ -235,6 +235,7 @@ class Uploads:
         store: Store,
         size: int | None,
         facts: Callable[[], dict[str, Any]] = dict,
+        recheck: Callable[[], object] = lambda: None,
         way: Way = UPLOAD,
     ) -> Image:
         """Store the data of a queued image and return the record, then ``active``
@@ -242,24 +243,34 @@ class Uploads:
 
         ``read`` returns up to so many bytes and ends with ``b""``; ``size`` is
         what was announced, or None. ``facts`` is asked after the last byte for
-        further fields of the record. Raises WrongStatus when the image is not queued or
+        further fields of the record. ``recheck`` is called after the last byte
+        and before the store commits, and raises what the request is to be refused
+        with after all, such as Forbidden. Raises WrongStatus when the image is not queued or
         another upload began, SizeMismatch, Gone when it was deleted meanwhile,
         and whatever reading or storing raises. After any error the image is
         ``queued`` again, or gone, and the store holds nothing of this attempt;
         where store or registry cannot be reached for that, the sweep sees to it
         once the lease has run out.
         """
+
+        def settle(_: Mapping[str, Any]) -> Mapping[str, Any]:
+            found = facts()
+            lease.check()
+            recheck()
+            return found
+
         image = self._begin(image, store, way)
         with Lease(self.registry, image, self.settings.lease) as lease:
+            sink = self._create(image, store, size)
             try:
                 fields = write(
                     store,
-                    str(image.upload_key),
+                    sink,
                     read,
                     size=size,
                     algorithm=self.settings.hashing_algorithm,
                     check=lease.check,
-                    facts=lambda _: facts(),
+                    facts=settle,
                 )
             except BaseException as error:
                 # Leaving the sink has aborted it. But a store that went away may
@@ -285,6 +296,14 @@ class Uploads:
             raise errors.WrongStatus(
                 image_id=image.id, status=found.status, needed=Status.QUEUED
             ) from error
+
+    def _create(self, image: Image, store: Store, size: int | None) -> Sink:
+        """The sink. A store that is down and began nothing does not keep the image for itself."""
+        try:
+            return store.create(str(image.upload_key), size)
+        except BaseException:
+            self._release(image)
+            raise
 
     def _finish(self, image: Image, store: Store, fields: dict[str, Any], way: Way) -> Image:
         """The step that makes the stored object the image's data.
@@ -328,7 +347,7 @@ class Uploads:
                 return
 
     def _raise_if_gone(self, image: Image, cause: BaseException) -> None:
-        if not isinstance(cause, errors.Conflict):
+        if not isinstance(cause, errors.Conflict | errors.NotFound):
             return
         try:
             self.registry.get(image.id)

@@ -17,6 +17,11 @@ Environ = dict[str, Any]
 WsgiApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 IDENTITY = "imsgate.identity"
+#: Left by an authentication filter: called without arguments, returns an environ with
+#: the variables it would set now. Raises Unauthenticated or Unavailable.
+VOUCHER = "imsgate.voucher"
+#: Left by ``identity``: called without arguments, returns who asks, as it is now.
+IDENTIFY = "imsgate.identify"
 REQUEST_ID = "imsgate.request_id"
 INSPECTION = "imsgate.inspection"
 
@@ -39,6 +44,19 @@ class Request(webob.Request):
     def identity(self) -> Identity | None:
         """Who asks, or None where nobody has vouched for the request."""
         return cast(Identity | None, self.environ.get(IDENTITY))
+
+    def identify(self) -> Identity:
+        """Who asks, established afresh: a role or a token may have been revoked meanwhile.
+
+        That a token has expired since the request began is no reason to refuse. Where the
+        authentication filter cannot be asked twice, it is who asked in the beginning.
+        Raises Unauthenticated when nobody vouches any more, and Unavailable.
+        """
+        again = self.environ.get(IDENTIFY)
+        identity = again() if again else self.identity
+        if identity is None:
+            raise errors.Unauthenticated
+        return cast(Identity, identity)
 
     @property
     def request_id(self) -> str | None:

@@ -41,7 +41,7 @@ def test_every_entry_is_compared_in_constant_time(path, monkeypatch):
 
     monkeypatch.setattr(tokenfile.hmac, "compare_digest", compare)
     entries = tokenfile.load(str(path))
-    assert tokenfile.find(entries, token).user == "u1"
+    assert tokenfile.find(entries, token, 0.0).user == "u1"
     assert compared == [entry.sha256 for entry in entries]
 
 

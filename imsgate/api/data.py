@@ -8,7 +8,7 @@ from typing import Any
 import webob
 
 from imsgate import download, errors, gating, headers
-from imsgate.api import access
+from imsgate.api.access import Access
 from imsgate.model import Image, Status
 from imsgate.registry.base import Registry
 from imsgate.stores.loader import Stores
@@ -22,6 +22,7 @@ LOG = logging.getLogger(__name__)
 class Data:
     """The handlers of image data."""
 
+    access: Access
     registry: Registry
     stores: Stores
     uploads: Uploads
@@ -30,17 +31,16 @@ class Data:
     def upload(self, request: Request, image_id: str) -> webob.Response:
         """Everything that can be refused is, before the first byte is read."""
         named = headers.store_id(request.environ.get("HTTP_X_IMAGE_META_STORE"))
-        return self._receive(request, image_id, UPLOAD, named)
+        return self._receive(request, image_id, "upload_image", UPLOAD, named)
 
     def stage(self, request: Request, image_id: str) -> webob.Response:
         """Keep the data for a later import: in a store, so that any host can do it."""
-        return self._receive(request, image_id, STAGE, self.staging_store)
+        return self._receive(request, image_id, "modify_image", STAGE, self.staging_store)
 
     def _receive(
-        self, request: Request, image_id: str, way: Way, store_id: str | None
+        self, request: Request, image_id: str, rule: str, way: Way, store_id: str | None
     ) -> webob.Response:
-        who = access.identity(request)
-        image = access.changeable(self.registry, image_id, who, "upload data for")
+        image = self.access.image(request, image_id, rule)
         if image.status != Status.QUEUED:
             raise errors.WrongStatus(image_id=image.id, status=image.status, needed=Status.QUEUED)
         if not image.disk_format or not image.container_format:
@@ -55,6 +55,7 @@ class Data:
             size=self._announced(request),
             facts=lambda: self._facts(request),
             way=way,
+            recheck=lambda: self.access.permitted(request.identify(), image.id, rule),
         )
         return webob.Response(status=204)
 
@@ -80,9 +81,8 @@ class Data:
         return {} if facts is None else {"virtual_size": facts.virtual_size}
 
     def download(self, request: Request, image_id: str) -> webob.Response:
-        who = access.identity(request)
-        image = access.visible(self.registry, image_id, who)
-        if image.status == Status.DEACTIVATED and not who.is_admin:
+        image = self.access.image(request, image_id, "download_image")
+        if image.status == Status.DEACTIVATED and not self.access.is_admin(request):
             raise errors.Deactivated(image_id=image.id)
         if not image.copies:
             return webob.Response(status=204)
@@ -103,10 +103,7 @@ class Data:
 
     def delete_copy(self, request: Request, store_id: str, image_id: str) -> webob.Response:
         """Remove one of several copies. The data goes first: a reader falls back to another."""
-        who = access.identity(request)
-        image = access.visible(self.registry, image_id, who)
-        if not who.is_admin:
-            raise errors.Forbidden(action=f"delete a copy of image {image.id}")
+        image = self.access.image(request, image_id, "delete_image_location")
         self.stores.choose(store_id)
         if image.status != Status.ACTIVE:
             raise errors.WrongStatus(image_id=image.id, status=image.status, needed=Status.ACTIVE)

@@ -8,13 +8,13 @@ import webob
 from oslo_config import cfg, types
 
 from imsgate import errors, headers
-from imsgate.api import access, schemas
+from imsgate.api import schemas
+from imsgate.api.access import Access, identity
 from imsgate.api.images import json_body
 from imsgate.jobs.engine import Engine
 from imsgate.jobs.imports import COPY, DIRECT, FAILED, IMPORTING, KIND, WEB
 from imsgate.jobs.web import Web
 from imsgate.model import Identity, Image, Status
-from imsgate.registry.base import Registry
 from imsgate.stores.loader import Stores
 from imsgate.wsgi import Request
 
@@ -57,7 +57,7 @@ _NEEDED = {DIRECT: Status.UPLOADING, WEB: Status.QUEUED, COPY: Status.ACTIVE}
 class Imports:
     """The handler that starts imports."""
 
-    registry: Registry
+    access: Access
     stores: Stores
     engine: Engine
     web: Web
@@ -66,13 +66,13 @@ class Imports:
 
     def start(self, request: Request, image_id: str) -> webob.Response:
         """Record the job; 202. What can be refused now is not left to the job."""
-        who = access.identity(request)
+        who = identity(request)
         body = json_body(request)
         self.schema.check(body)
         method = body["method"]["name"]
         if method not in self.methods:
             raise errors.BadRequest(problem=f"Import method {method!r} is not enabled here")
-        image = self._target(image_id, who, method)
+        image = self._target(request, image_id, method)
         store_ids = self._stores(request, body, image)
         if method == WEB:
             self.web.check(body["method"].get("uri", ""), body["method"].get("digest"))
@@ -80,13 +80,9 @@ class Imports:
             self._start(request, who, image, body, store_ids)
         return webob.Response(status=202)
 
-    def _target(self, image_id: str, who: Identity, method: str) -> Image:
-        if method == COPY:
-            image = access.visible(self.registry, image_id, who)
-            if not who.is_admin:
-                raise errors.Forbidden(action=f"copy image {image.id}")
-        else:
-            image = access.changeable(self.registry, image_id, who, "import data for")
+    def _target(self, request: Request, image_id: str, method: str) -> Image:
+        rule = "copy_image" if method == COPY else "modify_image"
+        image = self.access.image(request, image_id, rule)
         if image.status != _NEEDED[method] or image.upload_key is not None:
             needed = _NEEDED[method]
             raise errors.WrongStatus(image_id=image.id, status=image.status, needed=needed)

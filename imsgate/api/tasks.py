@@ -7,10 +7,10 @@ from typing import Any
 import webob
 
 from imsgate import errors, wsgi
-from imsgate.api import access
+from imsgate.api.access import Access, identity
 from imsgate.api.views import isotime
 from imsgate.jobs.imports import KIND
-from imsgate.model import Job, JobState
+from imsgate.model import Identity, Job, JobState
 from imsgate.registry.base import Registry
 from imsgate.wsgi import Request
 
@@ -29,21 +29,22 @@ _TYPES = {KIND: "api_image_import"}
 class Tasks:
     """The handlers of tasks. ``default`` and ``maximum`` are tasks on a page."""
 
+    access: Access
     registry: Registry
     default: int
     maximum: int
 
     def of_image(self, request: Request, image_id: str) -> webob.Response:
-        image = access.visible(self.registry, image_id, access.identity(request))
+        image = self.access.image(request, image_id)
         tasks = [view(job) for job in self.registry.jobs_of(image.id)]
         return wsgi.json_response({"tasks": tasks})
 
     def index(self, request: Request) -> webob.Response:
-        who = access.identity(request)
+        who = self._enter(request)
         limit = self._limit(request.GET.get("limit"))
         marker = request.GET.get("marker")
         after = self._job(request, marker) if marker is not None else None
-        project = None if who.is_admin else who.project_id or ""
+        project = None if self.access.is_admin(request) else who.project_id or ""
         jobs = self.registry.jobs(project, after, limit)
         page = {
             "tasks": [_stub(view(job)) for job in jobs],
@@ -57,10 +58,17 @@ class Tasks:
     def show(self, request: Request, task_id: str) -> webob.Response:
         return wsgi.json_response(view(self._job(request, task_id)))
 
+    def _enter(self, request: Request) -> Identity:
+        who = identity(request)
+        self.access.enforce("tasks_api_access", who, {"project_id": who.project_id}, "tasks")
+        return who
+
     def _job(self, request: Request, task_id: str) -> Job:
-        who = access.identity(request)
+        who = self._enter(request)
         job = self.registry.get_job(task_id)
-        if not who.is_admin and (job.project is None or job.project != who.project_id):
+        if not self.access.is_admin(request) and (
+            job.project is None or job.project != who.project_id
+        ):
             raise errors.NotFound(what=f"Task {task_id}")
         return job
 

@@ -73,8 +73,8 @@ def _address(text: str) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    paste = common.paste_file(args.paste)
     conf = common.load(args)
+    paste = common.paste_uri(conf, args.paste)
     log.setup(conf.native, config.PROJECT)
     prepare(conf, paste, common.global_conf(args))
     announce(args.bind, conf.state_path)
@@ -103,12 +103,14 @@ def prepare(conf: config.Config, paste: str, global_conf: dict[str, str]) -> Non
     token_file = conf.section(Tokens.NAME, Tokens.OPTS, overrides).token_file
     if os.path.exists(token_file):
         return
-    with _naming("[tokens] token_file", token_file):
-        token = tokenfile.add(token_file, user="admin", project="admin", roles=["admin", "member"])
-    path = _admin_token(conf.state_path)
+    token, path = tokenfile.new(), _admin_token(conf.state_path)
+    # In this order: a crash in between leaves no token that nobody knows.
     with _naming("[DEFAULT] state_path", str(path)):
         path.touch(mode=0o600)
         path.write_text(token + "\n")
+    with _naming("[tokens] token_file", token_file):
+        roles = ["admin", "member"]
+        tokenfile.add(token_file, user="admin", project="admin", roles=roles, presented=token)
 
 
 @contextlib.contextmanager
@@ -123,7 +125,7 @@ def _naming(key: str, path: str) -> Iterator[None]:
 def _tokens_section(paste: str, global_conf: dict[str, str]) -> dict[str, str] | None:
     """The Paste keys of the ``tokens`` filter, or None when no pipeline has one."""
     try:
-        main = loadwsgi.loadcontext(loadwsgi.APP, f"config:{paste}", global_conf=global_conf)
+        main = loadwsgi.loadcontext(loadwsgi.APP, paste, global_conf=global_conf)
         for context in _filters(main):
             if context.entry_point_name == Tokens.NAME:
                 return dict(context.local_conf)
@@ -220,7 +222,7 @@ class Server(gunicorn.app.base.BaseApplication):
     def load(self) -> Any:
         """The pipeline, built in the worker; what cannot work ends the server, by name."""
         try:
-            return loadwsgi.loadapp(f"config:{self._paste}", global_conf=self._global_conf)
+            return loadwsgi.loadapp(self._paste, global_conf=self._global_conf)
         except BadConfig as problem:
             raise AppImportError(f"imsgate: {problem}") from problem
         except (LookupError, ImportError) as problem:

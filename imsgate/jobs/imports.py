@@ -257,7 +257,7 @@ class _Attempt:
 
         return upload.write(
             store,
-            self._key(self._job.epoch),
+            store.create(self._key(self._job.epoch), size),
             counted,
             size=size,
             algorithm=self._facts.get("os_hash_algo") or self._algorithm,

@@ -10,6 +10,7 @@ from imsgate import app, upload
 from imsgate.api import images
 from imsgate.config import Section
 from imsgate.jobs.engine import Engine
+from imsgate.policy import Policy
 from imsgate.registry.base import Registry
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.stores.base import Store
@@ -56,6 +57,8 @@ def gateway(
     found = list(stores) or [memory_store()]
     backends = [_backend(store, (descriptions or {}).get(store.name)) for store in found]
     enabled = Stores(backends, found[0].name)
+    conf = cfg.ConfigOpts()
+    conf(args=[], default_config_files=[], default_config_dirs=[])
     changed: dict[str, dict[str, Any]] = {
         upload.GROUP: {"lease": lease},
         "DEFAULT": {"public_endpoint": public_endpoint},
@@ -65,7 +68,7 @@ def gateway(
         return settings(options, **changed.get(group, {}))
 
     parts = app.make_parts(registry, enabled, section)
-    gate = app.assemble(parts, section, settings(images.OPTS, **api))
+    gate = app.assemble(parts, Policy(conf), section, settings(images.OPTS, **api))
     return Gateway(gate, registry, enabled, parts.uploads, parts.engine)
 
 

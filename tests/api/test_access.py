@@ -9,8 +9,8 @@ VISIBILITIES = ("private", "shared", "community", "public")
 READS = {
     "show": ("GET", ""),
     "head": ("HEAD", ""),
-    "download": ("GET", "/file"),
 }
+DOWNLOAD = ("GET", "/file")
 WRITES = {
     "update": ("PATCH", ""),
     "delete": ("DELETE", ""),
@@ -87,6 +87,14 @@ def check(answer, expected, allowed):
 @pytest.mark.parametrize(("who", "visibility", "expected"), cells(CAN_READ))
 def test_who_may_read(people, image, verb, who, visibility, expected):
     check(does(getattr(people, who), verb, image(visibility)), expected, {200, 204})
+
+
+@pytest.mark.parametrize(
+    ("who", "visibility", "expected"), cells({**CAN_READ, "reader": CAN_WRITE["reader"]})
+)
+def test_who_may_download(people, image, who, visibility, expected):
+    """As in Glance, a reader sees an image but does not get its data."""
+    check(does(getattr(people, who), DOWNLOAD, image(visibility)), expected, {204})
 
 
 @pytest.mark.parametrize("verb", WRITES.values(), ids=WRITES)

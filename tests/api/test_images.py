@@ -246,7 +246,7 @@ def test_deactivating_and_back(owner, people):
 @pytest.mark.parametrize("action", ["deactivate", "reactivate"])
 def test_only_what_has_data_can_be_deactivated(owner, action):
     path = owner.create()
-    assert reason(owner.post(f"{path}/actions/{action}")) == (400, "bad_request")
+    assert reason(owner.post(f"{path}/actions/{action}")) == (403, "forbidden")
 
 
 # Deleting

@@ -50,13 +50,28 @@ def test_one_identity_is_made(alone, entries, expected):
     assert isinstance(found.roles, frozenset)
 
 
-@pytest.mark.parametrize(
-    ("roles", "admin"), [("admin", True), ("Admin", True), ("administrator", False), ("", False)]
-)
-def test_the_admin_role_is_the_whole_word(alone, roles, admin):
+def test_all_that_keystone_says_is_kept(alone):
     app = apps.App()
-    put(alone("identity", app), **{**VOUCHED, "HTTP_X_ROLES": roles})
-    assert app.environs[0][wsgi.IDENTITY].is_admin is admin
+    said = {
+        "HTTP_X_DOMAIN_ID": "d",
+        "HTTP_X_USER_DOMAIN_ID": "ud",
+        "HTTP_X_PROJECT_DOMAIN_ID": "pd",
+        "HTTP_OPENSTACK_SYSTEM_SCOPE": "all",
+        "HTTP_X_IS_ADMIN_PROJECT": "False",
+        "HTTP_X_SERVICE_ROLES": "Service",
+    }
+    put(alone("identity", app), **{**VOUCHED, **said})
+    assert app.environs[0][wsgi.IDENTITY] == Identity(
+        user_id="u1",
+        project_id="p1",
+        roles=frozenset({"member", "reader"}),
+        domain_id="d",
+        user_domain_id="ud",
+        project_domain_id="pd",
+        system_scope="all",
+        is_admin_project=False,
+        service_roles=frozenset({"service"}),
+    )
 
 
 def test_an_identity_cannot_be_changed():

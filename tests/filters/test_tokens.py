@@ -103,7 +103,7 @@ def test_a_stranger_who_names_himself_stays_one(alone, path, status):
 )  # fmt: skip
 def test_a_token_expires(alone, path, monkeypatch, expires, code):
     token, app = add(path, expires=expires), apps.App()
-    monkeypatch.setattr(tokenfile.time, "time", lambda: 1000.0)
+    monkeypatch.setattr(tokens.time, "time", lambda: 1000.0)
     assert enter(alone("tokens", app), token).code == code
 
 
