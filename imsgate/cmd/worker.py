@@ -2,13 +2,14 @@
 
 import argparse
 import signal
-import threading
 from typing import Any
 
 from oslo_log import log
 
 from imsgate import app, config
 from imsgate.cmd import common
+
+_ENDS = {signal.SIGTERM, signal.SIGINT}
 
 
 def add_parser(subparsers: Any) -> None:
@@ -24,12 +25,11 @@ def run(args: argparse.Namespace) -> int:
     """Until SIGTERM or SIGINT, which hand the running jobs back."""
     conf = common.load(args)
     log.setup(conf.native, config.PROJECT)
+    # Blocked before any thread begins, so that the signal waits for this one.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
     parts = app.load_parts(conf)
-    end = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: end.set())
     parts.engine.start_threads(args.threads)
-    end.wait()
+    signal.sigwait(_ENDS)
     parts.engine.stop()
     parts.registry.close()
     return 0
