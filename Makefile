@@ -1,6 +1,8 @@
 # make run    install into .venv and serve on $(BIND), everything kept under $(STATE)
 # make test   lint, types, layers and tests
 # make bench  print the benchmarks
+# make fuzz   feed the format inspectors for $(FUZZ_SECONDS)
+# make compare   write doc/formats-compared.md anew
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIND ?= 127.0.0.1:9292
@@ -8,7 +10,9 @@ STATE ?= .state
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint sample bench clean
+FUZZ_SECONDS ?= 60
+
+.PHONY: run test lint sample bench fuzz compare clean
 
 run: $(VENV)/.serve
 	$(BIN)/imsgate serve --bind $(BIND) --state $(STATE)
@@ -23,14 +27,24 @@ lint: $(VENV)/.test
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-sample: $(VENV)/.serve
+sample: $(VENV)/.test
 	$(BIN)/imsgate config generate --output etc/imsgate.conf.sample
+	$(BIN)/oslopolicy-sample-generator --namespace imsgate --output-file etc/policy.yaml.sample
+	$(BIN)/python -m tests.api.table
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/inspect_formats.py
+
+fuzz: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet atheris
+	$(BIN)/python -m tests.formats.fuzz .fuzz -max_total_time=$(FUZZ_SECONDS)
+
+compare: $(VENV)/.test
+	$(BIN)/python -W ignore -m tests.formats.compare doc/formats-compared.md
 
 clean:
-	rm -rf $(VENV) .state build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) .state .fuzz build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -35,11 +35,23 @@ OPTS: Sequence[cfg.Opt] = (
     ),
 )
 
+#: As in Glance, so that a glance-api.conf says it already.
+PASTE_GROUP = "paste_deploy"
+PASTE_OPTS: Sequence[cfg.Opt] = (
+    cfg.StrOpt(
+        "flavor",
+        help="Which application of the Paste file is served: main, the default, or keystone.",
+    ),
+)
+
 
 class Section(types.SimpleNamespace):
     """The settings of one group, read-only."""
 
     def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"settings are read-only: {name}")
+
+    def __delattr__(self, name: str) -> None:
         raise AttributeError(f"settings are read-only: {name}")
 
     def __repr__(self) -> str:
@@ -88,6 +100,11 @@ class Config:
                 values[key] = known[key].type(text)
             except ValueError as error:
                 raise BadConfig(f"{group}.{key}", str(error)) from error
+        for dest, option in known.items():
+            # oslo.config takes an empty text for no value at all.
+            if values[dest] is None and option.default is not None:
+                key = f"{group}.{dest}" if dest in overrides else f"[{group}] {dest}"
+                raise BadConfig(key, "it needs a value")
         return Section(**values)
 
     def _value(self, dest: str, group: str, name: str | None) -> Any:

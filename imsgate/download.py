@@ -29,7 +29,7 @@ def respond(request: Request, image: Image, store: Store, url: str) -> webob.Res
         response.etag = image.checksum
         if image.checksum in request.if_none_match and "HTTP_IF_NONE_MATCH" in request.environ:
             response.status_int = 304
-            response.content_length = None
+            response.content_length = response.content_type = None
             return response
     if request.method == "GET" and isinstance(store, DirectUrls):
         direct = store.direct_url(url)

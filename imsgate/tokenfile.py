@@ -14,7 +14,6 @@ import hmac
 import json
 import os
 import secrets
-import time
 from collections.abc import Iterable, Iterator
 
 from imsgate.errors import BadConfig
@@ -50,18 +49,23 @@ def load(path: str) -> list[Token]:
 def _parse(path: str, number: int, line: str) -> Token:
     try:
         entry = json.loads(line)
+        if not isinstance(entry["roles"], list):
+            raise ValueError("roles is not a list")
         token = Token(**{**entry, "roles": tuple(entry["roles"])})
         if len(bytes.fromhex(token.sha256)) != hashlib.sha256().digest_size:
             raise ValueError("sha256 is not 64 hexadecimal digits")
-        if token.expires is not None:
-            float(token.expires)
+        for text in (token.user, token.project, *token.roles):
+            if not (isinstance(text, str) and text.isprintable()):
+                raise ValueError(f"{text!r} is not printable text")
+        if not isinstance(token.expires, int | float | None):
+            raise ValueError("expires is not a number of seconds")
     except (ValueError, TypeError, KeyError) as error:
         raise BadConfig("[tokens] token_file", f"{path} line {number}: {error}") from error
     return token
 
 
-def find(tokens: Iterable[Token], presented: str) -> Token | None:
-    """The entry for a presented token, unless it has expired.
+def find(tokens: Iterable[Token], presented: str, when: float) -> Token | None:
+    """The entry for a presented token, unless it had expired at ``when`` (seconds since the epoch).
 
     Every entry is compared, each in constant time, so that the time taken
     tells nothing about any of them.
@@ -71,20 +75,31 @@ def find(tokens: Iterable[Token], presented: str) -> Token | None:
     for token in tokens:
         if hmac.compare_digest(token.sha256, wanted):
             found = token
-    if found and found.expires is not None and found.expires <= time.time():
+    if found and found.expires is not None and found.expires <= when:
         return None
     return found
 
 
+def new() -> str:
+    """A token of 256 random bits, in characters that need no quoting."""
+    return secrets.token_urlsafe(32)
+
+
 def add(
-    path: str, *, user: str, project: str, roles: Iterable[str], expires: float | None = None
+    path: str,
+    *,
+    user: str,
+    project: str,
+    roles: Iterable[str],
+    expires: float | None = None,
+    presented: str | None = None,
 ) -> str:
-    """Append a new token and return it; this is the only time it can be seen.
+    """Append a new token, or the one ``presented``, and return it; the file does not show it.
 
     The file is made with mode 0600 and is replaced whole, so that a reader
     never sees half of it; two writers wait for one another.
     """
-    presented = secrets.token_urlsafe(32)
+    presented = presented or new()
     token = Token(digest(presented), user, project, tuple(roles), expires)
     entry = {key: value for key, value in dataclasses.asdict(token).items() if value is not None}
     os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)

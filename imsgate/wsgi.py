@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, cast
 
@@ -16,6 +17,11 @@ Environ = dict[str, Any]
 WsgiApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 IDENTITY = "imsgate.identity"
+#: Left by an authentication filter: called without arguments, returns an environ with
+#: the variables it would set now. Raises Unauthenticated or Unavailable.
+VOUCHER = "imsgate.voucher"
+#: Left by ``identity``: called without arguments, returns who asks, as it is now.
+IDENTIFY = "imsgate.identify"
 REQUEST_ID = "imsgate.request_id"
 INSPECTION = "imsgate.inspection"
 
@@ -39,6 +45,19 @@ class Request(webob.Request):
         """Who asks, or None where nobody has vouched for the request."""
         return cast(Identity | None, self.environ.get(IDENTITY))
 
+    def identify(self) -> Identity:
+        """Who asks, established afresh: a role or a token may have been revoked meanwhile.
+
+        That a token has expired since the request began is no reason to refuse. Where the
+        authentication filter cannot be asked twice, it is who asked in the beginning.
+        Raises Unauthenticated when nobody vouches any more, and Unavailable.
+        """
+        again = self.environ.get(IDENTIFY)
+        identity = again() if again else self.identity
+        if identity is None:
+            raise errors.Unauthenticated
+        return cast(Identity, identity)
+
     @property
     def request_id(self) -> str | None:
         """This request's id (``req-`` and a UUID), as ``faults`` chose it."""
@@ -50,11 +69,16 @@ class Request(webob.Request):
         return cast(Inspection | None, self.environ.get(INSPECTION))
 
     @property
+    def route(self) -> str:
+        """The path below the application. Unlike ``path_info`` it never fails:
+        bytes that are not UTF-8 become U+FFFD, which no route has."""
+        raw: str = self.environ.get("PATH_INFO", "")
+        return raw.encode("latin-1").decode("utf-8", "replace")
+
+    @property
     def carries_image(self) -> bool:
         """Whether the body is image data, by method and path (upload or stage)."""
-        # The path as it came: WebOb's path_info raises for what is not UTF-8.
-        path = self.environ.get("PATH_INFO", "")
-        return self.method == "PUT" and bool(_DATA_PATH.fullmatch(path))
+        return self.method == "PUT" and bool(_DATA_PATH.fullmatch(self.route))
 
     @property
     def body_length(self) -> int | None:
@@ -88,10 +112,10 @@ class Request(webob.Request):
         """Let ``tap`` watch the body as the application reads it."""
         self.reader().join(tap)
 
-    def failure(self) -> errors.Error | None:
-        """The error by which a tap ended the body, if one did."""
+    def tapped(self) -> body.Tapped | None:
+        """The body's wrapper, where a filter has put one round it already."""
         stream = self.environ["wsgi.input"]
-        return stream.failure if isinstance(stream, body.Tapped) else None
+        return stream if isinstance(stream, body.Tapped) else None
 
 
 def json_response(value: Any, status: int = 200, **headers: str) -> webob.Response:
@@ -139,6 +163,25 @@ def refusal(error: errors.Error) -> WsgiApp:
     return answer
 
 
+class Start:
+    """A server's ``start_response`` that knows whether it has been called."""
+
+    def __init__(self, start_response: Callable[..., Any]) -> None:
+        self._start_response = start_response
+        self._started = False
+
+    def __call__(self, status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
+        self._started = True
+        return self._start_response(status, headers, *exc_info)
+
+    def anew(self, status: str, headers: list[tuple[str, str]]) -> Any:
+        """Start the response, in place of one already started (PEP 3333); in an ``except`` block.
+
+        uWSGI fails when it is given ``exc_info`` without need.
+        """
+        return self(status, headers, *([sys.exc_info()] if self._started else []))
+
+
 def call(app: WsgiApp, environ: Environ) -> tuple[str, list[tuple[str, str]], Iterable[bytes]]:
     """Status, headers and body of ``app``'s answer, none of the body consumed beyond need.
 
@@ -148,11 +191,12 @@ def call(app: WsgiApp, environ: Environ) -> tuple[str, list[tuple[str, str]], It
     """
     started: list[Any] = []
     written: list[bytes] = []
+    returned = False
 
     def start_response(
         status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], None]:
-        if exc_info and started and written:
+        if exc_info and (written or returned):
             raise exc_info[1].with_traceback(exc_info[2])
         started[:] = [status, headers]
         return written.append
@@ -160,6 +204,8 @@ def call(app: WsgiApp, environ: Environ) -> tuple[str, list[tuple[str, str]], It
     answer = app(environ, start_response)
     if not started or written:
         answer = _Begun(answer, written)
+    assert started, "the application never started its response"
+    returned = True
     return started[0], started[1], answer
 
 
@@ -168,8 +214,12 @@ class _Begun:
 
     def __init__(self, answer: Iterable[bytes], written: list[bytes]) -> None:
         self._answer = answer
-        chunks: Iterator[bytes] = iter(answer)
-        first = list(itertools.islice(chunks, 1))
+        try:
+            chunks: Iterator[bytes] = iter(answer)
+            first = list(itertools.islice(chunks, 1))
+        except BaseException:
+            self.close()
+            raise
         self._chunks = itertools.chain(written, first, chunks)
 
     def __iter__(self) -> Iterator[bytes]:

@@ -21,9 +21,10 @@ _NAMES = {"config_file": "IMSGATE_CONFIG_FILE", "state_path": "IMSGATE_STATE"}
 
 def _load() -> Any:
     values = {key: os.environ[name] for key, name in _NAMES.items() if os.environ.get(name)}
-    log.setup(config.load(values).native, config.PROJECT)
-    paste = common.paste_file(os.environ.get("IMSGATE_PASTE"))
-    app = loadwsgi.loadapp(f"config:{paste}", global_conf=values)
+    conf = config.load(values)
+    log.setup(conf.native, config.PROJECT)
+    paste = common.paste_uri(conf, os.environ.get("IMSGATE_PASTE"))
+    app = loadwsgi.loadapp(paste, global_conf=values)
     try:
         import uwsgi  # noqa: PLC0415 - exists only inside that server
     except ImportError:

@@ -13,6 +13,7 @@ from oslo_config import cfg
 
 from imsgate import errors, model, wsgi
 from imsgate.api import access, listing, patch, schemas, views
+from imsgate.api.access import Access
 from imsgate.model import Image, Status
 from imsgate.registry.base import Registry
 from imsgate.stores.loader import Stores
@@ -61,9 +62,17 @@ def json_body(request: Request) -> Any:
         raise errors.BadJson(problem="it holds half a surrogate pair") from error
     except (ValueError, RecursionError) as error:
         raise errors.BadJson(problem="it is not a JSON document") from error
-    if rb"\u0000" in text:
+    if _holds_nul(document):
         raise errors.BadJson(problem="it holds a NUL character")
     return document
+
+
+def _holds_nul(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_holds_nul(part) for pair in value.items() for part in pair)
+    if isinstance(value, list):
+        return any(map(_holds_nul, value))
+    return isinstance(value, str) and "\0" in value
 
 
 def check_quota(resource: str, count: int, limit: int) -> None:
@@ -76,29 +85,33 @@ def check_quota(resource: str, count: int, limit: int) -> None:
 class Images:
     """The handlers of image records."""
 
+    access: Access
     registry: Registry
     stores: Stores
     uploads: Uploads
     settings: Any
     schema: schemas.Checker
+    import_methods: tuple[str, ...] = ()
 
     def create(self, request: Request) -> webob.Response:
         who = access.identity(request)
-        access.check_writer(who, "create images")
         body = json_body(request)
         if not isinstance(body, dict):
             raise errors.BadJson(problem="it must be an object")
         for name in body:
             schemas.check_settable(name)
         self.schema.check(body)
+        if "id" in body:
+            schemas.check_id(body["id"])
         image = self._new(body, who.project_id)
-        access.check_visibility(who, image.visibility)
-        access.check_owner(who, image.owner)
+        self.access.creatable(who, image)
         self._check_quotas(image.properties, image.tags)
         self.registry.add(image)
         href = f"/v2/images/{image.id}"
         response = wsgi.json_response(views.image(image), 201)
         response.headers["Location"] = request.relative_url(href, to_application=True)
+        if self.import_methods:
+            response.headers["OpenStack-image-import-methods"] = ",".join(self.import_methods)
         response.headers["OpenStack-image-store-ids"] = ",".join(store.id for store in self.stores)
         return response
 
@@ -124,33 +137,37 @@ class Images:
         )
 
     def _check_quotas(self, properties: Any, tags: Any) -> None:
-        check_quota("properties of an image", len(properties), self.settings.image_property_quota)
+        own = [name for name in properties if not name.startswith(schemas.RESERVED_PREFIX)]
+        check_quota("properties of an image", len(own), self.settings.image_property_quota)
         check_quota("tags of an image", len(tags), self.settings.image_tag_quota)
 
     def show(self, request: Request, image_id: str) -> webob.Response:
-        image = access.visible(self.registry, image_id, access.identity(request))
+        image = self.access.image(request, image_id)
         return wsgi.json_response(views.image(image))
 
     def index(self, request: Request) -> webob.Response:
         who = access.identity(request)
+        mine = {} if who.project_id is None else {"project_id": who.project_id}
+        self.access.enforce("get_images", who, mine, "list")
         params = list(request.GET.items())
         query = listing.parse(
             params,
-            who,
+            who.project_id,
+            admin=self.access.is_admin(request),
             default=self.settings.limit_param_default,
             maximum=self.settings.api_limit_max,
         )
         marker = request.GET.get("marker")
         if marker is not None:
             try:
-                found = access.visible(self.registry, marker, who)
+                found = self.access.image(request, marker)
             except errors.NotFound as error:
                 raise errors.BadQuery(parameter="marker", problem="no such image") from error
             query = dataclasses.replace(query, marker=found)
         images = self.registry.list(query)
         kept = [(key, text) for key, text in params if key != "marker"]
         page = {
-            "images": [views.image(image) for image in images],
+            "images": [views.image(image) for image in images if self.access.listed(who, image)],
             "first": _link(kept),
             "schema": "/v2/schemas/images",
         }
@@ -173,22 +190,22 @@ class Images:
         def fields(image: Image) -> dict[str, Any]:
             changed = patch.apply(image, operations)
             if "visibility" in changed:
-                access.check_visibility(who, changed["visibility"])
-            if "owner" in changed and changed["owner"] != image.owner and not who.is_admin:
-                raise errors.Forbidden(action="change the owner of an image")
+                self.access.may_show(who, image, changed["visibility"])
+            if "owner" in changed and changed["owner"] != image.owner:
+                self.access.enforce("context_is_admin", who, {}, "to change the owner")
             self._check_quotas(
                 changed.get("properties", image.properties), changed.get("tags", image.tags)
             )
             return changed
 
-        image = self._change(request, image_id, "modify", fields)
+        image = self._change(request, image_id, "modify_image", fields)
         return wsgi.json_response(views.image(image))
 
     def _change(
         self,
         request: Request,
         image_id: str,
-        action: str,
+        rule: str,
         fields: Callable[[Image], dict[str, Any]],
     ) -> Image:
         """Read, decide and write until nothing came in between.
@@ -196,9 +213,8 @@ class Images:
         The record's time of change is compared, so that of two requests at
         once neither undoes what the other did.
         """
-        who = access.identity(request)
         for _ in range(_ATTEMPTS):
-            image = access.changeable(self.registry, image_id, who, action)
+            image = self.access.image(request, image_id, rule)
             changed = fields(image)
             if not changed:
                 return image
@@ -215,7 +231,8 @@ class Images:
                 raise errors.Protected(image_id=image.id)
             return {"status": Status.PENDING_DELETE}
 
-        image = self._change(request, image_id, "delete", fields)
+        image = self._change(request, image_id, "delete_image", fields)
+        self.registry.cancel_jobs(image.id)
         try:
             self.uploads.erase(image)
         except (errors.StoreUnavailable, errors.Conflict) as error:
@@ -230,16 +247,14 @@ class Images:
         return self._toggle(request, image_id, "reactivate", Status.DEACTIVATED, Status.ACTIVE)
 
     def _toggle(
-        self, request: Request, image_id: str, action: str, was: Status, to: Status
+        self, request: Request, image_id: str, rule: str, was: Status, to: Status
     ) -> webob.Response:
         def fields(image: Image) -> dict[str, Any]:
             if image.status not in (was, to):
-                raise errors.BadRequest(
-                    problem=f"Image {image.id} is {image.status}, which is neither {was} nor {to}"
-                )
+                raise errors.Forbidden(action=f"{rule} an image in status {image.status}")
             return {} if image.status == to else {"status": to}
 
-        self._change(request, image_id, action, fields)
+        self._change(request, image_id, rule, fields)
         return webob.Response(status=204)
 
     def add_tag(self, request: Request, image_id: str, tag: str) -> webob.Response:
@@ -250,7 +265,7 @@ class Images:
             self._check_quotas(image.properties, tags)
             return {} if tag in image.tags else {"tags": tags}
 
-        self._change(request, image_id, "tag", fields)
+        self._change(request, image_id, "modify_image", fields)
         return webob.Response(status=204)
 
     def remove_tag(self, request: Request, image_id: str, tag: str) -> webob.Response:
@@ -259,7 +274,7 @@ class Images:
                 raise errors.NotFound(what=f"Tag {tag} of image {image.id}")
             return {"tags": image.tags - {tag}}
 
-        self._change(request, image_id, "untag", fields)
+        self._change(request, image_id, "modify_image", fields)
         return webob.Response(status=204)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import webob
 
 from imsgate import errors, wsgi
-from imsgate.api import access, schemas
+from imsgate.api import schemas
+from imsgate.api.access import Access, identity
 from imsgate.stores.loader import Backend, Stores
 from imsgate.wsgi import Request
 
@@ -19,9 +20,11 @@ VERSIONS = ("2.5", "2.4", "2.3", "2.2", "2.1", "2.0")
 class Info:
     """The handlers of documents about the service itself."""
 
+    access: Access
     stores: Stores
     public_endpoint: str | None
     schemas: Mapping[str, schemas.Schema]
+    import_methods: tuple[str, ...] = ()
 
     def versions(self, request: Request) -> webob.Response:
         """All versions, as the answer to a choice (300): Glance's at ``/``."""
@@ -46,16 +49,16 @@ class Info:
             raise errors.NotFound(what=f"Schema {name}")
         return wsgi.json_response(self.schemas[name])
 
-    def import_methods(self, request: Request) -> webob.Response:
-        methods = {"description": "Import methods available.", "type": "array", "value": []}
+    def imports(self, request: Request) -> webob.Response:
+        value = {"type": "array", "value": list(self.import_methods)}
+        methods = {"description": "Import methods available.", **value}
         return wsgi.json_response({"import-methods": methods})
 
     def list_stores(self, request: Request) -> webob.Response:
         return wsgi.json_response({"stores": [self._view(store) for store in self.stores]})
 
     def stores_detail(self, request: Request) -> webob.Response:
-        if not access.identity(request).roles & {"admin", "service"}:
-            raise errors.Forbidden(action="see the details of stores")
+        self.access.enforce("stores_info_detail", identity(request), {}, "stores")
         return wsgi.json_response({"stores": [self._detail(backend) for backend in self.stores]})
 
     def _detail(self, backend: Backend) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from imsgate import errors
-from imsgate.model import Identity, MemberStatus, Visibility
+from imsgate.model import MemberStatus, Visibility
 from imsgate.registry.base import Condition, Op, Query
 
 SORT_KEYS = (
@@ -24,13 +24,14 @@ _TEXT = frozenset({"name", "id", "status", "container_format", "disk_format"})
 _EXACT = frozenset({"owner", "checksum", "os_hash_algo", "os_hash_value"})
 _NUMBER = frozenset({"size", "virtual_size", "min_ram", "min_disk"})
 _TIME = frozenset({"created_at", "updated_at"})
+_ORDERS = frozenset({"neq", "gt", "gte", "lt", "lte"})
 _BOOL = frozenset({"protected", "os_hidden"})
 
 Params = Iterable[tuple[str, str]]
 
 
-def parse(params: Params, identity: Identity, *, default: int, maximum: int) -> Query:
-    """The query, without its marker. Raises BadQuery.
+def parse(params: Params, viewer: str | None, *, admin: bool, default: int, maximum: int) -> Query:
+    """The query of the project ``viewer``, without its marker. Raises BadQuery.
 
     ``default`` and ``maximum`` bound the page. A parameter that is no attribute
     is taken for a custom property, as in Glance.
@@ -44,7 +45,7 @@ def parse(params: Params, identity: Identity, *, default: int, maximum: int) -> 
             raise _bad(key.replace("\0", "?"), "it holds a NUL character")
         if key in _PAGING:
             named[key] = text
-        elif key not in _REPEATED:
+        elif key not in _REPEATED | _IGNORED:
             condition = _condition(key, text)
             if condition:
                 conditions.append(condition)
@@ -54,8 +55,8 @@ def parse(params: Params, identity: Identity, *, default: int, maximum: int) -> 
         conditions.append(Condition("os_hidden", Op.EQ, False))
     visibility = named.get("visibility")
     return Query(
-        viewer=identity.project_id,
-        admin=identity.is_admin,
+        viewer=viewer,
+        admin=admin,
         visibility=None if visibility in (None, "all") else _visibility(visibility),
         all_visibilities=visibility == "all",
         member_status=_member_status(named.get("member_status", MemberStatus.ACCEPTED)),
@@ -69,6 +70,8 @@ def parse(params: Params, identity: Identity, *, default: int, maximum: int) -> 
 
 _PAGING = frozenset({"limit", "marker", "visibility", "member_status", "sort"})
 _REPEATED = frozenset({"tag", "sort_key", "sort_dir"})
+#: Glance's filter for deleted images, which no list here holds.
+_IGNORED = frozenset({"deleted"})
 
 
 def _bad(parameter: str, problem: str) -> errors.BadQuery:
@@ -105,20 +108,23 @@ def _text_condition(key: str, text: str) -> Condition:
         except (csv.Error, StopIteration) as error:
             raise _bad(key, "the list behind in: cannot be read") from error
         return Condition(key, Op.IN, tuple(values))
-    return Condition(key, Op.EQ, text.removeprefix("eq:"))
+    op, colon, rest = text.partition(":")
+    if colon and op in _ORDERS:
+        raise _bad(key, f"the operator {op} compares times only")
+    return Condition(key, Op.EQ, rest if colon and op == "eq" else text)
 
 
 def _time_condition(key: str, text: str) -> Condition:
     op, _, rest = text.partition(":")
-    if op not in {"eq", "neq", "gt", "gte", "lt", "lte"}:
+    if op not in {"eq", *_ORDERS}:
         op, rest = "eq", text
     try:
         when = datetime.datetime.fromisoformat(rest.strip())
-    except ValueError as error:
+        if when.tzinfo is None:
+            when = when.replace(tzinfo=datetime.UTC)
+        return Condition(key, Op(op), when.astimezone(datetime.UTC))
+    except (ValueError, OverflowError) as error:
         raise _bad(key, "it is an ISO 8601 time, optionally behind gt:, gte:, lt: …") from error
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=datetime.UTC)
-    return Condition(key, Op(op), when.astimezone(datetime.UTC))
 
 
 def _number(key: str, text: str) -> int:

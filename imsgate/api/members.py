@@ -6,7 +6,8 @@ from typing import Any
 import webob
 
 from imsgate import errors, model, wsgi
-from imsgate.api import access, schemas, views
+from imsgate.api import schemas, views
+from imsgate.api.access import Access, identity, target
 from imsgate.api.images import check_quota, json_body
 from imsgate.model import Image, Member, MemberStatus, Visibility
 from imsgate.registry.base import Registry
@@ -17,22 +18,27 @@ from imsgate.wsgi import Request
 class Members:
     """The handlers of an image's members."""
 
+    access: Access
     registry: Registry
     settings: Any
     schema: schemas.Checker
 
     def index(self, request: Request, image_id: str) -> webob.Response:
-        _, members = self._readable(request, image_id)
+        _, members = self._readable(request, image_id, "get_members")
         return wsgi.json_response(
             {"members": [views.member(m) for m in members], "schema": "/v2/schemas/members"}
         )
 
     def show(self, request: Request, image_id: str, member_id: str) -> webob.Response:
-        _, members = self._readable(request, image_id)
+        try:
+            _, members = self._readable(request, image_id, "get_member")
+        except errors.Forbidden as error:
+            raise errors.NotFound(what=f"Member {member_id}") from error
         return wsgi.json_response(views.member(_find(members, member_id)))
 
     def create(self, request: Request, image_id: str) -> webob.Response:
-        image = self._shared(request, image_id, "share")
+        image = _shared(self.access.image(request, image_id))
+        self._owner_may(request, image, "add_member")
         body = json_body(request)
         if not isinstance(body, dict) or not isinstance(body.get("member"), str):
             raise errors.BadJson(problem='it must be an object with a member "member"')
@@ -48,12 +54,12 @@ class Members:
 
     def update(self, request: Request, image_id: str, member_id: str) -> webob.Response:
         """The project itself answers; the owner cannot answer for it."""
-        who = access.identity(request)
-        image, members = self._readable(request, image_id)
+        who = identity(request)
+        image, members = self._readable(request, image_id, "get_member")
         member = _find(members, member_id)
-        if not who.is_admin and who.project_id != member_id:
-            raise errors.Forbidden(action=f"answer for project {member_id}")
-        access.check_writer(who, f"answer for project {member_id}")
+        # An administrator may answer for any project, everybody else only for the own one.
+        asked = None if member.member_id != who.project_id else member.member_id
+        self.access.enforce("modify_member", who, target(image, asked), f"member {member_id}")
         body = json_body(request)
         if not isinstance(body, dict) or "status" not in body:
             raise errors.BadJson(problem='it must be an object with a member "status"')
@@ -63,28 +69,33 @@ class Members:
         return wsgi.json_response(views.member(changed))
 
     def delete(self, request: Request, image_id: str, member_id: str) -> webob.Response:
-        image = self._shared(request, image_id, "stop sharing")
-        self.registry.remove_member(image.id, member_id)
+        image, members = self._readable(request, image_id, "get_member")
+        member = _find(members, member_id)
+        self._owner_may(request, image, "delete_member")
+        self.registry.remove_member(image.id, member.member_id)
         return webob.Response(status=204)
 
-    def _shared(self, request: Request, image_id: str, action: str) -> Image:
-        """The image to share. Raises Forbidden unless it is ``shared`` and the asker's."""
-        who = access.identity(request)
-        image = access.changeable(self.registry, image_id, who, action)
-        if image.visibility != Visibility.SHARED:
-            raise errors.Forbidden(action=f"{action} an image whose visibility is not shared")
-        return image
+    def _owner_may(self, request: Request, image: Image, rule: str) -> None:
+        self.access.enforce(rule, identity(request), target(image), f"image {image.id}")
 
-    def _readable(self, request: Request, image_id: str) -> tuple[Image, list[Member]]:
+    def _readable(self, request: Request, image_id: str, rule: str) -> tuple[Image, list[Member]]:
         """The members the asker may see: all of its own image's, else only itself."""
-        who = access.identity(request)
-        image = access.visible(self.registry, image_id, who)
-        if image.visibility != Visibility.SHARED:
-            raise errors.Forbidden(action="list members of an image that is not shared")
+        who = identity(request)
+        image = _shared(self.access.image(request, image_id))
         members = self.registry.members(image.id)
-        if not access.owns(who, image):
-            members = [member for member in members if member.member_id == who.project_id]
+        own = [member for member in members if member.member_id == who.project_id]
+        if not self.access.owns(who, image):
+            members = own
+        asked = who.project_id if own else None
+        self.access.enforce(rule, who, target(image, asked), f"image {image.id}")
         return image, members
+
+
+def _shared(image: Image) -> Image:
+    """Raises Forbidden for an image that has no members because it is not ``shared``."""
+    if image.visibility != Visibility.SHARED:
+        raise errors.Forbidden(action="use members: only shared images have them")
+    return image
 
 
 def _find(members: list[Member], member_id: str) -> Member:

@@ -37,6 +37,12 @@ def load(args: argparse.Namespace) -> config.Config:
     return config.load(global_conf(args))
 
 
+def paste_uri(conf: config.Config, named: str | None) -> str:
+    """The application to serve, as PasteDeploy names it. Raises BadConfig."""
+    flavor = conf.section(config.PASTE_GROUP, config.PASTE_OPTS).flavor or "main"
+    return f"config:{paste_file(named)}#{flavor}"
+
+
 def paste_file(named: str | None) -> str:
     """The Paste file named, or the first that is installed. Raises BadConfig."""
     if named:

@@ -20,6 +20,16 @@ def run(args: argparse.Namespace) -> int:
     conf = cfg.ConfigOpts()
     generator.register_cli_opts(conf)
     output = ["--output-file", args.output] if args.output else []
-    conf(args=["--namespace", config.PROJECT, "--namespace", "oslo.log", *output])
+    conf(
+        args=[
+            "--namespace",
+            config.PROJECT,
+            "--namespace",
+            "oslo.log",
+            "--namespace",
+            "oslo.policy",
+            *output,
+        ]
+    )
     generator.generate(conf)
     return 0

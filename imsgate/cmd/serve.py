@@ -1,6 +1,8 @@
 """``imsgate serve``: the pipeline on an embedded server that streams request bodies."""
 
 import argparse
+import configparser
+import contextlib
 import os
 import pathlib
 import sys
@@ -8,7 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import gunicorn.app.base
-from gunicorn.errors import AppImportError
+from gunicorn.errors import AppImportError, HaltServer
+from gunicorn.workers import gthread
 from oslo_log import log
 from paste.deploy import loadwsgi
 
@@ -26,21 +29,29 @@ def add_parser(subparsers: Any) -> None:
     )
     common.add_config_arguments(parser)
     parser.add_argument(
-        "--bind", default="127.0.0.1:9292", metavar="HOST:PORT", help="(default: %(default)s)"
+        "--bind",
+        type=_address,
+        default="127.0.0.1:9292",
+        metavar="HOST:PORT",
+        help="(default: %(default)s)",
     )
     parser.add_argument(
-        "--workers", type=int, default=min(os.cpu_count() or 1, 4), metavar="N", help="processes"
+        "--workers",
+        type=_positive,
+        default=min(os.cpu_count() or 1, 4),
+        metavar="N",
+        help="processes",
     )
     parser.add_argument(
         "--threads",
-        type=int,
+        type=_positive,
         default=64,
         metavar="N",
         help="requests at once in each process (default: %(default)s)",
     )
     parser.add_argument(
         "--grace",
-        type=int,
+        type=_positive,
         default=300,
         metavar="SECONDS",
         help="how long running requests may go on after SIGTERM (default: %(default)s)",
@@ -48,13 +59,30 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
+def _positive(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return int(text)
+
+
+def _address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if host != "unix" and not (port.isascii() and port.isdigit() and int(port) < 1 << 16):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return text
+
+
 def run(args: argparse.Namespace) -> int:
-    paste = common.paste_file(args.paste)
     conf = common.load(args)
+    paste = common.paste_uri(conf, args.paste)
     log.setup(conf.native, config.PROJECT)
     prepare(conf, paste, common.global_conf(args))
     announce(args.bind, conf.state_path)
-    Server(paste, common.global_conf(args), args).run()
+    try:
+        Server(paste, common.global_conf(args), args).run()
+    except HaltServer as halt:
+        # Several workers failed at once: gunicorn expects one, and was halting already.
+        return int(halt.exit_status)
     return 0
 
 
@@ -64,7 +92,8 @@ def prepare(conf: config.Config, paste: str, global_conf: dict[str, str]) -> Non
     A database that is a server's is left alone: that one is migrated by
     ``imsgate db upgrade``, when its operator says so.
     """
-    os.makedirs(conf.state_path, mode=0o700, exist_ok=True)
+    with _naming("[DEFAULT] state_path", conf.state_path):
+        os.makedirs(conf.state_path, mode=0o700, exist_ok=True)
     database = conf.section("database", sql.SqlRegistry.OPTS)
     if sql.is_embedded(database):
         sql.upgrade(database)
@@ -72,21 +101,35 @@ def prepare(conf: config.Config, paste: str, global_conf: dict[str, str]) -> Non
     if overrides is None:
         return
     token_file = conf.section(Tokens.NAME, Tokens.OPTS, overrides).token_file
-    if not os.path.exists(token_file):
-        token = tokenfile.add(token_file, user="admin", project="admin", roles=["admin", "member"])
-        path = _admin_token(conf.state_path)
+    if os.path.exists(token_file):
+        return
+    token, path = tokenfile.new(), _admin_token(conf.state_path)
+    # In this order: a crash in between leaves no token that nobody knows.
+    with _naming("[DEFAULT] state_path", str(path)):
         path.touch(mode=0o600)
         path.write_text(token + "\n")
+    with _naming("[tokens] token_file", token_file):
+        roles = ["admin", "member"]
+        tokenfile.add(token_file, user="admin", project="admin", roles=roles, presented=token)
+
+
+@contextlib.contextmanager
+def _naming(key: str, path: str) -> Iterator[None]:
+    """Raises BadConfig for what the system refuses."""
+    try:
+        yield
+    except OSError as error:
+        raise BadConfig(key, f"{path} cannot be written: {error.strerror}") from error
 
 
 def _tokens_section(paste: str, global_conf: dict[str, str]) -> dict[str, str] | None:
     """The Paste keys of the ``tokens`` filter, or None when no pipeline has one."""
     try:
-        main = loadwsgi.loadcontext(loadwsgi.APP, f"config:{paste}", global_conf=global_conf)
+        main = loadwsgi.loadcontext(loadwsgi.APP, paste, global_conf=global_conf)
         for context in _filters(main):
             if context.entry_point_name == Tokens.NAME:
                 return dict(context.local_conf)
-    except (LookupError, OSError, ValueError) as error:
+    except (LookupError, OSError, ValueError, ImportError, configparser.Error) as error:
         raise BadConfig(paste, str(error)) from error
     return None
 
@@ -119,6 +162,37 @@ def announce(bind: str, state_path: str) -> None:
     )
 
 
+class Worker(gthread.ThreadWorker):
+    """gunicorn's, which from SIGTERM on also stops listening.
+
+    Its own goes on listening without accepting until the last upload is through: whoever
+    connects meanwhile waits for that, and a new server cannot have the port.
+    """
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        super().set_accept_enabled(enabled)
+        if not self.alive:
+            for listener in self.sockets:
+                listener.close()
+
+
+#: The body of a refused request that gunicorn reads to its end to keep the connection.
+_READ_TO_THE_END = 1 << 16
+
+
+def close_after_body(worker: Any, request: Any) -> None:
+    """gunicorn's ``pre_request``: tell clients that a connection ends with a long body.
+
+    gunicorn promises to keep the connection before it knows whether the body will be
+    read, and closes it when it was not: a client that believed the promise would lose
+    its next request, such as the deletion of the image that was refused.
+    """
+    fields = dict(request.headers)
+    length = int(fields.get("CONTENT-LENGTH", 0))
+    if "TRANSFER-ENCODING" in fields or length >= _READ_TO_THE_END:
+        request.force_close()
+
+
 class Server(gunicorn.app.base.BaseApplication):
     """gunicorn with threads, set up for long request bodies."""
 
@@ -131,10 +205,11 @@ class Server(gunicorn.app.base.BaseApplication):
     def load_config(self) -> None:
         settings = {
             "bind": self._args.bind,
-            "worker_class": "gthread",
+            "worker_class": Worker,
             "workers": self._args.workers,
             "threads": self._args.threads,
             "graceful_timeout": self._args.grace,
+            "pre_request": close_after_body,
             "proc_name": "imsgate",
             "loglevel": "warning",
         }
@@ -147,7 +222,7 @@ class Server(gunicorn.app.base.BaseApplication):
     def load(self) -> Any:
         """The pipeline, built in the worker; what cannot work ends the server, by name."""
         try:
-            return loadwsgi.loadapp(f"config:{self._paste}", global_conf=self._global_conf)
+            return loadwsgi.loadapp(self._paste, global_conf=self._global_conf)
         except BadConfig as problem:
             raise AppImportError(f"imsgate: {problem}") from problem
         except (LookupError, ImportError) as problem:

@@ -37,11 +37,12 @@ class Filter:
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = Request(environ)
+        start = wsgi.Start(start_response)
         try:
             self.check(request)
-            return self.forward(request, start_response)
+            return self.forward(request, start)
         except errors.Error as error:
-            return wsgi.refusal(error)(environ, start_response)
+            return wsgi.refusal(error)(environ, start.anew)
 
     def forward(self, request: Request, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Call the application as it is; a filter that taps uses :class:`TappingFilter`."""
@@ -56,16 +57,18 @@ class TappingFilter(Filter):
     """
 
     def forward(self, request: Request, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        # Kept: what stands behind may wrap the body once more in the same environ.
+        tapped = request.tapped()
         try:
             status, headers, answer = wsgi.call(self.app, request.environ)
         except Exception:
-            if failure := request.failure():
-                raise failure from None
+            if tapped and tapped.failure:
+                raise tapped.failure from None
             raise
-        if failure := request.failure():
+        if tapped and tapped.failure:
             if hasattr(answer, "close"):
                 answer.close()
-            raise failure
+            raise tapped.failure
         start_response(status, headers)
         return answer
 

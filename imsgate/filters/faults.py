@@ -13,7 +13,6 @@ logged with its traceback and answered with the request id and nothing else.
 """
 
 import re
-import sys
 import time
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
@@ -58,23 +57,29 @@ class Faults(base.Filter):
             status: str, fields: list[tuple[str, str]], exc_info: Any = None
         ) -> Callable[[bytes], Any]:
             exchange.status = status.partition(" ")[0]
-            exchange.announced = dict(fields).get("Content-Length", "0")
+            exchange.announced = webob.headers.ResponseHeaders(fields).get("Content-Length", "")
             fields = [(name, text) for name, text in fields if name.lower() != _ID_HEADER.lower()]
             fields.append((_ID_HEADER, request_id))
             if exc_info:
                 return start_response(status, fields, exc_info)
             return start_response(status, fields)
 
+        started = wsgi.Start(start)
+
+        def explain(error: Exception) -> Iterable[bytes]:
+            if isinstance(error, errors.Error):
+                page: webob.Response = wsgi.refusal(error)
+            else:
+                self.log.exception("Unforeseen failure")
+                page = self._plain(request_id)
+            chunks: Iterable[bytes] = page(environ, started.anew)
+            return chunks
+
         try:
-            answer = self.app(environ, start)
-        except errors.Error as error:
-            answer = wsgi.refusal(error)(environ, start)
-        except Exception:
-            self.log.exception("Unforeseen failure")
-            answer = self._plain(request_id)(
-                environ, lambda status, fields: start(status, fields, sys.exc_info())
-            )
-        return exchange.watch(answer)
+            answer = self.app(environ, started)
+        except Exception as error:
+            answer = explain(error)
+        return exchange.watch(answer, explain)
 
     @staticmethod
     def _plain(request_id: str) -> webob.Response:
@@ -94,18 +99,24 @@ class Exchange:
         self._log = log
         self._began = time.monotonic()
         self.status = "-"
-        self.announced = "0"
+        self.announced = ""
         self.sent = 0
 
-    def watch(self, answer: Iterable[bytes]) -> Iterable[bytes]:
-        """``answer``, counted; a file the server sends by itself stays that very object."""
+    def watch(
+        self, answer: Iterable[bytes], explain: Callable[[Exception], Iterable[bytes]]
+    ) -> Iterable[bytes]:
+        """``answer``, counted; a file the server sends by itself stays that very object.
+
+        ``explain`` answers for an application that fails before it starts its response.
+        """
         wrapper = self._request.environ.get("wsgi.file_wrapper")
         if isinstance(wrapper, type) and isinstance(answer, wrapper):
             return self._watch_file(answer)
-        return Watched(answer, self)
+        return Watched(answer, self, explain)
 
     def _watch_file(self, answer: Any) -> Iterable[bytes]:
-        self.sent = int(self.announced)  # what leaves by sendfile is not seen
+        if self.announced.isdigit():
+            self.sent = int(self.announced)  # what leaves by sendfile is not seen
         close = getattr(answer, "close", lambda: None)
 
         def closed() -> None:
@@ -124,9 +135,9 @@ class Exchange:
         stream = self._request.environ.get("wsgi.input")
         self._log.info(
             '%s "%s %s" status: %s in: %d out: %d time: %.3f',
-            self._request.remote_addr or "-",
-            self._request.method,
-            _printable(_target(self._request.environ)),
+            _printable(self._request.remote_addr or "-"),
+            _printable(self._request.method),
+            _target(self._request.environ),
             self.status,
             stream.received if isinstance(stream, body.Tapped) else 0,
             self.sent,
@@ -137,10 +148,16 @@ class Exchange:
 class Watched:
     """An answer's chunks, counted, its end logged and its failure too."""
 
-    def __init__(self, answer: Iterable[bytes], exchange: Exchange) -> None:
+    def __init__(
+        self,
+        answer: Iterable[bytes],
+        exchange: Exchange,
+        explain: Callable[[Exception], Iterable[bytes]],
+    ) -> None:
         self._answer = answer
         self._chunks: Iterator[bytes] = iter(answer)
         self._exchange = exchange
+        self._explain = explain
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -150,7 +167,10 @@ class Watched:
             chunk = next(self._chunks)
         except StopIteration:
             raise
-        except Exception:
+        except Exception as error:
+            if self._exchange.status == "-":
+                self._chunks = iter(self._explain(error))
+                return next(self)
             # The status is out already: all that can be done is to end the
             # connection short of its Content-Length, which the server does.
             self._exchange._log.exception("Failure while sending the answer")
@@ -167,16 +187,19 @@ class Watched:
 
 
 def _target(environ: Environ) -> str:
-    """The path and query as they were asked for, whatever the path's encoding."""
-    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    """Path and query as they may have stood in the request line, and safe in a log line."""
+    path = urllib.parse.quote(
+        environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""),
+        safe="/~:@!$&'()*+,;=",
+        encoding="latin-1",
+    )
     query = environ.get("QUERY_STRING", "")
-    quoted = urllib.parse.quote(path.encode("latin-1"), safe="/~!$&'()*+,;=:@")
-    return f"{quoted}?{query}" if query else quoted
+    return path + (f"?{_printable(query)}" if query else "")
 
 
 def _printable(text: str) -> str:
     """``text`` with whatever could forge a log line escaped."""
-    return text.encode("unicode_escape").decode("ascii")
+    return urllib.parse.quote(text, safe="/~:@!$&'()*+,;=%?[]", encoding="latin-1")
 
 
 filter_factory = base.filter_factory(Faults)

@@ -49,7 +49,8 @@ class Headers(base.Filter):
                     problem="the request line or a header holds a control character"
                 )
         for name, value in request.environ.items():
-            if name.startswith("HTTP_") and headers.has_control(value):
+            # keystonemiddleware leaves None where a token has no such attribute.
+            if name.startswith("HTTP_") and value is not None and headers.has_control(value):
                 field = name[5:].replace("_", "-").title()
                 raise errors.BadHeader(header=field, problem="it holds a control character")
 

@@ -53,8 +53,7 @@ class Sniff(base.TappingFilter):
             raise errors.BadConfig("sniff.requests", str(error)) from error
 
     def check(self, request: Request) -> None:
-        path = request.environ.get("PATH_INFO", "")
-        if self._requests.fullmatch(f"{request.method} {path}"):
+        if self._requests.fullmatch(f"{request.method} {request.route}"):
             declared = request.headers.get(self._header) if self._header else None
             inspection = self._gate.begin(declared)
             request.environ[wsgi.INSPECTION] = inspection

@@ -13,13 +13,14 @@ variables. By itself it refuses whoever has no valid token; with
 """
 
 import os
+import time
 from typing import Any
 
 from oslo_config import cfg
 
-from imsgate import errors, tokenfile
+from imsgate import errors, tokenfile, wsgi
 from imsgate.filters import base
-from imsgate.wsgi import Request, WsgiApp
+from imsgate.wsgi import Environ, Request, WsgiApp
 
 
 class Tokens(base.Filter):
@@ -46,18 +47,21 @@ class Tokens(base.Filter):
 
     def check(self, request: Request) -> None:
         presented = request.environ.get("HTTP_X_AUTH_TOKEN")
-        token = tokenfile.find(self._current(), presented) if presented else None
-        if token is None:
+        began = time.time()
+        token = tokenfile.find(self._current(), presented, began) if presented else None
+        if presented is None or token is None:
             request.environ["HTTP_X_IDENTITY_STATUS"] = "Invalid"
             if not self.settings.delay_auth_decision:
                 raise errors.Unauthenticated(headers={"WWW-Authenticate": 'Token realm="imsgate"'})
             return
-        request.environ.update(
-            HTTP_X_IDENTITY_STATUS="Confirmed",
-            HTTP_X_USER_ID=token.user,
-            HTTP_X_PROJECT_ID=token.project,
-            HTTP_X_ROLES=",".join(token.roles),
-        )
+        request.environ.update(_variables(token))
+        request.environ[wsgi.VOUCHER] = lambda: self._vouch(presented, began)
+
+    def _vouch(self, presented: str, began: float) -> Environ:
+        token = tokenfile.find(self._current(), presented, began)
+        if token is None:
+            raise errors.Unauthenticated
+        return _variables(token)
 
     def _stat(self) -> tuple[int, ...] | None:
         try:
@@ -81,6 +85,24 @@ class Tokens(base.Filter):
         except errors.BadConfig as problem:
             self.log.error("No token is accepted until this is mended: %s", problem)
             return []
+
+
+def _variables(token: tokenfile.Token) -> Environ:
+    return {
+        "HTTP_X_IDENTITY_STATUS": "Confirmed",
+        "HTTP_X_USER_ID": token.user,
+        "HTTP_X_PROJECT_ID": token.project,
+        "HTTP_X_ROLES": ",".join(_implied(token.roles)),
+    }
+
+
+def _implied(roles: tuple[str, ...]) -> list[str]:
+    """These roles and those they imply, as in a Keystone that was bootstrapped."""
+    found = list(roles)
+    for role, implied in (("admin", "manager"), ("manager", "member"), ("member", "reader")):
+        if role in found and implied not in found:
+            found.append(implied)
+    return found
 
 
 filter_factory = base.filter_factory(Tokens)

@@ -39,7 +39,8 @@ class Facts:
 class Report:
     """What inspectors write on while the stream passes.
 
-    ``candidates`` are the formats this stream may still be, None while all are open.
+    ``candidates`` are the formats this stream may still be, None while all are open;
+    ``format_at`` is where the mark stands that says so, ``size_at`` where the virtual size.
     ``needed`` is the size in bytes that the image says it has at least, ``needed_at``
     and ``needed_for`` where and what says so.
     """
@@ -49,6 +50,8 @@ class Report:
     block_size: int | None = None
     variant: str | None = None
     findings: list[Finding] = field(default_factory=list)
+    format_at: int = 0
+    size_at: int = 0
     needed: int = 0
     needed_at: int = 0
     needed_for: str = ""
@@ -60,9 +63,13 @@ class Report:
             return None
         return next(iter(self.candidates))
 
-    def narrow(self, *formats: str) -> None:
-        """The stream is one of these."""
-        self.candidates = frozenset(formats)
+    def narrow(self, *formats: str, at: int = 0) -> None:
+        """The stream is one of these, as the bytes at ``at`` say."""
+        self.candidates, self.format_at = frozenset(formats), at
+
+    def disk(self, size: int, at: int = 0) -> None:
+        """The virtual size is ``size`` bytes, as the field at ``at`` says."""
+        self.virtual_size, self.size_at = size, at
 
     def find(self, check: str, offset: int, reason: str) -> None:
         """Note a finding; the same check is noted once, where it was first seen."""

@@ -100,7 +100,11 @@ class Inspection:
             )
         limit = self._policy.max_ratio
         if limit is not None and (report.virtual_size or 0) > limit * max(size, 1):
-            report.find("size_ratio", 0, f"{report.virtual_size} virtual bytes in a file of {size}")
+            report.find(
+                "size_ratio",
+                report.size_at,
+                f"{report.virtual_size} virtual bytes in a file of {size}",
+            )
         self._judge()
 
     def _judge(self) -> None:
@@ -111,7 +115,9 @@ class Inspection:
             self._judge_format()
         limit = self._policy.max_virtual_size
         if limit is not None and (report.virtual_size or 0) > limit:
-            report.find("virtual_size", 0, f"{report.virtual_size} bytes are above {limit}")
+            report.find(
+                "virtual_size", report.size_at, f"{report.virtual_size} bytes are above {limit}"
+            )
         while self._seen < len(report.findings):
             finding = report.findings[self._seen]
             self._seen += 1
@@ -128,12 +134,12 @@ class Inspection:
             if "raw" in allowed:
                 allowed |= self._policy.raw_may_hold
             if not candidates & allowed:
-                report.find("declared_format", 0, self._contradiction(candidates))
+                report.find("declared_format", report.format_at, self._contradiction(candidates))
         if is_boot_file(self._declared) and candidates & allowed:
             return
         if not candidates & self._policy.formats:
             check = "payload" if candidates <= frozenset(PAYLOADS) else "format"
-            report.find(check, 0, f"the content is {found}")
+            report.find(check, report.format_at, f"the content is {found}")
 
     def _contradiction(self, candidates: frozenset[str]) -> str:
         if len(candidates) == 1:

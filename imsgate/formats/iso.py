@@ -31,7 +31,7 @@ def inspect(report: Report) -> Reader:
         sector = yield from read(at, _SECTOR)
         mark = sector[1:6]
         if mark == b"CD001" and sector[0] == _PRIMARY and mark not in seen:
-            report.narrow("iso")
+            report.narrow("iso", at=at)
             _judge_primary(sector, at, report)
         elif mark not in MARKS + _OTHER_MARKS:
             # UDF on sectors of 4 KiB leaves every other 2 KiB empty
@@ -44,10 +44,10 @@ def inspect(report: Report) -> Reader:
     if report.format == "iso":
         yield from _finish(report)
     elif seen & {b"NSR02", b"NSR03"}:
-        report.narrow("udf")
+        report.narrow("udf", at=START)
         yield from _finish(report)
     elif b"CD001" in seen:
-        report.narrow("iso")
+        report.narrow("iso", at=START)
         report.find("bad_header", START, "there is no primary volume descriptor")
 
 
@@ -61,7 +61,8 @@ def watch(report: Report) -> Reader:
 
 def _judge_primary(sector: bytes, at: int, report: Report) -> None:
     blocks, block, swapped = unpack(_SIZES, sector)
-    report.virtual_size, report.block_size = blocks * block, block
+    report.disk(blocks * block, at + 80)
+    report.block_size = block
     if unpack(_BIG, sector)[0] != blocks or swapped != block >> 8 | (block & 255) << 8:
         report.find("bad_header", at + 80, "the sizes in both byte orders differ")
     elif block not in (512, 1024, 2048):
@@ -71,7 +72,7 @@ def _judge_primary(sector: bytes, at: int, report: Report) -> None:
 
 def _finish(report: Report) -> Reader:
     """A volume is used as a disk of its file's size: partitions may follow the volume."""
-    end = yield from ending()
-    report.virtual_size = end.size
+    end = yield from ending(vhd.SIZE)
+    report.disk(end.size)
     if vhd.is_fixed(end):
         report.find("polyglot", end.size - vhd.SIZE, "both a volume and a fixed VHD")

@@ -38,4 +38,4 @@ def inspect(head: bytes, report: Report) -> Reader:
         return
     report.need(payload, at, "the header area")
     end = yield from ending()
-    report.virtual_size = max(end.size - payload, 0)
+    report.disk(max(end.size - payload, 0), at)

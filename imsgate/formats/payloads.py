@@ -1,6 +1,9 @@
 """Compressed and archived files and programs, by name, so that a refusal can help."""
 
 import re
+import struct
+
+from imsgate.formats.fields import unpack
 
 _MARKS: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b\x08", "gzip"),
@@ -21,6 +24,7 @@ _MARKS: tuple[tuple[bytes, str], ...] = (
     (b"\xcf\xfa\xed\xfe", "mach-o"),
     (b"\xce\xfa\xed\xfe", "mach-o"),
 )
+_PARALLELS_SECTORS = struct.Struct("<36xQ")
 _BZIP2 = re.compile(rb"BZh[1-9](?:1AY&SY|\x17\x72\x45\x38\x50\x90)")
 _TAR = re.compile(rb"ustar(?:\x0000|  \x00)")
 
@@ -36,3 +40,8 @@ def name_of(head: bytes) -> str | None:
         member = head[:100].split(b"\0", 1)[0].lower()
         return "ova" if member.endswith(b".ovf") else "tar"
     return None
+
+
+def virtual_size(name: str, head: bytes) -> int | None:
+    """Bytes of disk, where the name is a disk format's and its header says."""
+    return unpack(_PARALLELS_SECTORS, head)[0] * 512 if name == "parallels" else None

@@ -56,5 +56,6 @@ def probe(report: Report) -> Reader:
         yield from vmdk.descriptor_file(head, report)
     elif name := payloads.name_of(head):
         report.narrow(name)
+        report.virtual_size = payloads.virtual_size(name, head)
     else:
         yield from raw.inspect(head, report)

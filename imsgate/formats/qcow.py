@@ -8,7 +8,7 @@ import struct
 from imsgate.formats.facts import Report
 from imsgate.formats.fields import unpack, words
 from imsgate.formats.stream import Reader
-from imsgate.formats.tables import Tables, Targets
+from imsgate.formats.tables import POINTERS, Tables, Targets
 
 _HEADER = struct.Struct(">8xQII QBBxxIQ")
 _COMPRESSED = 1 << 63
@@ -19,7 +19,8 @@ def inspect(head: bytes, report: Report) -> Reader:
     report.narrow("qcow")
     backing, _, _, size, cluster_bits, l2_bits, crypt, l1 = unpack(_HEADER, head)
     report.need(_HEADER.size, 0, "the header")
-    report.virtual_size, report.variant = size, "v1"
+    report.disk(size, 24)
+    report.variant = "v1"
     if backing:
         report.find("backing_file", 8, f"a backing file is named at byte {backing}")
     if crypt == 1:
@@ -40,7 +41,7 @@ def inspect(head: bytes, report: Report) -> Reader:
     def use_l1(piece: bytes) -> None:
         report.need(l2.add(words(piece, "Q", "big")), 40, "an L2 table")
 
-    yield from tables.walk(l1, entries * 8, use_l1)
+    yield from tables.walk(l1, entries * 8, use_l1, POINTERS)
     # the last cluster of the disk may be written only up to the disk's end
     last = size % (1 << cluster_bits) or 1 << cluster_bits
     yield from tables.follow(l2, lambda piece: _use_l2(piece, cluster_bits, last, report))

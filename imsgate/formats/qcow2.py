@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from imsgate.formats.facts import Report
 from imsgate.formats.fields import unpack, words
 from imsgate.formats.stream import Reader, read
-from imsgate.formats.tables import Tables, Targets
+from imsgate.formats.tables import POINTERS, Tables, Targets
 
 MAGIC = b"QFI\xfb"
 
@@ -72,7 +72,7 @@ def inspect(head: bytes, report: Report) -> Reader:
     """Judge the header and its extensions, then follow the tables."""
     report.narrow("qcow2")
     header = _parse(head)
-    report.virtual_size = header.size
+    report.disk(header.size, 24)
     report.variant = f"v{header.version}"
     whole = 72 if header.version == 2 else 104
     report.need(max(header.length, whole), 0, "the header")
@@ -233,10 +233,10 @@ def _follow(header: _Header, report: Report, position: int) -> Reader:
         last = max(words(piece, "Q", "big"), default=0) & ~511
         report.need(last + header.cluster if last else 0, 48, "a refcount block")
 
-    first = (header.refcounts, header.refcount_clusters * header.cluster, use_refcounts)
-    second = (header.l1, header.l1_entries * 8, use_l1)
-    for offset, length, use in sorted((first, second), key=lambda walk: walk[0]):
-        yield from tables.walk(offset, length, use)
+    refcounts = (header.refcounts, header.refcount_clusters * header.cluster, use_refcounts, 1)
+    l1 = (header.l1, header.l1_entries * 8, use_l1, POINTERS)
+    for offset, length, use, price in sorted((refcounts, l1), key=lambda walk: walk[0]):
+        yield from tables.walk(offset, length, use, price)
     yield from tables.follow(l2, lambda piece: _use_l2(piece, header, report))
 
 

@@ -8,7 +8,7 @@ import struct
 from imsgate.formats.facts import Report
 from imsgate.formats.fields import unpack, words
 from imsgate.formats.stream import Reader
-from imsgate.formats.tables import Tables, Targets
+from imsgate.formats.tables import POINTERS, Tables, Targets
 
 MAGIC = b"QED\0"
 
@@ -21,7 +21,8 @@ def inspect(head: bytes, report: Report) -> Reader:
     report.narrow("qed")
     cluster, table, length, features, _, _, l1, size, _, _ = unpack(_HEADER, head)
     report.need(_HEADER.size, 0, "the header")
-    report.virtual_size, report.block_size = size, cluster
+    report.disk(size, 48)
+    report.block_size = cluster
     if features & _BACKING:
         report.find("backing_file", 16, "the backing file bit is set")
     if features & ~(_BACKING | _CHECK | _BACKING_IS_RAW):
@@ -49,7 +50,7 @@ def inspect(head: bytes, report: Report) -> Reader:
     def use_l1(piece: bytes) -> None:
         report.need(l2.add(words(piece, "Q", "little")), 40, "an L2 table")
 
-    yield from tables.walk(l1, table * cluster, use_l1)
+    yield from tables.walk(l1, table * cluster, use_l1, POINTERS)
     # the last cluster of the disk may be written only up to the disk's end
     last = size % cluster or cluster
     yield from tables.follow(l2, lambda piece: _use_l2(piece, last, report))

@@ -13,10 +13,11 @@ def inspect(head: bytes, report: Report) -> Reader:
     if report.format:
         return
     report.narrow("raw", "vhd")
-    end = yield from ending()
+    end = yield from ending(vhd.SIZE)
     report.need(table.end, table.offset, table.what)
     if vhd.is_fixed(end):
         vhd.inspect_fixed(end, report)
         return
     report.narrow("raw")
-    report.virtual_size, report.variant = end.size, table.kind
+    report.disk(end.size)
+    report.variant = table.kind

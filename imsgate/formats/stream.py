@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 TAIL = 4096
-"""Bytes of the end of a stream that are kept for :func:`ending`."""
+"""The most of a stream's end that :func:`ending` can give, in bytes."""
 
+_HELD = 128 * 1024
 _NEVER = 1 << 127
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """The end of a stream: its size in bytes and its last bytes (``TAIL`` at most)."""
+    """The end of a stream: its size in bytes and its last bytes."""
 
     size: int
     tail: bytes
@@ -47,9 +48,12 @@ def read(offset: int, length: int) -> Read:
     return answer
 
 
-def ending() -> Generator[Want, bytes | Ending, Ending]:
-    """Wait for the end of the stream. No read may follow."""
-    answer = yield _NEVER, 0
+def ending(length: int = 0) -> Generator[Want, bytes | Ending, Ending]:
+    """Wait for the end of the stream and its last ``length`` bytes, at most ``TAIL``.
+
+    No read may follow.
+    """
+    answer = yield _NEVER, length
     assert isinstance(answer, Ending)
     return answer
 
@@ -99,19 +103,22 @@ class Scan:
         self._note_next()
 
     def feed(self, chunk: bytes | bytearray | memoryview) -> None:
-        """Take the next bytes of the stream. Nothing of ``chunk`` itself is kept."""
+        """Take the next bytes of the stream."""
         begin, length = self.position, len(chunk)
         self.position = end = begin + length
         if end > self._next:
             self._serve(memoryview(chunk), begin, end)
-        if length >= TAIL:
-            self._tail = bytes(chunk[-TAIL:])
-        else:
-            self._tail = (self._tail + bytes(chunk))[-TAIL:]
+        if keep := self._keep:
+            if length < keep:
+                chunk = self._tail[-keep:] + bytes(chunk)
+            # holding a small chunk is cheaper than a copy of its end
+            if length > _HELD or type(chunk) is not bytes:
+                chunk = bytes(chunk[-keep:])
+            self._tail = chunk
 
     def finish(self) -> None:
         """The stream has ended: give every reader what there is, then the ending."""
-        end = Ending(self.position, self._tail)
+        end = Ending(self.position, self._tail[-TAIL:])
         while self._waiting:
             first = min(self._waiting, key=attrgetter("end"))
             self._step(first, end if first.end >= _NEVER else bytes(first.buffer))
@@ -133,5 +140,10 @@ class Scan:
         self._after_step()
 
     def _note_next(self) -> None:
-        """The offset of the next byte that somebody wants."""
+        """The next byte that somebody wants, and how many of the last ones.
+
+        Who still reads may yet ask for any tail; who waits for the end has said how much.
+        """
         self._next = min((w.next for w in self._waiting), default=_NEVER)
+        tails = [TAIL if w.end < _NEVER else w.end - _NEVER for w in self._waiting]
+        self._keep = max(tails, default=0)

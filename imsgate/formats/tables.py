@@ -10,8 +10,11 @@ from collections.abc import Callable, Generator, Iterable
 
 from imsgate.formats.stream import Ending, Want, read
 
-PIECE = 64 * 1024
+PIECE = 16 * 1024
 """Tables are taken in pieces of this many bytes."""
+
+POINTERS = 4
+"""The price of a table whose entries are collected."""
 
 _FREE = 256 * 1024
 _SHARE = 512
@@ -33,14 +36,17 @@ class Tables:
         self._position = max(position, len(head))
         self._spent = 0
 
-    def walk(self, offset: int, length: int, use: Callable[[bytes], None]) -> Walk:
-        """Give a table to ``use`` piece by piece. Pieces hold whole 64-bit entries."""
+    def walk(self, offset: int, length: int, use: Callable[[bytes], None], price: int = 1) -> Walk:
+        """Give a table to ``use`` piece by piece. Pieces hold whole 64-bit entries.
+
+        ``price`` is how many times the time of taking a maximum ``use`` needs.
+        """
         end = offset + length
         if len(self._head) <= offset < self._position:
             return
         while offset < end:
             size = min(PIECE, end - offset)
-            if self._spent + size > _FREE + offset // _SHARE:
+            if self._spent + size * price > _FREE + offset // _SHARE:
                 return
             piece = self._head[offset : offset + size]
             if len(piece) < size:
@@ -52,7 +58,7 @@ class Tables:
             if piece.count(0) == len(piece):
                 self._spent += size // 16
             else:
-                self._spent += size
+                self._spent += size * price
                 use(piece)
 
     def follow(self, targets: "Targets", use: Callable[[bytes], None]) -> Walk:
@@ -78,15 +84,20 @@ class Targets:
     def add(self, offsets: Iterable[int]) -> int:
         """Note tables; returns the largest end, 0 for none. Zero stands for no table."""
         found = sorted(set(offsets) - {0})
-        for offset in found:
-            start, length = self._runs[-1] if self._runs else (offset, 0)
-            if offset == start + length:
-                if length:
-                    self._runs.pop()
-                self._runs.append((start, length + self.length))
-            else:
-                self._runs.append((offset, self.length))
-        return found[-1] + self.length if found else 0
+        if not found:
+            return 0
+        if found[-1] - found[0] == (len(found) - 1) * self.length:
+            self._join(found[0], len(found) * self.length)
+        else:
+            for offset in found[-_MOST_RUNS:]:
+                self._join(offset, self.length)
+        return found[-1] + self.length
+
+    def _join(self, offset: int, length: int) -> None:
+        if self._runs and sum(self._runs[-1]) == offset:
+            offset, before = self._runs.pop()
+            length += before
+        self._runs.append((offset, length))
 
     def runs(self) -> list[tuple[int, int]]:
         """Offset and length of each run, by offset."""

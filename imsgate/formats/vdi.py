@@ -20,11 +20,12 @@ _MOST_BLOCKS = 0x3FFF_FFFF
 
 def inspect(head: bytes, report: Report) -> Reader:
     """Judge the header, then the block map."""
-    report.narrow("vdi")
+    report.narrow("vdi", at=SIGNATURE_AT)
     fields = unpack(_HEADER, head)
     version, _, kind, block_map, data, sector, size, block, extra, blocks, allocated = fields
     report.need(512, 0, "the header")
-    report.virtual_size, report.block_size = size, block
+    report.disk(size, 368)
+    report.block_size = block
     report.variant = _KINDS.get(kind)
     if kind in (_UNDO, _DIFFERENCING) or any(head[_PARENTS]):
         report.find("parent", 76, f"image type {kind} or a parent's UUID")

@@ -50,8 +50,8 @@ def is_fixed(end: Ending) -> bool:
 
 def inspect_fixed(end: Ending, report: Report) -> None:
     """Judge a stream that ends in a footer and does not begin with one."""
-    report.narrow("vhd")
     at, data = end.size - SIZE, end.last(SIZE)
+    report.narrow("vhd", at=at)
     footer = _judge_footer(data, at, report)
     if footer.kind in (_DYNAMIC_KIND, _DIFFERENCING):
         report.find("footer_mismatch", at + 60, "a dynamic disk without a header at its start")
@@ -73,7 +73,7 @@ def inspect(head: bytes, report: Report) -> Reader:
             report.find("bad_header", 16, f"the dynamic header is at byte {footer.header}")
         else:
             yield from _dynamic(footer, report)
-    end = yield from ending()
+    end = yield from ending(SIZE)
     tail = end.last(SIZE)
     if not tail.startswith(COOKIE):
         report.find("truncated", max(end.size - SIZE, 0), "there is no footer at the end")
@@ -83,7 +83,7 @@ def inspect(head: bytes, report: Report) -> Reader:
 
 def _judge_footer(data: bytes, at: int, report: Report) -> _Footer:
     footer = _Footer(*unpack(_FOOTER, data))
-    report.virtual_size = footer.size
+    report.disk(footer.size, at + 48)
     report.variant = _KINDS.get(footer.kind)
     for wrong, offset, reason in (
         (sum_of(data, 64) != footer.checksum, 64, "the footer's checksum is wrong"),

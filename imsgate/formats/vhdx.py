@@ -79,15 +79,16 @@ _CRC_TABLE = tuple(map(_crc_of, range(256)))
 
 
 def _judge_headers(headers: list[tuple[int, bytes]], report: Report) -> None:
-    valid = [
-        (unpack(_HEADER, data), at, data)
-        for at, data in headers
-        if data.startswith(b"head") and _crc32c(data) == unpack(_FOUR, data)[0]
-    ]
-    if not valid:
-        report.find("bad_header", _HEADERS[0], "neither header is valid")
-        return
-    (_, _, version, log_size, log), at, data = max(valid)
+    marked = [(unpack(_HEADER, data), at, data) for at, data in headers if data[:4] == b"head"]
+    for fields, at, data in sorted(marked, reverse=True):
+        if _crc32c(data) == unpack(_FOUR, data)[0]:
+            _judge_header(fields, at, data, report)
+            return
+    report.find("bad_header", _HEADERS[0], "neither header is valid")
+
+
+def _judge_header(fields: tuple[int, ...], at: int, data: bytes, report: Report) -> None:
+    _, _, version, log_size, log = fields
     if version != 1:
         report.find("bad_header", at + 66, f"version {version} is not known")
     if log % _MIB or log_size % _MIB or (log_size and log < _MIB):
@@ -173,7 +174,7 @@ def _items(table: int, report: Report) -> Reader:
 
 def _judge_item(ident: bytes, value: int, at: int, report: Report) -> None:
     if ident == _DISK_SIZE:
-        report.virtual_size = value
+        report.disk(value, at)
         if not value or value % 512 or value > _MOST_SIZE:
             report.find("bad_header", at, f"a disk of {value} bytes")
     elif ident == _PARAMETERS:

@@ -7,13 +7,13 @@ names.
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from imsgate.formats import vmdk_descriptor
 from imsgate.formats.facts import Report
 from imsgate.formats.fields import unpack, words
 from imsgate.formats.stream import Read, Reader, ending, read
-from imsgate.formats.tables import Tables, Targets
+from imsgate.formats.tables import POINTERS, Tables, Targets
 
 SPARSE = b"KDMV"
 COWD = b"COWD"
@@ -52,18 +52,23 @@ class _Header:
     overhead: int
     compression: int
 
+    def describes_same(self, other: "_Header") -> bool:
+        """Whether both mean the same disk; where its tables are, only a footer may know."""
+        place = {"spare_directory": 0, "directory": 0, "overhead": 0}
+        return replace(self, **place) == replace(other, **place)
+
 
 def inspect(head: bytes, report: Report) -> Reader:
     """Judge header and descriptor, then the tables, then the footer."""
     report.narrow("vmdk")
     header = _Header(*unpack(_HEADER, head))
     report.need(_SECTOR, 0, "the header")
-    report.virtual_size = header.capacity * _SECTOR
+    report.disk(header.capacity * _SECTOR, 12)
     report.block_size = header.grain * _SECTOR
     _judge_header(header, head, report)
     data = yield from _descriptor(head, header, report)
     if header.directory == _AT_END:
-        yield from _footer(head, header, report)
+        yield from _footer(header, report)
         return
     if report.sound():
         yield from _follow(data, header, report)
@@ -82,7 +87,8 @@ def inspect_sesparse(head: bytes, report: Report) -> Reader:
 
 def _extent_alone(kind: str, sectors: int, report: Report) -> Reader:
     report.narrow("vmdk")
-    report.variant, report.virtual_size = kind, sectors * _SECTOR
+    report.disk(sectors * _SECTOR)
+    report.variant = kind
     report.find("extent_outside", 0, f"a {kind} extent belongs to a descriptor in another file")
     yield from ()
 
@@ -94,7 +100,7 @@ def descriptor_file(head: bytes, report: Report) -> Reader:
     rest = yield from read(len(head), _MOST_DESCRIPTOR - len(head))
     descriptor = vmdk_descriptor.parse(head + rest)
     report.variant = descriptor.create_type
-    report.virtual_size = sum(extent.sectors for extent in descriptor.extents) * _SECTOR
+    report.disk(descriptor.sectors * _SECTOR)
     vmdk_descriptor.judge_parent(head + rest, 0, report)
 
 
@@ -165,7 +171,7 @@ def _follow(data: bytes, header: _Header, report: Report) -> Reader:
         nonlocal last
         last = max(last, max(words(piece, "I", "little"), default=0))
 
-    yield from tables.walk(header.directory * _SECTOR, count * 4, use_directory)
+    yield from tables.walk(header.directory * _SECTOR, count * 4, use_directory, POINTERS)
     yield from tables.follow(grains, use_table)
     if last > 1:  # 1 stands for a grain of zeros
         if header.flags & _MARKERS:
@@ -174,9 +180,9 @@ def _follow(data: bytes, header: _Header, report: Report) -> Reader:
         report.need(last * _SECTOR + grain, 56, "a grain")
 
 
-def _footer(head: bytes, header: _Header, report: Report) -> Reader:
+def _footer(header: _Header, report: Report) -> Reader:
     """The last three sectors: a marker, the header with the directory's place, the end."""
-    end = yield from ending()
+    end = yield from ending(3 * _SECTOR)
     tail = end.last(3 * _SECTOR)
     at = end.size - 2 * _SECTOR
     _, size, kind = unpack(_MARKER, tail)
@@ -186,8 +192,7 @@ def _footer(head: bytes, header: _Header, report: Report) -> Reader:
     if any(unpack(_MARKER, tail, 1024)):
         report.find("truncated", end.size - _SECTOR, "there is no end-of-stream marker")
     footer = _Header(*unpack(_HEADER, tail, 512))
-    same = tail[512 : 512 + 56] == head[:56] and tail[512 + 64 : 512 + 79] == head[64:79]
-    if not same:
+    if not footer.describes_same(header):
         report.find("footer_mismatch", at, "the footer differs from the header")
     if footer.directory == _AT_END or footer.directory * _SECTOR >= end.size:
         report.find("bad_table", at + 56, f"the grain directory is at {footer.directory}")
@@ -197,10 +202,10 @@ def _end_of_stream(header: _Header, report: Report) -> Reader:
     """A stream with markers may carry a footer although it needs none."""
     if not header.flags & _MARKERS:
         return
-    end = yield from ending()
+    end = yield from ending(3 * _SECTOR)
     tail = end.last(3 * _SECTOR)
     _, size, kind = unpack(_MARKER, tail)
     if tail and not size and kind == _FOOTER_MARKER and tail[512:516] == SPARSE:
         footer = _Header(*unpack(_HEADER, tail, 512))
-        if (footer.capacity, footer.grain) != (header.capacity, header.grain):
+        if not footer.describes_same(header):
             report.find("footer_mismatch", end.size - 1024, "the footer differs from the header")

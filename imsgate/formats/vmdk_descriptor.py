@@ -9,10 +9,8 @@ from dataclasses import dataclass
 
 from imsgate.formats.facts import Report
 
-_EXTENT = re.compile(
-    rb'^[ \t]*(RW|RDONLY|NOACCESS)[ \t]+(\d{1,18})[ \t]+(\w+)(?:[ \t]+"([^"\r\n]*)")?', re.I | re.M
-)
-_EXTENT_LIKE = re.compile(rb"^[ \t]*(RW|RDONLY|NOACCESS)\b", re.I | re.M)
+_EXTENT_LINE = re.compile(rb"^[ \t]*(?:RW|RDONLY|NOACCESS)\b[^\r\n]*", re.I | re.M)
+_EXTENT = re.compile(rb'\s*\w+[ \t]+(\d{1,18})[ \t]+(\w{1,32})(?:[ \t]+"([^"]*)")?', re.I)
 _CREATE_TYPE = re.compile(rb'createType[ \t]*=[ \t]*"?([A-Za-z0-9]{1,40})', re.I)
 _PARENT_ID = re.compile(rb"parentCID[ \t]*=[ \t]*(\w{1,16})", re.I)
 _MARK = re.compile(rb"\s*#\s*disk\s*descriptorfile", re.I)
@@ -22,21 +20,19 @@ _WHOLE = ("monolithicSparse", "streamOptimized")
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
-    """One piece of the disk: how many sectors, of what kind, in which file."""
-
-    sectors: int
-    kind: str
-    file: str
-
-
-@dataclass(frozen=True, slots=True)
 class Descriptor:
-    """What a descriptor says. ``odd`` counts extent lines that cannot be read."""
+    """What a descriptor says.
+
+    ``sectors`` is the size of all ``extents`` that can be read, ``kind`` and ``file`` are
+    those of the last; ``odd`` counts the extent lines that cannot be read.
+    """
 
     create_type: str | None
-    extents: tuple[Extent, ...]
-    odd: int
+    extents: int = 0
+    odd: int = 0
+    sectors: int = 0
+    kind: str = ""
+    file: str = ""
 
 
 def starts_descriptor(head: bytes) -> bool:
@@ -47,15 +43,23 @@ def starts_descriptor(head: bytes) -> bool:
 def parse(data: bytes) -> Descriptor:
     """Read the text up to its first NUL."""
     text = data.split(b"\0", 1)[0]
-    kind = _CREATE_TYPE.search(text)
-    extents = tuple(
-        Extent(int(sectors), word.decode("ascii", "replace").upper(), name.decode("latin-1"))
-        for _, sectors, word, name in _EXTENT.findall(text)
-    )
+    create_type = _CREATE_TYPE.search(text)
+    extents = odd = sectors = 0
+    kind = file = b""
+    for line in _EXTENT_LINE.finditer(text):
+        if extent := _EXTENT.match(line[0]):
+            extents += 1
+            sectors += int(extent[1])
+            kind, file = extent[2], extent[3] or b""
+        else:
+            odd += 1
     return Descriptor(
-        kind[1].decode("ascii") if kind else None,
+        create_type[1].decode("ascii") if create_type else None,
         extents,
-        len(_EXTENT_LIKE.findall(text)) - len(extents),
+        odd,
+        sectors,
+        kind.decode("latin-1").upper(),
+        file.decode("latin-1"),
     )
 
 
@@ -73,8 +77,7 @@ def judge_parent(data: bytes, offset: int, report: Report) -> None:
 def judge_embedded(text: bytes, offset: int, report: Report) -> str | None:
     """Judge the descriptor of a file that must hold all its data; returns its kind."""
     descriptor = parse(text)
-    extents = descriptor.extents
-    if descriptor.create_type is None or (not extents and not descriptor.odd):
+    if descriptor.create_type is None or not (descriptor.extents or descriptor.odd):
         report.find("bad_descriptor", offset, "no createType or no extent in the descriptor")
         return descriptor.create_type
     known = {name.lower(): name for name in _WHOLE}
@@ -83,10 +86,10 @@ def judge_embedded(text: bytes, offset: int, report: Report) -> str | None:
         report.find("extent_outside", offset, f"createType {kind} keeps its data in other files")
     elif descriptor.odd:
         report.find("bad_descriptor", offset, "an extent line that cannot be read")
-    elif len(extents) > 1:
-        report.find("extent_outside", offset, f"{len(extents)} extents, of which one is here")
-    elif extents[0].kind != "SPARSE":
-        report.find("extent_outside", offset, f"the extent is of kind {extents[0].kind}")
-    elif re.search(r"[/\\:]", extents[0].file) or not extents[0].file:
+    elif descriptor.extents > 1:
+        report.find("extent_outside", offset, f"{descriptor.extents} extents, of which one is here")
+    elif descriptor.kind != "SPARSE":
+        report.find("extent_outside", offset, f"the extent is of kind {descriptor.kind}")
+    elif not descriptor.file or re.search(r"[/\\:]", descriptor.file):
         report.find("extent_outside", offset, "the extent is named by a path")
     return kind

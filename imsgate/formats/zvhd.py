@@ -61,10 +61,10 @@ def inspect(head: bytes, report: Report) -> Reader:
     report.narrow("zvhd2" if second else "zvhd")
     header = _Header(*unpack(_HEADER, head))
     report.need(2 * _BLOCK, 0, "the headers")
-    report.virtual_size = header.size
+    report.disk(header.size, 48)
     report.block_size = header.block if second else 2 << 20
     _judge_header(head, header, second, report)
-    end = yield from ending()
+    end = yield from ending(_BLOCK)
     _judge_trailer(head, end.last(_BLOCK), end.size - _BLOCK, second, report)
 
 

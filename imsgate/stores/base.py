@@ -75,6 +75,14 @@ class Store(abc.ABC):
 
     OPTS: ClassVar[Sequence[cfg.Opt]] = ()
 
+    @classmethod
+    def further_opts(cls, name: str, settings: Any) -> Sequence[cfg.Opt]:
+        """Options of the same section that the values of OPTS decide, such as a wrapped driver's.
+
+        Raises BadConfig.
+        """
+        return ()
+
     def __init__(self, name: str, settings: Any) -> None:
         """``name`` is the store's id, ``settings`` the record of its own section.
 
@@ -87,7 +95,8 @@ class Store(abc.ABC):
     def create(self, key: str, size: int | None) -> Sink:
         """Begin an object of ``size`` bytes, or of unknown size when it is None.
 
-        Raises StoreFull at once when ``size`` can be seen not to fit. Where
+        Raises StoreFull at once when ``size`` can be seen not to fit, and
+        StoreUnavailable or StoreDenied; whatever it raises, nothing is left. Where
         another number of bytes is written in the end, ``commit`` either keeps
         exactly these bytes or fails.
         """

@@ -180,17 +180,29 @@ def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
 
 def installed() -> dict[str, type[Store]]:
     """Every installed driver by its name, sorted; one that cannot be imported is left out."""
-    found: stevedore.ExtensionManager[type[Store]] = stevedore.ExtensionManager(NAMESPACE)
+    found: stevedore.ExtensionManager[type[Store]] = stevedore.ExtensionManager(
+        NAMESPACE, on_load_failure_callback=_left_out
+    )
     drivers = {extension.name: cast(type[Store], extension.plugin) for extension in found}
     return dict(sorted(drivers.items()))
 
 
-def _build(conf: config.Config, store_id: str, driver: str) -> Backend:
-    kind = _driver(store_id, driver)
-    return Backend(store_id, driver, kind, conf.section(store_id, [*STORE_OPTS, *kind.OPTS]))
+def _left_out(manager: Any, entry: Any, error: BaseException) -> None:
+    # Most often the extra that brings its library is not installed.
+    LOG.debug("Store driver %s cannot be imported: %s", entry.name, error)
 
 
-def _driver(store_id: str, name: str) -> type[Store]:
+def _build(conf: config.Config, store_id: str, name: str) -> Backend:
+    kind = driver(store_id, name)
+    opts = [*STORE_OPTS, *kind.OPTS]
+    settings = conf.section(store_id, opts)
+    if further := kind.further_opts(store_id, settings):
+        settings = conf.section(store_id, [*opts, *further])
+    return Backend(store_id, name, kind, settings)
+
+
+def driver(store_id: str, name: str) -> type[Store]:
+    """The driver of that name, for a store of that id. Raises BadConfig."""
     try:
         found: stevedore.DriverManager[type[Store]] = stevedore.DriverManager(NAMESPACE, name)
     except NoMatches:

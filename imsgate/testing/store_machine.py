@@ -32,14 +32,17 @@ SETTINGS = hypothesis.settings(
 )
 
 
-def compare(store: Store, leftovers: Callable[[Store], Collection[Any]]) -> None:
+def compare(
+    store: Store, leftovers: Callable[[Store], Collection[Any]], sequences: int = 100
+) -> None:
     """Fails with the shortest sequence of calls in which ``store`` differs from the reference."""
 
     class Comparison(_Machine):
         def __init__(self) -> None:
             super().__init__(store, leftovers)
 
-    run_state_machine_as_test(Comparison, settings=SETTINGS)
+    settings = hypothesis.settings(SETTINGS, max_examples=sequences)
+    run_state_machine_as_test(Comparison, settings=settings)
 
 
 @dataclasses.dataclass(eq=False)

@@ -16,13 +16,11 @@ Every check ends by deleting what it stored and looking for leftovers.
 
 import concurrent.futures
 import contextlib
-import hashlib
 import json
 import os
 import threading
-import uuid
 from collections.abc import Callable, Collection, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -30,6 +28,8 @@ from imsgate import errors
 from imsgate.errors import ObjectNotFound
 from imsgate.stores.base import LocalFiles, Sink, Store
 from imsgate.testing import store_machine
+from imsgate.testing.store_data import body, content, new_key, pieces
+from imsgate.testing.store_faults import FaultChecks
 
 MIB = 1024 * 1024
 
@@ -37,28 +37,6 @@ MIB = 1024 * 1024
 SIZE = 3 * MIB + 17
 
 _UNKNOWN = -1
-
-
-def body(size: int, seed: str = "") -> bytes:
-    """``size`` bytes without pattern, the same for the same seed."""
-    return hashlib.shake_128(seed.encode()).digest(size)
-
-
-def new_key(attempt: int = 1) -> str:
-    """A key as the upload loop makes them."""
-    return f"{uuid.uuid4()}.{attempt:x}"
-
-
-def pieces(data: bytes, size: int) -> Iterator[bytes]:
-    """``data`` in chunks of ``size`` bytes."""
-    return (data[at : at + size] for at in range(0, len(data), size))
-
-
-def content(store: Store, location: str, offset: int = 0, length: int | None = None) -> bytes:
-    """All that one read gives, each chunk looked at."""
-    chunks = list(store.read(location, offset, length))
-    assert all(isinstance(chunk, bytes) and chunk for chunk in chunks)
-    return b"".join(chunks)
 
 
 def missing(store: Store, location: str) -> bool:
@@ -129,6 +107,21 @@ RANGES = {
 }
 
 
+#: Locations of nothing. A record could hold them after a change of store or a repair by hand.
+FOREIGN = {
+    "another key": "6f1c6b2e-0c3a-4f5e-9d1b-1f2e3d4c5b6a.1",
+    "long": "f" * 5000,
+    "unicode": "\u00e4\u6f22\U0001f4be.1",
+    "lone surrogate": "\udcff.1",
+    "spaces": " a b ",
+    "parent": "../../etc/passwd",
+    "absolute": "/etc/passwd",
+    "the store itself": ".",
+    "NUL": "a\0b",
+    "URL": "file:///etc/passwd",
+}
+
+
 def _abort(sink: Sink) -> None:
     sink.abort()
 
@@ -162,8 +155,17 @@ ENDINGS = {
 }
 
 
-class StoreContract:
-    """Subclass it, with a ``store`` fixture and ``leftovers``; ``small_store`` is optional."""
+class StoreContract(FaultChecks):
+    """Subclass it, with a ``store`` fixture and ``leftovers``.
+
+    ``small_store``, ``write_fault``, ``read_fault`` and ``private`` are optional.
+    """
+
+    #: The driver's part, block or chunk in bytes, whose edges are then tried.
+    PART: ClassVar[int] = MIB
+
+    #: How many sequences of calls are compared with the memory store's; fewer for a slow store.
+    SEQUENCES: ClassVar[int] = 100
 
     @pytest.fixture
     def store(self) -> Any:
@@ -222,6 +224,21 @@ class StoreContract:
         assert content(store, location) == data
         assert content(store, location) == data, "the second read differs"
 
+    @pytest.mark.parametrize("known", [True, False], ids=["announced", "unknown size"])
+    @pytest.mark.parametrize("extra", [-1, 0, 1])
+    @pytest.mark.parametrize("parts", [1, 2])
+    def test_whole_parts_and_a_byte_more_or_less(
+        self, store: Store, parts: int, extra: int, known: bool
+    ) -> None:
+        size = parts * self.PART + extra
+        data = body(size)
+        told = size if known else None
+        location = self.keep(store, self.put(store, data, size=told, chunk=MIB - 1))
+        assert store.size(location) == size
+        assert content(store, location) == data
+        edge = self.PART * (parts - 1)
+        assert content(store, location, edge) == data[edge:]
+
     @pytest.mark.parametrize(("size", "announced"), MISANNOUNCED.values(), ids=MISANNOUNCED)
     def test_another_size_than_announced(self, store: Store, size: int, announced: int) -> None:
         data = body(size)
@@ -267,6 +284,10 @@ class StoreContract:
         store.delete(location)
         assert missing(store, location)
         assert content(store, other) == b"other"
+
+    @pytest.mark.parametrize("location", FOREIGN.values(), ids=FOREIGN)
+    def test_what_no_sink_returned_is_missing(self, store: Store, location: str) -> None:
+        assert missing(store, location)
 
     def test_a_key_of_the_greatest_length(self, store: Store) -> None:
         key = new_key()
@@ -492,4 +513,4 @@ class StoreContract:
     # All of it together.
 
     def test_it_does_whatever_the_memory_store_does(self, store: Store) -> None:
-        store_machine.compare(store, self.leftovers)
+        store_machine.compare(store, self.leftovers, self.SEQUENCES)

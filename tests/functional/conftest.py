@@ -6,10 +6,11 @@ import pathlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
+from tests.functional import keystone as ks
 from tests.functional.gateway import BIN, Gateway, serving
 
 #: Several stores, short leases and limits that a test can reach.
@@ -40,6 +41,8 @@ image_size_cap = 67108864
 
 CAP = 64 << 20
 
+AnyGateway = TypeVar("AnyGateway", bound=Gateway)
+
 
 def needs(present: object, what: str) -> None:
     """Skip where a machine lacks something; on CI nothing may be lacking."""
@@ -68,7 +71,7 @@ def _strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         yield gateway
 
 
-def _watched(gateway: Gateway) -> Iterator[Gateway]:
+def _watched(gateway: AnyGateway) -> Iterator[AnyGateway]:
     """The gateway, its log checked after each test, so that the right one fails."""
     yield gateway
     gateway.check_log()
@@ -91,8 +94,40 @@ def start(tmp_path: pathlib.Path) -> Iterator[Callable[..., Gateway]]:
     """Start gateways of one's own; what still runs at the end is stopped and its log checked."""
     with contextlib.ExitStack() as started:
 
-        def begin(config: str = "", **options: Any) -> Gateway:
+        def begin(config: str = "", keystone: ks.Keystone | None = None, **options: Any) -> Gateway:
             directory = pathlib.Path(tempfile.mkdtemp(dir=tmp_path))
-            return started.enter_context(serving(Gateway(directory, config=config, **options)))
+            if keystone is None:
+                return started.enter_context(serving(Gateway(directory, config=config, **options)))
+            config += ks.config(keystone)
+            made = ks.StackGateway(directory, keystone, config=config, **options)
+            return started.enter_context(serving(made))
 
         yield begin
+
+
+@pytest.fixture(scope="session")
+def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ks.Keystone]:
+    """A real Keystone with the users ``admin``, ``demo``, ``reader``, ``alt`` and ``svc``."""
+    needs(ks.AVAILABLE, "the Python package keystone")
+    server = ks.Keystone(tmp_path_factory.mktemp("keystone"))
+    try:
+        yield server.start()
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def _stack(
+    keystone: ks.Keystone, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ks.StackGateway]:
+    directory = tmp_path_factory.mktemp("stack")
+    conf = STRICT + ks.config(keystone)
+    with serving(ks.StackGateway(directory, keystone, config=conf)) as gateway:
+        keystone.register(gateway.url)
+        yield gateway
+
+
+@pytest.fixture
+def stack(_stack: ks.StackGateway) -> Iterator[ks.StackGateway]:
+    """The ``keystone`` flavor with the stores of ``strict``, in Keystone's catalog."""
+    yield from _watched(_stack)

@@ -146,9 +146,12 @@ class Gateway:
             serve = [IMSGATE, "serve", str(INI), "--bind", f"{HOST}:{self.port}", *state]
             return [*serve, "--workers", str(self.workers), "--grace", str(self.grace)]
         if self.server == "uwsgi":
+            # One process: that it answers shows that all have loaded, and none is stopped early.
             return [
                 *(str(BIN / "uwsgi"), "--http-socket", f"{HOST}:{self.port}", "--master"),
-                *("--processes", "2", "--threads", "8", "--lazy-apps", "--die-on-term"),
+                # A worker that does not end by itself is ended by force after so many seconds.
+                *("--worker-reload-mercy", "5"),
+                *("--processes", "1", "--threads", "8", "--lazy-apps", "--die-on-term"),
                 *("--chunked-input-limit", "8388608", "--module", "imsgate.wsgi_app:application"),
             ]
         module = f"tests.functional.serve_{self.server}"
@@ -354,7 +357,7 @@ class Gateway:
 
 
 @contextlib.contextmanager
-def serving(gateway: Gateway) -> Iterator[Gateway]:
+def serving(gateway: Any) -> Iterator[Any]:
     """The gateway, started; stopped at the end and its log checked, whatever came between."""
     try:
         yield gateway.start()

@@ -139,8 +139,11 @@ def test_refused_by_headers(strict: Gateway, case: Case, sending: str) -> None:
         else:
             image_id = _send_head(strict, wire, case, CHUNKED)
             wire.flood(LARGE, chunked=True)
-        _assert_refused(strict, wire.answer(), case, image_id)
+        answer = wire.answer()
+        _assert_refused(strict, answer, case, image_id)
         assert wire.sent < LITTLE
+        # Where the next request would begin cannot be known, and the client is told so.
+        assert answer.headers["Connection"] == ("keep-alive" if sending == "whole" else "close")
 
 
 def test_unauthenticated_says_how(strict: Gateway) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import os
 import pathlib
 import re
@@ -91,6 +92,35 @@ def leftovers(store):
     return os.listdir(store.properties()["data_dir"])
 
 
+@contextlib.contextmanager
+def largest_file(size):
+    """Writes beyond ``size`` fail, by the one limit that every user can set."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@contextlib.contextmanager
+def bad_sector(store, nth):
+    """The ``nth`` read of each file fails. No unprivileged process can make a disk do so."""
+
+    class Bad(io.FileIO):
+        reads = 0
+
+        def read(self, size=-1):
+            self.reads += 1
+            if self.reads >= nth:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().read(size)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "open", lambda location: Bad(store.final(location)))
+        yield
+
+
 class TestFilesystemStore(StoreContract):
     @pytest.fixture
     def store(self, tmp_path):
@@ -102,6 +132,15 @@ class TestFilesystemStore(StoreContract):
 
     def leftovers(self, store):
         return leftovers(store)
+
+    def write_fault(self, store, nth):
+        return largest_file((nth - 1) << 19)
+
+    def read_fault(self, store, nth):
+        return bad_sector(store, nth)
+
+    def private(self, store):
+        return [store.properties()["data_dir"]]
 
 
 class TestReadInSmallChunks(StoreContract):

@@ -3,8 +3,10 @@
 Not collected by itself: most of what is here must fail.
 """
 
+import contextlib
 import io
 import itertools
+import math
 import os
 import pathlib
 import threading
@@ -53,6 +55,32 @@ class SoundSink(Sink):
 
 class Sound(MemoryStore):
     SINK = SoundSink
+    #: After how many writes or reads the medium fails.
+    writes = reads = math.inf
+
+    def append(self, key, chunk):
+        self.writes -= 1
+        if self.writes <= 0:
+            self.write_failed(key)
+        super().append(key, chunk)
+
+    def write_failed(self, key):
+        self.discard(key)
+        raise errors.StoreUnavailable(store=self.name, problem="a write failed")
+
+    def read(self, location, offset=0, length=None):
+        return self.counted(super().read(location, offset, length))
+
+    def counted(self, chunks):
+        for chunk in chunks:
+            self.reads -= 1
+            if self.reads <= 0:
+                self.read_failed()
+                return
+            yield chunk
+
+    def read_failed(self):
+        raise errors.StoreUnavailable(store=self.name, problem="a read failed")
 
     def create(self, key, size):
         super().create(key, size)
@@ -442,6 +470,91 @@ class OfTheThreadThatMadeIt(Sound):
         return super().create(key, size)
 
 
+# A medium that fails
+
+WRITES = "test_a_write_that_fails_is_reported"
+READS = "test_a_read_that_fails_gives_no_wrong_bytes"
+
+
+@rejected_by(WRITES)
+class SkipsWhatFails(Sound):
+    def append(self, key, chunk):
+        with contextlib.suppress(errors.Error):
+            super().append(key, chunk)
+
+    def write_failed(self, key):
+        raise errors.StoreUnavailable(store=self.name, problem="a write failed")
+
+
+@rejected_by(WRITES)
+class CommitsWhatMissedAWrite(Sound):
+    def write_failed(self, key):
+        raise errors.StoreUnavailable(store=self.name, problem="a write failed")
+
+
+@rejected_by(WRITES)
+class LetsOtherErrorsOut(Sound):
+    def write_failed(self, key):
+        self.discard(key)
+        raise OSError("a write failed")
+
+
+@rejected_by(WRITES)
+class TellsWhatIsPrivate(Sound):
+    def write_failed(self, key):
+        self.discard(key)
+        raise errors.StoreUnavailable(store=self.name, problem="401 for user:hunter2")
+
+
+@rejected_by(WRITES)
+class KeepsWhatFailed(Sound):
+    def write_failed(self, key):
+        self._parts.pop(key)
+        self._objects[key + "x"] = b""
+        raise errors.StoreUnavailable(store=self.name, problem="a write failed")
+
+
+@rejected_by(READS)
+class EndsWhereAReadFails(Sound):
+    def read_failed(self):
+        pass
+
+
+@rejected_by(READS)
+class LetsErrorsOfReadsOut(Sound):
+    def read_failed(self):
+        raise ConnectionResetError
+
+
+@rejected_by(READS)
+class NeverRecovers(Sound):
+    def read_failed(self):
+        self._objects.clear()
+        super().read_failed()
+
+
+@rejected_by("test_what_no_sink_returned_is_missing")
+class FindsTheStoreItself(Sound):
+    def size(self, location):
+        return 0 if location == "." else super().size(location)
+
+
+@rejected_by("test_what_no_sink_returned_is_missing")
+class NeedsAscii(Sound):
+    def size(self, location):
+        location.encode("ascii")
+        return super().size(location)
+
+
+@rejected_sink("test_whole_parts_and_a_byte_more_or_less")
+class LosesAWholeLastPart(SoundSink):
+    def commit(self):
+        if self.location is None and self.written and not self.written % MIB:
+            data = b"".join(self.store._parts[self.key])[:-MIB]
+            self.store._parts[self.key] = [data]
+        return super().commit()
+
+
 # Discard
 
 
@@ -653,7 +766,23 @@ def under_test(kind):
                 return store.held()
             return os.listdir(store.properties()["data_dir"])
 
+        def write_fault(self, store, nth):
+            return failing(store, "writes", nth)
+
+        def read_fault(self, store, nth):
+            return failing(store, "reads", nth)
+
+        def private(self, store):
+            return ["hunter2"]
+
     return Contract
+
+
+@contextlib.contextmanager
+def failing(store, what, nth):
+    setattr(store, what, nth)
+    yield
+    setattr(store, what, math.inf)
 
 
 for _kind in [Sound, *DOUBLES]:

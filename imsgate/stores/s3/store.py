@@ -115,6 +115,9 @@ class S3Store(Store, DirectUrls, Sweeps):
         self._bucket.head(key)
         return self._bucket.url(key, self.settings.s3_store_redirect_lifetime)
 
+    def check(self) -> None:
+        self._bucket.look()
+
     def place(self) -> Hashable:
         url = urllib.parse.urlsplit(options.endpoint(self.settings))
         return url.hostname, url.port, self.settings.s3_store_bucket

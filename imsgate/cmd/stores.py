@@ -1,0 +1,113 @@
+"""``imsgate stores``: which drivers there are, whether stores work, and what is left in them."""
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from imsgate import app, errors, residue
+from imsgate.cmd import common, trial
+from imsgate.errors import BadConfig
+from imsgate.stores import loader
+from imsgate.stores.base import Store
+from imsgate.stores.loader import Backend
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser("stores", help="look after the stores")
+    actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
+    drivers = actions.add_parser("list", help="every installed driver")
+    drivers.set_defaults(run=list_drivers)
+    check = _with_stores(
+        actions.add_parser(
+            "check",
+            help="write, read and delete an object in configured stores",
+            description="Write, read and delete an object in configured stores. Exits with 0 when "
+            "all work, 1 when any does not, 2 for a configuration that cannot work.",
+        )
+    )
+    check.add_argument(
+        "--size", type=int, default=8, metavar="MIB", help="of the object (default: %(default)s)"
+    )
+    check.set_defaults(run=check_stores)
+    sweep = _with_stores(
+        actions.add_parser(
+            "sweep",
+            help="remove the residue of uploads that no record knows",
+            description="Remove the residue of uploads that no record knows, from stores that can "
+            "find it. What a running upload has written stays.",
+        )
+    )
+    sweep.add_argument(
+        "--age",
+        type=float,
+        default=residue.AGE,
+        metavar="SECONDS",
+        help="only of uploads that began so long ago (default: %(default)s)",
+    )
+    sweep.set_defaults(run=sweep_stores)
+
+
+def _with_stores(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("store", nargs="?", metavar="ID", help="only this store (default: all)")
+    common.add_config_arguments(parser)
+    return parser
+
+
+def list_drivers(args: argparse.Namespace) -> int:
+    rows = [
+        (name, f"{kind.__module__}:{kind.__qualname__}", _summary(kind))
+        for name, kind in loader.installed().items()
+    ]
+    _print_table([("DRIVER", "CLASS", "WHAT IT IS"), *rows])
+    return 0
+
+
+def check_stores(args: argparse.Namespace) -> int:
+    """Exit status 1 when any store fails at anything."""
+    failed = False
+    rows = [("STORE", "STEP", "RESULT", "MS", "MIB/S")]
+    for backend in _chosen(args):
+        for step in trial.run(backend, args.size << 20):
+            failed = failed or bool(step.problem)
+            rate = f"{step.rate / (1 << 20):.0f}" if step.rate else ""
+            result = step.problem or "ok"
+            rows.append((backend.id, step.name, result, f"{step.seconds * 1000:.0f}", rate))
+    _print_table(rows)
+    return int(failed)
+
+
+def sweep_stores(args: argparse.Namespace) -> int:
+    """Exit status 1 when any store could not be swept."""
+    registry = app.load_registry(common.load(args))
+    failed = False
+    for store_id, outcome in residue.sweep(registry, _chosen(args), args.age):
+        if isinstance(outcome, errors.Error):
+            failed = True
+            print(f"imsgate: {store_id}: {outcome}", file=sys.stderr)
+        else:
+            print(f"{store_id}: {outcome.attempts} uploads, {outcome.bytes} bytes removed")
+    registry.close()
+    return int(failed)
+
+
+def _chosen(args: argparse.Namespace) -> list[Backend]:
+    """The configured stores, or the one that is named. Raises BadConfig."""
+    backends = list(loader.load(common.load(args)))
+    chosen = [backend for backend in backends if args.store in (None, backend.id)]
+    if not chosen:
+        known = ", ".join(backend.id for backend in backends)
+        raise BadConfig("ID", f"there is no store {args.store!r}; there are: {known}")
+    return chosen
+
+
+def _summary(kind: type[Store]) -> str:
+    return (kind.__doc__ or "").strip().partition("\n")[0]
+
+
+def _print_table(rows: Iterable[Sequence[str]]) -> None:
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        print("  ".join(cells).rstrip())

@@ -1,0 +1,135 @@
+"""A live trial of one store: an object is written, read, read in part, and deleted."""
+
+import dataclasses
+import os
+import secrets
+import time
+import uuid
+from collections.abc import Callable, Iterator
+
+from imsgate import errors
+from imsgate.stores.base import Store
+from imsgate.stores.loader import Backend
+
+_BLOCK = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """One step; ``problem`` is empty when it went well, ``bytes`` is what it moved."""
+
+    name: str
+    seconds: float
+    bytes: int = 0
+    problem: str = ""
+
+    @property
+    def rate(self) -> float:
+        """Bytes per second."""
+        return self.bytes / self.seconds if self.seconds else 0.0
+
+
+class _Wrong(Exception):
+    """The store did something else than what was asked of it."""
+
+
+def run(backend: Backend, size: int) -> Iterator[Step]:
+    """Each step as it ends; none after one that fails. What was written is removed in any case."""
+    try:
+        trial = _Trial(backend.store, size)
+    except errors.Error as error:
+        yield Step("start", 0.0, problem=str(error))
+        return
+    try:
+        yield from trial.steps()
+    finally:
+        trial.clear()
+
+
+class _Trial:
+    def __init__(self, store: Store, size: int) -> None:
+        self._store = store
+        self._size = size
+        self._key = f"{uuid.uuid4()}.{secrets.token_hex(4)}"
+        self._block = os.urandom(_BLOCK)
+        self._location = ""
+
+    def steps(self) -> Iterator[Step]:
+        plan: tuple[tuple[str, Callable[[], int]], ...] = (
+            ("check", self._check),
+            ("write", self._write),
+            ("size", self._measure),
+            ("read", self._read),
+            ("range", self._range),
+            ("delete", self._delete),
+            ("gone", self._gone),
+        )
+        for name, call in plan:
+            started = time.perf_counter()
+            problem, moved = "", 0
+            try:
+                moved = call()
+            except errors.ObjectNotFound:
+                problem = "the object is missing"
+            except (errors.Error, _Wrong) as error:
+                problem = str(error)
+            yield Step(name, time.perf_counter() - started, moved, problem)
+            if problem:
+                return
+
+    def clear(self) -> None:
+        """Remove what a failed trial left; what that meets, the failed step has shown."""
+        try:
+            self._store.discard(self._key)
+        except errors.Error:
+            return
+
+    def _check(self) -> int:
+        self._store.check()
+        return 0
+
+    def _write(self) -> int:
+        with self._store.create(self._key, self._size) as sink:
+            for at in range(0, self._size, _BLOCK):
+                sink.write(self._expected(at, min(_BLOCK, self._size - at)))
+            self._location = sink.commit()
+        return self._size
+
+    def _measure(self) -> int:
+        found = self._store.size(self._location)
+        if found != self._size:
+            raise _Wrong(f"{found} bytes instead of {self._size}")
+        return 0
+
+    def _read(self) -> int:
+        return self._compare(0, self._size)
+
+    def _range(self) -> int:
+        offset = self._size // 3
+        return self._compare(offset, self._size // 2)
+
+    def _compare(self, offset: int, length: int) -> int:
+        at = offset
+        for chunk in self._store.read(self._location, offset, length):
+            if chunk != self._expected(at, len(chunk)):
+                raise _Wrong(f"other bytes than were written, near byte {at}")
+            at += len(chunk)
+        if at != offset + length:
+            raise _Wrong(f"{at - offset} bytes instead of {length}")
+        return length
+
+    def _delete(self) -> int:
+        self._store.delete(self._location)
+        return 0
+
+    def _gone(self) -> int:
+        try:
+            self._store.size(self._location)
+        except errors.ObjectNotFound:
+            return 0
+        raise _Wrong("the deleted object is still there")
+
+    def _expected(self, offset: int, length: int) -> bytes:
+        """The object is one block over and over."""
+        start = offset % _BLOCK
+        return (self._block * ((start + length) // _BLOCK + 1))[start : start + length]

@@ -1,0 +1,35 @@
+"""One CADF event per request and per answer: keystonemiddleware's ``audit``, at home in imsgate.
+
+::
+
+    [filter:audit]
+    use = egg:imsgate#audit
+    audit_map_file = %(here)s/imsgate_audit_map.conf
+
+Behind ``authtoken``, whose variables it reports. Its options are those of
+``[audit_middleware_notifications]``; without oslo.messaging the events go to the log.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from keystonemiddleware import audit
+from keystonemiddleware.audit import _api
+
+from imsgate import config
+from imsgate.errors import BadConfig
+from imsgate.wsgi import WsgiApp
+
+
+def filter_factory(global_conf: dict[str, str], **local_conf: str) -> Callable[[WsgiApp], WsgiApp]:
+    """The ``paste.filter_factory``. Raises BadConfig for a map that cannot be used."""
+    conf: dict[str, Any] = {**local_conf, "oslo_config_config": config.load(global_conf).native}
+
+    def build(app: WsgiApp) -> WsgiApp:
+        try:
+            made: WsgiApp = audit.AuditMiddleware(app, **conf)
+        except _api.PycadfAuditApiConfigError as error:
+            raise BadConfig("audit.audit_map_file", str(error)) from error
+        return made
+
+    return build

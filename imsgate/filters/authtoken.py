@@ -1,0 +1,117 @@
+"""``X-Auth-Token`` against Keystone: keystonemiddleware's ``auth_token``, at home in imsgate.
+
+::
+
+    [filter:authtoken]
+    use = egg:imsgate#authtoken
+
+Behind ``faults`` and before ``identity``. Its options are those of
+``[keystone_authtoken]`` in imsgate.conf, as in every OpenStack service, service tokens
+included. Needs the extra ``imsgate[keystone]``. Three things differ from the filter it is:
+
+- It reads the configuration files of this process instead of a global one.
+- A request that Keystone does not vouch for is left to ``identity``, which knows the paths
+  that are open to all, and a Keystone that does not answer is 503 and never 401.
+- It can be asked again when an upload has ended (``wsgi.VOUCHER``). Then nothing is taken
+  from a cache. That the token has expired since is no reason to refuse, for as long as
+  Keystone's ``[token] allow_expired_window``; that it or a role was revoked is one.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import webob.exc
+from keystoneauth1 import exceptions as keystone
+from keystonemiddleware import auth_token
+from keystonemiddleware import exceptions as middleware
+
+from imsgate import config, errors, wsgi
+from imsgate.errors import BadConfig
+from imsgate.wsgi import Environ, WsgiApp
+
+GROUP = "keystone_authtoken"
+
+#: What of a request says who asks, and for what.
+_HEAD = frozenset(
+    "REQUEST_METHOD SCRIPT_NAME PATH_INFO QUERY_STRING SERVER_NAME SERVER_PORT SERVER_PROTOCOL "
+    "HTTP_HOST HTTP_X_AUTH_TOKEN HTTP_X_STORAGE_TOKEN REMOTE_USER AUTH_TYPE "
+    "wsgi.url_scheme wsgi.version".split()
+)
+
+
+class Authtoken(auth_token.AuthProtocol):
+    """One instance is shared by all requests."""
+
+    def __init__(self, app: WsgiApp, conf: dict[str, Any]) -> None:
+        super().__init__(app, {**conf, "delay_auth_decision": "false"})
+        self._again = _Again(_vouched, conf)
+
+    def process_request(self, request: Any) -> WsgiApp | None:
+        try:
+            super().process_request(request)
+        except webob.exc.HTTPUnauthorized:
+            request.user_token_valid = False
+        except (webob.exc.HTTPServiceUnavailable, keystone.ClientException) as error:
+            self.log.error("Keystone cannot be asked: %s", error)
+            return wsgi.refusal(errors.Unavailable(what="Keystone"))
+        else:
+            environ = request.environ
+            environ[wsgi.VOUCHER] = lambda: self._again.vouch(environ)
+        return None
+
+
+class _Again(auth_token.AuthProtocol):
+    """Keystone's word of now, on a token that may have expired while it was used."""
+
+    def __init__(self, app: WsgiApp, conf: dict[str, Any]) -> None:
+        fresh = {"token_cache_time": "-1", "memcached_servers": "", "cache": None}
+        super().__init__(app, {**conf, **fresh, "delay_auth_decision": "false"})
+
+    def fetch_token(self, token: str, **_: Any) -> Any:
+        return super().fetch_token(token, allow_expired=True)
+
+    def _validate_token(self, auth_ref: Any, **_: Any) -> None:
+        super()._validate_token(auth_ref, allow_expired=True)
+
+    def vouch(self, environ: Environ) -> Environ:
+        """The variables that describe the user now, and the service of the beginning.
+
+        The service's own token may have expired with the user's; it has vouched already.
+        """
+        head = {key: value for key, value in environ.items() if key in _HEAD}
+        try:
+            status, _, _ = wsgi.call(self, head)
+        except keystone.ClientException as error:
+            raise errors.Unavailable(what="Keystone") from error
+        if status.startswith("503"):
+            raise errors.Unavailable(what="Keystone")
+        if not status.startswith("204"):
+            raise errors.Unauthenticated
+        service = {key: environ[key] for key in environ if key.startswith("HTTP_X_SERVICE_")}
+        return {**head, **service}
+
+
+def _vouched(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    start_response("204 No Content", [])
+    return []
+
+
+def filter_factory(global_conf: dict[str, str], **local_conf: str) -> Callable[[WsgiApp], WsgiApp]:
+    """The ``paste.filter_factory``; its keys are options of ``[keystone_authtoken]``.
+
+    Raises BadConfig for a configuration that cannot work.
+    """
+    native = config.load(global_conf).native
+    conf: dict[str, Any] = {**local_conf, "oslo_config_config": native}
+
+    def build(app: WsgiApp) -> WsgiApp:
+        try:
+            made = Authtoken(app, conf)
+        except (keystone.ClientException, middleware.ConfigurationError) as error:
+            raise BadConfig(f"[{GROUP}]", str(error)) from error
+        group = native[GROUP]
+        if not (local_conf.get("auth_type") or native[group.auth_section or GROUP].auth_type):
+            raise BadConfig(f"[{GROUP}] auth_type", "without it Keystone cannot be asked")
+        return made
+
+    return build

@@ -1,0 +1,233 @@
+"""PUT and GET of an image's data, as the API decides before and after the bytes move."""
+
+import dataclasses
+
+import pytest
+
+from imsgate import errors
+from imsgate.model import Location, Status
+from imsgate.testing import servers
+from imsgate.testing.gateways import gateway, memory_store
+from imsgate.wsgi import IDENTITY
+from tests.api.people import PEOPLE, Person, reason
+
+OCTETS = {"Content_Type": "application/octet-stream"}
+
+
+@pytest.fixture
+def path(owner):
+    return owner.create(disk_format="raw", container_format="bare")
+
+
+def held(gate):
+    return [backend.store.held() for backend in gate.stores]
+
+
+def record(gate, path):
+    return gate.registry.get(path.rpartition("/")[2])
+
+
+def test_what_goes_in_comes_out(owner, path):
+    assert owner.put(f"{path}/file", b"some data", **OCTETS).status_int == 204
+    shown = owner.get(path).json
+    assert (shown["status"], shown["size"], shown["stores"]) == ("active", 9, "fast")
+    assert shown["checksum"] == "1e50210a0202497fb79bc38b6ade6c34"
+    assert shown["os_hash_algo"] == "sha512"
+    answer = owner.get(f"{path}/file")
+    assert answer.body == b"some data"
+    assert answer.headers["Content-MD5"] == shown["checksum"]
+
+
+def test_a_store_may_be_named(owner, path, gate):
+    owner.put(f"{path}/file", b"data", X_Image_Meta_Store="archive", **OCTETS)
+    assert owner.get(path).json["stores"] == "archive"
+    assert [len(keys) for keys in held(gate)] == [0, 1]
+
+
+def test_no_data_is_204(owner, path):
+    answer = owner.get(f"{path}/file")
+    assert (answer.status_int, answer.body) == (204, b"")
+
+
+def active(owner, path):
+    owner.upload(path)
+
+
+def nothing(owner, path):
+    pass
+
+
+def without_formats(owner, path):
+    for name in ("disk_format", "container_format"):
+        owner.patch(path, {"op": "replace", "path": f"/{name}", "value": None})
+
+
+REFUSED = {
+    "unknown-store": (nothing, {"X_Image_Meta_Store": "tape"}, 400, "unknown_store"),
+    "bad-store": (nothing, {"X_Image_Meta_Store": "../x"}, 400, "bad_header"),
+    "size-word": (nothing, {"x_openstack_image_size": "four"}, 400, "bad_header"),
+    "size-differs": (nothing, {"x_openstack_image_size": "5"}, 400, "size_mismatch"),
+    "no-formats": (without_formats, {}, 400, "formats_not_set"),
+    "active": (active, {}, 409, "wrong_status"),
+    "deleted": (lambda owner, path: owner.delete(path), {}, 404, "not_found"),
+}
+
+
+@pytest.mark.parametrize(("before", "headers", "status", "why"), REFUSED.values(), ids=REFUSED)
+def test_refused_unread(gate, owner, path, before, headers, status, why):
+    before(owner, path)
+    kept = held(gate)
+    stream = servers.Input(b"data")
+    entries = {"HTTP_" + name.upper(): text for name, text in headers.items()}
+    entries |= {"REQUEST_METHOD": "PUT", "PATH_INFO": f"{path}/file"}
+    request = servers.environ(stream, length=4, **entries, **{IDENTITY: PEOPLE["owner"]})
+    answer = servers.serve(gate.app, request)
+    assert (answer.code, answer.reason) == (status, why)
+    assert stream.asked == 0
+    assert held(gate) == kept
+
+
+CUT = {
+    "short": ({"body": b"dat", "length": 4}, 400, "body_cut"),
+    "reset": ({"body": b"dat", "fails": ConnectionResetError(), "length": 4}, 400, "body_cut"),
+    "chunked-reset": ({"body": b"dat", "fails": OSError(), "chunked": True}, 400, "body_cut"),
+    "chunked-short": ({"body": b"dat", "chunked": True, "size": "4"}, 400, "size_mismatch"),
+    "chunked-long": ({"body": b"data!", "chunked": True, "size": "4"}, 400, "size_mismatch"),
+    "endless": ({"body": b"data", "chunked": True, "ends": False}, 411, "length_required"),
+}
+
+
+def send(app, path, body, fails=None, length=None, chunked=False, size=None, ends=True):
+    entries = {"REQUEST_METHOD": "PUT", "PATH_INFO": f"{path}/file", IDENTITY: PEOPLE["owner"]}
+    if size:
+        entries["HTTP_X_OPENSTACK_IMAGE_SIZE"] = size
+    if not ends:
+        entries["wsgi.input_terminated"] = None
+    stream = servers.Input(body, fails=fails)
+    return servers.serve(app, servers.environ(stream, length=length, chunked=chunked, **entries))
+
+
+@pytest.mark.parametrize(("body", "status", "why"), CUT.values(), ids=CUT)
+def test_a_body_that_is_not_whole_leaves_nothing(gate, owner, path, body, status, why):
+    answer = send(gate.app, path, **body)
+    assert (answer.code, answer.reason) == (status, why)
+    assert held(gate) == [[], []]
+    assert owner.get(path).json["status"] == "queued"
+    assert send(gate.app, path, b"data", length=4).code == 204
+
+
+@pytest.mark.parametrize("size", [None, "4"])
+def test_chunked(gate, owner, path, size):
+    assert send(gate.app, path, b"data", chunked=True, size=size).code == 204
+    assert owner.get(path).json["size"] == 4
+
+
+def test_an_empty_image_is_one(owner, path):
+    assert owner.put(f"{path}/file", b"", **OCTETS).status_int == 204
+    answer = owner.get(f"{path}/file")
+    assert (answer.status_int, answer.body, answer.headers["Content-Length"]) == (200, b"", "0")
+
+
+def test_a_full_store(people):
+    gate = gateway(stores=[memory_store("fast", 3)])
+    owner = Person(gate.app, PEOPLE["owner"])
+    path = owner.create(disk_format="raw", container_format="bare")
+    assert reason(owner.put(f"{path}/file", b"data", **OCTETS)) == (413, "store_full")
+    assert send(gate.app, path, b"data", chunked=True).reason == "store_full"
+    assert owner.get(path).json["status"] == "queued"
+    assert gate.stores.get("fast").held() == []
+    owner.upload(path, b"dat")
+
+
+# Reading from several copies
+
+
+@pytest.fixture
+def copies(gate, owner, path):
+    """An image that two stores hold; the default one's copy comes first."""
+    owner.upload(path, b"data")
+    image = record(gate, path)
+    with gate.stores.get("archive").create("copy", 4) as sink:
+        sink.write(b"data")
+        location = Location("archive", sink.commit())
+    gate.registry.change(image.id, {}, locations=(*image.locations, location))
+    return path
+
+
+def test_a_lost_copy_is_made_up_for_by_another(gate, owner, copies):
+    [key] = gate.stores.get("fast").held()
+    gate.stores.get("fast").delete(key)
+    assert owner.get(f"{copies}/file").body == b"data"
+    gate.stores.get("archive").delete("copy")
+    assert reason(owner.get(f"{copies}/file")) == (404, "not_found")
+
+
+def test_a_store_that_is_disabled_is_unavailable(gate, owner, path):
+    owner.upload(path)
+    image = record(gate, path)
+    gone = tuple(dataclasses.replace(one, store="gone") for one in image.locations)
+    gate.registry.change(image.id, {}, locations=gone)
+    answer = owner.get(f"{path}/file")
+    assert reason(answer) == (503, "store_unavailable")
+    assert answer.headers["Retry-After"]
+
+
+@pytest.mark.parametrize(
+    ("who", "store", "expected"),
+    [
+        ("admin", "archive", (204, None)),
+        ("admin", "fast", (204, None)),
+        ("admin", "tape", (400, "unknown_store")),
+        ("owner", "archive", (403, "forbidden")),
+        ("other", "archive", (404, "not_found")),
+        ("nobody", "archive", (401, "unauthenticated")),
+    ],
+)
+def test_who_may_delete_a_copy(people, copies, who, store, expected):
+    person = getattr(people, who)
+    answer = person.delete(f"/v2/stores/{store}/{copies.rpartition('/')[2]}")
+    assert reason(answer) == expected
+    left = people.admin.get(copies).json["stores"].split(",")
+    assert (store in left) is (expected[0] != 204 and store != "tape")
+    assert people.owner.get(f"{copies}/file").body == b"data"
+
+
+def test_the_only_copy_stays(people, owner, path):
+    owner.upload(path)
+    image_id = path.rpartition("/")[2]
+    assert reason(people.admin.delete(f"/v2/stores/fast/{image_id}")) == (403, "forbidden")
+    assert reason(people.admin.delete(f"/v2/stores/archive/{image_id}")) == (404, "not_found")
+
+
+def test_copies_of_what_has_no_data_cannot_be_deleted(people, path):
+    answer = people.admin.delete(f"/v2/stores/fast/{path.rpartition('/')[2]}")
+    assert reason(answer) == (409, "wrong_status")
+
+
+def test_an_upload_that_lost_its_image_is_gone(gate, owner, people, path):
+    """Deleted while its data comes."""
+
+    class Deletes(servers.Input):
+        def read(self, size=-1):
+            if self.given:
+                assert owner.delete(path).status_int == 204
+            return super().read(size)
+
+    entries = {"REQUEST_METHOD": "PUT", "PATH_INFO": f"{path}/file", IDENTITY: PEOPLE["owner"]}
+    request = servers.environ(Deletes(b"data", step=2), length=4, **entries)
+    answer = servers.serve(gate.app, request)
+    assert (answer.code, answer.reason) == (410, "image_gone")
+    assert held(gate) == [[], []]
+    assert gate.registry.expired(2**40) == []
+
+
+@pytest.mark.parametrize("error", [errors.StoreUnavailable, errors.StoreDenied])
+def test_a_store_that_fails_is_named_with_when_to_come_again(owner, gate, path, error):
+    def create(key, size):
+        raise error(store="fast", problem="away")
+
+    gate.stores.get("fast").create = create
+    answer = owner.put(f"{path}/file", b"data", **OCTETS)
+    assert reason(answer) == (503, error.reason)
+    assert answer.headers["Retry-After"] == "30"
+    assert record(gate, path).status == Status.QUEUED

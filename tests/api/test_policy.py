@@ -1,0 +1,296 @@
+"""Every call is covered by a rule, every rule decides, and the defaults are Glance's."""
+
+import inspect
+import pathlib
+import subprocess
+import sys
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from imsgate import policy
+from imsgate.api import routes
+from imsgate.errors import BadConfig
+from tests.api import table
+from tests.api.stack import ADMIN, MEMBER, OTHER, READER, Stack, who
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+BIN = pathlib.Path(sys.executable).parent
+
+#: What everybody who has authenticated may ask, as in Glance.
+OPEN = {
+    ("GET", "/versions"),
+    ("GET", "/v2"),
+    ("GET", "/v2/schemas/{name}"),
+    ("GET", "/v2/info/import"),
+    ("GET", "/v2/info/stores"),
+}
+
+
+def calls() -> set[tuple[str, str]]:
+    """Method and path template of every route."""
+    handlers = [mock.MagicMock() for _ in inspect.signature(routes.routes).parameters]
+    table = routes.routes(*handlers)
+    return {(method, route.template) for route in table for method in route.handlers}
+
+
+def operations() -> list[tuple[str, str, str]]:
+    """Rule, method and path template of everything that a rule says it covers."""
+    return [
+        (rule.name, operation["method"], operation["path"])
+        for rule in policy.list_rules()
+        for operation in getattr(rule, "operations", ())
+    ]
+
+
+def test_every_route_has_a_rule() -> None:
+    covered = {(method, path) for _, method, path in operations()}
+    assert calls() == covered | OPEN
+    assert not covered & OPEN
+
+
+PUBLIC = {"visibility": "public"}
+COMMUNITY = {"visibility": "community"}
+BODIES: dict[tuple[str, str], Any] = {
+    ("add_image", "POST"): {},
+    ("publicize_image", "POST"): PUBLIC,
+    ("communitize_image", "POST"): COMMUNITY,
+    ("modify_image", "PATCH"): [{"op": "replace", "path": "/name", "value": "n"}],
+    ("publicize_image", "PATCH"): [{"op": "replace", "path": "/visibility", "value": "public"}],
+    ("communitize_image", "PATCH"): [
+        {"op": "replace", "path": "/visibility", "value": "community"}
+    ],
+    ("upload_image", "PUT"): b"data",
+    ("modify_image", "POST"): {"method": {"name": "glance-direct"}},
+    ("copy_image", "POST"): {"method": {"name": "copy-image"}, "all_stores": True},
+    ("add_member", "POST"): {"member": "third"},
+    ("modify_member", "PUT"): {"status": "accepted"},
+}
+
+
+@pytest.mark.parametrize(("rule", "method", "path"), operations())
+def test_every_rule_decides(start: Any, rule: str, method: str, path: str) -> None:
+    """What one rule denies even an administrator does not get; without it, the rest allows it."""
+    stack = start()
+    denied = start(f'"{rule}": "!"')
+    statuses = [_status(each, rule, method, path) for each in (stack, denied)]
+    assert statuses[0] not in (401, 403)
+    assert statuses[1] == (404 if rule in ("get_image", "get_member") else 403)
+
+
+def _status(stack: Stack, rule: str, method: str, path: str) -> int:
+    image = _prepared(stack, rule) if "{image_id}" in path else ""
+    url = path.replace("/v2/images/{image_id}", image)
+    names = {"image_id": image.rpartition("/")[2], "store_id": "fast", "tag": "tag"}
+    url = url.format(member_id="other", task_id="1", **names)
+    return int(stack.call(ADMIN, method, url, BODIES.get((rule, method))).status_int)
+
+
+def _prepared(stack: Stack, rule: str) -> str:
+    """The path of an image on which the call of a rule succeeds, made without that rule."""
+    path = stack.create(tags=["tag"])
+    if rule in ("get_member", "get_members", "modify_member", "delete_member"):
+        stack.share(path)
+    if rule in ("download_image", "deactivate", "reactivate"):
+        assert stack.call(MEMBER, "PUT", f"{path}/file", b"data").status_int == 204
+    return path
+
+
+# The defaults
+
+NAME = [{"op": "replace", "path": "/name", "value": "n"}]
+SYSTEM = who(None, "admin member reader", system_scope="all")
+DOMAIN = who(None, "admin member reader", domain_id="d")
+NOBODY = who(roles="")
+STRANGER = who("third")
+SERVICE = who("services", "service")
+FOR_MEMBER = who(service_roles=frozenset({"service"}))
+
+
+@pytest.mark.parametrize(
+    ("method", "suffix", "body", "statuses"),
+    [
+        # of the shared image: member, reader, the project shared with, a third one, admin
+        ("GET", "", None, (200, 200, 200, 404, 200)),
+        ("PATCH", "", NAME, (200, 403, 403, 404, 200)),
+        ("DELETE", "", None, (204, 403, 403, 404, 204)),
+        ("GET", "/file", None, (200, 403, 200, 404, 200)),
+        ("PUT", "/file", b"data", (409, 403, 403, 404, 409)),
+        ("POST", "/actions/deactivate", None, (204, 403, 403, 404, 204)),
+        ("POST", "/actions/reactivate", None, (204, 403, 403, 404, 204)),
+        ("PUT", "/tags/t", None, (204, 403, 403, 404, 204)),
+        ("DELETE", "/tags/old", None, (204, 403, 403, 404, 204)),
+        ("GET", "/members", None, (200, 200, 200, 404, 200)),
+        ("POST", "/members", {"member": "x"}, (200, 403, 403, 404, 200)),
+        ("GET", "/members/other", None, (200, 200, 200, 404, 200)),
+        ("GET", "/members/zz", None, (404, 404, 404, 404, 404)),
+        ("PUT", "/members/other", {"status": "accepted"}, (403, 403, 200, 404, 200)),
+        ("PUT", "/members/zz", {"status": "accepted"}, (404, 404, 404, 404, 404)),
+        ("DELETE", "/members/other", None, (204, 403, 403, 404, 204)),
+        ("DELETE", "/members/zz", None, (404, 404, 404, 404, 404)),
+    ],
+)
+@pytest.mark.parametrize("answered", ["pending", "accepted", "rejected"])
+def test_who_may_do_what_to_a_shared_image(
+    stack: Stack, method: str, suffix: str, body: Any, statuses: tuple[int, ...], answered: str
+) -> None:
+    found = []
+    for identity in (MEMBER, READER, OTHER, STRANGER, ADMIN):
+        path = stack.create(tags=["old"])
+        stack.share(path, status=answered)
+        stack.call(MEMBER, "PUT", f"{path}/file", b"data")
+        found.append(stack.call(identity, method, path + suffix, body).status_int)
+    assert tuple(found) == statuses
+
+
+@pytest.mark.parametrize(
+    ("visibility", "suffix", "status"),
+    [
+        ("private", "", 404),
+        ("private", "/members", 404),
+        ("community", "", 200),
+        ("community", "/file", 204),
+        ("community", "/members", 403),
+        ("community", "/members/x", 404),
+        ("public", "", 200),
+        ("public", "/members", 403),
+    ],
+)
+def test_what_others_see(stack: Stack, visibility: str, suffix: str, status: int) -> None:
+    path = stack.create(ADMIN, visibility=visibility, owner="p")
+    assert stack.call(OTHER, "GET", path + suffix).status_int == status
+    if status != 404:
+        assert stack.call(OTHER, "PATCH", path, NAME).status_int == 403
+        assert stack.call(OTHER, "DELETE", path).status_int == 403
+        assert stack.call(OTHER, "PUT", f"{path}/file", b"x").status_int == 403
+
+
+@pytest.mark.parametrize("identity", [NOBODY, SYSTEM, DOMAIN, who(None)])
+def test_a_token_without_role_or_project_gets_nothing(stack: Stack, identity: Any) -> None:
+    assert stack.call(identity, "GET", "/v2/images").status_int == 403
+    assert stack.call(identity, "POST", "/v2/images", {}).status_int == 403
+    path = stack.create(ADMIN, owner=None)
+    assert stack.call(identity, "GET", path).status_int == 404
+
+
+def test_a_property_cannot_pretend_to_be_an_owner(stack: Stack) -> None:
+    path = stack.create(ADMIN, owner=None, visibility="community", project_id="p", member_id="p")
+    assert stack.call(MEMBER, "PATCH", path, NAME).status_int == 403
+
+
+@pytest.mark.parametrize(
+    ("fields", "identity", "status"),
+    [
+        ({}, READER, 403),
+        ({"owner": "other"}, MEMBER, 403),
+        ({"owner": None}, MEMBER, 403),
+        ({"owner": "other"}, ADMIN, 201),
+        ({"visibility": "public"}, MEMBER, 403),
+        ({"visibility": "public"}, ADMIN, 201),
+        ({"visibility": "community"}, MEMBER, 201),
+    ],
+)
+def test_who_may_create_what(stack: Stack, fields: Any, identity: Any, status: int) -> None:
+    assert stack.call(identity, "POST", "/v2/images", fields).status_int == status
+
+
+@pytest.mark.parametrize(
+    ("identity", "status"),
+    [(MEMBER, 403), (SERVICE, 200), (FOR_MEMBER, 200), (ADMIN, 200)],
+)
+def test_other_services_see_how_stores_fare(stack: Stack, identity: Any, status: int) -> None:
+    assert stack.call(identity, "GET", "/v2/info/stores/detail").status_int == status
+
+
+# The operator's file
+
+
+def test_an_override_counts_and_is_read_again(start: Any, tmp_path: pathlib.Path) -> None:
+    stack = start('"add_image": "role:image_maker"')
+    assert stack.call(MEMBER, "POST", "/v2/images", {}).status_int == 403
+    assert stack.call(who(roles="image_maker"), "POST", "/v2/images", {}).status_int == 201
+    (tmp_path / "rules.yaml").write_text('"add_image": "role:member or role:nobody"')
+    assert stack.call(MEMBER, "POST", "/v2/images", {}).status_int == 201
+    (tmp_path / "rules.yaml").write_text("- broken while it runs")
+    assert stack.call(MEMBER, "POST", "/v2/images", {}).status_int == 201
+    assert stack.call(who(roles="image_maker"), "POST", "/v2/images", {}).status_int == 403
+
+
+GLANCES_GET_IMAGE = (
+    "role:reader and (project_id:%(project_id)s or project_id:%(member_id)s or "
+    "'community':%(visibility)s or 'public':%(visibility)s or 'shared':%(visibility)s)"
+)
+
+
+def test_glances_own_text_of_a_rule_opens_nothing(start: Any) -> None:
+    """In Glance, too, the policy alone would show everybody every shared image."""
+    stack = start(f'"get_image": "{GLANCES_GET_IMAGE}"')
+    path = stack.create()
+    assert stack.call(MEMBER, "GET", path).status_int == 200
+    assert stack.call(OTHER, "GET", path).status_int == 404
+    assert stack.call(OTHER, "GET", "/v2/images").json["images"] == []
+
+
+def test_a_list_holds_only_what_the_policy_shows(start: Any) -> None:
+    stack = start('"get_image": "\'yes\':%(listed)s"')
+    stack.create(name="a", listed="no")
+    stack.create(name="b", listed="yes")
+    page = stack.call(MEMBER, "GET", "/v2/images?limit=2").json
+    assert [image["name"] for image in page["images"]] == ["b"]
+    assert "next" in page
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['"add_image": "rule:nowhere"', '"a": "rule:b"\n"b": "rule:a"', "- a list", "{"],
+    ids=["undefined", "cyclic", "list", "not-yaml"],
+)
+def test_a_file_that_cannot_work_refuses_to_start(start: Any, text: str) -> None:
+    with pytest.raises(BadConfig, match=r"\[oslo_policy\] policy_file"):
+        start(text)
+
+
+def test_a_file_that_is_missing_refuses_to_start(start: Any) -> None:
+    with pytest.raises(BadConfig, match=r"nowhere\.yaml is not found"):
+        start(config="\n[oslo_policy]\npolicy_file = nowhere.yaml\n")
+
+
+# The documents
+
+
+def test_the_table_of_calls_is_fresh() -> None:
+    assert table.DOC.read_text() == table.text(), "run: make sample"
+
+
+def test_the_table_has_every_route() -> None:
+    listed = {tuple(call.split(" ", 1)) for call in table.DATA}
+    assert {(method, path) for method, path in calls() if "{name}" not in path} <= listed | {
+        ("GET", "/v2")
+    }
+
+
+# The tools
+
+
+def test_the_sample_is_fresh(tmp_path: pathlib.Path) -> None:
+    fresh = tmp_path / "sample"
+    tool = str(BIN / "oslopolicy-sample-generator")
+    subprocess.run([tool, "--namespace", "imsgate", "--output-file", str(fresh)], check=True)
+    stale = (ROOT / "etc" / "policy.yaml.sample").read_text()
+    assert fresh.read_text() == stale, "run: make sample"
+
+
+def test_the_tools_that_need_an_enforcer_work(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "policy.yaml").write_text('"add_image": "role:member"\n')
+    conf = tmp_path / "imsgate.conf"
+    conf.touch()
+    args = ["--namespace", "imsgate", "--config-file", str(conf)]
+    merged = subprocess.run(
+        [str(BIN / "oslopolicy-policy-generator"), *args],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"HOME": str(tmp_path)},
+    )
+    assert '"delete_image":' in merged.stdout

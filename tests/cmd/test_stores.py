@@ -1,0 +1,106 @@
+"""``imsgate stores``: the tables, the exit statuses, and that nothing stays behind."""
+
+import os
+import pathlib
+import types
+
+import pytest
+
+from imsgate import config
+from imsgate.cmd import main, trial
+from imsgate.stores import loader
+from imsgate.stores.memory import MemoryStore
+
+
+@pytest.fixture
+def configured(tmp_path):
+    """The arguments that name a configuration with the stores ``near`` and ``far``."""
+    path = tmp_path / "imsgate.conf"
+    path.write_text(
+        "[DEFAULT]\nenabled_backends = near:file, far:file\n"
+        "[glance_store]\ndefault_backend = near\n"
+        f"[near]\nfilesystem_store_datadir = {tmp_path}/near\n"
+        f"[far]\nfilesystem_store_datadir = {tmp_path}/far\noptional = true\n"
+    )
+    return ["--config-file", str(path), "--state", str(tmp_path / "state")]
+
+
+def table(text):
+    return [line.split() for line in text.splitlines()]
+
+
+def test_every_driver_is_listed(capsys):
+    assert main.main(["stores", "list"]) == 0
+    head, *rows = table(capsys.readouterr().out)
+    assert head[0] == "DRIVER"
+    assert [row[0] for row in rows] == list(loader.installed())
+    assert ["file", "imsgate.stores.filesystem:FilesystemStore"] in [row[:2] for row in rows]
+
+
+STEPS = ["check", "write", "size", "read", "range", "delete", "gone"]
+
+
+def test_check_goes_through_every_store_and_leaves_nothing(capsys, configured, tmp_path):
+    assert main.main(["stores", "check", "--size", "3", *configured]) == 0
+    head, *rows = table(capsys.readouterr().out)
+    assert head == ["STORE", "STEP", "RESULT", "MS", "MIB/S"]
+    assert [row[:3] for row in rows] == [[s, p, "ok"] for s in ("near", "far") for p in STEPS]
+    assert os.listdir(tmp_path / "near") == os.listdir(tmp_path / "far") == []
+
+
+def test_check_of_one_store(capsys, configured):
+    assert main.main(["stores", "check", "far", *configured]) == 0
+    assert {row[0] for row in table(capsys.readouterr().out)[1:]} == {"far"}
+
+
+def test_check_of_a_store_that_is_away(capsys, configured, tmp_path):
+    pathlib.Path(tmp_path, "far").touch()
+    assert main.main(["stores", "check", *configured]) == 1
+    rows = table(capsys.readouterr().out)
+    assert [row[1] for row in rows if row[0] == "far"] == ["start"]
+    assert [row[1] for row in rows if row[0] == "near"] == STEPS
+
+
+def test_an_unknown_store_is_misuse(capsys, configured):
+    assert main.main(["stores", "check", "nowhere", *configured]) == 2
+    assert "there are: near, far" in capsys.readouterr().err
+
+
+class Wrong(MemoryStore):
+    """Right until it is told otherwise."""
+
+    wrong = ""
+
+    def read(self, location, offset=0, length=None):
+        data = b"".join(super().read(location, offset, length))
+        if self.wrong == "bytes":
+            data = bytes(len(data))
+        return iter([data[:-1] if self.wrong == "short" else data])
+
+    def size(self, location):
+        return super().size(location) + (self.wrong == "size")
+
+    def delete(self, location):
+        if self.wrong != "delete":
+            super().delete(location)
+
+
+FOUND = {"": "gone", "bytes": "read", "short": "read", "size": "size", "delete": "gone"}
+
+
+@pytest.mark.parametrize(("wrong", "last"), FOUND.items(), ids=lambda value: value or "nothing")
+def test_a_trial_ends_where_the_store_is_wrong(wrong, last):
+    store = Wrong("m", config.Section(memory_store_capacity=None))
+    store.wrong = wrong
+    steps = list(trial.run(types.SimpleNamespace(store=store), 3 << 20))
+    assert steps[-1].name == last
+    assert bool(steps[-1].problem) is bool(wrong)
+    assert not any(step.problem for step in steps[:-1])
+    assert store.held() == []
+
+
+def test_sweep_of_stores_that_need_none(capsys, configured):
+    os.mkdir(configured[-1])
+    assert main.main(["db", "upgrade", *configured]) == 0
+    assert main.main(["stores", "sweep", "--age", "0", *configured]) == 0
+    assert capsys.readouterr().out == "The database is up to date.\n"

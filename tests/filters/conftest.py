@@ -1,0 +1,3 @@
+from tests.filters.alone import alone
+
+__all__ = ["alone"]

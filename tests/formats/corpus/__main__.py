@@ -1,0 +1,21 @@
+"""Write the corpus into a directory."""
+
+import json
+import sys
+from pathlib import Path
+
+from tests.formats.corpus import entries, manifest_row
+
+
+def main(directory: str) -> None:
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for entry in entries():
+        path = folder / entry.name
+        entry.make(path)
+        rows.append(manifest_row(entry, path))
+    (folder / "manifest.json").write_text(json.dumps(rows, indent=1) + "\n")
+
+
+main(sys.argv[1])

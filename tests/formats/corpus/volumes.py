@@ -1,0 +1,57 @@
+"""ISO 9660 and UDF."""
+
+from tests.formats import craft
+from tests.formats.corpus.entry import Entry, bad, good
+from tests.formats.workshop import (
+    MIB,
+    cut,
+    sized,
+    volume,
+    written,
+)
+
+
+def volumes() -> list[Entry]:
+    plain = volume("genisoimage")
+    gpt = ("-eltorito-alt-boot", "-e", "efi.img", "-no-emul-boot", "-isohybrid-gpt-basdat")
+    appended = ("-appended_part_as_gpt", "-append_partition", "2", "0xef", "{}/efi.img")
+    hand = craft.iso_primary()
+    size = len(hand)
+    footer = craft.vhd_footer(size)
+    return [
+        good("plain", plain, "iso", -1),
+        good("joliet", volume("genisoimage", "-J", "-R"), "iso", -1),
+        good("bridge", volume("genisoimage", "-udf"), "iso", -1),
+        good("xorriso", volume("xorriso"), "iso", -1),
+        good("bootable", volume("xorriso", boot=True), "iso", -1),
+        good("hybrid-mbr", volume("xorriso", "-partition_offset", "16"), "iso", -1),
+        good("hybrid-gpt", volume("xorriso", *gpt, boot=True), "iso", -1),
+        good("appended", volume("xorriso", *appended), "iso", -1),
+        good("by-hand", written(hand), "iso", size),
+        good(
+            "hybrid-by-hand",
+            written(craft.patched(hand, (0, craft.mbr((0x17, 0, 128))))),
+            "iso",
+            size,
+        ),
+        good("udf", sized(8 * MIB, ("mkudffs", "{}")), "udf", 8 * MIB, declared="iso"),
+        good(
+            "udf-512",
+            sized(8 * MIB, ("mkudffs", "-b", "512", "{}")),
+            "udf",
+            8 * MIB,
+            declared="udf",
+        ),
+        good(
+            "udf-4096",
+            sized(8 * MIB, ("mkudffs", "-b", "4096", "{}")),
+            "udf",
+            8 * MIB,
+            declared="iso",
+        ),
+        bad("cut", cut(plain, by=4096), "iso", -1, "truncated"),
+        bad("byte-orders", written(craft.iso_primary(swapped=999)), "iso", size, "bad_header"),
+        bad("as-raw", plain, "iso", -1, "declared_format", declared="raw"),
+        bad("and-vhd", written(hand + footer), "iso", size + 512, "polyglot"),
+        bad("raw-as-iso", written(bytes(MIB)), "raw", MIB, "declared_format", declared="iso"),
+    ]

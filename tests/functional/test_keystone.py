@@ -1,0 +1,191 @@
+"""In an OpenStack stack: a real Keystone, its catalog, and the unchanged ``openstack`` client."""
+
+import json
+import pathlib
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.functional.conftest import needs_program
+from tests.functional.gateway import HOST, clean_env
+from tests.functional.keystone import Keystone, StackGateway
+
+DATA = b"not much of a disk" * 4096
+
+Client = Callable[..., Any]
+
+
+@pytest.fixture
+def openstack(stack: StackGateway, keystone: Keystone, tmp_path: pathlib.Path) -> Client:
+    """Run ``openstack`` as a user; what it prints, from JSON where it prints that.
+
+    With ``refused``, it must fail and say that.
+    """
+    program = needs_program("openstack")
+    clouds = tmp_path / "clouds.yaml"
+    keystone.clouds(clouds)
+    env = clean_env(tmp_path, OS_CLIENT_CONFIG_FILE=str(clouds), PYTHONWARNINGS="ignore")
+
+    def run(user: str, line: str, refused: str = "", **places: object) -> Any:
+        args = [word.format(**places) for word in line.split()]
+        done = subprocess.run(
+            [program, "--os-cloud", user, *args],
+            cwd=tmp_path,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode != 0) is bool(refused), done.stdout + done.stderr
+        assert refused in done.stderr, done.stderr
+        return json.loads(done.stdout) if "-f json" in line and not refused else done.stdout
+
+    return run
+
+
+def test_one_image_and_its_owner(openstack: Client, stack: StackGateway, tmp_path: Any) -> None:
+    disk = tmp_path / "disk.raw"
+    disk.write_bytes(DATA)
+    made = openstack(
+        "demo",
+        "image create -f json --disk-format raw --container-format bare "
+        "--property os_distro=debian --tag web --file {disk} disk",
+        disk=disk,
+    )
+    assert (made["status"], made["size"], made["visibility"]) == ("active", len(DATA), "shared")
+    image = made["id"]
+    openstack("demo", "image save --file saved {image}", image=image)
+    assert (tmp_path / "saved").read_bytes() == DATA
+    openstack("demo", "image set --name renamed --property a=b --tag db {image}", image=image)
+    openstack("demo", "image unset --property os_distro --tag web {image}", image=image)
+    shown = openstack("demo", "image show -f json {image}", image=image)
+    assert (shown["name"], shown["tags"], shown["properties"]["a"]) == ("renamed", ["db"], "b")
+    assert "os_distro" not in shown["properties"]
+
+    listed = openstack("demo", "image list -f json --tag db --property a=b --status active")
+    assert [row["ID"] for row in listed] == [image]
+    assert openstack("demo", "image list -f json --name nothing") == []
+    openstack("demo", "image set --protected {image}", image=image)
+    openstack("demo", "image delete {image}", refused="protected", image=image)
+    openstack("demo", "image set --unprotected --hidden {image}", image=image)
+    assert openstack("demo", "image list -f json --tag db") == []
+    assert len(openstack("demo", "image list -f json --hidden --tag db")) == 1
+
+    stores = openstack("demo", "image stores list -f json")
+    assert {store["ID"] for store in stores} == {"fast", "archive", "shaky"}
+    openstack("demo", "image delete {image}", image=image)
+    openstack("demo", "image show {image}", refused="No Image found", image=image)
+    assert not stack.residue(image)
+
+
+def test_what_a_reader_may(openstack: Client, stack: StackGateway) -> None:
+    image = stack.create(name="read-only")
+    stack.upload(image, DATA)
+    assert openstack("reader", "image show -f json {image}", image=image)["status"] == "active"
+    for line in ("create new", "set --name x {image}", "delete {image}"):
+        openstack("reader", f"image {line}", refused="403", image=image)
+    # The client takes the refusal for the data, and then finds that it is not.
+    openstack("reader", "image save --file f {image}", refused="Unable to download", image=image)
+
+
+def test_sharing_with_another_project(
+    openstack: Client, stack: StackGateway, keystone: Keystone
+) -> None:
+    image = stack.create(name="to-share")
+    places = {"image": image, "project": keystone.id("project", "alt")}
+    openstack("alt", "image show {image}", refused="No Image found", **places)
+    openstack("demo", "image add project {image} {project}", **places)
+    assert openstack("alt", "image list -f json --shared --member-status pending") != []
+    assert openstack("alt", "image list -f json --shared") == []
+    openstack("alt", "image set --accept {image}", **places)
+    listed = openstack("alt", "image list -f json --shared")
+    assert [row["ID"] for row in listed] == [image]
+    openstack("alt", "image set --name mine {image}", refused="403", **places)
+    members = openstack("demo", "image member list -f json {image}", **places)
+    assert [(row["Member ID"], row["Status"]) for row in members] == [
+        (places["project"], "accepted")
+    ]
+    openstack("demo", "image remove project {image} {project}", **places)
+    openstack("alt", "image show {image}", refused="No Image found", **places)
+
+
+def test_what_only_an_administrator_may(openstack: Client, stack: StackGateway) -> None:
+    image = stack.create(name="for-all")
+    openstack("demo", "image set --public {image}", refused="403", image=image)
+    openstack("admin", "image set --public {image}", image=image)
+    assert openstack("alt", "image show -f json {image}", image=image)["visibility"] == "public"
+    openstack("demo", "image stores list --detail", refused="403")
+    detail = openstack("admin", "image stores list -f json --detail")
+    assert all(store["Properties"] for store in detail)
+    openstack("admin", "image delete {image}", image=image)
+
+
+# Tokens
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [{"system_scope": "all"}, {"domain_id": "default"}, {"unscoped": True}],
+    ids=["system", "domain", "unscoped"],
+)
+def test_other_scopes_than_a_project_get_nothing(
+    stack: StackGateway, keystone: Keystone, scope: dict[str, Any]
+) -> None:
+    user, role = keystone.id("user", "admin"), keystone.id("role", "admin")
+    keystone.call("PUT", f"/domains/default/users/{user}/roles/{role}")
+    token = keystone.token("admin", **scope)
+    assert stack.call("GET", "/v2/images", token=token).status == 403
+    assert stack.call("POST", "/v2/images", {}, token=token).status == 403
+    image = f"/v2/images/{stack.create()}"
+    assert stack.call("GET", image, token=token).status == 404
+
+
+@pytest.mark.parametrize("token", [None, "forged", "gAAAAA" * 30])
+def test_a_401_says_where_keystone_is(
+    stack: StackGateway, keystone: Keystone, token: str | None
+) -> None:
+    forged = {"X-Identity-Status": "Confirmed", "X-Roles": "admin", "X-Project-Id": "p"}
+    answer = stack.call("GET", "/v2/images", token=token, headers=forged)
+    assert answer.outcome == (401, "unauthenticated")
+    assert answer.headers.get_all("WWW-Authenticate") == [f'Keystone uri="{keystone.url}"']
+    assert stack.call("GET", "/versions", token=token).status == 200
+
+
+def test_services_see_what_users_do_not(stack: StackGateway, keystone: Keystone) -> None:
+    detail = "/v2/info/stores/detail"
+    service = keystone.token("svc", "service")
+    assert stack.call("GET", detail).status == 403
+    assert stack.call("GET", detail, token=service).status == 200
+    assert stack.call("GET", detail, headers={"X-Service-Token": service}).status == 200
+
+
+# Configuration
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ("", "[keystone_authtoken] auth_type"),
+        ("[keystone_authtoken]\nauth_type = nothing\n", "[keystone_authtoken]"),
+        ("[paste_deploy]\nflavor = nothing\n", "nothing"),
+    ],
+    ids=["no-section", "no-plugin", "no-flavor"],
+)
+def test_what_cannot_work_refuses_to_start(tmp_path: pathlib.Path, more: str, named: str) -> None:
+    conf = tmp_path / "imsgate.conf"
+    conf.write_text(more if "flavor" in more else "[paste_deploy]\nflavor = keystone\n" + more)
+    done = subprocess.run(
+        [
+            *(needs_program("imsgate"), "serve", "--config-file", conf),
+            *("--state", tmp_path / "state", "--bind", f"{HOST}:0", "--workers", "1"),
+        ],
+        env=clean_env(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert named in done.stderr

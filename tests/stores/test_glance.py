@@ -1,0 +1,176 @@
+"""The adapter to glance_store: the contract with real drivers, and what theirs do not promise."""
+
+import os
+import threading
+
+import pytest
+
+from imsgate import config, errors
+from imsgate.stores import loader
+from imsgate.stores.glance.handover import Ended, Handover
+from imsgate.testing import StoreContract
+from tests.stores.s3 import servers
+from tests.stores.test_filesystem import largest_file
+
+MIB = 1 << 20
+KEY = "6f1c6b2e-0c3a-4f5e-9d1b-1f2e3d4c5b6a.1"
+
+
+def load(path, text):
+    """The store ``g`` of a configuration that has ``text`` in its section."""
+    file = path / "imsgate.conf"
+    file.write_text(f"[DEFAULT]\nenabled_backends = g:glance\n[g]\n{text}\n")
+    return loader.load(config.Config([str(file)], str(path / "state"))).choose(None)
+
+
+@pytest.fixture
+def filed(tmp_path):
+    return load(tmp_path, f"filesystem_store_datadir = {tmp_path}/images")
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory):
+    home = tmp_path_factory.mktemp("seaweed")
+    with servers.running(servers.seaweed(home)) as server, servers.bucket(server) as made:
+        yield made
+
+
+def in_s3(path, bucket, **changed):
+    options = {
+        "glance_store_driver": "s3",
+        "s3_store_host": bucket.server.url,
+        "s3_store_region_name": "us-east-1",
+        "s3_store_access_key": servers.ACCESS,
+        "s3_store_secret_key": servers.SECRET,
+        "s3_store_bucket": bucket.name,
+        "s3_store_bucket_url_format": "path",
+        **changed,
+    }
+    return load(path, "\n".join(f"{name} = {value}" for name, value in options.items()))
+
+
+class TestWithItsFilesystemDriver(StoreContract):
+    @pytest.fixture
+    def store(self, filed):
+        return filed
+
+    def leftovers(self, store):
+        return os.listdir(store.settings.filesystem_store_datadir)
+
+    def write_fault(self, store, nth):
+        return largest_file((nth - 1) << 19)
+
+    def private(self, store):
+        return [store.settings.filesystem_store_datadir]
+
+
+class TestWithItsS3Driver(StoreContract):
+    SEQUENCES = 4
+
+    @pytest.fixture
+    def store(self, tmp_path, bucket):
+        self.bucket = bucket
+        return in_s3(tmp_path, bucket)
+
+    def leftovers(self, store):
+        return self.bucket.leftovers()
+
+    def private(self, store):
+        return [servers.SECRET]
+
+
+# What is told, and what is not
+
+
+def test_neither_location_nor_error_has_credentials(tmp_path, bucket, caplog):
+    store = in_s3(tmp_path, bucket)
+    with store.create(KEY, 4) as sink:
+        sink.write(b"data")
+        assert sink.commit() == KEY
+    store.delete(KEY)
+    (tmp_path / "denied").mkdir()
+    denied = in_s3(tmp_path / "denied", bucket, s3_store_secret_key="another-secret")
+    with denied.create(KEY, 4) as sink, pytest.raises(errors.StoreUnavailable) as caught:
+        sink.commit()
+    told = f"{caught.value}{caught.value.details}{caplog.text}{store.properties()}"
+    assert not [word for word in (servers.SECRET, "another-secret") if word in told]
+
+
+def test_swift_keeps_its_password_out_of_locations(tmp_path):
+    """glance_store puts it into every URI. Its driver needs a Keystone, so nothing is sent here."""
+    store = load(
+        tmp_path,
+        "glance_store_driver = swift\nswift_store_auth_address = http://127.0.0.1:9/v3\n"
+        "swift_store_user = service:glance\nswift_store_key = hunter2\n"
+        "swift_store_auth_version = 3\nswift_store_retry_get_count = 0",
+    )
+    uri = store._uri(KEY)
+    assert "hunter2" in uri
+    assert store._location(KEY, uri) == KEY
+    with pytest.raises(errors.StoreUnavailable) as caught:
+        store.delete(KEY)
+    assert "hunter2" not in f"{caught.value}{store.properties()}"
+
+
+def test_an_upload_that_ends_early_leaves_no_parts(tmp_path, bucket):
+    """The driver itself aborts a multipart upload only when the body is too short."""
+    store = in_s3(tmp_path, bucket, s3_store_large_object_size=6)
+    store._conf.set_override("s3_store_large_object_chunk_size", 5, group="g")
+    with store.create(KEY, 20 * MIB) as sink:
+        for _ in range(12):
+            sink.write(bytes(MIB))
+    assert bucket.leftovers() == []
+
+
+BAD = {
+    "no driver": ("glance_store_driver = floppy", "there are: cinder, file"),
+    "not configured": ("glance_store_driver = swift", "swift_store_auth_address"),
+    "many tenants": (
+        "glance_store_driver = swift\nswift_store_multi_tenant = true",
+        "swift_store_multi_tenant",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "told"), BAD.values(), ids=BAD)
+def test_what_must_not_start(tmp_path, text, told):
+    with pytest.raises(errors.BadConfig, match=told) as caught:
+        load(tmp_path, text)
+    assert caught.value.key.startswith("[g] ")
+
+
+def test_a_driver_that_only_reads_takes_nothing(tmp_path):
+    store = load(tmp_path, "glance_store_driver = http")
+    with pytest.raises(errors.StoreDenied):
+        store.create(KEY, 4)
+
+
+# The hand-over
+
+
+def test_the_writer_waits_for_a_slow_reader():
+    pipe = Handover(room=2)
+    pipe.put(b"ab")
+    waiting = threading.Thread(target=pipe.put, args=(b"cd",))
+    waiting.start()
+    assert waiting.is_alive()
+    assert pipe.read(1) == b"a"
+    waiting.join(60)
+    assert not waiting.is_alive()
+    pipe.finish()
+    assert (pipe.read(2), pipe.read(None), pipe.read(5)) == (b"bc", b"d", b"")
+
+
+def test_who_puts_is_told_that_nobody_reads():
+    pipe = Handover()
+    pipe.leave()
+    with pytest.raises(Ended):
+        pipe.put(b"data")
+
+
+def test_who_reads_is_told_that_it_was_cancelled():
+    pipe = Handover()
+    pipe.put(b"data")
+    pipe.cancel(ValueError("why"))
+    with pytest.raises(ValueError, match="why"):
+        pipe.read(1)

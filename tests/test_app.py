@@ -1,0 +1,126 @@
+"""What the factories put together, and what they refuse to start with."""
+
+import threading
+
+import pytest
+from paste.deploy import loadwsgi
+
+from imsgate import app, config
+from imsgate.errors import BadConfig
+from imsgate.registry.memory import MemoryRegistry
+from imsgate.testing import apps, servers
+
+MEMORY = """
+[DEFAULT]
+enabled_backends = fast:memory
+[registry]
+driver = memory
+"""
+
+
+@pytest.fixture
+def global_conf(tmp_path):
+    """Paste's global section for a configuration of this text."""
+
+    def write(text=MEMORY):
+        path = tmp_path / "imsgate.conf"
+        path.write_text(text)
+        return {"config_file": str(path), "state_path": str(tmp_path)}
+
+    return write
+
+
+@pytest.fixture
+def sweeps(monkeypatch):
+    """The threads that would sweep, none of them started."""
+    made = []
+
+    class Thread(threading.Thread):
+        def start(self):
+            made.append(self)
+
+    monkeypatch.setattr(app.threading, "Thread", Thread)
+    return made
+
+
+def test_a_gate_is_made(global_conf, sweeps):
+    gate = app.app_factory(global_conf())
+    answer = servers.serve(gate, servers.environ(PATH_INFO="/versions"))
+    assert answer.code == 200
+    assert [(thread.name, thread.daemon) for thread in sweeps] == [
+        ("sweep", True),
+        ("jobs", True),
+        ("jobs", True),
+    ]
+
+
+def test_the_registry_is_found_by_its_entry_point(global_conf):
+    assert isinstance(app.load_registry(config.load(global_conf())), MemoryRegistry)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        pytest.param("[registry]\ndriver = none\n", "[registry] driver", id="registry"),
+        pytest.param(MEMORY.replace("fast:memory", "fast:none"), "[DEFAULT] enabled_backends",
+                     id="store"),
+        pytest.param(MEMORY + "[api]\napi_limit_max = 0\n", "[api] api_limit_max", id="api"),
+        pytest.param(MEMORY + "[upload]\nlease = 0\n", "[upload] lease", id="lease"),
+        pytest.param(MEMORY + "[upload]\nhashing_algorithm = crc32\n",
+                     "[upload] hashing_algorithm", id="algorithm"),
+    ],
+)  # fmt: skip
+def test_what_cannot_work_refuses_to_start(global_conf, sweeps, text, key):
+    with pytest.raises(BadConfig) as caught:
+        app.app_factory(global_conf(text))
+    assert caught.value.key == key
+    assert sweeps == []
+
+
+def test_paste_keys_are_options_of_the_api(global_conf, sweeps):
+    app.app_factory(global_conf(), limit_param_default="5")
+    with pytest.raises(BadConfig) as caught:
+        app.app_factory(global_conf(), no_such_option="5")
+    assert caught.value.key == "api.no_such_option"
+
+
+# Paths
+
+PASTE = """
+[composite:main]
+use = egg:imsgate#paths
+/ = one
+/other = two
+[app:one]
+paste.app_factory = tests.test_app:one
+[app:two]
+paste.app_factory = tests.test_app:two
+"""
+ONE, TWO = apps.App(), apps.App()
+
+
+def one(global_conf):
+    return ONE
+
+
+def two(global_conf):
+    return TWO
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("/", ONE), ("", ONE), ("/other", TWO), ("/other/", ONE), ("/other/x", ONE), ("/\xff", ONE)],
+)
+def test_each_path_has_its_application(tmp_path, path, expected):
+    ini = tmp_path / "paste.ini"
+    ini.write_text(PASTE)
+    loaded = loadwsgi.loadapp(f"config:{ini}")
+    before = len(expected.environs)
+    servers.serve(loaded, servers.environ(PATH_INFO=path, SCRIPT_NAME="" if path else "/x"))
+    assert len(expected.environs) == before + 1
+
+
+def test_paths_need_one_for_all_the_rest():
+    with pytest.raises(BadConfig) as caught:
+        app.composite_factory(None, {}, **{"/other": "two"})
+    assert caught.value.key == "[composite] /"

@@ -1,0 +1,187 @@
+"""Configuration: files, overrides, and everything that refuses to start by its key."""
+
+import os
+
+import pytest
+from oslo_config import cfg
+
+from imsgate import config
+from imsgate.config import Config, Section
+from imsgate.errors import BadConfig
+
+OPTS = (
+    cfg.IntOpt("count", default=5, min=1, max=10),
+    cfg.BoolOpt("flag", default=False),
+    cfg.ListOpt("words", default=["a"]),
+    cfg.DictOpt("pairs", default={}),
+    cfg.FloatOpt("ratio", default=0.5),
+    cfg.StrOpt("kind", default="x", choices=["x", "y"]),
+    cfg.StrOpt("path", default="$state_path/here"),
+    cfg.StrOpt("maybe"),
+    cfg.IntOpt("perhaps"),
+)
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A configuration of this text."""
+
+    def write(text="", **more):
+        path = tmp_path / "imsgate.conf"
+        path.write_text(text)
+        return Config([str(path)], **more)
+
+    return write
+
+
+def test_defaults(written):
+    section = written().section("part", OPTS)
+    assert (section.count, section.flag, section.words) == (5, False, ["a"])
+    assert (section.maybe, section.perhaps) == (None, None)
+
+
+def test_files_go_before_defaults_and_overrides_before_files(written):
+    conf = written("[part]\ncount = 7\nkind = y\n")
+    section = conf.section("part", OPTS, {"count": "9"})
+    assert (section.count, section.kind) == (9, "y")
+
+
+def test_overrides_are_one_instances_own(written):
+    conf = written()
+    assert conf.section("part", OPTS, {"count": "9"}).count == 9
+    assert conf.section("part", OPTS).count == 5
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("count", "7", 7),
+        ("flag", "true", True),
+        ("flag", "off", False),
+        ("words", "a, b", ["a", "b"]),
+        ("words", "", []),
+        ("pairs", "a:b,c:d", {"a": "b", "c": "d"}),
+        ("ratio", "0.25", 0.25),
+        ("kind", "y", "y"),
+        ("maybe", "", ""),
+        ("perhaps", "", None),
+    ],
+)
+def test_an_override_has_the_options_own_type(written, key, text, value):
+    assert getattr(written().section("part", OPTS, {key: text}), key) == value
+    filed = written(f"[part]\n{key} = {text}\n").section("part", OPTS)
+    assert getattr(filed, key) == value
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("count", "many"),
+        ("count", "0"),
+        ("count", "11"),
+        ("count", ""),
+        ("flag", "perhaps"),
+        ("ratio", "half"),
+        ("ratio", ""),
+        ("kind", "z"),
+        ("pairs", "a"),
+    ],
+)
+def test_a_bad_value_names_its_key(written, key, text):
+    with pytest.raises(BadConfig) as caught:
+        written().section("part", OPTS, {key: text})
+    assert caught.value.key == f"part.{key}"
+    with pytest.raises(BadConfig) as caught:
+        written(f"[part]\n{key} = {text}\n").section("part", OPTS)
+    assert caught.value.key == f"[part] {key}"
+
+
+def test_a_bad_default_group_value_names_its_key(written):
+    with pytest.raises(BadConfig) as caught:
+        written("[DEFAULT]\ncount = many\n").section("DEFAULT", OPTS)
+    assert caught.value.key == "[DEFAULT] count"
+
+
+@pytest.mark.parametrize("key", ["unknown", "Count", "part.count", ""])
+def test_an_unknown_override_names_its_key(written, key):
+    with pytest.raises(BadConfig) as caught:
+        written().section("part", OPTS, {key: "1"})
+    assert caught.value.key == f"part.{key}"
+
+
+def test_a_reference_to_nothing_names_its_key(written):
+    with pytest.raises(BadConfig) as caught:
+        written("[part]\npath = $nowhere/x\n").section("part", OPTS)
+    assert caught.value.key == "[part] path"
+
+
+@pytest.mark.parametrize(
+    "text", ["no section = 1\n[", "[part\n", "[part]\njust words\n"], ids=["open", "cut", "words"]
+)
+def test_a_file_that_is_none_is_refused(written, text):
+    with pytest.raises(BadConfig) as caught:
+        written(text)
+    assert caught.value.key == "config_file"
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(BadConfig) as caught:
+        Config([str(tmp_path / "none.conf")])
+    assert caught.value.key == "config_file"
+
+
+def test_later_files_go_before_earlier_ones(tmp_path):
+    files = []
+    for name, count in (("a", 6), ("b", 7)):
+        path = tmp_path / f"{name}.conf"
+        path.write_text(f"[part]\ncount = {count}\n")
+        files.append(str(path))
+    assert Config(files).section("part", OPTS).count == 7
+    loaded = config.load({"config_file": ", ".join(files)})
+    assert loaded.section("part", OPTS).count == 7
+
+
+# The state directory
+
+
+def test_the_state_path_can_be_overridden(written, tmp_path):
+    conf = written("[DEFAULT]\nstate_path = /elsewhere\n", state_path=str(tmp_path))
+    assert conf.state_path == str(tmp_path)
+    assert conf.section("part", OPTS).path == f"{tmp_path}/here"
+    assert conf.section("DEFAULT", config.OPTS).state_path == str(tmp_path)
+
+
+def test_the_state_path_of_a_file_holds(written):
+    conf = written("[DEFAULT]\nstate_path = /elsewhere\n")
+    assert conf.section("part", OPTS).path == "/elsewhere/here"
+
+
+def test_a_relative_state_path_is_made_absolute(written, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    conf = written(state_path="state")
+    assert conf.state_path == os.path.join(tmp_path, "state")
+    assert conf.section("part", OPTS).path == f"{tmp_path}/state/here"
+
+
+def test_one_process_parses_once(tmp_path):
+    names = {"state_path": str(tmp_path)}
+    assert config.load(names) is config.load(dict(names))
+    assert config.load(names) is not config.load({"state_path": str(tmp_path / "b")})
+
+
+# The record
+
+
+def test_a_record_is_read_only(written):
+    section = written().section("part", OPTS)
+    with pytest.raises(AttributeError, match="count"):
+        section.count = 6
+    with pytest.raises(AttributeError):
+        del section.count
+    with pytest.raises(AttributeError):
+        _ = section.unknown
+    assert section.count == 5
+
+
+def test_records_are_made_of_names():
+    assert Section(a=1).a == 1

@@ -1,0 +1,54 @@
+"""The list of all options."""
+
+import pytest
+from oslo_config import generator
+
+from imsgate import app, config, opts, upload
+from imsgate.api import images
+from imsgate.filters import base
+from imsgate.registry import sql
+from imsgate.stores import loader
+
+LISTED = [(group, option) for group, options in opts.list_opts() for option in options]
+
+
+def filters(kind=base.Filter):
+    for sub in kind.__subclasses__():
+        if sub.__module__.startswith("imsgate."):
+            yield from filters(sub)
+            if hasattr(sub, "NAME"):
+                yield sub
+
+
+DECLARED = {
+    "DEFAULT": [*config.OPTS, *loader.OPTS],
+    "glance_store": loader.DEFAULT_OPTS,
+    "api": images.OPTS,
+    images.FORMAT_GROUP: images.FORMAT_OPTS,
+    upload.GROUP: upload.OPTS,
+    "registry": app.REGISTRY_OPTS,
+    "database": sql.SqlRegistry.OPTS,
+    **{kind.NAME: kind.OPTS for kind in filters()},
+}
+
+
+@pytest.mark.parametrize("group", DECLARED)
+def test_every_declared_option_is_listed(group):
+    listed = {option.dest for name, option in LISTED if name == group}
+    assert {option.dest for option in DECLARED[group]} <= listed
+
+
+@pytest.mark.parametrize(("group", "option"), LISTED, ids=lambda part: getattr(part, "name", part))
+def test_every_option_is_documented(group, option):
+    assert option.help
+    assert option.help.endswith((".", ";", ")"))
+
+
+def test_no_option_is_listed_twice():
+    names = [(group, option.dest) for group, option in LISTED]
+    assert len(names) == len(set(names))
+
+
+def test_the_generator_finds_them():
+    found = [group or "DEFAULT" for group, _ in dict(generator._list_opts(["imsgate"]))["imsgate"]]
+    assert set(found) == {group for group, _ in opts.list_opts()}

@@ -1,0 +1,86 @@
+"""The token file: what is kept, compared and written."""
+
+import concurrent.futures
+import hmac
+import itertools
+import json
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from imsgate import errors, tokenfile
+
+LINE = {"sha256": "0" * 64, "user": "u", "project": "p", "roles": ["member"]}
+
+
+@pytest.fixture
+def path(tmp_path):
+    """The token file, with nobody in it."""
+    path = tmp_path / "tokens"
+    path.write_text("")
+    return path
+
+
+def add(path, user="u1", **more):
+    return tokenfile.add(str(path), user=user, project="p1", roles=["member", "reader"], **more)
+
+
+def test_every_entry_is_compared_in_constant_time(path, monkeypatch):
+    token = add(path)
+    add(path)
+    add(path)
+    compared = []
+    genuine = hmac.compare_digest
+
+    def compare(one, other):
+        compared.append(one)
+        return genuine(one, other)
+
+    monkeypatch.setattr(tokenfile.hmac, "compare_digest", compare)
+    entries = tokenfile.load(str(path))
+    assert tokenfile.find(entries, token, 0.0).user == "u1"
+    assert compared == [entry.sha256 for entry in entries]
+
+
+def test_the_file_holds_no_token_and_is_its_owners_alone(tmp_path):
+    path = tmp_path / "new" / "tokens"
+    token = add(path)
+    assert token not in path.read_text()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert len(token) >= 43
+
+
+def test_a_last_line_without_an_end_stays_a_line(path):
+    path.write_text(json.dumps(LINE))
+    add(path)
+    assert [token.user for token in tokenfile.load(str(path))] == ["u", "u1"]
+
+
+def test_nothing_is_added_to_a_broken_file(path):
+    path.write_text("{")
+    with pytest.raises(errors.BadConfig):
+        add(path)
+    assert path.read_text() == "{"
+
+
+def test_concurrent_adds_lose_nothing(path):
+    program = (
+        "import sys; from imsgate import tokenfile\n"
+        "for n in range(5): print(tokenfile.add(sys.argv[1], user='u', project='p', roles=[]))"
+    )
+    command = [sys.executable, "-c", program, str(path)]
+
+    def other(_):
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        processes = threads.map(other, range(2))
+        own = list(threads.map(lambda _: add(path), range(20)))
+    added = {tokenfile.digest(token) for token in itertools.chain(own, *processes)}
+    assert {token.sha256 for token in tokenfile.load(str(path))} == added
+    assert len(added) == 30
+    assert sorted(os.listdir(path.parent)) == ["tokens", "tokens.lock"]

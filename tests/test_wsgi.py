@@ -1,0 +1,249 @@
+"""The WSGI edge: requests, answers, and other applications called."""
+
+import json
+
+import pytest
+
+from imsgate import body, errors, wsgi
+from imsgate.errors import BadImage, Error
+from imsgate.model import Identity
+from imsgate.testing import apps, servers
+from imsgate.wsgi import Request
+
+# Requests
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("PUT", "/v2/images/x/file", True),
+        ("PUT", "/v2/images/x/file/", True),
+        ("PUT", "/v2/images/x/stage", True),
+        ("PUT", "/v2/images/\xff/file", True),
+        ("POST", "/v2/images/x/file", False),
+        ("GET", "/v2/images/x/file", False),
+        ("PUT", "/v2/images/x", False),
+        ("PUT", "/v2/images//file", False),
+        ("PUT", "/v2/images/x/y/file", False),
+        ("PUT", "/v2/images/x/files", False),
+        ("PUT", "/v2/images/x/file//", False),
+        ("PUT", "", False),
+    ],
+)
+def test_which_requests_carry_an_image(method, path, expected):
+    request = Request(servers.environ(REQUEST_METHOD=method, PATH_INFO=path))
+    assert request.carries_image is expected
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [("/a", "/a"), ("/caf\xc3\xa9", "/caf\u00e9"), ("/\xff", "/\ufffd"), (None, "")],
+)
+def test_a_route_is_text_whatever_came(raw, text):
+    environ = servers.environ()
+    environ.pop("PATH_INFO")
+    if raw is not None:
+        environ["PATH_INFO"] = raw
+    assert Request(environ).route == text
+
+
+def test_what_filters_leave_is_found_by_name():
+    request = Request(servers.environ())
+    assert (request.identity, request.request_id, request.inspection) == (None, None, None)
+    who = Identity(user_id="u")
+    request.environ |= {wsgi.IDENTITY: who, wsgi.REQUEST_ID: "req-1", wsgi.INSPECTION: "i"}
+    assert (request.identity, request.request_id, request.inspection) == (who, "req-1", "i")
+
+
+def test_there_is_one_wrapper_however_many_ask():
+    environ = servers.environ(b"body")
+    first, second = Request(environ), Request(environ)
+    assert first.tapped() is None
+    wrapper = first.reader()
+    assert isinstance(wrapper, body.Tapped)
+    assert first.reader() is second.reader() is second.tapped() is wrapper
+    assert environ["wsgi.input"] is wrapper
+
+
+@pytest.mark.parametrize(
+    ("entries", "length"),
+    [
+        pytest.param({"CONTENT_LENGTH": "4"}, 4, id="length"),
+        pytest.param({"CONTENT_LENGTH": None}, 0, id="none"),
+        pytest.param({"CONTENT_LENGTH": ""}, 0, id="empty"),
+        pytest.param(
+            {"CONTENT_LENGTH": None, "wsgi.input_terminated": True}, None, id="terminated"
+        ),
+        pytest.param(
+            {
+                "CONTENT_LENGTH": None,
+                "HTTP_TRANSFER_ENCODING": "chunked",
+                "wsgi.input_terminated": True,
+            },
+            None,
+            id="chunked",
+        ),
+    ],
+)
+def test_how_long_a_body_is(entries, length):
+    assert Request(servers.environ(b"body", **entries)).reader().length == length
+
+
+def test_a_body_without_an_end_is_refused():
+    entries = {"CONTENT_LENGTH": None, "HTTP_TRANSFER_ENCODING": "chunked"}
+    with pytest.raises(errors.LengthRequired):
+        Request(servers.environ(b"body", **entries)).reader()
+
+
+# Refusals
+
+
+def every_error(kind=Error):
+    for sub in kind.__subclasses__():
+        yield sub
+        yield from every_error(sub)
+
+
+DETAILS = dict.fromkeys(
+    "problem header parameter store stores announced received action name image_id what allowed "
+    "status needed limit resource accepted size check offset hint algorithm found "
+    "expected attempts".split(),
+    "<x>",
+)
+BY_DETAIL = {BadImage: {"check": "<x>", "offset": 1, "problem": "<x>", "hint": "<x>"}}
+ERRORS = sorted(set(every_error()), key=lambda kind: kind.__name__)
+
+
+def made(kind):
+    details = BY_DETAIL[BadImage] if issubclass(kind, BadImage) else DETAILS
+    if kind is errors.Unavailable or issubclass(kind, errors.Unavailable):
+        return kind(retry_after=7, **details)
+    return kind(**details)
+
+
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("accept", [None, "", "*/*", "text/html", "application/json", "image/png"])
+def test_every_error_is_rendered(kind, accept):
+    answer = servers.serve(wsgi.refusal(made(kind)), servers.environ(HTTP_ACCEPT=accept))
+    assert (answer.code, answer.reason) == (kind.status, kind.reason)
+    assert answer.header("Content-Length") == str(len(answer.body))
+    if issubclass(kind, errors.Unavailable):
+        assert answer.header("Retry-After") == "7"
+    if accept == "application/json":
+        told = json.loads(answer.body)
+        assert told["reason"] == kind.reason
+        assert told["message"] == str(made(kind))
+        assert told["code"].startswith(str(kind.status))
+    elif accept != "image/png":
+        assert answer.header("Content-Type").startswith("text/html")
+        assert b"<x>" not in answer.body
+
+
+def test_no_two_errors_share_a_reason_by_chance():
+    shared = {}
+    for kind in ERRORS:
+        shared.setdefault(kind.reason, set()).add(kind.status)
+    assert all(len(statuses) == 1 for statuses in shared.values())
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json"])
+def test_a_refusal_may_quote_anything(accept):
+    error = errors.BadRequest(problem="\ud800 \0 <b> ${detail} %s {x} \u2603")
+    answer = servers.serve(wsgi.refusal(error), servers.environ(HTTP_ACCEPT=accept))
+    assert answer.code == 400
+    assert b"<b>" not in answer.body or accept != "*/*"
+
+
+def test_the_page_is_what_glances_clients_cut_apart():
+    answer = servers.serve(wsgi.refusal(errors.NotFound(what="Image x")), servers.environ())
+    assert b"<h1>404 Not Found</h1>" in answer.body
+    assert b"Image x could not be found<br /><br />" in answer.body
+
+
+def test_json_answers():
+    response = wsgi.json_response({"name": "caf\u00e9"}, 201, X_Any="y")
+    assert (response.status_int, response.json) == (201, {"name": "caf\u00e9"})
+    assert response.headers["Content-Type"] == "application/json"
+    assert response.headers["X-Any"] == "y"
+
+
+# Applications that are called
+
+
+@pytest.mark.parametrize("kind", [apps.App, apps.Late, apps.Writes])
+def test_an_application_is_called(kind):
+    app = kind()
+    status, headers, answer = wsgi.call(app, servers.environ())
+    assert (status, headers) == (app.status, app.headers)
+    assert b"".join(answer) == b"".join(app.chunks)
+    answer.close()
+    assert app.answers[0].closed == 1
+
+
+def test_an_answer_that_has_begun_is_the_applications_own():
+    app = apps.App()
+    assert wsgi.call(app, servers.environ())[2] is app.answers[0]
+
+
+@pytest.mark.parametrize("kind", [apps.Fails, apps.LateFails])
+def test_an_answer_that_fails_at_once_is_closed(kind):
+    app = kind(apps.Oops())
+    with pytest.raises(apps.Oops):
+        wsgi.call(app, servers.environ())
+    assert all(answer.closed == 1 for answer in app.answers)
+
+
+def test_an_application_that_never_starts_is_named():
+    with pytest.raises(AssertionError, match="never started"):
+        wsgi.call(lambda environ, start_response: [], servers.environ())
+
+
+def test_an_answer_without_close_needs_none():
+    def app(environ, start_response):
+        write = start_response("200 OK", [])
+        write(b"a")
+        return [b"b"]
+
+    _, _, answer = wsgi.call(app, servers.environ())
+    assert list(answer) == [b"a", b"b"]
+    answer.close()
+
+
+def test_what_was_written_cannot_be_taken_back():
+    def app(environ, start_response):
+        write = start_response("200 OK", [])
+        write(b"a")
+        try:
+            raise apps.Oops
+        except apps.Oops as error:
+            start_response("500 Oops", [], (apps.Oops, error, error.__traceback__))
+        return []
+
+    with pytest.raises(apps.Oops):
+        wsgi.call(app, servers.environ())
+
+
+# Starting anew
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_exc_info_is_given_only_with_need(started):
+    """uWSGI fails where nothing was started before."""
+    given = []
+    start = wsgi.Start(lambda status, headers, *exc_info: given.append((status, *exc_info)))
+    if started:
+        start("200 OK", [])
+    try:
+        raise apps.Oops
+    except apps.Oops as error:
+        start.anew("500 Oops", [])
+        expected = ("500 Oops", (apps.Oops, error, error.__traceback__))
+    assert given[-1] == (expected if started else ("500 Oops",))
+
+
+def test_an_application_may_give_exc_info_itself():
+    given = []
+    start = wsgi.Start(lambda status, headers, *exc_info: given.append(exc_info))
+    start("500 Oops", [], None)
+    start("500 Oops", [], "exc_info")
+    assert given == [(None,), ("exc_info",)]

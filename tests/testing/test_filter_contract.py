@@ -1,0 +1,59 @@
+"""The filter kit rejects every filter that is wrong, by the check meant for it."""
+
+import pathlib
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import pytest
+
+from imsgate import testing
+from tests.testing import broken_filters
+
+HERE = pathlib.Path(broken_filters.__file__)
+CASES = [(kind.__name__, check) for kind, check in broken_filters.DOUBLES.items()]
+CHECKS = {name for name in vars(testing.FilterContract) if name.startswith("test_")}
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    """Of each (double, check) run in one other pytest: the outcomes of its cases."""
+    wanted = [f"{HERE}::Test{name}::{check}" for name, check in CASES]
+    wanted += [f"{HERE}::TestSound"]
+    report = tmp_path_factory.mktemp("kit") / "report.xml"
+    command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider"]
+    command += ["--junitxml", report]
+    done = subprocess.run([*command, *wanted], capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    found = {}
+    for case in ElementTree.parse(report).iter("testcase"):
+        name = case.get("classname").rpartition(".Test")[2]
+        check = case.get("name").partition("[")[0]
+        outcome = {"failure", "error", "skipped"} & {child.tag for child in case}
+        found.setdefault((name, check), set()).update(outcome or {"passed"})
+    return found
+
+
+@pytest.mark.parametrize(("double", "check"), CASES, ids=[name for name, _ in CASES])
+def test_a_broken_filter_is_rejected(outcomes, double, check):
+    assert {"failure", "error"} & outcomes[double, check]
+
+
+def test_a_sound_filter_passes(outcomes):
+    seen = {check: result for (double, check), result in outcomes.items() if double == "Sound"}
+    assert set(seen) == CHECKS
+    assert set().union(*seen.values()) == {"passed"}
+
+
+def test_every_check_rejects_something():
+    assert set(broken_filters.DOUBLES.values()) == CHECKS
+
+
+@pytest.mark.parametrize("module", ["apps", "servers"])
+def test_the_fakes_need_no_test_tools(module):
+    """So that an author may use them in a script, or with another test runner."""
+    program = (
+        "import sys; sys.modules.update(dict.fromkeys(('pytest', 'hypothesis')))\n"
+        f"import imsgate.testing.{module}, imsgate.opts, imsgate.app, imsgate.cmd.main"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
