@@ -72,7 +72,7 @@ def _build(settings: Any, attempts: int) -> Any:
             max_pool_connections=_IDLE,
             tcp_keepalive=True,
             # Checksums are made here. botocore's own come in a trailer after the
-            # body, which Ceph before 19 and many others answer with 411.
+            # body, which Ceph 16 and others answer with 411.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         ),

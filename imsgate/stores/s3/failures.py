@@ -92,7 +92,7 @@ def _refusal(store: str, operation: str, error: exceptions.ClientError) -> Excep
         return UploadGone(store=store, problem="this upload was ended by another request")
     if status == 404:
         return errors.ObjectNotFound(f"store {store}")
-    if status in (409, 412):
+    if status in (409, 412) and code not in _FULL:
         return Exists(store=store, problem=f"it answered {code or status}")
     if status == 416:
         return OutOfRange(store=store, problem="the object ends before its size")

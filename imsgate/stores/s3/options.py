@@ -112,9 +112,9 @@ OPTS = (
     cfg.StrOpt("s3_store_sse_kms_key_id", help="Key for encryption by KMS, if not the default."),
     cfg.IntOpt(
         "s3_store_read_ahead",
-        default=2,
-        min=0,
-        help="Blocks of 4 MiB that are fetched while the client takes the one before. "
+        default=1,
+        min=1,
+        help="Blocks of 8 MiB that are fetched while the client takes the one before. "
         "A download takes this many of memory and one more.",
     ),
     cfg.BoolOpt(

@@ -18,7 +18,7 @@ from imsgate.stores.s3 import failures
 from imsgate.stores.s3.bucket import Bucket
 from imsgate.stores.s3.options import MIB
 
-BLOCK = 4 * MIB
+BLOCK = 8 * MIB
 #: The first block is small: many downloads are of a header.
 FIRST = MIB
 _STEP = MIB
@@ -98,10 +98,10 @@ class Reader(Iterator[bytes]):
             self._ask()
 
     def _ask(self) -> None:
-        """Have as many blocks on their way as may be; at least the next one."""
-        while self._at < self._end and len(self._coming) < max(1, self._ahead):
+        """Have as many blocks on their way as may be."""
+        while self._at < self._end and len(self._coming) < self._ahead:
             if self._pool is None:
-                self._pool = concurrent.futures.ThreadPoolExecutor(max(1, self._ahead), "s3-read")
+                self._pool = concurrent.futures.ThreadPoolExecutor(self._ahead, "s3-read")
             start, self._at = self._at, min(self._end, self._at + BLOCK)
             self._coming.append(self._pool.submit(self._fetch, start, self._at))
 

@@ -235,7 +235,7 @@ def seaweed(home: pathlib.Path) -> Server:
         "s3.config": str(home / "s3.json"),
         "volume.max": "50",
         "volume.preStopSeconds": "0",
-        "master.volumeSizeLimitMB": "128",
+        "master.volumeSizeLimitMB": "1024",
     }
     arguments = [f"-{name}={value}" for name, value in options.items()]
     command = [str(program), f"-logdir={home}", "server", *arguments]

@@ -1,9 +1,16 @@
 """The store contract on every real server."""
 
+import contextlib
+import itertools
+import re
+
 import hypothesis
 import pytest
 
 from imsgate.testing import StoreContract, store_machine
+from imsgate.testing.store_faults import FaultChecks
+from tests.stores.s3 import servers
+from tests.stores.s3.proxy import between
 
 
 class TestS3Store(StoreContract):
@@ -27,3 +34,40 @@ def contract_store(bucket):
     store = bucket.store()
     yield store
     store.close()
+
+
+class TestBrokenConnections(FaultChecks):
+    """The contract's own faults: from the nth request on, none arrives."""
+
+    @pytest.fixture
+    def store(self, bucket):
+        self.bucket = bucket
+        if bucket.server.part > 1 << 20:
+            pytest.skip("images of these checks are one request where parts are this large")
+        with between(bucket.server.port) as self.proxy:
+            store = bucket.store(s3_store_host=self.proxy.url)
+            yield store
+            store.close()
+
+    @contextlib.contextmanager
+    def _fault(self, pattern, nth):
+        count = itertools.count(1)
+
+        def rule(line):
+            return 0 if re.match(pattern, line) and next(count) >= nth else None
+
+        self.proxy.rules.append(rule)
+        yield
+        self.proxy.rules.remove(rule)
+
+    def write_fault(self, store, nth):
+        return self._fault("PUT|POST|DELETE", nth)
+
+    def read_fault(self, store, nth):
+        return self._fault("GET", nth)
+
+    def private(self, store):
+        return servers.ACCESS, servers.SECRET, self.proxy.url
+
+    def leftovers(self, store):
+        return self.bucket.leftovers()

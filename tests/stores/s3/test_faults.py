@@ -224,7 +224,68 @@ def test_another_process_cannot_commit_what_was_discarded(bucket, make):
     assert missing(store, key)
 
 
+def test_a_server_that_restarts_during_an_upload(tmp_path):
+    with servers.running(servers.seaweed(tmp_path)) as server, servers.bucket(server) as bucket:
+        store, key = bucket.store(), new_key()
+        data = body(3 * server.part)
+        sink = store.create(key, None)
+        sink.write(data)
+        eventually(bucket.uploads, "the upload begins")
+        server.stop(kill=True)
+        with pytest.raises(errors.StoreUnavailable) as caught:
+            _finish(sink, data)
+        assert caught.value.status == 503
+        server.start()
+        # The volumes come a little after the door is open.
+        eventually(lambda: _ended(store, key), "the residue can be removed")
+        assert bucket.leftovers() == []
+        location = eventually(lambda: _tried(store, data), "the next upload succeeds")
+        assert content(store, location) == data
+        store.close()
+
+
+def _finish(sink, data):
+    sink.write(data)
+    sink.commit()
+
+
+def _ended(store, key):
+    try:
+        store.discard(key)
+    except errors.StoreUnavailable:
+        return False
+    return True
+
+
+def _tried(store, data):
+    try:
+        return put(store, data)
+    except errors.StoreUnavailable:
+        return None
+
+
 # Refusals
+
+
+def test_an_upload_that_is_denied_midway(ceph):
+    with servers.bucket(ceph) as bucket:
+        store, data = bucket.store(), body(ceph.part)
+        statement = {
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:PutObject",
+            "Resource": f"arn:aws:s3:::{bucket.name}/*",
+        }
+        policy = {"Version": "2012-10-17", "Statement": [statement]}
+        sink = store.create(new_key(), None)
+        sink.write(data + data)
+        eventually(bucket.uploads, "the upload begins")
+        bucket.client.put_bucket_policy(Bucket=bucket.name, Policy=json.dumps(policy))
+        with pytest.raises(errors.StoreDenied, match="AccessDenied") as caught:
+            _finish(sink, data)
+        assert caught.value.status == 503
+        assert bucket.leftovers() == []
+        store.close()
 
 
 def test_a_bucket_that_is_removed(ceph):
