@@ -1,16 +1,21 @@
 """The upload application at the end of the pipeline, and the one place that knows every part."""
 
+import atexit
+import dataclasses
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import stevedore
 from oslo_config import cfg
 from stevedore.exception import NoMatches
 
-from imsgate import config, errors, residue, wsgi
-from imsgate.api import access, data, images, info, members, routes, schemas
+from imsgate import config, errors, gating, residue, wsgi
+from imsgate.api import access, data, images, info, members, routes, schemas, tasks
+from imsgate.api import imports as import_api
 from imsgate.errors import BadConfig
+from imsgate.filters.sizelimit import SizeLimit
+from imsgate.jobs import engine, imports, sources, unpack, uris, web
 from imsgate.policy import Policy
 from imsgate.registry.base import Registry
 from imsgate.stores import loader
@@ -18,6 +23,9 @@ from imsgate.upload import GROUP as UPLOAD
 from imsgate.upload import OPTS as UPLOAD_OPTS
 from imsgate.upload import Uploads, sweep_forever
 from imsgate.wsgi import Environ, Request, WsgiApp
+
+#: The values of a group's options.
+SectionOf = Callable[[str, Sequence[cfg.Opt]], Any]
 
 REGISTRY_OPTS = (
     cfg.StrOpt(
@@ -57,59 +65,101 @@ def load_registry(conf: config.Config) -> Registry:
     return registry
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Parts:
+    """What serving processes and workers are both made of."""
+
+    registry: Registry
+    stores: loader.Stores
+    uploads: Uploads
+    web: web.Web
+    engine: engine.Engine
+
+
+def make_parts(registry: Registry, stores: loader.Stores, section: SectionOf) -> Parts:
+    """``section`` gives the values of a group's options. Raises BadConfig."""
+    upload = section(UPLOAD, UPLOAD_OPTS)
+    downloads = web.Web(section(uris.GROUP, uris.OPTS), section(web.GROUP, web.OPTS))
+    origins = sources.Sources(
+        stores,
+        downloads,
+        unpack.Unpacker(section(unpack.GROUP, unpack.OPTS)),
+        gating.shared(section(gating.GROUP, gating.OPTS)),
+        section(SizeLimit.NAME, SizeLimit.OPTS).image_size_cap,
+    )
+    kinds = {imports.KIND: imports.Imports(stores, upload.hashing_algorithm, origins)}
+    return Parts(
+        registry,
+        stores,
+        Uploads(registry, stores, upload),
+        downloads,
+        engine.Engine(registry, kinds, section(engine.GROUP, engine.OPTS)),
+    )
+
+
+def load_parts(conf: config.Config) -> Parts:
+    """The parts that the configuration names. Raises BadConfig, naming the key."""
+    return make_parts(load_registry(conf), loader.load(conf), conf.section)
+
+
 def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
     """The ``paste.app_factory`` of ``egg:imsgate#gate``; its keys are options of ``[api]``.
 
     Raises BadConfig, naming the key, for anything that cannot work.
     """
     conf = config.load(global_conf)
-    gate, uploads = assemble(
-        load_registry(conf),
-        loader.load(conf),
-        Policy(conf.native),
-        api=conf.section("api", images.OPTS, local_conf),
-        formats=conf.section(images.FORMAT_GROUP, images.FORMAT_OPTS),
-        upload=conf.section(UPLOAD, UPLOAD_OPTS),
-        public_endpoint=conf.section("DEFAULT", config.OPTS).public_endpoint,
-    )
-    threading.Thread(target=_look_after, args=(uploads,), name="sweep", daemon=True).start()
+    parts = load_parts(conf)
+    api = conf.section("api", images.OPTS, local_conf)
+    gate = assemble(parts, Policy(conf.native), conf.section, api)
+    threading.Thread(target=_look_after, args=(parts,), name="sweep", daemon=True).start()
+    parts.engine.start_threads(conf.section(engine.GROUP, engine.OPTS).threads)
+    # A process that ends in peace does not leave its jobs to their leases.
+    atexit.register(parts.engine.stop)
     return gate
 
 
-def assemble(
-    registry: Registry,
-    stores: loader.Stores,
-    policy: Policy,
-    *,
-    api: Any,
-    formats: Any,
-    upload: Any,
-    public_endpoint: str | None = None,
-) -> tuple[Gate, Uploads]:
-    """The application made of these parts and settings, and what sweeps for it."""
-    uploads = Uploads(registry, stores, upload)
+def assemble(parts: Parts, policy: Policy, section: SectionOf, api: Any) -> Gate:
+    """The application of these parts; ``api`` are the values of ``[api]``. Raises BadConfig."""
+    registry, stores, uploads = parts.registry, parts.stores, parts.uploads
+    formats = section(images.FORMAT_GROUP, images.FORMAT_OPTS)
+    methods = tuple(section("DEFAULT", import_api.OPTS).enabled_import_methods)
+    staging = _staging_store(stores, section(UPLOAD, UPLOAD_OPTS).staging_store)
     image = schemas.image(formats.disk_formats, formats.container_formats)
     documents = {
         "image": image,
-        "images": schemas.images(image),
+        "images": schemas.page("images", image),
         "member": schemas.MEMBER,
         "members": schemas.MEMBERS,
+        "task": schemas.TASK,
+        "tasks": schemas.page("tasks", schemas.TASK),
     }
     gatekeeper = access.Access(registry, policy)
-    about = info.Info(gatekeeper, stores, public_endpoint, documents)
+    endpoint = section("DEFAULT", config.OPTS).public_endpoint
+    about = info.Info(gatekeeper, stores, endpoint, documents, methods)
+    checker = schemas.Checker(image)
+    import_checker = schemas.Checker(import_api.SCHEMA)
     table = routes.routes(
         about,
-        images.Images(gatekeeper, registry, stores, uploads, api, schemas.Checker(image)),
-        data.Data(gatekeeper, registry, stores, uploads),
+        images.Images(gatekeeper, registry, stores, uploads, api, checker, methods),
+        data.Data(gatekeeper, registry, stores, uploads, staging),
         members.Members(gatekeeper, registry, api, schemas.Checker(schemas.MEMBER)),
+        import_api.Imports(gatekeeper, stores, parts.engine, parts.web, methods, import_checker),
+        tasks.Tasks(gatekeeper, registry, api.limit_param_default, api.api_limit_max),
     )
-    return Gate(routes.Router(table, otherwise=about.versions)), uploads
+    return Gate(routes.Router(table, otherwise=about.versions))
 
 
-def _look_after(uploads: Uploads) -> None:
+def _staging_store(stores: loader.Stores, named: str | None) -> str:
+    """The id of the store for staged data, which need not be up yet."""
+    if named and named not in {backend.id for backend in stores}:
+        raise BadConfig(f"[{UPLOAD}] staging_store", f"there is no store {named!r}")
+    return named or stores.default
+
+
+def _look_after(parts: Parts) -> None:
     """The work of a daemon thread: the stores once, then the records again and again."""
-    residue.sweep_quietly(uploads.registry, uploads.stores)
-    sweep_forever(uploads, uploads.settings.lease)
+    residue.sweep_quietly(parts.registry, parts.stores)
+    sweep_forever(parts.uploads, parts.uploads.settings.lease)
 
 
 class Paths:

@@ -93,6 +93,8 @@ class Tapped(io.RawIOBase):
     def _pull(self, size: int) -> bytes:
         try:
             return self._stream.read(size)
+        except errors.Error:
+            raise
         # Each server has exceptions of its own for a broken or badly chunked
         # body, and none of them can be imported here.
         except Exception as error:

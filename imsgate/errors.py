@@ -83,6 +83,16 @@ class BodyCut(BadRequest):
     message = "The body ended after {received} bytes, before its announced end"
 
 
+class UriRefused(BadRequest):
+    reason = "uri_refused"
+    message = "Nothing is downloaded from this URI: {problem}"
+
+
+class DigestMismatch(BadRequest):
+    reason = "digest_mismatch"
+    message = "The data has the {algorithm} digest {found}, not {expected}"
+
+
 class FormatsNotSet(BadRequest):
     reason = "formats_not_set"
     message = "disk_format and container_format must be set before data is uploaded"
@@ -142,6 +152,13 @@ class Conflict(Error):
 class WrongStatus(Conflict):
     reason = "wrong_status"
     message = "Image {image_id} is {status}; this needs it to be {needed}"
+
+
+class Cancelled(Conflict):
+    """A job ends because its image is gone."""
+
+    reason = "cancelled"
+    message = "Image {image_id} was deleted meanwhile"
 
 
 class AlreadyExists(Conflict):
@@ -207,6 +224,26 @@ class BadRange(Error):
 class RangeNotSatisfiable(Error):
     status, reason = 416, "range_not_satisfiable"
     message = "The requested range lies outside the {size} bytes of this image"
+
+
+# What ends a job
+
+
+class GivenUp(Error):
+    reason = "given_up"
+    message = "The worker died at each of {attempts} attempts"
+
+
+class CopyDiffers(Error):
+    reason = "copy_differs"
+    message = "Store {store!r} gave other bytes than were stored there"
+
+
+class SourceFailed(Error):
+    """Where an import reads from did not give the whole of it."""
+
+    status, reason = 502, "source_failed"
+    message = "The data could not be read from its source: {problem}"
 
 
 # 503

@@ -12,6 +12,7 @@ from oslo_config import cfg, types
 from imsgate.formats.checks import CHECKS
 from imsgate.formats.gate import ACCEPTED, Gate, Policy
 from imsgate.formats.names import FORMATS, IMAGES
+from imsgate.model import Image
 
 GROUP = "sniff"
 
@@ -79,3 +80,12 @@ def _gate(of: Policy) -> Gate:
 def shared(settings: Any) -> Gate:
     """The gate for these settings; the same one for every caller of this process."""
     return _gate(policy(settings))
+
+
+def declared(image: Image) -> str | None:
+    """The format that the stream of this image's data must be of, or None for any.
+
+    Other containers than ``bare`` (ova, docker, compressed) wrap the disk: what
+    ``disk_format`` names is not what the stream holds.
+    """
+    return image.disk_format if image.container_format == "bare" else None

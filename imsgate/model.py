@@ -10,6 +10,7 @@ import datetime
 import enum
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 
 class Status(enum.StrEnum):
@@ -28,6 +29,10 @@ class Status(enum.StrEnum):
 
 #: An image in one of these no longer exists for any client.
 GONE = frozenset({Status.DELETED, Status.PENDING_DELETE})
+
+
+#: The data of an image in one of these is whole and may be read.
+READABLE = frozenset({Status.ACTIVE, Status.DEACTIVATED})
 
 
 class Visibility(enum.StrEnum):
@@ -89,6 +94,14 @@ class Image:
     upload_key: str | None = None
     upload_expires: float | None = None
 
+    @property
+    def copies(self) -> tuple[Location, ...]:
+        """The copies that may be read: none before the image is active.
+
+        While it is ``uploading`` or ``importing``, ``locations`` hold what was staged.
+        """
+        return self.locations if self.status in READABLE else ()
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
@@ -99,6 +112,49 @@ class Member:
     status: MemberStatus = MemberStatus.PENDING
     created_at: datetime.datetime
     updated_at: datetime.datetime
+
+
+class JobState(enum.StrEnum):
+    """Where a job stands, as the vendor's job query names it."""
+
+    INIT = "INIT"
+    RUNNING = "RUNNING"
+    SUCCESS = "SUCCESS"
+    FAIL = "FAIL"
+
+
+#: Of jobs that have not ended.
+GOING = frozenset({JobState.INIT, JobState.RUNNING})
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Work that outlives the request that asked for it.
+
+    ``kind`` names the code that does it and ``arguments`` (what JSON can say) tell
+    it how. ``progress`` and ``total`` are bytes. A running job belongs to the worker
+    that claimed it as ``epoch``, until ``lease`` (seconds since the epoch of time);
+    whoever claims it then makes a new epoch, which fences the former worker off.
+    ``error_code`` and ``reason`` say why a failed job failed.
+    """
+
+    id: str
+    kind: str
+    project: str | None = None
+    image_id: str | None = None
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
+    state: JobState = JobState.INIT
+    progress: int = 0
+    total: int | None = None
+    cancelled: bool = False
+    error_code: str | None = None
+    reason: str | None = None
+    lease: float | None = None
+    epoch: int = 0
+    created_at: datetime.datetime
+    updated_at: datetime.datetime
+    begin_at: datetime.datetime | None = None
+    end_at: datetime.datetime | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from oslo_config import cfg
 
 from imsgate import app, config, upload
-from imsgate.api import images
+from imsgate.api import images, imports
 from imsgate.filters import faults, headers, identity, sizelimit, sniff, tokens
+from imsgate.jobs import engine, unpack, uris, web
 from imsgate.registry import sql
 from imsgate.stores import loader
 
@@ -24,11 +25,16 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
     """Sections and their options, in the order of the sample."""
     return [
         ("DEFAULT", config.OPTS),
+        ("DEFAULT", imports.OPTS),
         (config.PASTE_GROUP, config.PASTE_OPTS),
         *((kind.NAME, kind.OPTS) for kind in _FILTERS if kind.OPTS),
         ("api", images.OPTS),
         (images.FORMAT_GROUP, images.FORMAT_OPTS),
         (upload.GROUP, upload.OPTS),
+        (engine.GROUP, engine.OPTS),
+        (uris.GROUP, uris.OPTS),
+        (web.GROUP, web.OPTS),
+        (unpack.GROUP, unpack.OPTS),
         ("registry", app.REGISTRY_OPTS),
         ("database", sql.SqlRegistry.OPTS),
         *loader.list_opts(),

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 
 from imsgate import errors
+from imsgate.model import GOING
 from imsgate.registry.base import Registry
 from imsgate.stores.base import Sweeps, Swept
 from imsgate.stores.loader import Backend
@@ -20,15 +21,18 @@ AGE = 24 * 3600.0
 
 
 def living(registry: Registry) -> Callable[[str], bool]:
-    """Whether the record of its image still knows the attempt of a key.
+    """Whether the record of its image, or a job of it, still knows the attempt of a key.
 
     An attempt is recorded before its store hears of it, and is forgotten only
-    when its data is committed or discarded.
+    when its data is committed or discarded. A job discards its own by itself.
     """
 
     def lives(key: str) -> bool:
+        image_id = key.partition(".")[0]
+        if any(job.state in GOING for job in registry.jobs_of(image_id)):
+            return True
         try:
-            return registry.get(key.partition(".")[0]).upload_key == key
+            return registry.get(image_id).upload_key == key
         except errors.NotFound:
             return False
 

@@ -14,7 +14,7 @@ import queue
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from oslo_config import cfg
@@ -42,6 +42,11 @@ OPTS = (
         min=1,
         help="Seconds after which an upload whose process died counts as abandoned. "
         "A living upload renews its lease three times in this time.",
+    ),
+    cfg.StrOpt(
+        "staging_store",
+        help="Id of the store that keeps staged data until it is imported; the default store. "
+        "An import to the same store need not copy.",
     ),
 )
 
@@ -125,6 +130,51 @@ def copy(
     return count
 
 
+def write(
+    store: Store,
+    sink: Sink,
+    read: Callable[[int], bytes],
+    *,
+    size: int | None,
+    algorithm: str,
+    check: Callable[[], None],
+    facts: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Fill a sink of ``store`` and commit it; return the fields of a record that has the data.
+
+    ``facts`` is shown size and digests after the last byte; it returns further fields, or
+    raises to refuse the whole. ``check`` may raise at any time to stop. Raises SizeMismatch,
+    and whatever reading or storing raises; then the store holds nothing.
+    """
+    with sink, Digests(("md5", algorithm)) as digests:
+        count = copy(read, sink, digests, check)
+        if size is not None and count != size:
+            raise errors.SizeMismatch(announced=size, received=count)
+        values = digests.values()
+        fields: dict[str, Any] = {
+            "size": count,
+            "checksum": values["md5"],
+            "os_hash_algo": algorithm,
+            "os_hash_value": values[algorithm],
+        }
+        fields.update(facts(fields))
+        check()
+        return {**fields, "locations": (Location(store.name, sink.commit()),)}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Way:
+    """The status of an image while its data comes in, and once it is in."""
+
+    during: Status
+    after: Status
+
+
+UPLOAD = Way(Status.SAVING, Status.ACTIVE)
+#: Staged data waits in ``locations`` until it is imported.
+STAGE = Way(Status.UPLOADING, Status.UPLOADING)
+
+
 class Lease:
     """Keeps an attempt's ``upload_expires`` in the future on a thread of its own.
 
@@ -135,7 +185,7 @@ class Lease:
     def __init__(self, registry: Registry, image: Image, seconds: float) -> None:
         self._registry = registry
         self._image_id = image.id
-        self._was = {"status": Status.SAVING, "upload_key": image.upload_key}
+        self._was = {"status": image.status, "upload_key": image.upload_key}
         self._seconds = seconds
         self._done = threading.Event()
         self._lost = False
@@ -186,8 +236,10 @@ class Uploads:
         size: int | None,
         facts: Callable[[], dict[str, Any]] = dict,
         recheck: Callable[[], object] = lambda: None,
+        way: Way = UPLOAD,
     ) -> Image:
-        """Store the data of a queued image and return the record, then ``active``.
+        """Store the data of a queued image and return the record, then ``active``
+        (``uploading`` by the way STAGE).
 
         ``read`` returns up to so many bytes and ends with ``b""``; ``size`` is
         what was announced, or None. ``facts`` is asked after the last byte for
@@ -200,11 +252,26 @@ class Uploads:
         where store or registry cannot be reached for that, the sweep sees to it
         once the lease has run out.
         """
-        image = self._begin(image, store)
+
+        def settle(_: Mapping[str, Any]) -> Mapping[str, Any]:
+            found = facts()
+            lease.check()
+            recheck()
+            return found
+
+        image = self._begin(image, store, way)
         with Lease(self.registry, image, self.settings.lease) as lease:
             sink = self._create(image, store, size)
             try:
-                fields = self._store(read, store, sink, size, facts, recheck, lease)
+                fields = write(
+                    store,
+                    sink,
+                    read,
+                    size=size,
+                    algorithm=self.settings.hashing_algorithm,
+                    check=lease.check,
+                    facts=settle,
+                )
             except BaseException as error:
                 # Leaving the sink has aborted it. But a store that went away may
                 # hold parts still, or even the object, its answer being lost.
@@ -212,14 +279,14 @@ class Uploads:
                     self._release(image)
                 self._raise_if_gone(image, error)
                 raise
-            return self._activate(image, store, fields)
+            return self._finish(image, store, fields, way)
 
-    def _begin(self, image: Image, store: Store) -> Image:
+    def _begin(self, image: Image, store: Store, way: Way = UPLOAD) -> Image:
         try:
             return self.registry.change(
                 image.id,
                 {"status": Status.QUEUED},
-                status=Status.SAVING,
+                status=way.during,
                 upload_store=store.name,
                 upload_key=f"{image.id}.{secrets.token_hex(4)}",
                 upload_expires=time.time() + self.settings.lease,
@@ -238,47 +305,16 @@ class Uploads:
             self._release(image)
             raise
 
-    def _store(
-        self,
-        read: Callable[[int], bytes],
-        store: Store,
-        sink: Sink,
-        size: int | None,
-        facts: Callable[[], dict[str, Any]],
-        recheck: Callable[[], object],
-        lease: Lease,
-    ) -> dict[str, Any]:
-        """Copy, commit, and return the fields of the active record."""
-        algorithm = self.settings.hashing_algorithm
-        with (
-            sink,
-            Digests(("md5", algorithm)) as digests,
-        ):
-            count = copy(read, sink, digests, lease.check)
-            if size is not None and count != size:
-                raise errors.SizeMismatch(announced=size, received=count)
-            values = digests.values()
-            fields = {
-                "size": count,
-                "checksum": values["md5"],
-                "os_hash_algo": algorithm,
-                "os_hash_value": values[algorithm],
-                **facts(),
-            }
-            lease.check()
-            recheck()
-            return {**fields, "locations": (Location(store.name, sink.commit()),)}
-
-    def _activate(self, image: Image, store: Store, fields: dict[str, Any]) -> Image:
+    def _finish(self, image: Image, store: Store, fields: dict[str, Any], way: Way) -> Image:
         """The step that makes the stored object the image's data.
 
         Only a refusal proves that the record does not point at the object. After
         any other failure, such as a lost connection, it may: then the object
         stays, and the sweep decides by the record once the lease has run out.
         """
-        was = {"status": Status.SAVING, "upload_key": image.upload_key}
+        was = {"status": way.during, "upload_key": image.upload_key}
         try:
-            return self.registry.change(image.id, was, status=Status.ACTIVE, **fields, **NO_UPLOAD)
+            return self.registry.change(image.id, was, status=way.after, **fields, **NO_UPLOAD)
         except errors.Conflict as error:
             if self._discard(image, store):
                 self._release(image)
@@ -296,7 +332,7 @@ class Uploads:
 
     def _release(self, image: Image) -> None:
         """Let the record go after a failure: back to ``queued`` if it is still this attempt's."""
-        steps = ((Status.SAVING, Status.QUEUED), *((status, status) for status in GONE))
+        steps = ((image.status, Status.QUEUED), *((status, status) for status in GONE))
         for was, to in steps:
             with contextlib.suppress(errors.Conflict):
                 try:
@@ -336,7 +372,8 @@ class Uploads:
         if image.upload_key and image.upload_store:
             # "killed" fences the attempt off before its data goes: were it still
             # alive, its commit would otherwise point the record at nothing.
-            status = Status.KILLED if image.status == Status.SAVING else image.status
+            running = image.status in (UPLOAD.during, STAGE.during)
+            status = Status.KILLED if running else image.status
             self.registry.change(
                 image.id,
                 {"status": image.status, "upload_expires": image.upload_expires},

@@ -47,8 +47,11 @@ def test_a_gate_is_made(global_conf, sweeps):
     gate = app.app_factory(global_conf())
     answer = servers.serve(gate, servers.environ(PATH_INFO="/versions"))
     assert answer.code == 200
-    [thread] = sweeps
-    assert (thread.name, thread.daemon) == ("sweep", True)
+    assert [(thread.name, thread.daemon) for thread in sweeps] == [
+        ("sweep", True),
+        ("jobs", True),
+        ("jobs", True),
+    ]
 
 
 def test_the_registry_is_found_by_its_entry_point(global_conf):

@@ -5,10 +5,11 @@ import datetime
 import pytest
 
 from imsgate import config, errors, residue
-from imsgate.model import Image, Status
+from imsgate.model import Image, JobState, Status
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.stores.base import Sweeps, Swept
 from imsgate.stores.memory import MemoryStore
+from imsgate.testing.records import job
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 
@@ -58,6 +59,13 @@ def test_an_attempt_lives_as_long_as_its_record_says_so(registry, fields, lives)
     recorded(registry, "i", **fields)
     assert residue.living(registry)("i.1") is lives
     assert residue.living(registry)("j.1") is False
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_what_a_job_writes_lives_as_long_as_the_job(registry, state):
+    recorded(registry, "i", status=Status.ACTIVE)
+    registry.add_job(job("i", state=state))
+    assert residue.living(registry)("i.1") is (state in (JobState.INIT, JobState.RUNNING))
 
 
 def test_only_residue_is_removed(registry):

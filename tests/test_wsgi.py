@@ -106,7 +106,8 @@ def every_error(kind=Error):
 
 DETAILS = dict.fromkeys(
     "problem header parameter store stores announced received action name image_id what allowed "
-    "status needed limit resource accepted size check offset hint".split(),
+    "status needed limit resource accepted size check offset hint algorithm found "
+    "expected attempts".split(),
     "<x>",
 )
 BY_DETAIL = {BadImage: {"check": "<x>", "offset": 1, "problem": "<x>", "hint": "<x>"}}

@@ -7,12 +7,12 @@ from typing import Any
 
 import webob
 
-from imsgate import download, errors, headers
+from imsgate import download, errors, gating, headers
 from imsgate.api.access import Access
 from imsgate.model import Image, Status
 from imsgate.registry.base import Registry
 from imsgate.stores.loader import Stores
-from imsgate.upload import Uploads
+from imsgate.upload import STAGE, UPLOAD, Uploads, Way
 from imsgate.wsgi import Request
 
 LOG = logging.getLogger(__name__)
@@ -26,15 +26,26 @@ class Data:
     registry: Registry
     stores: Stores
     uploads: Uploads
+    staging_store: str | None = None
 
     def upload(self, request: Request, image_id: str) -> webob.Response:
         """Everything that can be refused is, before the first byte is read."""
-        image = self.access.image(request, image_id, "upload_image")
+        named = headers.store_id(request.environ.get("HTTP_X_IMAGE_META_STORE"))
+        return self._receive(request, image_id, "upload_image", UPLOAD, named)
+
+    def stage(self, request: Request, image_id: str) -> webob.Response:
+        """Keep the data for a later import: in a store, so that any host can do it."""
+        return self._receive(request, image_id, "modify_image", STAGE, self.staging_store)
+
+    def _receive(
+        self, request: Request, image_id: str, rule: str, way: Way, store_id: str | None
+    ) -> webob.Response:
+        image = self.access.image(request, image_id, rule)
         if image.status != Status.QUEUED:
             raise errors.WrongStatus(image_id=image.id, status=image.status, needed=Status.QUEUED)
         if not image.disk_format or not image.container_format:
             raise errors.FormatsNotSet
-        store = self.stores.choose(headers.store_id(request.environ.get("HTTP_X_IMAGE_META_STORE")))
+        store = self.stores.choose(store_id)
         body = request.reader()
         self._declare(request, image)
         self.uploads.receive(
@@ -43,7 +54,8 @@ class Data:
             store=store,
             size=self._announced(request),
             facts=lambda: self._facts(request),
-            recheck=lambda: self.access.permitted(request.identify(), image.id, "upload_image"),
+            way=way,
+            recheck=lambda: self.access.permitted(request.identify(), image.id, rule),
         )
         return webob.Response(status=204)
 
@@ -60,11 +72,8 @@ class Data:
 
     @staticmethod
     def _declare(request: Request, image: Image) -> None:
-        # Other containers (ova, docker, compressed) wrap the disk: what disk_format
-        # names is not what the stream holds.
         if request.inspection is not None:
-            bare = image.container_format == "bare"
-            request.inspection.declare(image.disk_format if bare else None)
+            request.inspection.declare(gating.declared(image))
 
     @staticmethod
     def _facts(request: Request) -> dict[str, Any]:
@@ -75,14 +84,14 @@ class Data:
         image = self.access.image(request, image_id, "download_image")
         if image.status == Status.DEACTIVATED and not self.access.is_admin(request):
             raise errors.Deactivated(image_id=image.id)
-        if not image.locations:
+        if not image.copies:
             return webob.Response(status=204)
         return self._first_copy(request, image)
 
     def _first_copy(self, request: Request, image: Image) -> webob.Response:
         """The data from the preferred store that has it and is up."""
         failure: errors.Error = errors.NotFound(what=f"The data of image {image.id}")
-        for location in self.stores.preferred(image.locations):
+        for location in self.stores.preferred(image.copies):
             try:
                 store = self.stores.get(location.store)
                 return download.respond(request, image, store, location.url)

@@ -91,6 +91,7 @@ class Images:
     uploads: Uploads
     settings: Any
     schema: schemas.Checker
+    import_methods: tuple[str, ...] = ()
 
     def create(self, request: Request) -> webob.Response:
         who = access.identity(request)
@@ -109,6 +110,8 @@ class Images:
         href = f"/v2/images/{image.id}"
         response = wsgi.json_response(views.image(image), 201)
         response.headers["Location"] = request.relative_url(href, to_application=True)
+        if self.import_methods:
+            response.headers["OpenStack-image-import-methods"] = ",".join(self.import_methods)
         response.headers["OpenStack-image-store-ids"] = ",".join(store.id for store in self.stores)
         return response
 
@@ -134,7 +137,8 @@ class Images:
         )
 
     def _check_quotas(self, properties: Any, tags: Any) -> None:
-        check_quota("properties of an image", len(properties), self.settings.image_property_quota)
+        own = [name for name in properties if not name.startswith(schemas.RESERVED_PREFIX)]
+        check_quota("properties of an image", len(own), self.settings.image_property_quota)
         check_quota("tags of an image", len(tags), self.settings.image_tag_quota)
 
     def show(self, request: Request, image_id: str) -> webob.Response:
@@ -228,6 +232,7 @@ class Images:
             return {"status": Status.PENDING_DELETE}
 
         image = self._change(request, image_id, "delete_image", fields)
+        self.registry.cancel_jobs(image.id)
         try:
             self.uploads.erase(image)
         except (errors.StoreUnavailable, errors.Conflict) as error:

@@ -24,6 +24,7 @@ class Info:
     stores: Stores
     public_endpoint: str | None
     schemas: Mapping[str, schemas.Schema]
+    import_methods: tuple[str, ...] = ()
 
     def versions(self, request: Request) -> webob.Response:
         """All versions, as the answer to a choice (300): Glance's at ``/``."""
@@ -48,8 +49,9 @@ class Info:
             raise errors.NotFound(what=f"Schema {name}")
         return wsgi.json_response(self.schemas[name])
 
-    def import_methods(self, request: Request) -> webob.Response:
-        methods = {"description": "Import methods available.", "type": "array", "value": []}
+    def imports(self, request: Request) -> webob.Response:
+        value = {"type": "array", "value": list(self.import_methods)}
+        methods = {"description": "Import methods available.", **value}
         return wsgi.json_response({"import-methods": methods})
 
     def list_stores(self, request: Request) -> webob.Response:

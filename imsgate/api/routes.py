@@ -10,8 +10,10 @@ import webob
 from imsgate import errors
 from imsgate.api.data import Data
 from imsgate.api.images import Images
+from imsgate.api.imports import Imports
 from imsgate.api.info import Info
 from imsgate.api.members import Members
+from imsgate.api.tasks import Tasks
 from imsgate.wsgi import Request
 
 Handler = Callable[..., webob.Response]
@@ -28,20 +30,27 @@ class Route:
         return re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(self.template)) + "/?"
 
 
-def routes(info: Info, images: Images, data: Data, members: Members) -> list[Route]:
+def routes(
+    info: Info, images: Images, data: Data, members: Members, imports: Imports, tasks: Tasks
+) -> list[Route]:
     """Every call that is served."""
     image = "/v2/images/{image_id}"
     return [
         Route("/versions", {"GET": info.explicit_versions}),
         Route("/v2", {"GET": info.versions}),
         Route("/v2/schemas/{name}", {"GET": info.schema}),
-        Route("/v2/info/import", {"GET": info.import_methods}),
+        Route("/v2/info/import", {"GET": info.imports}),
         Route("/v2/info/stores", {"GET": info.list_stores}),
         Route("/v2/info/stores/detail", {"GET": info.stores_detail}),
         Route("/v2/stores/{store_id}/{image_id}", {"DELETE": data.delete_copy}),
         Route("/v2/images", {"GET": images.index, "POST": images.create}),
         Route(image, {"GET": images.show, "PATCH": images.update, "DELETE": images.delete}),
         Route(image + "/file", {"GET": data.download, "PUT": data.upload}),
+        Route(image + "/stage", {"PUT": data.stage}),
+        Route(image + "/import", {"POST": imports.start}),
+        Route(image + "/tasks", {"GET": tasks.of_image}),
+        Route("/v2/tasks", {"GET": tasks.index}),
+        Route("/v2/tasks/{task_id}", {"GET": tasks.show}),
         Route(image + "/actions/deactivate", {"POST": images.deactivate}),
         Route(image + "/actions/reactivate", {"POST": images.reactivate}),
         Route(image + "/tags/{tag}", {"PUT": images.add_tag, "DELETE": images.remove_tag}),

@@ -120,12 +120,53 @@ MEMBER: Schema = {
 }
 
 
-def images(item: Schema) -> Schema:
-    """The schema of a page of images."""
+MEMBERS: Schema = {
+    "name": "members",
+    "properties": {
+        "members": {"type": "array", "items": MEMBER},
+        "schema": {"type": "string"},
+    },
+    "links": [{"rel": "describedby", "href": "{schema}"}],
+}
+
+
+def _optional(kind: str, description: str) -> Schema:
+    return {"type": ["null", kind], "description": description}
+
+
+TASK: Schema = {
+    "name": "task",
+    "properties": {
+        "id": {"type": "string", "description": "The task's identifier", "pattern": _UUID},
+        "type": {"type": "string", "description": "What is done"},
+        "status": {
+            "type": "string",
+            "description": "How far it is",
+            "enum": ["pending", "processing", "success", "failure"],
+        },
+        "input": _optional("object", "What was asked for"),
+        "result": _optional("object", "What came of it"),
+        "owner": _optional("string", "The project that asked"),
+        "message": {"type": "string", "description": "Why it failed"},
+        "image_id": _optional("string", "The image"),
+        "request_id": _optional("string", "The request that asked"),
+        "user_id": _optional("string", "Who asked"),
+        "progress": _optional("object", "Bytes done, and bytes in all where that is known"),
+        "expires_at": _optional("string", "When it is forgotten"),
+        "created_at": {"type": "string", "description": "When it was asked for"},
+        "updated_at": {"type": "string", "description": "When it last changed"},
+        "self": {"type": "string", "readOnly": True},
+        "schema": {"type": "string", "readOnly": True},
+    },
+}
+
+
+def page(name: str, item: Schema) -> Schema:
+    """The schema of a page of items."""
     return {
-        "name": "images",
+        "name": name,
         "properties": {
-            "images": {"type": "array", "items": item},
+            name: {"type": "array", "items": item},
             "first": {"type": "string"},
             "next": {"type": "string"},
             "schema": {"type": "string"},
@@ -136,16 +177,6 @@ def images(item: Schema) -> Schema:
             {"rel": "describedby", "href": "{schema}"},
         ],
     }
-
-
-MEMBERS: Schema = {
-    "name": "members",
-    "properties": {
-        "members": {"type": "array", "items": MEMBER},
-        "schema": {"type": "string"},
-    },
-    "links": [{"rel": "describedby", "href": "{schema}"}],
-}
 
 
 class Checker:

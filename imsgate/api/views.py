@@ -39,8 +39,8 @@ def image(record: Image) -> dict[str, Any]:
         "file": f"{href}/file",
         "schema": "/v2/schemas/image",
     }
-    if record.locations:
-        view["stores"] = ",".join(location.store for location in record.locations)
+    if record.copies:
+        view["stores"] = ",".join(location.store for location in record.copies)
     return view
 
 

@@ -9,13 +9,16 @@ import abc
 import builtins
 import dataclasses
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from oslo_config import cfg
 
-from imsgate.model import Image, Member, MemberStatus, Visibility
+from imsgate.model import Image, Job, Member, MemberStatus, Visibility
+
+#: No field at all, where fields may be compared.
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Op(enum.StrEnum):
@@ -91,7 +94,7 @@ def moves(to: Mapping[str, Any]) -> bool:
 
 
 class Registry(abc.ABC):
-    """Image records and their members.
+    """Image records and their members, and jobs.
 
     Deleted records stay, so that no id is ever used twice; only ``change``
     and ``expired`` still see them.
@@ -146,3 +149,58 @@ class Registry(abc.ABC):
     @abc.abstractmethod
     def remove_member(self, image_id: str, member_id: str) -> None:
         """Stop sharing with a project. Raises NotFound."""
+
+    # Jobs. Every write of a worker carries its epoch: once another worker has claimed
+    # the job, or it has ended, the write is refused and changes nothing.
+
+    @abc.abstractmethod
+    def add_job(self, job: Job, was: Mapping[str, Any] = NOTHING, /, **to: Any) -> None:
+        """Record a new job and change its image as ``change`` does; one atomic step.
+
+        Raises AlreadyExists for an id that exists, Conflict while another job of the image
+        has not ended, and what ``change`` raises; then neither happened.
+        """
+
+    @abc.abstractmethod
+    def get_job(self, job_id: str) -> Job:
+        """Raises NotFound."""
+
+    @abc.abstractmethod
+    def jobs_of(self, image_id: str) -> builtins.list[Job]:
+        """All jobs of an image, oldest first; those of deleted images too."""
+
+    @abc.abstractmethod
+    def jobs(
+        self, project: str | None, marker: Job | None = None, limit: int = 25
+    ) -> builtins.list[Job]:
+        """A page of a project's jobs, or of all projects', newest first, behind ``marker``."""
+
+    @abc.abstractmethod
+    def claim_job(self, kinds: Collection[str], now: float, lease: float) -> Job | None:
+        """Take the oldest job of these kinds that nobody works at, or return None.
+
+        Nobody works at a job in INIT, and at one in RUNNING whose lease lies before
+        ``now``. It is returned in RUNNING with a new epoch and ``lease``; ``begin_at``
+        is the first time. Of many that ask at once each gets another job, or none.
+        """
+
+    @abc.abstractmethod
+    def change_job(
+        self,
+        job_id: str,
+        epoch: int,
+        fields: Mapping[str, Any],
+        was: Mapping[str, Any] = NOTHING,
+        /,
+        **to: Any,
+    ) -> Job:
+        """Set fields of a running job and change its image as ``change`` does; one atomic step.
+
+        Returns the job as it is then. A worker renews its lease, reports progress and
+        ends the job with this. Raises Conflict when the job is not in RUNNING in this epoch
+        or the image is not as it was, and NotFound; then neither changed.
+        """
+
+    @abc.abstractmethod
+    def cancel_jobs(self, image_id: str) -> None:
+        """Set the cancel flag of every job of this image that has not ended."""

@@ -1,18 +1,29 @@
 """The registry in this process's memory: for tests, and for reading what the contract means."""
 
 import builtins
+import copy
 import dataclasses
 import operator
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from imsgate import model
 from imsgate.config import Section
 from imsgate.errors import AlreadyExists, Conflict, NotFound
-from imsgate.model import GONE, Image, Member, MemberStatus, Status, Visibility
-from imsgate.registry.base import Condition, Op, Query, Registry, moves, ordering
+from imsgate.model import (
+    GOING,
+    GONE,
+    Image,
+    Job,
+    JobState,
+    Member,
+    MemberStatus,
+    Status,
+    Visibility,
+)
+from imsgate.registry.base import NOTHING, Condition, Op, Query, Registry, moves, ordering
 
 _COMPARE: Mapping[Op, Callable[[Any, Any], bool]] = {
     Op.EQ: operator.eq,
@@ -32,6 +43,7 @@ class MemoryRegistry(Registry):
         self._lock = threading.RLock()
         self._images: dict[str, Image] = {}
         self._members: dict[tuple[str, str], Member] = {}
+        self._jobs: dict[str, Job] = {}
 
     def add(self, image: Image) -> None:
         with self._lock:
@@ -129,6 +141,92 @@ class MemoryRegistry(Registry):
         if member is None or not self._is_member(member, image_id):
             raise NotFound(what=f"Member {member_id}")
         return member
+
+    def add_job(self, job: Job, was: Mapping[str, Any] = NOTHING, /, **to: Any) -> None:
+        with self._lock:
+            if job.id in self._jobs:
+                raise AlreadyExists(what=f"Job {job.id}")
+            if job.image_id is not None:
+                self._check_idle(job.image_id)
+                self.change(job.image_id, was, **to)
+            arguments = MappingProxyType(copy.deepcopy(dict(job.arguments)))
+            self._jobs[job.id] = dataclasses.replace(job, arguments=arguments)
+
+    def _check_idle(self, image_id: str) -> None:
+        if any(job.state in GOING for job in self.jobs_of(image_id)):
+            raise Conflict(problem=f"Image {image_id} is being worked at by another job")
+
+    def get_job(self, job_id: str) -> Job:
+        try:
+            return self._jobs[job_id]
+        except KeyError:
+            raise NotFound(what=f"Job {job_id}") from None
+
+    def jobs_of(self, image_id: str) -> builtins.list[Job]:
+        with self._lock:
+            return [job for job in self._oldest_first() if job.image_id == image_id]
+
+    def jobs(
+        self, project: str | None, marker: Job | None = None, limit: int = 25
+    ) -> builtins.list[Job]:
+        with self._lock:
+            found = [job for job in self._oldest_first() if project in (None, job.project)]
+        if marker is not None:
+            found = [job for job in found if _age(job) < _age(marker)]
+        return found[::-1][:limit]
+
+    def _oldest_first(self) -> builtins.list[Job]:
+        return sorted(self._jobs.values(), key=_age)
+
+    def claim_job(self, kinds: Collection[str], now: float, lease: float) -> Job | None:
+        with self._lock:
+            free = [job for job in self._oldest_first() if job.kind in kinds and _free(job, now)]
+            if not free:
+                return None
+            moment = model.now()
+            job = self._jobs[free[0].id] = dataclasses.replace(
+                free[0],
+                state=JobState.RUNNING,
+                epoch=free[0].epoch + 1,
+                lease=lease,
+                begin_at=free[0].begin_at or moment,
+                updated_at=moment,
+            )
+            return job
+
+    def change_job(
+        self,
+        job_id: str,
+        epoch: int,
+        fields: Mapping[str, Any],
+        was: Mapping[str, Any] = NOTHING,
+        /,
+        **to: Any,
+    ) -> Job:
+        with self._lock:
+            job = self.get_job(job_id)
+            if job.state != JobState.RUNNING or job.epoch != epoch:
+                raise Conflict(problem=f"Job {job_id} is no longer this worker's")
+            changed = dataclasses.replace(job, **{"updated_at": model.now(), **fields})
+            if job.image_id is not None and (was or to):
+                self.change(job.image_id, was, **to)
+            self._jobs[job_id] = changed
+            return changed
+
+    def cancel_jobs(self, image_id: str) -> None:
+        with self._lock:
+            for job in self.jobs_of(image_id):
+                if job.state in GOING:
+                    self._jobs[job.id] = dataclasses.replace(job, cancelled=True)
+
+
+def _age(job: Job) -> tuple[Any, str]:
+    return job.created_at, job.id
+
+
+def _free(job: Job, now: float) -> bool:
+    abandoned = job.state == JobState.RUNNING and job.lease is not None and job.lease < now
+    return job.state == JobState.INIT or abandoned
 
 
 def _frozen(image: Image) -> Image:

@@ -3,7 +3,7 @@
 import builtins
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,9 +12,9 @@ from sqlalchemy import exc
 from imsgate import model
 from imsgate.config import Section
 from imsgate.errors import AlreadyExists, BadConfig, Conflict, NotFound, Unavailable
-from imsgate.model import Image, Member, MemberStatus, Status
-from imsgate.registry import database, lists, migrations, rows
-from imsgate.registry.base import Query, Registry, moves
+from imsgate.model import Image, Job, Member, MemberStatus, Status
+from imsgate.registry import database, jobs, lists, migrations, rows
+from imsgate.registry.base import NOTHING, Query, Registry, moves
 from imsgate.registry.migrations import State
 from imsgate.registry.tables import IMAGES, MEMBERS
 
@@ -97,19 +97,8 @@ class SqlRegistry(Registry):
             return rows.read(connection, lists.page(query, self._database.nulls_are_largest))
 
     def change(self, image_id: str, was: Mapping[str, Any], /, **to: Any) -> Image:
-        columns = rows.columns(to)
-        if moves(to):
-            columns["updated_at"] = model.now()
-        # Matches "no value" too, which "=" never does.
-        unchanged = [IMAGES.c[field].is_not_distinct_from(value) for field, value in was.items()]
-        step = (
-            sa.update(IMAGES).where(_is(image_id), *unchanged).values(columns or {"id": image_id})
-        )
         with self._database.writing() as connection:
-            if connection.execute(step).rowcount == 0:
-                raise _lost(connection, image_id)
-            (image,) = rows.read(connection, sa.select(IMAGES).where(_is(image_id)))
-            return rows.replace(connection, image, to)
+            return _change(connection, image_id, was, to)
 
     def expired(self, now: float) -> builtins.list[Image]:
         late = sa.or_(IMAGES.c.upload_expires < now, IMAGES.c.status == Status.PENDING_DELETE)
@@ -148,6 +137,72 @@ class SqlRegistry(Registry):
         with self._database.writing() as connection:
             if connection.execute(step).rowcount == 0:
                 raise NotFound(what=f"Member {member_id}")
+
+    # Jobs
+
+    def add_job(self, job: Job, was: Mapping[str, Any] = NOTHING, /, **to: Any) -> None:
+        with self._database.writing() as connection:
+            if job.image_id is not None:
+                # The write locks the image's row, so that only one at a time looks.
+                _change(connection, job.image_id, was, to)
+                jobs.check_idle(connection, job.image_id)
+            jobs.insert(connection, job)
+
+    def get_job(self, job_id: str) -> Job:
+        with self._database.reading() as connection:
+            return jobs.get(connection, job_id)
+
+    def jobs_of(self, image_id: str) -> builtins.list[Job]:
+        with self._database.reading() as connection:
+            return jobs.of(connection, image_id)
+
+    def jobs(
+        self, project: str | None, marker: Job | None = None, limit: int = 25
+    ) -> builtins.list[Job]:
+        with self._database.reading() as connection:
+            return jobs.page(connection, project, marker, limit)
+
+    def claim_job(self, kinds: Collection[str], now: float, lease: float) -> Job | None:
+        # Idle workers ask often; most find nothing, and should not hold up writers for it.
+        with self._database.reading() as connection:
+            if jobs.next_free(connection, kinds, now) is None:
+                return None
+        with self._database.writing() as connection:
+            return jobs.claim(connection, kinds, now, lease)
+
+    def change_job(
+        self,
+        job_id: str,
+        epoch: int,
+        fields: Mapping[str, Any],
+        was: Mapping[str, Any] = NOTHING,
+        /,
+        **to: Any,
+    ) -> Job:
+        with self._database.writing() as connection:
+            job = jobs.change(connection, job_id, epoch, fields)
+            if job.image_id is not None and (was or to):
+                _change(connection, job.image_id, was, to)
+            return job
+
+    def cancel_jobs(self, image_id: str) -> None:
+        with self._database.writing() as connection:
+            jobs.cancel(connection, image_id)
+
+
+def _change(
+    connection: sa.Connection, image_id: str, was: Mapping[str, Any], to: dict[str, Any]
+) -> Image:
+    columns = rows.columns(to)
+    if moves(to):
+        columns["updated_at"] = model.now()
+    # Matches "no value" too, which "=" never does.
+    unchanged = [IMAGES.c[field].is_not_distinct_from(value) for field, value in was.items()]
+    step = sa.update(IMAGES).where(_is(image_id), *unchanged).values(columns or {"id": image_id})
+    if connection.execute(step).rowcount == 0:
+        raise _lost(connection, image_id)
+    (image,) = rows.read(connection, sa.select(IMAGES).where(_is(image_id)))
+    return rows.replace(connection, image, to)
 
 
 def _is(image_id: str) -> sa.ColumnElement[bool]:

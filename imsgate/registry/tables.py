@@ -5,12 +5,14 @@ Migrations use these types too: what they render must not change without one.
 
 import datetime
 import enum
+import json
+from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-from imsgate.model import MemberStatus, Status, Visibility
+from imsgate.model import JobState, MemberStatus, Status, Visibility
 
 METADATA = sa.MetaData(
     naming_convention={
@@ -87,6 +89,19 @@ class Moment(sa.types.TypeDecorator[datetime.datetime]):
         return None if value is None else value.replace(tzinfo=datetime.UTC)
 
 
+class Document(sa.types.TypeDecorator[Any]):
+    """What JSON can say, kept as text: databases disagree on their own JSON types."""
+
+    impl = Exact
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> str:
+        return json.dumps(dict(value), ensure_ascii=False)
+
+    def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
+        return MappingProxyType(json.loads(value or "{}"))
+
+
 IMAGES = sa.Table(
     "images",
     METADATA,
@@ -157,4 +172,30 @@ MEMBERS = sa.Table(
     sa.Column("status", Word(30, MemberStatus), nullable=False),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
+)
+
+JOBS = sa.Table(
+    "jobs",
+    METADATA,
+    sa.Column("id", Exact(36), primary_key=True),
+    sa.Column("kind", Exact(64), nullable=False),
+    sa.Column("project", Exact(255)),
+    sa.Column("image_id", Exact(36), sa.ForeignKey(IMAGES.c.id)),
+    sa.Column("arguments", Document, nullable=False),
+    sa.Column("state", Word(10, JobState), nullable=False),
+    sa.Column("progress", sa.BigInteger, nullable=False),
+    sa.Column("total", sa.BigInteger),
+    sa.Column("cancelled", sa.Boolean, nullable=False),
+    sa.Column("error_code", Exact(64)),
+    sa.Column("reason", Exact),
+    sa.Column("lease", sa.Double),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
+    sa.Column("begin_at", Moment),
+    sa.Column("end_at", Moment),
+    sa.Index(None, "created_at", "id"),
+    sa.Index(None, "state", "created_at", "id"),
+    sa.Index(None, "project", "created_at", "id"),
+    sa.Index(None, "image_id", "created_at", "id"),
 )

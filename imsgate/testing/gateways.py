@@ -9,6 +9,7 @@ from oslo_config import cfg
 from imsgate import app, upload
 from imsgate.api import images
 from imsgate.config import Section
+from imsgate.jobs.engine import Engine
 from imsgate.policy import Policy
 from imsgate.registry.base import Registry
 from imsgate.registry.memory import MemoryRegistry
@@ -36,6 +37,7 @@ class Gateway:
     registry: Registry
     stores: Stores
     uploads: Uploads
+    engine: Engine
 
 
 def gateway(
@@ -49,7 +51,7 @@ def gateway(
 ) -> Gateway:
     """A gateway with these parts, or parts in memory; ``api`` are options of ``[api]``.
 
-    The first store is the default one. Nothing sweeps by itself.
+    The first store is the default one. Nothing sweeps or does jobs by itself.
     """
     registry = registry or MemoryRegistry()
     found = list(stores) or [memory_store()]
@@ -57,16 +59,17 @@ def gateway(
     enabled = Stores(backends, found[0].name)
     conf = cfg.ConfigOpts()
     conf(args=[], default_config_files=[], default_config_dirs=[])
-    gate, uploads = app.assemble(
-        registry,
-        enabled,
-        Policy(conf),
-        api=settings(images.OPTS, **api),
-        formats=settings(images.FORMAT_OPTS),
-        upload=settings(upload.OPTS, lease=lease),
-        public_endpoint=public_endpoint,
-    )
-    return Gateway(gate, registry, enabled, uploads)
+    changed: dict[str, dict[str, Any]] = {
+        upload.GROUP: {"lease": lease},
+        "DEFAULT": {"public_endpoint": public_endpoint},
+    }
+
+    def section(group: str, options: Iterable[cfg.Opt]) -> Section:
+        return settings(options, **changed.get(group, {}))
+
+    parts = app.make_parts(registry, enabled, section)
+    gate = app.assemble(parts, Policy(conf), section, settings(images.OPTS, **api))
+    return Gateway(gate, registry, enabled, parts.uploads, parts.engine)
 
 
 def _backend(store: Store, description: str | None) -> Backend:

@@ -12,8 +12,6 @@ fixture that yields an empty registry::
 
 import dataclasses
 import datetime
-import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -31,6 +29,7 @@ from imsgate.model import (
 from imsgate.registry.base import Condition, Op, Query, Registry
 from imsgate.testing import registry_machine
 from imsgate.testing.records import START, after, image, member
+from imsgate.testing.registry_jobs import JobContract, together
 from imsgate.testing.registry_lists import EVERYTHING, ListContract, everything
 
 _FULL: dict[str, Any] = {
@@ -86,26 +85,6 @@ _OTHERS: dict[str, Any] = {
 }
 
 
-def _race(runners: int, step: Callable[[int], object]) -> list[object]:
-    """What each of the threads that start ``step`` together got: its result, or its error."""
-    start = threading.Barrier(runners)
-    outcomes: list[object] = [None] * runners
-
-    def run(number: int) -> None:
-        start.wait()
-        try:
-            outcomes[number] = step(number)
-        except Exception as error:
-            outcomes[number] = error
-
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(runners)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return outcomes
-
-
 def _winner(outcomes: list[object], losing: type[Error]) -> int:
     """The only thread that raised nothing; every other one must have raised ``losing``."""
     winners = [number for number, one in enumerate(outcomes) if not isinstance(one, Exception)]
@@ -114,7 +93,7 @@ def _winner(outcomes: list[object], losing: type[Error]) -> int:
     return winners[0]
 
 
-class RegistryContract(ListContract):
+class RegistryContract(ListContract, JobContract):
     """The promises of ``imsgate.registry.base``."""
 
     @pytest.fixture
@@ -289,7 +268,7 @@ class RegistryContract(ListContract):
                 to = {"upload_key": key, "properties": {"by": key}, "tags": frozenset({key})}
                 return registry.change(image_id, was, status=Status.SAVING, **to)
 
-            winner = f"key-{_winner(_race(8, take), Conflict)}"
+            winner = f"key-{_winner(together(8, take), Conflict)}"
             kept = registry.get(given.id)
             assert kept.upload_key == winner
             assert (kept.properties, kept.tags) == ({"by": winner}, {winner})
@@ -301,7 +280,7 @@ class RegistryContract(ListContract):
             def create(number: int, image_id: str = image_id) -> object:
                 return registry.add(image(id=image_id, properties={"by": str(number)}))
 
-            winner = _winner(_race(8, create), AlreadyExists)
+            winner = _winner(together(8, create), AlreadyExists)
             assert registry.get(image_id).properties == {"by": str(winner)}
 
     def test_writers_of_different_images_do_not_disturb_one_another(
@@ -315,7 +294,7 @@ class RegistryContract(ListContract):
                 registry.list(Query(viewer="project"))
             return registry.get(given.id)
 
-        outcomes = _race(8, work)
+        outcomes = together(8, work)
         assert [
             (one.name, one.min_ram, one.tags) for one in outcomes if isinstance(one, Image)
         ] == [(str(number), 5, {"4"}) for number in range(8)], outcomes
@@ -331,7 +310,7 @@ class RegistryContract(ListContract):
                 return None
             return [registry.get(given.id) for _ in range(30)]
 
-        seen = [one for found in _race(3, work) if isinstance(found, list) for one in found]
+        seen = [one for found in together(3, work) if isinstance(found, list) for one in found]
         assert len(seen) == 60
         for one in seen:
             assert (one.properties, one.tags) == ({"n": one.name or "0"}, {one.name or "0"})

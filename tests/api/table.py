@@ -10,6 +10,7 @@ from typing import Any
 
 from imsgate.model import Location
 from imsgate.testing.gateways import Gateway, gateway, memory_store
+from imsgate.testing.records import job
 from tests.api.stack import ADMIN, MEMBER, Stack
 
 DOC = pathlib.Path(__file__).parent.parent.parent / "doc" / "image-api-table.md"
@@ -27,6 +28,7 @@ says. *not ours* and *missing*: 404 in Glance's form. Who may do what: `etc/poli
 
 METADEFS = "metadata definitions stay with Glance; records and data do not need them"
 CACHE = "no cache to manage: data is sent from the store that has it"
+LEGACY = "imports are asked for at the image"
 LATER = "not yet"
 
 #: Calls that are answered, but not quite as in Glance.
@@ -36,6 +38,9 @@ DIFFERS = {
     "setting `owner` to what it is changes nothing and is not refused",
     "POST /v2/images/{image_id}/members": "a member that is no text of 1 to 255 characters is 400",
     "DELETE /v2/stores/{store_id}/{image_id}": "an unknown store is 400",
+    "POST /v2/images/{image_id}/import": "no `glance-download`; an unknown store is 400; "
+    "`method.digest` is compared",
+    "GET /v2/tasks": "newest first; filters and sort keys are ignored",
 }
 
 DATA = (
@@ -68,14 +73,13 @@ DATA = (
     "GET /v2/info/stores/detail",
     "GET /v2/info/usage",
     "GET /v2/tasks",
-    "POST /v2/tasks",
     "GET /v2/tasks/{task_id}",
-    "DELETE /v2/tasks/{task_id}",
     *(
         f"GET /v2/schemas/{name}"
         for name in ("image", "images", "member", "members", "task", "tasks")
     ),
 )
+TASKS = ("POST /v2/tasks", "DELETE /v2/tasks/{task_id}")
 CACHED = (
     "GET /v2/cache",
     "DELETE /v2/cache",
@@ -134,6 +138,11 @@ def row(parts: Gateway, call: str, missing: str) -> str:
     if "{store_id}" in call:
         _copy(parts, image_id)
     names = {"image_id": image_id, "tag": "tag", "member_id": member}
+    if call == "POST /v2/images/{image_id}/import":
+        staged = stack.call(MEMBER, "PUT", f"{image}/stage", b"data")
+        assert staged.status_int == 204, staged
+    if call == "GET /v2/tasks/{task_id}":
+        parts.registry.add_job(job(image_id, id="x"))
     more = dict.fromkeys(("task_id", "namespace", "name"), "x")
     path = template.format(store_id="fast", **names, **more)
     answer = stack.call(ADMIN, method, path, BODIES.get(call))
@@ -162,7 +171,7 @@ def _said(call: str, answer: Any, missing: str) -> tuple[str, str]:
 def text() -> str:
     """The whole document."""
     parts = gateway(stores=[memory_store("fast"), memory_store("slow")])
-    kinds = ((DATA, LATER), (CACHED, CACHE), (METADEF, METADEFS))
+    kinds = ((DATA, LATER), (TASKS, LEGACY), (CACHED, CACHE), (METADEF, METADEFS))
     return HEAD + "".join(row(parts, call, missing) for calls, missing in kinds for call in calls)
 
 

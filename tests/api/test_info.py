@@ -52,8 +52,11 @@ def test_what_is_shown_fits_its_schema(people, owner):
         assert set(owner.get(shown).json) - {"custom"} <= set(schema["properties"])
 
 
-def test_no_import_method_is_offered_yet(owner):
-    assert owner.get("/v2/info/import").json["import-methods"]["value"] == []
+def test_import_methods(owner):
+    methods = ["glance-direct", "web-download", "copy-image"]
+    assert owner.get("/v2/info/import").json["import-methods"]["value"] == methods
+    created = owner.post("/v2/images", {})
+    assert created.headers["OpenStack-image-import-methods"] == ",".join(methods)
 
 
 def test_stores(owner):

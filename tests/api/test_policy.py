@@ -62,6 +62,8 @@ BODIES: dict[tuple[str, str], Any] = {
         {"op": "replace", "path": "/visibility", "value": "community"}
     ],
     ("upload_image", "PUT"): b"data",
+    ("modify_image", "POST"): {"method": {"name": "glance-direct"}},
+    ("copy_image", "POST"): {"method": {"name": "copy-image"}, "all_stores": True},
     ("add_member", "POST"): {"member": "third"},
     ("modify_member", "PUT"): {"status": "accepted"},
 }
@@ -81,7 +83,7 @@ def _status(stack: Stack, rule: str, method: str, path: str) -> int:
     image = _prepared(stack, rule) if "{image_id}" in path else ""
     url = path.replace("/v2/images/{image_id}", image)
     names = {"image_id": image.rpartition("/")[2], "store_id": "fast", "tag": "tag"}
-    url = url.format(member_id="other", **names)
+    url = url.format(member_id="other", task_id="1", **names)
     return int(stack.call(ADMIN, method, url, BODIES.get((rule, method))).status_int)
 
 

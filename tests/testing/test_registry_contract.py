@@ -18,6 +18,7 @@ from imsgate.registry.memory import MemoryRegistry
 from imsgate.testing import registry_machine
 from imsgate.testing.records import START, member
 from imsgate.testing.registries import RegistryContract
+from tests.testing import broken_jobs
 
 # Changes
 
@@ -511,6 +512,7 @@ REJECTED = [
     (AnswersLeaveTheTime, "member_answers"),
     (RemovesAnybody, "unknown_member"),
     (RemovesEverybody, "member_leaves_and_returns"),
+    *broken_jobs.REJECTED,
 ]
 
 

@@ -1,0 +1,134 @@
+"""Imports: ``/v2/images/{id}/import``."""
+
+import dataclasses
+import logging
+from typing import Any
+
+import webob
+from oslo_config import cfg, types
+
+from imsgate import errors, headers
+from imsgate.api import schemas
+from imsgate.api.access import Access, identity
+from imsgate.api.images import json_body
+from imsgate.jobs.engine import Engine
+from imsgate.jobs.imports import COPY, DIRECT, FAILED, IMPORTING, KIND, WEB
+from imsgate.jobs.web import Web
+from imsgate.model import Identity, Image, Status
+from imsgate.stores.loader import Stores
+from imsgate.wsgi import Request
+
+LOG = logging.getLogger(__name__)
+
+METHODS = (DIRECT, WEB, COPY)
+
+#: Options of ``[DEFAULT]``, as in Glance.
+OPTS = (
+    cfg.ListOpt(
+        "enabled_import_methods",
+        default=list(METHODS),
+        item_type=types.String(choices=METHODS, quotes=True),
+        bounds=True,
+        help="The import methods that clients may use, in brackets: [glance-direct,web-download].",
+    ),
+)
+
+_TEXT = {"type": "string", "minLength": 1, "maxLength": 4096}
+SCHEMA: schemas.Schema = {
+    "type": "object",
+    "required": ["method"],
+    "properties": {
+        "method": {
+            "type": "object",
+            "required": ["name"],
+            "properties": {"name": _TEXT, "uri": _TEXT, "digest": _TEXT},
+        },
+        "stores": {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": 100},
+        "all_stores": {"type": "boolean"},
+        "all_stores_must_succeed": {"type": "boolean"},
+    },
+}
+
+#: The status an image must have, by method.
+_NEEDED = {DIRECT: Status.UPLOADING, WEB: Status.QUEUED, COPY: Status.ACTIVE}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Imports:
+    """The handler that starts imports."""
+
+    access: Access
+    stores: Stores
+    engine: Engine
+    web: Web
+    methods: tuple[str, ...]
+    schema: schemas.Checker
+
+    def start(self, request: Request, image_id: str) -> webob.Response:
+        """Record the job; 202. What can be refused now is not left to the job."""
+        who = identity(request)
+        body = json_body(request)
+        self.schema.check(body)
+        method = body["method"]["name"]
+        if method not in self.methods:
+            raise errors.BadRequest(problem=f"Import method {method!r} is not enabled here")
+        image = self._target(request, image_id, method)
+        store_ids = self._stores(request, body, image)
+        if method == WEB:
+            self.web.check(body["method"].get("uri", ""), body["method"].get("digest"))
+        if store_ids:
+            self._start(request, who, image, body, store_ids)
+        return webob.Response(status=202)
+
+    def _target(self, request: Request, image_id: str, method: str) -> Image:
+        rule = "copy_image" if method == COPY else "modify_image"
+        image = self.access.image(request, image_id, rule)
+        if image.status != _NEEDED[method] or image.upload_key is not None:
+            needed = _NEEDED[method]
+            raise errors.WrongStatus(image_id=image.id, status=image.status, needed=needed)
+        if not image.disk_format or not image.container_format:
+            raise errors.FormatsNotSet
+        return image
+
+    def _stores(self, request: Request, body: dict[str, Any], image: Image) -> list[str]:
+        """Where to import to, without what has a copy already. Raises BadRequest, UnknownStore."""
+        header = headers.store_id(request.environ.get("HTTP_X_IMAGE_META_STORE"))
+        named, everywhere = body.get("stores"), body.get("all_stores", False)
+        if sum(map(bool, (header, named, everywhere))) > 1:
+            problem = "name stores by one of X-Image-Meta-Store, stores and all_stores"
+            raise errors.BadRequest(problem=problem)
+        known = [backend.id for backend in self.stores]
+        wanted = list(dict.fromkeys(named or [header or self.stores.default]))
+        for store_id in wanted:
+            if store_id not in known:
+                raise errors.UnknownStore(store=store_id, stores=", ".join(known))
+        held = {location.store for location in image.copies}
+        if everywhere:
+            return [store_id for store_id in known if store_id not in held]
+        if present := held & set(wanted):
+            problem = f"Image is already present at store '{min(present)}'"
+            raise errors.BadRequest(problem=problem)
+        return wanted
+
+    def _start(
+        self, request: Request, who: Identity, image: Image, body: Any, store_ids: list[str]
+    ) -> None:
+        status = image.status if body["method"]["name"] == COPY else Status.IMPORTING
+        shown = {IMPORTING: ",".join(store_ids), FAILED: ""}
+        was = {"status": image.status, "updated_at": image.updated_at, "upload_key": None}
+        self.engine.start(
+            KIND,
+            project=who.project_id,
+            image_id=image.id,
+            arguments={
+                "method": body["method"],
+                "stores": store_ids,
+                "all_stores_must_succeed": body.get("all_stores_must_succeed", True),
+                "asked": body,
+                "user_id": who.user_id,
+                "request_id": request.request_id,
+            },
+            was=was,
+            status=status,
+            properties={**image.properties, **shown},
+        )

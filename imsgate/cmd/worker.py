@@ -1,0 +1,35 @@
+"""``imsgate worker``: does jobs beside the serving processes, on any host."""
+
+import argparse
+import signal
+from typing import Any
+
+from oslo_log import log
+
+from imsgate import app, config
+from imsgate.cmd import common
+
+_ENDS = {signal.SIGTERM, signal.SIGINT}
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser("worker", help="do jobs, such as imports")
+    common.add_config_arguments(parser)
+    parser.add_argument(
+        "--threads", type=int, default=2, metavar="N", help="jobs at once (default: %(default)s)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Until SIGTERM or SIGINT, which hand the running jobs back."""
+    conf = common.load(args)
+    log.setup(conf.native, config.PROJECT)
+    # Blocked before any thread begins, so that the signal waits for this one.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
+    parts = app.load_parts(conf)
+    parts.engine.start_threads(args.threads)
+    signal.sigwait(_ENDS)
+    parts.engine.stop()
+    parts.registry.close()
+    return 0

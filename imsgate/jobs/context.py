@@ -1,0 +1,169 @@
+"""What a running job may ask, and the thread that keeps its lease."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from imsgate import errors, model
+from imsgate.model import Image, Job, JobState
+from imsgate.registry.base import NOTHING, Registry
+
+LOG = logging.getLogger(__name__)
+
+#: Seconds between two reports of progress, at most.
+_REPORT = 2.0
+
+#: How often a change is tried again when another request got in between.
+_ATTEMPTS = 20
+
+
+class Interrupted(Exception):
+    """The job is not this worker's any more, or not for long: it goes on elsewhere."""
+
+
+class Context:
+    """One attempt at a job. Inside the ``with`` block its lease is kept."""
+
+    def __init__(
+        self, registry: Registry, job: Job, settings: Any, stop: threading.Event | None = None
+    ) -> None:
+        self.registry = registry
+        self._job = job
+        self._settings = settings
+        self._stop = stop or threading.Event()
+        self._done = threading.Event()
+        self._lost = False
+        self._ended = False
+        self._cancelled = job.cancelled
+        self._progress: dict[str, Any] = {"progress": 0, "total": None}
+        self._thread = threading.Thread(target=self._beat, name="job-lease", daemon=True)
+
+    # What work may ask
+
+    def check(self) -> None:
+        """Raises Interrupted, Cancelled or GivenUp when the job must not go on here."""
+        if self._lost:
+            raise Interrupted("another worker has taken it over")
+        if self._stop.is_set():
+            raise Interrupted("this worker is being stopped")
+        if self._cancelled:
+            raise errors.Cancelled(image_id=self._job.image_id)
+        if self._job.epoch > self._settings.attempts:
+            raise errors.GivenUp(attempts=self._settings.attempts)
+
+    def report(self, done: int, total: int | None) -> None:
+        """Progress in bytes; written with the next renewal."""
+        self._progress = {"progress": done, "total": total}
+
+    def renew(self) -> None:
+        """Renew the lease now, as before what cannot be undone. Raises as ``check``."""
+        self._renew()
+        self.check()
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, less of it when the worker is being stopped."""
+        self._stop.wait(seconds)
+
+    def image(self) -> Image:
+        """The job's image as it is now. Raises Cancelled when it was deleted."""
+        try:
+            return self.registry.get(str(self._job.image_id))
+        except errors.NotFound as error:
+            raise errors.Cancelled(image_id=self._job.image_id) from error
+        except errors.Unavailable as error:
+            raise Interrupted(str(error)) from error
+
+    def amend(
+        self, changes: Callable[[Image], dict[str, Any]], fields: Mapping[str, Any] = NOTHING
+    ) -> Job:
+        """Read the image, decide and write until nothing came in between.
+
+        ``fields`` of the job are set in the same step. Raises Interrupted, Cancelled when
+        the image was deleted, and what ``changes`` raises.
+        """
+        for _ in range(_ATTEMPTS):
+            image = self.image()
+            was = {"status": image.status, "updated_at": image.updated_at}
+            try:
+                job = self._change(fields, was, **changes(image))
+            except errors.Conflict:
+                continue
+            self._ended = "end_at" in fields
+            return job
+        raise errors.Conflict(problem=f"Image {self._job.image_id} is being changed by others")
+
+    def succeed(self, changes: Callable[[Image], dict[str, Any]] | None = None) -> None:
+        """End the job, and change its image in the same step. Does nothing the second time."""
+        self._end({"state": JobState.SUCCESS}, changes)
+
+    def fail(
+        self, error: errors.Error, changes: Callable[[Image], dict[str, Any]] | None = None
+    ) -> None:
+        """End the job in failure, and change its image in the same step."""
+        why = {"error_code": error.reason, "reason": str(error)}
+        self._end({"state": JobState.FAIL, **why}, changes)
+
+    def hand_back(self) -> None:
+        """Let another worker have the job at once."""
+        self._rest()
+        self._change({"lease": 0.0})
+
+    # How
+
+    def _end(
+        self, fields: dict[str, Any], changes: Callable[[Image], dict[str, Any]] | None
+    ) -> None:
+        if self._ended:
+            return
+        fields = {**self._progress, **fields, "lease": None, "end_at": model.now()}
+        if changes is not None:
+            self.amend(changes, fields)
+        else:
+            self._change(fields)
+            self._ended = True
+
+    def _change(
+        self, fields: Mapping[str, Any], was: Mapping[str, Any] = NOTHING, /, **to: Any
+    ) -> Job:
+        """Raises Interrupted when the job was taken over, Conflict when the image differs."""
+        job = self._job
+        try:
+            try:
+                return self.registry.change_job(job.id, job.epoch, fields, was, **to)
+            except errors.Conflict:
+                found = self.registry.get_job(job.id)
+                if found.epoch == job.epoch and found.state == JobState.RUNNING:
+                    raise
+        except errors.Unavailable as error:
+            # Nobody knows whether it was written; the lease decides who looks.
+            raise Interrupted(str(error)) from error
+        self._lost = True
+        raise Interrupted("another worker has taken it over")
+
+    def _renew(self) -> None:
+        lease = time.time() + self._settings.lease
+        self._cancelled = self._change({"lease": lease, **self._progress}).cancelled
+
+    def _beat(self) -> None:
+        while not self._done.wait(min(_REPORT, self._settings.lease / 3)):
+            try:
+                self._renew()
+            except Exception:
+                if self._lost:
+                    return
+                # The database may come back before the lease runs out; whether it did is
+                # decided by the epoch at the end.
+                LOG.warning("The lease of job %s could not be renewed", self._job.id)
+
+    def __enter__(self) -> "Context":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._rest()
+
+    def _rest(self) -> None:
+        self._done.set()
+        self._thread.join()

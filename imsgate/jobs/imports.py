@@ -1,0 +1,319 @@
+"""Imports: staged data, a download or an existing copy into one or more stores.
+
+One attempt at a job writes under one key, ``IMAGE.JOB+EPOCH`` in hexadecimal, in every
+store. So whoever takes a job over knows what former attempts may have left: it discards
+their keys, which also ends whatever a stale worker still writes there.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from imsgate import errors, upload
+from imsgate.jobs.context import Context, Interrupted
+from imsgate.model import Image, Job, Location, Status
+from imsgate.stores.base import Store
+from imsgate.stores.loader import Stores
+
+LOG = logging.getLogger(__name__)
+
+#: The kind of these jobs.
+KIND = "import"
+
+DIRECT, WEB, COPY = "glance-direct", "web-download", "copy-image"
+
+#: Properties that show how far an import is, as in Glance: store ids with commas.
+IMPORTING, FAILED = "os_glance_importing_to_stores", "os_glance_failed_import"
+
+#: The argument that a job gets when the image is active and its staged data may go.
+_SURPLUS = "surplus"
+
+#: What a record says of data, and says no more when the data has gone.
+_FACTS = ("size", "virtual_size", "checksum", "os_hash_algo", "os_hash_value")
+_NO_DATA: dict[str, Any] = {**dict.fromkeys(_FACTS), "locations": ()}
+
+
+class Source(Protocol):
+    """Image data that the gate checks as it is read, with what it then knows of it."""
+
+    size: int | None
+
+    def read(self, size: int, /) -> bytes: ...
+
+    def facts(self) -> Mapping[str, Any]:
+        """After the last byte: further fields of the record. Raises to refuse the whole."""
+
+
+class Sources(Protocol):
+    """Where image data that is not in its final form yet comes from."""
+
+    def packed(self, staged: Location) -> bool:
+        """Whether staged data must be unpacked before it is an image."""
+
+    def open(
+        self, image: Image, job: Job, context: Context
+    ) -> contextlib.AbstractContextManager[Source]:
+        """The download, or the staged data unpacked."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Imports:
+    """The work of import jobs."""
+
+    stores: Stores
+    algorithm: str
+    sources: Sources
+
+    def __call__(self, job: Job, context: Context) -> None:
+        attempt = _Attempt(self, job, context)
+        try:
+            if _SURPLUS not in job.arguments:
+                context.check()
+                attempt.discard(range(1, job.epoch))
+                attempt.make_copies()
+        except Interrupted:
+            attempt.abandon()
+            raise
+        except errors.Error as error:
+            LOG.info("Job %s failed: %s", job.id, error)
+            attempt.undo(error)
+        except Exception:
+            LOG.exception("Job %s failed", job.id)
+            attempt.undo(errors.Error())
+        else:
+            attempt.tidy()
+
+
+class _Attempt:
+    """``_origin`` is where copies are made from, once there is one; ``_facts`` what is known of
+    the data."""
+
+    def __init__(self, imports: Imports, job: Job, context: Context) -> None:
+        self._stores = imports.stores
+        self._algorithm = imports.algorithm
+        self._sources = imports.sources
+        self._job = job
+        self._context = context
+        self._wanted: list[str] = list(job.arguments["stores"])
+        self._failed: list[str] = []
+        self._origin: Location | None = None
+        self._facts: dict[str, Any] = {}
+        self._done = 0
+        self._settling = _SURPLUS in job.arguments
+
+    def make_copies(self) -> None:
+        """Up to the step that makes them the image's data, or all but that."""
+        image = self._context.image()
+        if self._job.arguments["method"]["name"] == COPY:
+            self._copy_image(image)
+        else:
+            self._import_data(image)
+
+    def _copy_image(self, image: Image) -> None:
+        if not image.copies:
+            raise errors.WrongStatus(image_id=image.id, status=image.status, needed=Status.ACTIVE)
+        self._begin_with(image, self._stores.preferred(image.copies)[0])
+        copies = self._to_each_store(image)
+        self._settle(
+            lambda image: {
+                "locations": (*image.locations, *copies),
+                "properties": self._properties(image),
+            }
+        )
+
+    def _import_data(self, image: Image) -> None:
+        staged = image.locations
+        if staged and not self._sources.packed(staged[0]):
+            self._begin_with(image, staged[0])
+        kept = self._to_each_store(image)
+        surplus = [one for one in staged if one not in kept]
+
+        def activate(image: Image) -> dict[str, Any]:
+            fields = {"properties": self._properties(image), **self._facts}
+            return {**fields, "status": Status.ACTIVE, "locations": (*kept, *surplus)}
+
+        self._settle(activate, surplus)
+
+    def _begin_with(self, image: Image, origin: Location) -> None:
+        self._origin = origin
+        self._facts = {field: getattr(image, field) for field in _FACTS}
+
+    def _settle(
+        self, changes: Callable[[Image], dict[str, Any]], surplus: Sequence[Location] = ()
+    ) -> None:
+        """The step that makes what was written the image's data; it also ends most jobs.
+
+        The record lets go of surplus (staged) data only when that has gone, so that nothing
+        is left behind by whoever dies in between; until then the job goes on.
+        """
+        self._settling = True
+        if not surplus:
+            self._context.succeed(changes)
+            return
+        shown = [[one.store, one.url] for one in surplus]
+        self._job = self._context.amend(
+            changes, {"arguments": {**self._job.arguments, _SURPLUS: shown}}
+        )
+
+    def tidy(self) -> None:
+        """Remove the surplus data of an active image, then end the job."""
+        surplus = [Location(*one) for one in self._job.arguments.get(_SURPLUS, ())]
+        if not surplus:
+            return
+        with self._or_later():
+            self._delete(surplus)
+            self._context.succeed(
+                lambda image: {
+                    "locations": tuple(one for one in image.locations if one not in surplus)
+                }
+            )
+
+    @contextlib.contextmanager
+    def _or_later(self) -> Iterator[None]:
+        """What cannot be cleared up now is tried again by whoever takes the job over."""
+        try:
+            yield
+        except (Interrupted, errors.Cancelled):
+            raise
+        except errors.Error as problem:
+            raise Interrupted(str(problem)) from problem
+        except Exception as problem:
+            LOG.exception("Job %s could not be cleared up", self._job.id)
+            raise Interrupted("it could not be cleared up") from problem
+
+    def _to_each_store(self, image: Image) -> list[Location]:
+        """A copy in each store that is wanted; some are missing where stores may fail."""
+        kept: list[Location] = []
+        must = self._job.arguments["all_stores_must_succeed"]
+        for number, store_id in enumerate(self._wanted, 1):
+            try:
+                kept.append(self._to_store(self._stores.choose(store_id), image))
+            except (errors.StoreFull, errors.StoreUnavailable) as error:
+                self._failed.append(store_id)
+                if must or (number == len(self._wanted) and not kept):
+                    raise
+                LOG.warning("Job %s leaves out store %s: %s", self._job.id, store_id, error)
+            if left := self._wanted[number:]:
+                self._context.amend(functools.partial(self._show, left))
+        return kept
+
+    def _to_store(self, store: Store, image: Image) -> Location:
+        if self._origin is None:
+            with self._sources.open(image, self._job, self._context) as source:
+                fields = self._write(store, source.read, source.size, lambda _: source.facts())
+            (self._origin,) = fields.pop("locations")
+            self._facts = {**dict.fromkeys(_FACTS), **fields}
+            return self._origin
+        if self._origin.store == store.name:
+            self._done += self._facts["size"]
+            return self._origin
+        return self._copy(self._origin, store)
+
+    # Bytes
+
+    def _copy(self, source: Location, to: Store) -> Location:
+        """One more copy, compared with what is known of the data."""
+        known = ("size", "os_hash_value")
+
+        def compare(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+            if any(fields[name] != self._facts[name] for name in known):
+                raise errors.CopyDiffers(store=source.store)
+            return {}
+
+        try:
+            chunks: Any = self._stores.get(source.store).read(source.url)
+        except errors.ObjectNotFound as error:
+            raise errors.SourceFailed(problem=f"store {source.store} has lost it") from error
+        with contextlib.closing(chunks):
+            try:
+                fields = self._write(to, lambda _: next(chunks, b""), self._facts["size"], compare)
+            except errors.SizeMismatch as error:
+                raise errors.CopyDiffers(store=source.store) from error
+        (location,) = fields["locations"]
+        return location
+
+    def _write(
+        self,
+        store: Store,
+        read: Callable[[int], bytes],
+        size: int | None,
+        facts: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    ) -> dict[str, Any]:
+        total = None if size is None else size * len(self._wanted)
+
+        def counted(size: int) -> bytes:
+            chunk = read(size)
+            self._done += len(chunk)
+            self._context.report(self._done, total)
+            return chunk
+
+        def settle(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+            more = facts(fields)
+            self._context.renew()  # a stale worker finds out before it commits
+            return more
+
+        return upload.write(
+            store,
+            store.create(self._key(self._job.epoch), size),
+            counted,
+            size=size,
+            algorithm=self._facts.get("os_hash_algo") or self._algorithm,
+            check=self._context.check,
+            facts=settle,
+        )
+
+    def _key(self, epoch: int) -> str:
+        return f"{self._job.image_id}.{self._job.id[:8]}{epoch:04x}"
+
+    # Ends
+
+    def discard(self, epochs: Iterable[int]) -> None:
+        """Remove whatever these attempts wrote, in every store that was wanted."""
+        for epoch in epochs:
+            for store_id in self._wanted:
+                self._stores.get(store_id).discard(self._key(epoch))
+
+    def _delete(self, locations: Iterable[Location]) -> None:
+        for location in locations:
+            with contextlib.suppress(errors.ObjectNotFound):
+                self._stores.get(location.store).delete(location.url)
+
+    def abandon(self) -> None:
+        """Let another worker go on. Whether the record points at what this one wrote is
+        not known once it tried to settle; then the other one decides, by the record."""
+        if not self._settling:
+            with contextlib.suppress(errors.StoreUnavailable):
+                self.discard([self._job.epoch])
+
+    def undo(self, error: errors.Error) -> None:
+        """End in failure: nothing is left in any store, and the image is ``queued`` again.
+
+        Raises Interrupted when that cannot be now.
+        """
+        try:
+            with self._or_later():
+                self.discard(range(1, self._job.epoch + 1))
+                image = self._context.image()
+                if image.status == Status.IMPORTING:
+                    self._delete(image.locations)
+                self._context.fail(error, self._undone)
+        except errors.Cancelled as cancelled:
+            self._context.fail(cancelled)
+
+    def _undone(self, image: Image) -> dict[str, Any]:
+        fields = {"properties": self._properties(image, failed=self._wanted)}
+        if image.status == Status.IMPORTING:
+            return {**fields, **_NO_DATA, "status": Status.QUEUED}
+        return fields
+
+    def _show(self, left: Sequence[str], image: Image) -> dict[str, Any]:
+        return {"properties": self._properties(image, left)}
+
+    def _properties(
+        self, image: Image, left: Sequence[str] = (), failed: Sequence[str] | None = None
+    ) -> dict[str, str]:
+        shown = {IMPORTING: left, FAILED: self._failed if failed is None else failed}
+        return {**image.properties, **{name: ",".join(ids) for name, ids in shown.items()}}

@@ -1,0 +1,116 @@
+"""Where imports take data from that is in no store in its final form yet."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from imsgate import body, errors, gating
+from imsgate.formats.gate import Gate
+from imsgate.jobs.context import Context
+from imsgate.jobs.imports import WEB
+from imsgate.jobs.unpack import HEAD, Unpacker
+from imsgate.jobs.web import Web
+from imsgate.model import Image, Job, Location
+from imsgate.stores.loader import Stores
+
+
+class Gated:
+    """Image data as it passes the gate, counted against the largest image."""
+
+    def __init__(
+        self,
+        stream: Any,
+        size: int | None,
+        inspection: Any,
+        limit: int,
+        container: str | None = None,
+    ) -> None:
+        """``container`` is what the data is in once it is unpacked. Raises TooLarge."""
+        if size is not None and size > limit:
+            raise errors.TooLarge(limit=limit)
+        self.size = size
+        self._inspection = inspection
+        self._container = container
+        self._body = body.Tapped(stream, size)
+        self._body.join(body.Limit(limit))
+        self._body.join(inspection)
+        self.read = self._body.read
+
+    def facts(self) -> Mapping[str, Any]:
+        facts = self._inspection.facts
+        found = {} if facts is None else {"virtual_size": facts.virtual_size}
+        return found if self._container is None else {**found, "container_format": self._container}
+
+
+class _Peeked:
+    """A stream whose first bytes were looked at."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._then = read
+        self._first = b""
+
+    def head(self) -> bytes:
+        while len(self._first) < HEAD and (chunk := self._then(HEAD - len(self._first))):
+            self._first += chunk
+        return self._first
+
+    def read(self, size: int) -> bytes:
+        first, self._first = self._first[:size], self._first[size:]
+        return first or self._then(size)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sources:
+    """Downloads, and staged data to unpack. ``limit`` is the largest image in bytes."""
+
+    stores: Stores
+    web: Web
+    unpacker: Unpacker
+    gate: Gate
+    limit: int
+
+    def packed(self, staged: Location) -> bool:
+        """Whether staged data must be unpacked before it is an image."""
+        store = self.stores.get(staged.store)
+        size = min(HEAD, store.size(staged.url))
+        chunks: Any = store.read(staged.url, 0, size)
+        with contextlib.closing(chunks):
+            return self.unpacker.packing(b"".join(chunks)) is not None
+
+    @contextlib.contextmanager
+    def open(self, image: Image, job: Job, context: Context) -> Iterator[Gated]:
+        """The download, or the staged data, unpacked where it is packed."""
+        method = job.arguments["method"]
+        if method["name"] == WEB:
+            with self.web.download(method["uri"], method.get("digest"), context.wait) as found:
+                yield self._gated(image, found.read, found.size)
+            return
+        (staged, *_) = image.locations
+        chunks: Any = self.stores.get(staged.store).read(staged.url)
+        with contextlib.closing(chunks):
+            yield self._gated(image, _sized(chunks), image.size)
+
+    def _gated(self, image: Image, read: Callable[[int], bytes], size: int | None) -> Gated:
+        stream: Any = _Peeked(read)
+        packing = self.unpacker.packing(stream.head())
+        if packing is None:
+            return Gated(stream, size, self.gate.begin(gating.declared(image)), self.limit)
+        if image.container_format == "compressed":
+            image = dataclasses.replace(image, container_format="bare")
+        inspection = self.gate.begin(gating.declared(image))
+        stream = self.unpacker.unpack(packing, stream.read)
+        return Gated(stream, None, inspection, self.limit, image.container_format)
+
+
+def _sized(chunks: Iterator[bytes]) -> Callable[[int], bytes]:
+    """A ``read`` that gives no more than it was asked for."""
+    rest = b""
+
+    def read(size: int) -> bytes:
+        nonlocal rest
+        data = rest or next(chunks, b"")
+        data, rest = data[:size], data[size:]
+        return data
+
+    return read

@@ -1,0 +1,108 @@
+"""Jobs as rows, and the steps by which workers take them from one another."""
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from imsgate import model
+from imsgate.errors import AlreadyExists, Conflict, NotFound
+from imsgate.model import GOING, Job, JobState
+from imsgate.registry.tables import JOBS
+
+_AGE = (JOBS.c.created_at, JOBS.c.id)
+_GOING = JOBS.c.state.in_(GOING)
+
+
+def insert(connection: sa.Connection, job: Job) -> None:
+    fields = {field.name: getattr(job, field.name) for field in dataclasses.fields(job)}
+    try:
+        connection.execute(sa.insert(JOBS).values(fields))
+    except exc.IntegrityError:
+        raise AlreadyExists(what=f"Job {job.id}") from None
+
+
+def get(connection: sa.Connection, job_id: str) -> Job:
+    row = connection.execute(sa.select(JOBS).where(JOBS.c.id == job_id)).mappings().first()
+    if row is None:
+        raise NotFound(what=f"Job {job_id}")
+    return Job(**row)
+
+
+def of(connection: sa.Connection, image_id: str) -> list[Job]:
+    return _read(connection, sa.select(JOBS).where(JOBS.c.image_id == image_id).order_by(*_AGE))
+
+
+def page(
+    connection: sa.Connection, project: str | None, marker: Job | None, limit: int
+) -> list[Job]:
+    select = sa.select(JOBS).order_by(*(column.desc() for column in _AGE)).limit(limit)
+    if project is not None:
+        select = select.where(JOBS.c.project == project)
+    if marker is not None:
+        created, job_id = _AGE
+        older = sa.and_(created == marker.created_at, job_id < marker.id)
+        select = select.where(sa.or_(created < marker.created_at, older))
+    return _read(connection, select)
+
+
+def next_free(
+    connection: sa.Connection, kinds: Collection[str], now: float, *, lock: bool = False
+) -> Job | None:
+    """The oldest job nobody works at; locked, it is skipped by whoever else looks."""
+    abandoned = sa.and_(JOBS.c.state == JobState.RUNNING, JOBS.c.lease < now)
+    free = sa.or_(JOBS.c.state == JobState.INIT, abandoned)
+    select = sa.select(JOBS).where(JOBS.c.kind.in_(kinds), free).order_by(*_AGE).limit(1)
+    found = _read(connection, select.with_for_update(skip_locked=True) if lock else select)
+    return found[0] if found else None
+
+
+def claim(
+    connection: sa.Connection, kinds: Collection[str], now: float, lease: float
+) -> Job | None:
+    free = next_free(connection, kinds, now, lock=True)
+    if free is None:
+        return None
+    moment = model.now()
+    taken: dict[str, Any] = {
+        "state": JobState.RUNNING,
+        "epoch": free.epoch + 1,
+        "lease": lease,
+        "begin_at": free.begin_at or moment,
+        "updated_at": moment,
+    }
+    # Where the database has no such lock, the epoch decides who was first.
+    unchanged = (JOBS.c.id == free.id, JOBS.c.state == free.state, JOBS.c.epoch == free.epoch)
+    step = sa.update(JOBS).where(*unchanged).values(taken)
+    if connection.execute(step).rowcount == 0:
+        return None
+    return dataclasses.replace(free, **taken)
+
+
+def change(connection: sa.Connection, job_id: str, epoch: int, fields: Mapping[str, Any]) -> Job:
+    """Raises Conflict when the job is not running in this epoch, and NotFound."""
+    held = (JOBS.c.id == job_id, JOBS.c.epoch == epoch, JOBS.c.state == JobState.RUNNING)
+    step = sa.update(JOBS).where(*held).values({"updated_at": model.now(), **fields})
+    changed = connection.execute(step).rowcount
+    job = get(connection, job_id)
+    if changed == 0:
+        raise Conflict(problem=f"Job {job_id} is no longer this worker's")
+    return job
+
+
+def check_idle(connection: sa.Connection, image_id: str) -> None:
+    """Raises Conflict while a job of this image has not ended."""
+    select = sa.select(JOBS.c.id).where(JOBS.c.image_id == image_id, _GOING).limit(1)
+    if connection.execute(select).first() is not None:
+        raise Conflict(problem=f"Image {image_id} is being worked at by another job")
+
+
+def cancel(connection: sa.Connection, image_id: str) -> None:
+    step = sa.update(JOBS).where(JOBS.c.image_id == image_id, _GOING)
+    connection.execute(step.values(cancelled=True))
+
+
+def _read(connection: sa.Connection, select: sa.Select[Any]) -> list[Job]:
+    return [Job(**row) for row in connection.execute(select).mappings()]

@@ -1,0 +1,391 @@
+"""Import jobs whose database, stores or worker fail at the worst moment."""
+
+import contextlib
+import dataclasses
+import hashlib
+import types
+
+import pytest
+
+from imsgate import errors
+from imsgate.jobs.engine import Engine
+from imsgate.jobs.imports import KIND, Imports
+from imsgate.model import JobState, Location, Status
+from imsgate.registry.memory import MemoryRegistry
+from imsgate.stores.loader import Backend, Stores
+from imsgate.stores.memory import MemoryStore
+from imsgate.testing.records import image
+
+DATA = b"data of an image" * 10_000
+SETTINGS = types.SimpleNamespace(lease=60.0, poll=0.01, attempts=3)
+
+
+class Failing(MemoryStore):
+    """``down`` makes it fail like a store that is away; ``mangles`` changes what is read."""
+
+    down = False
+    mangles = False
+
+    def _check(self):
+        if self.down:
+            raise errors.StoreUnavailable(store=self.name, problem="it is away")
+
+    def create(self, key, size):
+        self._check()
+        return super().create(key, size)
+
+    def read(self, location, offset=0, length=None):
+        self._check()
+        chunks = super().read(location, offset, length)
+        return (chunk[::-1] for chunk in chunks) if self.mangles else chunks
+
+    def delete(self, location):
+        self._check()
+        super().delete(location)
+
+    def discard(self, key):
+        self._check()
+        super().discard(key)
+
+
+class Flaky(MemoryRegistry):
+    """``fault`` is called with the fields of each change of a job, before and after it."""
+
+    def __init__(self):
+        super().__init__()
+        self.fault = lambda fields, written: None
+
+    def change_job(self, job_id, epoch, fields, *was, **to):
+        self.fault(fields, False)
+        changed = super().change_job(job_id, epoch, fields, *was, **to)
+        self.fault(fields, True)
+        return changed
+
+
+@dataclasses.dataclass
+class Source:
+    """What is imported; ``before`` is called before the first byte."""
+
+    data: bytes = DATA
+    before: object = lambda: None
+    size: int | None = None
+
+    def packed(self, staged):
+        return False
+
+    @contextlib.contextmanager
+    def open(self, image, job, context):
+        self.before()
+        chunks = iter([self.data])
+        yield types.SimpleNamespace(
+            size=None, read=lambda size: next(chunks, b""), facts=lambda: {"virtual_size": 7}
+        )
+
+
+class Place:
+    """A registry, the stores a, b and c, and an engine that does one job when it is told to."""
+
+    def __init__(self):
+        settings = types.SimpleNamespace(
+            memory_store_capacity=None, store_description=None, weight=0, optional=False
+        )
+        backends = [Backend(name, "memory", Failing, settings) for name in "abc"]
+        self.registry, self.source = Flaky(), Source()
+        self.stores = Stores(backends, "a")
+        self.engine = self.new_engine()
+
+    def new_engine(self):
+        work = Imports(self.stores, "sha256", self.source)
+        return Engine(self.registry, {KIND: work}, SETTINGS)
+
+    def store(self, name):
+        return self.stores.get(name)
+
+    def held(self):
+        return {name: len(self.store(name).held()) for name in "abc"}
+
+    def image(self, status, *stores):
+        """A new image with data in these stores."""
+        one = image(disk_format="raw", container_format="bare")
+        locations = []
+        for name in stores:
+            with self.store(name).create(f"{one.id}.00", None) as sink:
+                sink.write(DATA)
+                locations.append(Location(name, sink.commit()))
+        facts = {"size": len(DATA), "os_hash_algo": "sha256"} if stores else {}
+        facts |= {"os_hash_value": hashlib.sha256(DATA).hexdigest()} if stores else {}
+        one = dataclasses.replace(one, status=status, locations=tuple(locations), **facts)
+        self.registry.add(one)
+        return one
+
+    def start(self, one, method, *stores, must=True):
+        status = Status.ACTIVE if method == "copy-image" else Status.IMPORTING
+        arguments = {
+            "method": {"name": method},
+            "stores": stores,
+            "all_stores_must_succeed": must,
+        }
+        self.engine.start(
+            KIND, project="p", image_id=one.id, arguments=arguments, was={}, status=status
+        )
+
+    def job(self, one):
+        return self.registry.jobs_of(one.id)[-1]
+
+    def expire(self, one):
+        """The lease of the job runs out."""
+        job = self.job(one)
+        self.registry._jobs[job.id] = dataclasses.replace(job, lease=0.0)
+
+
+@pytest.fixture
+def place():
+    return Place()
+
+
+@pytest.mark.parametrize("method", ["glance-direct", "web-download", "copy-image"])
+def test_everything_works(place, method):
+    if method == "web-download":
+        one = place.image(Status.QUEUED)
+    else:
+        one = place.image(Status.ACTIVE if method == "copy-image" else Status.UPLOADING, "a")
+    place.start(one, method, "b", "c")
+    assert place.engine.run_one()
+    assert not place.engine.run_one()
+    done, found = place.job(one), place.registry.get(one.id)
+    assert (done.state, done.lease, done.progress) == (JobState.SUCCESS, None, 2 * len(DATA))
+    assert done.end_at >= done.begin_at
+    assert (found.status, found.size) == (Status.ACTIVE, len(DATA))
+    assert found.os_hash_value == hashlib.sha256(DATA).hexdigest()
+    kept = ["a", "b", "c"] if method == "copy-image" else ["b", "c"]
+    assert [location.store for location in found.locations] == kept
+    assert place.held() == {name: int(name in kept) for name in "abc"}
+
+
+@pytest.mark.parametrize("written", [False, True])
+@pytest.mark.parametrize("staged", [False, True])
+def test_database_is_lost_at_the_last_step(place, written, staged):
+    """Nobody knows then whether the record points at the data: so nobody removes it."""
+    one = place.image(Status.UPLOADING, "a") if staged else place.image(Status.QUEUED)
+    place.start(one, "glance-direct" if staged else "web-download", "b")
+
+    def fault(fields, after):
+        if after is written and {"state", "arguments"} & set(fields):
+            place.registry.fault = lambda *_: None
+            raise errors.Unavailable(what="The database")
+
+    place.registry.fault = fault
+    place.engine.run_one()
+    found = place.registry.get(one.id)
+    if written:
+        assert found.status == Status.ACTIVE
+        assert place.held()["b"] == 1
+    place.expire(one)
+    place.engine.run_one()
+    found = place.registry.get(one.id)
+    assert (found.status, place.job(one).state) == (Status.ACTIVE, JobState.SUCCESS)
+    assert [location.store for location in found.locations] == ["b"]
+    assert place.held() == {"a": 0, "b": 1, "c": 0}
+    assert b"".join(place.store("b").read(found.locations[0].url)) == DATA
+
+
+def test_staged_data_that_cannot_be_removed_yet(place):
+    one = place.image(Status.UPLOADING, "a")
+    place.start(one, "glance-direct", "b")
+
+    def fault(fields, after):
+        place.store("a").down = ("arguments" in fields and after) or place.store("a").down
+
+    place.registry.fault = fault
+    place.engine.run_one()
+    found = place.registry.get(one.id)
+    assert (found.status, place.job(one).state) == (Status.ACTIVE, JobState.RUNNING)
+    place.expire(one)
+    place.engine.run_one()  # still away
+    assert place.registry.get(one.id) == found
+    place.store("a").down = False
+    place.registry.fault = lambda *_: None
+    place.expire(one)
+    place.engine.run_one()
+    assert place.job(one).state == JobState.SUCCESS
+    assert [location.store for location in place.registry.get(one.id).locations] == ["b"]
+    assert place.held() == {"a": 0, "b": 1, "c": 0}
+
+
+def test_bug_in_clearing_up_costs_no_data(place, caplog):
+    one = place.image(Status.UPLOADING, "a")
+    place.start(one, "glance-direct", "b")
+
+    def bug(location):
+        raise ZeroDivisionError
+
+    place.store("a").delete = bug
+    place.engine.run_one()
+    found = place.registry.get(one.id)
+    assert (found.status, place.job(one).state) == (Status.ACTIVE, JobState.RUNNING)
+    assert place.held() == {"a": 1, "b": 1, "c": 0}
+    del place.store("a").delete
+    place.expire(one)
+    place.engine.run_one()
+    assert place.job(one).state == JobState.SUCCESS
+    assert place.held() == {"a": 0, "b": 1, "c": 0}
+
+
+@pytest.mark.parametrize("kind", [ZeroDivisionError, errors.Conflict])
+def test_bug_in_undoing_leaves_no_image_importing_for_ever(place, kind, caplog):
+    one = place.image(Status.UPLOADING, "a")
+    place.start(one, "glance-direct", "b")
+    place.store("a").mangles = True
+
+    def bug(key):
+        raise kind(**({"problem": "no"} if kind is errors.Conflict else {}))
+
+    place.store("b").discard = bug
+    place.engine.run_one()
+    assert place.job(one).state == JobState.RUNNING
+    del place.store("b").discard
+    place.expire(one)
+    place.engine.run_one()
+    assert place.job(one).error_code == "copy_differs"
+    assert place.registry.get(one.id).status == Status.QUEUED
+    assert place.held() == {"a": 0, "b": 0, "c": 0}
+
+
+@pytest.mark.parametrize("method", ["glance-direct", "copy-image"])
+def test_store_that_gives_other_bytes(place, method):
+    one = place.image(Status.ACTIVE if method == "copy-image" else Status.UPLOADING, "a")
+    place.start(one, method, "b")
+    place.store("a").mangles = True
+    place.engine.run_one()
+    assert place.job(one).error_code == "copy_differs"
+    found = place.registry.get(one.id)
+    if method == "copy-image":
+        assert (found.status, found.locations) == (Status.ACTIVE, one.locations)
+        assert place.held() == {"a": 1, "b": 0, "c": 0}
+    else:
+        assert (found.status, found.locations, found.size) == (Status.QUEUED, (), None)
+        assert place.held() == {"a": 0, "b": 0, "c": 0}
+
+
+@pytest.mark.parametrize("must", [True, False])
+def test_stores_that_are_away(place, must):
+    one = place.image(Status.ACTIVE, "a")
+    place.start(one, "copy-image", "b", "c", must=must)
+    place.store("b").create = lambda key, size: Failing._check(types.SimpleNamespace(**DOWN))
+    place.engine.run_one()
+    found = place.registry.get(one.id)
+    if must:
+        assert place.job(one).error_code == "store_unavailable"
+        assert [location.store for location in found.locations] == ["a"]
+        assert found.properties["os_glance_failed_import"] == "b,c"
+    else:
+        assert place.job(one).state == JobState.SUCCESS
+        assert [location.store for location in found.locations] == ["a", "c"]
+        assert found.properties["os_glance_failed_import"] == "b"
+    assert found.properties["os_glance_importing_to_stores"] == ""
+
+
+DOWN = {"down": True, "name": "b"}
+
+
+def test_failure_that_cannot_be_cleared_up_yet(place):
+    one = place.image(Status.QUEUED)
+    place.start(one, "web-download", "a", "b")
+
+    def fault():
+        for name in "ab":
+            place.store(name).down = True
+        raise errors.SourceFailed(problem="it is over")
+
+    place.source.before = fault
+    place.engine.run_one()
+    assert place.registry.get(one.id).status == Status.IMPORTING
+    assert place.job(one).state == JobState.RUNNING
+    for name in "ab":
+        place.store(name).down = False
+
+    def over():
+        raise errors.SourceFailed(problem="it is over")
+
+    place.source.before = over
+    place.expire(one)
+    place.engine.run_one()
+    assert place.registry.get(one.id).status == Status.QUEUED
+    assert place.job(one).error_code == "source_failed"
+
+
+def test_bug_is_a_failure_that_tells_nothing(place, caplog):
+    one = place.image(Status.QUEUED)
+    place.start(one, "web-download", "a")
+
+    def bug():
+        raise ZeroDivisionError("secret")
+
+    place.source.before = bug
+    place.engine.run_one()
+    done = place.job(one)
+    assert (done.state, done.error_code) == (JobState.FAIL, "internal_error")
+    assert "secret" not in done.reason
+    assert "ZeroDivisionError" in caplog.text
+    assert place.registry.get(one.id).status == Status.QUEUED
+
+
+def test_stale_worker_leaves_nothing(place):
+    """It is paused before its first byte, for longer than its lease."""
+    one = place.image(Status.QUEUED)
+    place.start(one, "web-download", "a")
+
+    def paused():
+        place.source.before = lambda: None
+        place.expire(one)
+        place.new_engine().run_one()
+        assert place.job(one).state == JobState.SUCCESS
+
+    place.source.before = paused
+    place.engine.run_one()
+    found, done = place.registry.get(one.id), place.job(one)
+    assert (found.status, done.state, done.epoch) == (Status.ACTIVE, JobState.SUCCESS, 2)
+    assert place.store("a").held() == [found.locations[0].url]
+
+
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_deleted_image(place, when):
+    one = place.image(Status.QUEUED)
+    place.start(one, "web-download", "a")
+
+    def delete():
+        was = {"status": Status.IMPORTING}
+        place.registry.change(one.id, was, status=Status.DELETED, locations=())
+        place.registry.cancel_jobs(one.id)
+
+    if when == "before":
+        delete()
+    else:
+        place.source.before = delete
+    place.engine.run_one()
+    done = place.job(one)
+    assert (done.state, done.error_code) == (JobState.FAIL, "cancelled")
+    assert place.held() == {"a": 0, "b": 0, "c": 0}
+
+
+def test_changes_of_others_are_kept(place):
+    one = place.image(Status.QUEUED)
+    place.start(one, "web-download", "a", "b")
+
+    def rename():
+        place.registry.change(one.id, {}, name="renamed", properties={"mine": "1"})
+
+    place.source.before = rename
+    place.engine.run_one()
+    found = place.registry.get(one.id)
+    assert (found.name, found.properties["mine"], found.virtual_size) == ("renamed", "1", 7)
+
+
+def test_unknown_kind_waits_for_a_worker_that_knows_it(place):
+    place.engine.start("other", project=None, image_id=None, arguments={})
+    assert not place.engine.run_one()
+    seen = []
+    other = Engine(place.registry, {"other": lambda job, context: seen.append(job)}, SETTINGS)
+    assert other.run_one()
+    assert [job.state for job in place.registry.jobs(None)] == [JobState.SUCCESS]
+    assert len(seen) == 1
