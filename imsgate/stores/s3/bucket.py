@@ -3,17 +3,27 @@
 import dataclasses
 import datetime
 import email.utils
+import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from imsgate import errors
 from imsgate.stores.s3 import failures
 from imsgate.stores.s3.body import Body, Stopped
 from imsgate.stores.s3.checksums import Checksums, Receipt
 from imsgate.stores.s3.client import Client
+
+#: What a call that failed may raise.
+_FAILURES = (BotoCoreError, ClientError, ResponseParserError, Stopped)
+
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]+)-([0-9]+)/([0-9]+)")
+
+#: How to know that nothing of an answer is missing: a member of it, or a test.
+Whole = str | Callable[[Mapping[str, Any]], bool] | None
 
 #: An abort may miss a part that was just being stored: AWS says to look, and repeat it.
 _ABORTS = 5
@@ -43,6 +53,7 @@ class Bucket:
         self.store = store
         self._settings = settings
         self._name = settings.s3_store_bucket
+        self._attempts = attempts
         self._client = Client(settings, attempts)
         self._conditional = settings.s3_store_conditional_writes
         self.checksums = Checksums(
@@ -58,30 +69,32 @@ class Bucket:
     def put(self, key: str, data: bytes | bytearray, stop: threading.Event) -> Receipt:
         """Store a whole object. Raises Exists, or Corrupted."""
         sums, expected = self.checksums.sending(data)
-        reply = self._write("put_object", **self._created(), Key=key, **sums, Body=Body(data, stop))
+        reply = self._write(
+            "put_object", "ETag", **self._created(), Key=key, **sums, Body=Body(data, stop)
+        )
         return self._receipt(expected, data, reply)
 
     def head(self, key: str) -> Mapping[str, Any]:
         """What is known of an object. Raises ObjectNotFound."""
         try:
-            reply: Mapping[str, Any] = self._call("head_object", Key=key, ChecksumMode="ENABLED")
+            reply: Mapping[str, Any] = self._call(
+                "head_object", "ETag", Key=key, ChecksumMode="ENABLED"
+            )
         except errors.ObjectNotFound:
             # The answer to HEAD has no body that tells a missing object from a missing bucket.
             self.look()
             raise
         return reply
 
-    def get(self, key: str, start: int, end: int | None, etag: str | None) -> Mapping[str, Any]:
-        """Bytes ``start`` to before ``end``, or all the rest, of the object with this ETag.
+    def get(self, key: str, start: int, end: int, etag: str | None) -> Mapping[str, Any]:
+        """Bytes ``start`` to before ``end``, or as many as there are, of the object with this ETag.
 
-        Raises ObjectNotFound, and Exists when the object has another ETag.
+        Raises ObjectNotFound, OutOfRange, and Exists when the object has another ETag.
         """
-        params = {"Key": key}
-        if start or end is not None:
-            params["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
+        params = {"Key": key, "Range": f"bytes={start}-{end - 1}"}
         if etag is not None:
             params["IfMatch"] = etag
-        reply: Mapping[str, Any] = self._call("get_object", **params)
+        reply: Mapping[str, Any] = self._call("get_object", _in_range(start, end), **params)
         return reply
 
     def delete(self, key: str) -> None:
@@ -98,8 +111,9 @@ class Bucket:
 
     def begin(self, key: str) -> Begun:
         begun = self.checksums.beginning()
-        reply = self._call("create_multipart_upload", **self._created(), Key=key, **begun)
-        return Begun(reply["UploadId"], reply["ResponseMetadata"].get("RetryAttempts", 0) > 0)
+        created = self._created()
+        reply = self._call("create_multipart_upload", "UploadId", **created, Key=key, **begun)
+        return Begun(reply["UploadId"], reply["ResponseMetadata"]["RetryAttempts"] > 0)
 
     def part(
         self, key: str, upload: str, number: int, data: bytes | bytearray, stop: threading.Event
@@ -107,7 +121,7 @@ class Bucket:
         """Store one part. Raises UploadGone, or Corrupted."""
         sums, expected = self.checksums.sending(data)
         named = {"Key": key, "UploadId": upload, "PartNumber": number}
-        reply = self._call("upload_part", **named, **sums, Body=Body(data, stop))
+        reply = self._call("upload_part", "ETag", **named, **sums, Body=Body(data, stop))
         return self._receipt(expected, data, reply)
 
     def complete(self, key: str, upload: str, receipts: Sequence[Receipt]) -> None:
@@ -121,7 +135,8 @@ class Bucket:
         for page in self._pages("list_multipart_uploads", Prefix=prefix):
             now = _clock(page)
             for found in page.get("Uploads", ()):
-                age = (now - found["Initiated"]).total_seconds()
+                # The time of the answer is in whole seconds.
+                age = max(0.0, (now - found["Initiated"]).total_seconds())
                 yield Upload(found["Key"], found["UploadId"], age)
 
     def held(self, upload: Upload) -> int:
@@ -168,22 +183,34 @@ class Bucket:
 
     # How calls are made
 
-    def _call(self, operation: str, **params: Any) -> Any:
-        try:
-            return getattr(self._client.get(), operation)(Bucket=self._name, **params)
-        except (BotoCoreError, ClientError, Stopped) as error:
-            raise failures.translate(self.store, operation, error) from None
+    def _call(self, operation: str, whole: Whole = None, /, **params: Any) -> Any:
+        """The answer, in which what ``whole`` asks for is found.
 
-    def _write(self, operation: str, **params: Any) -> Any:
+        Where the connection ends within the header of an answer, the rest of it
+        is missing and nothing says so.
+        """
+        for repeated in range(self._attempts):
+            try:
+                reply = getattr(self._client.get(), operation)(Bucket=self._name, **params)
+            except _FAILURES as error:
+                raise failures.translate(self.store, operation, error) from None
+            if whole is None or (whole(reply) if callable(whole) else whole in reply):
+                reply["ResponseMetadata"]["RetryAttempts"] += repeated
+                return reply
+            if "Body" in params:
+                params["Body"].seek(0)
+        raise failures.Unreachable(store=self.store, problem="its answers are cut short")
+
+    def _write(self, operation: str, whole: Whole = None, /, **params: Any) -> Any:
         """A call that must not overwrite an object, where the service knows how to."""
         if self._conditional:
             try:
-                return self._call(operation, **params, IfNoneMatch="*")
+                return self._call(operation, whole, **params, IfNoneMatch="*")
             except failures.NotOffered:
                 self._conditional = False
                 if "Body" in params:
-                    params["Body"].seek(0)  # it was refused before or after it was read
-        return self._call(operation, **params)
+                    params["Body"].seek(0)
+        return self._call(operation, whole, **params)
 
     def _pages(self, operation: str, **params: Any) -> Iterator[Mapping[str, Any]]:
         paginator = self._client.get().get_paginator(operation)
@@ -191,10 +218,12 @@ class Bucket:
         while True:
             try:
                 page = next(pages, None)
-            except (BotoCoreError, ClientError) as error:
+            except _FAILURES as error:
                 raise failures.translate(self.store, operation, error) from None
             if page is None:
                 return
+            if "IsTruncated" not in page:
+                raise failures.Unreachable(store=self.store, problem="its answers are cut short")
             yield page
 
     def _receipt(
@@ -214,6 +243,17 @@ class Bucket:
             "SSEKMSKeyId": self._settings.s3_store_sse_kms_key_id,
         }
         return {name: value for name, value in wanted.items() if value}
+
+
+def _in_range(start: int, end: int) -> Callable[[Mapping[str, Any]], bool]:
+    def whole(reply: Mapping[str, Any]) -> bool:
+        told = _CONTENT_RANGE.fullmatch(reply.get("ContentRange", ""))
+        if told is None or "ETag" not in reply:
+            return False
+        first, last, size = map(int, told.groups())
+        return first == start and last == min(end, size) - 1
+
+    return whole
 
 
 def _clock(reply: Mapping[str, Any]) -> datetime.datetime:

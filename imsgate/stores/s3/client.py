@@ -1,5 +1,6 @@
 """The boto3 client: how the service is reached and spoken to."""
 
+import functools
 import os
 import threading
 from typing import Any
@@ -33,7 +34,7 @@ class Client:
     def get(self) -> Any:
         """This process's client. It is built for the first that asks."""
         if self._pid != os.getpid():
-            with self._lock:
+            with self._lock, _building:
                 if self._pid != os.getpid():
                     self._client = _build(self._settings, self._attempts)
                     self._pid = os.getpid()
@@ -47,17 +48,20 @@ class Client:
                 self._pid = 0
 
 
+#: One for all stores, which then share the service's description; clients may be used by
+#: many threads, but a session makes one at a time.
+_session = functools.cache(boto3.session.Session)
+_building = threading.Lock()
+
+
 def _build(settings: Any, attempts: int) -> Any:
-    # A session of its own: the default one of boto3 must not be used by several threads.
-    session = boto3.session.Session(
+    url = options.endpoint(settings)
+    return _session().client(
+        "s3",
+        endpoint_url=url,
         aws_access_key_id=settings.s3_store_access_key,
         aws_secret_access_key=settings.s3_store_secret_key,
         region_name=settings.s3_store_region_name or _REGION,
-    )
-    url = options.endpoint(settings)
-    return session.client(
-        "s3",
-        endpoint_url=url,
         verify=settings.s3_store_cacert or None,
         config=Config(
             signature_version=settings.s3_store_signature_version,

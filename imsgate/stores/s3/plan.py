@@ -29,12 +29,9 @@ class Plan:
         then hold 8 TiB, while the first 4 GiB take no more memory than ever.
         """
         if announced is not None:
-            return max(self.part, _whole_mib(-(-announced // self.max_parts)))
+            least = -(-announced // self.max_parts)
+            return self.part if least <= self.part else -(-least // MIB) * MIB
         if self.equal:
             return self.part
         step = max(1, self.max_parts // 12)
         return min(MAX_PART, self.part << min((number - 1) // step, 40))
-
-
-def _whole_mib(size: int) -> int:
-    return -(-size // MIB) * MIB

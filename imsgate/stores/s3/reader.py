@@ -57,9 +57,18 @@ class Reader(Iterator[bytes]):
             reply = self._bucket.get(self._key, offset, stop, None)
         except failures.OutOfRange:  # nothing lies there, in an empty object above all
             return "", None, offset
-        size = _total(reply)
-        end = size if length is None else min(size, offset + length)
-        return reply["ETag"], reply["Body"], end
+        if length is not None:
+            return reply["ETag"], reply["Body"], offset + length
+        return reply["ETag"], reply["Body"], self._size(reply)
+
+    def _size(self, reply: Any) -> int:
+        """The object's size, asked twice: of a number that was cut short, less would be read."""
+        size = int(reply["ContentRange"].rpartition("/")[2])
+        if self._bucket.head(self._key)["ContentLength"] != size:
+            reply["Body"].close()
+            problem = "its answers about the object's size differ"
+            raise errors.StoreUnavailable(store=self._bucket.store, problem=problem)
+        return size
 
     def __next__(self) -> bytes:
         if self._closed.is_set():
@@ -142,9 +151,3 @@ def _read(body: Any, count: int) -> bytes:
         return bytes(body.read(count))
     except (BotoCoreError, HTTPError, OSError):
         return b""
-
-
-def _total(reply: Any) -> int:
-    """The size of the whole object, of which the reply may hold a range."""
-    told = str(reply.get("ContentRange", "")).rpartition("/")[2]
-    return int(told) if told.isdigit() else int(reply["ContentLength"])

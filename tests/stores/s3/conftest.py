@@ -1,8 +1,15 @@
 """The servers run once for all tests of a session; each module has a bucket of its own on them."""
 
 import pytest
+from botocore.retries import standard
 
 from tests.stores.s3 import servers
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch):
+    """botocore waits up to a second before it repeats a request."""
+    monkeypatch.setattr(standard.ExponentialBackoff, "delay_amount", lambda *_: 0)
 
 
 @pytest.fixture(scope="session")

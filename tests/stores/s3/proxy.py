@@ -1,0 +1,154 @@
+"""A TCP proxy that cuts, swallows and counts what passes between a store and its server."""
+
+import contextlib
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+from tests.functional.gateway import HOST
+
+_READ = 1 << 16
+
+#: The first line of a request, and the parameters by which S3 tells its operations apart.
+_REQUEST = re.compile(rb"(GET|PUT|POST|HEAD|DELETE) (\S+) HTTP/1.1\r\n")
+
+
+class Proxy:
+    """Forwards connections to ``port``; ``rules`` say what goes wrong, once each.
+
+    A rule is asked with each request's line and returns what becomes of it: a
+    number of bytes of the request after which the connection is cut, or of the
+    answer when the number is negative; None to let it pass.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._listener = socket.create_server((HOST, 0))
+        self._threads: list[threading.Thread] = []
+        self._sockets: list[socket.socket] = []
+        self._closing = False
+        self.requests: list[str] = []
+        self.rules: list[Callable[[str], int | None]] = []
+        self.happened = threading.Event()
+        self._run(self._accept)
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self._listener.getsockname()[1]}"
+
+    def cut(self, pattern: str, after: int, times: int = 1) -> None:
+        """Cut the next requests whose line matches ``pattern`` after so many bytes.
+
+        Bytes are the request's, header included; a negative number lets the
+        request pass and counts those of the answer from 1.
+        """
+        left = [times]
+
+        def rule(line: str) -> int | None:
+            if left[0] and re.search(pattern, line):
+                left[0] -= 1
+                return after
+            return None
+
+        self.rules.append(rule)
+
+    def close(self) -> None:
+        self._closing = True
+        for each in [self._listener, *self._sockets]:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, work: Callable[..., None], *args: object) -> None:
+        thread = threading.Thread(target=work, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while not self._closing:
+            try:
+                client = self._listener.accept()[0]
+            except OSError:
+                return
+            try:
+                server = socket.create_connection((HOST, self._target))
+            except OSError:
+                client.close()
+                continue
+            self._sockets += (client, server)
+            pair = _Pair(self, client, server)
+            self._run(pair.up)
+            self._run(pair.down)
+
+    def judge(self, line: str) -> int | None:
+        """What is to become of a request."""
+        self.requests.append(line)
+        for rule in self.rules:
+            fate = rule(line)
+            if fate is not None:
+                return fate
+        return None
+
+
+class _Pair:
+    """One connection through the proxy. ``_up`` and ``_down`` are the bytes left of each way."""
+
+    def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
+        self._proxy = proxy
+        self._client = client
+        self._server = server
+        self._up: int | None = None
+        self._down: int | None = None
+
+    def up(self) -> None:
+        for data in _received(self._client):
+            found = _REQUEST.match(data)
+            if found:
+                fate = self._proxy.judge((found[1] + b" " + found[2]).decode())
+                if fate is not None:
+                    self._up, self._down = (fate, None) if fate >= 0 else (None, -fate - 1)
+            if not self._pass(self._server, data, "_up"):
+                break
+        self._end()
+
+    def down(self) -> None:
+        for data in _received(self._server):
+            if not self._pass(self._client, data, "_down"):
+                break
+        self._end()
+
+    def _pass(self, to: socket.socket, data: bytes, way: str) -> bool:
+        left = getattr(self, way)
+        with contextlib.suppress(OSError):
+            to.sendall(data if left is None else data[:left])
+            if left is None:
+                return True
+            setattr(self, way, max(0, left - len(data)))
+            if left > len(data):
+                return True
+            self._proxy.happened.set()
+        return False
+
+    def _end(self) -> None:
+        for each in (self._client, self._server):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()  # with bytes unread, it is a reset
+
+
+def _received(source: socket.socket) -> Iterator[bytes]:
+    with contextlib.suppress(OSError):
+        while data := source.recv(_READ):
+            yield data
+
+
+@contextlib.contextmanager
+def between(port: int) -> Iterator[Proxy]:
+    proxy = Proxy(port)
+    try:
+        yield proxy
+    finally:
+        proxy.close()

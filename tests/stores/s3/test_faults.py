@@ -1,0 +1,294 @@
+"""What goes wrong between the store and a real server: the status it becomes, and no residue."""
+
+import io
+import json
+import logging
+import re
+import subprocess
+import sys
+
+import pytest
+
+from imsgate import errors
+from imsgate.testing.stores import body, content, missing, new_key
+from tests.functional.gateway import clean_env, eventually
+from tests.stores.s3 import servers
+from tests.stores.s3.proxy import between
+
+PARTS = 4
+
+
+@pytest.fixture
+def proxy(bucket):
+    with between(bucket.server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def make(bucket, proxy):
+    """A store behind the proxy; the test ends with nothing left."""
+    made = []
+
+    def make(**changed):
+        made.append(bucket.store(s3_store_host=proxy.url, s3_store_thread_pools=2, **changed))
+        return made[-1]
+
+    yield make
+    for store in made:
+        store.close()
+    left = bucket.leftovers()
+    bucket.empty()
+    assert not left
+
+
+def image(bucket, parts=PARTS):
+    """Not a whole number of parts."""
+    return body(parts * bucket.server.part - 1000)
+
+
+def put(store, data, size=None):
+    with store.create(new_key(), size) as sink:
+        for piece in iter(io.BytesIO(data).read, b""):
+            sink.write(piece)
+        return sink.commit()
+
+
+# Connections that are cut
+
+
+def part(number):
+    return rf"^PUT .*partNumber={number}(&|$)"
+
+
+BEGIN = r"^POST .*\?uploads"
+COMPLETE = r"^POST .*\?uploadId="
+ONCE = {
+    "begin before it arrived": (BEGIN, 10),
+    "begin after it was done": (BEGIN, -1),
+    "within its answer": (BEGIN, -20),
+    "the first part's header": (part(1), 100),
+    "the first part": (part(1), 10_000),
+    "the second part": (part(2), 40_000),
+    "the last part": (part(PARTS), 30_000),
+    "a part's answer": (part(3), -1),
+    "complete before it arrived": (COMPLETE, 10),
+    "complete after it was done": (COMPLETE, -1),
+    "within complete's answer": (COMPLETE, -30),
+}
+
+
+@pytest.mark.parametrize(("request_", "after"), ONCE.values(), ids=ONCE)
+def test_a_connection_cut_once_is_made_up_for(bucket, make, proxy, request_, after):
+    store, data = make(), image(bucket)
+    proxy.cut(request_, after)
+    location = put(store, data, len(data))
+    assert proxy.happened.is_set()
+    assert store.size(location) == len(data)
+    assert content(store, location) == data
+    assert bucket.uploads() == []
+    store.delete(location)
+
+
+@pytest.mark.parametrize(("request_", "after"), ONCE.values(), ids=ONCE)
+def test_a_connection_cut_again_and_again_ends_the_upload(bucket, make, proxy, request_, after):
+    store, data = make(), image(bucket)
+    proxy.cut(request_, after, times=2)
+    if request_ == COMPLETE and after < 0:
+        # It was done, and that is what counts.
+        location = put(store, data)
+        assert content(store, location) == data
+        store.delete(location)
+        return
+    with pytest.raises(errors.StoreUnavailable) as caught:
+        put(store, data)
+    assert caught.value.status == 503
+    assert caught.value.headers["Retry-After"] == "30"
+    assert bucket.leftovers() == []
+
+
+@pytest.mark.parametrize("after", [-1, -30])
+def test_a_small_image_whose_answer_is_lost_was_stored(make, proxy, after):
+    store = make()
+    proxy.cut("^PUT ", after)
+    location = put(store, b"small", 5)
+    assert proxy.happened.is_set()
+    assert content(store, location) == b"small"
+    store.delete(location)
+
+
+def test_a_small_image_that_never_arrives_is_a_failure(bucket, make, proxy):
+    store = make()
+    proxy.cut("^PUT ", 10, times=2)
+    with pytest.raises(errors.StoreUnavailable, match="connection"):
+        put(store, b"small")
+    assert bucket.leftovers() == []
+
+
+@pytest.mark.parametrize("after", [-1, -100, -1000, -700_000, -1_048_576])
+def test_a_download_goes_on_at_the_byte_where_it_was_cut(bucket, make, proxy, after):
+    store, data = make(), body(6_000_000)
+    location = put(store, data, len(data))
+    proxy.cut("^GET ", after)
+    assert content(store, location) == data
+    assert content(store, location, 999_999, 3_000_001) == data[999_999:4_000_000]
+    assert proxy.happened.is_set()
+    store.delete(location)
+
+
+def test_a_download_that_is_cut_again_and_again_does_not_end_early(make, proxy):
+    store, data = make(), body(1_500_000)
+    location = put(store, data, len(data))
+    reader = store.read(location)
+    proxy.cut("^GET ", -1, times=50)
+    with pytest.raises(errors.StoreUnavailable):
+        list(reader)
+    proxy.rules.clear()
+    store.delete(location)
+
+
+def test_a_server_that_is_gone(bucket, make, proxy):
+    store, data = make(), image(bucket)
+    location = put(store, data)
+    sink = store.create(new_key(), None)
+    proxy.close()
+    sink.write(b"small")
+    with pytest.raises(errors.StoreUnavailable):
+        sink.commit()
+    for call in (store.size, store.read, store.delete):
+        with pytest.raises(errors.StoreUnavailable, match="cannot be reached"):
+            call(location)
+    bucket.client.delete_object(Bucket=bucket.name, Key=location)
+
+
+# Processes that die
+
+
+_KILLED = """
+import json, sys
+from imsgate.config import Section
+from imsgate.stores.s3.store import S3Store
+
+told = json.load(sys.stdin)
+store = S3Store("lab", Section(**told["settings"]))
+sink = store.create(told["key"], told["size"])
+while True:
+    sink.write(b"x" * 65536)
+"""
+
+
+@pytest.mark.parametrize("size", [1 << 40, None], ids=["known", "unknown"])
+@pytest.mark.parametrize("how", ["discard", "sweep"])
+def test_a_process_killed_within_a_part(bucket, make, proxy, tmp_path, size, how):
+    store, key = make(), new_key()
+    settings = vars(bucket.settings(s3_store_host=proxy.url, s3_store_max_parts=1 << 20))
+    told = {"settings": settings, "key": key, "size": size}
+    with subprocess.Popen(
+        [sys.executable, "-c", _KILLED], stdin=subprocess.PIPE, env=clean_env(tmp_path)
+    ) as child:
+        child.stdin.write(json.dumps(told).encode())
+        child.stdin.close()
+        eventually(lambda: any(re.search(part(2), line) for line in proxy.requests), "a part")
+        child.kill()
+    assert bucket.uploads() == [key]
+    if how == "discard":
+        store.discard(key)
+    else:
+        assert store.sweep(3600, lambda _: False).attempts == 0
+        assert store.sweep(0, lambda asked: asked == key).attempts == 0
+        assert bucket.uploads() == [key]
+        assert store.sweep(0, lambda _: False).attempts == 1
+    assert bucket.leftovers() == []
+
+
+def test_the_sweep_takes_nothing_of_others(bucket, make):
+    store = make()
+    other = bucket.client.create_multipart_upload(Bucket=bucket.name, Key="backup.tar")
+    location = put(store, b"kept")
+    assert store.sweep(0, lambda _: False).attempts == 0
+    assert bucket.uploads() == ["backup.tar"]
+    assert content(store, location) == b"kept"
+    bucket.client.abort_multipart_upload(
+        Bucket=bucket.name, Key="backup.tar", UploadId=other["UploadId"]
+    )
+    store.delete(location)
+
+
+def test_another_process_cannot_commit_what_was_discarded(bucket, make):
+    store, other = make(), make()
+    data, key = image(bucket), new_key()
+    with store.create(key, len(data)) as sink:
+        sink.write(data)
+        other.discard(key)
+        with pytest.raises(errors.StoreUnavailable):
+            sink.commit()
+    assert missing(store, key)
+
+
+# Refusals
+
+
+def test_a_bucket_that_is_removed(ceph):
+    with servers.bucket(ceph) as bucket:
+        store = bucket.store()
+        sink = store.create(new_key(), None)
+        sink.write(b"data")
+        bucket.client.delete_bucket(Bucket=bucket.name)
+        for call in (
+            sink.commit,
+            lambda: store.size("key"),
+            lambda: store.read("key"),
+            lambda: store.create(new_key(), 1 << 30),
+        ):
+            with pytest.raises(errors.StoreUnavailable, match="bucket is missing"):
+                call()
+        store.close()
+
+
+WRONG = {
+    "bucket": ({"s3_store_bucket": "no-such-bucket"}, "s3_store_bucket"),
+    "no bucket": ({"s3_store_bucket": None}, "s3_store_bucket"),
+    "no bucket's name": ({"s3_store_bucket": "a/../b"}, "s3_store_bucket"),
+    "access key": ({"s3_store_access_key": "someone"}, "s3_store_access_key"),
+    "no access key": ({"s3_store_access_key": None}, "s3_store_access_key"),
+    "secret key": ({"s3_store_secret_key": "a-wrong-one"}, "s3_store_access_key"),
+    "endpoint": ({"s3_store_host": "http://127.0.0.1:1"}, "s3_store_host"),
+    "scheme": ({"s3_store_host": "ftp://127.0.0.1"}, "s3_store_host"),
+    "path": ({"s3_store_host": "http://127.0.0.1/here"}, "s3_store_host"),
+    "credentials": ({"s3_store_host": f"http://me:{servers.SECRET}@h"}, "s3_store_host"),
+    "certificates": ({"s3_store_cacert": "/nowhere/ca.pem"}, "s3_store_cacert"),
+}
+
+
+@pytest.mark.parametrize(("changed", "option"), WRONG.values(), ids=WRONG)
+def test_it_refuses_to_start_and_names_the_option(bucket, changed, option):
+    with pytest.raises(errors.BadConfig) as caught:
+        bucket.store(**changed)
+    assert caught.value.key == f"[lab] {option}"
+    assert servers.SECRET not in str(caught.value)
+
+
+def test_a_missing_bucket_can_be_made(bucket):
+    store = bucket.store(s3_store_bucket=f"{bucket.name}-made", s3_store_create_bucket_on_put=True)
+    location = put(store, b"data")
+    store.delete(location)
+    store.close()
+    bucket.client.delete_bucket(Bucket=f"{bucket.name}-made")
+
+
+def test_nothing_shows_the_credentials(bucket, make, proxy, caplog):
+    caplog.set_level(logging.INFO)
+    store = make()
+    shown = [repr(store), repr(store.settings), str(vars(store.settings).keys())]
+    shown.append(json.dumps(dict(store.properties())))
+    proxy.cut(".", 10, times=30)
+    for call in (lambda: store.size("key"), lambda: put(store, image(bucket))):
+        with pytest.raises(errors.StoreUnavailable) as caught:
+            call()
+        shown += [str(caught.value), repr(caught.value), str(caught.value.details)]
+    denied = bucket.settings(s3_store_secret_key="another-" + servers.SECRET)
+    with pytest.raises(errors.BadConfig) as refused:
+        type(store)("lab", denied)
+    shown += [str(refused.value), caplog.text]
+    assert servers.SECRET not in "".join(shown)
+    assert servers.ACCESS not in "".join(shown)
+    proxy.rules.clear()
