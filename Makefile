@@ -11,6 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 FUZZ_SECONDS ?= 60
+JOBS ?= 2
 
 .PHONY: run test lint sample bench fuzz compare clean
 
@@ -19,7 +20,7 @@ run: $(VENV)/.serve
 
 test: $(VENV)/.test
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check .

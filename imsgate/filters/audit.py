@@ -28,7 +28,7 @@ def filter_factory(global_conf: dict[str, str], **local_conf: str) -> Callable[[
     def build(app: WsgiApp) -> WsgiApp:
         try:
             made: WsgiApp = audit.AuditMiddleware(app, **conf)
-        except _api.PycadfAuditApiConfigError as error:
+        except (_api.PycadfAuditApiConfigError, OSError) as error:
             raise BadConfig("audit.audit_map_file", str(error)) from error
         return made
 

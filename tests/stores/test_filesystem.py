@@ -9,6 +9,7 @@ import re
 import resource
 import stat
 import subprocess
+import sys
 import tempfile
 
 import pytest
@@ -196,11 +197,11 @@ def test_another_process_finds_what_was_stored(directory, store):
 
 
 def test_the_residue_of_a_killed_process_is_discarded(store, directory):
-    pid = os.fork()
-    if pid == 0:
-        store.create(KEY, 1 << 20).write(b"data")
-        os._exit(0)
-    os.waitpid(pid, 0)
+    dies = (
+        "import os, pathlib, sys; from tests.stores.test_filesystem import KEY, make; "
+        "make(pathlib.Path(sys.argv[1])).create(KEY, 1 << 20).write(b'data'); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", dies, str(directory)], check=True)
     assert os.listdir(directory) != []
     store.discard(KEY)
     assert os.listdir(directory) == []

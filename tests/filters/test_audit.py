@@ -1,0 +1,64 @@
+"""audit: the shipped map names what the Image API's paths are, and the body stays untouched."""
+
+import json
+import logging
+import pathlib
+import warnings
+
+import pytest
+
+from imsgate.errors import BadConfig
+from imsgate.testing import apps
+from tests.filters.alone import FILE, IMAGE, put
+
+with warnings.catch_warnings():
+    # Where oslo.messaging is installed, it is imported too, and that warns of itself.
+    warnings.simplefilter("ignore")
+    import imsgate.filters.audit  # noqa: F401
+
+MAP = pathlib.Path(__file__).parent.parent.parent / "etc" / "imsgate_audit_map.conf"
+UUID = "5f8a2ee8-0f6b-4b54-a0a5-7c6b1f6a3c11"
+ENDPOINTS = {"region": "r", "publicURL": "http://image", "adminURL": "", "internalURL": ""}
+VOUCHED = {
+    "HTTP_X_IDENTITY_STATUS": "Confirmed",
+    "HTTP_X_USER_ID": UUID,
+    "HTTP_X_USER_NAME": "user",
+    "HTTP_X_PROJECT_ID": UUID,
+    "HTTP_X_ROLES": "member",
+    "HTTP_X_AUTH_TOKEN": "secret-token",
+    "HTTP_X_SERVICE_CATALOG": json.dumps(
+        [{"type": "image", "name": "imsgate", "endpoints": [{**ENDPOINTS, "id": UUID}]}]
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Invalid uuid")  # pycadf, of its own "unknown"
+@pytest.mark.parametrize(
+    ("method", "path", "action", "kind"),
+    [
+        ("PUT", FILE, "update", "images/image/file"),
+        ("GET", IMAGE, "read", "images/image"),
+        ("GET", "/v2/images", "read/list", "images"),
+        ("POST", f"{IMAGE}/actions/deactivate", "update/deactivate", "images/image/actions/deact"),
+        ("POST", f"{IMAGE}/members", "create", "images/image/members"),
+        ("DELETE", f"{IMAGE}/members/p2", "delete", "images/image/members/member"),
+    ],
+)
+def test_every_request_and_every_answer_is_an_event(alone, caplog, method, path, action, kind):
+    caplog.set_level(logging.INFO, "keystonemiddleware.audit")
+    app = apps.App()
+    audited = alone("audit", app, audit_map_file=str(MAP), use_oslo_messaging="false")
+    answer = put(audited, b"data", REQUEST_METHOD=method, PATH_INFO=path, **VOUCHED)
+    assert answer.code == 200
+    events = [line for line in caplog.messages if "audit.http." in line]
+    assert ["audit.http.request" in line for line in events] == [True, False]
+    assert "'reasonCode': '200'" in events[1]
+    for event in events:
+        assert f"'action': '{action}'" in event
+        assert f"service/storage/image/{kind}" in event
+        assert "secret-token" not in event
+
+
+def test_a_map_that_is_missing_refuses_to_start(alone):
+    with pytest.raises(BadConfig, match="audit_map_file"):
+        alone("audit", apps.App(), audit_map_file="/nowhere", use_oslo_messaging="false")
