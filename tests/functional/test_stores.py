@@ -74,8 +74,9 @@ def test_first_start_has_one_store(gateway: Gateway) -> None:
     assert [(store["id"], store["default"]) for store in stores] == [("file", "true")]
 
 
-def test_no_import_methods(gateway: Gateway) -> None:
-    assert gateway.call("GET", "/v2/info/import").json["import-methods"]["value"] == []
+def test_import_methods(gateway: Gateway) -> None:
+    methods = gateway.call("GET", "/v2/info/import").json["import-methods"]["value"]
+    assert methods == ["glance-direct", "web-download", "copy-image"]
 
 
 # Gone
