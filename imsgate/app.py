@@ -11,14 +11,15 @@ from oslo_config import cfg
 from stevedore.exception import NoMatches
 
 from imsgate import config, errors, gating, residue, wsgi
-from imsgate.api import access, data, images, info, members, routes, schemas, tasks
+from imsgate.api import access, data, images, info, locations, members, routes, schemas, tasks
 from imsgate.api import imports as import_api
 from imsgate.errors import BadConfig
 from imsgate.filters.sizelimit import SizeLimit
-from imsgate.jobs import engine, imports, sources, unpack, uris, web
+from imsgate.jobs import adoption, engine, imports, sources, unpack, uris, web
 from imsgate.policy import Policy
 from imsgate.registry.base import Registry
 from imsgate.stores import loader
+from imsgate.stores.base import Addressed
 from imsgate.upload import GROUP as UPLOAD
 from imsgate.upload import OPTS as UPLOAD_OPTS
 from imsgate.upload import Uploads, sweep_forever
@@ -87,7 +88,11 @@ def make_parts(registry: Registry, stores: loader.Stores, section: SectionOf) ->
         gating.shared(section(gating.GROUP, gating.OPTS)),
         section(SizeLimit.NAME, SizeLimit.OPTS).image_size_cap,
     )
-    kinds = {imports.KIND: imports.Imports(stores, upload.hashing_algorithm, origins)}
+    algorithm = upload.hashing_algorithm
+    kinds: dict[str, engine.Work] = {
+        imports.KIND: imports.Imports(stores, algorithm, origins),
+        adoption.KIND: adoption.Adoption(registry, stores, algorithm, origins),
+    }
     return Parts(
         registry,
         stores,
@@ -144,9 +149,32 @@ def assemble(parts: Parts, policy: Policy, section: SectionOf, api: Any) -> Gate
         data.Data(gatekeeper, registry, stores, uploads, staging),
         members.Members(gatekeeper, registry, api, schemas.Checker(schemas.MEMBER)),
         import_api.Imports(gatekeeper, stores, parts.engine, parts.web, methods, import_checker),
+        _locations(parts, gatekeeper, section),
         tasks.Tasks(gatekeeper, registry, api.limit_param_default, api.api_limit_max),
     )
     return Gate(routes.Router(table, otherwise=about.versions))
+
+
+def _locations(parts: Parts, gatekeeper: access.Access, section: SectionOf) -> locations.Locations:
+    """Raises BadConfig for a store that is not there, or has no URLs."""
+    key = f"[{locations.GROUP}] stores"
+    wanted = tuple(section(locations.GROUP, locations.OPTS).stores)
+    backends = {backend.id: backend for backend in parts.stores}
+    for store_id in wanted:
+        if store_id not in backends:
+            raise BadConfig(key, f"there is no store {store_id!r}")
+        store = backends[store_id].started
+        if store is not None and not isinstance(store, Addressed):
+            raise BadConfig(key, f"the objects of store {store_id!r} have no URLs")
+    return locations.Locations(
+        gatekeeper,
+        parts.registry,
+        parts.stores,
+        parts.engine,
+        wanted,
+        section("DEFAULT", locations.DEFAULT_OPTS).do_secure_hash,
+        schemas.Checker(locations.SCHEMA),
+    )
 
 
 def _staging_store(stores: loader.Stores, named: str | None) -> str:

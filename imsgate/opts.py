@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from oslo_config import cfg
 
 from imsgate import app, config, upload
-from imsgate.api import images, imports
+from imsgate.api import images, imports, locations
 from imsgate.filters import faults, headers, identity, sizelimit, sniff, tokens
 from imsgate.jobs import engine, unpack, uris, web
 from imsgate.registry import sql
@@ -26,6 +26,8 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
     return [
         ("DEFAULT", config.OPTS),
         ("DEFAULT", imports.OPTS),
+        ("DEFAULT", locations.DEFAULT_OPTS),
+        (locations.GROUP, locations.OPTS),
         (config.PASTE_GROUP, config.PASTE_OPTS),
         *((kind.NAME, kind.OPTS) for kind in _FILTERS if kind.OPTS),
         ("api", images.OPTS),

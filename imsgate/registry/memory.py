@@ -18,6 +18,7 @@ from imsgate.model import (
     Image,
     Job,
     JobState,
+    Location,
     Member,
     MemberStatus,
     Status,
@@ -104,6 +105,10 @@ class MemoryRegistry(Registry):
             changed = _frozen(dataclasses.replace(image, **to))
             self._images[image_id] = changed
             return changed
+
+    def holds(self, location: Location) -> bool:
+        with self._lock:
+            return any(location in image.locations for image in self._images.values())
 
     def expired(self, now: float) -> builtins.list[Image]:
         with self._lock:

@@ -12,11 +12,11 @@ from sqlalchemy import exc
 from imsgate import model
 from imsgate.config import Section
 from imsgate.errors import AlreadyExists, BadConfig, Conflict, NotFound, Unavailable
-from imsgate.model import Image, Job, Member, MemberStatus, Status
+from imsgate.model import Image, Job, Location, Member, MemberStatus, Status
 from imsgate.registry import database, jobs, lists, migrations, rows
 from imsgate.registry.base import NOTHING, Query, Registry, moves
 from imsgate.registry.migrations import State
-from imsgate.registry.tables import IMAGES, MEMBERS
+from imsgate.registry.tables import IMAGES, LOCATIONS, MEMBERS
 
 
 def is_embedded(settings: Section) -> bool:
@@ -99,6 +99,13 @@ class SqlRegistry(Registry):
     def change(self, image_id: str, was: Mapping[str, Any], /, **to: Any) -> Image:
         with self._database.writing() as connection:
             return _change(connection, image_id, was, to)
+
+    def holds(self, location: Location) -> bool:
+        select = sa.select(LOCATIONS.c.image_id).where(
+            LOCATIONS.c.store == location.store, LOCATIONS.c.url == location.url
+        )
+        with self._database.reading() as connection:
+            return connection.execute(select.limit(1)).first() is not None
 
     def expired(self, now: float) -> builtins.list[Image]:
         late = sa.or_(IMAGES.c.upload_expires < now, IMAGES.c.status == Status.PENDING_DELETE)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, cast
 
 from oslo_config import cfg
@@ -47,9 +48,11 @@ def gateway(
     descriptions: Mapping[str, str] | None = None,
     lease: int = 60,
     public_endpoint: str | None = None,
+    further: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     **api: Any,
 ) -> Gateway:
-    """A gateway with these parts, or parts in memory; ``api`` are options of ``[api]``.
+    """A gateway with these parts, or parts in memory; ``api`` are options of ``[api]``,
+    ``further`` those of other groups.
 
     The first store is the default one. Nothing sweeps or does jobs by itself.
     """
@@ -65,7 +68,8 @@ def gateway(
     }
 
     def section(group: str, options: Iterable[cfg.Opt]) -> Section:
-        return settings(options, **changed.get(group, {}))
+        more = {**changed.get(group, {}), **further.get(group, {})}
+        return settings(options, **more)
 
     parts = app.make_parts(registry, enabled, section)
     gate = app.assemble(parts, Policy(conf), section, settings(images.OPTS, **api))
