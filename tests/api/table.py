@@ -20,7 +20,8 @@ HEAD = """\
 
 Written by `python -m tests.api.table` from a run: an administrator, who is a service too, sends
 each call to an image on which it makes sense; the status is what came back. *done*: as in Glance.
-*differs*: as the note says. *not ours* and *missing*: 404 in Glance's form. Who may do what: `etc/policy.yaml.sample`.
+*differs*: as the note says. *not ours* and *missing*: 404 in Glance's form. Who may do what:
+`etc/policy.yaml.sample`.
 
 | Call | | Status | Note |
 |---|---|---|---|
