@@ -53,7 +53,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Bucket]:
 
 @contextlib.contextmanager
 def stopped(bucket: servers.Bucket) -> Iterator[None]:
-    bucket.server.stop()
+    bucket.server.stop(kill=True)
     try:
         yield
     finally:
@@ -121,7 +121,7 @@ def test_a_store_that_is_stopped_takes_nothing_along(
     with Wire(gateway) as wire:
         wire.put(cut, [*length(len(DATA)), *to("cloud").items()])
         wire.send(DATA[:MIB]).saving(cut)
-        cloud.server.stop()
+        cloud.server.stop(kill=True)
     with stopped(cloud):
         ranges(gateway, both)
         assert_away(gateway.download(far))
