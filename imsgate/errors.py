@@ -93,6 +93,11 @@ class DigestMismatch(BadRequest):
     message = "The data has the {algorithm} digest {found}, not {expected}"
 
 
+class SignatureRefused(BadRequest):
+    reason = "signature_refused"
+    message = "The signature of the image cannot be verified: {problem}"
+
+
 class LocationRefused(BadRequest):
     """Never shows the URL, which may hold what its sender should not have sent."""
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from oslo_config import cfg
 
-from imsgate import app, config, profiles, upload
+from imsgate import app, config, profiles, signatures, upload
 from imsgate.api import images, imports, locations
 from imsgate.filters import faults, headers, identity, sizelimit, sniff, tokens
 from imsgate.jobs import engine, unpack, uris, web
@@ -38,6 +38,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         (uris.GROUP, uris.OPTS),
         (web.GROUP, web.OPTS),
         (unpack.GROUP, unpack.OPTS),
+        (signatures.GROUP, signatures.OPTS),
         ("registry", app.REGISTRY_OPTS),
         ("database", sql.SqlRegistry.OPTS),
         *loader.list_opts(),

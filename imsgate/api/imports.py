@@ -11,6 +11,7 @@ from imsgate import errors, headers
 from imsgate.api import schemas
 from imsgate.api.access import Access, identity
 from imsgate.api.images import json_body
+from imsgate.api.signing import Signing
 from imsgate.jobs.engine import Engine
 from imsgate.jobs.imports import COPY, DIRECT, FAILED, IMPORTING, KIND, WEB
 from imsgate.jobs.web import Web
@@ -61,6 +62,7 @@ class Imports:
     stores: Stores
     engine: Engine
     web: Web
+    signing: Signing
     methods: tuple[str, ...]
     schema: schemas.Checker
 
@@ -113,7 +115,8 @@ class Imports:
     def _start(
         self, request: Request, who: Identity, image: Image, body: Any, store_ids: list[str]
     ) -> None:
-        status = image.status if body["method"]["name"] == COPY else Status.IMPORTING
+        copies = body["method"]["name"] == COPY
+        status = image.status if copies else Status.IMPORTING
         shown = {IMPORTING: ",".join(store_ids), FAILED: ""}
         was = {"status": image.status, "updated_at": image.updated_at, "upload_key": None}
         self.engine.start(
@@ -127,6 +130,7 @@ class Imports:
                 "asked": body,
                 "user_id": who.user_id,
                 "request_id": request.request_id,
+                **({} if copies else self.signing.argument(request, image)),
             },
             was=was,
             status=status,

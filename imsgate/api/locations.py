@@ -17,6 +17,7 @@ from imsgate import errors, wsgi
 from imsgate.api import schemas
 from imsgate.api.access import Access, identity
 from imsgate.api.images import json_body
+from imsgate.api.signing import Signing
 from imsgate.jobs.adoption import KIND
 from imsgate.jobs.engine import Engine
 from imsgate.model import Identity, Image, Location, Status
@@ -73,6 +74,7 @@ class Locations:
     registry: Registry
     stores: Stores
     engine: Engine
+    signing: Signing
     allowed: tuple[str, ...]
     secure: bool
     schema: schemas.Checker
@@ -144,6 +146,7 @@ class Locations:
                 "read": self.secure,
                 "user_id": who.user_id,
                 "request_id": request.request_id,
+                **self.signing.argument(request, image),
             },
             was={"status": Status.QUEUED, "updated_at": image.updated_at},
             status=Status.IMPORTING,

@@ -16,6 +16,7 @@ from imsgate.jobs.context import Context, Interrupted
 from imsgate.jobs.imports import Source
 from imsgate.model import Image, Job, Location, Status
 from imsgate.registry.base import Registry
+from imsgate.signatures import signed
 from imsgate.stores.loader import Stores
 from imsgate.upload import CHUNK, Digests
 
@@ -28,7 +29,9 @@ KIND = "location"
 class Sources(Protocol):
     """What checks data as it is read."""
 
-    def stored(self, image: Image, location: Location) -> contextlib.AbstractContextManager[Source]:
+    def stored(
+        self, image: Image, location: Location, job: Job
+    ) -> contextlib.AbstractContextManager[Source]:
         """What lies in a store, as it is. Raises ObjectNotFound."""
 
 
@@ -68,20 +71,22 @@ class Adoption:
         """The fields of a record that has the data."""
         told = job.arguments["validation_data"]
         try:
-            if job.arguments["read"]:
-                return self._read(context, location, told)
+            image = context.image()
+            if job.arguments["read"] or signed(image):
+                return self._read(job, context, image, location)
             size = self.stores.get(location.store).size(location.url)
         except errors.ObjectNotFound as error:
             raise errors.SourceFailed(problem=f"store {location.store} has lost it") from error
         return {"size": size, **told}
 
     def _read(
-        self, context: Context, location: Location, told: Mapping[str, str]
+        self, job: Job, context: Context, image: Image, location: Location
     ) -> Mapping[str, Any]:
         """Raises DigestMismatch, and what the gate raises."""
+        told, done = job.arguments["validation_data"], 0
         algorithm = told.get("os_hash_algo", self.algorithm)
-        image, done = context.image(), 0
-        with self.sources.stored(image, location) as source, Digests(("md5", algorithm)) as digests:
+        stored = self.sources.stored(image, location, job)
+        with stored as source, Digests(("md5", algorithm)) as digests:
             while chunk := source.read(CHUNK):
                 digests.feed(chunk)
                 done += len(chunk)

@@ -11,7 +11,6 @@ from imsgate import app, upload
 from imsgate.api import images
 from imsgate.config import Section
 from imsgate.jobs.engine import Engine
-from imsgate.policy import Policy
 from imsgate.registry.base import Registry
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.stores.base import Store
@@ -72,7 +71,7 @@ def gateway(
         return settings(options, **more)
 
     parts = app.make_parts(registry, enabled, section)
-    gate = app.assemble(parts, Policy(conf), section, settings(images.OPTS, **api))
+    gate = app.assemble(parts, conf, section, settings(images.OPTS, **api))
     return Gateway(gate, registry, enabled, parts.uploads, parts.engine)
 
 
