@@ -1,5 +1,6 @@
 """For all tests: database servers; hypothesis judges by what happens, never by how long it took."""
 
+import contextlib
 import pathlib
 from collections.abc import Iterator
 
@@ -22,12 +23,6 @@ def _serving(server: databases.Server) -> Iterator[databases.Server]:
         server.close()
 
 
-def _migrated(server: databases.Server, factory: pytest.TempPathFactory) -> Section:
-    made = databases.settings(server.create(), factory.mktemp(server.NAME))
-    sql.upgrade(made)
-    return made
-
-
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[databases.Server]:
     yield from _serving(databases.Postgresql())
@@ -41,27 +36,31 @@ def mariadb_server() -> Iterator[databases.Server]:
 @pytest.fixture(scope="session")
 def _postgresql(
     postgresql_server: databases.Server, tmp_path_factory: pytest.TempPathFactory
-) -> Section:
-    return _migrated(postgresql_server, tmp_path_factory)
+) -> Iterator[databases.Shared]:
+    shared = databases.Shared(postgresql_server, tmp_path_factory.mktemp("postgresql"))
+    with contextlib.closing(shared):
+        yield shared
 
 
 @pytest.fixture(scope="session")
-def _mariadb(mariadb_server: databases.Server, tmp_path_factory: pytest.TempPathFactory) -> Section:
-    return _migrated(mariadb_server, tmp_path_factory)
+def _mariadb(
+    mariadb_server: databases.Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[databases.Shared]:
+    shared = databases.Shared(mariadb_server, tmp_path_factory.mktemp("mariadb"))
+    with contextlib.closing(shared):
+        yield shared
 
 
 @pytest.fixture
-def postgresql(_postgresql: Section) -> Section:
+def postgresql(_postgresql: databases.Shared) -> Section:
     """The settings of ``[database]`` for a migrated database that holds nothing."""
-    databases.empty(_postgresql.connection)
-    return _postgresql
+    return _postgresql.emptied()
 
 
 @pytest.fixture
-def mariadb(_mariadb: Section) -> Section:
+def mariadb(_mariadb: databases.Shared) -> Section:
     """As ``postgresql``, on MariaDB."""
-    databases.empty(_mariadb.connection)
-    return _mariadb
+    return _mariadb.emptied()
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "mariadb"])

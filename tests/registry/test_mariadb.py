@@ -8,8 +8,13 @@ from imsgate.registry.sql import SqlRegistry
 from imsgate.testing.registries import RegistryContract
 
 
+@pytest.fixture(scope="module")
+def _registry(_mariadb):
+    with contextlib.closing(SqlRegistry(_mariadb.settings)) as registry:
+        yield registry
+
+
 class TestMariadb(RegistryContract):
     @pytest.fixture
-    def registry(self, mariadb):
-        with contextlib.closing(SqlRegistry(mariadb)) as registry:
-            yield registry
+    def registry(self, _registry, mariadb):
+        return _registry
