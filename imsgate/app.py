@@ -10,7 +10,7 @@ import stevedore
 from oslo_config import cfg
 from stevedore.exception import NoMatches
 
-from imsgate import config, errors, gating, residue, signatures, wsgi
+from imsgate import config, errors, gating, quota, residue, signatures, wsgi
 from imsgate.api import (
     access,
     data,
@@ -89,7 +89,9 @@ class Parts:
     engine: engine.Engine
 
 
-def make_parts(registry: Registry, stores: loader.Stores, section: SectionOf) -> Parts:
+def make_parts(
+    registry: Registry, stores: loader.Stores, quotas: quota.Quotas, section: SectionOf
+) -> Parts:
     """``section`` gives the values of a group's options. Raises BadConfig."""
     upload = section(UPLOAD, UPLOAD_OPTS)
     downloads = web.Web(section(uris.GROUP, uris.OPTS), section(web.GROUP, web.OPTS))
@@ -103,13 +105,13 @@ def make_parts(registry: Registry, stores: loader.Stores, section: SectionOf) ->
     )
     algorithm = upload.hashing_algorithm
     kinds: dict[str, engine.Work] = {
-        imports.KIND: imports.Imports(stores, algorithm, origins),
-        adoption.KIND: adoption.Adoption(registry, stores, algorithm, origins),
+        imports.KIND: imports.Imports(stores, algorithm, origins, quotas),
+        adoption.KIND: adoption.Adoption(registry, stores, algorithm, origins, quotas),
     }
     return Parts(
         registry,
         stores,
-        Uploads(registry, stores, upload),
+        Uploads(registry, stores, upload, quotas),
         downloads,
         origins.signatures,
         engine.Engine(registry, kinds, section(engine.GROUP, engine.OPTS)),
@@ -118,7 +120,7 @@ def make_parts(registry: Registry, stores: loader.Stores, section: SectionOf) ->
 
 def load_parts(conf: config.Config) -> Parts:
     """The parts that the configuration names. Raises BadConfig, naming the key."""
-    return make_parts(load_registry(conf), loader.load(conf), conf.section)
+    return make_parts(load_registry(conf), loader.load(conf), quota.load(conf), conf.section)
 
 
 def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
@@ -156,7 +158,7 @@ def assemble(parts: Parts, native: cfg.ConfigOpts, section: SectionOf, api: Any)
     gatekeeper = access.Access(registry, Policy(native))
     signer = _signing(parts, native, section)
     endpoint = section("DEFAULT", config.OPTS).public_endpoint
-    about = info.Info(gatekeeper, stores, endpoint, documents, methods)
+    about = info.Info(gatekeeper, stores, endpoint, documents, uploads.quotas, methods)
     checker = schemas.Checker(image)
     import_checker = schemas.Checker(import_api.SCHEMA)
     table = routes.routes(
@@ -165,7 +167,14 @@ def assemble(parts: Parts, native: cfg.ConfigOpts, section: SectionOf, api: Any)
         data.Data(gatekeeper, registry, stores, uploads, signer, staging),
         members.Members(gatekeeper, registry, api, schemas.Checker(schemas.MEMBER)),
         import_api.Imports(
-            gatekeeper, stores, parts.engine, parts.web, signer, methods, import_checker
+            gatekeeper,
+            stores,
+            parts.engine,
+            parts.web,
+            signer,
+            uploads.quotas,
+            methods,
+            import_checker,
         ),
         _locations(parts, gatekeeper, signer, section),
         tasks.Tasks(gatekeeper, registry, api.limit_param_default, api.api_limit_max),
@@ -197,6 +206,7 @@ def _locations(
         parts.stores,
         parts.engine,
         signer,
+        parts.uploads.quotas,
         wanted,
         section("DEFAULT", locations.DEFAULT_OPTS).do_secure_hash,
         schemas.Checker(locations.SCHEMA),

@@ -13,9 +13,10 @@ from imsgate.api.access import Access, identity
 from imsgate.api.images import json_body
 from imsgate.api.signing import Signing
 from imsgate.jobs.engine import Engine
-from imsgate.jobs.imports import COPY, DIRECT, FAILED, IMPORTING, KIND, WEB
+from imsgate.jobs.imports import COPY, DIRECT, FAILED, IMPORTING, KIND, WEB, reservation
 from imsgate.jobs.web import Web
 from imsgate.model import Identity, Image, Status
+from imsgate.quota import Quotas
 from imsgate.stores.loader import Stores
 from imsgate.wsgi import Request
 
@@ -63,6 +64,7 @@ class Imports:
     engine: Engine
     web: Web
     signing: Signing
+    quotas: Quotas
     methods: tuple[str, ...]
     schema: schemas.Checker
 
@@ -115,8 +117,8 @@ class Imports:
     def _start(
         self, request: Request, who: Identity, image: Image, body: Any, store_ids: list[str]
     ) -> None:
-        copies = body["method"]["name"] == COPY
-        status = image.status if copies else Status.IMPORTING
+        method = body["method"]["name"]
+        status = image.status if method == COPY else Status.IMPORTING
         shown = {IMPORTING: ",".join(store_ids), FAILED: ""}
         was = {"status": image.status, "updated_at": image.updated_at, "upload_key": None}
         self.engine.start(
@@ -130,9 +132,11 @@ class Imports:
                 "asked": body,
                 "user_id": who.user_id,
                 "request_id": request.request_id,
-                **({} if copies else self.signing.argument(request, image)),
+                **({} if method == COPY else self.signing.argument(request, image)),
             },
             was=was,
+            within=self.quotas.of(image.owner),
             status=status,
             properties={**image.properties, **shown},
+            upload_reserved=reservation(image, method, len(store_ids)),
         )

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from imsgate import errors
+from imsgate import errors, quota
 from imsgate.jobs.context import Context, Interrupted
 from imsgate.jobs.imports import Source
 from imsgate.model import Image, Job, Location, Status
@@ -24,6 +24,10 @@ LOG = logging.getLogger(__name__)
 
 #: The kind of these jobs.
 KIND = "location"
+
+
+_HAS_IT = {"status": Status.ACTIVE, "upload_reserved": 0}
+_HAS_NONE = {"status": Status.QUEUED, "upload_reserved": 0}
 
 
 class Sources(Protocol):
@@ -47,6 +51,7 @@ class Adoption:
     stores: Stores
     algorithm: str
     sources: Sources
+    quotas: quota.Quotas = quota.NONE
 
     def __call__(self, job: Job, context: Context) -> None:
         location = Location(*job.arguments["location"])
@@ -56,7 +61,7 @@ class Adoption:
             context.renew()
             if self.registry.holds(location):
                 raise errors.LocationRefused(problem="it holds the data of an image")
-            done = {**fields, "status": Status.ACTIVE, "locations": (location,)}
+            done = {**fields, **_HAS_IT, "locations": (location,)}
             context.succeed(lambda image: done if _waits(image) else {})
         except Interrupted:
             raise
@@ -72,9 +77,10 @@ class Adoption:
         told = job.arguments["validation_data"]
         try:
             image = context.image()
+            size = self.stores.get(location.store).size(location.url)
+            context.reserve(self.quotas.of(image.owner), size)
             if job.arguments["read"] or signed(image):
                 return self._read(job, context, image, location)
-            size = self.stores.get(location.store).size(location.url)
         except errors.ObjectNotFound as error:
             raise errors.SourceFailed(problem=f"store {location.store} has lost it") from error
         return {"size": size, **told}
@@ -119,7 +125,7 @@ def _fail(context: Context, error: errors.Error) -> None:
     try:
         context.fail(
             error,
-            lambda image: {"status": Status.QUEUED} if image.status == Status.IMPORTING else {},
+            lambda image: _HAS_NONE if image.status == Status.IMPORTING else {},
         )
     except errors.Cancelled as cancelled:
         context.fail(cancelled)

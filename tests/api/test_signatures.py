@@ -76,7 +76,7 @@ def test_the_signature_decides(gate, owner, certificates, kind, method):
         ("img_signature_hash_method", "MD5"),
         ("img_signature_key_type", "DSA"),
         ("img_signature_key_type", "ROT13"),
-        ("img_signature_certificate_uuid", str(uuid.uuid4())),
+        ("img_signature_certificate_uuid", "00000000-0000-4000-8000-000000000000"),
         ("img_signature_certificate_uuid", "../certificates/x"),
         ("img_signature_certificate_uuid", "/etc/passwd"),
     ],
