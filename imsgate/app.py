@@ -18,6 +18,7 @@ from imsgate.api import (
     info,
     locations,
     members,
+    rechecks,
     routes,
     schemas,
     signing,
@@ -86,13 +87,19 @@ class Parts:
     uploads: Uploads
     web: web.Web
     signatures: signatures.Signatures
+    access: access.Access
     engine: engine.Engine
 
 
 def make_parts(
-    registry: Registry, stores: loader.Stores, quotas: quota.Quotas, section: SectionOf
+    registry: Registry,
+    stores: loader.Stores,
+    quotas: quota.Quotas,
+    native: cfg.ConfigOpts,
+    section: SectionOf,
 ) -> Parts:
-    """``section`` gives the values of a group's options. Raises BadConfig."""
+    """``section`` gives the values of a group's options, ``native`` is what libraries read
+    their own from. Raises BadConfig."""
     upload = section(UPLOAD, UPLOAD_OPTS)
     downloads = web.Web(section(uris.GROUP, uris.OPTS), section(web.GROUP, web.OPTS))
     origins = sources.Sources(
@@ -104,9 +111,11 @@ def make_parts(
         signatures.load(section(signatures.GROUP, signatures.OPTS)),
     )
     algorithm = upload.hashing_algorithm
+    gatekeeper = access.Access(registry, Policy(native))
+    recheck = rechecks.Rechecks(gatekeeper, native)
     kinds: dict[str, engine.Work] = {
-        imports.KIND: imports.Imports(stores, algorithm, origins, quotas),
-        adoption.KIND: adoption.Adoption(registry, stores, algorithm, origins, quotas),
+        imports.KIND: imports.Imports(stores, algorithm, origins, quotas, recheck),
+        adoption.KIND: adoption.Adoption(registry, stores, algorithm, origins, quotas, recheck),
     }
     return Parts(
         registry,
@@ -114,13 +123,15 @@ def make_parts(
         Uploads(registry, stores, upload, quotas),
         downloads,
         origins.signatures,
+        gatekeeper,
         engine.Engine(registry, kinds, section(engine.GROUP, engine.OPTS)),
     )
 
 
 def load_parts(conf: config.Config) -> Parts:
     """The parts that the configuration names. Raises BadConfig, naming the key."""
-    return make_parts(load_registry(conf), loader.load(conf), quota.load(conf), conf.section)
+    registry, stores = load_registry(conf), loader.load(conf)
+    return make_parts(registry, stores, quota.load(conf), conf.native, conf.section)
 
 
 def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
@@ -140,8 +151,7 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
 
 
 def assemble(parts: Parts, native: cfg.ConfigOpts, section: SectionOf, api: Any) -> Gate:
-    """The application of these parts; ``api`` are the values of ``[api]``, ``native`` what
-    libraries read their own options from. Raises BadConfig."""
+    """The application of these parts; ``api`` are the values of ``[api]``. Raises BadConfig."""
     registry, stores, uploads = parts.registry, parts.stores, parts.uploads
     formats = section(images.FORMAT_GROUP, images.FORMAT_OPTS)
     methods = tuple(section("DEFAULT", import_api.OPTS).enabled_import_methods)
@@ -155,7 +165,7 @@ def assemble(parts: Parts, native: cfg.ConfigOpts, section: SectionOf, api: Any)
         "task": schemas.TASK,
         "tasks": schemas.page("tasks", schemas.TASK),
     }
-    gatekeeper = access.Access(registry, Policy(native))
+    gatekeeper = parts.access
     signer = _signing(parts, native, section)
     endpoint = section("DEFAULT", config.OPTS).public_endpoint
     about = info.Info(gatekeeper, stores, endpoint, documents, uploads.quotas, methods)

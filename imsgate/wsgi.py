@@ -22,6 +22,9 @@ IDENTITY = "imsgate.identity"
 VOUCHER = "imsgate.voucher"
 #: Left by ``identity``: called without arguments, returns who asks, as it is now.
 IDENTIFY = "imsgate.identify"
+#: Left by an authentication filter: called without arguments, returns a text by which a
+#: job, in another process, can ask it again; None where it has none. No one can read it.
+WARRANT = "imsgate.warrant"
 REQUEST_ID = "imsgate.request_id"
 INSPECTION = "imsgate.inspection"
 
@@ -57,6 +60,11 @@ class Request(webob.Request):
         if identity is None:
             raise errors.Unauthenticated
         return cast(Identity, identity)
+
+    def warrant(self) -> str | None:
+        """By what a job can establish afresh who asked for it, as ``identify`` does."""
+        sealed = self.environ.get(WARRANT)
+        return cast(str | None, sealed()) if sealed else None
 
     @property
     def request_id(self) -> str | None:

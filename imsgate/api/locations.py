@@ -14,7 +14,7 @@ import webob
 from oslo_config import cfg
 
 from imsgate import errors, wsgi
-from imsgate.api import schemas
+from imsgate.api import rechecks, schemas
 from imsgate.api.access import Access, identity
 from imsgate.api.images import json_body
 from imsgate.api.signing import Signing
@@ -152,6 +152,7 @@ class Locations:
                 "user_id": who.user_id,
                 "request_id": request.request_id,
                 **self.signing.argument(request, image),
+                **rechecks.argument(request, "add_image_location"),
             },
             was={"status": Status.QUEUED, "updated_at": image.updated_at},
             within=self.quotas.of(image.owner),

@@ -8,7 +8,7 @@ meanwhile, the object stays as it is.
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from imsgate import errors, quota
@@ -44,7 +44,8 @@ class Adoption:
     """The work of adoption jobs.
 
     Their arguments: ``location`` (store and place), ``read`` (whether the object is read),
-    and ``validation_data`` (os_hash_algo and os_hash_value, or nothing).
+    and ``validation_data`` (os_hash_algo and os_hash_value, or nothing). ``recheck`` raises
+    why one is to be refused after all.
     """
 
     registry: Registry
@@ -52,12 +53,14 @@ class Adoption:
     algorithm: str
     sources: Sources
     quotas: quota.Quotas = quota.NONE
+    recheck: Callable[[Job], object] = lambda job: None
 
     def __call__(self, job: Job, context: Context) -> None:
         location = Location(*job.arguments["location"])
         try:
             context.check()
             fields = self._look(job, context, location)
+            self.recheck(job)
             context.renew()
             if self.registry.holds(location):
                 raise errors.LocationRefused(problem="it holds the data of an image")

@@ -72,7 +72,7 @@ def gateway(
         return settings(options, **more)
 
     quotas = quota.configured(settings(quota.OPTS, **(limits or {})))
-    parts = app.make_parts(registry, enabled, quotas, section)
+    parts = app.make_parts(registry, enabled, quotas, conf, section)
     gate = app.assemble(parts, conf, section, settings(images.OPTS, **api))
     return Gateway(gate, registry, enabled, parts.uploads, parts.engine)
 

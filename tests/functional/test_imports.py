@@ -13,9 +13,8 @@ import pytest
 from tests.functional import images
 from tests.functional.conftest import needs_program
 from tests.functional.gateway import IMSGATE, Gateway, clean_env, eventually, serving
+from tests.functional.importing import BODY, begin, ended, slow, stage, task
 from tests.jobs import web_server
-
-BODY = os.urandom(3 << 20)
 
 WEB = """
 [import_filtering_opts]
@@ -54,31 +53,6 @@ def _importing(tmp_path_factory):
 def importing(_importing):
     yield _importing
     _importing.check_log()
-
-
-def stage(gateway, image_id, body=BODY):
-    headers = {"Content-Type": "application/octet-stream"}
-    return gateway.call("PUT", f"/v2/images/{image_id}/stage", body, headers=headers)
-
-
-def begin(gateway, image_id, name, token="", **more):
-    method = {"name": name, **{key: more.pop(key) for key in ("uri", "digest") if key in more}}
-    return gateway.call(
-        "POST", f"/v2/images/{image_id}/import", {"method": method, **more}, token=token
-    )
-
-
-def task(gateway, image_id):
-    answer = gateway.call("GET", f"/v2/images/{image_id}/tasks", token=gateway.admin)
-    assert answer.status == 200, answer.body
-    return answer.json["tasks"][-1]
-
-
-def ended(gateway, image_id):
-    """The last task of an image, once it has ended."""
-    done = ("success", "failure")
-    eventually(lambda: task(gateway, image_id)["status"] in done, f"{image_id} is imported")
-    return task(gateway, image_id)
 
 
 def assert_active(gateway, image_id, body, stores):
@@ -199,18 +173,6 @@ def test_uri_is_refused_at_once(importing, uri):
     refused = begin(importing, image_id, "web-download", uri=uri)
     assert refused.outcome == (400, "uri_refused")
     assert importing.status(image_id) == "queued"
-
-
-def slow(body, ready, go_on):
-    """Half of the body, and the rest when ``go_on`` is set."""
-
-    def route(handler):
-        handler.answer(200, {"Content-Length": str(len(body))}, body[: len(body) // 2])
-        ready.set()
-        go_on.wait(60)
-        handler.wfile.write(body[len(body) // 2 :])
-
-    return route
 
 
 def test_deleting_the_image_cancels(importing, source):
