@@ -96,8 +96,11 @@ class Place:
         self.engine = self.new_engine()
 
     def new_engine(self):
-        work = Imports(self.stores, "sha256", self.source, recheck=lambda job: self.recheck(job))
+        work = Imports(self.stores, "sha256", self.source, recheck=self.ask)
         return Engine(self.registry, {KIND: work}, SETTINGS)
+
+    def ask(self, job):
+        self.recheck(job)
 
     def store(self, name):
         return self.stores.get(name)
