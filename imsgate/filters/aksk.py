@@ -75,6 +75,7 @@ class Aksk(base.TappingFilter):
         """``clock`` returns seconds since the epoch."""
         super().__init__(app, settings)
         self._clock = clock
+        self._limit = settings.max_signed_body
         files = (settings.key_file, settings.seal_file)
         self._keys = linefile.Watched(files, lambda: keyfile.load(*files))
 
@@ -91,6 +92,8 @@ class Aksk(base.TappingFilter):
         if abs(now - signing.moment(claim, date)) > self.settings.clock_window:
             raise errors.SignatureExpired(signed=date, now=signing.text_of(now))
         declared = request.presented("X-Sdk-Content-Sha256").strip()
+        if declared != signing.UNSIGNED and (request.body_length or 0) > self._limit:
+            raise errors.SignedBodyTooLarge
         payload = declared or self._digest(request)
         signing.verify(claim, key.secret, date, _message(request, claim, payload, bool(declared)))
         _check_token(key, request.presented("X-Security-Token").strip())
@@ -119,13 +122,10 @@ class Aksk(base.TappingFilter):
         """The SHA-256 of a body that no header tells of; it is read, and put back."""
         if request.body_is_empty:
             return signing.EMPTY
-        limit = self.settings.max_signed_body
-        if (request.body_length or 0) > limit:
-            raise errors.SignedBodyTooLarge
         reader, ahead = request.reader(), io.BytesIO()
-        while ahead.tell() <= limit and (chunk := reader.read(_STEP)):
+        while ahead.tell() <= self._limit and (chunk := reader.read(_STEP)):
             ahead.write(chunk)
-        if ahead.tell() > limit:
+        if ahead.tell() > self._limit:
             raise errors.SignedBodyTooLarge
         request.environ["wsgi.input"] = io.BytesIO(ahead.getvalue())
         return hashlib.sha256(ahead.getbuffer()).hexdigest()
@@ -136,11 +136,9 @@ class Aksk(base.TappingFilter):
             return
         if not signing.is_hash(payload):
             raise errors.SignatureMalformed(problem="X-Sdk-Content-Sha256 is no SHA-256")
-        promise = BodyHash(payload, self.settings.max_signed_body)
+        promise = BodyHash(payload, self._limit)
         if request.body_is_empty:
             promise.finish()
-        elif (request.body_length or 0) > self.settings.max_signed_body:
-            raise errors.SignedBodyTooLarge
         else:
             request.tap(promise)
 
