@@ -10,7 +10,7 @@ import stevedore
 from oslo_config import cfg
 from stevedore.exception import NoMatches
 
-from imsgate import config, errors, gating, residue, wsgi
+from imsgate import config, errors, gating, quota, residue, wsgi
 from imsgate.api import access, data, images, info, members, routes, schemas, tasks
 from imsgate.api import imports as import_api
 from imsgate.errors import BadConfig
@@ -92,7 +92,9 @@ class Parts:
     engine: engine.Engine
 
 
-def make_parts(registry: Registry, stores: loader.Stores, section: SectionOf) -> Parts:
+def make_parts(
+    registry: Registry, stores: loader.Stores, quotas: quota.Quotas, section: SectionOf
+) -> Parts:
     """``section`` gives the values of a group's options. Raises BadConfig."""
     upload = section(UPLOAD, UPLOAD_OPTS)
     downloads = web.Web(section(uris.GROUP, uris.OPTS), section(web.GROUP, web.OPTS))
@@ -103,11 +105,11 @@ def make_parts(registry: Registry, stores: loader.Stores, section: SectionOf) ->
         gating.shared(section(gating.GROUP, gating.OPTS)),
         section(SizeLimit.NAME, SizeLimit.OPTS).image_size_cap,
     )
-    kinds = {imports.KIND: imports.Imports(stores, upload.hashing_algorithm, origins)}
+    kinds = {imports.KIND: imports.Imports(stores, upload.hashing_algorithm, origins, quotas)}
     return Parts(
         registry,
         stores,
-        Uploads(registry, stores, upload),
+        Uploads(registry, stores, upload, quotas),
         downloads,
         make_engine(registry, kinds, section(engine.GROUP, engine.OPTS)),
     )
@@ -115,7 +117,7 @@ def make_parts(registry: Registry, stores: loader.Stores, section: SectionOf) ->
 
 def load_parts(conf: config.Config) -> Parts:
     """The parts that the configuration names. Raises BadConfig, naming the key."""
-    return make_parts(load_registry(conf), loader.load(conf), conf.section)
+    return make_parts(load_registry(conf), loader.load(conf), quota.load(conf), conf.section)
 
 
 def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
@@ -151,7 +153,7 @@ def assemble(parts: Parts, policy: Policy, section: SectionOf, api: Any) -> Gate
     }
     gatekeeper = access.Access(registry, policy)
     endpoint = section("DEFAULT", config.OPTS).public_endpoint
-    about = info.Info(gatekeeper, stores, endpoint, documents, methods)
+    about = info.Info(gatekeeper, stores, endpoint, documents, uploads.quotas, methods)
     checker = schemas.Checker(image)
     import_checker = schemas.Checker(import_api.SCHEMA)
     table = routes.routes(
@@ -159,7 +161,9 @@ def assemble(parts: Parts, policy: Policy, section: SectionOf, api: Any) -> Gate
         images.Images(gatekeeper, registry, stores, uploads, api, checker, methods),
         data.Data(gatekeeper, registry, stores, uploads, staging),
         members.Members(gatekeeper, registry, api, schemas.Checker(schemas.MEMBER)),
-        import_api.Imports(gatekeeper, stores, parts.engine, parts.web, methods, import_checker),
+        import_api.Imports(
+            gatekeeper, stores, parts.engine, parts.web, uploads.quotas, methods, import_checker
+        ),
         tasks.Tasks(gatekeeper, registry, api.limit_param_default, api.api_limit_max),
     )
     return Gate(routes.Router(table, otherwise=about.versions))

@@ -39,20 +39,22 @@ class CeleryEngine(Engine):
     def __init__(self, registry: Registry, kinds: Mapping[str, Work], settings: Any) -> None:
         """Raises BadConfig for a broker that cannot be meant; it need not be up yet."""
         super().__init__(registry, kinds, settings)
-        self._app = _app(settings)
-        self._app.task(self._delivered, name=TASK)
+        self._app, self._failures = _app(settings)
+        self._app.task(self._delivered, name=TASK, shared=False)
+        self._handed_back: list[str] = []
 
     def tell(self, job_id: str) -> None:
         """Send the message. A broker that is away is told later, by a worker."""
         try:
             self._app.send_task(TASK, (job_id,), retry=False)
-        except OperationalError as error:
+        except self._failures as error:
             LOG.warning("Job %s waits until the broker is back: %s", job_id, error)
 
     def _delivered(self, job_id: str) -> None:
-        self.run_one(job_id)
-        if self._stop.is_set():  # it was handed back
-            self.tell(job_id)
+        if not self._stop.is_set():
+            self.run_one(job_id)
+        if self._stop.is_set():
+            self._handed_back.append(job_id)
 
     def start_threads(self, number: int) -> None:
         """None: the workers do all jobs."""
@@ -73,6 +75,9 @@ class CeleryEngine(Engine):
         # For this thread alone: Celery's handlers run on it.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
         worker.start()
+        # Only now: this worker would have been given them again.
+        for job_id in self._handed_back:
+            self.tell(job_id)
 
     def _shutting_down(self, **_: Any) -> None:
         self._stop.set()
@@ -101,37 +106,39 @@ class CeleryEngine(Engine):
         """The messages that wait in the queue; 0 while it cannot be asked."""
         try:
             with self._app.connection_for_write() as connection:
-                declared = connection.default_channel.queue_declare(
-                    self._settings.queue, passive=True
-                )
-                return int(declared.message_count)
-        except (
-            *self._app.connection_for_write().channel_errors,
-            OperationalError,
-        ):
+                queue = connection.default_channel.queue_declare(self._settings.queue, passive=True)
+                return int(queue.message_count)
+        except self._failures:
             return 0
+
+
+def _transport_options(url: str) -> dict[str, Any]:
+    once = {"max_retries": 1, "interval_start": 0}
+    if url.startswith("redis"):
+        return {**once, "socket_connect_timeout": _PATIENCE, "socket_timeout": 3 * _PATIENCE}
+    return {**once, "write_timeout": 3 * _PATIENCE}
 
 
 def _keep_logging(**_: Any) -> None:
     """A listener by which Celery leaves the logging as it is."""
 
 
-def _app(settings: Any) -> celery.Celery:
+def _app(settings: Any) -> tuple[celery.Celery, tuple[type[Exception], ...]]:
+    """The application, and what its broker may fail with."""
     key, url = f"[{GROUP}] broker_url", settings.broker_url
     if not url:
         raise BadConfig(key, "the engine celery needs one")
     try:
-        Connection(url).transport  # noqa: B018 - resolves the scheme, without a connection
+        broker = Connection(url).transport  # of the scheme; nothing is connected yet
     except (KeyError, ImportError, ValueError, TypeError) as error:
         raise BadConfig(key, f"it names no broker: {error}") from error
     app = celery.Celery("imsgate", broker=url, set_as_current=False)
     app.conf.update(
         accept_content=["json"],
+        broker_connection_max_retries=None,
         broker_connection_retry_on_startup=True,
         broker_connection_timeout=_PATIENCE,
-        broker_transport_options={"socket_connect_timeout": _PATIENCE, "max_retries": 1}
-        if url.startswith("redis")
-        else {"max_retries": 1},
+        broker_transport_options=_transport_options(url),
         task_acks_late=True,
         task_default_queue=settings.queue,
         task_ignore_result=True,
@@ -140,4 +147,4 @@ def _app(settings: Any) -> celery.Celery:
         worker_prefetch_multiplier=1,
         worker_redirect_stdouts=False,
     )
-    return app
+    return app, (*broker.connection_errors, *broker.channel_errors, OperationalError)

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from oslo_config import cfg
 
-from imsgate import app, upload
+from imsgate import app, quota, upload
 from imsgate.api import images
 from imsgate.config import Section
 from imsgate.jobs.engine import Engine
@@ -47,9 +47,11 @@ def gateway(
     descriptions: Mapping[str, str] | None = None,
     lease: int = 60,
     public_endpoint: str | None = None,
+    limits: Mapping[str, int] | None = None,
     **api: Any,
 ) -> Gateway:
-    """A gateway with these parts, or parts in memory; ``api`` are options of ``[api]``.
+    """A gateway with these parts, or parts in memory; ``api`` are options of ``[api]``,
+    ``limits`` of ``[quota]``.
 
     The first store is the default one. Nothing sweeps or does jobs by itself.
     """
@@ -67,7 +69,8 @@ def gateway(
     def section(group: str, options: Iterable[cfg.Opt]) -> Section:
         return settings(options, **changed.get(group, {}))
 
-    parts = app.make_parts(registry, enabled, section)
+    quotas = quota.configured(settings(quota.OPTS, **(limits or {})))
+    parts = app.make_parts(registry, enabled, quotas, section)
     gate = app.assemble(parts, Policy(conf), section, settings(images.OPTS, **api))
     return Gateway(gate, registry, enabled, parts.uploads, parts.engine)
 

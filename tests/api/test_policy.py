@@ -25,6 +25,7 @@ OPEN = {
     ("GET", "/v2/schemas/{name}"),
     ("GET", "/v2/info/import"),
     ("GET", "/v2/info/stores"),
+    ("GET", "/v2/info/usage"),
 }
 
 
