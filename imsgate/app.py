@@ -85,7 +85,7 @@ def make_engine(
         found: stevedore.DriverManager[type[engine.Engine]] = stevedore.DriverManager(
             "imsgate.engines", settings.engine
         )
-    except NoMatches as error:
+    except (NoMatches, ImportError) as error:
         problem = f"no engine {settings.engine!r} can be loaded; celery needs imsgate[celery]"
         raise BadConfig(f"[{engine.GROUP}] engine", problem) from error
     kind: Any = found.driver
