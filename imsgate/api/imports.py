@@ -63,8 +63,8 @@ class Imports:
     stores: Stores
     engine: Engine
     web: Web
-    signing: Signing
     quotas: Quotas
+    signing: Signing
     methods: tuple[str, ...]
     schema: schemas.Checker
 

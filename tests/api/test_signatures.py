@@ -76,7 +76,7 @@ def test_the_signature_decides(gate, owner, certificates, kind, method):
         ("img_signature_hash_method", "MD5"),
         ("img_signature_key_type", "DSA"),
         ("img_signature_key_type", "ROT13"),
-        ("img_signature_certificate_uuid", "00000000-0000-4000-8000-000000000000"),
+        ("img_signature_certificate_uuid", "6e2b6f0a-5c0e-4a53-a1b7-3f0a9e4f7d11"),
         ("img_signature_certificate_uuid", "../certificates/x"),
         ("img_signature_certificate_uuid", "/etc/passwd"),
     ],
