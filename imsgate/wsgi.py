@@ -26,6 +26,10 @@ REQUEST_ID = "imsgate.request_id"
 INSPECTION = "imsgate.inspection"
 
 _DATA_PATH = re.compile(r"/v2/images/[^/]+/(file|stage)/?")
+#: The paths that are those of Huawei's image service alone.
+_IMS_PATH = re.compile(
+    r"/v1/cloudimages(/.*)?|/v2(\.1)?/cloudimages(/.*)?|/v1/[^/]+/jobs/.*|/v2/(?!images/)[^/]+/images/.*"
+)
 
 
 class Inspection(Protocol):
@@ -133,10 +137,30 @@ _PAGE = "${explanation}<br /><br />\n${detail}\n${html_comment}\n"
 
 
 def refusal(error: errors.Error) -> WsgiApp:
-    """``error`` in Glance's form: an HTML page, or JSON where the client accepts only that.
+    """``error`` in the form that the client understands.
 
-    The reason stands in ``X-Imsgate-Reason`` too, so that no client has to parse a page.
+    In that of Huawei's image service on its paths, and for whoever signs requests as its
+    SDKs do; else in Glance's. The reason stands in ``X-Imsgate-Reason`` too, so that no
+    client has to parse a page.
     """
+
+    def answer(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        route = Request(environ).route
+        own = bool(_IMS_PATH.fullmatch(route))
+        if own or "HTTP_X_SDK_DATE" in environ:
+            app: WsgiApp = _ims(error, environ, own=own)
+        else:
+            app = _glance(error)
+            # openstacksdk uploads with an empty Accept. WebOb answers that with plain
+            # text, of which the SDK shows its user nothing.
+            environ = {**environ, "HTTP_ACCEPT": environ.get("HTTP_ACCEPT") or "text/html"}
+        return app(environ, start_response)
+
+    return answer
+
+
+def _glance(error: errors.Error) -> WsgiApp:
+    """An HTML page, or JSON where the client accepts only that."""
 
     def members(body: str, status: str, title: str, environ: Environ) -> Mapping[str, Any]:
         return {
@@ -147,20 +171,40 @@ def refusal(error: errors.Error) -> WsgiApp:
             **error.details,
         }
 
-    page = webob.exc.status_map[error.status](
-        explanation=str(error),
-        headers={**error.headers, "X-Imsgate-Reason": error.reason},
-        body_template=_PAGE,
-        json_formatter=members,
+    return cast(
+        WsgiApp,
+        webob.exc.status_map[error.status](
+            explanation=str(error),
+            headers={**error.headers, "X-Imsgate-Reason": error.reason},
+            body_template=_PAGE,
+            json_formatter=members,
+        ),
     )
 
-    def answer(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        # openstacksdk uploads with an empty Accept. WebOb answers that with plain
-        # text, of which the SDK shows its user nothing.
-        accept = environ.get("HTTP_ACCEPT") or "text/html"
-        return cast(Iterable[bytes], page({**environ, "HTTP_ACCEPT": accept}, start_response))
 
-    return answer
+def _ims(error: errors.Error, environ: Environ, *, own: bool) -> WsgiApp:
+    """The service's form, or that of the gateway before it for what that would refuse.
+
+    That service has no other statuses for what a client did wrong than 400, 401, 403 and
+    404, and 409 on Glance's paths.
+    """
+    listed = {401, 403, 404, 405, *(() if own else (409,))}
+    status = error.status if error.status in listed or error.status >= 500 else 400
+    request_id = environ.get(REQUEST_ID, "")
+    if error.code.startswith("APIGW."):
+        document: Any = {
+            "error_code": error.code,
+            "error_msg": str(error),
+            "request_id": request_id,
+        }
+    else:
+        more = {**error.details, "reason": error.reason}
+        document = {"error": {**more, "code": error.code, "message": str(error)}}
+    response = webob.Response(status=status, content_type="application/json", charset="UTF-8")
+    response.body = json.dumps(document).encode()
+    response.headers.update({**error.headers, "X-Imsgate-Reason": error.reason})
+    response.headers["X-Request-Id"] = request_id
+    return cast(WsgiApp, response)
 
 
 class Start:

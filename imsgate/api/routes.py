@@ -83,7 +83,7 @@ class Router:
             if match := pattern.fullmatch(path):
                 return self._handler(request, handlers)(request, **match.groupdict())
         if path.startswith("/v2/") or request.method not in ("GET", "HEAD"):
-            raise errors.NotFound(what="The resource")
+            raise errors.NoRoute(what="The resource")
         return self._otherwise(request)
 
     @staticmethod
