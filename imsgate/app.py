@@ -15,9 +15,12 @@ from imsgate.api import access, data, images, info, members, routes, schemas, ta
 from imsgate.api import imports as import_api
 from imsgate.errors import BadConfig
 from imsgate.filters.sizelimit import SizeLimit
-from imsgate.jobs import engine, imports, sources, unpack, uris, web
+from imsgate.image_url import Allowed
+from imsgate.jobs import engine, export, imports, register, sources, unpack, uris, web
+from imsgate.model import Status
 from imsgate.policy import Policy
 from imsgate.registry.base import Registry
+from imsgate.stores import buckets as user_buckets
 from imsgate.stores import loader
 from imsgate.upload import GROUP as UPLOAD
 from imsgate.upload import OPTS as UPLOAD_OPTS
@@ -74,32 +77,59 @@ class Parts:
     uploads: Uploads
     web: web.Web
     engine: engine.Engine
+    allowed: Allowed | None
 
 
-def make_parts(registry: Registry, stores: loader.Stores, section: SectionOf) -> Parts:
+def make_parts(
+    registry: Registry,
+    stores: loader.Stores,
+    section: SectionOf,
+    buckets: user_buckets.Buckets | None = None,
+) -> Parts:
     """``section`` gives the values of a group's options. Raises BadConfig."""
     upload = section(UPLOAD, UPLOAD_OPTS)
+    gate = gating.shared(section(gating.GROUP, gating.OPTS))
+    limit = section(SizeLimit.NAME, SizeLimit.OPTS).image_size_cap
     downloads = web.Web(section(uris.GROUP, uris.OPTS), section(web.GROUP, web.OPTS))
     origins = sources.Sources(
         stores,
         downloads,
         unpack.Unpacker(section(unpack.GROUP, unpack.OPTS)),
-        gating.shared(section(gating.GROUP, gating.OPTS)),
-        section(SizeLimit.NAME, SizeLimit.OPTS).image_size_cap,
+        gate,
+        limit,
     )
-    kinds = {imports.KIND: imports.Imports(stores, upload.hashing_algorithm, origins)}
+    kinds: dict[str, engine.Work] = {
+        imports.KIND: imports.Imports(stores, upload.hashing_algorithm, origins)
+    }
+    allowed = None
+    if buckets is not None:
+        allowed = _allowed(section)
+        objects = register.BucketSources(buckets, allowed, gate, limit)
+        algorithm = upload.hashing_algorithm
+        kinds[register.REGISTER] = imports.Imports(stores, algorithm, objects)
+        kinds[register.CREATE] = imports.Imports(stores, algorithm, objects, Status.DELETED)
+        kinds[export.KIND] = export.Export(stores, buckets, allowed)
     return Parts(
         registry,
         stores,
         Uploads(registry, stores, upload),
         downloads,
         engine.Engine(registry, kinds, section(engine.GROUP, engine.OPTS)),
+        allowed,
     )
+
+
+def _allowed(section: SectionOf) -> Allowed:
+    try:
+        return Allowed(section(user_buckets.GROUP, user_buckets.OPTS).allowed)
+    except ValueError as error:
+        raise BadConfig(f"[{user_buckets.GROUP}] allowed", str(error)) from error
 
 
 def load_parts(conf: config.Config) -> Parts:
     """The parts that the configuration names. Raises BadConfig, naming the key."""
-    return make_parts(load_registry(conf), loader.load(conf), conf.section)
+    buckets = user_buckets.load(conf.section)
+    return make_parts(load_registry(conf), loader.load(conf), conf.section, buckets)
 
 
 def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:

@@ -9,7 +9,7 @@ from imsgate.api import images, imports
 from imsgate.filters import faults, headers, identity, sizelimit, sniff, tokens
 from imsgate.jobs import engine, unpack, uris, web
 from imsgate.registry import sql
-from imsgate.stores import loader
+from imsgate.stores import buckets, loader
 
 _FILTERS = (
     faults.Faults,
@@ -38,5 +38,6 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         (unpack.GROUP, unpack.OPTS),
         ("registry", app.REGISTRY_OPTS),
         ("database", sql.SqlRegistry.OPTS),
+        *buckets.list_opts(),
         *loader.list_opts(),
     ]

@@ -156,7 +156,15 @@ IMS = [
     "/v1/p/jobs/x",
     "/v2/p/images/x/tags",
 ]
-GLANCE = ["/", "/v1", "/v1/images", "/v2/images", "/v2/images/x/file", "/v2/cloudimagesx", "/v2/tasks"]
+GLANCE = [
+    "/",
+    "/v1",
+    "/v1/images",
+    "/v2/images",
+    "/v2/images/x/file",
+    "/v2/cloudimagesx",
+    "/v2/tasks",
+]
 
 
 @pytest.mark.parametrize("path", [*IMS, *GLANCE])

@@ -61,11 +61,12 @@ class Sources(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Imports:
-    """The work of import jobs."""
+    """The work of import jobs. ``failed`` is what becomes of the image when one fails."""
 
     stores: Stores
     algorithm: str
     sources: Sources
+    failed: Status = Status.QUEUED
 
     def __call__(self, job: Job, context: Context) -> None:
         attempt = _Attempt(self, job, context)
@@ -95,6 +96,7 @@ class _Attempt:
         self._stores = imports.stores
         self._algorithm = imports.algorithm
         self._sources = imports.sources
+        self._undone_status = imports.failed
         self._job = job
         self._context = context
         self._wanted: list[str] = list(job.arguments["stores"])
@@ -289,7 +291,8 @@ class _Attempt:
                 self.discard([self._job.epoch])
 
     def undo(self, error: errors.Error) -> None:
-        """End in failure: nothing is left in any store, and the image is ``queued`` again.
+        """End in failure: nothing is left in any store, and the image is ``queued`` again (or
+        what else ``Imports.failed`` says).
 
         Raises Interrupted when that cannot be now.
         """
@@ -306,7 +309,7 @@ class _Attempt:
     def _undone(self, image: Image) -> dict[str, Any]:
         fields = {"properties": self._properties(image, failed=self._wanted)}
         if image.status == Status.IMPORTING:
-            return {**fields, **_NO_DATA, "status": Status.QUEUED}
+            return {**fields, **_NO_DATA, "status": self._undone_status}
         return fields
 
     def _show(self, left: Sequence[str], image: Image) -> dict[str, Any]:

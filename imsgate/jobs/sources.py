@@ -20,6 +20,7 @@ class Gated:
 
     def __init__(
         self,
+        image: Image,
         stream: Any,
         size: int | None,
         inspection: Any,
@@ -27,6 +28,7 @@ class Gated:
         container: str | None = None,
     ) -> None:
         """``container`` is what the data is in once it is unpacked. Raises TooLarge."""
+        self._image = image
         if size is not None and size > limit:
             raise errors.TooLarge(limit=limit)
         self.size = size
@@ -38,8 +40,7 @@ class Gated:
         self.read = self._body.read
 
     def facts(self) -> Mapping[str, Any]:
-        facts = self._inspection.facts
-        found = {} if facts is None else {"virtual_size": facts.virtual_size}
+        found = gating.learnt(self._image, self._inspection.facts)
         return found if self._container is None else {**found, "container_format": self._container}
 
 
@@ -89,21 +90,21 @@ class Sources:
         (staged, *_) = image.locations
         chunks: Any = self.stores.get(staged.store).read(staged.url)
         with contextlib.closing(chunks):
-            yield self._gated(image, _sized(chunks), image.size)
+            yield self._gated(image, sized(chunks), image.size)
 
     def _gated(self, image: Image, read: Callable[[int], bytes], size: int | None) -> Gated:
         stream: Any = _Peeked(read)
         packing = self.unpacker.packing(stream.head())
         if packing is None:
-            return Gated(stream, size, self.gate.begin(gating.declared(image)), self.limit)
+            return Gated(image, stream, size, self.gate.begin(gating.declared(image)), self.limit)
         if image.container_format == "compressed":
             image = dataclasses.replace(image, container_format="bare")
         inspection = self.gate.begin(gating.declared(image))
         stream = self.unpacker.unpack(packing, stream.read)
-        return Gated(stream, None, inspection, self.limit, image.container_format)
+        return Gated(image, stream, None, inspection, self.limit, image.container_format)
 
 
-def _sized(chunks: Iterator[bytes]) -> Callable[[int], bytes]:
+def sized(chunks: Iterator[bytes]) -> Callable[[int], bytes]:
     """A ``read`` that gives no more than it was asked for."""
     rest = b""
 
