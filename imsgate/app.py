@@ -10,9 +10,16 @@ import stevedore
 from oslo_config import cfg
 from stevedore.exception import NoMatches
 
-from imsgate import config, errors, gating, residue, wsgi
-from imsgate.api import access, data, images, info, members, routes, schemas, tasks
+from imsgate import config, errors, gating, profiles, residue, wsgi
+from imsgate.api import access, data, images, info, members, routes, schemas, tasks, views
 from imsgate.api import imports as import_api
+from imsgate.api.ims import about as ims_about
+from imsgate.api.ims import dialect
+from imsgate.api.ims import images as ims_images
+from imsgate.api.ims import jobs as ims_jobs
+from imsgate.api.ims import members as ims_members
+from imsgate.api.ims import register as ims_register
+from imsgate.api.ims import tags as ims_tags
 from imsgate.errors import BadConfig
 from imsgate.filters.sizelimit import SizeLimit
 from imsgate.image_url import Allowed
@@ -104,7 +111,8 @@ def make_parts(
     allowed = None
     if buckets is not None:
         allowed = _allowed(section)
-        objects = register.BucketSources(buckets, allowed, gate, limit)
+        most = min(limit, profiles.chosen(section).import_limit or limit)
+        objects = register.BucketSources(buckets, allowed, gate, most)
         algorithm = upload.hashing_algorithm
         kinds[register.REGISTER] = imports.Imports(stores, algorithm, objects)
         kinds[register.CREATE] = imports.Imports(stores, algorithm, objects, Status.DELETED)
@@ -164,19 +172,35 @@ def assemble(parts: Parts, policy: Policy, section: SectionOf, api: Any) -> Gate
         "tasks": schemas.page("tasks", schemas.TASK),
     }
     gatekeeper = access.Access(registry, policy)
+    native = dialect.Native(profiles.chosen(section))
+    spoken = views.GLANCE if native.profile is profiles.NONE else native
     endpoint = section("DEFAULT", config.OPTS).public_endpoint
     about = info.Info(gatekeeper, stores, endpoint, documents, methods)
     checker = schemas.Checker(image)
     import_checker = schemas.Checker(import_api.SCHEMA)
+    records = images.Images(gatekeeper, registry, stores, uploads, api, checker, methods, spoken)
+    shared = members.Members(gatekeeper, registry, api, schemas.Checker(schemas.MEMBER))
     table = routes.routes(
         about,
-        images.Images(gatekeeper, registry, stores, uploads, api, checker, methods),
-        data.Data(gatekeeper, registry, stores, uploads, staging),
-        members.Members(gatekeeper, registry, api, schemas.Checker(schemas.MEMBER)),
-        import_api.Imports(gatekeeper, stores, parts.engine, parts.web, methods, import_checker),
+        records,
+        data.Data(gatekeeper, registry, stores, uploads, staging, spoken.detects),
+        shared,
+        import_api.Imports(
+            gatekeeper, stores, parts.engine, parts.web, methods, import_checker, spoken.detects
+        ),
         tasks.Tasks(gatekeeper, registry, api.limit_param_default, api.api_limit_max),
     )
-    return Gate(routes.Router(table, otherwise=about.versions))
+    ims_table = routes.ims_routes(
+        ims_about.About(gatekeeper, registry),
+        ims_images.CloudImages(records, native),
+        ims_jobs.Jobs(gatekeeper, registry),
+        ims_members.CloudMembers(shared),
+        ims_register.Register(
+            gatekeeper, registry, stores, parts.engine, records, native, parts.allowed
+        ),
+        ims_tags.ImageTags(records),
+    )
+    return Gate(routes.Router([*table, *ims_table], otherwise=about.versions))
 
 
 def _staging_store(stores: loader.Stores, named: str | None) -> str:
