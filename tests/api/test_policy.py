@@ -30,12 +30,12 @@ OPEN = {
 }
 
 
-def calls(*tables: Callable[..., list[routes.Route]]) -> set[tuple[str, str]]:
+def calls(*pages: Callable[..., list[routes.Route]]) -> set[tuple[str, str]]:
     """Method and path template of every route."""
     found = set()
-    for table in tables:
-        handlers: Any = [mock.MagicMock() for _ in inspect.signature(table).parameters]
-        found |= {(method, one.template) for one in table(*handlers) for method in one.handlers}
+    for page in pages:
+        handlers: Any = [mock.MagicMock() for _ in inspect.signature(page).parameters]
+        found |= {(method, one.template) for one in page(*handlers) for method in one.handlers}
     return found
 
 
