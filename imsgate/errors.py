@@ -18,14 +18,16 @@ class Error(Exception):
 
     ``status`` is the HTTP status (RFC 9110), ``reason`` a stable word for
     programs, ``message`` a template filled with the details. ``headers`` are
-    sent with the response. ``code`` is what Huawei's image service calls it: ``IMG.…``,
-    or ``APIGW.…`` for what the gateway before that service answers.
+    sent with the response. ``code`` is what Huawei's image service calls it: ``IMG.…``, or
+    ``APIGW.…`` for what the API gateway before that service answers. With ``gateway_code``
+    it is answered in the form of that gateway, whatever the client.
     """
 
     status: ClassVar[int] = 500
     reason: ClassVar[str] = "internal_error"
     code = "IMG.0061"
     message: ClassVar[str] = "The server could not complete the request"
+    gateway_code: ClassVar[str | None] = None
 
     def __init__(self, *, headers: Mapping[str, str] | None = None, **details: Any) -> None:
         super().__init__(self.message.format(**details))
@@ -179,10 +181,75 @@ class Unauthenticated(Error):
     message = "This request needs a valid token"
 
 
+class SignatureRefused(Unauthenticated):
+    """Base of what is wrong with a signed request; the texts are the vendor's where it has one."""
+
+    reason, gateway_code = "signature_missing", "APIGW.0301"
+    message = "Incorrect IAM authentication information: x-auth-token not found"
+
+    def __init__(self, **details: Any) -> None:
+        super().__init__(headers={"WWW-Authenticate": "SDK-HMAC-SHA256"}, **details)
+
+
+class SignatureMalformed(SignatureRefused):
+    reason = "signature_malformed"
+    message = "Incorrect IAM authentication information: {problem}"
+
+
+class KeyUnknown(SignatureRefused):
+    reason = "key_unknown"
+    message = (
+        "Incorrect IAM authentication information: "
+        "Get secretKey failed,ak:{access},err:ak not exist"
+    )
+
+
+class SignatureExpired(SignatureRefused):
+    reason = "signature_expired"
+    message = (
+        "Incorrect IAM authentication information: calc aksk signature fail:signature expired, "
+        "signature time:{signed},server time:{now}"
+    )
+
+
+class SignatureMismatch(SignatureRefused):
+    reason = "signature_mismatch"
+    message = (
+        "Incorrect IAM authentication information: "
+        "verify aksk signature fail, canonicalRequest:{canonical}"
+    )
+
+
+class SecurityTokenRefused(SignatureRefused):
+    reason = "security_token_refused"
+    message = (
+        "Incorrect IAM authentication information: "
+        "the security token is missing or not that of ak {access}"
+    )
+
+
+class SignedBodyTooLarge(SignatureRefused):
+    reason = "signed_body_too_large"
+    message = "Incorrect IAM authentication information: calc aksk signature fail:body too large"
+
+
+class SignedBodyDiffers(SignatureRefused):
+    reason = "signed_body_differs"
+    message = (
+        "Incorrect IAM authentication information: verify aksk signature fail, "
+        "the body has the hash {found}, not {signed}"
+    )
+
+
 class Forbidden(Error):
     status, reason = 403, "forbidden"
     code = "IMG.0026"
     message = "You are not allowed to {action}"
+
+
+class KeyForbidden(Forbidden):
+    reason, gateway_code = "key_forbidden", "APIGW.0302"
+    message = "The access key {access} is not for project {project}"
 
 
 class ReadOnly(Forbidden):
