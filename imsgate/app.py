@@ -10,7 +10,7 @@ import stevedore
 from oslo_config import cfg
 from stevedore.exception import NoMatches
 
-from imsgate import config, errors, gating, profiles, residue, wsgi
+from imsgate import config, errors, gating, profiles, quota, residue, wsgi
 from imsgate.api import access, data, images, info, members, routes, schemas, tasks, views
 from imsgate.api import imports as import_api
 from imsgate.api.ims import about as ims_about
@@ -90,6 +90,7 @@ class Parts:
 def make_parts(
     registry: Registry,
     stores: loader.Stores,
+    quotas: quota.Quotas,
     section: SectionOf,
     buckets: user_buckets.Buckets | None = None,
 ) -> Parts:
@@ -105,22 +106,23 @@ def make_parts(
         gate,
         limit,
     )
+    algorithm = upload.hashing_algorithm
     kinds: dict[str, engine.Work] = {
-        imports.KIND: imports.Imports(stores, upload.hashing_algorithm, origins)
+        imports.KIND: imports.Imports(stores, algorithm, origins, quotas)
     }
     allowed = None
     if buckets is not None:
         allowed = _allowed(section)
         most = min(limit, profiles.chosen(section).import_limit or limit)
         objects = register.BucketSources(buckets, allowed, gate, most)
-        algorithm = upload.hashing_algorithm
-        kinds[register.REGISTER] = imports.Imports(stores, algorithm, objects)
-        kinds[register.CREATE] = imports.Imports(stores, algorithm, objects, Status.DELETED)
+        of_objects = imports.Imports(stores, algorithm, objects, quotas)
+        kinds[register.REGISTER] = of_objects
+        kinds[register.CREATE] = dataclasses.replace(of_objects, failed=Status.DELETED)
         kinds[export.KIND] = export.Export(stores, buckets, allowed)
     return Parts(
         registry,
         stores,
-        Uploads(registry, stores, upload),
+        Uploads(registry, stores, upload, quotas),
         downloads,
         engine.Engine(registry, kinds, section(engine.GROUP, engine.OPTS)),
         allowed,
@@ -137,7 +139,9 @@ def _allowed(section: SectionOf) -> Allowed:
 def load_parts(conf: config.Config) -> Parts:
     """The parts that the configuration names. Raises BadConfig, naming the key."""
     buckets = user_buckets.load(conf.section)
-    return make_parts(load_registry(conf), loader.load(conf), conf.section, buckets)
+    return make_parts(
+        load_registry(conf), loader.load(conf), quota.load(conf), conf.section, buckets
+    )
 
 
 def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
@@ -175,7 +179,7 @@ def assemble(parts: Parts, policy: Policy, section: SectionOf, api: Any) -> Gate
     native = dialect.Native(profiles.chosen(section))
     spoken = views.GLANCE if native.profile is profiles.NONE else native
     endpoint = section("DEFAULT", config.OPTS).public_endpoint
-    about = info.Info(gatekeeper, stores, endpoint, documents, methods)
+    about = info.Info(gatekeeper, stores, endpoint, documents, uploads.quotas, methods)
     checker = schemas.Checker(image)
     import_checker = schemas.Checker(import_api.SCHEMA)
     records = images.Images(gatekeeper, registry, stores, uploads, api, checker, methods, spoken)
@@ -186,17 +190,24 @@ def assemble(parts: Parts, policy: Policy, section: SectionOf, api: Any) -> Gate
         data.Data(gatekeeper, registry, stores, uploads, staging, spoken.detects),
         shared,
         import_api.Imports(
-            gatekeeper, stores, parts.engine, parts.web, methods, import_checker, spoken.detects
+            gatekeeper,
+            stores,
+            parts.engine,
+            parts.web,
+            uploads.quotas,
+            methods,
+            import_checker,
+            spoken.detects,
         ),
         tasks.Tasks(gatekeeper, registry, api.limit_param_default, api.api_limit_max),
     )
     ims_table = routes.ims_routes(
-        ims_about.About(gatekeeper, registry),
+        ims_about.About(gatekeeper, registry, uploads.quotas),
         ims_images.CloudImages(records, native),
         ims_jobs.Jobs(gatekeeper, registry),
         ims_members.CloudMembers(shared),
         ims_register.Register(
-            gatekeeper, registry, stores, parts.engine, records, native, parts.allowed
+            gatekeeper, stores, parts.engine, uploads.quotas, records, native, parts.allowed
         ),
         ims_tags.ImageTags(records),
     )

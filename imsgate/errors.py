@@ -360,6 +360,16 @@ class QuotaExceeded(Error):
     message = "This would exceed the quota on {resource}: {limit}"
 
 
+class OverLimit(QuotaExceeded):
+    """A limit on what the images of a project add up to; in oslo.limit's words, as in Glance."""
+
+    reason = "limit_exceeded"
+    message = (
+        "Project {project} is over a limit for [Resource {resource} is over limit of {limit} "
+        "due to current usage {usage} and delta {delta}]"
+    )
+
+
 class UnsupportedMediaType(Error):
     status, reason = 415, "unsupported_media_type"
     code = "IMG.0001"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from oslo_config import cfg
 
-from imsgate import app, config, profiles, upload
+from imsgate import app, config, profiles, quota, upload
 from imsgate.api import images, imports
 from imsgate.filters import aksk, faults, headers, identity, sizelimit, sniff, tokens
 from imsgate.jobs import engine, unpack, uris, web
@@ -33,6 +33,8 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         ("api", images.OPTS),
         (images.FORMAT_GROUP, images.FORMAT_OPTS),
         (upload.GROUP, upload.OPTS),
+        ("DEFAULT", quota.KEYSTONE_OPTS),
+        (quota.GROUP, quota.OPTS),
         (engine.GROUP, engine.OPTS),
         (uris.GROUP, uris.OPTS),
         (web.GROUP, web.OPTS),

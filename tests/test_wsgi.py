@@ -107,7 +107,8 @@ def every_error(kind=Error):
 DETAILS = dict.fromkeys(
     "problem header parameter store stores announced received action name image_id what allowed "
     "status needed limit resource accepted size check offset hint algorithm found "
-    "expected attempts bucket object job_id name".split(),
+    "expected attempts bucket object job_id name access signed now "
+    "canonical project usage delta".split(),
     "<x>",
 )
 BY_DETAIL = {BadImage: {"check": "<x>", "offset": 1, "problem": "<x>", "hint": "<x>"}}
@@ -131,7 +132,10 @@ def test_every_error_is_rendered(kind, accept):
     assert answer.header("Content-Length") == str(len(answer.body))
     if issubclass(kind, errors.Unavailable):
         assert answer.header("Retry-After") == "7"
-    if accept == "application/json":
+    if kind.gateway_code:
+        told = json.loads(answer.body)
+        assert (told["error_code"], told["error_msg"]) == (kind.gateway_code, str(made(kind)))
+    elif accept == "application/json":
         told = json.loads(answer.body)
         assert told["reason"] == kind.reason
         assert told["message"] == str(made(kind))
@@ -187,8 +191,8 @@ def test_whoever_signs_like_the_vendors_sdk_is_told_its_codes(kind):
     answer = servers.serve(wsgi.refusal(error), servers.environ(**entries))
     assert answer.code == (400 if kind.status in (410, 411, 413, 415, 416) else kind.status)
     told = json.loads(answer.body)
-    if error.code.startswith("APIGW."):
-        assert (told["error_code"], told["error_msg"]) == (error.code, str(error))
+    if code := error.gateway_code or error.code.startswith("APIGW.") and error.code:
+        assert (told["error_code"], told["error_msg"]) == (code, str(error))
     else:
         assert (told["error"]["code"], told["error"]["message"]) == (error.code, str(error))
 

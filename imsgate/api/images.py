@@ -124,7 +124,7 @@ class Images:
         image = self._new(body, who.project_id)
         self.access.creatable(who, image)
         self._check_quotas(image.properties, image.tags)
-        self.registry.add(image)
+        self.registry.add(image, self.uploads.quotas.of(image.owner))
         return image
 
     def _view(self, who: Identity, image: Image) -> dict[str, Any]:
@@ -259,7 +259,9 @@ class Images:
                 return image
             was = {"status": image.status, "updated_at": image.updated_at}
             try:
-                return self.registry.change(image.id, was, **changed)
+                # Another owner gets what it adds to its own usage.
+                owner = self.uploads.quotas.of(changed["owner"]) if "owner" in changed else None
+                return self.registry.change(image.id, was, owner, **changed)
             except errors.Conflict:
                 continue
         raise errors.Conflict(problem=f"Image {image_id} is being changed by others; try again")

@@ -9,6 +9,7 @@ import webob
 from imsgate import errors, wsgi
 from imsgate.api import schemas
 from imsgate.api.access import Access, identity
+from imsgate.quota import Quotas
 from imsgate.stores.loader import Backend, Stores
 from imsgate.wsgi import Request
 
@@ -24,6 +25,7 @@ class Info:
     stores: Stores
     public_endpoint: str | None
     schemas: Mapping[str, schemas.Schema]
+    quotas: Quotas
     import_methods: tuple[str, ...] = ()
 
     def versions(self, request: Request) -> webob.Response:
@@ -60,6 +62,14 @@ class Info:
     def stores_detail(self, request: Request) -> webob.Response:
         self.access.enforce("stores_info_detail", identity(request), {}, "stores")
         return wsgi.json_response({"stores": [self._detail(backend) for backend in self.stores]})
+
+    def usage(self, request: Request) -> webob.Response:
+        """What the asking project may have, and has."""
+        project = identity(request).project_id
+        if project is None:
+            raise errors.Forbidden(action="see the usage of a project without being in one")
+        usage = self.quotas.told(project, self.access.registry.usage(project))
+        return wsgi.json_response({"usage": usage})
 
     def _detail(self, backend: Backend) -> dict[str, Any]:
         properties: dict[str, Any] = {}

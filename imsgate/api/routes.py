@@ -48,6 +48,7 @@ def routes(
         Route("/v2/info/import", {"GET": info.imports}),
         Route("/v2/info/stores", {"GET": info.list_stores}),
         Route("/v2/info/stores/detail", {"GET": info.stores_detail}),
+        Route("/v2/info/usage", {"GET": info.usage}),
         Route("/v2/stores/{store_id}/{image_id}", {"DELETE": data.delete_copy}),
         Route("/v2/images", {"GET": images.index, "POST": images.create}),
         Route(image, {"GET": images.show, "PATCH": images.update, "DELETE": images.delete}),

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from imsgate import errors, upload
+from imsgate import errors, quota, upload
 from imsgate.jobs.context import Context, Interrupted
 from imsgate.model import Image, Job, Location, Status
 from imsgate.stores.base import Store
@@ -34,6 +34,11 @@ _SURPLUS = "surplus"
 #: What a record says of data, and says no more when the data has gone.
 _FACTS = ("size", "virtual_size", "checksum", "os_hash_algo", "os_hash_value")
 _NO_DATA: dict[str, Any] = {**dict.fromkeys(_FACTS), "locations": ()}
+
+
+def reservation(image: Image, method: str, stores: int) -> int:
+    """Bytes to reserve when an import into so many stores begins; more as more is known."""
+    return quota.FIRST if method == WEB else (image.size or 0) * stores
 
 
 class Source(Protocol):
@@ -66,6 +71,7 @@ class Imports:
     stores: Stores
     algorithm: str
     sources: Sources
+    quotas: quota.Quotas = quota.NONE
     failed: Status = Status.QUEUED
 
     def __call__(self, job: Job, context: Context) -> None:
@@ -96,6 +102,7 @@ class _Attempt:
         self._stores = imports.stores
         self._algorithm = imports.algorithm
         self._sources = imports.sources
+        self._quotas = imports.quotas
         self._undone_status = imports.failed
         self._job = job
         self._context = context
@@ -123,6 +130,7 @@ class _Attempt:
             lambda image: {
                 "locations": (*image.locations, *copies),
                 "properties": self._properties(image),
+                "upload_reserved": 0,
             }
         )
 
@@ -135,7 +143,14 @@ class _Attempt:
 
         def activate(image: Image) -> dict[str, Any]:
             fields = {"properties": self._properties(image), **self._facts}
-            return {**fields, "status": Status.ACTIVE, "locations": (*kept, *surplus)}
+            # What is about to go counts as one of the copies until it has.
+            reserved = -self._facts["size"] * len(surplus)
+            return {
+                **fields,
+                "status": Status.ACTIVE,
+                "locations": (*kept, *surplus),
+                "upload_reserved": reserved,
+            }
 
         self._settle(activate, surplus)
 
@@ -169,7 +184,8 @@ class _Attempt:
             self._delete(surplus)
             self._context.succeed(
                 lambda image: {
-                    "locations": tuple(one for one in image.locations if one not in surplus)
+                    "locations": tuple(one for one in image.locations if one not in surplus),
+                    "upload_reserved": 0,
                 }
             )
 
@@ -205,7 +221,8 @@ class _Attempt:
     def _to_store(self, store: Store, image: Image) -> Location:
         if self._origin is None:
             with self._sources.open(image, self._job, self._context) as source:
-                fields = self._write(store, source.read, source.size, lambda _: source.facts())
+                read = self._metered(image, source)
+                fields = self._write(store, read, source.size, lambda _: source.facts())
             (self._origin,) = fields.pop("locations")
             self._facts = {**dict.fromkeys(_FACTS), **fields}
             return self._origin
@@ -215,6 +232,17 @@ class _Attempt:
         return self._copy(self._origin, store)
 
     # Bytes
+
+    def _metered(self, image: Image, source: Source) -> Callable[[int], bytes]:
+        """Its ``read``, with bytes reserved for every copy that is wanted."""
+        limits, copies = self._quotas.of(image.owner), len(self._wanted)
+
+        def reserve(count: int) -> None:
+            self._context.reserve(limits, count * copies)
+
+        if source.size is not None:
+            reserve(source.size)
+        return quota.Meter(source.read, source.size, reserve).read
 
     def _copy(self, source: Location, to: Store) -> Location:
         """One more copy, compared with what is known of the data."""
@@ -307,7 +335,10 @@ class _Attempt:
             self._context.fail(cancelled)
 
     def _undone(self, image: Image) -> dict[str, Any]:
-        fields = {"properties": self._properties(image, failed=self._wanted)}
+        fields = {
+            "properties": self._properties(image, failed=self._wanted),
+            "upload_reserved": 0,
+        }
         if image.status == Status.IMPORTING:
             return {**fields, **_NO_DATA, "status": self._undone_status}
         return fields

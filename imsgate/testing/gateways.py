@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from oslo_config import cfg
 
-from imsgate import app, profiles, upload
+from imsgate import app, profiles, quota, upload
 from imsgate.api import images
 from imsgate.config import Section
 from imsgate.jobs.engine import Engine
@@ -52,9 +52,11 @@ def gateway(
     buckets: Buckets | None = None,
     allowed: Iterable[str] = (),
     profile: str = "none",
+    limits: Mapping[str, int] | None = None,
     **api: Any,
 ) -> Gateway:
-    """A gateway with these parts, or parts in memory; ``api`` are options of ``[api]``.
+    """A gateway with these parts, or parts in memory; ``api`` are options of ``[api]``,
+    ``limits`` of ``[quota]``.
 
     The first store is the default one. Nothing sweeps or does jobs by itself.
     """
@@ -74,7 +76,8 @@ def gateway(
     def section(group: str, options: Iterable[cfg.Opt]) -> Section:
         return settings(options, **changed.get(group, {}))
 
-    parts = app.make_parts(registry, enabled, section, buckets)
+    quotas = quota.configured(settings(quota.OPTS, **(limits or {})))
+    parts = app.make_parts(registry, enabled, quotas, section, buckets)
     gate = app.assemble(parts, Policy(conf), section, settings(images.OPTS, **api))
     return Gateway(gate, registry, enabled, parts.uploads, parts.engine)
 

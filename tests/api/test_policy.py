@@ -27,6 +27,7 @@ OPEN = {
     ("GET", "/v2/info/import"),
     ("GET", "/v2/info/stores"),
     ("GET", "/v1/cloudimages/os_version"),
+    ("GET", "/v2/info/usage"),
 }
 
 

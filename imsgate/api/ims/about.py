@@ -7,12 +7,12 @@ import webob
 from imsgate import wsgi
 from imsgate.api.access import Access, identity
 from imsgate.api.ims import systems
-from imsgate.registry.base import Condition, Op, Query, Registry
+from imsgate.quota import Quotas
+from imsgate.registry.base import Registry
 from imsgate.wsgi import Request
 
 #: What the service says of the numbers that can be asked for.
 _SMALLEST, _LARGEST = 1, 1000
-_PAGE = 1000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -21,26 +21,21 @@ class About:
 
     access: Access
     registry: Registry
+    quotas: Quotas
 
     def quota(self, request: Request) -> webob.Response:
         who = identity(request)
         self.access.enforce("get_quota", who, {"project_id": who.project_id}, "quotas")
+        project = who.project_id or ""
+        images = self.quotas.told(project, self.registry.usage(project))["image_count_total"]
         image = {
             "type": "image",
-            "used": self._used(who.project_id),
-            "quota": -1,
+            "used": images["usage"],
+            "quota": images["limit"],
             "min": _SMALLEST,
             "max": _LARGEST,
         }
         return wsgi.json_response({"quotas": {"resources": [image]}})
-
-    def _used(self, project: str | None) -> int:
-        count = 0
-        query = Query(viewer=project, conditions=[Condition("owner", Op.EQ, project)], limit=_PAGE)
-        while page := self.registry.list(query):
-            count += len(page)
-            query = dataclasses.replace(query, marker=page[-1])
-        return count
 
     def os_versions(self, request: Request) -> webob.Response:
         """With ``tag=uefi`` those that such an image can have: of 64 bits."""

@@ -17,7 +17,7 @@ from imsgate.jobs import export
 from imsgate.jobs.engine import Engine
 from imsgate.jobs.register import CREATE, QUICK, REGISTER
 from imsgate.model import Identity, Image, Job, Status
-from imsgate.registry.base import Registry
+from imsgate.quota import FIRST, Quotas
 from imsgate.stores.loader import Stores
 from imsgate.wsgi import Request
 
@@ -49,9 +49,9 @@ class Register:
     """The handlers. ``allowed`` is None where no buckets are configured."""
 
     access: Access
-    registry: Registry
     stores: Stores
     engine: Engine
+    quotas: Quotas
     images: Images
     dialect: Dialect
     allowed: Allowed | None
@@ -143,7 +143,9 @@ class Register:
             image_id=image.id,
             arguments={**_arguments(request, who, url), **into, "method": {"name": kind}, **more},
             was={"status": Status.QUEUED, "updated_at": image.updated_at, "upload_key": None},
+            within=self.quotas.of(image.owner),
             status=Status.IMPORTING,
+            upload_reserved=FIRST,
         )
 
 
