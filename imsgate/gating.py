@@ -90,7 +90,7 @@ def declared(image: Image) -> str | None:
     Other containers than ``bare`` (ova, docker, compressed) wrap the disk: what
     ``disk_format`` names is not what the stream holds.
     """
-    return image.disk_format if image.container_format == "bare" else None
+    return image.disk_format if image.container_format in ("bare", None) else None
 
 
 #: The disk_format of an image for which none was declared, by what its content is.

@@ -191,7 +191,7 @@ def test_whoever_signs_like_the_vendors_sdk_is_told_its_codes(kind):
     answer = servers.serve(wsgi.refusal(error), servers.environ(**entries))
     assert answer.code == (400 if kind.status in (410, 411, 413, 415, 416) else kind.status)
     told = json.loads(answer.body)
-    if code := error.gateway_code or error.code.startswith("APIGW.") and error.code:
+    if code := error.gateway_code or (error.code.startswith("APIGW.") and error.code):
         assert (told["error_code"], told["error_msg"]) == (code, str(error))
     else:
         assert (told["error"]["code"], told["error"]["message"]) == (error.code, str(error))

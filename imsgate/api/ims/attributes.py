@@ -87,6 +87,7 @@ def complete(body: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
         asked["visibility"] = Visibility.SHARED
     return {
         "name": "",
+        "container_format": "bare",
         "__root_origin": "file",
         "enterprise_project_id": "0",
         "__architecture": "arm" if body.get("__support_arm") == "true" else "x86",
