@@ -255,7 +255,7 @@ class Uploads:
         *,
         store: Store,
         size: int | None,
-        facts: Callable[[], dict[str, Any]] = dict,
+        facts: Callable[[], Mapping[str, Any]] = dict,
         recheck: Callable[[], object] = lambda: None,
         way: Way = UPLOAD,
     ) -> Image:
