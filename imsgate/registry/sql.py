@@ -12,7 +12,7 @@ from sqlalchemy import exc
 from imsgate import model
 from imsgate.config import Section
 from imsgate.errors import AlreadyExists, BadConfig, Conflict, NotFound, Unavailable
-from imsgate.model import Image, Job, Member, MemberStatus, Status
+from imsgate.model import Image, Job, Member, MemberStatus
 from imsgate.registry import database, jobs, lists, migrations, rows
 from imsgate.registry.base import NOTHING, Query, Registry, moves
 from imsgate.registry.database import repeated
@@ -107,9 +107,8 @@ class SqlRegistry(Registry):
 
     @repeated
     def expired(self, now: float) -> builtins.list[Image]:
-        late = sa.or_(IMAGES.c.upload_expires < now, IMAGES.c.status == Status.PENDING_DELETE)
         with self._database.reading() as connection:
-            return rows.read(connection, sa.select(IMAGES).where(late).order_by(IMAGES.c.id))
+            return rows.read(connection, lists.late(now))
 
     # Members
 

@@ -11,7 +11,6 @@ from imsgate.registry import sql
 from imsgate.registry.base import Query
 from imsgate.testing.records import image
 from imsgate.testing.registry_jobs import together
-from tests import databases
 
 _PROCESSES, _ROUNDS = 4, 15
 
@@ -63,15 +62,6 @@ def in_processes(settings):
             results.close()
 
     return run
-
-
-@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
-def unmade(request, settings, tmp_path):
-    """Settings of a database that has nothing in it, or does not exist yet."""
-    if request.param == "sqlite":
-        return settings
-    server = request.getfixturevalue(f"{request.param}_server")
-    return databases.settings(server.create(), tmp_path)
 
 
 def test_all_may_upgrade_at_once(unmade):
