@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 
 from oslo_config import cfg
 
-from imsgate import errors
-from imsgate.model import GONE, Image, Location, Status
+from imsgate import errors, quota
+from imsgate.model import GONE, Image, Limits, Location, Status
 from imsgate.registry.base import Registry
 from imsgate.stores.base import Sink, Store
 from imsgate.stores.loader import Stores
@@ -53,7 +53,12 @@ OPTS = (
 )
 
 #: The fields of a record that nobody uploads to.
-NO_UPLOAD: dict[str, Any] = {"upload_store": None, "upload_key": None, "upload_expires": None}
+NO_UPLOAD: dict[str, Any] = {
+    "upload_store": None,
+    "upload_key": None,
+    "upload_expires": None,
+    "upload_reserved": 0,
+}
 
 #: Bytes read at a time. Small steps cost a hand-over between threads each; a
 #: large one costs memory, at most QUEUE + 2 of them per upload.
@@ -243,6 +248,7 @@ class Uploads:
     registry: Registry
     stores: Stores
     settings: Any
+    quotas: quota.Quotas = quota.NONE
 
     def receive(
         self,
@@ -264,6 +270,7 @@ class Uploads:
         and before the store commits, and raises what the request is to be refused
         with after all, such as Forbidden. Raises WrongStatus when the image is not queued or
         another upload began, SizeMismatch, Gone when it was deleted meanwhile,
+        OverLimit, before anything is read where ``size`` is known,
         and whatever reading or storing raises. After any error the image is
         ``queued`` again, or gone, and the store holds nothing of this attempt;
         where store or registry cannot be reached for that, the sweep sees to it
@@ -276,14 +283,16 @@ class Uploads:
             lease.outlast(recheck)
             return found
 
-        image = self._begin(image, store, way)
+        limits = self.quotas.of(image.owner)
+        image = self._begin(image, store, way, size, limits)
+        meter = quota.Meter(read, size, lambda count: self._reserve(image, limits, count))
         with Lease(self.registry, image, self.settings.lease) as lease:
             sink = self._create(image, store, size)
             try:
                 fields = write(
                     store,
                     sink,
-                    read,
+                    meter.read,
                     size=size,
                     algorithm=self.settings.hashing_algorithm,
                     check=lease.check,
@@ -298,21 +307,38 @@ class Uploads:
                 raise
             return self._finish(image, store, fields, way, lease)
 
-    def _begin(self, image: Image, store: Store, way: Way = UPLOAD) -> Image:
+    def _begin(
+        self,
+        image: Image,
+        store: Store,
+        way: Way = UPLOAD,
+        size: int | None = None,
+        limits: Limits | None = None,
+    ) -> Image:
         try:
             return self.registry.change(
                 image.id,
                 {"status": Status.QUEUED},
+                limits,
                 status=way.during,
                 upload_store=store.name,
                 upload_key=f"{image.id}.{secrets.token_hex(4)}",
                 upload_expires=time.time() + self.settings.lease,
+                upload_reserved=quota.FIRST if size is None else size,
             )
         except errors.Conflict as error:
             found = self.registry.get(image.id)
+            if found.status == Status.QUEUED:
+                raise
             raise errors.WrongStatus(
                 image_id=image.id, status=found.status, needed=Status.QUEUED
             ) from error
+
+    def _reserve(self, image: Image, limits: Limits | None, count: int) -> None:
+        """What grows without limits need not be recorded before it is there."""
+        if limits is not None:
+            was = {"status": image.status, "upload_key": image.upload_key}
+            self.registry.change(image.id, was, limits, upload_reserved=count)
 
     def _create(self, image: Image, store: Store, size: int | None) -> Sink:
         """The sink. A store that is down and began nothing does not keep the image for itself."""

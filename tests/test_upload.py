@@ -125,9 +125,9 @@ class Registry(MemoryRegistry):
 
     at = staticmethod(lambda status: None)
 
-    def change(self, image_id, was, /, **to):
+    def change(self, image_id, *was, **to):
         after = self.at(to.get("status"))
-        image = super().change(image_id, was, **to)
+        image = super().change(image_id, *was, **to)
         if after:
             after()
         return image

@@ -19,7 +19,7 @@ from oslo_config import cfg
 
 from imsgate import errors, model
 from imsgate.jobs.context import Context, Interrupted
-from imsgate.model import Job
+from imsgate.model import Job, Limits
 from imsgate.registry.base import NOTHING, Registry
 
 LOG = logging.getLogger(__name__)
@@ -78,11 +78,12 @@ class Engine:
         image_id: str | None,
         arguments: Mapping[str, Any],
         was: Mapping[str, Any] = NOTHING,
+        within: Limits | None = None,
         **to: Any,
     ) -> Job:
         """Record a job and change its image (see ``Registry.add_job``); return at once.
 
-        Raises Conflict when the image is not as it ``was``, or is being worked at.
+        Raises OverLimit, and Conflict when the image is not as it ``was``, or is being worked at.
         """
         now = model.now()
         job = Job(
@@ -94,7 +95,7 @@ class Engine:
             created_at=now,
             updated_at=now,
         )
-        self._registry.add_job(job, was, **to)
+        self._registry.add_job(job, was, within, **to)
         self._wake.set()
         return job
 

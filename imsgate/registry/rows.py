@@ -46,7 +46,8 @@ _CHILDREN = {
 }
 
 
-_COLUMNS = [field.name for field in dataclasses.fields(Image) if field.name not in _CHILDREN]
+#: The fields of an image that are columns of its own row.
+COLUMNS = [field.name for field in dataclasses.fields(Image) if field.name not in _CHILDREN]
 
 
 def columns(fields: Row) -> dict[str, Any]:
@@ -72,7 +73,7 @@ def read(connection: sa.Connection, select: sa.Select[Any]) -> list[Image]:
     joined = {name: _gather(connection, child, ids) for name, child in _CHILDREN.items() if ids}
     return [
         Image(
-            **{name: row[name] for name in _COLUMNS},
+            **{name: row[name] for name in COLUMNS},
             **{name: joined[name](row["id"]) for name in joined},
         )
         for row in found

@@ -1,9 +1,10 @@
 """The registry in a SQL database: SQLite alone, PostgreSQL or MariaDB in a stack."""
 
 import builtins
+import contextlib
 import dataclasses
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,12 +13,12 @@ from sqlalchemy import exc
 from imsgate import model
 from imsgate.config import Section
 from imsgate.errors import AlreadyExists, BadConfig, Conflict, NotFound, Unavailable
-from imsgate.model import Image, Job, Member, MemberStatus
-from imsgate.registry import database, jobs, lists, migrations, rows
+from imsgate.model import Image, Job, Limits, Location, Member, MemberStatus, Usage
+from imsgate.registry import database, jobs, limits, lists, migrations, rows, totals
 from imsgate.registry.base import NOTHING, Query, Registry, moves
 from imsgate.registry.database import repeated
 from imsgate.registry.migrations import State
-from imsgate.registry.tables import IMAGES, MEMBERS
+from imsgate.registry.tables import IMAGES, LOCATIONS, MEMBERS
 
 
 def is_embedded(settings: Section) -> bool:
@@ -77,15 +78,31 @@ class SqlRegistry(Registry):
     def close(self) -> None:
         self._database.close()
 
+    @contextlib.contextmanager
+    def _writing(self, within: Limits | None) -> Iterator[sa.Connection]:
+        """A transaction; the only one that makes this project's usage grow, where it is limited."""
+        if within is None:
+            with self._database.writing() as connection:
+                yield connection
+            return
+        while True:
+            with self._database.writing() as connection:
+                if totals.lock(connection, within.project):
+                    yield connection
+                    return
+            with contextlib.suppress(exc.IntegrityError), self._database.writing() as connection:
+                totals.insert(connection, within.project)
+
     # Images
 
     @repeated
-    def add(self, image: Image) -> None:
-        with self._database.writing() as connection:
+    def add(self, image: Image, within: Limits | None = None) -> None:
+        with self._writing(within) as connection:
             try:
                 rows.insert(connection, image)
             except exc.IntegrityError:
                 raise AlreadyExists(what=f"Image {image.id}") from None
+            _check(connection, within, None, image)
 
     @repeated
     def get(self, image_id: str) -> Image:
@@ -101,14 +118,29 @@ class SqlRegistry(Registry):
             return rows.read(connection, lists.page(query, self._database.nulls_are_largest))
 
     @repeated
-    def change(self, image_id: str, was: Mapping[str, Any], /, **to: Any) -> Image:
-        with self._database.writing() as connection:
-            return _change(connection, image_id, was, to)
+    def change(
+        self, image_id: str, was: Mapping[str, Any], within: Limits | None = None, /, **to: Any
+    ) -> Image:
+        with self._writing(within) as connection:
+            return _change(connection, image_id, was, within, to)
+
+    @repeated
+    def holds(self, location: Location) -> bool:
+        select = sa.select(LOCATIONS.c.image_id).where(
+            LOCATIONS.c.store == location.store, LOCATIONS.c.url == location.url
+        )
+        with self._database.reading() as connection:
+            return connection.execute(select.limit(1)).first() is not None
 
     @repeated
     def expired(self, now: float) -> builtins.list[Image]:
         with self._database.reading() as connection:
             return rows.read(connection, lists.late(now))
+
+    @repeated
+    def usage(self, project: str) -> Usage:
+        with self._database.reading() as connection:
+            return totals.usage(connection, project)
 
     # Members
 
@@ -150,11 +182,13 @@ class SqlRegistry(Registry):
     # Jobs
 
     @repeated
-    def add_job(self, job: Job, was: Mapping[str, Any] = NOTHING, /, **to: Any) -> None:
-        with self._database.writing() as connection:
+    def add_job(
+        self, job: Job, was: Mapping[str, Any] = NOTHING, within: Limits | None = None, /, **to: Any
+    ) -> None:
+        with self._writing(within) as connection:
             if job.image_id is not None:
                 # The write locks the image's row, so that only one at a time looks.
-                _change(connection, job.image_id, was, to)
+                _change(connection, job.image_id, was, within, to)
                 jobs.check_idle(connection, job.image_id)
             jobs.insert(connection, job)
 
@@ -191,13 +225,14 @@ class SqlRegistry(Registry):
         epoch: int,
         fields: Mapping[str, Any],
         was: Mapping[str, Any] = NOTHING,
+        within: Limits | None = None,
         /,
         **to: Any,
     ) -> Job:
-        with self._database.writing() as connection:
+        with self._writing(within) as connection:
             job = jobs.change(connection, job_id, epoch, fields)
             if job.image_id is not None and (was or to):
-                _change(connection, job.image_id, was, to)
+                _change(connection, job.image_id, was, within, to)
             return job
 
     @repeated
@@ -207,18 +242,38 @@ class SqlRegistry(Registry):
 
 
 def _change(
-    connection: sa.Connection, image_id: str, was: Mapping[str, Any], to: dict[str, Any]
+    connection: sa.Connection,
+    image_id: str,
+    was: Mapping[str, Any],
+    within: Limits | None,
+    to: dict[str, Any],
 ) -> Image:
     columns = rows.columns(to)
     if moves(to):
         columns["updated_at"] = model.now()
+    before = _locked(connection, image_id) if within else None
     # Matches "no value" too, which "=" never does.
     unchanged = [IMAGES.c[field].is_not_distinct_from(value) for field, value in was.items()]
     step = sa.update(IMAGES).where(_is(image_id), *unchanged).values(columns or {"id": image_id})
     if connection.execute(step).rowcount == 0:
         raise _lost(connection, image_id)
     (image,) = rows.read(connection, sa.select(IMAGES).where(_is(image_id)))
-    return rows.replace(connection, image, to)
+    image = rows.replace(connection, image, to)
+    _check(connection, within, before, image)
+    return image
+
+
+def _locked(connection: sa.Connection, image_id: str) -> Image | None:
+    """The record as it is until this transaction changes it."""
+    found = rows.read(connection, sa.select(IMAGES).where(_is(image_id)).with_for_update())
+    return found[0] if found else None
+
+
+def _check(
+    connection: sa.Connection, within: Limits | None, before: Image | None, after: Image
+) -> None:
+    if within and (deltas := limits.grown(within, before, after)):
+        limits.check(within, deltas, totals.usage(connection, within.project))
 
 
 def _is(image_id: str) -> sa.ColumnElement[bool]:

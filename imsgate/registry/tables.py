@@ -127,6 +127,7 @@ IMAGES = sa.Table(
     sa.Column("upload_key", Exact(255)),
     # Float would be 32 bits on MariaDB, where a lease loses its seconds.
     sa.Column("upload_expires", sa.Double, index=True),
+    sa.Column("upload_reserved", sa.BigInteger, nullable=False, server_default="0"),
     # Whether the status is none of GONE. Deleted records stay, and come to be most of them:
     # no list should have to step over them.
     sa.Column("alive", sa.Boolean, nullable=False, server_default="1"),
@@ -166,6 +167,10 @@ LOCATIONS = sa.Table(
     sa.Column("store", Exact(255), nullable=False),
     sa.Column("url", Exact, nullable=False),
 )
+
+#: Projects that have limits: a row to lock for each, nothing else. What they use is the
+#: sum over their images, so that it cannot come apart from them.
+PROJECTS = sa.Table("projects", METADATA, sa.Column("id", Exact(255), primary_key=True))
 
 MEMBERS = sa.Table(
     "image_members",

@@ -9,69 +9,62 @@ import pytest
 import sqlalchemy as sa
 
 from imsgate.model import MemberStatus, Status, Visibility
-from imsgate.registry import lists
+from imsgate.registry import lists, rows
 from imsgate.registry.base import Condition, Op, Query
 from imsgate.registry.sql import SqlRegistry
 from imsgate.registry.tables import IMAGES, MEMBERS
-from imsgate.testing.records import START
+from imsgate.testing.records import START, image
 
 _MANY = 10_000
 #: Of these rows, what one page or sweep may read. Any project's own are fewer.
 _FEW = 500
 
 
-def _records():
+def _images():
     """Mostly other projects' and deleted ones; thirty for each way to see one."""
     for number in range(_MANY):
         kind = number % 300
-        fields = {"owner": f"project-{number % 97}", "visibility": "private", "status": "active"}
+        fields = {
+            "owner": f"project-{number % 97}",
+            "visibility": Visibility.PRIVATE,
+            "status": Status.ACTIVE,
+        }
         if kind == 0:
             fields["owner"] = "me"
         elif kind == 1:
-            fields["visibility"] = "public"
+            fields["visibility"] = Visibility.PUBLIC
         elif kind == 2:
-            fields |= {"visibility": "shared", "owner": "friend"}
+            fields |= {"visibility": Visibility.SHARED, "owner": "friend"}
         elif kind == 3:
-            fields |= {"upload_expires": 1.0, "status": "saving"}
+            fields |= {"upload_expires": 1.0, "status": Status.SAVING}
         elif kind == 4:
-            fields |= {"status": "pending_delete"}
+            fields |= {"status": Status.PENDING_DELETE}
         elif kind < 20:
-            fields |= {"status": "deleted", "owner": "me"}
+            fields |= {"status": Status.DELETED, "owner": "me"}
         elif kind < 150:
-            fields |= {"status": "deleted"}
+            fields |= {"status": Status.DELETED}
         elif kind < 200:
-            fields |= {"visibility": "shared"}
+            fields |= {"visibility": Visibility.SHARED}
         elif kind < 220:
-            fields |= {"visibility": "community", "upload_expires": 2e9}
-        yield _record(number) | fields
-
-
-def _record(number):
-    moment = START + datetime.timedelta(seconds=number)
-    nothing = dict.fromkeys(column.name for column in IMAGES.c)
-    given = {"id": str(uuid.UUID(int=number)), "name": f"name-{number * 7919 % _MANY}"}
-    times = {"created_at": moment, "updated_at": moment}
-    numbers = {"min_disk": 0, "min_ram": 0, "protected": False, "os_hidden": False}
-    return nothing | given | times | numbers
+            fields |= {"visibility": Visibility.COMMUNITY, "upload_expires": 2e9}
+        moment = START + datetime.timedelta(seconds=number)
+        identity = {"id": str(uuid.UUID(int=number)), "name": f"name-{number * 7919 % _MANY}"}
+        yield image(**identity, created_at=moment, updated_at=moment, **fields)
 
 
 def _fill(connection):
-    records = [record | {"alive": _alive(record)} for record in _records()]
-    connection.execute(sa.insert(IMAGES), records)
+    images = list(_images())
+    fields = [{name: getattr(one, name) for name in rows.COLUMNS} for one in images]
+    connection.execute(sa.insert(IMAGES), [rows.columns(one) for one in fields])
     accepted = {"status": MemberStatus.ACCEPTED, "created_at": START, "updated_at": START}
-    shared = [record for record in records if record["visibility"] == "shared"]
     connection.execute(
         sa.insert(MEMBERS),
         [
-            accepted
-            | {"image_id": one["id"], "member_id": "me" if one["owner"] == "friend" else "you"}
-            for one in shared
+            accepted | {"image_id": one.id, "member_id": "me" if one.owner == "friend" else "you"}
+            for one in images
+            if one.visibility == Visibility.SHARED and one.status == Status.ACTIVE
         ],
     )
-
-
-def _alive(record):
-    return record["status"] not in ("deleted", "pending_delete")
 
 
 class _Postgresql:

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0004"
-down_revision = "0002"
+down_revision = "0003"
 
 
 def upgrade() -> None:
@@ -17,6 +17,7 @@ def upgrade() -> None:
         by_alive = ["alive", key] if key not in ("owner", "visibility") else [key, "alive"]
         _index(*by_alive, *rest)
         op.drop_index(_name(key, *rest), "images")
+    op.drop_index(_name("owner", "status"), "images")
 
 
 def _index(*columns: str) -> None:
