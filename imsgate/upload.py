@@ -15,7 +15,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from oslo_config import cfg
 
@@ -26,6 +26,8 @@ from imsgate.stores.base import Sink, Store
 from imsgate.stores.loader import Stores
 
 LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 GROUP = "upload"
 OPTS = (
@@ -63,6 +65,10 @@ NO_UPLOAD: dict[str, Any] = {
 CHUNK = 1 << 20
 #: The first read is small, so that a bad image is refused in its first bytes.
 FIRST = 1 << 16
+#: Seconds between the tries of a step at the end of an upload while database or Keystone
+#: are away. Their restart takes less than this in all, and the default lease takes more.
+PAUSES: Sequence[float] = (0.1, 0.2, 0.5, 1, 2, 4, 8, 16)
+
 #: Chunks a digest may lag behind.
 QUEUE = 4
 
@@ -201,6 +207,15 @@ class Lease:
         if self._lost:
             raise errors.Conflict(problem="this upload was ended by another request")
 
+    def outlast(self, step: Callable[[], T]) -> T:
+        """What ``step`` returns or raises, once what it asks is not away: all the data is
+        here, and would have to be sent again. Raises Unavailable when that takes too long."""
+        for pause in PAUSES:
+            with contextlib.suppress(errors.Unavailable):
+                return step()
+            self._done.wait(pause)
+        return step()
+
     def _renew(self) -> None:
         while not self._done.wait(self._seconds / 3):
             try:
@@ -263,12 +278,15 @@ class Uploads:
         def settle(_: Mapping[str, Any]) -> Mapping[str, Any]:
             found = facts()
             lease.check()
-            recheck()
+            lease.outlast(recheck)
             return found
+
+        def reserve(count: int) -> None:
+            lease.outlast(lambda: self._reserve(image, limits, count))
 
         limits = self.quotas.of(image.owner)
         image = self._begin(image, store, way, size, limits)
-        meter = quota.Meter(read, size, lambda count: self._reserve(image, limits, count))
+        meter = quota.Meter(read, size, reserve)
         with Lease(self.registry, image, self.settings.lease) as lease:
             sink = self._create(image, store, size)
             try:
@@ -288,7 +306,7 @@ class Uploads:
                     self._release(image)
                 self._raise_if_gone(image, error)
                 raise
-            return self._finish(image, store, fields, way)
+            return self._finish(image, store, fields, way, lease)
 
     def _begin(
         self,
@@ -331,20 +349,35 @@ class Uploads:
             self._release(image)
             raise
 
-    def _finish(self, image: Image, store: Store, fields: dict[str, Any], way: Way) -> Image:
+    def _finish(
+        self, image: Image, store: Store, fields: dict[str, Any], way: Way, lease: Lease
+    ) -> Image:
         """The step that makes the stored object the image's data.
 
         Only a refusal proves that the record does not point at the object. After
         any other failure, such as a lost connection, it may: then the object
         stays, and the sweep decides by the record once the lease has run out.
         """
-        was = {"status": way.during, "upload_key": image.upload_key}
         try:
-            return self.registry.change(image.id, was, status=way.after, **fields, **NO_UPLOAD)
+            return lease.outlast(lambda: self._point(image, fields, way))
         except errors.Conflict as error:
             if self._discard(image, store):
                 self._release(image)
             self._raise_if_gone(image, error)
+            raise
+
+    def _point(self, image: Image, fields: dict[str, Any], way: Way) -> Image:
+        """May be repeated. Raises Conflict when the record does not point at the object, and
+        never will."""
+        was = {"status": way.during, "upload_key": image.upload_key}
+        try:
+            return self.registry.change(image.id, was, status=way.after, **fields, **NO_UPLOAD)
+        except errors.Conflict:
+            # The database may have done it before, and its answer was lost.
+            with contextlib.suppress(errors.NotFound):
+                found = self.registry.get(image.id)
+                if found.locations == fields["locations"]:
+                    return found
             raise
 
     def _discard(self, image: Image, store: Store) -> bool:

@@ -16,6 +16,7 @@ from imsgate.errors import AlreadyExists, BadConfig, Conflict, NotFound, Unavail
 from imsgate.model import Image, Job, Limits, Member, MemberStatus, Status, Usage
 from imsgate.registry import database, jobs, limits, lists, migrations, rows, totals
 from imsgate.registry.base import NOTHING, Query, Registry, moves
+from imsgate.registry.database import repeated
 from imsgate.registry.migrations import State
 from imsgate.registry.tables import IMAGES, MEMBERS
 
@@ -26,13 +27,13 @@ def is_embedded(settings: Section) -> bool:
 
 
 def upgrade(settings: Section) -> None:
-    """Create or migrate the schema; any number of processes may do it at once on SQLite.
+    """Create or migrate the schema; any number of processes may do it at once.
 
     Raises BadConfig when the database cannot be reached, or is newer than this code.
     """
     opened = database.Database(settings)
     try:
-        with opened.writing() as connection:
+        with opened.migrating() as connection:
             if migrations.state(connection) is State.FOREIGN:
                 raise _refusal(State.FOREIGN)
             migrations.upgrade(connection)
@@ -94,6 +95,7 @@ class SqlRegistry(Registry):
 
     # Images
 
+    @repeated
     def add(self, image: Image, within: Limits | None = None) -> None:
         with self._writing(within) as connection:
             try:
@@ -102,6 +104,7 @@ class SqlRegistry(Registry):
                 raise AlreadyExists(what=f"Image {image.id}") from None
             _check(connection, within, None, image)
 
+    @repeated
     def get(self, image_id: str) -> Image:
         with self._database.reading() as connection:
             found = rows.read(connection, sa.select(IMAGES).where(_is(image_id), lists.EXISTS))
@@ -109,27 +112,32 @@ class SqlRegistry(Registry):
             raise NotFound(what=f"Image {image_id}")
         return found[0]
 
+    @repeated
     def list(self, query: Query) -> builtins.list[Image]:
         with self._database.reading() as connection:
             return rows.read(connection, lists.page(query, self._database.nulls_are_largest))
 
+    @repeated
     def change(
         self, image_id: str, was: Mapping[str, Any], within: Limits | None = None, /, **to: Any
     ) -> Image:
         with self._writing(within) as connection:
             return _change(connection, image_id, was, within, to)
 
+    @repeated
     def expired(self, now: float) -> builtins.list[Image]:
         late = sa.or_(IMAGES.c.upload_expires < now, IMAGES.c.status == Status.PENDING_DELETE)
         with self._database.reading() as connection:
             return rows.read(connection, sa.select(IMAGES).where(late).order_by(IMAGES.c.id))
 
+    @repeated
     def usage(self, project: str) -> Usage:
         with self._database.reading() as connection:
             return totals.usage(connection, project)
 
     # Members
 
+    @repeated
     def add_member(self, member: Member) -> None:
         with self._database.writing() as connection:
             exists = sa.select(IMAGES.c.id).where(_is(member.image_id), lists.EXISTS)
@@ -140,12 +148,14 @@ class SqlRegistry(Registry):
             except exc.IntegrityError:
                 raise AlreadyExists(what=f"Member {member.member_id}") from None
 
+    @repeated
     def members(self, image_id: str) -> builtins.list[Member]:
         order = (MEMBERS.c.created_at, MEMBERS.c.member_id)
         select = sa.select(MEMBERS).where(*_is_member(image_id)).order_by(*order)
         with self._database.reading() as connection:
             return [Member(**row) for row in connection.execute(select).mappings()]
 
+    @repeated
     def change_member(self, image_id: str, member_id: str, status: MemberStatus) -> Member:
         where = _is_member(image_id, member_id)
         step = sa.update(MEMBERS).where(*where).values(status=status, updated_at=model.now())
@@ -155,6 +165,7 @@ class SqlRegistry(Registry):
             row = connection.execute(sa.select(MEMBERS).where(*where)).mappings().one()
             return Member(**row)
 
+    @repeated
     def remove_member(self, image_id: str, member_id: str) -> None:
         step = sa.delete(MEMBERS).where(*_is_member(image_id, member_id))
         with self._database.writing() as connection:
@@ -163,6 +174,7 @@ class SqlRegistry(Registry):
 
     # Jobs
 
+    @repeated
     def add_job(
         self, job: Job, was: Mapping[str, Any] = NOTHING, within: Limits | None = None, /, **to: Any
     ) -> None:
@@ -173,20 +185,24 @@ class SqlRegistry(Registry):
                 jobs.check_idle(connection, job.image_id)
             jobs.insert(connection, job)
 
+    @repeated
     def get_job(self, job_id: str) -> Job:
         with self._database.reading() as connection:
             return jobs.get(connection, job_id)
 
+    @repeated
     def jobs_of(self, image_id: str) -> builtins.list[Job]:
         with self._database.reading() as connection:
             return jobs.of(connection, image_id)
 
+    @repeated
     def jobs(
         self, project: str | None, marker: Job | None = None, limit: int = 25
     ) -> builtins.list[Job]:
         with self._database.reading() as connection:
             return jobs.page(connection, project, marker, limit)
 
+    @repeated
     def claim_job(self, kinds: Collection[str], now: float, lease: float) -> Job | None:
         # Idle workers ask often; most find nothing, and should not hold up writers for it.
         with self._database.reading() as connection:
@@ -195,6 +211,7 @@ class SqlRegistry(Registry):
         with self._database.writing() as connection:
             return jobs.claim(connection, kinds, now, lease)
 
+    @repeated
     def change_job(
         self,
         job_id: str,
@@ -211,6 +228,7 @@ class SqlRegistry(Registry):
                 _change(connection, job.image_id, was, within, to)
             return job
 
+    @repeated
     def cancel_jobs(self, image_id: str) -> None:
         with self._database.writing() as connection:
             jobs.cancel(connection, image_id)

@@ -79,7 +79,7 @@ class Store(abc.ABC):
     def further_opts(cls, name: str, settings: Any) -> Sequence[cfg.Opt]:
         """Options of the same section that the values of OPTS decide, such as a wrapped driver's.
 
-        Raises BadConfig.
+        Asked again with the values of these, until it names no new ones. Raises BadConfig.
         """
         return ()
 
