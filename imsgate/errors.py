@@ -93,6 +93,18 @@ class DigestMismatch(BadRequest):
     message = "The data has the {algorithm} digest {found}, not {expected}"
 
 
+class SignatureRefused(BadRequest):
+    reason = "signature_refused"
+    message = "The signature of the image cannot be verified: {problem}"
+
+
+class LocationRefused(BadRequest):
+    """Never shows the URL, which may hold what its sender should not have sent."""
+
+    reason = "location_refused"
+    message = "No image data is taken from this location: {problem}"
+
+
 class FormatsNotSet(BadRequest):
     reason = "formats_not_set"
     message = "disk_format and container_format must be set before data is uploaded"
@@ -114,6 +126,13 @@ class Forbidden(Error):
 class ReadOnly(Forbidden):
     reason = "read_only"
     message = "Attribute '{name}' is read-only."
+
+
+class LocationsInvisible(Forbidden):
+    """Glance's words while ``show_multiple_locations`` is off, which here it always is."""
+
+    reason = "locations_invisible"
+    message = "It's not allowed to {verb} locations if locations are invisible."
 
 
 class Reserved(Forbidden):
