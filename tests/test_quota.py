@@ -24,7 +24,8 @@ LIMITS = {
 
 @pytest.fixture
 def gate():
-    return gateway(stores=[memory_store("fast"), memory_store("slow")], limits=LIMITS)
+    further = {"quota": LIMITS, "locations": {"stores": ["slow"]}}
+    return gateway(stores=[memory_store("fast"), memory_store("slow")], further=further)
 
 
 @pytest.fixture
@@ -346,6 +347,42 @@ def test_an_import_that_fails_gives_back(gate, owner, deleted):
         assert usage(gate) == (0, 0, 0, 0)
     assert gate.engine.run_one()
     assert usage(gate) == (0, 0, 0 if deleted else 1, 0)
+
+
+# Locations
+
+
+def add_location(gate, path, data):
+    """As a service of the project does."""
+    who = dataclasses.replace(PEOPLE["owner"], service_roles=frozenset({"service"}))
+    with gate.stores.get("slow").create(f"object{len(data)}", None) as sink:
+        sink.write(data)
+        url = f"memory://slow/{sink.commit()}"
+    return Person(gate.app, who).post(f"{path}/locations", {"url": url})
+
+
+def test_a_location_counts(gate, owner):
+    path = new(owner)
+    assert reason(add_location(gate, path, bytes(3 * MIB + 1))) == REFUSED
+    assert add_location(gate, path, bytes(2 * MIB)).status_int == 202
+    assert usage(gate) == (2 * MIB, 0, 1, 1)
+    assert gate.engine.run_one()
+    assert usage(gate) == (2 * MIB, 0, 1, 0)
+
+
+@pytest.mark.parametrize("grown", [0, 4 * MIB])
+def test_a_location_that_is_another_in_the_end(gate, owner, grown):
+    path, store = new(owner), gate.stores.get("slow")
+    assert add_location(gate, path, bytes(MIB)).status_int == 202
+    store.delete(f"object{MIB}")
+    if grown:
+        with store.create(f"object{MIB}", None) as sink:
+            sink.write(bytes(grown))
+            sink.commit()
+    assert gate.engine.run_one()
+    image = gate.registry.get(path.rpartition("/")[2])
+    assert (image.status, image.upload_reserved) == (Status.QUEUED, 0)
+    assert usage(gate) == (0, 0, 1, 0)
 
 
 # The meter
