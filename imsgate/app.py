@@ -140,7 +140,7 @@ def make_parts(
     algorithm = upload.hashing_algorithm
     kinds: dict[str, engine.Work] = {
         imports.KIND: imports.Imports(stores, algorithm, origins, quotas),
-        adoption.KIND: adoption.Adoption(registry, stores, algorithm, origins),
+        adoption.KIND: adoption.Adoption(registry, stores, algorithm, origins, quotas),
     }
     allowed = None
     if buckets is not None:
@@ -274,6 +274,7 @@ def _locations(
         parts.registry,
         parts.stores,
         parts.engine,
+        parts.uploads.quotas,
         signer,
         wanted,
         section("DEFAULT", locations.DEFAULT_OPTS).do_secure_hash,

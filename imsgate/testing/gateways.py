@@ -52,12 +52,11 @@ def gateway(
     buckets: Buckets | None = None,
     allowed: Iterable[str] = (),
     profile: str = "none",
-    limits: Mapping[str, int] | None = None,
     further: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     **api: Any,
 ) -> Gateway:
     """A gateway with these parts, or parts in memory; ``api`` are options of ``[api]``,
-    ``limits`` of ``[quota]``, ``further`` those of other groups.
+    ``further`` those of other groups.
 
     The first store is the default one. Nothing sweeps or does jobs by itself.
     """
@@ -78,7 +77,7 @@ def gateway(
         more = {**changed.get(group, {}), **further.get(group, {})}
         return settings(options, **more)
 
-    quotas = quota.configured(settings(quota.OPTS, **(limits or {})))
+    quotas = quota.configured(section(quota.GROUP, quota.OPTS))
     parts = app.make_parts(registry, enabled, quotas, section, buckets)
     gate = app.assemble(parts, conf, section, settings(images.OPTS, **api))
     return Gateway(gate, registry, enabled, parts.uploads, parts.engine)
