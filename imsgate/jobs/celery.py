@@ -30,7 +30,7 @@ LOG = logging.getLogger(__name__)
 TASK = "imsgate.run"
 
 #: Seconds that a request may wait for a broker that does not answer.
-_PATIENCE = 3
+_PATIENCE = 5
 
 
 class CeleryEngine(Engine):
@@ -115,8 +115,8 @@ class CeleryEngine(Engine):
 def _transport_options(url: str) -> dict[str, Any]:
     once = {"max_retries": 1, "interval_start": 0}
     if url.startswith("redis"):
-        return {**once, "socket_connect_timeout": _PATIENCE, "socket_timeout": 3 * _PATIENCE}
-    return {**once, "write_timeout": 3 * _PATIENCE}
+        return {**once, "socket_connect_timeout": _PATIENCE, "socket_timeout": _PATIENCE}
+    return {**once, "write_timeout": _PATIENCE}
 
 
 def _keep_logging(**_: Any) -> None:
