@@ -10,15 +10,27 @@ import stevedore
 from oslo_config import cfg
 from stevedore.exception import NoMatches
 
-from imsgate import config, errors, gating, quota, residue, wsgi
-from imsgate.api import access, data, images, info, members, routes, schemas, tasks
+from imsgate import config, errors, gating, quota, residue, signatures, wsgi
+from imsgate.api import (
+    access,
+    data,
+    images,
+    info,
+    locations,
+    members,
+    routes,
+    schemas,
+    signing,
+    tasks,
+)
 from imsgate.api import imports as import_api
 from imsgate.errors import BadConfig
 from imsgate.filters.sizelimit import SizeLimit
-from imsgate.jobs import engine, imports, sources, unpack, uris, web
+from imsgate.jobs import adoption, engine, imports, sources, unpack, uris, web
 from imsgate.policy import Policy
 from imsgate.registry.base import Registry
 from imsgate.stores import loader
+from imsgate.stores.base import Addressed
 from imsgate.upload import GROUP as UPLOAD
 from imsgate.upload import OPTS as UPLOAD_OPTS
 from imsgate.upload import Uploads, sweep_forever
@@ -89,6 +101,7 @@ class Parts:
     stores: loader.Stores
     uploads: Uploads
     web: web.Web
+    signatures: signatures.Signatures
     engine: engine.Engine
 
 
@@ -104,13 +117,19 @@ def make_parts(
         unpack.Unpacker(section(unpack.GROUP, unpack.OPTS)),
         gating.shared(section(gating.GROUP, gating.OPTS)),
         section(SizeLimit.NAME, SizeLimit.OPTS).image_size_cap,
+        signatures.load(section(signatures.GROUP, signatures.OPTS)),
     )
-    kinds = {imports.KIND: imports.Imports(stores, upload.hashing_algorithm, origins, quotas)}
+    algorithm = upload.hashing_algorithm
+    kinds: dict[str, engine.Work] = {
+        imports.KIND: imports.Imports(stores, algorithm, origins, quotas),
+        adoption.KIND: adoption.Adoption(registry, stores, algorithm, origins),
+    }
     return Parts(
         registry,
         stores,
         Uploads(registry, stores, upload, quotas),
         downloads,
+        origins.signatures,
         make_engine(registry, kinds, section(engine.GROUP, engine.OPTS)),
     )
 
@@ -128,7 +147,7 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
     conf = config.load(global_conf)
     parts = load_parts(conf)
     api = conf.section("api", images.OPTS, local_conf)
-    gate = assemble(parts, Policy(conf.native), conf.section, api)
+    gate = assemble(parts, conf.native, conf.section, api)
     threading.Thread(target=_look_after, args=(parts,), name="sweep", daemon=True).start()
     parts.engine.start_threads(conf.section(engine.GROUP, engine.OPTS).threads)
     # A process that ends in peace does not leave its jobs to their leases.
@@ -136,8 +155,9 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
     return gate
 
 
-def assemble(parts: Parts, policy: Policy, section: SectionOf, api: Any) -> Gate:
-    """The application of these parts; ``api`` are the values of ``[api]``. Raises BadConfig."""
+def assemble(parts: Parts, native: cfg.ConfigOpts, section: SectionOf, api: Any) -> Gate:
+    """The application of these parts; ``api`` are the values of ``[api]``, ``native`` what
+    libraries read their own options from. Raises BadConfig."""
     registry, stores, uploads = parts.registry, parts.stores, parts.uploads
     formats = section(images.FORMAT_GROUP, images.FORMAT_OPTS)
     methods = tuple(section("DEFAULT", import_api.OPTS).enabled_import_methods)
@@ -151,7 +171,8 @@ def assemble(parts: Parts, policy: Policy, section: SectionOf, api: Any) -> Gate
         "task": schemas.TASK,
         "tasks": schemas.page("tasks", schemas.TASK),
     }
-    gatekeeper = access.Access(registry, policy)
+    gatekeeper = access.Access(registry, Policy(native))
+    signer = _signing(parts, native, section)
     endpoint = section("DEFAULT", config.OPTS).public_endpoint
     about = info.Info(gatekeeper, stores, endpoint, documents, uploads.quotas, methods)
     checker = schemas.Checker(image)
@@ -159,14 +180,52 @@ def assemble(parts: Parts, policy: Policy, section: SectionOf, api: Any) -> Gate
     table = routes.routes(
         about,
         images.Images(gatekeeper, registry, stores, uploads, api, checker, methods),
-        data.Data(gatekeeper, registry, stores, uploads, staging),
+        data.Data(gatekeeper, registry, stores, uploads, signer, staging),
         members.Members(gatekeeper, registry, api, schemas.Checker(schemas.MEMBER)),
         import_api.Imports(
-            gatekeeper, stores, parts.engine, parts.web, uploads.quotas, methods, import_checker
+            gatekeeper,
+            stores,
+            parts.engine,
+            parts.web,
+            uploads.quotas,
+            signer,
+            methods,
+            import_checker,
         ),
+        _locations(parts, gatekeeper, signer, section),
         tasks.Tasks(gatekeeper, registry, api.limit_param_default, api.api_limit_max),
     )
     return Gate(routes.Router(table, otherwise=about.versions))
+
+
+def _signing(parts: Parts, native: cfg.ConfigOpts, section: SectionOf) -> signing.Signing:
+    options = section(signatures.GROUP, signatures.OPTS)
+    return signing.Signing(parts.signatures, signatures.load_source(options, native))
+
+
+def _locations(
+    parts: Parts, gatekeeper: access.Access, signer: signing.Signing, section: SectionOf
+) -> locations.Locations:
+    """Raises BadConfig for a store that is not there, or has no URLs."""
+    key = f"[{locations.GROUP}] stores"
+    wanted = tuple(section(locations.GROUP, locations.OPTS).stores)
+    backends = {backend.id: backend for backend in parts.stores}
+    for store_id in wanted:
+        if store_id not in backends:
+            raise BadConfig(key, f"there is no store {store_id!r}")
+        store = backends[store_id].started
+        if store is not None and not isinstance(store, Addressed):
+            raise BadConfig(key, f"the objects of store {store_id!r} have no URLs")
+    return locations.Locations(
+        gatekeeper,
+        parts.registry,
+        parts.stores,
+        parts.engine,
+        signer,
+        wanted,
+        section("DEFAULT", locations.DEFAULT_OPTS).do_secure_hash,
+        schemas.Checker(locations.SCHEMA),
+    )
 
 
 def _staging_store(stores: loader.Stores, named: str | None) -> str:

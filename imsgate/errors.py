@@ -95,6 +95,18 @@ class DigestMismatch(BadRequest):
     message = "The data has the {algorithm} digest {found}, not {expected}"
 
 
+class SignatureRefused(BadRequest):
+    reason = "signature_refused"
+    message = "The signature of the image cannot be verified: {problem}"
+
+
+class LocationRefused(BadRequest):
+    """Never shows the URL, which may hold what its sender should not have sent."""
+
+    reason = "location_refused"
+    message = "No image data is taken from this location: {problem}"
+
+
 class FormatsNotSet(BadRequest):
     reason = "formats_not_set"
     message = "disk_format and container_format must be set before data is uploaded"
@@ -108,7 +120,7 @@ class Unauthenticated(Error):
     message = "This request needs a valid token"
 
 
-class SignatureRefused(Unauthenticated):
+class RequestNotSigned(Unauthenticated):
     """Base of what is wrong with a signed request; the texts are the vendor's where it has one."""
 
     reason, gateway_code = "signature_missing", "APIGW.0301"
@@ -118,12 +130,12 @@ class SignatureRefused(Unauthenticated):
         super().__init__(headers={"WWW-Authenticate": "SDK-HMAC-SHA256"}, **details)
 
 
-class SignatureMalformed(SignatureRefused):
+class SignatureMalformed(RequestNotSigned):
     reason = "signature_malformed"
     message = "Incorrect IAM authentication information: {problem}"
 
 
-class KeyUnknown(SignatureRefused):
+class KeyUnknown(RequestNotSigned):
     reason = "key_unknown"
     message = (
         "Incorrect IAM authentication information: "
@@ -131,7 +143,7 @@ class KeyUnknown(SignatureRefused):
     )
 
 
-class SignatureExpired(SignatureRefused):
+class SignatureExpired(RequestNotSigned):
     reason = "signature_expired"
     message = (
         "Incorrect IAM authentication information: calc aksk signature fail:signature expired, "
@@ -139,7 +151,7 @@ class SignatureExpired(SignatureRefused):
     )
 
 
-class SignatureMismatch(SignatureRefused):
+class SignatureMismatch(RequestNotSigned):
     reason = "signature_mismatch"
     message = (
         "Incorrect IAM authentication information: "
@@ -147,7 +159,7 @@ class SignatureMismatch(SignatureRefused):
     )
 
 
-class SecurityTokenRefused(SignatureRefused):
+class SecurityTokenRefused(RequestNotSigned):
     reason = "security_token_refused"
     message = (
         "Incorrect IAM authentication information: "
@@ -155,12 +167,12 @@ class SecurityTokenRefused(SignatureRefused):
     )
 
 
-class SignedBodyTooLarge(SignatureRefused):
+class SignedBodyTooLarge(RequestNotSigned):
     reason = "signed_body_too_large"
     message = "Incorrect IAM authentication information: calc aksk signature fail:body too large"
 
 
-class SignedBodyDiffers(SignatureRefused):
+class SignedBodyDiffers(RequestNotSigned):
     reason = "signed_body_differs"
     message = (
         "Incorrect IAM authentication information: verify aksk signature fail, "
@@ -181,6 +193,13 @@ class KeyForbidden(Forbidden):
 class ReadOnly(Forbidden):
     reason = "read_only"
     message = "Attribute '{name}' is read-only."
+
+
+class LocationsInvisible(Forbidden):
+    """Glance's words while ``show_multiple_locations`` is off, which here it always is."""
+
+    reason = "locations_invisible"
+    message = "It's not allowed to {verb} locations if locations are invisible."
 
 
 class Reserved(Forbidden):

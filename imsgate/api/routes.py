@@ -12,6 +12,7 @@ from imsgate.api.data import Data
 from imsgate.api.images import Images
 from imsgate.api.imports import Imports
 from imsgate.api.info import Info
+from imsgate.api.locations import Locations
 from imsgate.api.members import Members
 from imsgate.api.tasks import Tasks
 from imsgate.wsgi import Request
@@ -31,7 +32,13 @@ class Route:
 
 
 def routes(
-    info: Info, images: Images, data: Data, members: Members, imports: Imports, tasks: Tasks
+    info: Info,
+    images: Images,
+    data: Data,
+    members: Members,
+    imports: Imports,
+    locations: Locations,
+    tasks: Tasks,
 ) -> list[Route]:
     """Every call that is served."""
     image = "/v2/images/{image_id}"
@@ -49,6 +56,7 @@ def routes(
         Route(image + "/file", {"GET": data.download, "PUT": data.upload}),
         Route(image + "/stage", {"PUT": data.stage}),
         Route(image + "/import", {"POST": imports.start}),
+        Route(image + "/locations", {"GET": locations.index, "POST": locations.add}),
         Route(image + "/tasks", {"GET": tasks.of_image}),
         Route("/v2/tasks", {"GET": tasks.index}),
         Route("/v2/tasks/{task_id}", {"GET": tasks.show}),

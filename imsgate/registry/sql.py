@@ -13,12 +13,12 @@ from sqlalchemy import exc
 from imsgate import model
 from imsgate.config import Section
 from imsgate.errors import AlreadyExists, BadConfig, Conflict, NotFound, Unavailable
-from imsgate.model import Image, Job, Limits, Member, MemberStatus, Status, Usage
+from imsgate.model import Image, Job, Limits, Location, Member, MemberStatus, Status, Usage
 from imsgate.registry import database, jobs, limits, lists, migrations, rows, totals
 from imsgate.registry.base import NOTHING, Query, Registry, moves
 from imsgate.registry.database import repeated
 from imsgate.registry.migrations import State
-from imsgate.registry.tables import IMAGES, MEMBERS
+from imsgate.registry.tables import IMAGES, LOCATIONS, MEMBERS
 
 
 def is_embedded(settings: Section) -> bool:
@@ -123,6 +123,14 @@ class SqlRegistry(Registry):
     ) -> Image:
         with self._writing(within) as connection:
             return _change(connection, image_id, was, within, to)
+
+    @repeated
+    def holds(self, location: Location) -> bool:
+        select = sa.select(LOCATIONS.c.image_id).where(
+            LOCATIONS.c.store == location.store, LOCATIONS.c.url == location.url
+        )
+        with self._database.reading() as connection:
+            return connection.execute(select.limit(1)).first() is not None
 
     @repeated
     def expired(self, now: float) -> builtins.list[Image]:

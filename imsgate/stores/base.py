@@ -168,6 +168,25 @@ class DirectUrls(abc.ABC):
         """
 
 
+class Addressed(abc.ABC):
+    """An optional ability: objects have URLs by which other services know them.
+
+    No such URL holds credentials, or leads to a file of this host.
+    """
+
+    @abc.abstractmethod
+    def url(self, location: str) -> str | None:
+        """The object's URL; None where it has none. Nothing is asked of the store."""
+
+    @abc.abstractmethod
+    def locate(self, url: str) -> str | None:
+        """The location that this URL names, whether or not an object is there.
+
+        None when it names no place of this store, or holds more than that (a user's
+        name, a query). Nothing is asked of the store.
+        """
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Swept:
     """What a sweep removed: that of so many attempts, and so many bytes."""
