@@ -71,10 +71,12 @@ class Aksk(base.TappingFilter):
         ),
     )
 
-    def __init__(self, app: WsgiApp, settings: Any, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, app: WsgiApp, settings: Any, clock: Callable[[], float] | None = None
+    ) -> None:
         """``clock`` returns seconds since the epoch."""
         super().__init__(app, settings)
-        self._clock = clock
+        self._clock = clock or time.time
         self._limit = settings.max_signed_body
         files = (settings.key_file, settings.seal_file)
         self._keys = linefile.Watched(files, lambda: keyfile.load(*files))
