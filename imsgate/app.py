@@ -3,15 +3,27 @@
 import atexit
 import dataclasses
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import stevedore
 from oslo_config import cfg
 from stevedore.exception import NoMatches
 
-from imsgate import config, errors, gating, profiles, quota, residue, wsgi
-from imsgate.api import access, data, images, info, members, routes, schemas, tasks, views
+from imsgate import config, errors, gating, profiles, quota, residue, signatures, wsgi
+from imsgate.api import (
+    access,
+    data,
+    images,
+    info,
+    locations,
+    members,
+    routes,
+    schemas,
+    signing,
+    tasks,
+    views,
+)
 from imsgate.api import imports as import_api
 from imsgate.api.ims import about as ims_about
 from imsgate.api.ims import dialect
@@ -23,12 +35,13 @@ from imsgate.api.ims import tags as ims_tags
 from imsgate.errors import BadConfig
 from imsgate.filters.sizelimit import SizeLimit
 from imsgate.image_url import Allowed
-from imsgate.jobs import engine, export, imports, register, sources, unpack, uris, web
+from imsgate.jobs import adoption, engine, export, imports, register, sources, unpack, uris, web
 from imsgate.model import Status
 from imsgate.policy import Policy
 from imsgate.registry.base import Registry
 from imsgate.stores import buckets as user_buckets
 from imsgate.stores import loader
+from imsgate.stores.base import Addressed
 from imsgate.upload import GROUP as UPLOAD
 from imsgate.upload import OPTS as UPLOAD_OPTS
 from imsgate.upload import Uploads, sweep_forever
@@ -75,6 +88,22 @@ def load_registry(conf: config.Config) -> Registry:
     return registry
 
 
+def make_engine(
+    registry: Registry, kinds: Mapping[str, engine.Work], settings: Any
+) -> engine.Engine:
+    """The engine that ``[jobs] engine`` names. Raises BadConfig."""
+    try:
+        found: stevedore.DriverManager[type[engine.Engine]] = stevedore.DriverManager(
+            "imsgate.engines", settings.engine
+        )
+    except (NoMatches, ImportError) as error:
+        problem = f"no engine {settings.engine!r} can be loaded; celery needs imsgate[celery]"
+        raise BadConfig(f"[{engine.GROUP}] engine", problem) from error
+    kind: Any = found.driver
+    made: engine.Engine = kind(registry, kinds, settings)
+    return made
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Parts:
     """What serving processes and workers are both made of."""
@@ -83,6 +112,7 @@ class Parts:
     stores: loader.Stores
     uploads: Uploads
     web: web.Web
+    signatures: signatures.Signatures
     engine: engine.Engine
     allowed: Allowed | None
 
@@ -105,10 +135,12 @@ def make_parts(
         unpack.Unpacker(section(unpack.GROUP, unpack.OPTS)),
         gate,
         limit,
+        signatures.load(section(signatures.GROUP, signatures.OPTS)),
     )
     algorithm = upload.hashing_algorithm
     kinds: dict[str, engine.Work] = {
-        imports.KIND: imports.Imports(stores, algorithm, origins, quotas)
+        imports.KIND: imports.Imports(stores, algorithm, origins, quotas),
+        adoption.KIND: adoption.Adoption(registry, stores, algorithm, origins, quotas),
     }
     allowed = None
     if buckets is not None:
@@ -124,7 +156,8 @@ def make_parts(
         stores,
         Uploads(registry, stores, upload, quotas),
         downloads,
-        engine.Engine(registry, kinds, section(engine.GROUP, engine.OPTS)),
+        origins.signatures,
+        make_engine(registry, kinds, section(engine.GROUP, engine.OPTS)),
         allowed,
     )
 
@@ -152,7 +185,7 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
     conf = config.load(global_conf)
     parts = load_parts(conf)
     api = conf.section("api", images.OPTS, local_conf)
-    gate = assemble(parts, Policy(conf.native), conf.section, api)
+    gate = assemble(parts, conf.native, conf.section, api)
     threading.Thread(target=_look_after, args=(parts,), name="sweep", daemon=True).start()
     parts.engine.start_threads(conf.section(engine.GROUP, engine.OPTS).threads)
     # A process that ends in peace does not leave its jobs to their leases.
@@ -160,8 +193,9 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
     return gate
 
 
-def assemble(parts: Parts, policy: Policy, section: SectionOf, api: Any) -> Gate:
-    """The application of these parts; ``api`` are the values of ``[api]``. Raises BadConfig."""
+def assemble(parts: Parts, conf: cfg.ConfigOpts, section: SectionOf, api: Any) -> Gate:
+    """The application of these parts; ``api`` are the values of ``[api]``, ``conf`` what
+    libraries read their own options from. Raises BadConfig."""
     registry, stores, uploads = parts.registry, parts.stores, parts.uploads
     formats = section(images.FORMAT_GROUP, images.FORMAT_OPTS)
     methods = tuple(section("DEFAULT", import_api.OPTS).enabled_import_methods)
@@ -175,7 +209,8 @@ def assemble(parts: Parts, policy: Policy, section: SectionOf, api: Any) -> Gate
         "task": schemas.TASK,
         "tasks": schemas.page("tasks", schemas.TASK),
     }
-    gatekeeper = access.Access(registry, policy)
+    gatekeeper = access.Access(registry, Policy(conf))
+    signer = _signing(parts, conf, section)
     native = dialect.Native(profiles.chosen(section))
     spoken = views.GLANCE if native.profile is profiles.NONE else native
     endpoint = section("DEFAULT", config.OPTS).public_endpoint
@@ -187,7 +222,7 @@ def assemble(parts: Parts, policy: Policy, section: SectionOf, api: Any) -> Gate
     table = routes.routes(
         about,
         records,
-        data.Data(gatekeeper, registry, stores, uploads, staging, spoken.detects),
+        data.Data(gatekeeper, registry, stores, uploads, signer, staging, spoken.detects),
         shared,
         import_api.Imports(
             gatekeeper,
@@ -195,10 +230,12 @@ def assemble(parts: Parts, policy: Policy, section: SectionOf, api: Any) -> Gate
             parts.engine,
             parts.web,
             uploads.quotas,
+            signer,
             methods,
             import_checker,
             spoken.detects,
         ),
+        _locations(parts, gatekeeper, signer, section),
         tasks.Tasks(gatekeeper, registry, api.limit_param_default, api.api_limit_max),
     )
     ims_table = routes.ims_routes(
@@ -212,6 +249,37 @@ def assemble(parts: Parts, policy: Policy, section: SectionOf, api: Any) -> Gate
         ims_tags.ImageTags(records),
     )
     return Gate(routes.Router([*table, *ims_table], otherwise=about.versions))
+
+
+def _signing(parts: Parts, native: cfg.ConfigOpts, section: SectionOf) -> signing.Signing:
+    options = section(signatures.GROUP, signatures.OPTS)
+    return signing.Signing(parts.signatures, signatures.load_source(options, native))
+
+
+def _locations(
+    parts: Parts, gatekeeper: access.Access, signer: signing.Signing, section: SectionOf
+) -> locations.Locations:
+    """Raises BadConfig for a store that is not there, or has no URLs."""
+    key = f"[{locations.GROUP}] stores"
+    wanted = tuple(section(locations.GROUP, locations.OPTS).stores)
+    backends = {backend.id: backend for backend in parts.stores}
+    for store_id in wanted:
+        if store_id not in backends:
+            raise BadConfig(key, f"there is no store {store_id!r}")
+        store = backends[store_id].started
+        if store is not None and not isinstance(store, Addressed):
+            raise BadConfig(key, f"the objects of store {store_id!r} have no URLs")
+    return locations.Locations(
+        gatekeeper,
+        parts.registry,
+        parts.stores,
+        parts.engine,
+        parts.uploads.quotas,
+        signer,
+        wanted,
+        section("DEFAULT", locations.DEFAULT_OPTS).do_secure_hash,
+        schemas.Checker(locations.SCHEMA),
+    )
 
 
 def _staging_store(stores: loader.Stores, named: str | None) -> str:

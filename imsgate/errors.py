@@ -102,6 +102,18 @@ class DigestMismatch(BadRequest):
     message = "The data has the {algorithm} digest {found}, not {expected}"
 
 
+class SignatureRefused(BadRequest):
+    reason = "signature_refused"
+    message = "The signature of the image cannot be verified: {problem}"
+
+
+class LocationRefused(BadRequest):
+    """Never shows the URL, which may hold what its sender should not have sent."""
+
+    reason = "location_refused"
+    message = "No image data is taken from this location: {problem}"
+
+
 class FormatsNotSet(BadRequest):
     reason = "formats_not_set"
     code = "IMG.0057"
@@ -181,7 +193,7 @@ class Unauthenticated(Error):
     message = "This request needs a valid token"
 
 
-class SignatureRefused(Unauthenticated):
+class RequestNotSigned(Unauthenticated):
     """Base of what is wrong with a signed request; the texts are the vendor's where it has one."""
 
     reason, gateway_code = "signature_missing", "APIGW.0301"
@@ -191,12 +203,12 @@ class SignatureRefused(Unauthenticated):
         super().__init__(headers={"WWW-Authenticate": "SDK-HMAC-SHA256"}, **details)
 
 
-class SignatureMalformed(SignatureRefused):
+class SignatureMalformed(RequestNotSigned):
     reason = "signature_malformed"
     message = "Incorrect IAM authentication information: {problem}"
 
 
-class KeyUnknown(SignatureRefused):
+class KeyUnknown(RequestNotSigned):
     reason = "key_unknown"
     message = (
         "Incorrect IAM authentication information: "
@@ -204,7 +216,7 @@ class KeyUnknown(SignatureRefused):
     )
 
 
-class SignatureExpired(SignatureRefused):
+class SignatureExpired(RequestNotSigned):
     reason = "signature_expired"
     message = (
         "Incorrect IAM authentication information: calc aksk signature fail:signature expired, "
@@ -212,7 +224,7 @@ class SignatureExpired(SignatureRefused):
     )
 
 
-class SignatureMismatch(SignatureRefused):
+class SignatureMismatch(RequestNotSigned):
     reason = "signature_mismatch"
     message = (
         "Incorrect IAM authentication information: "
@@ -220,7 +232,7 @@ class SignatureMismatch(SignatureRefused):
     )
 
 
-class SecurityTokenRefused(SignatureRefused):
+class SecurityTokenRefused(RequestNotSigned):
     reason = "security_token_refused"
     message = (
         "Incorrect IAM authentication information: "
@@ -228,12 +240,12 @@ class SecurityTokenRefused(SignatureRefused):
     )
 
 
-class SignedBodyTooLarge(SignatureRefused):
+class SignedBodyTooLarge(RequestNotSigned):
     reason = "signed_body_too_large"
     message = "Incorrect IAM authentication information: calc aksk signature fail:body too large"
 
 
-class SignedBodyDiffers(SignatureRefused):
+class SignedBodyDiffers(RequestNotSigned):
     reason = "signed_body_differs"
     message = (
         "Incorrect IAM authentication information: verify aksk signature fail, "
@@ -256,6 +268,13 @@ class ReadOnly(Forbidden):
     reason = "read_only"
     code = "IMG.0035"
     message = "Attribute '{name}' is read-only."
+
+
+class LocationsInvisible(Forbidden):
+    """Glance's words while ``show_multiple_locations`` is off, which here it always is."""
+
+    reason = "locations_invisible"
+    message = "It's not allowed to {verb} locations if locations are invisible."
 
 
 class Reserved(Forbidden):

@@ -96,19 +96,21 @@ class Watched(Generic[T]):
         """Raises BadConfig when ``load`` does."""
         self._paths = paths
         self._load = load
-        self._version = self._stat()
-        self._value = load()
+        # Looked at before it is read: what changes in between is read once more. Both in one
+        # attribute: threads that read at the same time leave a pair that belongs together.
+        self._known = (self._stat(), load())
 
     def current(self, broken: Callable[[BadConfig], T]) -> T:
         """What they say now; ``broken`` says what counts while they cannot be used."""
         version = self._stat()
-        if version != self._version:
+        known, value = self._known
+        if version != known:
             try:
-                self._value = self._load()
+                value = self._load()
             except BadConfig as problem:
-                self._value = broken(problem)
-            self._version = version
-        return self._value
+                value = broken(problem)
+            self._known = (version, value)
+        return value
 
     def _stat(self) -> list[tuple[int, ...] | None]:
         return [_version(path) for path in self._paths]

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from oslo_config import cfg
 
-from imsgate import app, config, profiles, quota, upload
-from imsgate.api import images, imports
+from imsgate import app, config, profiles, quota, signatures, upload
+from imsgate.api import images, imports, locations
 from imsgate.filters import aksk, faults, headers, identity, sizelimit, sniff, tokens
 from imsgate.jobs import engine, unpack, uris, web
 from imsgate.registry import sql
@@ -27,6 +27,8 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
     return [
         ("DEFAULT", config.OPTS),
         ("DEFAULT", imports.OPTS),
+        ("DEFAULT", locations.DEFAULT_OPTS),
+        (locations.GROUP, locations.OPTS),
         (config.PASTE_GROUP, config.PASTE_OPTS),
         *((kind.NAME, kind.OPTS) for kind in _FILTERS if kind.OPTS),
         (profiles.GROUP, profiles.OPTS),
@@ -39,6 +41,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         (uris.GROUP, uris.OPTS),
         (web.GROUP, web.OPTS),
         (unpack.GROUP, unpack.OPTS),
+        (signatures.GROUP, signatures.OPTS),
         ("registry", app.REGISTRY_OPTS),
         ("database", sql.SqlRegistry.OPTS),
         *buckets.list_opts(),

@@ -1,6 +1,7 @@
 """The WSGI edge: requests, answers, and other applications called."""
 
 import json
+import string
 
 import pytest
 
@@ -104,19 +105,13 @@ def every_error(kind=Error):
         yield from every_error(sub)
 
 
-DETAILS = dict.fromkeys(
-    "problem header parameter store stores announced received action name image_id what allowed "
-    "status needed limit resource accepted size check offset hint algorithm found "
-    "expected attempts bucket object job_id name access signed now "
-    "canonical project usage delta".split(),
-    "<x>",
-)
 BY_DETAIL = {BadImage: {"check": "<x>", "offset": 1, "problem": "<x>", "hint": "<x>"}}
 ERRORS = sorted(set(every_error()), key=lambda kind: kind.__name__)
 
 
 def made(kind):
-    details = BY_DETAIL[BadImage] if issubclass(kind, BadImage) else DETAILS
+    asked = (name for _, name, *_ in string.Formatter().parse(kind.message) if name)
+    details = BY_DETAIL[BadImage] if issubclass(kind, BadImage) else dict.fromkeys(asked, "<x>")
     if issubclass(kind, errors.Coded):
         return kind("IMG.0017", **details)
     if kind is errors.Unavailable or issubclass(kind, errors.Unavailable):
@@ -135,6 +130,7 @@ def test_every_error_is_rendered(kind, accept):
     if kind.gateway_code:
         told = json.loads(answer.body)
         assert (told["error_code"], told["error_msg"]) == (kind.gateway_code, str(made(kind)))
+        assert answer.header("Content-Type").startswith("application/json")
     elif accept == "application/json":
         told = json.loads(answer.body)
         assert told["reason"] == kind.reason

@@ -11,6 +11,7 @@ from imsgate import errors, headers
 from imsgate.api import schemas
 from imsgate.api.access import Access, identity
 from imsgate.api.images import json_body
+from imsgate.api.signing import Signing
 from imsgate.jobs.engine import Engine
 from imsgate.jobs.imports import COPY, DIRECT, FAILED, IMPORTING, KIND, WEB, reservation
 from imsgate.jobs.web import Web
@@ -63,6 +64,7 @@ class Imports:
     engine: Engine
     web: Web
     quotas: Quotas
+    signing: Signing
     methods: tuple[str, ...]
     schema: schemas.Checker
     detects: bool = False
@@ -117,7 +119,8 @@ class Imports:
         self, request: Request, who: Identity, image: Image, body: Any, store_ids: list[str]
     ) -> None:
         method = body["method"]["name"]
-        status = image.status if method == COPY else Status.IMPORTING
+        copies = method == COPY
+        status = image.status if copies else Status.IMPORTING
         shown = {IMPORTING: ",".join(store_ids), FAILED: ""}
         was = {"status": image.status, "updated_at": image.updated_at, "upload_key": None}
         self.engine.start(
@@ -131,6 +134,7 @@ class Imports:
                 "asked": body,
                 "user_id": who.user_id,
                 "request_id": request.request_id,
+                **({} if copies else self.signing.argument(request, image)),
             },
             was=was,
             within=self.quotas.of(image.owner),

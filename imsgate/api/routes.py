@@ -18,6 +18,7 @@ from imsgate.api.ims.members import CloudMembers
 from imsgate.api.ims.register import Register
 from imsgate.api.ims.tags import ImageTags
 from imsgate.api.info import Info
+from imsgate.api.locations import Locations
 from imsgate.api.members import Members
 from imsgate.api.tasks import Tasks
 from imsgate.wsgi import Request
@@ -37,7 +38,13 @@ class Route:
 
 
 def routes(
-    info: Info, images: Images, data: Data, members: Members, imports: Imports, tasks: Tasks
+    info: Info,
+    images: Images,
+    data: Data,
+    members: Members,
+    imports: Imports,
+    locations: Locations,
+    tasks: Tasks,
 ) -> list[Route]:
     """Every call of the Image API."""
     image = "/v2/images/{image_id}"
@@ -55,6 +62,7 @@ def routes(
         Route(image + "/file", {"GET": data.download, "PUT": data.upload}),
         Route(image + "/stage", {"PUT": data.stage}),
         Route(image + "/import", {"POST": imports.start}),
+        Route(image + "/locations", {"GET": locations.index, "POST": locations.add}),
         Route(image + "/tasks", {"GET": tasks.of_image}),
         Route("/v2/tasks", {"GET": tasks.index}),
         Route("/v2/tasks/{task_id}", {"GET": tasks.show}),

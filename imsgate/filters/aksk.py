@@ -103,7 +103,7 @@ class Aksk(base.TappingFilter):
 
     def _leave(self, request: Request) -> None:
         if not self.settings.delay_auth_decision:
-            raise errors.SignatureRefused
+            raise errors.RequestNotSigned
         request.environ["HTTP_X_IDENTITY_STATUS"] = "Invalid"
 
     def _key(self, access: str, when: float) -> Key:

@@ -55,13 +55,13 @@ class Source(Protocol):
 class Sources(Protocol):
     """Where image data that is not in its final form yet comes from."""
 
-    def packed(self, staged: Location) -> bool:
-        """Whether staged data must be unpacked before it is an image."""
+    def as_is(self, image: Image) -> bool:
+        """Whether staged data is the image's just as it lies there."""
 
     def open(
         self, image: Image, job: Job, context: Context
     ) -> contextlib.AbstractContextManager[Source]:
-        """The download, or the staged data unpacked."""
+        """The download, or the staged data, unpacked and verified where need be."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ class _Attempt:
 
     def _import_data(self, image: Image) -> None:
         staged = image.locations
-        if staged and not self._sources.packed(staged[0]):
+        if staged and self._sources.as_is(image):
             self._begin_with(image, staged[0])
         kept = self._to_each_store(image)
         surplus = [one for one in staged if one not in kept]

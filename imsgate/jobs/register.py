@@ -10,7 +10,7 @@ from imsgate.formats.gate import Gate
 from imsgate.image_url import Allowed, ImageUrl
 from imsgate.jobs.context import Context
 from imsgate.jobs.sources import Gated, sized
-from imsgate.model import Image, Job, Location
+from imsgate.model import Image, Job
 from imsgate.stores.buckets import Buckets
 
 #: The kinds of these jobs: into an image that was there, and into one made for it, which
@@ -45,7 +45,7 @@ class BucketSources:
     gate: Gate
     limit: int
 
-    def packed(self, staged: Location) -> bool:
+    def as_is(self, image: Image) -> bool:
         return False
 
     @contextlib.contextmanager

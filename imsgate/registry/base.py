@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from oslo_config import cfg
 
-from imsgate.model import Image, Job, Limits, Member, MemberStatus, Usage, Visibility
+from imsgate.model import Image, Job, Limits, Location, Member, MemberStatus, Usage, Visibility
 
 #: No field at all, where fields may be compared.
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -134,6 +134,10 @@ class Registry(abc.ABC):
         ``upload_*`` fields change. Raises Conflict when a field differs and
         NotFound when the id never existed.
         """
+
+    @abc.abstractmethod
+    def holds(self, location: Location) -> bool:
+        """Whether any image has its data at this place."""
 
     @abc.abstractmethod
     def expired(self, now: float) -> builtins.list[Image]:

@@ -19,6 +19,7 @@ from imsgate.model import (
     Job,
     JobState,
     Limits,
+    Location,
     Member,
     MemberStatus,
     Status,
@@ -115,6 +116,10 @@ class MemoryRegistry(Registry):
             if moves(to):
                 to["updated_at"] = model.now()
             return self._put(dataclasses.replace(image, **to), within)
+
+    def holds(self, location: Location) -> bool:
+        with self._lock:
+            return any(location in image.locations for image in self._images.values())
 
     def expired(self, now: float) -> builtins.list[Image]:
         with self._lock:

@@ -13,12 +13,12 @@ from sqlalchemy import exc
 from imsgate import model
 from imsgate.config import Section
 from imsgate.errors import AlreadyExists, BadConfig, Conflict, NotFound, Unavailable
-from imsgate.model import Image, Job, Limits, Member, MemberStatus, Status, Usage
+from imsgate.model import Image, Job, Limits, Location, Member, MemberStatus, Usage
 from imsgate.registry import database, jobs, limits, lists, migrations, rows, totals
 from imsgate.registry.base import NOTHING, Query, Registry, moves
 from imsgate.registry.database import repeated
 from imsgate.registry.migrations import State
-from imsgate.registry.tables import IMAGES, MEMBERS
+from imsgate.registry.tables import IMAGES, LOCATIONS, MEMBERS
 
 
 def is_embedded(settings: Section) -> bool:
@@ -125,11 +125,19 @@ class SqlRegistry(Registry):
             return _change(connection, image_id, was, within, to)
 
     @repeated
-    def expired(self, now: float) -> builtins.list[Image]:
-        late = sa.or_(IMAGES.c.upload_expires < now, IMAGES.c.status == Status.PENDING_DELETE)
+    def holds(self, location: Location) -> bool:
+        select = sa.select(LOCATIONS.c.image_id).where(
+            LOCATIONS.c.store == location.store, LOCATIONS.c.url == location.url
+        )
         with self._database.reading() as connection:
-            return rows.read(connection, sa.select(IMAGES).where(late).order_by(IMAGES.c.id))
+            return connection.execute(select.limit(1)).first() is not None
 
+    @repeated
+    def expired(self, now: float) -> builtins.list[Image]:
+        with self._database.reading() as connection:
+            return rows.read(connection, lists.late(now))
+
+    @repeated
     def usage(self, project: str) -> Usage:
         with self._database.reading() as connection:
             return totals.usage(connection, project)
@@ -212,6 +220,7 @@ class SqlRegistry(Registry):
         with self._database.writing() as connection:
             return jobs.claim(connection, kinds, now, lease, job_id)
 
+    @repeated
     def free_jobs(
         self, kinds: Collection[str], now: float, limit: int = 1000
     ) -> builtins.list[Job]:

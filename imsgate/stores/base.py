@@ -95,7 +95,8 @@ class Store(abc.ABC):
     def create(self, key: str, size: int | None) -> Sink:
         """Begin an object of ``size`` bytes, or of unknown size when it is None.
 
-        Raises StoreFull at once when ``size`` can be seen not to fit, and
+        Raises StoreFull at once when ``size`` can be seen not to fit beside what is there
+        and what others have announced, and
         StoreUnavailable or StoreDenied; whatever it raises, nothing is left. Where
         another number of bytes is written in the end, ``commit`` either keeps
         exactly these bytes or fails.
@@ -165,6 +166,25 @@ class DirectUrls(abc.ABC):
         """A URL that answers GET, Range included, to anyone for a while.
 
         None while the operator has not switched this on. Raises ObjectNotFound.
+        """
+
+
+class Addressed(abc.ABC):
+    """An optional ability: objects have URLs by which other services know them.
+
+    No such URL holds credentials, or leads to a file of this host.
+    """
+
+    @abc.abstractmethod
+    def url(self, location: str) -> str | None:
+        """The object's URL; None where it has none. Nothing is asked of the store."""
+
+    @abc.abstractmethod
+    def locate(self, url: str) -> str | None:
+        """The location that this URL names, whether or not an object is there.
+
+        None when it names no place of this store, or holds more than that (a user's
+        name, a query). Nothing is asked of the store.
         """
 
 

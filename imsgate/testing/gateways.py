@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, cast
 
 from oslo_config import cfg
@@ -10,7 +11,6 @@ from imsgate import app, profiles, quota, upload
 from imsgate.api import images
 from imsgate.config import Section
 from imsgate.jobs.engine import Engine
-from imsgate.policy import Policy
 from imsgate.registry.base import Registry
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.stores import buckets as user_buckets
@@ -52,11 +52,11 @@ def gateway(
     buckets: Buckets | None = None,
     allowed: Iterable[str] = (),
     profile: str = "none",
-    limits: Mapping[str, int] | None = None,
+    further: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     **api: Any,
 ) -> Gateway:
     """A gateway with these parts, or parts in memory; ``api`` are options of ``[api]``,
-    ``limits`` of ``[quota]``.
+    ``further`` those of other groups.
 
     The first store is the default one. Nothing sweeps or does jobs by itself.
     """
@@ -74,11 +74,12 @@ def gateway(
     }
 
     def section(group: str, options: Iterable[cfg.Opt]) -> Section:
-        return settings(options, **changed.get(group, {}))
+        more = {**changed.get(group, {}), **further.get(group, {})}
+        return settings(options, **more)
 
-    quotas = quota.configured(settings(quota.OPTS, **(limits or {})))
+    quotas = quota.configured(section(quota.GROUP, quota.OPTS))
     parts = app.make_parts(registry, enabled, quotas, section, buckets)
-    gate = app.assemble(parts, Policy(conf), section, settings(images.OPTS, **api))
+    gate = app.assemble(parts, conf, section, settings(images.OPTS, **api))
     return Gateway(gate, registry, enabled, parts.uploads, parts.engine)
 
 

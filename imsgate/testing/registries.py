@@ -233,6 +233,18 @@ class RegistryContract(ListContract, LimitContract, JobContract):
         with pytest.raises(Conflict):
             registry.change(given.id, {"status": Status.SAVING})
 
+    def test_whose_data_lies_where(self, registry: Registry) -> None:
+        place = Location("fast", "a")
+        assert not registry.holds(place)
+        given = image(locations=(Location("slow", "z"), place))
+        registry.add(given)
+        registry.change(given.id, {}, status=Status.PENDING_DELETE)
+        assert registry.holds(place)
+        for other in (Location("fast", "A"), Location("fast", "z"), Location("slow", "a")):
+            assert not registry.holds(other)
+        registry.change(given.id, {}, locations=())
+        assert not registry.holds(place)
+
     @pytest.mark.parametrize(
         ("to", "moves"),
         [

@@ -26,7 +26,7 @@ import pytest
 
 from imsgate import errors
 from imsgate.errors import ObjectNotFound
-from imsgate.stores.base import LocalFiles, Sink, Store
+from imsgate.stores.base import Addressed, LocalFiles, Sink, Store
 from imsgate.testing import store_machine
 from imsgate.testing.store_data import body, content, new_key, pieces
 from imsgate.testing.store_faults import FaultChecks
@@ -277,6 +277,24 @@ class StoreContract(FaultChecks):
             assert os.lseek(file.fileno(), 0, os.SEEK_CUR) == 10, "the file is buffered"
             assert os.pread(file.fileno(), SIZE, 0) == data
 
+    def test_a_url_leads_back_and_no_other_does(self, store: Store) -> None:
+        if not isinstance(store, Addressed):
+            pytest.skip("this driver's objects have no URLs")
+        location = self.keep(store, self.put(store, b"data"))
+        url = store.url(location)
+        if url is None:
+            pytest.skip("the objects of this store have no URLs")
+        assert store.locate(url) == location
+        scheme, _, rest = url.partition("://")
+        assert scheme != "file"
+        place, _, key = rest.rpartition("/")
+        assert "@" not in place
+        twisted = [f"file://{rest}", f"{scheme}://user:secret@{rest}", f"{scheme}://{place}x/{key}"]
+        twisted += [f"{url}?a=b", f"{url}#a", f"{url}\n", f"{url}/../{key}", f"{url}%00"]
+        twisted += [f"{scheme}://{place}/", f"{scheme}://{place}/../{key}", rest, key, "", location]
+        for wrong in twisted:
+            assert store.locate(wrong) is None, wrong
+
     @pytest.mark.parametrize("size", [0, 1, SIZE])
     def test_a_deleted_object_is_missing(self, store: Store, size: int) -> None:
         other = self.keep(store, self.put(store, b"other"))
@@ -493,6 +511,23 @@ class StoreContract(FaultChecks):
             small_store.create(new_key(), free + MIB)
         assert caught.value.details == {"store": small_store.name}
         assert not self.leftovers(small_store)
+
+    def test_what_one_upload_announced_no_other_gets(self, small_store: Store) -> None:
+        free = small_store.free_space()
+        if free is None:
+            pytest.skip("this store cannot know its free space")
+        size = free * 2 // 3
+        with small_store.create(new_key(), size) as sink:
+            sink.write(body(size // 2))
+            with pytest.raises(errors.StoreFull):
+                small_store.create(new_key(), size)
+            sink.write(body(size - size // 2))
+            location = sink.commit()
+        small_store.delete(location)
+        with small_store.create(new_key(), size):
+            pass
+        assert not self.leftovers(small_store)
+        small_store.delete(self.put(small_store, body(size), size=size))
 
     def test_a_store_that_fills_up_gives_all_of_it_back(self, small_store: Store) -> None:
         chunk = body(65_536)

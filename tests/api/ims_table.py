@@ -23,8 +23,8 @@ HEAD = """\
 
 Written by `python -m tests.api.ims_table` from a run: a member of a project sends each call, for an
 image on which it makes sense, under the profiles `huawei` and `otc`; the statuses are what came
-back. *done*: as the vendor documents it. *differs*: as the note says. *not offered*: no such call here.
-[ims.md](ims.md) lists what was chosen where the vendor's documents are silent.
+back. *done*: as the vendor documents it. *differs*: as the note says. *not offered*: no such call
+here. [ims.md](ims.md) lists what was chosen where the vendor's documents are silent.
 
 | Call | | huawei | otc | Note |
 |---|---|---|---|---|

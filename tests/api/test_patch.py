@@ -68,7 +68,7 @@ def test_changes_in_the_older_form(owner, path, operations, expected):
 
 READ_ONLY = (
     "id checksum created_at direct_url file os_hash_algo os_hash_value schema self size status "
-    "stores updated_at virtual_size locations"
+    "stores updated_at virtual_size"
 ).split()
 
 REFUSED = {
@@ -117,7 +117,7 @@ REFUSED = {
     "locations-deep": (
         [add("locations/0", {"url": "file:///etc/passwd", "metadata": {}})],
         403,
-        "read_only",
+        "locations_invisible",
     ),
     **{f"read-only-{name}": ([replace(name, "x")], 403, "read_only") for name in READ_ONLY},
     **{f"removed-{name}": ([remove(name)], 403, "read_only") for name in READ_ONLY},

@@ -141,6 +141,23 @@ class VisibleWithItsLastByte(SoundSink):
             self.store._objects[self.key] = b"".join(self.store._parts[self.key])
 
 
+# URLs
+
+URLS = "test_a_url_leads_back_and_no_other_does"
+
+
+@rejected_by(URLS)
+class TakesAnyUrlThatEndsInAKey(Sound):
+    def locate(self, url):
+        return url.rpartition("/")[2] or None
+
+
+@rejected_by(URLS)
+class KnowsNoUrl(Sound):
+    def locate(self, url):
+        return None
+
+
 # Residue
 
 
@@ -632,6 +649,27 @@ class RefusedAttemptLeavesResidue(Sound):
     def create(self, key, size):
         self._parts[key] = []
         return super().create(key, size)
+
+
+@rejected_by("test_what_one_upload_announced_no_other_gets")
+class PromisesTheSameTwice(Sound):
+    def create(self, key, size):
+        sink = super().create(key, size)
+        self._announced.clear()
+        return sink
+
+
+@rejected_by("test_what_one_upload_announced_no_other_gets")
+class KeepsWhatWasPromised(Sound):
+    def _forget(self, key):
+        announced = dict(self._announced)
+        super()._forget(key)
+        self._announced.update(announced)
+
+    def _left(self):
+        return super()._left() - sum(
+            size for key, size in self._announced.items() if key not in self._parts
+        )
 
 
 @rejected_by(FULL)
