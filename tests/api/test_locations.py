@@ -126,7 +126,8 @@ def test_without_hashing_what_is_told_is_believed():
 
 @pytest.mark.parametrize(("limit", "status"), [(0, 413), (1, 202)])
 def test_it_counts_against_the_quota(limit, status):
-    gate = gateway(limits={"image_size_total": limit}, further={"locations": {"stores": ["fast"]}})
+    further = {"quota": {"image_size_total": limit}, "locations": {"stores": ["fast"]}}
+    gate = gateway(further=further)
     here = Place(gate)
     assert here.add(here.put(bytes(1 << 20), "fast")).status_int == status
     reserved = here.nova.get("/v2/info/usage").json["usage"]["image_count_uploading"]["usage"]
