@@ -32,9 +32,11 @@ def upgrade(settings: Section) -> None:
     opened = database.Database(settings)
     try:
         with opened.writing() as connection:
-            if migrations.state(connection) is State.FOREIGN:
-                raise _refusal(State.FOREIGN)
-            migrations.upgrade(connection)
+            found = migrations.state(connection)
+            if found is State.FOREIGN:
+                raise _refusal(found)
+            if found is State.BEHIND:
+                migrations.upgrade(connection)
     except Unavailable as error:
         raise _unusable(opened, error) from None
     finally:

@@ -1,6 +1,7 @@
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from setuptools import find_packages
 
 from imsgate.registry import migrations, sql
@@ -25,3 +26,9 @@ def test_upgrade_may_be_repeated(settings):
 
 def test_revisions_are_shipped():
     assert "imsgate.registry.migrations.versions" in find_packages(include=["imsgate*"])
+
+
+def test_files_are_named_by_their_revisions_in_order():
+    script = ScriptDirectory.from_config(migrations.config())
+    history = [revision.revision for revision in script.walk_revisions()]
+    assert migrations.revisions() == history[::-1]
