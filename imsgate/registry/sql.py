@@ -18,6 +18,9 @@ from imsgate.registry.base import NOTHING, Query, Registry, moves
 from imsgate.registry.migrations import State
 from imsgate.registry.tables import IMAGES, MEMBERS
 
+#: The one image of an id; built once, as the busiest statement of all.
+_EXISTING = sa.select(IMAGES).where(IMAGES.c.id == sa.bindparam("image_id"), lists.EXISTS)
+
 
 def is_embedded(settings: Section) -> bool:
     """Whether the database is a file of this host, to be made and migrated at first start."""
@@ -89,7 +92,7 @@ class SqlRegistry(Registry):
 
     def get(self, image_id: str) -> Image:
         with self._database.reading() as connection:
-            found = rows.read(connection, sa.select(IMAGES).where(_is(image_id), lists.EXISTS))
+            found = rows.read(connection, _EXISTING, image_id=image_id)
         if not found:
             raise NotFound(what=f"Image {image_id}")
         return found[0]
