@@ -33,10 +33,10 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def gateway(state: str) -> Iterator[tuple[int, int]]:
+def gateway(state: str, *options: str) -> Iterator[tuple[int, int]]:
     """A running server: its port and its worker's process id."""
     port = free_port()
-    command = [sys.executable, "-m", "imsgate.cmd.main", "serve", "--state", state]
+    command = [sys.executable, "-m", "imsgate.cmd.main", "serve", "--state", state, *options]
     command += ["--bind", f"127.0.0.1:{port}", "--workers", "1"]
     with open(os.path.join(state, "log"), "wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)

@@ -1,11 +1,12 @@
-"""The S3 driver beside boto3's own transfer, into the same real server.
+"""The S3 driver, and a whole gateway, beside boto3's own transfer into the same real server.
 
     python benchmarks/s3.py [--mib 1024 8192] [--slow 20]
 
 Starts SeaweedFS on scratch space (as large as the largest image) and sends and
-fetches an image of each size with either, in a process of its own: seconds, CPU
-seconds per GiB and peak resident memory of that process. Then once more into a
-server that takes --slow MiB/s, for which memory must stay as it was.
+fetches an image of each size with each, in a process of its own: seconds, CPU
+seconds per GiB and peak resident memory of that process. The gateway's is its one
+worker, which makes two digests besides; its client runs beside it. Then once more
+into a server that takes --slow MiB/s, for which memory must stay as it was.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 
+import memory
 from boto3.s3.transfer import TransferConfig
 
 from imsgate.config import Section
@@ -109,6 +111,11 @@ def measure(way: str, mib: int, bucket: servers.Bucket, port: int) -> float:
     told = {"way": way, "mib": mib, "bucket": bucket.name, "port": port}
     command = [sys.executable, __file__, "--child", json.dumps(told)]
     cost = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return tell(way, mib, cost)
+
+
+def tell(way: str, mib: int, cost: dict[str, float]) -> float:
+    """Print what a transfer cost; its seconds."""
     gib = mib / 1024
     print(
         f"{way:12} {mib:6} MiB {cost['seconds']:8.1f} s {mib / cost['seconds']:7.0f} MiB/s"
@@ -116,6 +123,53 @@ def measure(way: str, mib: int, bucket: servers.Bucket, port: int) -> float:
         flush=True,
     )
     return float(cost["seconds"])
+
+
+CONF = """
+[DEFAULT]
+enabled_backends = cloud:s3
+[glance_store]
+default_backend = cloud
+[cloud]
+s3_store_host = http://{host}:{port}
+s3_store_access_key = {access}
+s3_store_secret_key = {secret}
+s3_store_bucket = {bucket}
+s3_store_bucket_url_format = path
+s3_store_large_object_chunk_size = {part}
+s3_store_thread_pools = {threads}
+"""
+
+
+def through_gateway(mib: int, bucket: servers.Bucket, port: int) -> dict[str, float]:
+    """Upload and download an image through a gateway; the seconds of each."""
+    with tempfile.TemporaryDirectory() as state:
+        path = pathlib.Path(state, "imsgate.conf")
+        told = {"host": servers.HOST, "port": port, "bucket": bucket.name}
+        told |= {"access": servers.ACCESS, "secret": servers.SECRET}
+        path.write_text(CONF.format(**told, part=PART, threads=THREADS))
+        with memory.gateway(state, "--config-file", str(path)) as (at, worker):
+            token = pathlib.Path(state, "admin-token").read_text().strip()
+            image(at, worker, token, 1)  # so that no import is counted
+            costs = image(at, worker, token, mib)
+    return {way: tell(f"gateway {way}", mib, cost) for way, cost in costs.items()}
+
+
+def image(port: int, worker: int, token: str, mib: int) -> dict[str, dict[str, float]]:
+    """Upload, download and delete one image; the cost of the first two to the worker."""
+    record = json.dumps({"disk_format": "raw", "container_format": "bare"})
+    made = json.loads(memory.call(port, "POST", "/v2/images", token, body=record))
+    path, costs = f"/v2/images/{made['id']}", {}
+    headers = {"Content-Type": "application/octet-stream", "Content-Length": str(mib * MIB)}
+    sent = {"body": (BLOCK for _ in range(mib)), "headers": headers}
+    for way, method, more in (("up", "PUT", sent), ("down", "GET", {})):
+        pathlib.Path(f"/proc/{worker}/clear_refs").write_text("5")
+        start, cpu = time.monotonic(), memory.cpu(worker)
+        memory.call(port, method, f"{path}/file", token, **more)
+        costs[way] = {"seconds": time.monotonic() - start, "cpu": memory.cpu(worker) - cpu}
+        costs[way]["peak"] = memory.peak(worker)
+    memory.call(port, "DELETE", path, token)
+    return costs
 
 
 @contextlib.contextmanager
@@ -167,13 +221,16 @@ def main() -> None:
     ):
         for mib in args.mib:
             taken = {way: measure(way, mib, bucket, server.port) for way in WAYS}
-            for way in ("up", "down"):
-                ratio = taken[f"driver {way}"] / taken[f"boto3 {way}"]
-                print(f"{way}: {ratio:.2f} of the time boto3 takes")
+            for way, seconds in through_gateway(mib, bucket, server.port).items():
+                taken[f"gateway {way}"] = seconds
+            for what in ("driver up", "driver down", "gateway up", "gateway down"):
+                ratio = taken[what] / taken[f"boto3 {what.split()[1]}"]
+                print(f"{what}: {ratio:.2f} of the time boto3 takes")
             bucket.client.delete_object(Bucket=bucket.name, Key=KEY)
         with slow(server.port, args.slow * MIB) as port:
             print(f"through {args.slow:.0f} MiB/s:")
             measure("driver up", args.mib[0], bucket, port)
+            through_gateway(args.mib[0], bucket, port)
 
 
 if __name__ == "__main__":

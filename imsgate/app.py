@@ -3,22 +3,34 @@
 import atexit
 import dataclasses
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import stevedore
 from oslo_config import cfg
 from stevedore.exception import NoMatches
 
-from imsgate import config, errors, gating, residue, wsgi
-from imsgate.api import access, data, images, info, members, routes, schemas, tasks
+from imsgate import config, errors, gating, quota, residue, signatures, wsgi
+from imsgate.api import (
+    access,
+    data,
+    images,
+    info,
+    locations,
+    members,
+    routes,
+    schemas,
+    signing,
+    tasks,
+)
 from imsgate.api import imports as import_api
 from imsgate.errors import BadConfig
 from imsgate.filters.sizelimit import SizeLimit
-from imsgate.jobs import engine, imports, sources, unpack, uris, web
+from imsgate.jobs import adoption, engine, imports, sources, unpack, uris, web
 from imsgate.policy import Policy
 from imsgate.registry.base import Registry
 from imsgate.stores import loader
+from imsgate.stores.base import Addressed
 from imsgate.upload import GROUP as UPLOAD
 from imsgate.upload import OPTS as UPLOAD_OPTS
 from imsgate.upload import Uploads, sweep_forever
@@ -65,6 +77,22 @@ def load_registry(conf: config.Config) -> Registry:
     return registry
 
 
+def make_engine(
+    registry: Registry, kinds: Mapping[str, engine.Work], settings: Any
+) -> engine.Engine:
+    """The engine that ``[jobs] engine`` names. Raises BadConfig."""
+    try:
+        found: stevedore.DriverManager[type[engine.Engine]] = stevedore.DriverManager(
+            "imsgate.engines", settings.engine
+        )
+    except (NoMatches, ImportError) as error:
+        problem = f"no engine {settings.engine!r} can be loaded; celery needs imsgate[celery]"
+        raise BadConfig(f"[{engine.GROUP}] engine", problem) from error
+    kind: Any = found.driver
+    made: engine.Engine = kind(registry, kinds, settings)
+    return made
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Parts:
     """What serving processes and workers are both made of."""
@@ -73,10 +101,13 @@ class Parts:
     stores: loader.Stores
     uploads: Uploads
     web: web.Web
+    signatures: signatures.Signatures
     engine: engine.Engine
 
 
-def make_parts(registry: Registry, stores: loader.Stores, section: SectionOf) -> Parts:
+def make_parts(
+    registry: Registry, stores: loader.Stores, quotas: quota.Quotas, section: SectionOf
+) -> Parts:
     """``section`` gives the values of a group's options. Raises BadConfig."""
     upload = section(UPLOAD, UPLOAD_OPTS)
     downloads = web.Web(section(uris.GROUP, uris.OPTS), section(web.GROUP, web.OPTS))
@@ -86,20 +117,26 @@ def make_parts(registry: Registry, stores: loader.Stores, section: SectionOf) ->
         unpack.Unpacker(section(unpack.GROUP, unpack.OPTS)),
         gating.shared(section(gating.GROUP, gating.OPTS)),
         section(SizeLimit.NAME, SizeLimit.OPTS).image_size_cap,
+        signatures.load(section(signatures.GROUP, signatures.OPTS)),
     )
-    kinds = {imports.KIND: imports.Imports(stores, upload.hashing_algorithm, origins)}
+    algorithm = upload.hashing_algorithm
+    kinds: dict[str, engine.Work] = {
+        imports.KIND: imports.Imports(stores, algorithm, origins, quotas),
+        adoption.KIND: adoption.Adoption(registry, stores, algorithm, origins),
+    }
     return Parts(
         registry,
         stores,
-        Uploads(registry, stores, upload),
+        Uploads(registry, stores, upload, quotas),
         downloads,
-        engine.Engine(registry, kinds, section(engine.GROUP, engine.OPTS)),
+        origins.signatures,
+        make_engine(registry, kinds, section(engine.GROUP, engine.OPTS)),
     )
 
 
 def load_parts(conf: config.Config) -> Parts:
     """The parts that the configuration names. Raises BadConfig, naming the key."""
-    return make_parts(load_registry(conf), loader.load(conf), conf.section)
+    return make_parts(load_registry(conf), loader.load(conf), quota.load(conf), conf.section)
 
 
 def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
@@ -110,7 +147,7 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
     conf = config.load(global_conf)
     parts = load_parts(conf)
     api = conf.section("api", images.OPTS, local_conf)
-    gate = assemble(parts, Policy(conf.native), conf.section, api)
+    gate = assemble(parts, conf.native, conf.section, api)
     threading.Thread(target=_look_after, args=(parts,), name="sweep", daemon=True).start()
     parts.engine.start_threads(conf.section(engine.GROUP, engine.OPTS).threads)
     # A process that ends in peace does not leave its jobs to their leases.
@@ -118,8 +155,9 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
     return gate
 
 
-def assemble(parts: Parts, policy: Policy, section: SectionOf, api: Any) -> Gate:
-    """The application of these parts; ``api`` are the values of ``[api]``. Raises BadConfig."""
+def assemble(parts: Parts, native: cfg.ConfigOpts, section: SectionOf, api: Any) -> Gate:
+    """The application of these parts; ``api`` are the values of ``[api]``, ``native`` what
+    libraries read their own options from. Raises BadConfig."""
     registry, stores, uploads = parts.registry, parts.stores, parts.uploads
     formats = section(images.FORMAT_GROUP, images.FORMAT_OPTS)
     methods = tuple(section("DEFAULT", import_api.OPTS).enabled_import_methods)
@@ -133,20 +171,61 @@ def assemble(parts: Parts, policy: Policy, section: SectionOf, api: Any) -> Gate
         "task": schemas.TASK,
         "tasks": schemas.page("tasks", schemas.TASK),
     }
-    gatekeeper = access.Access(registry, policy)
+    gatekeeper = access.Access(registry, Policy(native))
+    signer = _signing(parts, native, section)
     endpoint = section("DEFAULT", config.OPTS).public_endpoint
-    about = info.Info(gatekeeper, stores, endpoint, documents, methods)
+    about = info.Info(gatekeeper, stores, endpoint, documents, uploads.quotas, methods)
     checker = schemas.Checker(image)
     import_checker = schemas.Checker(import_api.SCHEMA)
     table = routes.routes(
         about,
         images.Images(gatekeeper, registry, stores, uploads, api, checker, methods),
-        data.Data(gatekeeper, registry, stores, uploads, staging),
+        data.Data(gatekeeper, registry, stores, uploads, signer, staging),
         members.Members(gatekeeper, registry, api, schemas.Checker(schemas.MEMBER)),
-        import_api.Imports(gatekeeper, stores, parts.engine, parts.web, methods, import_checker),
+        import_api.Imports(
+            gatekeeper,
+            stores,
+            parts.engine,
+            parts.web,
+            uploads.quotas,
+            signer,
+            methods,
+            import_checker,
+        ),
+        _locations(parts, gatekeeper, signer, section),
         tasks.Tasks(gatekeeper, registry, api.limit_param_default, api.api_limit_max),
     )
     return Gate(routes.Router(table, otherwise=about.versions))
+
+
+def _signing(parts: Parts, native: cfg.ConfigOpts, section: SectionOf) -> signing.Signing:
+    options = section(signatures.GROUP, signatures.OPTS)
+    return signing.Signing(parts.signatures, signatures.load_source(options, native))
+
+
+def _locations(
+    parts: Parts, gatekeeper: access.Access, signer: signing.Signing, section: SectionOf
+) -> locations.Locations:
+    """Raises BadConfig for a store that is not there, or has no URLs."""
+    key = f"[{locations.GROUP}] stores"
+    wanted = tuple(section(locations.GROUP, locations.OPTS).stores)
+    backends = {backend.id: backend for backend in parts.stores}
+    for store_id in wanted:
+        if store_id not in backends:
+            raise BadConfig(key, f"there is no store {store_id!r}")
+        store = backends[store_id].started
+        if store is not None and not isinstance(store, Addressed):
+            raise BadConfig(key, f"the objects of store {store_id!r} have no URLs")
+    return locations.Locations(
+        gatekeeper,
+        parts.registry,
+        parts.stores,
+        parts.engine,
+        signer,
+        wanted,
+        section("DEFAULT", locations.DEFAULT_OPTS).do_secure_hash,
+        schemas.Checker(locations.SCHEMA),
+    )
 
 
 def _staging_store(stores: loader.Stores, named: str | None) -> str:

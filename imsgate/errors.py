@@ -18,12 +18,14 @@ class Error(Exception):
 
     ``status`` is the HTTP status (RFC 9110), ``reason`` a stable word for
     programs, ``message`` a template filled with the details. ``headers`` are
-    sent with the response.
+    sent with the response. ``gateway_code`` is that of Huawei Cloud's API gateway, in whose
+    form the error is then answered.
     """
 
     status: ClassVar[int] = 500
     reason: ClassVar[str] = "internal_error"
     message: ClassVar[str] = "The server could not complete the request"
+    gateway_code: ClassVar[str | None] = None
 
     def __init__(self, *, headers: Mapping[str, str] | None = None, **details: Any) -> None:
         super().__init__(self.message.format(**details))
@@ -93,6 +95,18 @@ class DigestMismatch(BadRequest):
     message = "The data has the {algorithm} digest {found}, not {expected}"
 
 
+class SignatureRefused(BadRequest):
+    reason = "signature_refused"
+    message = "The signature of the image cannot be verified: {problem}"
+
+
+class LocationRefused(BadRequest):
+    """Never shows the URL, which may hold what its sender should not have sent."""
+
+    reason = "location_refused"
+    message = "No image data is taken from this location: {problem}"
+
+
 class FormatsNotSet(BadRequest):
     reason = "formats_not_set"
     message = "disk_format and container_format must be set before data is uploaded"
@@ -106,14 +120,86 @@ class Unauthenticated(Error):
     message = "This request needs a valid token"
 
 
+class RequestNotSigned(Unauthenticated):
+    """Base of what is wrong with a signed request; the texts are the vendor's where it has one."""
+
+    reason, gateway_code = "signature_missing", "APIGW.0301"
+    message = "Incorrect IAM authentication information: x-auth-token not found"
+
+    def __init__(self, **details: Any) -> None:
+        super().__init__(headers={"WWW-Authenticate": "SDK-HMAC-SHA256"}, **details)
+
+
+class SignatureMalformed(RequestNotSigned):
+    reason = "signature_malformed"
+    message = "Incorrect IAM authentication information: {problem}"
+
+
+class KeyUnknown(RequestNotSigned):
+    reason = "key_unknown"
+    message = (
+        "Incorrect IAM authentication information: "
+        "Get secretKey failed,ak:{access},err:ak not exist"
+    )
+
+
+class SignatureExpired(RequestNotSigned):
+    reason = "signature_expired"
+    message = (
+        "Incorrect IAM authentication information: calc aksk signature fail:signature expired, "
+        "signature time:{signed},server time:{now}"
+    )
+
+
+class SignatureMismatch(RequestNotSigned):
+    reason = "signature_mismatch"
+    message = (
+        "Incorrect IAM authentication information: "
+        "verify aksk signature fail, canonicalRequest:{canonical}"
+    )
+
+
+class SecurityTokenRefused(RequestNotSigned):
+    reason = "security_token_refused"
+    message = (
+        "Incorrect IAM authentication information: "
+        "the security token is missing or not that of ak {access}"
+    )
+
+
+class SignedBodyTooLarge(RequestNotSigned):
+    reason = "signed_body_too_large"
+    message = "Incorrect IAM authentication information: calc aksk signature fail:body too large"
+
+
+class SignedBodyDiffers(RequestNotSigned):
+    reason = "signed_body_differs"
+    message = (
+        "Incorrect IAM authentication information: verify aksk signature fail, "
+        "the body has the hash {found}, not {signed}"
+    )
+
+
 class Forbidden(Error):
     status, reason = 403, "forbidden"
     message = "You are not allowed to {action}"
 
 
+class KeyForbidden(Forbidden):
+    reason, gateway_code = "key_forbidden", "APIGW.0302"
+    message = "The access key {access} is not for project {project}"
+
+
 class ReadOnly(Forbidden):
     reason = "read_only"
     message = "Attribute '{name}' is read-only."
+
+
+class LocationsInvisible(Forbidden):
+    """Glance's words while ``show_multiple_locations`` is off, which here it always is."""
+
+    reason = "locations_invisible"
+    message = "It's not allowed to {verb} locations if locations are invisible."
 
 
 class Reserved(Forbidden):
@@ -189,6 +275,16 @@ class StoreFull(Error):
 class QuotaExceeded(Error):
     status, reason = 413, "quota_exceeded"
     message = "This would exceed the quota on {resource}: {limit}"
+
+
+class OverLimit(QuotaExceeded):
+    """A limit on what the images of a project add up to; in oslo.limit's words, as in Glance."""
+
+    reason = "limit_exceeded"
+    message = (
+        "Project {project} is over a limit for [Resource {resource} is over limit of {limit} "
+        "due to current usage {usage} and delta {delta}]"
+    )
 
 
 class UnsupportedMediaType(Error):

@@ -31,6 +31,13 @@ class Status(enum.StrEnum):
 GONE = frozenset({Status.DELETED, Status.PENDING_DELETE})
 
 
+#: The data of an image in one of these is coming in. ``killed`` ones return to ``queued``.
+INCOMING = frozenset({Status.SAVING, Status.UPLOADING, Status.IMPORTING})
+
+#: ``locations`` of an image in one of these hold what was staged.
+STAGED = frozenset({Status.UPLOADING, Status.IMPORTING})
+
+
 #: The data of an image in one of these is whole and may be read.
 READABLE = frozenset({Status.ACTIVE, Status.DEACTIVATED})
 
@@ -61,12 +68,39 @@ class Location:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What images add up to, by the names of Glance's quotas: bytes, and numbers of images.
+
+    ``image_size_total`` has every copy in a store, ``image_stage_total`` what is staged,
+    each with what is reserved for data that is coming in.
+    """
+
+    image_size_total: int = 0
+    image_stage_total: int = 0
+    image_count_total: int = 0
+    image_count_uploading: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """The most that the images of ``project`` may add up to, by names and in units of Usage.
+
+    What ``most`` does not name has no limit.
+    """
+
+    project: str
+    most: Mapping[str, int]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
     """One image record.
 
     ``upload_store``, ``upload_key`` and ``upload_expires`` (seconds since the
     epoch) describe the attempt that is writing data now. The key is unique per
-    attempt, so comparing it fences off every older attempt.
+    attempt, so comparing it fences off every older attempt. ``upload_reserved`` are
+    the bytes that the data coming in may take of its owner's quota; below zero, those
+    of staged data that is about to go.
     """
 
     id: str
@@ -93,6 +127,23 @@ class Image:
     upload_store: str | None = None
     upload_key: str | None = None
     upload_expires: float | None = None
+    upload_reserved: int = 0
+
+    @property
+    def usage(self) -> Usage:
+        """What this image adds to its owner's usage."""
+        if self.status in GONE:
+            return Usage()
+        staged, size = self.status in STAGED, self.size or 0
+        staging = self.status == Status.UPLOADING
+        reserved = self.upload_reserved
+        return Usage(
+            image_size_total=(0 if staged else size * len(self.locations))
+            + (0 if staging else reserved),
+            image_stage_total=(size if staged else 0) + (reserved if staging else 0),
+            image_count_total=1,
+            image_count_uploading=int(self.status in INCOMING or reserved > 0),
+        )
 
     @property
     def copies(self) -> tuple[Location, ...]:

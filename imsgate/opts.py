@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from oslo_config import cfg
 
-from imsgate import app, config, upload
-from imsgate.api import images, imports
-from imsgate.filters import faults, headers, identity, sizelimit, sniff, tokens
+from imsgate import app, config, profiles, quota, signatures, upload
+from imsgate.api import images, imports, locations
+from imsgate.filters import aksk, faults, headers, identity, sizelimit, sniff, tokens
 from imsgate.jobs import engine, unpack, uris, web
 from imsgate.registry import sql
 from imsgate.stores import loader
@@ -14,6 +14,7 @@ from imsgate.stores import loader
 _FILTERS = (
     faults.Faults,
     tokens.Tokens,
+    aksk.Aksk,
     identity.IdentityFilter,
     headers.Headers,
     sizelimit.SizeLimit,
@@ -26,15 +27,21 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
     return [
         ("DEFAULT", config.OPTS),
         ("DEFAULT", imports.OPTS),
+        ("DEFAULT", locations.DEFAULT_OPTS),
+        (locations.GROUP, locations.OPTS),
         (config.PASTE_GROUP, config.PASTE_OPTS),
         *((kind.NAME, kind.OPTS) for kind in _FILTERS if kind.OPTS),
+        (profiles.GROUP, profiles.OPTS),
         ("api", images.OPTS),
         (images.FORMAT_GROUP, images.FORMAT_OPTS),
         (upload.GROUP, upload.OPTS),
+        ("DEFAULT", quota.KEYSTONE_OPTS),
+        (quota.GROUP, quota.OPTS),
         (engine.GROUP, engine.OPTS),
         (uris.GROUP, uris.OPTS),
         (web.GROUP, web.OPTS),
         (unpack.GROUP, unpack.OPTS),
+        (signatures.GROUP, signatures.OPTS),
         ("registry", app.REGISTRY_OPTS),
         ("database", sql.SqlRegistry.OPTS),
         *loader.list_opts(),

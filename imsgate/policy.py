@@ -127,6 +127,19 @@ RULES = (
         "DELETE /v2/stores/{store_id}/{image_id}",
     ),
     _rule(
+        "add_image_location",
+        f"{SERVICE} or ({_MEMBER} and project_id:%(owner)s)",
+        "Make an object that lies in a store the data of an image. Beside this rule, only "
+        "services may.",
+        f"POST {_IMAGE}/locations",
+    ),
+    _rule(
+        "fetch_image_location",
+        SERVICE,
+        "See where an image's data lies.",
+        f"GET {_IMAGE}/locations",
+    ),
+    _rule(
         "deactivate",
         ADMIN_OR_MEMBER,
         "Stop downloads of an image.",

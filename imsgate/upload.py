@@ -15,17 +15,19 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from oslo_config import cfg
 
-from imsgate import errors
-from imsgate.model import GONE, Image, Location, Status
+from imsgate import errors, quota
+from imsgate.model import GONE, Image, Limits, Location, Status
 from imsgate.registry.base import Registry
 from imsgate.stores.base import Sink, Store
 from imsgate.stores.loader import Stores
 
 LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 GROUP = "upload"
 OPTS = (
@@ -51,13 +53,22 @@ OPTS = (
 )
 
 #: The fields of a record that nobody uploads to.
-NO_UPLOAD: dict[str, Any] = {"upload_store": None, "upload_key": None, "upload_expires": None}
+NO_UPLOAD: dict[str, Any] = {
+    "upload_store": None,
+    "upload_key": None,
+    "upload_expires": None,
+    "upload_reserved": 0,
+}
 
 #: Bytes read at a time. Small steps cost a hand-over between threads each; a
 #: large one costs memory, at most QUEUE + 2 of them per upload.
 CHUNK = 1 << 20
 #: The first read is small, so that a bad image is refused in its first bytes.
 FIRST = 1 << 16
+#: Seconds between the tries of a step at the end of an upload while database or Keystone
+#: are away. Their restart takes less than this in all, and the default lease takes more.
+PAUSES: Sequence[float] = (0.1, 0.2, 0.5, 1, 2, 4, 8, 16)
+
 #: Chunks a digest may lag behind.
 QUEUE = 4
 
@@ -196,6 +207,15 @@ class Lease:
         if self._lost:
             raise errors.Conflict(problem="this upload was ended by another request")
 
+    def outlast(self, step: Callable[[], T]) -> T:
+        """What ``step`` returns or raises, once what it asks is not away: all the data is
+        here, and would have to be sent again. Raises Unavailable when that takes too long."""
+        for pause in PAUSES:
+            with contextlib.suppress(errors.Unavailable):
+                return step()
+            self._done.wait(pause)
+        return step()
+
     def _renew(self) -> None:
         while not self._done.wait(self._seconds / 3):
             try:
@@ -226,6 +246,7 @@ class Uploads:
     registry: Registry
     stores: Stores
     settings: Any
+    quotas: quota.Quotas = quota.NONE
 
     def receive(
         self,
@@ -247,6 +268,7 @@ class Uploads:
         and before the store commits, and raises what the request is to be refused
         with after all, such as Forbidden. Raises WrongStatus when the image is not queued or
         another upload began, SizeMismatch, Gone when it was deleted meanwhile,
+        OverLimit, before anything is read where ``size`` is known,
         and whatever reading or storing raises. After any error the image is
         ``queued`` again, or gone, and the store holds nothing of this attempt;
         where store or registry cannot be reached for that, the sweep sees to it
@@ -256,17 +278,19 @@ class Uploads:
         def settle(_: Mapping[str, Any]) -> Mapping[str, Any]:
             found = facts()
             lease.check()
-            recheck()
+            lease.outlast(recheck)
             return found
 
-        image = self._begin(image, store, way)
+        limits = self.quotas.of(image.owner)
+        image = self._begin(image, store, way, size, limits)
+        meter = quota.Meter(read, size, lambda count: self._reserve(image, limits, count))
         with Lease(self.registry, image, self.settings.lease) as lease:
             sink = self._create(image, store, size)
             try:
                 fields = write(
                     store,
                     sink,
-                    read,
+                    meter.read,
                     size=size,
                     algorithm=self.settings.hashing_algorithm,
                     check=lease.check,
@@ -279,23 +303,40 @@ class Uploads:
                     self._release(image)
                 self._raise_if_gone(image, error)
                 raise
-            return self._finish(image, store, fields, way)
+            return self._finish(image, store, fields, way, lease)
 
-    def _begin(self, image: Image, store: Store, way: Way = UPLOAD) -> Image:
+    def _begin(
+        self,
+        image: Image,
+        store: Store,
+        way: Way = UPLOAD,
+        size: int | None = None,
+        limits: Limits | None = None,
+    ) -> Image:
         try:
             return self.registry.change(
                 image.id,
                 {"status": Status.QUEUED},
+                limits,
                 status=way.during,
                 upload_store=store.name,
                 upload_key=f"{image.id}.{secrets.token_hex(4)}",
                 upload_expires=time.time() + self.settings.lease,
+                upload_reserved=quota.FIRST if size is None else size,
             )
         except errors.Conflict as error:
             found = self.registry.get(image.id)
+            if found.status == Status.QUEUED:
+                raise
             raise errors.WrongStatus(
                 image_id=image.id, status=found.status, needed=Status.QUEUED
             ) from error
+
+    def _reserve(self, image: Image, limits: Limits | None, count: int) -> None:
+        """What grows without limits need not be recorded before it is there."""
+        if limits is not None:
+            was = {"status": image.status, "upload_key": image.upload_key}
+            self.registry.change(image.id, was, limits, upload_reserved=count)
 
     def _create(self, image: Image, store: Store, size: int | None) -> Sink:
         """The sink. A store that is down and began nothing does not keep the image for itself."""
@@ -305,20 +346,35 @@ class Uploads:
             self._release(image)
             raise
 
-    def _finish(self, image: Image, store: Store, fields: dict[str, Any], way: Way) -> Image:
+    def _finish(
+        self, image: Image, store: Store, fields: dict[str, Any], way: Way, lease: Lease
+    ) -> Image:
         """The step that makes the stored object the image's data.
 
         Only a refusal proves that the record does not point at the object. After
         any other failure, such as a lost connection, it may: then the object
         stays, and the sweep decides by the record once the lease has run out.
         """
-        was = {"status": way.during, "upload_key": image.upload_key}
         try:
-            return self.registry.change(image.id, was, status=way.after, **fields, **NO_UPLOAD)
+            return lease.outlast(lambda: self._point(image, fields, way))
         except errors.Conflict as error:
             if self._discard(image, store):
                 self._release(image)
             self._raise_if_gone(image, error)
+            raise
+
+    def _point(self, image: Image, fields: dict[str, Any], way: Way) -> Image:
+        """May be repeated. Raises Conflict when the record does not point at the object, and
+        never will."""
+        was = {"status": way.during, "upload_key": image.upload_key}
+        try:
+            return self.registry.change(image.id, was, status=way.after, **fields, **NO_UPLOAD)
+        except errors.Conflict:
+            # The database may have done it before, and its answer was lost.
+            with contextlib.suppress(errors.NotFound):
+                found = self.registry.get(image.id)
+                if found.locations == fields["locations"]:
+                    return found
             raise
 
     def _discard(self, image: Image, store: Store) -> bool:

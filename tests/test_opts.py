@@ -3,7 +3,7 @@
 import pytest
 from oslo_config import generator
 
-from imsgate import app, config, opts, upload
+from imsgate import app, config, opts, profiles, upload
 from imsgate.api import images
 from imsgate.filters import base
 from imsgate.registry import sql
@@ -26,6 +26,7 @@ DECLARED = {
     "api": images.OPTS,
     images.FORMAT_GROUP: images.FORMAT_OPTS,
     upload.GROUP: upload.OPTS,
+    profiles.GROUP: profiles.OPTS,
     "registry": app.REGISTRY_OPTS,
     "database": sql.SqlRegistry.OPTS,
     **{kind.NAME: kind.OPTS for kind in filters()},

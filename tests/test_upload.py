@@ -46,6 +46,12 @@ def clock(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch):
+    """As many tries, one behind the other."""
+    monkeypatch.setattr(upload, "PAUSES", [0] * len(upload.PAUSES))
+
+
+@pytest.fixture(autouse=True)
 def threads():
     """Whatever happens, no thread of an upload outlives it."""
     yield
@@ -119,9 +125,9 @@ class Registry(MemoryRegistry):
 
     at = staticmethod(lambda status: None)
 
-    def change(self, image_id, was, /, **to):
+    def change(self, image_id, *was, **to):
         after = self.at(to.get("status"))
-        image = super().change(image_id, was, **to)
+        image = super().change(image_id, *was, **to)
         if after:
             after()
         return image
@@ -421,8 +427,43 @@ def test_an_outage_is_swept_once_the_lease_has_run_out(attempt, clock, at):
     assert attempt.receive().status == Status.ACTIVE
 
 
+@pytest.mark.parametrize("at", [outage(Status.ACTIVE), lost_answer(Status.ACTIVE)])
+def test_an_upload_outlasts_an_outage_at_its_end(attempt, at):
+    """Whether the record was written before the connection broke, or not."""
+    tries = itertools.count()
+    attempt.registry.at = lambda status: at(status) if next(tries) < 4 else None
+    assert attempt.receive().status == Status.ACTIVE
+    assert attempt.record.status == Status.ACTIVE
+    assert b"".join(attempt.store.read(attempt.record.locations[0].url)) == DATA
+
+
+def test_an_upload_outlasts_an_outage_at_the_second_check(attempt):
+    """Of Keystone, or of the database."""
+    outages = iter([errors.Unavailable(what="Keystone")] * 3)
+
+    def recheck():
+        for one in outages:
+            raise one
+
+    attempt.uploads.receive(
+        attempt.image, io.BytesIO(DATA).read, store=attempt.store, size=None, recheck=recheck
+    )
+    assert attempt.record.status == Status.ACTIVE
+
+
 def test_an_image_whose_finish_was_not_heard_of_keeps_its_data(attempt, clock):
-    attempt.registry.at = lost_answer(Status.ACTIVE)
+    """Nor is heard of before the patience is at its end."""
+
+    def away(*_):
+        raise errors.Unavailable(what="The database")
+
+    def at(status):
+        if status != Status.ACTIVE:
+            return None
+        attempt.registry.at = outage(Status.ACTIVE)
+        return away
+
+    attempt.registry.at = at
     with pytest.raises(errors.Unavailable):
         attempt.receive()
     clock.expire()

@@ -9,6 +9,7 @@ import webob
 
 from imsgate import download, errors, gating, headers
 from imsgate.api.access import Access
+from imsgate.api.signing import Signing
 from imsgate.model import Image, Status
 from imsgate.registry.base import Registry
 from imsgate.stores.loader import Stores
@@ -26,6 +27,7 @@ class Data:
     registry: Registry
     stores: Stores
     uploads: Uploads
+    signing: Signing
     staging_store: str | None = None
 
     def upload(self, request: Request, image_id: str) -> webob.Response:
@@ -48,6 +50,8 @@ class Data:
         store = self.stores.choose(store_id)
         body = request.reader()
         self._declare(request, image)
+        if way is UPLOAD:  # what is staged may still be packed; the import verifies it
+            self.signing.watch(request, image)
         self.uploads.receive(
             image,
             body.read,

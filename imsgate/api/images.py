@@ -106,7 +106,7 @@ class Images:
         image = self._new(body, who.project_id)
         self.access.creatable(who, image)
         self._check_quotas(image.properties, image.tags)
-        self.registry.add(image)
+        self.registry.add(image, self.uploads.quotas.of(image.owner))
         href = f"/v2/images/{image.id}"
         response = wsgi.json_response(views.image(image), 201)
         response.headers["Location"] = request.relative_url(href, to_application=True)
@@ -220,7 +220,9 @@ class Images:
                 return image
             was = {"status": image.status, "updated_at": image.updated_at}
             try:
-                return self.registry.change(image.id, was, **changed)
+                # Another owner gets what it adds to its own usage.
+                owner = self.uploads.quotas.of(changed["owner"]) if "owner" in changed else None
+                return self.registry.change(image.id, was, owner, **changed)
             except errors.Conflict:
                 continue
         raise errors.Conflict(problem=f"Image {image_id} is being changed by others; try again")

@@ -11,10 +11,12 @@ from imsgate import errors, headers
 from imsgate.api import schemas
 from imsgate.api.access import Access, identity
 from imsgate.api.images import json_body
+from imsgate.api.signing import Signing
 from imsgate.jobs.engine import Engine
-from imsgate.jobs.imports import COPY, DIRECT, FAILED, IMPORTING, KIND, WEB
+from imsgate.jobs.imports import COPY, DIRECT, FAILED, IMPORTING, KIND, WEB, reservation
 from imsgate.jobs.web import Web
 from imsgate.model import Identity, Image, Status
+from imsgate.quota import Quotas
 from imsgate.stores.loader import Stores
 from imsgate.wsgi import Request
 
@@ -61,6 +63,8 @@ class Imports:
     stores: Stores
     engine: Engine
     web: Web
+    quotas: Quotas
+    signing: Signing
     methods: tuple[str, ...]
     schema: schemas.Checker
 
@@ -113,7 +117,9 @@ class Imports:
     def _start(
         self, request: Request, who: Identity, image: Image, body: Any, store_ids: list[str]
     ) -> None:
-        status = image.status if body["method"]["name"] == COPY else Status.IMPORTING
+        method = body["method"]["name"]
+        copies = method == COPY
+        status = image.status if copies else Status.IMPORTING
         shown = {IMPORTING: ",".join(store_ids), FAILED: ""}
         was = {"status": image.status, "updated_at": image.updated_at, "upload_key": None}
         self.engine.start(
@@ -127,8 +133,11 @@ class Imports:
                 "asked": body,
                 "user_id": who.user_id,
                 "request_id": request.request_id,
+                **({} if copies else self.signing.argument(request, image)),
             },
             was=was,
+            within=self.quotas.of(image.owner),
             status=status,
             properties={**image.properties, **shown},
+            upload_reserved=reservation(image, method, len(store_ids)),
         )

@@ -9,11 +9,14 @@ import webob
 from imsgate import errors, wsgi
 from imsgate.api import schemas
 from imsgate.api.access import Access, identity
+from imsgate.quota import Quotas
 from imsgate.stores.loader import Backend, Stores
 from imsgate.wsgi import Request
 
-#: Minor versions of the Image API whose additions are all here, newest first.
-VERSIONS = ("2.5", "2.4", "2.3", "2.2", "2.1", "2.0")
+#: Minor versions of the Image API whose additions are all here, newest first. As in a Glance
+#: that has stores and no cache, 2.14 and 2.16 are missing: they are the cache's. 2.13 is
+#: ``/v2/info/usage``, 2.15 the details of stores, 2.17 the locations.
+VERSIONS = tuple("2.17 2.15 2.12 2.11 2.10 2.9 2.8 2.7 2.6 2.5 2.4 2.3 2.2 2.1 2.0".split())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -24,6 +27,7 @@ class Info:
     stores: Stores
     public_endpoint: str | None
     schemas: Mapping[str, schemas.Schema]
+    quotas: Quotas
     import_methods: tuple[str, ...] = ()
 
     def versions(self, request: Request) -> webob.Response:
@@ -60,6 +64,14 @@ class Info:
     def stores_detail(self, request: Request) -> webob.Response:
         self.access.enforce("stores_info_detail", identity(request), {}, "stores")
         return wsgi.json_response({"stores": [self._detail(backend) for backend in self.stores]})
+
+    def usage(self, request: Request) -> webob.Response:
+        """What the asking project may have, and has."""
+        project = identity(request).project_id
+        if project is None:
+            raise errors.Forbidden(action="see the usage of a project without being in one")
+        usage = self.quotas.told(project, self.access.registry.usage(project))
+        return wsgi.json_response({"usage": usage})
 
     def _detail(self, backend: Backend) -> dict[str, Any]:
         properties: dict[str, Any] = {}

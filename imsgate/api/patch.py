@@ -2,8 +2,8 @@
 
 Two forms: ``application/openstack-images-v2.1-json-patch`` (``op``, ``path``,
 ``value``) and the older v2.0 (``{"replace": "/name", "value": "x"}``). Paths
-name one attribute; deeper ones exist only for locations, which clients cannot
-change here.
+name one attribute; deeper ones exist only for locations, which clients never
+change this way.
 """
 
 import dataclasses
@@ -45,7 +45,7 @@ def _operation(item: dict[str, Any], content_type: str) -> Operation:
         pointer = item.get(op) if op else None
     if op not in _OPS:
         raise errors.BadJson(problem=f"each operation is exactly one of {', '.join(_OPS)}")
-    name = _attribute(pointer)
+    name = _attribute(op, pointer)
     schemas.check_settable(name)
     if name == "id":
         raise errors.ReadOnly(name=name)
@@ -54,11 +54,14 @@ def _operation(item: dict[str, Any], content_type: str) -> Operation:
     return Operation(op, name, item.get("value"))
 
 
-def _attribute(pointer: Any) -> str:
+def _attribute(op: str, pointer: Any) -> str:
     """The one attribute a JSON pointer (RFC 6901) names."""
     if not isinstance(pointer, str) or not pointer.startswith("/") or _ESCAPE.search(pointer):
         raise errors.BadJson(problem=f"{pointer!r} is not a JSON pointer")
     parts = [part.replace("~1", "/").replace("~0", "~").strip() for part in pointer[1:].split("/")]
+    if parts[0] == "locations":
+        verb = "update" if op == "replace" else op
+        raise errors.LocationsInvisible(verb=verb)
     if parts[0] in schemas.READ_ONLY:
         raise errors.ReadOnly(name=parts[0])
     if len(parts) != 1 or not parts[0]:

@@ -12,6 +12,7 @@ from imsgate.api.data import Data
 from imsgate.api.images import Images
 from imsgate.api.imports import Imports
 from imsgate.api.info import Info
+from imsgate.api.locations import Locations
 from imsgate.api.members import Members
 from imsgate.api.tasks import Tasks
 from imsgate.wsgi import Request
@@ -31,7 +32,13 @@ class Route:
 
 
 def routes(
-    info: Info, images: Images, data: Data, members: Members, imports: Imports, tasks: Tasks
+    info: Info,
+    images: Images,
+    data: Data,
+    members: Members,
+    imports: Imports,
+    locations: Locations,
+    tasks: Tasks,
 ) -> list[Route]:
     """Every call that is served."""
     image = "/v2/images/{image_id}"
@@ -42,12 +49,14 @@ def routes(
         Route("/v2/info/import", {"GET": info.imports}),
         Route("/v2/info/stores", {"GET": info.list_stores}),
         Route("/v2/info/stores/detail", {"GET": info.stores_detail}),
+        Route("/v2/info/usage", {"GET": info.usage}),
         Route("/v2/stores/{store_id}/{image_id}", {"DELETE": data.delete_copy}),
         Route("/v2/images", {"GET": images.index, "POST": images.create}),
         Route(image, {"GET": images.show, "PATCH": images.update, "DELETE": images.delete}),
         Route(image + "/file", {"GET": data.download, "PUT": data.upload}),
         Route(image + "/stage", {"PUT": data.stage}),
         Route(image + "/import", {"POST": imports.start}),
+        Route(image + "/locations", {"GET": locations.index, "POST": locations.add}),
         Route(image + "/tasks", {"GET": tasks.of_image}),
         Route("/v2/tasks", {"GET": tasks.index}),
         Route("/v2/tasks/{task_id}", {"GET": tasks.show}),

@@ -9,7 +9,7 @@ import webob
 from imsgate import errors, wsgi
 from imsgate.api.access import Access, identity
 from imsgate.api.views import isotime
-from imsgate.jobs.imports import KIND
+from imsgate.jobs import adoption, imports
 from imsgate.model import Identity, Job, JobState
 from imsgate.registry.base import Registry
 from imsgate.wsgi import Request
@@ -22,7 +22,7 @@ _STATUS = {
 }
 
 #: Glance's words for the kinds of jobs; others keep their own.
-_TYPES = {KIND: "api_image_import"}
+_TYPES = {imports.KIND: "api_image_import", adoption.KIND: "location_import"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -109,6 +109,8 @@ def _result(job: Job) -> dict[str, Any] | None:
 
 
 def _input(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    if "validation_data" in arguments:
+        return {"validation_data": arguments["validation_data"]}
     return {"import_req": arguments.get("asked"), "backend": arguments.get("stores")}
 
 

@@ -17,6 +17,7 @@ _MODULES = {
     "worker": "worker",
     "db": "db",
     "token": "token",
+    "key": "key",
     "stores": "stores",
     "inspect": "inspect",
     "config": "configs",

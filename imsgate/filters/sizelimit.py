@@ -7,14 +7,18 @@
 
 Behind ``headers``. A body that announces too much is refused at once; every
 body is counted as it passes, so that what the headers claim does not matter.
-Image data and everything else have limits of their own.
+Image data and everything else have limits of their own; ``[ims] profile`` gives the
+one that its cloud has for uploads.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 from oslo_config import cfg
 
-from imsgate import body, errors, headers
+from imsgate import body, config, errors, headers, profiles
 from imsgate.filters import base
-from imsgate.wsgi import Request
+from imsgate.wsgi import Request, WsgiApp
 
 
 class SizeLimit(base.TappingFilter):
@@ -24,7 +28,14 @@ class SizeLimit(base.TappingFilter):
             "image_size_cap",
             default=1 << 40,
             min=1,
-            help="The largest image that may be uploaded, in bytes.",
+            help="The largest image, in bytes, whichever way it comes in.",
+        ),
+        cfg.IntOpt(
+            "upload_size_cap",
+            min=1,
+            help="The largest image that one request may bring, in bytes; above image_size_cap "
+            "it has no effect. Without it, as in the cloud of [ims] profile: 2147483648 (2 GiB) "
+            "for huawei, 137438953472 (128 GiB) for otc, and no such limit for none.",
         ),
         cfg.IntOpt(
             "max_metadata_size",
@@ -34,11 +45,18 @@ class SizeLimit(base.TappingFilter):
         ),
     )
 
+    def __init__(
+        self, app: WsgiApp, settings: Any, profile: profiles.Profile = profiles.NONE
+    ) -> None:
+        super().__init__(app, settings)
+        upload = settings.upload_size_cap or profile.upload_limit or settings.image_size_cap
+        self._image_limit = min(upload, settings.image_size_cap)
+
     def check(self, request: Request) -> None:
         limit = self.settings.max_metadata_size
         announced = [request.body_length]
         if request.carries_image:
-            limit = self.settings.image_size_cap
+            limit = self._image_limit
             announced.append(
                 headers.digits(
                     "x-openstack-image-size", request.environ.get("HTTP_X_OPENSTACK_IMAGE_SIZE")
@@ -49,4 +67,11 @@ class SizeLimit(base.TappingFilter):
         request.tap(body.Limit(limit))
 
 
-filter_factory = base.filter_factory(SizeLimit)
+def filter_factory(
+    global_conf: dict[str, str], **local_conf: str
+) -> Callable[[WsgiApp], SizeLimit]:
+    """The ``paste.filter_factory``. Raises BadConfig."""
+    conf = config.load(global_conf)
+    settings = conf.section(SizeLimit.NAME, SizeLimit.OPTS, local_conf)
+    profile = profiles.chosen(conf.section)
+    return lambda app: SizeLimit(app, settings, profile)

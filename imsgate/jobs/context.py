@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from imsgate import errors, model
-from imsgate.model import Image, Job, JobState
+from imsgate.model import Image, Job, JobState, Limits
 from imsgate.registry.base import NOTHING, Registry
 
 LOG = logging.getLogger(__name__)
@@ -61,6 +61,14 @@ class Context:
         """Renew the lease now, as before what cannot be undone. Raises as ``check``."""
         self._renew()
         self.check()
+
+    def reserve(self, limits: Limits | None, count: int) -> None:
+        """Reserve so many bytes of its owner's quota for the image, where it has limits.
+
+        Raises OverLimit and Interrupted, and Conflict when the image has another owner now.
+        """
+        if limits is not None:
+            self._change(NOTHING, NOTHING, limits, upload_reserved=count)
 
     def wait(self, seconds: float) -> None:
         """Let time pass, less of it when the worker is being stopped."""
@@ -125,13 +133,18 @@ class Context:
             self._ended = True
 
     def _change(
-        self, fields: Mapping[str, Any], was: Mapping[str, Any] = NOTHING, /, **to: Any
+        self,
+        fields: Mapping[str, Any],
+        was: Mapping[str, Any] = NOTHING,
+        within: Limits | None = None,
+        /,
+        **to: Any,
     ) -> Job:
         """Raises Interrupted when the job was taken over, Conflict when the image differs."""
         job = self._job
         try:
             try:
-                return self.registry.change_job(job.id, job.epoch, fields, was, **to)
+                return self.registry.change_job(job.id, job.epoch, fields, was, within, **to)
             except errors.Conflict:
                 found = self.registry.get_job(job.id)
                 if found.epoch == job.epoch and found.state == JobState.RUNNING:

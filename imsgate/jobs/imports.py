@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from imsgate import errors, upload
+from imsgate import errors, quota, upload
 from imsgate.jobs.context import Context, Interrupted
 from imsgate.model import Image, Job, Location, Status
 from imsgate.stores.base import Store
@@ -36,6 +36,11 @@ _FACTS = ("size", "virtual_size", "checksum", "os_hash_algo", "os_hash_value")
 _NO_DATA: dict[str, Any] = {**dict.fromkeys(_FACTS), "locations": ()}
 
 
+def reservation(image: Image, method: str, stores: int) -> int:
+    """Bytes to reserve when an import into so many stores begins; more as more is known."""
+    return quota.FIRST if method == WEB else (image.size or 0) * stores
+
+
 class Source(Protocol):
     """Image data that the gate checks as it is read, with what it then knows of it."""
 
@@ -50,13 +55,13 @@ class Source(Protocol):
 class Sources(Protocol):
     """Where image data that is not in its final form yet comes from."""
 
-    def packed(self, staged: Location) -> bool:
-        """Whether staged data must be unpacked before it is an image."""
+    def as_is(self, image: Image) -> bool:
+        """Whether staged data is the image's just as it lies there."""
 
     def open(
         self, image: Image, job: Job, context: Context
     ) -> contextlib.AbstractContextManager[Source]:
-        """The download, or the staged data unpacked."""
+        """The download, or the staged data, unpacked and verified where need be."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,6 +71,7 @@ class Imports:
     stores: Stores
     algorithm: str
     sources: Sources
+    quotas: quota.Quotas = quota.NONE
 
     def __call__(self, job: Job, context: Context) -> None:
         attempt = _Attempt(self, job, context)
@@ -95,6 +101,7 @@ class _Attempt:
         self._stores = imports.stores
         self._algorithm = imports.algorithm
         self._sources = imports.sources
+        self._quotas = imports.quotas
         self._job = job
         self._context = context
         self._wanted: list[str] = list(job.arguments["stores"])
@@ -121,19 +128,27 @@ class _Attempt:
             lambda image: {
                 "locations": (*image.locations, *copies),
                 "properties": self._properties(image),
+                "upload_reserved": 0,
             }
         )
 
     def _import_data(self, image: Image) -> None:
         staged = image.locations
-        if staged and not self._sources.packed(staged[0]):
+        if staged and self._sources.as_is(image):
             self._begin_with(image, staged[0])
         kept = self._to_each_store(image)
         surplus = [one for one in staged if one not in kept]
 
         def activate(image: Image) -> dict[str, Any]:
             fields = {"properties": self._properties(image), **self._facts}
-            return {**fields, "status": Status.ACTIVE, "locations": (*kept, *surplus)}
+            # What is about to go counts as one of the copies until it has.
+            reserved = -self._facts["size"] * len(surplus)
+            return {
+                **fields,
+                "status": Status.ACTIVE,
+                "locations": (*kept, *surplus),
+                "upload_reserved": reserved,
+            }
 
         self._settle(activate, surplus)
 
@@ -167,7 +182,8 @@ class _Attempt:
             self._delete(surplus)
             self._context.succeed(
                 lambda image: {
-                    "locations": tuple(one for one in image.locations if one not in surplus)
+                    "locations": tuple(one for one in image.locations if one not in surplus),
+                    "upload_reserved": 0,
                 }
             )
 
@@ -203,7 +219,8 @@ class _Attempt:
     def _to_store(self, store: Store, image: Image) -> Location:
         if self._origin is None:
             with self._sources.open(image, self._job, self._context) as source:
-                fields = self._write(store, source.read, source.size, lambda _: source.facts())
+                read = self._metered(image, source)
+                fields = self._write(store, read, source.size, lambda _: source.facts())
             (self._origin,) = fields.pop("locations")
             self._facts = {**dict.fromkeys(_FACTS), **fields}
             return self._origin
@@ -213,6 +230,17 @@ class _Attempt:
         return self._copy(self._origin, store)
 
     # Bytes
+
+    def _metered(self, image: Image, source: Source) -> Callable[[int], bytes]:
+        """Its ``read``, with bytes reserved for every copy that is wanted."""
+        limits, copies = self._quotas.of(image.owner), len(self._wanted)
+
+        def reserve(count: int) -> None:
+            self._context.reserve(limits, count * copies)
+
+        if source.size is not None:
+            reserve(source.size)
+        return quota.Meter(source.read, source.size, reserve).read
 
     def _copy(self, source: Location, to: Store) -> Location:
         """One more copy, compared with what is known of the data."""
@@ -304,7 +332,10 @@ class _Attempt:
             self._context.fail(cancelled)
 
     def _undone(self, image: Image) -> dict[str, Any]:
-        fields = {"properties": self._properties(image, failed=self._wanted)}
+        fields = {
+            "properties": self._properties(image, failed=self._wanted),
+            "upload_reserved": 0,
+        }
         if image.status == Status.IMPORTING:
             return {**fields, **_NO_DATA, "status": Status.QUEUED}
         return fields

@@ -1,7 +1,9 @@
 """Where imports take data from that is in no store in its final form yet."""
 
+import base64
 import contextlib
 import dataclasses
+import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -12,6 +14,7 @@ from imsgate.jobs.imports import WEB
 from imsgate.jobs.unpack import HEAD, Unpacker
 from imsgate.jobs.web import Web
 from imsgate.model import Image, Job, Location
+from imsgate.signatures import Signatures, signed
 from imsgate.stores.loader import Stores
 
 
@@ -25,6 +28,7 @@ class Gated:
         inspection: Any,
         limit: int,
         container: str | None = None,
+        verification: body.Tap | None = None,
     ) -> None:
         """``container`` is what the data is in once it is unpacked. Raises TooLarge."""
         if size is not None and size > limit:
@@ -35,6 +39,8 @@ class Gated:
         self._body = body.Tapped(stream, size)
         self._body.join(body.Limit(limit))
         self._body.join(inspection)
+        if verification is not None:
+            self._body.join(verification)
         self.read = self._body.read
 
     def facts(self) -> Mapping[str, Any]:
@@ -69,9 +75,14 @@ class Sources:
     unpacker: Unpacker
     gate: Gate
     limit: int
+    signatures: Signatures
 
-    def packed(self, staged: Location) -> bool:
-        """Whether staged data must be unpacked before it is an image."""
+    def as_is(self, image: Image) -> bool:
+        """Whether staged data is the image's as it lies there: neither packed nor signed."""
+        (staged, *_) = image.locations
+        return not (signed(image) or self._packed(staged))
+
+    def _packed(self, staged: Location) -> bool:
         store = self.stores.get(staged.store)
         size = min(HEAD, store.size(staged.url))
         chunks: Any = store.read(staged.url, 0, size)
@@ -79,28 +90,49 @@ class Sources:
             return self.unpacker.packing(b"".join(chunks)) is not None
 
     @contextlib.contextmanager
+    def stored(self, image: Image, location: Location, job: Job) -> Iterator[Gated]:
+        """What lies in a store, as it is. Raises ObjectNotFound."""
+        store = self.stores.get(location.store)
+        size = store.size(location.url)
+        chunks: Any = store.read(location.url)
+        with contextlib.closing(chunks):
+            inspection = self.gate.begin(gating.declared(image))
+            stream = types.SimpleNamespace(read=_sized(chunks))
+            verification = self._verification(image, job)
+            yield Gated(stream, size, inspection, self.limit, verification=verification)
+
+    def _verification(self, image: Image, job: Job) -> body.Tap | None:
+        certificate = job.arguments.get("certificate")
+        return self.signatures.begin(image, base64.b64decode(certificate) if certificate else None)
+
+    @contextlib.contextmanager
     def open(self, image: Image, job: Job, context: Context) -> Iterator[Gated]:
         """The download, or the staged data, unpacked where it is packed."""
         method = job.arguments["method"]
         if method["name"] == WEB:
             with self.web.download(method["uri"], method.get("digest"), context.wait) as found:
-                yield self._gated(image, found.read, found.size)
+                yield self._gated(image, job, found.read, found.size)
             return
         (staged, *_) = image.locations
         chunks: Any = self.stores.get(staged.store).read(staged.url)
         with contextlib.closing(chunks):
-            yield self._gated(image, _sized(chunks), image.size)
+            yield self._gated(image, job, _sized(chunks), image.size)
 
-    def _gated(self, image: Image, read: Callable[[int], bytes], size: int | None) -> Gated:
+    def _gated(
+        self, image: Image, job: Job, read: Callable[[int], bytes], size: int | None
+    ) -> Gated:
+        verification = self._verification(image, job)
         stream: Any = _Peeked(read)
         packing = self.unpacker.packing(stream.head())
         if packing is None:
-            return Gated(stream, size, self.gate.begin(gating.declared(image)), self.limit)
+            inspection = self.gate.begin(gating.declared(image))
+            return Gated(stream, size, inspection, self.limit, verification=verification)
         if image.container_format == "compressed":
             image = dataclasses.replace(image, container_format="bare")
         inspection = self.gate.begin(gating.declared(image))
         stream = self.unpacker.unpack(packing, stream.read)
-        return Gated(stream, None, inspection, self.limit, image.container_format)
+        container = image.container_format
+        return Gated(stream, None, inspection, self.limit, container, verification)
 
 
 def _sized(chunks: Iterator[bytes]) -> Callable[[int], bytes]:

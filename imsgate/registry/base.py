@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from oslo_config import cfg
 
-from imsgate.model import Image, Job, Member, MemberStatus, Visibility
+from imsgate.model import Image, Job, Limits, Location, Member, MemberStatus, Usage, Visibility
 
 #: No field at all, where fields may be compared.
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -98,6 +98,11 @@ class Registry(abc.ABC):
 
     Deleted records stay, so that no id is ever used twice; only ``change``
     and ``expired`` still see them.
+
+    A step ``within`` limits, those of the image's owner, is refused with OverLimit
+    when it makes the usage of that project grow beyond one of them; then nothing happened.
+    Of steps at the same time each is judged with what the others did. A step that makes
+    nothing grow is never refused so. Raises Conflict when the image has another owner.
     """
 
     OPTS: ClassVar[Sequence[cfg.Opt]] = ()
@@ -106,7 +111,7 @@ class Registry(abc.ABC):
         """Release what is held while idle, such as connections; later calls may open it again."""
 
     @abc.abstractmethod
-    def add(self, image: Image) -> None:
+    def add(self, image: Image, within: Limits | None = None) -> None:
         """Record a new image. Raises AlreadyExists for an id that exists or ever did."""
 
     @abc.abstractmethod
@@ -118,7 +123,9 @@ class Registry(abc.ABC):
         """One page of images, in the query's order."""
 
     @abc.abstractmethod
-    def change(self, image_id: str, was: Mapping[str, Any], /, **to: Any) -> Image:
+    def change(
+        self, image_id: str, was: Mapping[str, Any], within: Limits | None = None, /, **to: Any
+    ) -> Image:
         """Set the fields ``to`` if every field in ``was`` still has its value; one atomic step.
 
         Returns the record as it is then. ``properties``, ``tags`` and
@@ -129,9 +136,17 @@ class Registry(abc.ABC):
         """
 
     @abc.abstractmethod
+    def holds(self, location: Location) -> bool:
+        """Whether any image has its data at this place."""
+
+    @abc.abstractmethod
     def expired(self, now: float) -> builtins.list[Image]:
         """Images whose ``upload_expires`` lies before ``now`` (seconds since the epoch),
         and all in ``pending_delete``; deleted ones with an upload left included."""
+
+    @abc.abstractmethod
+    def usage(self, project: str) -> Usage:
+        """The sum of ``Image.usage`` over a project's images."""
 
     @abc.abstractmethod
     def add_member(self, member: Member) -> None:
@@ -154,7 +169,9 @@ class Registry(abc.ABC):
     # the job, or it has ended, the write is refused and changes nothing.
 
     @abc.abstractmethod
-    def add_job(self, job: Job, was: Mapping[str, Any] = NOTHING, /, **to: Any) -> None:
+    def add_job(
+        self, job: Job, was: Mapping[str, Any] = NOTHING, within: Limits | None = None, /, **to: Any
+    ) -> None:
         """Record a new job and change its image as ``change`` does; one atomic step.
 
         Raises AlreadyExists for an id that exists, Conflict while another job of the image
@@ -176,13 +193,23 @@ class Registry(abc.ABC):
         """A page of a project's jobs, or of all projects', newest first, behind ``marker``."""
 
     @abc.abstractmethod
-    def claim_job(self, kinds: Collection[str], now: float, lease: float) -> Job | None:
+    def claim_job(
+        self, kinds: Collection[str], now: float, lease: float, job_id: str | None = None
+    ) -> Job | None:
         """Take the oldest job of these kinds that nobody works at, or return None.
+
+        With ``job_id``, take that one or none.
 
         Nobody works at a job in INIT, and at one in RUNNING whose lease lies before
         ``now``. It is returned in RUNNING with a new epoch and ``lease``; ``begin_at``
         is the first time. Of many that ask at once each gets another job, or none.
         """
+
+    @abc.abstractmethod
+    def free_jobs(
+        self, kinds: Collection[str], now: float, limit: int = 1000
+    ) -> builtins.list[Job]:
+        """The oldest jobs of these kinds that nobody works at, as ``claim_job`` has it."""
 
     @abc.abstractmethod
     def change_job(
@@ -191,6 +218,7 @@ class Registry(abc.ABC):
         epoch: int,
         fields: Mapping[str, Any],
         was: Mapping[str, Any] = NOTHING,
+        within: Limits | None = None,
         /,
         **to: Any,
     ) -> Job:

@@ -6,8 +6,11 @@ wait for the row (others), so that of two writers the later sees the earlier's w
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+import functools
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from oslo_config import cfg
@@ -26,8 +29,28 @@ KEY = "[database] connection"
 #: Seconds a SQLite transaction waits for another process's.
 _SQLITE_WAIT = 60
 
+_MYSQL = ("mysql", "mariadb")
+
+#: PostgreSQL names its locks by numbers; any will do that nobody else has.
+_MIGRATION = 0x696D7367617465
+#: Seconds that a migration waits for another process's.
+_MIGRATION_WAIT = 3600
+
 #: Marks the engine whose transactions write.
 _WRITES = "imsgate_writes"
+
+#: Where others got in the way, or the connection was cut, before anything was committed:
+#: SQLSTATE for PostgreSQL (serialization, deadlock, three ways to shut down) ...
+_UNDONE_STATES = frozenset({"40001", "40P01", "57P01", "57P02", "57P03"})
+#: ... and for MariaDB its own numbers (deadlock, row changed since, shutdown, killed), which
+#: Galera also gives when the nodes cannot agree on a commit.
+_UNDONE_NUMBERS = frozenset({1213, 1020, 1053, 1927})
+
+#: How often a transaction is run again, and the longest pause before each, in seconds.
+_PAUSES = tuple(0.01 * 2**n for n in range(7))
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 OPTS: Sequence[cfg.Opt] = (
     cfg.StrOpt(
@@ -63,6 +86,28 @@ OPTS: Sequence[cfg.Opt] = (
 )
 
 
+class Undone(Unavailable):
+    """The transaction left nothing behind: it may be run again as a whole."""
+
+
+def repeated(transaction: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Decorates what may be run again, as a whole, when the database has undone it.
+
+    A connection that was lost at the commit itself is not tried again: nobody knows
+    whether it took place.
+    """
+
+    @functools.wraps(transaction)
+    def run(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        for pause in _PAUSES:
+            with contextlib.suppress(Undone):
+                return transaction(*args, **kwargs)
+            time.sleep(random.uniform(0, pause))  # noqa: S311 - so that two do not meet again
+        return transaction(*args, **kwargs)
+
+    return run
+
+
 class Database:
     """One process's connections. Nothing is opened before the first transaction."""
 
@@ -71,18 +116,38 @@ class Database:
         self._url = parse(settings)
         self._engine = _engine(self._url, settings)
         self._writer = self._engine.execution_options(**{_WRITES: True})
-        if self._url.get_backend_name() == "sqlite":
+        backend = self._url.get_backend_name()
+        if backend == "sqlite":
             _prepare_sqlite(self._engine)
         else:
+            if backend in _MYSQL:
+                _prepare_mysql(self._engine)
             self._writer = self._writer.execution_options(isolation_level="READ COMMITTED")
 
     def reading(self) -> contextlib.AbstractContextManager[sa.Connection]:
-        """A transaction that sees one snapshot. Raises Unavailable."""
+        """A transaction that sees one snapshot. Raises Unavailable; Undone where it may be
+        run again."""
         return _transaction(self._engine)
 
     def writing(self) -> contextlib.AbstractContextManager[sa.Connection]:
-        """A transaction that commits at the end of the block. Raises Unavailable."""
+        """A transaction that commits at the end of the block. Raises as ``reading``."""
         return _transaction(self._writer)
+
+    @contextlib.contextmanager
+    def migrating(self) -> Iterator[sa.Connection]:
+        """``writing``, by one process at a time. Raises Unavailable."""
+        with self.writing() as connection:
+            if self._engine.dialect.name == "postgresql":
+                lock = sa.func.pg_advisory_xact_lock(_MIGRATION)
+                connection.execute(sa.select(lock))
+            elif self._engine.dialect.name in _MYSQL:
+                # Of the session, for there each statement of a migration ends the transaction;
+                # and of the whole server, whose other databases are none of ours.
+                name = sa.func.concat("imsgate ", sa.func.md5(sa.func.database()))
+                if not connection.scalar(sa.select(sa.func.get_lock(name, _MIGRATION_WAIT))):
+                    raise BadConfig(KEY, "another process has been migrating it for an hour")
+            # The lock ends with transaction or session: "Database.close" sees to the latter.
+            yield connection
 
     def close(self) -> None:
         """Close the idle connections; the next transaction opens a new one."""
@@ -90,7 +155,7 @@ class Database:
 
     def explain(self, error: Unavailable) -> str:
         """The cause of an outage in the driver's words, without the URL's secrets."""
-        return without_secrets(self._url, getattr(error.__cause__, "orig", error.__cause__))
+        return _said(self._url, error.__cause__)
 
     @property
     def nulls_are_largest(self) -> bool:
@@ -114,6 +179,11 @@ def without_secrets(url: sa.URL, problem: object) -> str:
     for secret in (url.password, *secrets):
         text = text.replace(secret, "***") if secret else text
     return " ".join(text.split())
+
+
+def _said(url: sa.URL, error: BaseException | None) -> str:
+    """The driver's own words."""
+    return without_secrets(url, getattr(error, "orig", error))
 
 
 def _engine(url: sa.URL, settings: Section) -> sa.Engine:
@@ -158,6 +228,24 @@ def _prepare_sqlite(engine: sa.Engine) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
+def _prepare_mysql(engine: sa.Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def strict(connection: Any, record: object) -> None:
+        with contextlib.closing(connection.cursor()) as cursor:
+            # A server may have been told to cut off what is too long, and to say nothing.
+            cursor.execute("SET SESSION sql_mode = 'TRADITIONAL'")
+
+
+def _is_undone(error: exc.SQLAlchemyError) -> bool:
+    """Whether the database has rolled back what was not at its commit yet."""
+    if not isinstance(error, exc.DBAPIError):
+        return False
+    driver: Any = error.orig
+    state = getattr(driver, "sqlstate", None) or getattr(driver, "pgcode", None)
+    number = driver.args[0] if getattr(driver, "args", None) else None
+    return error.connection_invalidated or state in _UNDONE_STATES or number in _UNDONE_NUMBERS
+
+
 def _is_outage(error: exc.SQLAlchemyError) -> bool:
     if isinstance(error, exc.DBAPIError) and error.connection_invalidated:
         return True
@@ -168,12 +256,17 @@ def _is_outage(error: exc.SQLAlchemyError) -> bool:
 
 @contextlib.contextmanager
 def _transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
+    committing = False
     try:
         with engine.begin() as connection:
             yield connection
+            committing = True
     except exc.SQLAlchemyError as error:
+        lost = isinstance(error, exc.DBAPIError) and error.connection_invalidated
+        if _is_undone(error) and not (committing and lost):
+            LOG.warning("The database undid a transaction: %s", _said(engine.url, error))
+            raise Undone(what="The database") from error
         if not _is_outage(error):
             raise
-        cause = getattr(error, "orig", error)
-        LOG.error("The database failed: %s", without_secrets(engine.url, cause))
+        LOG.error("The database failed: %s", _said(engine.url, error))
         raise Unavailable(what="The database") from error

@@ -5,7 +5,7 @@ import copy
 import dataclasses
 import operator
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -18,11 +18,15 @@ from imsgate.model import (
     Image,
     Job,
     JobState,
+    Limits,
+    Location,
     Member,
     MemberStatus,
     Status,
+    Usage,
     Visibility,
 )
+from imsgate.registry import limits
 from imsgate.registry.base import NOTHING, Condition, Op, Query, Registry, moves, ordering
 
 _COMPARE: Mapping[Op, Callable[[Any, Any], bool]] = {
@@ -45,11 +49,19 @@ class MemoryRegistry(Registry):
         self._members: dict[tuple[str, str], Member] = {}
         self._jobs: dict[str, Job] = {}
 
-    def add(self, image: Image) -> None:
+    def add(self, image: Image, within: Limits | None = None) -> None:
         with self._lock:
             if image.id in self._images:
                 raise AlreadyExists(what=f"Image {image.id}")
-            self._images[image.id] = _frozen(image)
+            self._put(image, within)
+
+    def _put(self, image: Image, within: Limits | None) -> Image:
+        image = _frozen(image)
+        if within is not None:
+            usage = _sum(within.project, (self._images | {image.id: image}).values())
+            limits.check(within, limits.grown(within, self._images.get(image.id), image), usage)
+        self._images[image.id] = image
+        return image
 
     def get(self, image_id: str) -> Image:
         image = self._images.get(image_id)
@@ -92,7 +104,9 @@ class MemoryRegistry(Registry):
         member = self._members.get((image.id, query.viewer or ""))
         return member is not None and query.member_status in (None, member.status)
 
-    def change(self, image_id: str, was: Mapping[str, Any], /, **to: Any) -> Image:
+    def change(
+        self, image_id: str, was: Mapping[str, Any], within: Limits | None = None, /, **to: Any
+    ) -> Image:
         with self._lock:
             image = self._images.get(image_id)
             if image is None:
@@ -101,13 +115,19 @@ class MemoryRegistry(Registry):
                 raise Conflict(problem=f"Image {image_id} was changed by another request")
             if moves(to):
                 to["updated_at"] = model.now()
-            changed = _frozen(dataclasses.replace(image, **to))
-            self._images[image_id] = changed
-            return changed
+            return self._put(dataclasses.replace(image, **to), within)
+
+    def holds(self, location: Location) -> bool:
+        with self._lock:
+            return any(location in image.locations for image in self._images.values())
 
     def expired(self, now: float) -> builtins.list[Image]:
         with self._lock:
             return [image for image in self._images.values() if _is_late(image, now)]
+
+    def usage(self, project: str) -> Usage:
+        with self._lock:
+            return _sum(project, self._images.values())
 
     def add_member(self, member: Member) -> None:
         with self._lock:
@@ -142,13 +162,15 @@ class MemoryRegistry(Registry):
             raise NotFound(what=f"Member {member_id}")
         return member
 
-    def add_job(self, job: Job, was: Mapping[str, Any] = NOTHING, /, **to: Any) -> None:
+    def add_job(
+        self, job: Job, was: Mapping[str, Any] = NOTHING, within: Limits | None = None, /, **to: Any
+    ) -> None:
         with self._lock:
             if job.id in self._jobs:
                 raise AlreadyExists(what=f"Job {job.id}")
             if job.image_id is not None:
                 self._check_idle(job.image_id)
-                self.change(job.image_id, was, **to)
+                self.change(job.image_id, was, within, **to)
             arguments = MappingProxyType(copy.deepcopy(dict(job.arguments)))
             self._jobs[job.id] = dataclasses.replace(job, arguments=arguments)
 
@@ -178,9 +200,20 @@ class MemoryRegistry(Registry):
     def _oldest_first(self) -> builtins.list[Job]:
         return sorted(self._jobs.values(), key=_age)
 
-    def claim_job(self, kinds: Collection[str], now: float, lease: float) -> Job | None:
+    def free_jobs(
+        self, kinds: Collection[str], now: float, limit: int = 1000
+    ) -> builtins.list[Job]:
         with self._lock:
-            free = [job for job in self._oldest_first() if job.kind in kinds and _free(job, now)]
+            return self._free(kinds, now)[:limit]
+
+    def _free(self, kinds: Collection[str], now: float) -> builtins.list[Job]:
+        return [job for job in self._oldest_first() if job.kind in kinds and _free(job, now)]
+
+    def claim_job(
+        self, kinds: Collection[str], now: float, lease: float, job_id: str | None = None
+    ) -> Job | None:
+        with self._lock:
+            free = [job for job in self._free(kinds, now) if job_id in (None, job.id)]
             if not free:
                 return None
             moment = model.now()
@@ -200,6 +233,7 @@ class MemoryRegistry(Registry):
         epoch: int,
         fields: Mapping[str, Any],
         was: Mapping[str, Any] = NOTHING,
+        within: Limits | None = None,
         /,
         **to: Any,
     ) -> Job:
@@ -209,7 +243,7 @@ class MemoryRegistry(Registry):
                 raise Conflict(problem=f"Job {job_id} is no longer this worker's")
             changed = dataclasses.replace(job, **{"updated_at": model.now(), **fields})
             if job.image_id is not None and (was or to):
-                self.change(job.image_id, was, **to)
+                self.change(job.image_id, was, within, **to)
             self._jobs[job_id] = changed
             return changed
 
@@ -218,6 +252,12 @@ class MemoryRegistry(Registry):
             for job in self.jobs_of(image_id):
                 if job.state in GOING:
                     self._jobs[job.id] = dataclasses.replace(job, cancelled=True)
+
+
+def _sum(project: str, images: Iterable[Image]) -> Usage:
+    usages = [dataclasses.asdict(one.usage) for one in images if one.owner == project]
+    names = (field.name for field in dataclasses.fields(Usage))
+    return Usage(**{name: sum(usage[name] for usage in usages) for name in names})
 
 
 def _age(job: Job) -> tuple[Any, str]:

@@ -1,9 +1,10 @@
 """The registry in a SQL database: SQLite alone, PostgreSQL or MariaDB in a stack."""
 
 import builtins
+import contextlib
 import dataclasses
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,11 +13,12 @@ from sqlalchemy import exc
 from imsgate import model
 from imsgate.config import Section
 from imsgate.errors import AlreadyExists, BadConfig, Conflict, NotFound, Unavailable
-from imsgate.model import Image, Job, Member, MemberStatus, Status
-from imsgate.registry import database, jobs, lists, migrations, rows
+from imsgate.model import Image, Job, Limits, Location, Member, MemberStatus, Status, Usage
+from imsgate.registry import database, jobs, limits, lists, migrations, rows, totals
 from imsgate.registry.base import NOTHING, Query, Registry, moves
+from imsgate.registry.database import repeated
 from imsgate.registry.migrations import State
-from imsgate.registry.tables import IMAGES, MEMBERS
+from imsgate.registry.tables import IMAGES, LOCATIONS, MEMBERS
 
 #: The one image of an id; built once, as the busiest statement of all.
 _EXISTING = sa.select(IMAGES).where(IMAGES.c.id == sa.bindparam("image_id"), lists.EXISTS)
@@ -28,13 +30,13 @@ def is_embedded(settings: Section) -> bool:
 
 
 def upgrade(settings: Section) -> None:
-    """Create or migrate the schema; any number of processes may do it at once on SQLite.
+    """Create or migrate the schema; any number of processes may do it at once.
 
     Raises BadConfig when the database cannot be reached, or is newer than this code.
     """
     opened = database.Database(settings)
     try:
-        with opened.writing() as connection:
+        with opened.migrating() as connection:
             found = migrations.state(connection)
             if found is State.FOREIGN:
                 raise _refusal(found)
@@ -81,15 +83,33 @@ class SqlRegistry(Registry):
     def close(self) -> None:
         self._database.close()
 
+    @contextlib.contextmanager
+    def _writing(self, within: Limits | None) -> Iterator[sa.Connection]:
+        """A transaction; the only one that makes this project's usage grow, where it is limited."""
+        if within is None:
+            with self._database.writing() as connection:
+                yield connection
+            return
+        while True:
+            with self._database.writing() as connection:
+                if totals.lock(connection, within.project):
+                    yield connection
+                    return
+            with contextlib.suppress(exc.IntegrityError), self._database.writing() as connection:
+                totals.insert(connection, within.project)
+
     # Images
 
-    def add(self, image: Image) -> None:
-        with self._database.writing() as connection:
+    @repeated
+    def add(self, image: Image, within: Limits | None = None) -> None:
+        with self._writing(within) as connection:
             try:
                 rows.insert(connection, image)
             except exc.IntegrityError:
                 raise AlreadyExists(what=f"Image {image.id}") from None
+            _check(connection, within, None, image)
 
+    @repeated
     def get(self, image_id: str) -> Image:
         with self._database.reading() as connection:
             found = rows.read(connection, _EXISTING, image_id=image_id)
@@ -97,21 +117,39 @@ class SqlRegistry(Registry):
             raise NotFound(what=f"Image {image_id}")
         return found[0]
 
+    @repeated
     def list(self, query: Query) -> builtins.list[Image]:
         with self._database.reading() as connection:
             return rows.read(connection, lists.page(query, self._database.nulls_are_largest))
 
-    def change(self, image_id: str, was: Mapping[str, Any], /, **to: Any) -> Image:
-        with self._database.writing() as connection:
-            return _change(connection, image_id, was, to)
+    @repeated
+    def change(
+        self, image_id: str, was: Mapping[str, Any], within: Limits | None = None, /, **to: Any
+    ) -> Image:
+        with self._writing(within) as connection:
+            return _change(connection, image_id, was, within, to)
 
+    @repeated
+    def holds(self, location: Location) -> bool:
+        select = sa.select(LOCATIONS.c.image_id).where(
+            LOCATIONS.c.store == location.store, LOCATIONS.c.url == location.url
+        )
+        with self._database.reading() as connection:
+            return connection.execute(select.limit(1)).first() is not None
+
+    @repeated
     def expired(self, now: float) -> builtins.list[Image]:
         late = sa.or_(IMAGES.c.upload_expires < now, IMAGES.c.status == Status.PENDING_DELETE)
         with self._database.reading() as connection:
             return rows.read(connection, sa.select(IMAGES).where(late).order_by(IMAGES.c.id))
 
+    def usage(self, project: str) -> Usage:
+        with self._database.reading() as connection:
+            return totals.usage(connection, project)
+
     # Members
 
+    @repeated
     def add_member(self, member: Member) -> None:
         with self._database.writing() as connection:
             exists = sa.select(IMAGES.c.id).where(_is(member.image_id), lists.EXISTS)
@@ -122,12 +160,14 @@ class SqlRegistry(Registry):
             except exc.IntegrityError:
                 raise AlreadyExists(what=f"Member {member.member_id}") from None
 
+    @repeated
     def members(self, image_id: str) -> builtins.list[Member]:
         order = (MEMBERS.c.created_at, MEMBERS.c.member_id)
         select = sa.select(MEMBERS).where(*_is_member(image_id)).order_by(*order)
         with self._database.reading() as connection:
             return [Member(**row) for row in connection.execute(select).mappings()]
 
+    @repeated
     def change_member(self, image_id: str, member_id: str, status: MemberStatus) -> Member:
         where = _is_member(image_id, member_id)
         step = sa.update(MEMBERS).where(*where).values(status=status, updated_at=model.now())
@@ -137,6 +177,7 @@ class SqlRegistry(Registry):
             row = connection.execute(sa.select(MEMBERS).where(*where)).mappings().one()
             return Member(**row)
 
+    @repeated
     def remove_member(self, image_id: str, member_id: str) -> None:
         step = sa.delete(MEMBERS).where(*_is_member(image_id, member_id))
         with self._database.writing() as connection:
@@ -145,69 +186,108 @@ class SqlRegistry(Registry):
 
     # Jobs
 
-    def add_job(self, job: Job, was: Mapping[str, Any] = NOTHING, /, **to: Any) -> None:
-        with self._database.writing() as connection:
+    @repeated
+    def add_job(
+        self, job: Job, was: Mapping[str, Any] = NOTHING, within: Limits | None = None, /, **to: Any
+    ) -> None:
+        with self._writing(within) as connection:
             if job.image_id is not None:
                 # The write locks the image's row, so that only one at a time looks.
-                _change(connection, job.image_id, was, to)
+                _change(connection, job.image_id, was, within, to)
                 jobs.check_idle(connection, job.image_id)
             jobs.insert(connection, job)
 
+    @repeated
     def get_job(self, job_id: str) -> Job:
         with self._database.reading() as connection:
             return jobs.get(connection, job_id)
 
+    @repeated
     def jobs_of(self, image_id: str) -> builtins.list[Job]:
         with self._database.reading() as connection:
             return jobs.of(connection, image_id)
 
+    @repeated
     def jobs(
         self, project: str | None, marker: Job | None = None, limit: int = 25
     ) -> builtins.list[Job]:
         with self._database.reading() as connection:
             return jobs.page(connection, project, marker, limit)
 
-    def claim_job(self, kinds: Collection[str], now: float, lease: float) -> Job | None:
+    @repeated
+    def claim_job(
+        self, kinds: Collection[str], now: float, lease: float, job_id: str | None = None
+    ) -> Job | None:
         # Idle workers ask often; most find nothing, and should not hold up writers for it.
         with self._database.reading() as connection:
-            if jobs.next_free(connection, kinds, now) is None:
+            if not jobs.free(connection, kinds, now, job_id=job_id):
                 return None
         with self._database.writing() as connection:
-            return jobs.claim(connection, kinds, now, lease)
+            return jobs.claim(connection, kinds, now, lease, job_id)
 
+    @repeated
+    def free_jobs(
+        self, kinds: Collection[str], now: float, limit: int = 1000
+    ) -> builtins.list[Job]:
+        with self._database.reading() as connection:
+            return jobs.free(connection, kinds, now, limit)
+
+    @repeated
     def change_job(
         self,
         job_id: str,
         epoch: int,
         fields: Mapping[str, Any],
         was: Mapping[str, Any] = NOTHING,
+        within: Limits | None = None,
         /,
         **to: Any,
     ) -> Job:
-        with self._database.writing() as connection:
+        with self._writing(within) as connection:
             job = jobs.change(connection, job_id, epoch, fields)
             if job.image_id is not None and (was or to):
-                _change(connection, job.image_id, was, to)
+                _change(connection, job.image_id, was, within, to)
             return job
 
+    @repeated
     def cancel_jobs(self, image_id: str) -> None:
         with self._database.writing() as connection:
             jobs.cancel(connection, image_id)
 
 
 def _change(
-    connection: sa.Connection, image_id: str, was: Mapping[str, Any], to: dict[str, Any]
+    connection: sa.Connection,
+    image_id: str,
+    was: Mapping[str, Any],
+    within: Limits | None,
+    to: dict[str, Any],
 ) -> Image:
     columns = rows.columns(to)
     if moves(to):
         columns["updated_at"] = model.now()
+    before = _locked(connection, image_id) if within else None
     # Matches "no value" too, which "=" never does.
     unchanged = [IMAGES.c[field].is_not_distinct_from(value) for field, value in was.items()]
     step = sa.update(IMAGES).where(_is(image_id), *unchanged).values(columns or {"id": image_id})
     if connection.execute(step).rowcount == 0:
         raise _lost(connection, image_id)
     (image,) = rows.read(connection, sa.select(IMAGES).where(_is(image_id)))
-    return rows.replace(connection, image, to)
+    image = rows.replace(connection, image, to)
+    _check(connection, within, before, image)
+    return image
+
+
+def _locked(connection: sa.Connection, image_id: str) -> Image | None:
+    """The record as it is until this transaction changes it."""
+    found = rows.read(connection, sa.select(IMAGES).where(_is(image_id)).with_for_update())
+    return found[0] if found else None
+
+
+def _check(
+    connection: sa.Connection, within: Limits | None, before: Image | None, after: Image
+) -> None:
+    if within and (deltas := limits.grown(within, before, after)):
+        limits.check(within, deltas, totals.usage(connection, within.project))
 
 
 def _is(image_id: str) -> sa.ColumnElement[bool]:

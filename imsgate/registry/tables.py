@@ -128,12 +128,15 @@ IMAGES = sa.Table(
     sa.Column("upload_key", Exact(255)),
     # Float would be 32 bits on MariaDB, where a lease loses its seconds.
     sa.Column("upload_expires", sa.Double, index=True),
+    sa.Column("upload_reserved", sa.BigInteger, nullable=False, server_default="0"),
     # One per sort key that a whole list is ordered by, and one per way to see an image.
     sa.Index(None, "created_at", "id"),
     sa.Index(None, "updated_at", "created_at", "id"),
     sa.Index(None, "name", "created_at", "id"),
     sa.Index(None, "owner", "created_at", "id"),
     sa.Index(None, "visibility", "created_at", "id"),
+    # What a project's images add up to, without those it deleted.
+    sa.Index(None, "owner", "status"),
 )
 
 
@@ -164,6 +167,10 @@ LOCATIONS = sa.Table(
     sa.Column("store", Exact(255), nullable=False),
     sa.Column("url", Exact, nullable=False),
 )
+
+#: Projects that have limits: a row to lock for each, nothing else. What they use is the
+#: sum over their images, so that it cannot come apart from them.
+PROJECTS = sa.Table("projects", METADATA, sa.Column("id", Exact(255), primary_key=True))
 
 MEMBERS = sa.Table(
     "image_members",

@@ -79,7 +79,7 @@ class Store(abc.ABC):
     def further_opts(cls, name: str, settings: Any) -> Sequence[cfg.Opt]:
         """Options of the same section that the values of OPTS decide, such as a wrapped driver's.
 
-        Raises BadConfig.
+        Asked again with the values of these, until it names no new ones. Raises BadConfig.
         """
         return ()
 
@@ -165,6 +165,25 @@ class DirectUrls(abc.ABC):
         """A URL that answers GET, Range included, to anyone for a while.
 
         None while the operator has not switched this on. Raises ObjectNotFound.
+        """
+
+
+class Addressed(abc.ABC):
+    """An optional ability: objects have URLs by which other services know them.
+
+    No such URL holds credentials, or leads to a file of this host.
+    """
+
+    @abc.abstractmethod
+    def url(self, location: str) -> str | None:
+        """The object's URL; None where it has none. Nothing is asked of the store."""
+
+    @abc.abstractmethod
+    def locate(self, url: str) -> str | None:
+        """The location that this URL names, whether or not an object is there.
+
+        None when it names no place of this store, or holds more than that (a user's
+        name, a query). Nothing is asked of the store.
         """
 
 

@@ -196,8 +196,9 @@ def _build(conf: config.Config, store_id: str, name: str) -> Backend:
     kind = driver(store_id, name)
     opts = [*STORE_OPTS, *kind.OPTS]
     settings = conf.section(store_id, opts)
-    if further := kind.further_opts(store_id, settings):
-        settings = conf.section(store_id, [*opts, *further])
+    while further := [opt for opt in kind.further_opts(store_id, settings) if opt not in opts]:
+        opts += further
+        settings = conf.section(store_id, opts)
     return Backend(store_id, name, kind, settings)
 
 

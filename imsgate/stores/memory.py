@@ -4,6 +4,7 @@ For tests and trials. Each process of a server has a memory store of its own,
 which dies with it.
 """
 
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 from oslo_config import cfg
 
 from imsgate import errors
-from imsgate.stores.base import Sink, Store
+from imsgate.stores.base import Addressed, Sink, Store
 
 _CHUNK = 1024 * 1024
 
+_LOCATION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,254}", re.ASCII)
 
-class MemoryStore(Store):
+
+class MemoryStore(Store, Addressed):
     """Objects and the parts of unfinished ones, each under its key."""
 
     OPTS = (
@@ -64,6 +67,14 @@ class MemoryStore(Store):
             return None
         with self._lock:
             return self._free()
+
+    def url(self, location: str) -> str:
+        return f"memory://{self.name}/{location}"
+
+    def locate(self, url: str) -> str | None:
+        place, _, location = url.rpartition("/")
+        known = place == f"memory://{self.name}" and _LOCATION.fullmatch(location)
+        return location if known else None
 
     def held(self) -> list[str]:
         """The keys of everything in it, whole or unfinished."""

@@ -2,15 +2,15 @@
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, cast
 
 from oslo_config import cfg
 
-from imsgate import app, upload
+from imsgate import app, quota, upload
 from imsgate.api import images
 from imsgate.config import Section
 from imsgate.jobs.engine import Engine
-from imsgate.policy import Policy
 from imsgate.registry.base import Registry
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.stores.base import Store
@@ -47,9 +47,12 @@ def gateway(
     descriptions: Mapping[str, str] | None = None,
     lease: int = 60,
     public_endpoint: str | None = None,
+    limits: Mapping[str, int] | None = None,
+    further: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     **api: Any,
 ) -> Gateway:
-    """A gateway with these parts, or parts in memory; ``api`` are options of ``[api]``.
+    """A gateway with these parts, or parts in memory; ``api`` are options of ``[api]``,
+    ``limits`` of ``[quota]``, ``further`` those of other groups.
 
     The first store is the default one. Nothing sweeps or does jobs by itself.
     """
@@ -65,10 +68,12 @@ def gateway(
     }
 
     def section(group: str, options: Iterable[cfg.Opt]) -> Section:
-        return settings(options, **changed.get(group, {}))
+        more = {**changed.get(group, {}), **further.get(group, {})}
+        return settings(options, **more)
 
-    parts = app.make_parts(registry, enabled, section)
-    gate = app.assemble(parts, Policy(conf), section, settings(images.OPTS, **api))
+    quotas = quota.configured(settings(quota.OPTS, **(limits or {})))
+    parts = app.make_parts(registry, enabled, quotas, section)
+    gate = app.assemble(parts, conf, section, settings(images.OPTS, **api))
     return Gateway(gate, registry, enabled, parts.uploads, parts.engine)
 
 

@@ -30,6 +30,7 @@ from imsgate.registry.base import Condition, Op, Query, Registry
 from imsgate.testing import registry_machine
 from imsgate.testing.records import START, after, image, member
 from imsgate.testing.registry_jobs import JobContract, together
+from imsgate.testing.registry_limits import LimitContract
 from imsgate.testing.registry_lists import EVERYTHING, ListContract, everything
 
 _FULL: dict[str, Any] = {
@@ -56,6 +57,7 @@ _FULL: dict[str, Any] = {
     "upload_store": "fast",
     "upload_key": "attempt-1",
     "upload_expires": 1_700_000_000.123_456,
+    "upload_reserved": 2**62,
 }
 
 _CHILDREN = ("properties", "tags", "locations")
@@ -82,6 +84,7 @@ _OTHERS: dict[str, Any] = {
     "upload_store": "slow",
     "upload_key": "attempt-10",
     "upload_expires": 1_700_000_000.123_457,
+    "upload_reserved": -1,
 }
 
 
@@ -93,7 +96,7 @@ def _winner(outcomes: list[object], losing: type[Error]) -> int:
     return winners[0]
 
 
-class RegistryContract(ListContract, JobContract):
+class RegistryContract(ListContract, LimitContract, JobContract):
     """The promises of ``imsgate.registry.base``."""
 
     @pytest.fixture
@@ -230,6 +233,18 @@ class RegistryContract(ListContract, JobContract):
         with pytest.raises(Conflict):
             registry.change(given.id, {"status": Status.SAVING})
 
+    def test_whose_data_lies_where(self, registry: Registry) -> None:
+        place = Location("fast", "a")
+        assert not registry.holds(place)
+        given = image(locations=(Location("slow", "z"), place))
+        registry.add(given)
+        registry.change(given.id, {}, status=Status.PENDING_DELETE)
+        assert registry.holds(place)
+        for other in (Location("fast", "A"), Location("fast", "z"), Location("slow", "a")):
+            assert not registry.holds(other)
+        registry.change(given.id, {}, locations=())
+        assert not registry.holds(place)
+
     @pytest.mark.parametrize(
         ("to", "moves"),
         [
@@ -241,6 +256,7 @@ class RegistryContract(ListContract, JobContract):
             ({"locations": (Location("s", "u"),)}, True),
             ({"upload_expires": 2.0}, False),
             ({"upload_store": "s", "upload_key": "k", "upload_expires": 2.0}, False),
+            ({"upload_reserved": 1}, False),
         ],
         ids=str,
     )

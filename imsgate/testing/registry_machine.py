@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 )
 
 from imsgate.errors import Error
-from imsgate.model import Location, MemberStatus, Status, Visibility
+from imsgate.model import Limits, Location, MemberStatus, Status, Visibility
 from imsgate.registry.base import Condition, Op, Query, Registry
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.testing.records import START, after, image, member
@@ -44,12 +44,27 @@ _FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "updated_at": _TIMES,
     "upload_key": _TEXTS,
     "upload_expires": st.sampled_from([None, 1.0, 1.000_001, 1e9]),
+    "upload_reserved": st.sampled_from([-1, 0, 1, 2**33]),
 }
 _CHILDREN: dict[str, st.SearchStrategy[Any]] = {
     "properties": st.dictionaries(_WORDS, _WORDS, max_size=3),
     "tags": st.frozensets(_WORDS, max_size=3),
     "locations": st.lists(st.builds(Location, _WORDS, _WORDS), max_size=2).map(tuple),
 }
+
+_LIMITS = st.builds(
+    Limits,
+    _PROJECTS,
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "image_size_total": st.sampled_from([0, 1, 2**33]),
+            "image_stage_total": st.sampled_from([0, 1, 2**33]),
+            "image_count_total": st.integers(0, 3),
+            "image_count_uploading": st.integers(0, 2),
+        },
+    ),
+)
 
 _some_fields = st.fixed_dictionaries({}, optional=_FIELDS | _CHILDREN)
 _few_columns = st.fixed_dictionaries({}, optional=_FIELDS)
@@ -138,6 +153,15 @@ class _Walk(RuleBasedStateMachine):
     ) -> None:
         to = {"updated_at": updated_at} | to
         self.both(lambda registry: registry.change(image_id, was, **to))
+
+    @rule(image_id=images, within=_LIMITS, to=_some_fields)
+    def change_within(self, image_id: str, within: Limits, to: dict[str, Any]) -> None:
+        to = {"updated_at": START} | to
+        self.both(lambda registry: registry.change(image_id, {}, within, **to))
+
+    @rule(project=_PROJECTS)
+    def usage(self, project: str) -> None:
+        self.both(lambda registry: registry.usage(project))
 
     @rule(image_id=images, fields=st.sets(st.sampled_from(sorted(_FIELDS))), to=_some_fields)
     def change_knowing(self, image_id: str, fields: set[str], to: dict[str, Any]) -> None:

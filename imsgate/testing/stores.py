@@ -26,7 +26,7 @@ import pytest
 
 from imsgate import errors
 from imsgate.errors import ObjectNotFound
-from imsgate.stores.base import LocalFiles, Sink, Store
+from imsgate.stores.base import Addressed, LocalFiles, Sink, Store
 from imsgate.testing import store_machine
 from imsgate.testing.store_data import body, content, new_key, pieces
 from imsgate.testing.store_faults import FaultChecks
@@ -276,6 +276,24 @@ class StoreContract(FaultChecks):
             assert file.read(10) == data[:10]
             assert os.lseek(file.fileno(), 0, os.SEEK_CUR) == 10, "the file is buffered"
             assert os.pread(file.fileno(), SIZE, 0) == data
+
+    def test_a_url_leads_back_and_no_other_does(self, store: Store) -> None:
+        if not isinstance(store, Addressed):
+            pytest.skip("this driver's objects have no URLs")
+        location = self.keep(store, self.put(store, b"data"))
+        url = store.url(location)
+        if url is None:
+            pytest.skip("the objects of this store have no URLs")
+        assert store.locate(url) == location
+        scheme, _, rest = url.partition("://")
+        assert scheme != "file"
+        place, _, key = rest.rpartition("/")
+        assert "@" not in place
+        twisted = [f"file://{rest}", f"{scheme}://user:secret@{rest}", f"{scheme}://{place}x/{key}"]
+        twisted += [f"{url}?a=b", f"{url}#a", f"{url}\n", f"{url}/../{key}", f"{url}%00"]
+        twisted += [f"{scheme}://{place}/", f"{scheme}://{place}/../{key}", rest, key, "", location]
+        for wrong in twisted:
+            assert store.locate(wrong) is None, wrong
 
     @pytest.mark.parametrize("size", [0, 1, SIZE])
     def test_a_deleted_object_is_missing(self, store: Store, size: int) -> None:

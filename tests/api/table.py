@@ -11,16 +11,17 @@ from typing import Any
 from imsgate.model import Location
 from imsgate.testing.gateways import Gateway, gateway, memory_store
 from imsgate.testing.records import job
-from tests.api.stack import ADMIN, MEMBER, Stack
+from tests.api.stack import MEMBER, Stack, who
 
 DOC = pathlib.Path(__file__).parent.parent.parent / "doc" / "image-api-table.md"
 
 HEAD = """\
 # Every call of the Image API v2
 
-Written by `python -m tests.api.table` from a run: an administrator sends each call to an image on
-which it makes sense; the status is what came back. *done*: as in Glance. *differs*: as the note
-says. *not ours* and *missing*: 404 in Glance's form. Who may do what: `etc/policy.yaml.sample`.
+Written by `python -m tests.api.table` from a run: an administrator, who is a service too, sends
+each call to an image on which it makes sense; the status is what came back. *done*: as in Glance.
+*differs*: as the note says. *not ours* and *missing*: 404 in Glance's form. Who may do what:
+`etc/policy.yaml.sample`.
 
 | Call | | Status | Note |
 |---|---|---|---|
@@ -31,12 +32,17 @@ CACHE = "no cache to manage: data is sent from the store that has it"
 LEGACY = "imports are asked for at the image"
 LATER = "not yet"
 
+SERVANT = who("admins", "admin service member reader")
+
 #: Calls that are answered, but not quite as in Glance.
 DIFFERS = {
     "GET /v2/images": "`deleted` is ignored: no list holds deleted images, not even for admins",
-    "PATCH /v2/images/{image_id}": "`locations` is read-only: data comes in through the gate; "
+    "PATCH /v2/images/{image_id}": "`locations` are invisible, as in Glance by default; "
     "setting `owner` to what it is changes nothing and is not refused",
     "POST /v2/images/{image_id}/members": "a member that is no text of 1 to 255 characters is 400",
+    "GET /v2/images/{image_id}/locations": "only those of stores whose objects have URLs",
+    "POST /v2/images/{image_id}/locations": "only by services, of stores that `[locations] stores` "
+    "names; never `file:` or `http:`",
     "DELETE /v2/stores/{store_id}/{image_id}": "an unknown store is 400",
     "POST /v2/images/{image_id}/import": "no `glance-download`; an unknown store is 400; "
     "`method.digest` is compared",
@@ -121,6 +127,7 @@ BODIES = {
     "PUT /v2/images/{image_id}/file": b"data",
     "PUT /v2/images/{image_id}/stage": b"data",
     "POST /v2/images/{image_id}/import": {"method": {"name": "glance-direct"}},
+    "POST /v2/images/{image_id}/locations": {"url": "memory://slow/copy"},
 }
 #: Calls for an image that has no data yet.
 QUEUED = frozenset(BODIES) - {"PATCH /v2/images/{image_id}"}
@@ -137,6 +144,8 @@ def row(parts: Gateway, call: str, missing: str) -> str:
     image_id = image.rpartition("/")[2]
     if "{store_id}" in call:
         _copy(parts, image_id)
+    if call == "POST /v2/images/{image_id}/locations":
+        put(parts)
     names = {"image_id": image_id, "tag": "tag", "member_id": member}
     if call == "POST /v2/images/{image_id}/import":
         staged = stack.call(MEMBER, "PUT", f"{image}/stage", b"data")
@@ -145,18 +154,22 @@ def row(parts: Gateway, call: str, missing: str) -> str:
         parts.registry.add_job(job(image_id, id="x"))
     more = dict.fromkeys(("task_id", "namespace", "name"), "x")
     path = template.format(store_id="fast", **names, **more)
-    answer = stack.call(ADMIN, method, path, BODIES.get(call))
+    answer = stack.call(SERVANT, method, path, BODIES.get(call))
     status, note = _said(call, answer, missing)
     return f"| `{call}` | {status} | {answer.status_int} | {note} |\n"
 
 
 def _copy(parts: Gateway, image_id: str) -> None:
     """Let the image have its data in the store ``slow`` as well."""
+    image = parts.registry.get(image_id)
+    parts.registry.change(image_id, {}, locations=(*image.locations, put(parts)))
+
+
+def put(parts: Gateway) -> Location:
+    """An object that is no image's data yet, in the store ``slow``."""
     with parts.stores.get("slow").create("copy", 4) as sink:
         sink.write(b"data")
-        copy = Location("slow", sink.commit())
-    image = parts.registry.get(image_id)
-    parts.registry.change(image_id, {}, locations=(*image.locations, copy))
+        return Location("slow", sink.commit())
 
 
 def _said(call: str, answer: Any, missing: str) -> tuple[str, str]:
@@ -170,7 +183,8 @@ def _said(call: str, answer: Any, missing: str) -> tuple[str, str]:
 
 def text() -> str:
     """The whole document."""
-    parts = gateway(stores=[memory_store("fast"), memory_store("slow")])
+    stores = [memory_store("fast"), memory_store("slow")]
+    parts = gateway(stores=stores, further={"locations": {"stores": ["slow"]}})
     kinds = ((DATA, LATER), (TASKS, LEGACY), (CACHED, CACHE), (METADEF, METADEFS))
     return HEAD + "".join(row(parts, call, missing) for calls, missing in kinds for call in calls)
 

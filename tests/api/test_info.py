@@ -22,6 +22,16 @@ def test_versions(people, path, status):
     assert {one["links"][0]["href"] for one in versions} == {"http://localhost/v2/"}
 
 
+def test_versions_are_those_that_are_whole(owner):
+    """As a Glance with ``enabled_backends`` and without ``image_cache_dir`` announces them."""
+    found = {one["id"] for one in owner.get("/versions").json["versions"]}
+    usage = {"v2.13"} if owner.get("/v2/info/usage").status_int == 200 else set()
+    assert found - usage == {f"v2.{minor}" for minor in range(18)} - {"v2.13", "v2.14", "v2.16"}
+    for path, version in {"/v2/cache": "v2.16", "/v2/cache/nodes": "v2.18"}.items():
+        assert owner.get(path).status_int == 404
+        assert version not in found
+
+
 def test_versions_name_the_public_endpoint():
     app = gateway(public_endpoint="https://images.example/image/").app
     answer = Person(app, None).get("/", Host="evil.example", X_Forwarded_Host="evil.example")

@@ -61,6 +61,37 @@ class TestEachRoute:
         assert all(one.closed == 1 for one in app.answers)
 
 
+@pytest.mark.parametrize(
+    ("profile", "caps", "limit"),
+    [
+        ("none", {}, 1 << 40),
+        ("huawei", {}, 2 << 30),
+        ("otc", {}, 128 << 30),
+        ("otc", {"image_size_cap": "1000"}, 1000),
+        ("huawei", {"upload_size_cap": "3000000000"}, 3_000_000_000),
+        ("none", {"upload_size_cap": "1000"}, 1000),
+        ("none", {"upload_size_cap": "1000", "image_size_cap": "500"}, 500),
+    ],
+)
+def test_a_profile_limits_uploads(tmp_path, profile, caps, limit):
+    file = tmp_path / "imsgate.conf"
+    file.write_text(f"[ims]\nprofile = {profile}\n")
+    app = apps.App()
+    filtered = sizelimit.filter_factory({"config_file": str(file)}, **caps)(app)
+    assert put(filtered, servers.Input(b""), length=limit).code == 200
+    stream = servers.Input(b"")
+    assert put(filtered, stream, length=limit + 1).reason == "too_large"
+    assert (len(app.environs), stream.asked) == (1, 0)
+
+
+def test_an_unknown_profile_is_refused(tmp_path):
+    file = tmp_path / "imsgate.conf"
+    file.write_text("[ims]\nprofile = moon\n")
+    with pytest.raises(errors.BadConfig) as caught:
+        sizelimit.filter_factory({"config_file": str(file)})
+    assert caught.value.key == "[ims] profile"
+
+
 def test_the_size_header_counts_as_an_announcement(alone):
     app = apps.App()
     filtered = alone("sizelimit", app, **LIMITS)
@@ -134,7 +165,12 @@ def test_a_length_that_is_none_is_refused(alone, reason):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("image_size_cap", "0"), ("image_size_cap", "much"), ("max_metadata_size", "-1")],
+    [
+        ("image_size_cap", "0"),
+        ("image_size_cap", "much"),
+        ("upload_size_cap", "0"),
+        ("max_metadata_size", "-1"),
+    ],
 )
 def test_a_limit_that_cannot_be_is_refused(alone, key, value):
     with pytest.raises(errors.BadConfig) as caught:

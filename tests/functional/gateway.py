@@ -42,10 +42,16 @@ def eventually(look: Callable[[], T], what: str, seconds: float = PATIENCE) -> T
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A port of the loopback interface that nobody listens on.
+
+    It is below those that Linux gives to connections, one of which might take it before the
+    server does.
+    """
+    while True:
+        port = 10240 + secrets.randbelow(32768 - 10240)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return port
 
 
 def clean_env(home: pathlib.Path, **more: str) -> dict[str, str]:

@@ -70,8 +70,8 @@ class Source:
     before: object = lambda: None
     size: int | None = None
 
-    def packed(self, staged):
-        return False
+    def as_is(self, image):
+        return True
 
     @contextlib.contextmanager
     def open(self, image, job, context):

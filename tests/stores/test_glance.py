@@ -1,9 +1,11 @@
 """The adapter to glance_store: the contract with real drivers, and what theirs do not promise."""
 
+import functools
 import os
 import threading
 
 import pytest
+from botocore import loaders
 
 from imsgate import config, errors
 from imsgate.stores import loader
@@ -64,6 +66,16 @@ class TestWithItsFilesystemDriver(StoreContract):
         return [store.settings.filesystem_store_datadir]
 
 
+@pytest.fixture(scope="module")
+def one_description():
+    """The driver makes a session for every request, and each reads boto's files anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        read = functools.cache(loaders.JSONFileLoader().load_file)
+        patch.setattr(loaders.JSONFileLoader, "load_file", lambda _, path: read(path))
+        yield
+
+
+@pytest.mark.usefixtures("one_description")
 class TestWithItsS3Driver(StoreContract):
     SEQUENCES = 4
 

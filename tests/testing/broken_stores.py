@@ -141,6 +141,23 @@ class VisibleWithItsLastByte(SoundSink):
             self.store._objects[self.key] = b"".join(self.store._parts[self.key])
 
 
+# URLs
+
+URLS = "test_a_url_leads_back_and_no_other_does"
+
+
+@rejected_by(URLS)
+class TakesAnyUrlThatEndsInAKey(Sound):
+    def locate(self, url):
+        return url.rpartition("/")[2] or None
+
+
+@rejected_by(URLS)
+class KnowsNoUrl(Sound):
+    def locate(self, url):
+        return None
+
+
 # Residue
 
 

@@ -18,7 +18,7 @@ from imsgate.registry.memory import MemoryRegistry
 from imsgate.testing import registry_machine
 from imsgate.testing.records import START, member
 from imsgate.testing.registries import RegistryContract
-from tests.testing import broken_jobs
+from tests.testing import broken_jobs, broken_limits
 
 # Changes
 
@@ -513,6 +513,7 @@ REJECTED = [
     (RemovesAnybody, "unknown_member"),
     (RemovesEverybody, "member_leaves_and_returns"),
     *broken_jobs.REJECTED,
+    *broken_limits.REJECTED,
 ]
 
 

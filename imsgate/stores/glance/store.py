@@ -25,7 +25,7 @@ from stevedore.exception import NoMatches
 
 from imsgate import errors
 from imsgate.errors import BadConfig
-from imsgate.stores.base import Sink, Store
+from imsgate.stores.base import Addressed, Sink, Store
 from imsgate.stores.glance.attempts import Attempt, Pushed, Spooled
 from imsgate.stores.glance.failures import Failures
 from imsgate.stores.glance.reader import Reader
@@ -45,7 +45,7 @@ _RESIDUE: Mapping[str, Sequence[str]] = {"rbd": ("{prefix}{key}/snap", "rbd://{k
 _LOCATION = re.compile(r"(?=.{1,255}$)[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)
 
 
-class GlanceStore(Store):
+class GlanceStore(Store, Addressed):
     """One driver of glance_store, with that driver's own options in this store's section."""
 
     OPTS = (
@@ -132,6 +132,16 @@ class GlanceStore(Store):
 
     def properties(self) -> Mapping[str, Any]:
         return {_OPTION: self.settings.glance_store_driver}
+
+    def url(self, location: str) -> str | None:
+        place = self._open_prefix()
+        return f"{place}/{location}" if place else None
+
+    def locate(self, url: str) -> str | None:
+        place = self._open_prefix()
+        location = url.removeprefix(f"{place}/")
+        known = place and location != url and _LOCATION.fullmatch(location)
+        return location if known else None
 
     # For the attempts of this module.
 
@@ -224,6 +234,13 @@ class GlanceStore(Store):
         if hasattr(self._shared, "create_location"):  # swift, which may have many containers
             return str(self._shared.create_location(location).get_uri())
         return f"{self._prefix.rstrip('/')}/{location}"
+
+    def _open_prefix(self) -> str | None:
+        """What all URIs begin with, where that is a place and no secret or file of a host."""
+        place = self._prefix.rstrip("/")
+        scheme, found, host = place.partition("://")
+        closed = not (found and host) or "@" in host or scheme == "file"
+        return None if closed or hasattr(self._shared, "create_location") else place
 
     def _location(self, key: str, uri: str) -> str:
         if hasattr(self._shared, "create_location"):

@@ -20,7 +20,7 @@ from typing import Any
 
 from imsgate import errors
 from imsgate.errors import BadConfig
-from imsgate.stores.base import DirectUrls, Sink, Store, Sweeps, Swept
+from imsgate.stores.base import Addressed, DirectUrls, Sink, Store, Sweeps, Swept
 from imsgate.stores.s3 import failures, options
 from imsgate.stores.s3.bucket import Bucket
 from imsgate.stores.s3.options import MIB
@@ -33,7 +33,7 @@ _LOCATION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,254}", re.ASCII)
 _ATTEMPT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.[0-9a-f]+", re.ASCII)
 
 
-class S3Store(Store, DirectUrls, Sweeps):
+class S3Store(Store, Addressed, DirectUrls, Sweeps):
     """A store in one bucket."""
 
     OPTS = options.OPTS
@@ -114,6 +114,21 @@ class S3Store(Store, DirectUrls, Sweeps):
         key = self._key(location)
         self._bucket.head(key)
         return self._bucket.url(key, self.settings.s3_store_redirect_lifetime)
+
+    def url(self, location: str) -> str:
+        """As glance_store's driver writes it, without the keys."""
+        service = urllib.parse.urlsplit(options.endpoint(self.settings))
+        bucket = self.settings.s3_store_bucket
+        return f"s3+{service.scheme}://{service.netloc}/{bucket}/{self._key(location)}"
+
+    def locate(self, url: str) -> str | None:
+        service = urllib.parse.urlsplit(options.endpoint(self.settings))
+        for scheme in ("s3", f"s3+{service.scheme}"):
+            place = f"{scheme}://{service.netloc}/{self.settings.s3_store_bucket}/"
+            location = url.removeprefix(place)
+            if location != url and _LOCATION.fullmatch(location):
+                return location
+        return None
 
     def check(self) -> None:
         self._bucket.look()

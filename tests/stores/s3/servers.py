@@ -236,6 +236,9 @@ def seaweed(home: pathlib.Path) -> Server:
         "volume.max": "50",
         "volume.preStopSeconds": "0",
         "master.volumeSizeLimitMB": "1024",
+        # Alone, it need not wait long for other masters when it starts again.
+        "master.heartbeatInterval": "100ms",
+        "master.electionTimeout": "1s",
     }
     arguments = [f"-{name}={value}" for name, value in options.items()]
     command = [str(program), f"-logdir={home}", "server", *arguments]

@@ -4,22 +4,20 @@ import contextlib
 import itertools
 import re
 
-import hypothesis
 import pytest
 
-from imsgate.testing import StoreContract, store_machine
+from imsgate.testing import StoreContract
 from imsgate.testing.store_faults import FaultChecks
 from tests.stores.s3 import servers
 from tests.stores.s3.proxy import between
 
 
 class TestS3Store(StoreContract):
+    SEQUENCES = 4  # a request to a real server takes milliseconds
+
     @pytest.fixture(autouse=True)
-    def _set_up(self, bucket, monkeypatch):
+    def _set_up(self, bucket):
         self.bucket = bucket
-        # A request to a real server takes milliseconds: fewer examples, each as long.
-        few = hypothesis.settings(store_machine.SETTINGS, max_examples=4)
-        monkeypatch.setattr(store_machine, "SETTINGS", few)
 
     @pytest.fixture
     def store(self, contract_store):

@@ -1,0 +1,125 @@
+"""Adoption: an object that lies in a store already becomes an image's data.
+
+It is read once, through the same gate as an upload, and nothing is written. Until the
+image is active the object is not its data: whatever fails, and whoever deletes the image
+meanwhile, the object stays as it is.
+"""
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from imsgate import errors
+from imsgate.jobs.context import Context, Interrupted
+from imsgate.jobs.imports import Source
+from imsgate.model import Image, Job, Location, Status
+from imsgate.registry.base import Registry
+from imsgate.signatures import signed
+from imsgate.stores.loader import Stores
+from imsgate.upload import CHUNK, Digests
+
+LOG = logging.getLogger(__name__)
+
+#: The kind of these jobs.
+KIND = "location"
+
+
+class Sources(Protocol):
+    """What checks data as it is read."""
+
+    def stored(
+        self, image: Image, location: Location, job: Job
+    ) -> contextlib.AbstractContextManager[Source]:
+        """What lies in a store, as it is. Raises ObjectNotFound."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Adoption:
+    """The work of adoption jobs.
+
+    Their arguments: ``location`` (store and place), ``read`` (whether the object is read),
+    and ``validation_data`` (os_hash_algo and os_hash_value, or nothing).
+    """
+
+    registry: Registry
+    stores: Stores
+    algorithm: str
+    sources: Sources
+
+    def __call__(self, job: Job, context: Context) -> None:
+        location = Location(*job.arguments["location"])
+        try:
+            context.check()
+            fields = self._look(job, context, location)
+            context.renew()
+            if self.registry.holds(location):
+                raise errors.LocationRefused(problem="it holds the data of an image")
+            done = {**fields, "status": Status.ACTIVE, "locations": (location,)}
+            context.succeed(lambda image: done if _waits(image) else {})
+        except Interrupted:
+            raise
+        except errors.Error as error:
+            LOG.info("Job %s failed: %s", job.id, error)
+            _fail(context, error)
+        except Exception:
+            LOG.exception("Job %s failed", job.id)
+            _fail(context, errors.Error())
+
+    def _look(self, job: Job, context: Context, location: Location) -> Mapping[str, Any]:
+        """The fields of a record that has the data."""
+        told = job.arguments["validation_data"]
+        try:
+            image = context.image()
+            if job.arguments["read"] or signed(image):
+                return self._read(job, context, image, location)
+            size = self.stores.get(location.store).size(location.url)
+        except errors.ObjectNotFound as error:
+            raise errors.SourceFailed(problem=f"store {location.store} has lost it") from error
+        return {"size": size, **told}
+
+    def _read(
+        self, job: Job, context: Context, image: Image, location: Location
+    ) -> Mapping[str, Any]:
+        """Raises DigestMismatch, and what the gate raises."""
+        told, done = job.arguments["validation_data"], 0
+        algorithm = told.get("os_hash_algo", self.algorithm)
+        stored = self.sources.stored(image, location, job)
+        with stored as source, Digests(("md5", algorithm)) as digests:
+            while chunk := source.read(CHUNK):
+                digests.feed(chunk)
+                done += len(chunk)
+                context.report(done, source.size)
+                context.check()
+            values = digests.values()
+            found = values[algorithm]
+            expected = told.get("os_hash_value", found)
+            if found != expected.lower():
+                raise errors.DigestMismatch(algorithm=algorithm, found=found, expected=expected)
+            return {
+                "size": done,
+                "checksum": values["md5"],
+                "os_hash_algo": algorithm,
+                "os_hash_value": found,
+                **source.facts(),
+            }
+
+
+def _waits(image: Image) -> bool:
+    """Whether the image waits for its data. Raises WrongStatus otherwise."""
+    if image.status != Status.IMPORTING:
+        needed = Status.IMPORTING
+        raise errors.WrongStatus(image_id=image.id, status=image.status, needed=needed)
+    return True
+
+
+def _fail(context: Context, error: errors.Error) -> None:
+    """End in failure; the image, if it is still there, is ``queued`` again."""
+    try:
+        context.fail(
+            error,
+            lambda image: {"status": Status.QUEUED} if image.status == Status.IMPORTING else {},
+        )
+    except errors.Cancelled as cancelled:
+        context.fail(cancelled)

@@ -1,0 +1,57 @@
+"""What a project's images add up to, summed by the database, and one step at a time growing it."""
+
+import dataclasses
+
+import sqlalchemy as sa
+
+from imsgate.model import GONE, INCOMING, STAGED, Status, Usage
+from imsgate.registry.tables import IMAGES, LOCATIONS, PROJECTS
+
+_LIVING = sorted(set(Status) - GONE)
+
+
+def lock(connection: sa.Connection, project: str) -> bool:
+    """Wait until nobody else may make the project's usage grow; for this transaction.
+
+    Returns False where there is nothing to lock yet: see ``insert``. Whoever needs other
+    locks as well takes this one first.
+    """
+    select = sa.select(PROJECTS).where(PROJECTS.c.id == project).with_for_update()
+    return connection.execute(select).first() is not None
+
+
+def insert(connection: sa.Connection, project: str) -> None:
+    """Make the row that is locked; in a transaction of its own, since another may have."""
+    connection.execute(sa.insert(PROJECTS).values(id=project))
+
+
+def usage(connection: sa.Connection, project: str) -> Usage:
+    """The sum of ``Image.usage``, which this says again in SQL."""
+    names = [field.name for field in dataclasses.fields(Usage)]
+    each = _each().where(IMAGES.c.owner == project, IMAGES.c.status.in_(_LIVING)).subquery()
+    sums = (sa.func.coalesce(sa.func.sum(each.c[name]), 0).label(name) for name in names)
+    row = connection.execute(sa.select(*sums)).mappings().one()
+    return Usage(**{name: int(row[name]) for name in names})
+
+
+def _each() -> sa.Select[tuple[int, ...]]:
+    status, reserved = IMAGES.c.status, IMAGES.c.upload_reserved
+    size = sa.func.coalesce(IMAGES.c.size, 0)
+    copies = (
+        sa.select(sa.func.count())
+        .where(LOCATIONS.c.image_id == IMAGES.c.id)
+        .correlate(IMAGES)
+        .scalar_subquery()
+    )
+    staged, staging = status.in_(STAGED), status == Status.UPLOADING
+    incoming = sa.or_(status.in_(INCOMING), reserved > 0)
+    return sa.select(
+        (sa.case((staged, 0), else_=size * copies) + sa.case((staging, 0), else_=reserved)).label(
+            "image_size_total"
+        ),
+        (sa.case((staged, size), else_=0) + sa.case((staging, reserved), else_=0)).label(
+            "image_stage_total"
+        ),
+        sa.literal(1).label("image_count_total"),
+        sa.case((incoming, 1), else_=0).label("image_count_uploading"),
+    )

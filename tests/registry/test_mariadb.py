@@ -1,0 +1,20 @@
+"""The registry contract on MariaDB."""
+
+import contextlib
+
+import pytest
+
+from imsgate.registry.sql import SqlRegistry
+from imsgate.testing.registries import RegistryContract
+
+
+@pytest.fixture(scope="module")
+def _registry(_mariadb):
+    with contextlib.closing(SqlRegistry(_mariadb.settings)) as registry:
+        yield registry
+
+
+class TestMariadb(RegistryContract):
+    @pytest.fixture
+    def registry(self, _registry, mariadb):
+        return _registry

@@ -1,0 +1,168 @@
+"""Registries that break one promise about limits each, and the check that must notice."""
+
+import contextlib
+import dataclasses
+import threading
+from unittest import mock
+
+from imsgate.model import GONE, Status, Usage
+from imsgate.registry import limits, memory
+from imsgate.registry.base import NOTHING
+from imsgate.registry.memory import MemoryRegistry
+
+
+class Ignores(MemoryRegistry):
+    def _put(self, image, within):
+        return super()._put(image, None)
+
+
+class IgnoresForNew(MemoryRegistry):
+    def add(self, image, within=None):
+        super().add(image)
+
+
+class IgnoresForJobs(MemoryRegistry):
+    def add_job(self, job, was=NOTHING, within=None, /, **to):
+        super().add_job(job, was, **to)
+
+
+class IgnoresForChangesOfJobs(MemoryRegistry):
+    def change_job(self, job_id, epoch, fields, was=NOTHING, within=None, /, **to):
+        return super().change_job(job_id, epoch, fields, was, **to)
+
+
+class EndsTheJobAllTheSame(MemoryRegistry):
+    def change_job(self, job_id, epoch, fields, was=NOTHING, within=None, /, **to):
+        super().change_job(job_id, epoch, fields)
+        return super().change_job(job_id, epoch, fields, was, within, **to)
+
+
+class WritesBeforeItChecks(MemoryRegistry):
+    def _put(self, image, within):
+        before = self._images.get(image.id)
+        super()._put(image, None)
+        if within:
+            usage = self.usage(within.project)
+            limits.check(within, limits.grown(within, before, image), usage)
+        return image
+
+
+class LooksBeforeItGrows(MemoryRegistry):
+    """Two steps may both have looked before either grows."""
+
+    def __init__(self):
+        super().__init__()
+        self.both_looked = threading.Barrier(2)
+
+    def change(self, image_id, was, within=None, /, **to):
+        if within:
+            before = self._images[image_id]
+            kept = super().change(image_id, was, within, **to)
+            self._images[image_id] = before
+            with contextlib.suppress(threading.BrokenBarrierError):
+                self.both_looked.wait(0.1)
+            return super().change(kept.id, was, **to)
+        return super().change(image_id, was, **to)
+
+
+class RefusesWhateverIsOver(MemoryRegistry):
+    def _put(self, image, within):
+        if within:
+            limits.check(within, dict.fromkeys(within.most, 0), self.usage(within.project))
+        return super()._put(image, within)
+
+
+class TakesAnyOwner(MemoryRegistry):
+    def _put(self, image, within):
+        owned = within and image.owner == within.project
+        return super()._put(image, within if owned else None)
+
+
+class NothingMeansZero(MemoryRegistry):
+    def _put(self, image, within):
+        if within:
+            most = {field.name: 0 for field in dataclasses.fields(Usage)} | dict(within.most)
+            within = dataclasses.replace(within, most=most)
+        return super()._put(image, within)
+
+
+class _Counts(MemoryRegistry):
+    """Adds up images that are not as they are."""
+
+    def usage(self, project):
+        with self._lock:
+            return memory._sum(project, map(self.seen, self._images.values()))
+
+
+class CountsDeleted(_Counts):
+    def seen(self, image):
+        return dataclasses.replace(image, status=Status.ACTIVE) if image.status in GONE else image
+
+
+class ForgetsKilled(_Counts):
+    def seen(self, image):
+        killed = image.status == Status.KILLED
+        return dataclasses.replace(image, status=Status.DELETED) if killed else image
+
+
+class CountsOneCopy(_Counts):
+    def seen(self, image):
+        return dataclasses.replace(image, locations=image.locations[:1])
+
+
+class ForgetsReservations(_Counts):
+    def seen(self, image):
+        return dataclasses.replace(image, upload_reserved=0)
+
+
+class CountsStagedAsStored(_Counts):
+    def seen(self, image):
+        staged = image.status in (Status.UPLOADING, Status.IMPORTING)
+        return dataclasses.replace(image, status=Status.SAVING) if staged else image
+
+
+class KnowsNoCase(MemoryRegistry):
+    def usage(self, project):
+        def total(name, images):
+            return _sum("project", [dataclasses.replace(one, owner=_lower(one)) for one in images])
+
+        with mock.patch.object(memory, "_sum", total):
+            return super().usage(project)
+
+
+def _lower(image):
+    return image.owner and image.owner.lower()
+
+
+_sum = memory._sum
+
+
+class SumsFromTheFirst(MemoryRegistry):
+    """As SUM does, which of nothing is NULL."""
+
+    def usage(self, project):
+        return super().usage(project) if self._images else None
+
+
+REJECTED = [
+    (Ignores, "number_of_images_is_limited"),
+    (Ignores, "bytes_are_limited_to_the_last"),
+    (IgnoresForNew, "number_of_images_is_limited"),
+    (IgnoresForJobs, "jobs_are_limited_with_their_images"),
+    (IgnoresForChangesOfJobs, "jobs_are_limited_with_their_images"),
+    (EndsTheJobAllTheSame, "jobs_are_limited_with_their_images"),
+    (WritesBeforeItChecks, "number_of_images_is_limited"),
+    (WritesBeforeItChecks, "bytes_are_limited_to_the_last"),
+    (LooksBeforeItGrows, "many_at_once_keep_within_the_limit"),
+    (IgnoresForNew, "many_first_ones_at_once"),
+    (RefusesWhateverIsOver, "what_does_not_grow_is_not_refused"),
+    (TakesAnyOwner, "limits_are_those_of_the_owner"),
+    (NothingMeansZero, "what_is_not_named_is_not_limited"),
+    (CountsDeleted, "what_an_image_counts_for"),
+    (ForgetsKilled, "what_an_image_counts_for"),
+    (CountsOneCopy, "what_an_image_counts_for"),
+    (ForgetsReservations, "what_an_image_counts_for"),
+    (CountsStagedAsStored, "what_an_image_counts_for"),
+    (KnowsNoCase, "usage_is_the_sum_over_the_projects_images"),
+    (SumsFromTheFirst, "usage_is_the_sum_over_the_projects_images"),
+]
