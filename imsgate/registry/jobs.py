@@ -1,7 +1,8 @@
 """Jobs as rows, and the steps by which workers take them from one another."""
 
 import dataclasses
-from collections.abc import Collection, Mapping
+import datetime
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,6 +14,8 @@ from imsgate.model import GOING, Job, JobState
 from imsgate.registry.tables import JOBS
 
 _AGE = (JOBS.c.created_at, JOBS.c.id)
+#: More than look for jobs at one moment, mostly.
+_CANDIDATES = 20
 _GOING = JOBS.c.state.in_(GOING)
 
 
@@ -48,37 +51,40 @@ def page(
     return _read(connection, select)
 
 
-def next_free(
-    connection: sa.Connection, kinds: Collection[str], now: float, *, lock: bool = False
-) -> Job | None:
-    """The oldest job nobody works at; locked, it is skipped by whoever else looks."""
-    abandoned = sa.and_(JOBS.c.state == JobState.RUNNING, JOBS.c.lease < now)
-    free = sa.or_(JOBS.c.state == JobState.INIT, abandoned)
-    select = sa.select(JOBS).where(JOBS.c.kind.in_(kinds), free).order_by(*_AGE).limit(1)
-    found = _read(connection, select.with_for_update(skip_locked=True) if lock else select)
-    return found[0] if found else None
+def candidates(kinds: Collection[str], now: float) -> sa.Select[tuple[str]]:
+    """The ids of the oldest jobs nobody works at; a few, for some may go to others meanwhile."""
+    select = sa.select(JOBS.c.id).where(JOBS.c.kind.in_(kinds), _waiting(now))
+    return select.order_by(*_AGE).limit(_CANDIDATES)
 
 
 def claim(
-    connection: sa.Connection, kinds: Collection[str], now: float, lease: float
+    connection: sa.Connection, job_ids: Iterable[str], now: float, lease: float
 ) -> Job | None:
-    free = next_free(connection, kinds, now, lock=True)
-    if free is None:
-        return None
+    """Take the first of these that nobody works at, and nobody else is taking."""
+    for job_id in job_ids:
+        # One by one: asked for the oldest, MariaDB may lock all that it looks at.
+        select = sa.select(JOBS).where(JOBS.c.id == job_id, _waiting(now))
+        for job in _read(connection, select.with_for_update(skip_locked=True)):
+            return _take(connection, job, lease)
+    return None
+
+
+def _waiting(now: float) -> sa.ColumnElement[bool]:
+    abandoned = sa.and_(JOBS.c.state == JobState.RUNNING, JOBS.c.lease < now)
+    return sa.or_(JOBS.c.state == JobState.INIT, abandoned)
+
+
+def _take(connection: sa.Connection, job: Job, lease: float) -> Job:
     moment = model.now()
     taken: dict[str, Any] = {
         "state": JobState.RUNNING,
-        "epoch": free.epoch + 1,
+        "epoch": job.epoch + 1,
         "lease": lease,
-        "begin_at": free.begin_at or moment,
+        "begin_at": job.begin_at or moment,
         "updated_at": moment,
     }
-    # Where the database has no such lock, the epoch decides who was first.
-    unchanged = (JOBS.c.id == free.id, JOBS.c.state == free.state, JOBS.c.epoch == free.epoch)
-    step = sa.update(JOBS).where(*unchanged).values(taken)
-    if connection.execute(step).rowcount == 0:
-        return None
-    return dataclasses.replace(free, **taken)
+    connection.execute(sa.update(JOBS).where(JOBS.c.id == job.id).values(taken))
+    return dataclasses.replace(job, **taken)
 
 
 def change(connection: sa.Connection, job_id: str, epoch: int, fields: Mapping[str, Any]) -> Job:
@@ -102,6 +108,10 @@ def check_idle(connection: sa.Connection, image_id: str) -> None:
 def cancel(connection: sa.Connection, image_id: str) -> None:
     step = sa.update(JOBS).where(JOBS.c.image_id == image_id, _GOING)
     connection.execute(step.values(cancelled=True))
+
+
+def forget(connection: sa.Connection, before: datetime.datetime) -> int:
+    return connection.execute(sa.delete(JOBS).where(JOBS.c.end_at < before)).rowcount
 
 
 def _read(connection: sa.Connection, select: sa.Select[Any]) -> list[Job]:

@@ -3,6 +3,7 @@
 import builtins
 import contextlib
 import dataclasses
+import datetime
 import os
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -213,10 +214,11 @@ class SqlRegistry(Registry):
     def claim_job(self, kinds: Collection[str], now: float, lease: float) -> Job | None:
         # Idle workers ask often; most find nothing, and should not hold up writers for it.
         with self._database.reading() as connection:
-            if jobs.next_free(connection, kinds, now) is None:
-                return None
+            job_ids = [row.id for row in connection.execute(jobs.candidates(kinds, now))]
+        if not job_ids:
+            return None
         with self._database.writing() as connection:
-            return jobs.claim(connection, kinds, now, lease)
+            return jobs.claim(connection, job_ids, now, lease)
 
     @repeated
     def change_job(
@@ -239,6 +241,11 @@ class SqlRegistry(Registry):
     def cancel_jobs(self, image_id: str) -> None:
         with self._database.writing() as connection:
             jobs.cancel(connection, image_id)
+
+    @repeated
+    def forget_jobs(self, before: datetime.datetime) -> int:
+        with self._database.writing() as connection:
+            return jobs.forget(connection, before)
 
 
 def _change(
