@@ -6,14 +6,15 @@ from oslo_config import cfg
 
 from imsgate import app, config, profiles, quota, signatures, upload
 from imsgate.api import images, imports, locations
-from imsgate.filters import faults, headers, identity, sizelimit, sniff, tokens
+from imsgate.filters import aksk, faults, headers, identity, sizelimit, sniff, tokens
 from imsgate.jobs import engine, unpack, uris, web
 from imsgate.registry import sql
-from imsgate.stores import loader
+from imsgate.stores import buckets, loader
 
 _FILTERS = (
     faults.Faults,
     tokens.Tokens,
+    aksk.Aksk,
     identity.IdentityFilter,
     headers.Headers,
     sizelimit.SizeLimit,
@@ -43,5 +44,6 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         (signatures.GROUP, signatures.OPTS),
         ("registry", app.REGISTRY_OPTS),
         ("database", sql.SqlRegistry.OPTS),
+        *buckets.list_opts(),
         *loader.list_opts(),
     ]

@@ -257,7 +257,7 @@ class Uploads:
         *,
         store: Store,
         size: int | None,
-        facts: Callable[[], dict[str, Any]] = dict,
+        facts: Callable[[], Mapping[str, Any]] = dict,
         recheck: Callable[[], object] = lambda: None,
         way: Way = UPLOAD,
     ) -> Image:
@@ -283,9 +283,12 @@ class Uploads:
             lease.outlast(recheck)
             return found
 
+        def reserve(count: int) -> None:
+            lease.outlast(lambda: self._reserve(image, limits, count))
+
         limits = self.quotas.of(image.owner)
         image = self._begin(image, store, way, size, limits)
-        meter = quota.Meter(read, size, lambda count: self._reserve(image, limits, count))
+        meter = quota.Meter(read, size, reserve)
         with Lease(self.registry, image, self.settings.lease) as lease:
             sink = self._create(image, store, size)
             try:

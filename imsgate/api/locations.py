@@ -21,6 +21,7 @@ from imsgate.api.signing import Signing
 from imsgate.jobs.adoption import KIND
 from imsgate.jobs.engine import Engine
 from imsgate.model import Identity, Image, Location, Status
+from imsgate.quota import Quotas
 from imsgate.registry.base import Registry
 from imsgate.stores.base import Addressed
 from imsgate.stores.loader import Stores
@@ -74,6 +75,7 @@ class Locations:
     registry: Registry
     stores: Stores
     engine: Engine
+    quotas: Quotas
     signing: Signing
     allowed: tuple[str, ...]
     secure: bool
@@ -103,11 +105,12 @@ class Locations:
             raise errors.WrongStatus(image_id=image.id, status=image.status, needed=Status.QUEUED)
         if not image.disk_format or not image.container_format:
             raise errors.FormatsNotSet
-        self._start(request, who, image, self._find(body["url"]), told)
+        location, size = self._find(body["url"])
+        self._start(request, who, image, location, size, told)
         return webob.Response(status=202)
 
-    def _find(self, url: str) -> Location:
-        """Raises LocationRefused, and StoreUnavailable."""
+    def _find(self, url: str) -> tuple[Location, int]:
+        """The place, and how many bytes are there. Raises LocationRefused and StoreUnavailable."""
         if "@" in url.partition("://")[2].partition("/")[0]:
             raise errors.LocationRefused(problem="a URL must not hold credentials")
         for store_id in self.allowed:
@@ -119,14 +122,13 @@ class Locations:
         problem = f"it is in no store from which locations are taken ({stores})"
         raise errors.LocationRefused(problem=problem)
 
-    def _check(self, location: Location) -> Location:
+    def _check(self, location: Location) -> tuple[Location, int]:
         if self.registry.holds(location):
             raise errors.LocationRefused(problem="it holds the data of an image")
         try:
-            self.stores.get(location.store).size(location.url)
+            return location, self.stores.get(location.store).size(location.url)
         except errors.ObjectNotFound:
             raise errors.LocationRefused(problem="there is nothing") from None
-        return location
 
     def _start(
         self,
@@ -134,6 +136,7 @@ class Locations:
         who: Identity,
         image: Image,
         location: Location,
+        size: int,
         told: Mapping[str, str],
     ) -> None:
         self.engine.start(
@@ -149,7 +152,9 @@ class Locations:
                 **self.signing.argument(request, image),
             },
             was={"status": Status.QUEUED, "updated_at": image.updated_at},
+            within=self.quotas.of(image.owner),
             status=Status.IMPORTING,
+            upload_reserved=size,
         )
 
 

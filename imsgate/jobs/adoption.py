@@ -15,6 +15,7 @@ from imsgate import errors
 from imsgate.jobs.context import Context, Interrupted
 from imsgate.jobs.imports import Source
 from imsgate.model import Image, Job, Location, Status
+from imsgate.quota import Quotas
 from imsgate.registry.base import Registry
 from imsgate.signatures import signed
 from imsgate.stores.loader import Stores
@@ -47,6 +48,7 @@ class Adoption:
     stores: Stores
     algorithm: str
     sources: Sources
+    quotas: Quotas
 
     def __call__(self, job: Job, context: Context) -> None:
         location = Location(*job.arguments["location"])
@@ -56,7 +58,14 @@ class Adoption:
             context.renew()
             if self.registry.holds(location):
                 raise errors.LocationRefused(problem="it holds the data of an image")
-            done = {**fields, "status": Status.ACTIVE, "locations": (location,)}
+            # The object may have grown since its size was reserved.
+            context.reserve(self.quotas.of(context.image().owner), fields["size"])
+            done = {
+                **fields,
+                "status": Status.ACTIVE,
+                "locations": (location,),
+                "upload_reserved": 0,
+            }
             context.succeed(lambda image: done if _waits(image) else {})
         except Interrupted:
             raise
@@ -116,10 +125,8 @@ def _waits(image: Image) -> bool:
 
 def _fail(context: Context, error: errors.Error) -> None:
     """End in failure; the image, if it is still there, is ``queued`` again."""
+    undone = {"status": Status.QUEUED, "upload_reserved": 0}
     try:
-        context.fail(
-            error,
-            lambda image: {"status": Status.QUEUED} if image.status == Status.IMPORTING else {},
-        )
+        context.fail(error, lambda image: undone if image.status == Status.IMPORTING else {})
     except errors.Cancelled as cancelled:
         context.fail(cancelled)

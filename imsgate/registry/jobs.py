@@ -15,7 +15,7 @@ from imsgate.registry.tables import JOBS
 
 _AGE = (JOBS.c.created_at, JOBS.c.id)
 #: More than look for jobs at one moment, mostly.
-_CANDIDATES = 20
+CANDIDATES = 20
 _GOING = JOBS.c.state.in_(GOING)
 
 
@@ -51,25 +51,34 @@ def page(
     return _read(connection, select)
 
 
-def candidates(kinds: Collection[str], now: float) -> sa.Select[tuple[str]]:
-    """The ids of the oldest jobs nobody works at; a few, for some may go to others meanwhile."""
-    select = sa.select(JOBS.c.id).where(JOBS.c.kind.in_(kinds), _waiting(now))
-    return select.order_by(*_AGE).limit(_CANDIDATES)
+def waiting(kinds: Collection[str], now: float) -> sa.Select[Any]:
+    """The jobs nobody works at, oldest first."""
+    return sa.select(JOBS).where(JOBS.c.kind.in_(kinds), _idle(now)).order_by(*_AGE)
 
 
-def claim(
-    connection: sa.Connection, job_ids: Iterable[str], now: float, lease: float
-) -> Job | None:
-    """Take the first of these that nobody works at, and nobody else is taking."""
-    for job_id in job_ids:
+def free(
+    connection: sa.Connection,
+    kinds: Collection[str],
+    now: float,
+    limit: int = CANDIDATES,
+    job_id: str | None = None,
+) -> list[Job]:
+    """The oldest jobs nobody works at, or the one asked for, if nobody does."""
+    select = waiting(kinds, now).limit(limit)
+    return _read(connection, select if job_id is None else select.where(JOBS.c.id == job_id))
+
+
+def claim(connection: sa.Connection, found: Iterable[Job], now: float, lease: float) -> Job | None:
+    """Take the first of these that nobody works at still, and nobody else is taking."""
+    for one in found:
         # One by one: asked for the oldest, MariaDB may lock all that it looks at.
-        select = sa.select(JOBS).where(JOBS.c.id == job_id, _waiting(now))
+        select = sa.select(JOBS).where(JOBS.c.id == one.id, _idle(now))
         for job in _read(connection, select.with_for_update(skip_locked=True)):
             return _take(connection, job, lease)
     return None
 
 
-def _waiting(now: float) -> sa.ColumnElement[bool]:
+def _idle(now: float) -> sa.ColumnElement[bool]:
     abandoned = sa.and_(JOBS.c.state == JobState.RUNNING, JOBS.c.lease < now)
     return sa.or_(JOBS.c.state == JobState.INIT, abandoned)
 

@@ -211,14 +211,23 @@ class SqlRegistry(Registry):
             return jobs.page(connection, project, marker, limit)
 
     @repeated
-    def claim_job(self, kinds: Collection[str], now: float, lease: float) -> Job | None:
+    def claim_job(
+        self, kinds: Collection[str], now: float, lease: float, job_id: str | None = None
+    ) -> Job | None:
         # Idle workers ask often; most find nothing, and should not hold up writers for it.
         with self._database.reading() as connection:
-            job_ids = [row.id for row in connection.execute(jobs.candidates(kinds, now))]
-        if not job_ids:
+            found = jobs.free(connection, kinds, now, job_id=job_id)
+        if not found:
             return None
         with self._database.writing() as connection:
-            return jobs.claim(connection, job_ids, now, lease)
+            return jobs.claim(connection, found, now, lease)
+
+    @repeated
+    def free_jobs(
+        self, kinds: Collection[str], now: float, limit: int = 1000
+    ) -> builtins.list[Job]:
+        with self._database.reading() as connection:
+            return jobs.free(connection, kinds, now, limit)
 
     @repeated
     def change_job(

@@ -141,13 +141,12 @@ def test_claimers_do_not_wait_for_one_another(db, registry):
     given = [job(created_at=after(number)) for number in range(3)]
     for one in given:
         registry.add_job(one)
-    ids = [one.id for one in given]
     with contextlib.ExitStack() as claimers:
         taken = []
         for _ in range(4):
             connection = claimers.enter_context(db.writing())
-            taken.append(jobs.claim(connection, ids, 1.0, 2.0))
-    assert [one and one.id for one in taken] == [*ids, None]
+            taken.append(jobs.claim(connection, given, 1.0, 2.0))
+    assert [one and one.id for one in taken] == [*(one.id for one in given), None]
 
 
 def test_every_claimer_gets_a_job_while_there_are_any(registry):

@@ -156,7 +156,7 @@ def test_claim_reads_few_rows(crowd):
     """Idle workers ask often, and jobs that ended stay for a week."""
     server, registry = crowd
     assert len(registry.jobs(None, limit=_MANY)) == _MANY
-    read, plan = server.rows_read(jobs.candidates(["test"], 2.0))
+    read, plan = server.rows_read(jobs.waiting(["test"], 2.0).limit(jobs.CANDIDATES))
     assert read < _FEW, plan
 
 
