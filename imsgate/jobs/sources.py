@@ -50,6 +50,12 @@ class Gated:
         return found if self._container is None else {**found, "container_format": self._container}
 
 
+def verification_of(signatures: Signatures, image: Image, job: Job) -> body.Tap | None:
+    """What a signed image's data is verified by. Raises SignatureRefused."""
+    certificate = job.arguments.get("certificate")
+    return signatures.begin(image, base64.b64decode(certificate) if certificate else None)
+
+
 class _Peeked:
     """A stream whose first bytes were looked at."""
 
@@ -99,12 +105,8 @@ class Sources:
         with contextlib.closing(chunks):
             inspection = self.gate.begin(gating.declared(image))
             stream = types.SimpleNamespace(read=sized(chunks))
-            verification = self._verification(image, job)
+            verification = verification_of(self.signatures, image, job)
             yield Gated(image, stream, size, inspection, self.limit, verification=verification)
-
-    def _verification(self, image: Image, job: Job) -> body.Tap | None:
-        certificate = job.arguments.get("certificate")
-        return self.signatures.begin(image, base64.b64decode(certificate) if certificate else None)
 
     @contextlib.contextmanager
     def open(self, image: Image, job: Job, context: Context) -> Iterator[Gated]:
@@ -122,7 +124,7 @@ class Sources:
     def _gated(
         self, image: Image, job: Job, read: Callable[[int], bytes], size: int | None
     ) -> Gated:
-        verification = self._verification(image, job)
+        verification = verification_of(self.signatures, image, job)
         stream: Any = _Peeked(read)
         packing = self.unpacker.packing(stream.head())
         if packing is None:

@@ -9,8 +9,10 @@ import pytest
 
 from imsgate import signatures
 from imsgate.errors import BadConfig
+from imsgate.stores import buckets as user_buckets
 from imsgate.testing.gateways import gateway, memory_store
 from tests import signing
+from tests.api.buckets import MemoryBuckets
 from tests.api.people import PEOPLE, Person, identity, reason, remove, replace
 from tests.api.stack import MEMBER
 
@@ -156,6 +158,25 @@ def test_an_image_signed_after_its_import_began(gate, owner, certificates):
     assert owner.patch(path, *added).status_int == 200
     assert gate.engine.run_one()
     assert owner.get(path).json["status"] == "queued"
+
+
+def test_objects_of_users_buckets_are_verified(certificates):
+    buckets = MemoryBuckets()
+    further = {
+        "signatures": {"certificates": str(certificates)},
+        user_buckets.GROUP: {"allowed": ["p1:bkt"]},
+    }
+    gate = gateway(buckets=buckets, further=further)
+    owner = Person(gate.app, PEOPLE["owner"])
+    path = create(owner, **signing.properties(certificates, DATA))
+    for data, status in ((OTHER, "queued"), (DATA, "active")):
+        buckets.objects["bkt", "a.raw"] = data
+        answer = owner.put(
+            f"{path}/upload".replace("/v2/", "/v1/cloud"), {"image_url": "bkt:a.raw"}
+        )
+        assert answer.status_int == 200
+        assert gate.engine.run_one()
+        assert owner.get(path).json["status"] == status
 
 
 def test_where_nothing_verifies_signed_images_are_refused(certificates):

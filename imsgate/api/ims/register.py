@@ -7,9 +7,11 @@ from typing import Any
 import webob
 
 from imsgate import errors, image_url
+from imsgate.api import rechecks
 from imsgate.api.access import Access, identity
 from imsgate.api.images import Images, json_object
 from imsgate.api.ims import attributes, jobs, systems, tags
+from imsgate.api.signing import Signing
 from imsgate.api.views import Dialect
 from imsgate.errors import BadAttribute, NotOffered
 from imsgate.image_url import Allowed, ImageUrl
@@ -54,6 +56,7 @@ class Register:
     quotas: Quotas
     images: Images
     dialect: Dialect
+    signing: Signing
     allowed: Allowed | None
 
     # Into an image that is there
@@ -141,7 +144,14 @@ class Register:
             kind,
             project=who.project_id,
             image_id=image.id,
-            arguments={**_arguments(request, who, url), **into, "method": {"name": kind}, **more},
+            arguments={
+                **_arguments(request, who, url),
+                **into,
+                "method": {"name": kind},
+                **self.signing.argument(request, image),
+                **rechecks.argument(request, "register_image"),
+                **more,
+            },
             was={"status": Status.QUEUED, "updated_at": image.updated_at, "upload_key": None},
             within=self.quotas.of(image.owner),
             status=Status.IMPORTING,
