@@ -3,7 +3,7 @@
 import atexit
 import dataclasses
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import stevedore
@@ -77,6 +77,22 @@ def load_registry(conf: config.Config) -> Registry:
     return registry
 
 
+def make_engine(
+    registry: Registry, kinds: Mapping[str, engine.Work], settings: Any
+) -> engine.Engine:
+    """The engine that ``[jobs] engine`` names. Raises BadConfig."""
+    try:
+        found: stevedore.DriverManager[type[engine.Engine]] = stevedore.DriverManager(
+            "imsgate.engines", settings.engine
+        )
+    except (NoMatches, ImportError) as error:
+        problem = f"no engine {settings.engine!r} can be loaded; celery needs imsgate[celery]"
+        raise BadConfig(f"[{engine.GROUP}] engine", problem) from error
+    kind: Any = found.driver
+    made: engine.Engine = kind(registry, kinds, settings)
+    return made
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Parts:
     """What serving processes and workers are both made of."""
@@ -114,7 +130,7 @@ def make_parts(
         Uploads(registry, stores, upload, quotas),
         downloads,
         origins.signatures,
-        engine.Engine(registry, kinds, section(engine.GROUP, engine.OPTS)),
+        make_engine(registry, kinds, section(engine.GROUP, engine.OPTS)),
     )
 
 

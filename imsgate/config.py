@@ -40,7 +40,8 @@ PASTE_GROUP = "paste_deploy"
 PASTE_OPTS: Sequence[cfg.Opt] = (
     cfg.StrOpt(
         "flavor",
-        help="Which application of the Paste file is served: main, the default, or keystone.",
+        help="Which application of the Paste file is served, as it says who may come in: main, "
+        "the default, by tokens; aksk by signatures; keystone; tokens+aksk or keystone+aksk.",
     ),
 )
 

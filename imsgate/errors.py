@@ -18,12 +18,14 @@ class Error(Exception):
 
     ``status`` is the HTTP status (RFC 9110), ``reason`` a stable word for
     programs, ``message`` a template filled with the details. ``headers`` are
-    sent with the response.
+    sent with the response. ``gateway_code`` is that of Huawei Cloud's API gateway, in whose
+    form the error is then answered.
     """
 
     status: ClassVar[int] = 500
     reason: ClassVar[str] = "internal_error"
     message: ClassVar[str] = "The server could not complete the request"
+    gateway_code: ClassVar[str | None] = None
 
     def __init__(self, *, headers: Mapping[str, str] | None = None, **details: Any) -> None:
         super().__init__(self.message.format(**details))
@@ -118,9 +120,74 @@ class Unauthenticated(Error):
     message = "This request needs a valid token"
 
 
+class RequestNotSigned(Unauthenticated):
+    """Base of what is wrong with a signed request; the texts are the vendor's where it has one."""
+
+    reason, gateway_code = "signature_missing", "APIGW.0301"
+    message = "Incorrect IAM authentication information: x-auth-token not found"
+
+    def __init__(self, **details: Any) -> None:
+        super().__init__(headers={"WWW-Authenticate": "SDK-HMAC-SHA256"}, **details)
+
+
+class SignatureMalformed(RequestNotSigned):
+    reason = "signature_malformed"
+    message = "Incorrect IAM authentication information: {problem}"
+
+
+class KeyUnknown(RequestNotSigned):
+    reason = "key_unknown"
+    message = (
+        "Incorrect IAM authentication information: "
+        "Get secretKey failed,ak:{access},err:ak not exist"
+    )
+
+
+class SignatureExpired(RequestNotSigned):
+    reason = "signature_expired"
+    message = (
+        "Incorrect IAM authentication information: calc aksk signature fail:signature expired, "
+        "signature time:{signed},server time:{now}"
+    )
+
+
+class SignatureMismatch(RequestNotSigned):
+    reason = "signature_mismatch"
+    message = (
+        "Incorrect IAM authentication information: "
+        "verify aksk signature fail, canonicalRequest:{canonical}"
+    )
+
+
+class SecurityTokenRefused(RequestNotSigned):
+    reason = "security_token_refused"
+    message = (
+        "Incorrect IAM authentication information: "
+        "the security token is missing or not that of ak {access}"
+    )
+
+
+class SignedBodyTooLarge(RequestNotSigned):
+    reason = "signed_body_too_large"
+    message = "Incorrect IAM authentication information: calc aksk signature fail:body too large"
+
+
+class SignedBodyDiffers(RequestNotSigned):
+    reason = "signed_body_differs"
+    message = (
+        "Incorrect IAM authentication information: verify aksk signature fail, "
+        "the body has the hash {found}, not {signed}"
+    )
+
+
 class Forbidden(Error):
     status, reason = 403, "forbidden"
     message = "You are not allowed to {action}"
+
+
+class KeyForbidden(Forbidden):
+    reason, gateway_code = "key_forbidden", "APIGW.0302"
+    message = "The access key {access} is not for project {project}"
 
 
 class ReadOnly(Forbidden):

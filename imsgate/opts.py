@@ -6,7 +6,7 @@ from oslo_config import cfg
 
 from imsgate import app, config, profiles, quota, signatures, upload
 from imsgate.api import images, imports, locations
-from imsgate.filters import faults, headers, identity, sizelimit, sniff, tokens
+from imsgate.filters import aksk, faults, headers, identity, sizelimit, sniff, tokens
 from imsgate.jobs import engine, unpack, uris, web
 from imsgate.registry import sql
 from imsgate.stores import loader
@@ -14,6 +14,7 @@ from imsgate.stores import loader
 _FILTERS = (
     faults.Faults,
     tokens.Tokens,
+    aksk.Aksk,
     identity.IdentityFilter,
     headers.Headers,
     sizelimit.SizeLimit,

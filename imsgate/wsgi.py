@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 import sys
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, cast
 
@@ -22,6 +23,9 @@ IDENTITY = "imsgate.identity"
 VOUCHER = "imsgate.voucher"
 #: Left by ``identity``: called without arguments, returns who asks, as it is now.
 IDENTIFY = "imsgate.identify"
+#: Left by ``faults``: the headers it removed because an authentication filter sets them,
+#: by their environ keys. They prove nothing, but a signature may cover them.
+PRESENTED = "imsgate.presented"
 REQUEST_ID = "imsgate.request_id"
 INSPECTION = "imsgate.inspection"
 
@@ -58,6 +62,14 @@ class Request(webob.Request):
             raise errors.Unauthenticated
         return cast(Identity, identity)
 
+    def presented(self, header: str) -> str:
+        """A header as the client sent it, an identity it only claims included; "" for none."""
+        key = header.upper().replace("-", "_")
+        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            key = f"HTTP_{key}"
+        text: str | None = self.environ.get(PRESENTED, {}).get(key)
+        return text if text is not None else self.environ.get(key) or ""
+
     @property
     def request_id(self) -> str | None:
         """This request's id (``req-`` and a UUID), as ``faults`` chose it."""
@@ -89,6 +101,11 @@ class Request(webob.Request):
         return headers.framing(
             self.environ.get("CONTENT_LENGTH"), self.environ.get("HTTP_TRANSFER_ENCODING")
         )
+
+    @property
+    def body_is_empty(self) -> bool:
+        """Whether it is known that there is no body. Raises BadHeader."""
+        return not self.body_length and "HTTP_TRANSFER_ENCODING" not in self.environ
 
     def reader(self) -> body.Tapped:
         """The body; every filter and the application share one wrapper.
@@ -135,8 +152,11 @@ _PAGE = "${explanation}<br /><br />\n${detail}\n${html_comment}\n"
 def refusal(error: errors.Error) -> WsgiApp:
     """``error`` in Glance's form: an HTML page, or JSON where the client accepts only that.
 
-    The reason stands in ``X-Imsgate-Reason`` too, so that no client has to parse a page.
+    A signing error is answered in the form of the vendor's API gateway. The reason stands in
+    ``X-Imsgate-Reason`` too, so that no client has to parse a page.
     """
+    if error.gateway_code:
+        return _of_gateway(error)
 
     def members(body: str, status: str, title: str, environ: Environ) -> Mapping[str, Any]:
         return {
@@ -159,6 +179,21 @@ def refusal(error: errors.Error) -> WsgiApp:
         # text, of which the SDK shows its user nothing.
         accept = environ.get("HTTP_ACCEPT") or "text/html"
         return cast(Iterable[bytes], page({**environ, "HTTP_ACCEPT": accept}, start_response))
+
+    return answer
+
+
+def _of_gateway(error: errors.Error) -> WsgiApp:
+    def answer(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        request_id = environ.get(REQUEST_ID) or f"req-{uuid.uuid4()}"
+        members = {
+            "error_code": error.gateway_code,
+            "error_msg": str(error),
+            "request_id": request_id,
+        }
+        response = json_response(members, error.status, X_Request_Id=request_id)
+        response.headers.update({**error.headers, "X-Imsgate-Reason": error.reason})
+        return cast(Iterable[bytes], response(environ, start_response))
 
     return answer
 

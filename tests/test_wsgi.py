@@ -1,6 +1,7 @@
 """The WSGI edge: requests, answers, and other applications called."""
 
 import json
+import string
 
 import pytest
 
@@ -104,18 +105,13 @@ def every_error(kind=Error):
         yield from every_error(sub)
 
 
-DETAILS = dict.fromkeys(
-    "problem header parameter store stores announced received action name image_id what allowed "
-    "status needed limit resource accepted size check offset hint algorithm found "
-    "expected attempts".split(),
-    "<x>",
-)
 BY_DETAIL = {BadImage: {"check": "<x>", "offset": 1, "problem": "<x>", "hint": "<x>"}}
 ERRORS = sorted(set(every_error()), key=lambda kind: kind.__name__)
 
 
 def made(kind):
-    details = BY_DETAIL[BadImage] if issubclass(kind, BadImage) else DETAILS
+    asked = (name for _, name, *_ in string.Formatter().parse(kind.message) if name)
+    details = BY_DETAIL[BadImage] if issubclass(kind, BadImage) else dict.fromkeys(asked, "<x>")
     if kind is errors.Unavailable or issubclass(kind, errors.Unavailable):
         return kind(retry_after=7, **details)
     return kind(**details)
@@ -129,7 +125,11 @@ def test_every_error_is_rendered(kind, accept):
     assert answer.header("Content-Length") == str(len(answer.body))
     if issubclass(kind, errors.Unavailable):
         assert answer.header("Retry-After") == "7"
-    if accept == "application/json":
+    if kind.gateway_code:
+        told = json.loads(answer.body)
+        assert (told["error_code"], told["error_msg"]) == (kind.gateway_code, str(made(kind)))
+        assert answer.header("Content-Type").startswith("application/json")
+    elif accept == "application/json":
         told = json.loads(answer.body)
         assert told["reason"] == kind.reason
         assert told["message"] == str(made(kind))

@@ -4,10 +4,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from imsgate.cmd import configs, db, inspect, serve, stores, token, worker
+from imsgate.cmd import configs, db, inspect, key, serve, stores, token, worker
 from imsgate.errors import BadConfig
 
-_COMMANDS = (serve, worker, db, token, stores, inspect, configs)
+_COMMANDS = (serve, worker, db, token, key, stores, inspect, configs)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -8,8 +8,7 @@ from oslo_log import log
 
 from imsgate import app, config
 from imsgate.cmd import common
-
-_ENDS = {signal.SIGTERM, signal.SIGINT}
+from imsgate.jobs import engine
 
 
 def add_parser(subparsers: Any) -> None:
@@ -26,10 +25,8 @@ def run(args: argparse.Namespace) -> int:
     conf = common.load(args)
     log.setup(conf.native, config.PROJECT)
     # Blocked before any thread begins, so that the signal waits for this one.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, engine.ENDS)
     parts = app.load_parts(conf)
-    parts.engine.start_threads(args.threads)
-    signal.sigwait(_ENDS)
-    parts.engine.stop()
+    parts.engine.work(args.threads)
     parts.registry.close()
     return 0

@@ -8,11 +8,11 @@
 First in the pipeline, so that every answer carries ``X-Openstack-Request-Id``
 and every request is logged once, when its answer is finished. Headers by which
 a client could pretend that an authentication filter had vouched for it are
-removed here, before anything trusts them. An exception nobody foresaw is
+removed here, before anything trusts them; ``aksk`` finds them again, since a
+signature may cover them (``wsgi.PRESENTED``). An exception nobody foresaw is
 logged with its traceback and answered with the request id and nothing else.
 """
 
-import re
 import time
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
@@ -22,18 +22,8 @@ import webob
 from oslo_context import context
 
 from imsgate import body, errors, headers, wsgi
-from imsgate.filters import base
+from imsgate.filters import base, variables
 from imsgate.wsgi import Environ, Request
-
-# Every name keystonemiddleware sets, with and without its service prefix. WSGI
-# spells X-Roles and X_Roles alike, so the underscore variants fall here too.
-# X-Auth-Token and X-Service-Token are what a client may send.
-_IDENTITY = re.compile(
-    r"HTTP_(X|OPENSTACK)_(SERVICE_)?"
-    r"(IDENTITY_STATUS|SYSTEM_SCOPE|ROLES?|CATALOG|IS_ADMIN_PROJECT|TOKEN_INFO|TRUST_ID|"
-    r"(USER|PROJECT|TENANT|DOMAIN)(_DOMAIN)?(_(ID|NAME))?)|"
-    r"HTTP_X_SERVICE_CATALOG|REMOTE_USER|HTTP_REMOTE_USER"
-)
 
 _ID_HEADER = "X-Openstack-Request-Id"
 
@@ -42,8 +32,7 @@ class Faults(base.Filter):
     NAME = "faults"
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        for name in [key for key in environ if _IDENTITY.fullmatch(key)]:
-            del environ[name]
+        environ[wsgi.PRESENTED] = variables.remove(environ)
         request_id = context.generate_request_id()
         inbound = headers.request_id(environ.get("HTTP_X_OPENSTACK_REQUEST_ID"))
         environ[wsgi.REQUEST_ID] = environ["openstack.request_id"] = request_id

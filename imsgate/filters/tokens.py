@@ -12,14 +12,14 @@ variables. By itself it refuses whoever has no valid token; with
 ``identity``, which knows the paths that are open to all.
 """
 
-import os
 import time
 from typing import Any
 
 from oslo_config import cfg
 
-from imsgate import errors, tokenfile, wsgi
-from imsgate.filters import base
+from imsgate import errors, linefile, tokenfile, wsgi
+from imsgate.errors import BadConfig
+from imsgate.filters import base, variables
 from imsgate.wsgi import Environ, Request, WsgiApp
 
 
@@ -42,8 +42,8 @@ class Tokens(base.Filter):
 
     def __init__(self, app: WsgiApp, settings: Any) -> None:
         super().__init__(app, settings)
-        self._tokens = tokenfile.load(settings.token_file)
-        self._version = self._stat()
+        path = settings.token_file
+        self._tokens = linefile.Watched([path], lambda: tokenfile.load(path))
 
     def check(self, request: Request) -> None:
         presented = request.environ.get("HTTP_X_AUTH_TOKEN")
@@ -63,46 +63,18 @@ class Tokens(base.Filter):
             raise errors.Unauthenticated
         return _variables(token)
 
-    def _stat(self) -> tuple[int, ...] | None:
-        try:
-            status = os.stat(self.settings.token_file)
-        except OSError:
-            return None
-        return status.st_ino, status.st_size, status.st_mtime_ns
-
     def _current(self) -> list[tokenfile.Token]:
-        version = self._stat()
-        if version != self._version:
-            self._tokens = self._reload()
-            self._version = version
-        return self._tokens
+        return self._tokens.current(self._nobody)
 
-    def _reload(self) -> list[tokenfile.Token]:
+    def _nobody(self, problem: BadConfig) -> list[tokenfile.Token]:
         # A file that is gone or broken lets nobody in: keeping the old tokens
         # would keep alive what the operator meant to take away.
-        try:
-            return tokenfile.load(self.settings.token_file)
-        except errors.BadConfig as problem:
-            self.log.error("No token is accepted until this is mended: %s", problem)
-            return []
+        self.log.error("No token is accepted until this is mended: %s", problem)
+        return []
 
 
 def _variables(token: tokenfile.Token) -> Environ:
-    return {
-        "HTTP_X_IDENTITY_STATUS": "Confirmed",
-        "HTTP_X_USER_ID": token.user,
-        "HTTP_X_PROJECT_ID": token.project,
-        "HTTP_X_ROLES": ",".join(_implied(token.roles)),
-    }
-
-
-def _implied(roles: tuple[str, ...]) -> list[str]:
-    """These roles and those they imply, as in a Keystone that was bootstrapped."""
-    found = list(roles)
-    for role, implied in (("admin", "manager"), ("manager", "member"), ("member", "reader")):
-        if role in found and implied not in found:
-            found.append(implied)
-    return found
+    return variables.confirmed(token.user, token.project, token.roles)
 
 
 filter_factory = base.filter_factory(Tokens)

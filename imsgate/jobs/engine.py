@@ -5,10 +5,14 @@ The row in the registry is the truth. Threads of the serving processes and of
 and each makes a new epoch. What a worker writes carries its epoch, so one that was
 paused past its lease, or cut off, can change nothing any more: neither the job nor
 its image.
+
+How the news of a job reaches a worker may differ, and is never trusted: this engine looks
+at the rows themselves; another one (:mod:`imsgate.jobs.celery`) has a broker deliver it.
 """
 
 import contextlib
 import logging
+import signal
 import threading
 import time
 import uuid
@@ -26,12 +30,37 @@ LOG = logging.getLogger(__name__)
 
 GROUP = "jobs"
 OPTS = (
+    cfg.StrOpt(
+        "engine",
+        default="local",
+        help="The entry point in imsgate.engines that brings jobs to whoever does them: local "
+        "(threads of the serving processes, and `imsgate worker`), or celery (`imsgate worker`, "
+        "told by a message broker).",
+    ),
+    cfg.StrOpt(
+        "broker_url",
+        secret=True,
+        help="The broker of the engine celery, such as amqp://user:secret@host:5672/vhost "
+        "(RabbitMQ) or redis://:secret@host:6379/0.",
+    ),
+    cfg.StrOpt(
+        "queue",
+        default="imsgate",
+        help="The queue of the engine celery.",
+    ),
+    cfg.FloatOpt(
+        "resend",
+        default=30,
+        min=0.01,
+        help="Seconds between two looks of the engine celery for jobs whose message was lost "
+        "or whose worker died.",
+    ),
     cfg.IntOpt(
         "threads",
         default=2,
         min=0,
-        help="Jobs that each serving process does at once. With 0, only `imsgate worker` "
-        "processes do any.",
+        help="Jobs that each serving process does at once with the engine local. With 0, only "
+        "`imsgate worker` processes do any.",
     ),
     cfg.FloatOpt(
         "lease",
@@ -53,6 +82,9 @@ OPTS = (
         help="How often a job is begun whose process dies of it. Then it fails.",
     ),
 )
+
+#: The signals that end a worker.
+ENDS = frozenset({signal.SIGTERM, signal.SIGINT})
 
 #: Does a job, to its end. It begins and goes on only while ``Context.check`` lets it.
 #: An error it raises is the job's, which then fails.
@@ -96,13 +128,18 @@ class Engine:
             updated_at=now,
         )
         self._registry.add_job(job, was, within, **to)
-        self._wake.set()
+        self.tell(job.id)
         return job
 
-    def run_one(self) -> bool:
-        """Do one job, if any waits; return whether one did."""
+    def tell(self, job_id: str) -> None:
+        """Let those who do jobs know of one, if they can be reached. Never raises."""
+        self._wake.set()
+
+    def run_one(self, job_id: str | None = None) -> bool:
+        """Do one job, or that one, if it waits; return whether it did."""
         now = time.time()
-        job = self._registry.claim_job(sorted(self._kinds), now, now + self._settings.lease)
+        lease = now + self._settings.lease
+        job = self._registry.claim_job(sorted(self._kinds), now, lease, job_id)
         if job is not None:
             self._run(job)
         return job is not None
@@ -140,8 +177,18 @@ class Engine:
 
     # Delivery: threads that look for work.
 
+    def work(self, number: int) -> None:
+        """Do jobs on this many threads of this process, which does nothing else.
+
+        To be called by the main thread, with the signals ENDS blocked since before any other
+        thread began; they end it, and hand the running jobs back.
+        """
+        self.start_threads(number)
+        signal.sigwait(ENDS)
+        self.stop()
+
     def start_threads(self, number: int) -> None:
-        """Do jobs on this many more threads of this process, until ``stop``."""
+        """Do jobs on this many more threads of this process, until ``stop``, beside its service."""
         for _ in range(number):
             thread = threading.Thread(target=self._serve, name="jobs", daemon=True)
             self._threads.append(thread)

@@ -193,13 +193,23 @@ class Registry(abc.ABC):
         """A page of a project's jobs, or of all projects', newest first, behind ``marker``."""
 
     @abc.abstractmethod
-    def claim_job(self, kinds: Collection[str], now: float, lease: float) -> Job | None:
+    def claim_job(
+        self, kinds: Collection[str], now: float, lease: float, job_id: str | None = None
+    ) -> Job | None:
         """Take the oldest job of these kinds that nobody works at, or return None.
+
+        With ``job_id``, take that one or none.
 
         Nobody works at a job in INIT, and at one in RUNNING whose lease lies before
         ``now``. It is returned in RUNNING with a new epoch and ``lease``; ``begin_at``
         is the first time. Of many that ask at once each gets another job, or none.
         """
+
+    @abc.abstractmethod
+    def free_jobs(
+        self, kinds: Collection[str], now: float, limit: int = 1000
+    ) -> builtins.list[Job]:
+        """The oldest jobs of these kinds that nobody works at, as ``claim_job`` has it."""
 
     @abc.abstractmethod
     def change_job(

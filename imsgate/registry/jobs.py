@@ -48,37 +48,49 @@ def page(
     return _read(connection, select)
 
 
-def next_free(
-    connection: sa.Connection, kinds: Collection[str], now: float, *, lock: bool = False
-) -> Job | None:
-    """The oldest job nobody works at; locked, it is skipped by whoever else looks."""
+def free(
+    connection: sa.Connection,
+    kinds: Collection[str],
+    now: float,
+    limit: int = 1,
+    job_id: str | None = None,
+    *,
+    lock: bool = False,
+) -> list[Job]:
+    """The oldest jobs nobody works at; locked, they are skipped by whoever else looks."""
     abandoned = sa.and_(JOBS.c.state == JobState.RUNNING, JOBS.c.lease < now)
-    free = sa.or_(JOBS.c.state == JobState.INIT, abandoned)
-    select = sa.select(JOBS).where(JOBS.c.kind.in_(kinds), free).order_by(*_AGE).limit(1)
-    found = _read(connection, select.with_for_update(skip_locked=True) if lock else select)
-    return found[0] if found else None
+    idle = sa.or_(JOBS.c.state == JobState.INIT, abandoned)
+    select = sa.select(JOBS).where(JOBS.c.kind.in_(kinds), idle).order_by(*_AGE).limit(limit)
+    if job_id is not None:
+        select = select.where(JOBS.c.id == job_id)
+    return _read(connection, select.with_for_update(skip_locked=True) if lock else select)
 
 
 def claim(
-    connection: sa.Connection, kinds: Collection[str], now: float, lease: float
+    connection: sa.Connection,
+    kinds: Collection[str],
+    now: float,
+    lease: float,
+    job_id: str | None = None,
 ) -> Job | None:
-    free = next_free(connection, kinds, now, lock=True)
-    if free is None:
+    found = free(connection, kinds, now, job_id=job_id, lock=True)
+    if not found:
         return None
+    (job,) = found
     moment = model.now()
     taken: dict[str, Any] = {
         "state": JobState.RUNNING,
-        "epoch": free.epoch + 1,
+        "epoch": job.epoch + 1,
         "lease": lease,
-        "begin_at": free.begin_at or moment,
+        "begin_at": job.begin_at or moment,
         "updated_at": moment,
     }
     # Where the database has no such lock, the epoch decides who was first.
-    unchanged = (JOBS.c.id == free.id, JOBS.c.state == free.state, JOBS.c.epoch == free.epoch)
+    unchanged = (JOBS.c.id == job.id, JOBS.c.state == job.state, JOBS.c.epoch == job.epoch)
     step = sa.update(JOBS).where(*unchanged).values(taken)
     if connection.execute(step).rowcount == 0:
         return None
-    return dataclasses.replace(free, **taken)
+    return dataclasses.replace(job, **taken)
 
 
 def change(connection: sa.Connection, job_id: str, epoch: int, fields: Mapping[str, Any]) -> Job:

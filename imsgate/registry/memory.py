@@ -200,9 +200,20 @@ class MemoryRegistry(Registry):
     def _oldest_first(self) -> builtins.list[Job]:
         return sorted(self._jobs.values(), key=_age)
 
-    def claim_job(self, kinds: Collection[str], now: float, lease: float) -> Job | None:
+    def free_jobs(
+        self, kinds: Collection[str], now: float, limit: int = 1000
+    ) -> builtins.list[Job]:
         with self._lock:
-            free = [job for job in self._oldest_first() if job.kind in kinds and _free(job, now)]
+            return self._free(kinds, now)[:limit]
+
+    def _free(self, kinds: Collection[str], now: float) -> builtins.list[Job]:
+        return [job for job in self._oldest_first() if job.kind in kinds and _free(job, now)]
+
+    def claim_job(
+        self, kinds: Collection[str], now: float, lease: float, job_id: str | None = None
+    ) -> Job | None:
+        with self._lock:
+            free = [job for job in self._free(kinds, now) if job_id in (None, job.id)]
             if not free:
                 return None
             moment = model.now()

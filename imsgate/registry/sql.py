@@ -211,13 +211,22 @@ class SqlRegistry(Registry):
             return jobs.page(connection, project, marker, limit)
 
     @repeated
-    def claim_job(self, kinds: Collection[str], now: float, lease: float) -> Job | None:
+    def claim_job(
+        self, kinds: Collection[str], now: float, lease: float, job_id: str | None = None
+    ) -> Job | None:
         # Idle workers ask often; most find nothing, and should not hold up writers for it.
         with self._database.reading() as connection:
-            if jobs.next_free(connection, kinds, now) is None:
+            if not jobs.free(connection, kinds, now, job_id=job_id):
                 return None
         with self._database.writing() as connection:
-            return jobs.claim(connection, kinds, now, lease)
+            return jobs.claim(connection, kinds, now, lease, job_id)
+
+    @repeated
+    def free_jobs(
+        self, kinds: Collection[str], now: float, limit: int = 1000
+    ) -> builtins.list[Job]:
+        with self._database.reading() as connection:
+            return jobs.free(connection, kinds, now, limit)
 
     @repeated
     def change_job(

@@ -187,6 +187,39 @@ class JobContract:
         order = [claim(registry) for _ in range(4)]
         assert [one and one.created_at for one in order] == [after(1), after(2), after(3), None]
 
+    def test_job_is_claimed_by_its_id(self, registry: Registry) -> None:
+        jobs = [job(created_at=after(number)) for number in range(3)]
+        for one in jobs:
+            registry.add_job(one)
+        wanted = jobs[1].id
+        assert registry.claim_job(["other"], _NOW, _LEASE, wanted) is None
+        taken = registry.claim_job(["test"], _NOW, _LEASE, wanted)
+        assert taken is not None
+        assert (taken.id, taken.epoch, taken.state) == (wanted, 1, JobState.RUNNING)
+        assert registry.claim_job(["test"], _NOW, _LEASE, wanted) is None
+        assert registry.claim_job(["test"], _NOW, _LEASE, "nothing") is None
+        again = registry.claim_job(["test"], _LEASE + 1, _LEASE + 60, wanted)
+        assert again is not None
+        assert again.epoch == 2
+
+    def test_free_jobs(self, registry: Registry) -> None:
+        """Those that wait and those whose lease has run out, and nothing is done to them."""
+        jobs = [job(created_at=after(number)) for number in range(4)]
+        for one in (*jobs, job(kind="other")):
+            registry.add_job(one)
+        claim(registry)
+        ended = claim(registry)
+        assert ended is not None
+        registry.change_job(ended.id, 1, _ENDED)
+
+        def free(now: float, **how: int) -> list[str]:
+            return [one.id for one in registry.free_jobs(["test"], now, **how)]
+
+        assert free(_LEASE) == [jobs[2].id, jobs[3].id]
+        assert free(_LEASE + 1) == [jobs[0].id, jobs[2].id, jobs[3].id]
+        assert free(_LEASE + 1, limit=2) == [jobs[0].id, jobs[2].id]
+        assert registry.free_jobs([], _NOW) == []
+
     def test_only_known_kinds_are_claimed(self, registry: Registry) -> None:
         registry.add_job(job(kind="other"))
         registry.add_job(job(kind="Test"))

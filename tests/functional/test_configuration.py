@@ -139,6 +139,7 @@ CONFIGS = {
         "[database] connection",
     ),
     "not an ini file": ("this is no configuration", "config_file"),
+    "no access keys": ("[paste_deploy]\nflavor = aksk", "[aksk] seal_file"),
     "bad api limit": ("[api]\napi_limit_max = none", "[api] api_limit_max"),
 }
 

@@ -12,35 +12,21 @@ import pytest
 
 from tests.functional import images
 from tests.functional.conftest import needs_program
-from tests.functional.gateway import IMSGATE, Gateway, clean_env, eventually, serving
+from tests.functional.gateway import Gateway, clean_env, eventually, serving
+from tests.functional.importing import (
+    BODY,
+    FAST,
+    STORES,
+    WEB,
+    Worker,
+    assert_active,
+    begin,
+    ended,
+    slow,
+    stage,
+    task,
+)
 from tests.jobs import web_server
-
-BODY = os.urandom(3 << 20)
-
-WEB = """
-[import_filtering_opts]
-allowed_ports = []
-[web_download]
-allowed_networks = 127.0.0.1/32
-[import_unpack]
-formats = gzip, xz
-[sniff]
-accept_gzip = true
-"""
-FAST = "[jobs]\nlease = 2\npoll = 0.2\n[upload]\nlease = 2\n"
-STORES = """
-[DEFAULT]
-enabled_backends = fast:file, archive:file, third:file
-[glance_store]
-default_backend = fast
-[fast]
-filesystem_store_datadir = {state}/fast
-weight = 10
-[archive]
-filesystem_store_datadir = {state}/archive
-[third]
-filesystem_store_datadir = {state}/third
-"""
 
 
 @pytest.fixture(scope="module")
@@ -54,42 +40,6 @@ def _importing(tmp_path_factory):
 def importing(_importing):
     yield _importing
     _importing.check_log()
-
-
-def stage(gateway, image_id, body=BODY):
-    headers = {"Content-Type": "application/octet-stream"}
-    return gateway.call("PUT", f"/v2/images/{image_id}/stage", body, headers=headers)
-
-
-def begin(gateway, image_id, name, token="", **more):
-    method = {"name": name, **{key: more.pop(key) for key in ("uri", "digest") if key in more}}
-    return gateway.call(
-        "POST", f"/v2/images/{image_id}/import", {"method": method, **more}, token=token
-    )
-
-
-def task(gateway, image_id):
-    answer = gateway.call("GET", f"/v2/images/{image_id}/tasks", token=gateway.admin)
-    assert answer.status == 200, answer.body
-    return answer.json["tasks"][-1]
-
-
-def ended(gateway, image_id):
-    """The last task of an image, once it has ended."""
-    done = ("success", "failure")
-    eventually(lambda: task(gateway, image_id)["status"] in done, f"{image_id} is imported")
-    return task(gateway, image_id)
-
-
-def assert_active(gateway, image_id, body, stores):
-    record = gateway.show(image_id)
-    assert (record["status"], record["size"]) == ("active", len(body))
-    assert record["os_hash_value"] == hashlib.sha512(body).hexdigest()
-    assert record["checksum"] == hashlib.md5(body).hexdigest()
-    assert set(record["stores"].split(",")) == set(stores)
-    assert record["os_glance_importing_to_stores"] == ""
-    assert gateway.download(image_id).body == body
-    assert len(gateway.residue(image_id)) == len(stores)
 
 
 def test_staged_data_waits_and_is_imported(importing):
@@ -201,18 +151,6 @@ def test_uri_is_refused_at_once(importing, uri):
     assert importing.status(image_id) == "queued"
 
 
-def slow(body, ready, go_on):
-    """Half of the body, and the rest when ``go_on`` is set."""
-
-    def route(handler):
-        handler.answer(200, {"Content-Length": str(len(body))}, body[: len(body) // 2])
-        ready.set()
-        go_on.wait(60)
-        handler.wfile.write(body[len(body) // 2 :])
-
-    return route
-
-
 def test_deleting_the_image_cancels(importing, source):
     ready, go_on = threading.Event(), threading.Event()
     source.routes["/image"] = slow(BODY, ready, go_on)
@@ -311,29 +249,6 @@ def test_stores_that_may_fail_are_left_out(importing, full):
 # Workers that die
 
 
-class Worker:
-    """An ``imsgate worker`` beside a gateway."""
-
-    def __init__(self, gateway):
-        with open(gateway.directory / "worker-log", "ab") as log:
-            self.process = subprocess.Popen(
-                [IMSGATE, "worker", "--state", gateway.state, "--config-file", gateway.config],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=gateway.directory,
-                env=clean_env(gateway.directory),
-            )
-
-    def send(self, number):
-        self.process.send_signal(number)
-
-    def end(self, number=signal.SIGTERM):
-        self.send(signal.SIGCONT)
-        self.send(number)
-        return self.process.wait(60)
-
-
 @pytest.fixture
 def workers():
     """Start workers; those that still run at the end are killed."""
@@ -345,7 +260,7 @@ def workers():
 
     yield begin
     for worker in started:
-        if worker.process.poll() is None:
+        if worker.running:
             worker.end(signal.SIGKILL)
 
 

@@ -1,0 +1,89 @@
+"""``imsgate key``: access keys for clients that sign their requests."""
+
+import argparse
+import sys
+import time
+from typing import Any
+
+from imsgate import keyfile, signing
+from imsgate.cmd import common
+from imsgate.filters.aksk import Aksk
+
+
+def add_parser(subparsers: Any) -> None:
+    parser = subparsers.add_parser("key", help="look after the access keys (AK/SK)")
+    actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
+    add = actions.add_parser("add", help="make an access key and print it with its secret, once")
+    common.add_config_arguments(add)
+    add.add_argument("--user", required=True, help="the user it stands for")
+    add.add_argument(
+        "--project",
+        required=True,
+        action="append",
+        help="a project it is for; may be repeated, the first is the one meant when a request "
+        "names none",
+    )
+    add.add_argument(
+        "--role",
+        action="append",
+        metavar="ROLE",
+        help="admin, member, reader …; may be repeated (default: member and reader)",
+    )
+    add.add_argument("--days", type=float, help="days until it expires (default: never)")
+    add.add_argument(
+        "--temporary", action="store_true", help="used together with a security token, printed too"
+    )
+    add.set_defaults(run=run_add)
+    show = actions.add_parser("list", help="show all access keys, without their secrets")
+    common.add_config_arguments(show)
+    show.set_defaults(run=run_list)
+    remove = actions.add_parser("remove", help="take an access key out")
+    common.add_config_arguments(remove)
+    remove.add_argument("access", metavar="ACCESS_KEY")
+    remove.set_defaults(run=run_remove)
+
+
+def _settings(args: argparse.Namespace) -> Any:
+    return common.load(args).section(Aksk.NAME, Aksk.OPTS)
+
+
+def run_add(args: argparse.Namespace) -> int:
+    """Prints what the vendor's SDKs and Terraform read from the environment."""
+    settings = _settings(args)
+    issued = keyfile.add(
+        settings.key_file,
+        settings.seal_file,
+        user=args.user,
+        projects=args.project,
+        roles=args.role or ["member", "reader"],
+        expires=None if args.days is None else time.time() + args.days * 86400,
+        temporary=args.temporary,
+    )
+    print(f"HUAWEICLOUD_SDK_AK={issued.access}")
+    print(f"HUAWEICLOUD_SDK_SK={issued.secret}")
+    if issued.token:
+        print(f"HUAWEICLOUD_SDK_SECURITY_TOKEN={issued.token}")
+    print(f"HUAWEICLOUD_SDK_PROJECT_ID={args.project[0]}")
+    return 0
+
+
+def run_list(args: argparse.Namespace) -> int:
+    for entry in keyfile.entries(_settings(args).key_file):
+        expires = entry.get("expires")
+        print(
+            entry["access"],
+            entry["user"],
+            ",".join(entry["projects"]),
+            ",".join(entry["roles"]),
+            "temporary" if entry.get("token_sha256") else "permanent",
+            f"until {signing.text_of(expires)}" if expires else "for ever",
+        )
+    return 0
+
+
+def run_remove(args: argparse.Namespace) -> int:
+    """Exit status 1 when there is no such key."""
+    if keyfile.remove(_settings(args).key_file, args.access):
+        return 0
+    print(f"imsgate: there is no access key {args.access}", file=sys.stderr)
+    return 1
