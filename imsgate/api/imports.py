@@ -57,7 +57,7 @@ _NEEDED = {DIRECT: Status.UPLOADING, WEB: Status.QUEUED, COPY: Status.ACTIVE}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Imports:
-    """The handler that starts imports."""
+    """The handler that starts imports. With ``detects`` data may say what format it has."""
 
     access: Access
     stores: Stores
@@ -67,6 +67,7 @@ class Imports:
     signing: Signing
     methods: tuple[str, ...]
     schema: schemas.Checker
+    detects: bool = False
 
     def start(self, request: Request, image_id: str) -> webob.Response:
         """Record the job; 202. What can be refused now is not left to the job."""
@@ -90,7 +91,7 @@ class Imports:
         if image.status != _NEEDED[method] or image.upload_key is not None:
             needed = _NEEDED[method]
             raise errors.WrongStatus(image_id=image.id, status=image.status, needed=needed)
-        if not image.disk_format or not image.container_format:
+        if not (self.detects or (image.disk_format and image.container_format)):
             raise errors.FormatsNotSet
         return image
 

@@ -66,12 +66,13 @@ class Sources(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Imports:
-    """The work of import jobs."""
+    """The work of import jobs. ``failed`` is what becomes of the image when one fails."""
 
     stores: Stores
     algorithm: str
     sources: Sources
     quotas: quota.Quotas = quota.NONE
+    failed: Status = Status.QUEUED
 
     def __call__(self, job: Job, context: Context) -> None:
         attempt = _Attempt(self, job, context)
@@ -102,6 +103,7 @@ class _Attempt:
         self._algorithm = imports.algorithm
         self._sources = imports.sources
         self._quotas = imports.quotas
+        self._undone_status = imports.failed
         self._job = job
         self._context = context
         self._wanted: list[str] = list(job.arguments["stores"])
@@ -317,7 +319,8 @@ class _Attempt:
                 self.discard([self._job.epoch])
 
     def undo(self, error: errors.Error) -> None:
-        """End in failure: nothing is left in any store, and the image is ``queued`` again.
+        """End in failure: nothing is left in any store, and the image is ``queued`` again (or
+        what else ``Imports.failed`` says).
 
         Raises Interrupted when that cannot be now.
         """
@@ -337,7 +340,7 @@ class _Attempt:
             "upload_reserved": 0,
         }
         if image.status == Status.IMPORTING:
-            return {**fields, **_NO_DATA, "status": Status.QUEUED}
+            return {**fields, **_NO_DATA, "status": self._undone_status}
         return fields
 
     def _show(self, left: Sequence[str], image: Image) -> dict[str, Any]:

@@ -5,10 +5,9 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
-from imsgate.model import GONE, INCOMING, STAGED, Status, Usage
+from imsgate.model import INCOMING, STAGED, Status, Usage
+from imsgate.registry import lists
 from imsgate.registry.tables import IMAGES, LOCATIONS, PROJECTS
-
-_LIVING = sorted(set(Status) - GONE)
 
 _NAMES = tuple(field.name for field in dataclasses.fields(Usage))
 
@@ -34,7 +33,7 @@ def usage(connection: sa.Connection, project: str, names: Iterable[str] = _NAMES
     columns = _each()
     each = (
         sa.select(*(columns[name].label(name) for name in names))
-        .where(IMAGES.c.owner == project, IMAGES.c.status.in_(_LIVING))
+        .where(IMAGES.c.owner == project, lists.EXISTS)
         .subquery()
     )
     sums = (sa.func.coalesce(sa.func.sum(each.c[name]), 0).label(name) for name in names)
