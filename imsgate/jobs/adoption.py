@@ -59,7 +59,7 @@ class Adoption:
             if self.registry.holds(location):
                 raise errors.LocationRefused(problem="it holds the data of an image")
             # The object may have grown since its size was reserved.
-            context.reserve(self.quotas.of(context.image().owner), fields["size"])
+            context.reserve(context.limits(self.quotas, context.image()), fields["size"])
             done = {
                 **fields,
                 "status": Status.ACTIVE,
