@@ -10,10 +10,10 @@ from unittest import mock
 
 import pytest
 
-from imsgate import policy
+from imsgate import decisions, policy
 from imsgate.api import routes
 from imsgate.errors import BadConfig
-from tests.api import table
+from tests.api import ims_table, table
 from tests.api.stack import ADMIN, MEMBER, OTHER, READER, Stack, who
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -277,7 +277,10 @@ def test_other_services_see_how_stores_fare(stack: Stack, identity: Any, status:
 # The operator's file
 
 
-def test_an_override_counts_and_is_read_again(start: Any, tmp_path: pathlib.Path) -> None:
+def test_an_override_counts_and_is_read_again(
+    start: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decisions, "KEPT", 0.0)
     stack = start('"add_image": "role:image_maker"')
     assert stack.call(MEMBER, "POST", "/v2/images", {}).status_int == 403
     assert stack.call(who(roles="image_maker"), "POST", "/v2/images", {}).status_int == 201
@@ -332,6 +335,12 @@ def test_a_file_that_is_missing_refuses_to_start(start: Any) -> None:
 
 def test_the_table_of_calls_is_fresh() -> None:
     assert table.DOC.read_text() == table.text(), "run: make sample"
+
+
+def test_the_ims_table_is_fresh_and_has_every_route() -> None:
+    assert ims_table.DOC.read_text() == ims_table.text(), "run: make sample"
+    listed = {tuple(call.replace("{tag}", "{key}").split(" ", 1)) for call in ims_table.CALLS}
+    assert calls(routes.ims_routes) <= listed
 
 
 def test_the_table_has_every_route() -> None:
