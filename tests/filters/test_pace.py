@@ -148,7 +148,7 @@ def test_an_upload_that_fails_leaves_its_place(alone):
     app = apps.ReadFails("passes", 10)
     filtered = alone("pace", app, uploads_at_once="1")
     for _ in range(2):
-        assert put(filtered, b"short", length=10).reason == "body_cut"
+        assert put(filtered, servers.Input(b"short"), length=10).reason == "body_cut"
 
 
 def test_options_that_cannot_be(alone):
