@@ -10,7 +10,7 @@ import stevedore
 from oslo_config import cfg
 from stevedore.exception import NoMatches
 
-from imsgate import config, errors, gating, quota, residue, signatures, wsgi
+from imsgate import config, errors, gating, profiles, quota, residue, signatures, wsgi
 from imsgate.api import (
     access,
     data,
@@ -18,17 +18,29 @@ from imsgate.api import (
     info,
     locations,
     members,
+    rechecks,
     routes,
     schemas,
     signing,
     tasks,
+    views,
 )
 from imsgate.api import imports as import_api
+from imsgate.api.ims import about as ims_about
+from imsgate.api.ims import dialect
+from imsgate.api.ims import images as ims_images
+from imsgate.api.ims import jobs as ims_jobs
+from imsgate.api.ims import members as ims_members
+from imsgate.api.ims import register as ims_register
+from imsgate.api.ims import tags as ims_tags
 from imsgate.errors import BadConfig
 from imsgate.filters.sizelimit import SizeLimit
-from imsgate.jobs import adoption, engine, imports, sources, unpack, uris, web
+from imsgate.image_url import Allowed
+from imsgate.jobs import adoption, engine, export, imports, register, sources, unpack, uris, web
+from imsgate.model import Status
 from imsgate.policy import Policy
 from imsgate.registry.base import Registry
+from imsgate.stores import buckets as user_buckets
 from imsgate.stores import loader
 from imsgate.stores.base import Addressed
 from imsgate.upload import GROUP as UPLOAD
@@ -102,41 +114,73 @@ class Parts:
     uploads: Uploads
     web: web.Web
     signatures: signatures.Signatures
+    access: access.Access
     engine: engine.Engine
+    allowed: Allowed | None
 
 
 def make_parts(
-    registry: Registry, stores: loader.Stores, quotas: quota.Quotas, section: SectionOf
+    registry: Registry,
+    stores: loader.Stores,
+    quotas: quota.Quotas,
+    native: cfg.ConfigOpts,
+    section: SectionOf,
+    buckets: user_buckets.Buckets | None = None,
 ) -> Parts:
-    """``section`` gives the values of a group's options. Raises BadConfig."""
+    """``section`` gives the values of a group's options, ``native`` is what libraries read
+    their own from. Raises BadConfig."""
     upload = section(UPLOAD, UPLOAD_OPTS)
+    gate = gating.shared(section(gating.GROUP, gating.OPTS))
+    limit = section(SizeLimit.NAME, SizeLimit.OPTS).image_size_cap
     downloads = web.Web(section(uris.GROUP, uris.OPTS), section(web.GROUP, web.OPTS))
     origins = sources.Sources(
         stores,
         downloads,
         unpack.Unpacker(section(unpack.GROUP, unpack.OPTS)),
-        gating.shared(section(gating.GROUP, gating.OPTS)),
-        section(SizeLimit.NAME, SizeLimit.OPTS).image_size_cap,
+        gate,
+        limit,
         signatures.load(section(signatures.GROUP, signatures.OPTS)),
     )
     algorithm = upload.hashing_algorithm
+    gatekeeper = access.Access(registry, Policy(native))
+    recheck = rechecks.Rechecks(gatekeeper, native)
     kinds: dict[str, engine.Work] = {
-        imports.KIND: imports.Imports(stores, algorithm, origins, quotas),
-        adoption.KIND: adoption.Adoption(registry, stores, algorithm, origins),
+        imports.KIND: imports.Imports(stores, algorithm, origins, quotas, recheck),
+        adoption.KIND: adoption.Adoption(registry, stores, algorithm, origins, quotas, recheck),
     }
+    allowed = None
+    if buckets is not None:
+        allowed = _allowed(section)
+        most = min(limit, profiles.chosen(section).import_limit or limit)
+        objects = register.BucketSources(buckets, allowed, gate, most)
+        of_objects = imports.Imports(stores, algorithm, objects, quotas)
+        kinds[register.REGISTER] = of_objects
+        kinds[register.CREATE] = dataclasses.replace(of_objects, failed=Status.DELETED)
+        kinds[export.KIND] = export.Export(stores, buckets, allowed)
     return Parts(
         registry,
         stores,
         Uploads(registry, stores, upload, quotas),
         downloads,
         origins.signatures,
+        gatekeeper,
         make_engine(registry, kinds, section(engine.GROUP, engine.OPTS)),
+        allowed,
     )
+
+
+def _allowed(section: SectionOf) -> Allowed:
+    try:
+        return Allowed(section(user_buckets.GROUP, user_buckets.OPTS).allowed)
+    except ValueError as error:
+        raise BadConfig(f"[{user_buckets.GROUP}] allowed", str(error)) from error
 
 
 def load_parts(conf: config.Config) -> Parts:
     """The parts that the configuration names. Raises BadConfig, naming the key."""
-    return make_parts(load_registry(conf), loader.load(conf), quota.load(conf), conf.section)
+    registry, stores = load_registry(conf), loader.load(conf)
+    buckets = user_buckets.load(conf.section)
+    return make_parts(registry, stores, quota.load(conf), conf.native, conf.section, buckets)
 
 
 def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
@@ -155,8 +199,8 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
     return gate
 
 
-def assemble(parts: Parts, native: cfg.ConfigOpts, section: SectionOf, api: Any) -> Gate:
-    """The application of these parts; ``api`` are the values of ``[api]``, ``native`` what
+def assemble(parts: Parts, conf: cfg.ConfigOpts, section: SectionOf, api: Any) -> Gate:
+    """The application of these parts; ``api`` are the values of ``[api]``, ``conf`` what
     libraries read their own options from. Raises BadConfig."""
     registry, stores, uploads = parts.registry, parts.stores, parts.uploads
     formats = section(images.FORMAT_GROUP, images.FORMAT_OPTS)
@@ -171,17 +215,21 @@ def assemble(parts: Parts, native: cfg.ConfigOpts, section: SectionOf, api: Any)
         "task": schemas.TASK,
         "tasks": schemas.page("tasks", schemas.TASK),
     }
-    gatekeeper = access.Access(registry, Policy(native))
-    signer = _signing(parts, native, section)
+    gatekeeper = parts.access
+    signer = _signing(parts, conf, section)
+    native = dialect.Native(profiles.chosen(section))
+    spoken = views.GLANCE if native.profile is profiles.NONE else native
     endpoint = section("DEFAULT", config.OPTS).public_endpoint
     about = info.Info(gatekeeper, stores, endpoint, documents, uploads.quotas, methods)
     checker = schemas.Checker(image)
     import_checker = schemas.Checker(import_api.SCHEMA)
+    records = images.Images(gatekeeper, registry, stores, uploads, api, checker, methods, spoken)
+    shared = members.Members(gatekeeper, registry, api, schemas.Checker(schemas.MEMBER))
     table = routes.routes(
         about,
-        images.Images(gatekeeper, registry, stores, uploads, api, checker, methods),
-        data.Data(gatekeeper, registry, stores, uploads, signer, staging),
-        members.Members(gatekeeper, registry, api, schemas.Checker(schemas.MEMBER)),
+        records,
+        data.Data(gatekeeper, registry, stores, uploads, signer, staging, spoken.detects),
+        shared,
         import_api.Imports(
             gatekeeper,
             stores,
@@ -191,11 +239,22 @@ def assemble(parts: Parts, native: cfg.ConfigOpts, section: SectionOf, api: Any)
             signer,
             methods,
             import_checker,
+            spoken.detects,
         ),
         _locations(parts, gatekeeper, signer, section),
         tasks.Tasks(gatekeeper, registry, api.limit_param_default, api.api_limit_max),
     )
-    return Gate(routes.Router(table, otherwise=about.versions))
+    ims_table = routes.ims_routes(
+        ims_about.About(gatekeeper, registry, uploads.quotas),
+        ims_images.CloudImages(records, native),
+        ims_jobs.Jobs(gatekeeper, registry),
+        ims_members.CloudMembers(shared),
+        ims_register.Register(
+            gatekeeper, stores, parts.engine, uploads.quotas, records, native, parts.allowed
+        ),
+        ims_tags.ImageTags(records),
+    )
+    return Gate(routes.Router([*table, *ims_table], otherwise=about.versions))
 
 
 def _signing(parts: Parts, native: cfg.ConfigOpts, section: SectionOf) -> signing.Signing:
@@ -222,6 +281,7 @@ def _locations(
         parts.stores,
         parts.engine,
         signer,
+        parts.uploads.quotas,
         wanted,
         section("DEFAULT", locations.DEFAULT_OPTS).do_secure_hash,
         schemas.Checker(locations.SCHEMA),

@@ -18,12 +18,14 @@ class Error(Exception):
 
     ``status`` is the HTTP status (RFC 9110), ``reason`` a stable word for
     programs, ``message`` a template filled with the details. ``headers`` are
-    sent with the response. ``gateway_code`` is that of Huawei Cloud's API gateway, in whose
-    form the error is then answered.
+    sent with the response. ``code`` is what Huawei's image service calls it: ``IMG.…``, or
+    ``APIGW.…`` for what the API gateway before that service answers. With ``gateway_code``
+    it is answered in the form of that gateway, whatever the client.
     """
 
     status: ClassVar[int] = 500
     reason: ClassVar[str] = "internal_error"
+    code = "IMG.0061"
     message: ClassVar[str] = "The server could not complete the request"
     gateway_code: ClassVar[str | None] = None
 
@@ -50,6 +52,7 @@ class BadConfig(Exception):
 
 class BadRequest(Error):
     status, reason = 400, "bad_request"
+    code = "IMG.0001"
     message = "{problem}"
 
 
@@ -75,6 +78,7 @@ class UnknownStore(BadRequest):
 
 class SizeMismatch(BadRequest):
     reason = "size_mismatch"
+    code = "IMG.0057"
     message = "{announced} bytes were announced but {received} arrived"
 
 
@@ -82,16 +86,19 @@ class BodyCut(BadRequest):
     """The client went away, or the body ended before the length it promised."""
 
     reason = "body_cut"
+    code = "IMG.0057"
     message = "The body ended after {received} bytes, before its announced end"
 
 
 class UriRefused(BadRequest):
     reason = "uri_refused"
+    code = "IMG.0017"
     message = "Nothing is downloaded from this URI: {problem}"
 
 
 class DigestMismatch(BadRequest):
     reason = "digest_mismatch"
+    code = "IMG.0057"
     message = "The data has the {algorithm} digest {found}, not {expected}"
 
 
@@ -109,7 +116,72 @@ class LocationRefused(BadRequest):
 
 class FormatsNotSet(BadRequest):
     reason = "formats_not_set"
+    code = "IMG.0057"
     message = "disk_format and container_format must be set before data is uploaded"
+
+
+# 400 in the words of Huawei's image service
+
+
+class Coded(BadRequest):
+    """A refusal for which the service has several codes: the one given says what is wrong."""
+
+    def __init__(self, code: str, **details: Any) -> None:
+        super().__init__(**details)
+        self.code = code
+
+
+class BadImageUrl(Coded):
+    reason = "bad_image_url"
+    message = "It must name an object as bucket:object: {problem}"
+
+
+class BadAttribute(Coded):
+    reason = "bad_attribute"
+
+
+class NotOffered(BadRequest):
+    reason = "not_offered"
+    code = "IMG.0105"
+    message = "This is not offered here: {problem}"
+
+
+class BucketNotAccessible(BadRequest):
+    """The same answer whether a bucket is another project's, or missing, or closed to us."""
+
+    reason = "bucket_not_accessible"
+    code = "IMG.0069"
+    message = "Bucket {bucket!r} does not exist or is not open to this project"
+
+
+class SourceMissing(BadRequest):
+    reason = "source_missing"
+    code = "IMG.0057"
+    message = "There is no object {object!r} in bucket {bucket!r}, or nothing is in it"
+
+
+class WrongStorageClass(BadRequest):
+    reason = "wrong_storage_class"
+    code = "IMG.0057"
+    message = "Object {object!r} is in the storage class {found}; this needs STANDARD"
+
+
+class TargetExists(BadRequest):
+    reason = "target_exists"
+    code = "IMG.0070"
+    message = "Bucket {bucket!r} has an object {object!r} already"
+
+
+class ExportFormat(BadRequest):
+    reason = "export_format"
+    code = "IMG.0072"
+    message = "The image is {found} and is exported as that: nothing is converted here"
+
+
+class QuickImportFormat(BadRequest):
+    reason = "quick_import_format"
+    code = "IMG.0158"
+    message = "A quick import takes raw and zvhd2, and the content is {found}"
 
 
 # 401, 403, 404, 405
@@ -117,6 +189,7 @@ class FormatsNotSet(BadRequest):
 
 class Unauthenticated(Error):
     status, reason = 401, "unauthenticated"
+    code = "APIGW.0301"
     message = "This request needs a valid token"
 
 
@@ -182,6 +255,7 @@ class SignedBodyDiffers(RequestNotSigned):
 
 class Forbidden(Error):
     status, reason = 403, "forbidden"
+    code = "IMG.0026"
     message = "You are not allowed to {action}"
 
 
@@ -192,6 +266,7 @@ class KeyForbidden(Forbidden):
 
 class ReadOnly(Forbidden):
     reason = "read_only"
+    code = "IMG.0035"
     message = "Attribute '{name}' is read-only."
 
 
@@ -204,26 +279,40 @@ class LocationsInvisible(Forbidden):
 
 class Reserved(Forbidden):
     reason = "reserved"
+    code = "IMG.0035"
     message = "Attribute '{name}' is reserved."
 
 
 class Protected(Forbidden):
     reason = "protected"
+    code = "IMG.0091"
     message = "Image {image_id} is protected and cannot be deleted."
 
 
 class Deactivated(Forbidden):
     reason = "deactivated"
+    code = "IMG.0046"
     message = "The image data of {image_id} is deactivated and cannot be downloaded"
 
 
 class NotFound(Error):
     status, reason = 404, "not_found"
+    code = "IMG.0027"
     message = "{what} could not be found"
+
+
+class NoRoute(NotFound):
+    code = "APIGW.0101"
+
+
+class JobNotFound(NotFound):
+    code = "IMG.0023"
+    message = "Job {job_id} could not be found"
 
 
 class MethodNotAllowed(Error):
     status, reason = 405, "method_not_allowed"
+    code = "APIGW.0101"
     message = "This resource takes only: {allowed}"
 
 
@@ -242,7 +331,13 @@ class TooSlow(Error):
 
 class Conflict(Error):
     status, reason = 409, "conflict"
+    code = "IMG.0046"
     message = "{problem}"
+
+
+class NoSuchProperty(Conflict):
+    code = "IMG.0035"
+    message = "Property {name} does not exist."
 
 
 class WrongStatus(Conflict):
@@ -254,36 +349,43 @@ class Cancelled(Conflict):
     """A job ends because its image is gone."""
 
     reason = "cancelled"
+    code = "IMG.0144"
     message = "Image {image_id} was deleted meanwhile"
 
 
 class AlreadyExists(Conflict):
     reason = "already_exists"
+    code = "IMG.0035"
     message = "{what} exists already or existed before"
 
 
 class Gone(Error):
     status, reason = 410, "image_gone"
+    code = "IMG.0144"
     message = "Image {image_id} was deleted while its data was being uploaded"
 
 
 class LengthRequired(Error):
     status, reason = 411, "length_required"
+    code = "IMG.0001"
     message = "The end of this body cannot be known: send Content-Length, or chunked where served"
 
 
 class TooLarge(Error):
     status, reason = 413, "too_large"
+    code = "IMG.0059"
     message = "The body is larger than the {limit} bytes allowed"
 
 
 class StoreFull(Error):
     status, reason = 413, "store_full"
+    code = "IMG.0014"
     message = "Store {store!r} has no space left for this image"
 
 
 class QuotaExceeded(Error):
     status, reason = 413, "quota_exceeded"
+    code = "IMG.0015"
     message = "This would exceed the quota on {resource}: {limit}"
 
 
@@ -299,6 +401,7 @@ class OverLimit(QuotaExceeded):
 
 class UnsupportedMediaType(Error):
     status, reason = 415, "unsupported_media_type"
+    code = "IMG.0001"
     message = "Content-Type must be one of: {accepted}"
 
 
@@ -310,6 +413,7 @@ class BadImage(Error):
     """
 
     status, reason = 415, "image_refused"
+    code = "IMG.0057"
     message = "The image was refused ({check} at byte {offset}): {problem}. {hint}"
 
     def __init__(self, *, check: str, offset: int, problem: str, hint: str = "") -> None:
@@ -324,11 +428,13 @@ class BadRange(Error):
     """Glance answers 416 to a range it cannot read, where RFC 9110 would ignore it."""
 
     status, reason = 416, "bad_range"
+    code = "IMG.0001"
     message = "{header} must be one byte range, such as bytes=0-499, bytes=500- or bytes=-500"
 
 
 class RangeNotSatisfiable(Error):
     status, reason = 416, "range_not_satisfiable"
+    code = "IMG.0001"
     message = "The requested range lies outside the {size} bytes of this image"
 
 
@@ -342,6 +448,7 @@ class GivenUp(Error):
 
 class CopyDiffers(Error):
     reason = "copy_differs"
+    code = "IMG.0014"
     message = "Store {store!r} gave other bytes than were stored there"
 
 
@@ -349,6 +456,7 @@ class SourceFailed(Error):
     """Where an import reads from did not give the whole of it."""
 
     status, reason = 502, "source_failed"
+    code = "IMG.1075"
     message = "The data could not be read from its source: {problem}"
 
 
@@ -357,6 +465,7 @@ class SourceFailed(Error):
 
 class Unavailable(Error):
     status, reason = 503, "unavailable"
+    code = "IMG.0014"
     message = "{what} is not available now; try again later"
 
     def __init__(self, *, retry_after: int = 30, **details: Any) -> None:
@@ -381,3 +490,15 @@ class StoreDenied(StoreUnavailable):
 
 class ObjectNotFound(Exception):
     """A store holds nothing at this location. Callers decide what it means."""
+
+
+def code_of(reason: str) -> str:
+    """The code of the errors with this reason, as jobs remember it."""
+    return _codes(Error).get(reason, Error.code)
+
+
+def _codes(kind: type[Error]) -> dict[str, str]:
+    codes: dict[str, str] = {}
+    for sub in kind.__subclasses__():
+        codes = {**_codes(sub), **codes}
+    return {**codes, kind.reason: kind.code}

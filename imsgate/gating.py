@@ -5,10 +5,12 @@ settings give the same object. Defaults refuse what is unsafe and accept what is
 """
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 from oslo_config import cfg, types
 
+from imsgate import errors
 from imsgate.formats.checks import CHECKS
 from imsgate.formats.gate import ACCEPTED, Gate, Policy
 from imsgate.formats.names import FORMATS, IMAGES
@@ -88,4 +90,30 @@ def declared(image: Image) -> str | None:
     Other containers than ``bare`` (ova, docker, compressed) wrap the disk: what
     ``disk_format`` names is not what the stream holds.
     """
-    return image.disk_format if image.container_format == "bare" else None
+    return image.disk_format if image.container_format in ("bare", None) else None
+
+
+#: The disk_format of an image for which none was declared, by what its content is.
+_DISK_FORMATS = {
+    **{name: name for name in IMAGES if name in ACCEPTED and name not in ("luks", "udf")},
+    "udf": "iso",
+}
+
+
+def learnt(image: Image, facts: Any) -> Mapping[str, Any]:
+    """The fields of a record that its data tells: of ``facts`` as ``Inspection`` has them.
+
+    Where no format was declared, the content says it. Raises BadImage when it is none that
+    could have been declared.
+    """
+    found = {} if facts is None else {"virtual_size": facts.virtual_size}
+    if image.container_format is None:
+        found["container_format"] = "bare"
+    if image.disk_format is None and image.container_format in (None, "bare"):
+        content = "raw" if facts is None else facts.format
+        if content not in _DISK_FORMATS:
+            hint = "Declare its disk_format to keep it as that."
+            problem = f"the content is {content}"
+            raise errors.BadImage(check="format", offset=0, problem=problem, hint=hint)
+        found["disk_format"] = _DISK_FORMATS[content]
+    return found

@@ -9,7 +9,7 @@ from imsgate.api import images, imports, locations
 from imsgate.filters import aksk, faults, headers, identity, pace, sizelimit, sniff, tokens
 from imsgate.jobs import engine, unpack, uris, web
 from imsgate.registry import sql
-from imsgate.stores import loader
+from imsgate.stores import buckets, loader
 
 _FILTERS = (
     faults.Faults,
@@ -45,5 +45,6 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         (signatures.GROUP, signatures.OPTS),
         ("registry", app.REGISTRY_OPTS),
         ("database", sql.SqlRegistry.OPTS),
+        *buckets.list_opts(),
         *loader.list_opts(),
     ]

@@ -39,6 +39,14 @@ ADMIN_OR_MEMBER = f"{ADMIN} or ({_MEMBER})"
 ADMIN_OR_READER = f"{ADMIN} or ({_READER})"
 
 _IMAGE = "/v2/images/{image_id}"
+#: The same image in Huawei's image service.
+_IMS_IMAGE = "/v1/cloudimages/{image_id}"
+_IMS_TAGS = "/v2/{project_id}/images/{image_id}/tags"
+_CREATE = (
+    "POST /v2/cloudimages/action",
+    "POST /v2/cloudimages/quickimport/action",
+    "POST /v1/cloudimages/dataimages/action",
+)
 
 
 def _rule(name: str, check: str, description: str, *operations: str) -> Any:
@@ -66,6 +74,7 @@ RULES = (
         f"{ADMIN} or ({_MEMBER} and project_id:%(owner)s)",
         "Create an image.",
         "POST /v2/images",
+        *_CREATE,
     ),
     _rule(
         "get_image",
@@ -73,8 +82,16 @@ RULES = (
         "See an image. Who may not do this is told that it does not exist.",
         f"GET {_IMAGE}",
         f"GET {_IMAGE}/tasks",
+        f"GET {_IMS_TAGS}",
     ),
-    _rule("get_images", ADMIN_OR_READER, "List images.", "GET /v2/images"),
+    _rule(
+        "get_images",
+        ADMIN_OR_READER,
+        "List images.",
+        "GET /v2/images",
+        "GET /v2/cloudimages",
+        "GET /v2/{project_id}/images/tags",
+    ),
     _rule(
         "modify_image",
         ADMIN_OR_MEMBER,
@@ -84,6 +101,11 @@ RULES = (
         f"POST {_IMAGE}/import",
         f"PUT {_IMAGE}/tags/{{tag}}",
         f"DELETE {_IMAGE}/tags/{{tag}}",
+        "PATCH /v2/cloudimages/{image_id}",
+        "PUT /v1/cloudimages/tags",
+        f"POST {_IMS_TAGS}",
+        f"POST {_IMS_TAGS}/action",
+        f"DELETE {_IMS_TAGS}/{{key}}",
     ),
     _rule("delete_image", ADMIN_OR_MEMBER, "Delete an image.", f"DELETE {_IMAGE}"),
     _rule(
@@ -101,6 +123,32 @@ RULES = (
         f"PATCH {_IMAGE}",
     ),
     _rule("upload_image", ADMIN_OR_MEMBER, "Upload an image's data.", f"PUT {_IMAGE}/file"),
+    _rule(
+        "register_image",
+        ADMIN_OR_MEMBER,
+        "Make an object of a bucket an image's data.",
+        f"PUT {_IMS_IMAGE}/upload",
+        *_CREATE,
+    ),
+    _rule(
+        "export_image",
+        ADMIN_OR_MEMBER,
+        "Write an image's data into a bucket.",
+        f"POST {_IMS_IMAGE}/file",
+    ),
+    _rule(
+        "get_job",
+        ADMIN_OR_READER,
+        "See the jobs of one's project by the calls of Huawei's image service.",
+        "GET /v1/{project_id}/jobs/{job_id}",
+        "GET /v1/cloudimages/job/{job_id}",
+    ),
+    _rule(
+        "get_quota",
+        ADMIN_OR_READER,
+        "See how many images one's project may have.",
+        "GET /v1/cloudimages/quota",
+    ),
     _rule(
         "copy_image",
         ADMIN,
@@ -152,7 +200,11 @@ RULES = (
         f"POST {_IMAGE}/actions/reactivate",
     ),
     _rule(
-        "add_member", ADMIN_OR_MEMBER, "Share an image with a project.", f"POST {_IMAGE}/members"
+        "add_member",
+        ADMIN_OR_MEMBER,
+        "Share an image with a project.",
+        f"POST {_IMAGE}/members",
+        "POST /v1/cloudimages/members",
     ),
     _rule(
         "get_members",
@@ -171,12 +223,14 @@ RULES = (
         f"{ADMIN} or (role:member and {_SHARED_WITH})",
         "Accept or reject an image that is shared with the asking project.",
         f"PUT {_IMAGE}/members/{{member_id}}",
+        "PUT /v1/cloudimages/members",
     ),
     _rule(
         "delete_member",
         ADMIN_OR_MEMBER,
         "Stop sharing an image with a project.",
         f"DELETE {_IMAGE}/members/{{member_id}}",
+        "DELETE /v1/cloudimages/members",
     ),
     _rule(
         "stores_info_detail",

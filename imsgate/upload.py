@@ -237,8 +237,10 @@ class Lease:
         """What ``step`` returns or raises, once what it asks is not away: all the data is
         here, and would have to be sent again. Raises Unavailable when that takes too long."""
         for pause in PAUSES:
-            with contextlib.suppress(errors.Unavailable):
+            try:
                 return step()
+            except errors.Unavailable as error:
+                LOG.warning("The upload of image %s waits: %s", self._image_id, error)
             self._done.wait(pause)
         return step()
 
@@ -281,7 +283,7 @@ class Uploads:
         *,
         store: Store,
         size: int | None,
-        facts: Callable[[], dict[str, Any]] = dict,
+        facts: Callable[[], Mapping[str, Any]] = dict,
         recheck: Callable[[], object] = lambda: None,
         way: Way = UPLOAD,
     ) -> Image:
@@ -307,9 +309,12 @@ class Uploads:
             lease.outlast(recheck)
             return found
 
+        def reserve(count: int) -> None:
+            lease.outlast(lambda: self._reserve(image, limits, count))
+
         limits = self.quotas.of(image.owner)
         image = self._begin(image, store, way, size, limits)
-        meter = quota.Meter(read, size, lambda count: self._reserve(image, limits, count))
+        meter = quota.Meter(read, size, reserve)
         with Lease(self.registry, image, self.settings.lease) as lease:
             sink = self._create(image, store, size)
             try:
@@ -489,6 +494,8 @@ def sweep_forever(uploads: Uploads, seconds: float) -> None:
     while True:
         try:
             uploads.sweep()
+        except errors.Unavailable as error:
+            LOG.warning("The sweep waits: %s", error)
         except Exception:
             LOG.exception("The sweep failed; it will be tried again")
         time.sleep(seconds)

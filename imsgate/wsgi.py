@@ -23,6 +23,9 @@ IDENTITY = "imsgate.identity"
 VOUCHER = "imsgate.voucher"
 #: Left by ``identity``: called without arguments, returns who asks, as it is now.
 IDENTIFY = "imsgate.identify"
+#: Left by an authentication filter: called without arguments, returns a text by which a
+#: job, in another process, can ask it again; None where it has none. No one can read it.
+WARRANT = "imsgate.warrant"
 #: Left by ``faults``: the headers it removed because an authentication filter sets them,
 #: by their environ keys. They prove nothing, but a signature may cover them.
 PRESENTED = "imsgate.presented"
@@ -30,6 +33,10 @@ REQUEST_ID = "imsgate.request_id"
 INSPECTION = "imsgate.inspection"
 
 _DATA_PATH = re.compile(r"/v2/images/[^/]+/(file|stage)/?")
+#: The paths that are those of Huawei's image service alone.
+_IMS_PATH = re.compile(
+    r"/v1/cloudimages(/.*)?|/v2(\.1)?/cloudimages(/.*)?|/v1/[^/]+/jobs/.*|/v2/(?!images/)[^/]+/images/.*"
+)
 
 
 class Inspection(Protocol):
@@ -61,6 +68,11 @@ class Request(webob.Request):
         if identity is None:
             raise errors.Unauthenticated
         return cast(Identity, identity)
+
+    def warrant(self) -> str | None:
+        """By what a job can establish afresh who asked for it, as ``identify`` does."""
+        sealed = self.environ.get(WARRANT)
+        return cast(str | None, sealed()) if sealed else None
 
     def presented(self, header: str) -> str:
         """A header as the client sent it, an identity it only claims included; "" for none."""
@@ -150,13 +162,33 @@ _PAGE = "${explanation}<br /><br />\n${detail}\n${html_comment}\n"
 
 
 def refusal(error: errors.Error) -> WsgiApp:
-    """``error`` in Glance's form: an HTML page, or JSON where the client accepts only that.
+    """``error`` in the form that the client understands.
 
-    A signing error is answered in the form of the vendor's API gateway. The reason stands in
-    ``X-Imsgate-Reason`` too, so that no client has to parse a page.
+    In that of Huawei's image service on its paths, and for whoever signs requests as its
+    SDKs do; else in Glance's. A signing error is answered in the form of the vendor's API
+    gateway. The reason stands in ``X-Imsgate-Reason`` too, so that no client has to parse a
+    page.
     """
-    if error.gateway_code:
-        return _of_gateway(error)
+
+    def answer(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        own = bool(_IMS_PATH.fullmatch(Request(environ).route))
+        theirs = own or "HTTP_X_SDK_DATE" in environ
+        if error.gateway_code or (theirs and error.code.startswith("APIGW.")):
+            app = _of_gateway(error, environ)
+        elif theirs:
+            app = _ims(error, environ, own=own)
+        else:
+            app = _glance(error)
+            # openstacksdk uploads with an empty Accept. WebOb answers that with plain
+            # text, of which the SDK shows its user nothing.
+            environ = {**environ, "HTTP_ACCEPT": environ.get("HTTP_ACCEPT") or "text/html"}
+        return app(environ, start_response)
+
+    return answer
+
+
+def _glance(error: errors.Error) -> WsgiApp:
+    """An HTML page, or JSON where the client accepts only that."""
 
     def members(body: str, status: str, title: str, environ: Environ) -> Mapping[str, Any]:
         return {
@@ -167,35 +199,46 @@ def refusal(error: errors.Error) -> WsgiApp:
             **error.details,
         }
 
-    page = webob.exc.status_map[error.status](
-        explanation=str(error),
-        headers={**error.headers, "X-Imsgate-Reason": error.reason},
-        body_template=_PAGE,
-        json_formatter=members,
+    return cast(
+        WsgiApp,
+        webob.exc.status_map[error.status](
+            explanation=str(error),
+            headers={**error.headers, "X-Imsgate-Reason": error.reason},
+            body_template=_PAGE,
+            json_formatter=members,
+        ),
     )
 
-    def answer(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        # openstacksdk uploads with an empty Accept. WebOb answers that with plain
-        # text, of which the SDK shows its user nothing.
-        accept = environ.get("HTTP_ACCEPT") or "text/html"
-        return cast(Iterable[bytes], page({**environ, "HTTP_ACCEPT": accept}, start_response))
 
-    return answer
+def _ims(error: errors.Error, environ: Environ, *, own: bool) -> WsgiApp:
+    """That service has no other statuses for what a client did wrong than 400, 401, 403 and
+    404, and 409 on Glance's paths."""
+    listed = {401, 403, 404, *(() if own else (409,))}
+    status = error.status if error.status in listed or error.status >= 500 else 400
+    members = {**error.details, "reason": error.reason, "code": error.code, "message": str(error)}
+    return _document(error, {"error": members}, status, _request_id(environ))
 
 
-def _of_gateway(error: errors.Error) -> WsgiApp:
-    def answer(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        request_id = environ.get(REQUEST_ID) or f"req-{uuid.uuid4()}"
-        members = {
-            "error_code": error.gateway_code,
-            "error_msg": str(error),
-            "request_id": request_id,
-        }
-        response = json_response(members, error.status, X_Request_Id=request_id)
-        response.headers.update({**error.headers, "X-Imsgate-Reason": error.reason})
-        return cast(Iterable[bytes], response(environ, start_response))
+def _of_gateway(error: errors.Error, environ: Environ) -> WsgiApp:
+    request_id = _request_id(environ)
+    members = {
+        "error_code": error.gateway_code or error.code,
+        "error_msg": str(error),
+        "request_id": request_id,
+    }
+    return _document(error, members, error.status, request_id)
 
-    return answer
+
+def _request_id(environ: Environ) -> str:
+    return environ.get(REQUEST_ID) or f"req-{uuid.uuid4()}"
+
+
+def _document(error: errors.Error, members: Any, status: int, request_id: str) -> WsgiApp:
+    response = webob.Response(status=status, content_type="application/json", charset="UTF-8")
+    response.body = json.dumps(members).encode()  # ASCII: a refusal may quote half a surrogate
+    response.headers.update({**error.headers, "X-Imsgate-Reason": error.reason})
+    response.headers["X-Request-Id"] = request_id
+    return cast(WsgiApp, response)
 
 
 class Start:

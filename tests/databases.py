@@ -183,7 +183,7 @@ class Mariadb(Server):
             *("--character-set-server=latin1", "--sql-mode=", "--skip-log-bin"),
             *("--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync"),
             *("--innodb-log-file-size=16M", "--innodb-buffer-pool-size=32M"),
-            *("--innodb-fast-shutdown=2", "--max-connections=200"),
+            "--max-connections=200",
         ]
 
     def url(self, database: str = "") -> str:

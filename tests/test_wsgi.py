@@ -112,6 +112,8 @@ ERRORS = sorted(set(every_error()), key=lambda kind: kind.__name__)
 def made(kind):
     asked = (name for _, name, *_ in string.Formatter().parse(kind.message) if name)
     details = BY_DETAIL[BadImage] if issubclass(kind, BadImage) else dict.fromkeys(asked, "<x>")
+    if issubclass(kind, errors.Coded):
+        return kind("IMG.0017", **details)
     if kind is errors.Unavailable or issubclass(kind, errors.Unavailable):
         return kind(retry_after=7, **details)
     return kind(**details)
@@ -146,11 +148,60 @@ def test_no_two_errors_share_a_reason_by_chance():
     assert all(len(statuses) == 1 for statuses in shared.values())
 
 
+IMS = [
+    "/v1/cloudimages",
+    "/v1/cloudimages/x/upload",
+    "/v2/cloudimages",
+    "/v2.1/cloudimages/action",
+    "/v1/p/jobs/x",
+    "/v2/p/images/x/tags",
+]
+GLANCE = [
+    "/",
+    "/v1",
+    "/v1/images",
+    "/v2/images",
+    "/v2/images/x/file",
+    "/v2/cloudimagesx",
+    "/v2/tasks",
+]
+
+
+@pytest.mark.parametrize("path", [*IMS, *GLANCE])
+def test_the_path_decides_the_dialect(path):
+    entries = {"PATH_INFO": path, wsgi.REQUEST_ID: "req-1"}
+    answer = servers.serve(wsgi.refusal(errors.NotFound(what="It")), servers.environ(**entries))
+    assert answer.code == 404
+    if path in GLANCE:
+        assert b"<h1>404" in answer.body
+    else:
+        told = {"reason": "not_found", "what": "It", "code": "IMG.0027"}
+        assert json.loads(answer.body)["error"] == {**told, "message": "It could not be found"}
+        assert answer.header("X-Request-Id") == "req-1"
+
+
+@pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
+def test_whoever_signs_like_the_vendors_sdk_is_told_its_codes(kind):
+    entries = {"PATH_INFO": "/v2/images/x/file", "HTTP_X_SDK_DATE": "x"}
+    error = made(kind)
+    answer = servers.serve(wsgi.refusal(error), servers.environ(**entries))
+    assert answer.code == (400 if kind.status in (410, 411, 413, 415, 416) else kind.status)
+    told = json.loads(answer.body)
+    if code := error.gateway_code or (error.code.startswith("APIGW.") and error.code):
+        assert (told["error_code"], told["error_msg"]) == (code, str(error))
+    else:
+        assert (told["error"]["code"], told["error"]["message"]) == (error.code, str(error))
+
+
+@pytest.mark.parametrize("path", ["/v2/images", "/v2/cloudimages"])
 @pytest.mark.parametrize("accept", ["*/*", "application/json"])
-def test_a_refusal_may_quote_anything(accept):
+def test_a_refusal_may_quote_anything(accept, path):
     error = errors.BadRequest(problem="\ud800 \0 <b> ${detail} %s {x} \u2603")
-    answer = servers.serve(wsgi.refusal(error), servers.environ(HTTP_ACCEPT=accept))
+    environ = servers.environ(HTTP_ACCEPT=accept, PATH_INFO=path)
+    answer = servers.serve(wsgi.refusal(error), environ)
     assert answer.code == 400
+    if path == "/v2/cloudimages":
+        return
     assert b"<b>" not in answer.body or accept != "*/*"
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import webob
@@ -21,7 +22,7 @@ LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Data:
-    """The handlers of image data."""
+    """The handlers of image data. With ``detects`` the data may say what format it has."""
 
     access: Access
     registry: Registry
@@ -29,6 +30,7 @@ class Data:
     uploads: Uploads
     signing: Signing
     staging_store: str | None = None
+    detects: bool = False
 
     def upload(self, request: Request, image_id: str) -> webob.Response:
         """Everything that can be refused is, before the first byte is read."""
@@ -45,7 +47,7 @@ class Data:
         image = self.access.image(request, image_id, rule)
         if image.status != Status.QUEUED:
             raise errors.WrongStatus(image_id=image.id, status=image.status, needed=Status.QUEUED)
-        if not image.disk_format or not image.container_format:
+        if not (self.detects or (image.disk_format and image.container_format)):
             raise errors.FormatsNotSet
         store = self.stores.choose(store_id)
         body = request.reader()
@@ -57,7 +59,7 @@ class Data:
             body.read,
             store=store,
             size=self._announced(request),
-            facts=lambda: self._facts(request),
+            facts=lambda: self._facts(request, image),
             way=way,
             recheck=lambda: self.access.permitted(request.identify(), image.id, rule),
         )
@@ -80,9 +82,8 @@ class Data:
             request.inspection.declare(gating.declared(image))
 
     @staticmethod
-    def _facts(request: Request) -> dict[str, Any]:
-        facts = request.inspection.facts if request.inspection else None
-        return {} if facts is None else {"virtual_size": facts.virtual_size}
+    def _facts(request: Request, image: Image) -> Mapping[str, Any]:
+        return gating.learnt(image, request.inspection.facts) if request.inspection else {}
 
     def download(self, request: Request, image_id: str) -> webob.Response:
         image = self.access.image(request, image_id, "download_image")

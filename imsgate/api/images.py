@@ -12,9 +12,9 @@ import webob
 from oslo_config import cfg
 
 from imsgate import errors, model, wsgi
-from imsgate.api import access, listing, patch, schemas, views
+from imsgate.api import access, patch, schemas, views
 from imsgate.api.access import Access
-from imsgate.model import Image, Status
+from imsgate.model import Identity, Image, Status
 from imsgate.registry.base import Registry
 from imsgate.stores.loader import Stores
 from imsgate.upload import Uploads
@@ -67,6 +67,14 @@ def json_body(request: Request) -> Any:
     return document
 
 
+def json_object(request: Request) -> dict[str, Any]:
+    """The request's JSON object. Raises BadJson."""
+    document = json_body(request)
+    if not isinstance(document, dict):
+        raise errors.BadJson(problem="it must be an object")
+    return document
+
+
 def _holds_nul(value: Any) -> bool:
     if isinstance(value, dict):
         return any(_holds_nul(part) for pair in value.items() for part in pair)
@@ -92,28 +100,35 @@ class Images:
     settings: Any
     schema: schemas.Checker
     import_methods: tuple[str, ...] = ()
+    dialect: views.Dialect = views.GLANCE
 
     def create(self, request: Request) -> webob.Response:
         who = access.identity(request)
-        body = json_body(request)
-        if not isinstance(body, dict):
-            raise errors.BadJson(problem="it must be an object")
+        body = json_object(request)
         for name in body:
             schemas.check_settable(name)
         self.schema.check(body)
         if "id" in body:
             schemas.check_id(body["id"])
-        image = self._new(body, who.project_id)
-        self.access.creatable(who, image)
-        self._check_quotas(image.properties, image.tags)
-        self.registry.add(image, self.uploads.quotas.of(image.owner))
+        image = self.add(who, self.dialect.complete(body))
         href = f"/v2/images/{image.id}"
-        response = wsgi.json_response(views.image(image), 201)
+        response = wsgi.json_response(self._view(who, image), 201)
         response.headers["Location"] = request.relative_url(href, to_application=True)
         if self.import_methods:
             response.headers["OpenStack-image-import-methods"] = ",".join(self.import_methods)
         response.headers["OpenStack-image-store-ids"] = ",".join(store.id for store in self.stores)
         return response
+
+    def add(self, who: Identity, body: dict[str, Any]) -> Image:
+        """A new record, of what a client asked for in a form that was checked."""
+        image = self._new(body, who.project_id)
+        self.access.creatable(who, image)
+        self._check_quotas(image.properties, image.tags)
+        self.registry.add(image, self.uploads.quotas.of(image.owner))
+        return image
+
+    def _view(self, who: Identity, image: Image) -> dict[str, Any]:
+        return self.dialect.image(image, who.project_id)
 
     @staticmethod
     def _new(body: dict[str, Any], project: str | None) -> Image:
@@ -143,18 +158,36 @@ class Images:
 
     def show(self, request: Request, image_id: str) -> webob.Response:
         image = self.access.image(request, image_id)
-        return wsgi.json_response(views.image(image))
+        return wsgi.json_response(self._view(access.identity(request), image))
 
     def index(self, request: Request) -> webob.Response:
         who = access.identity(request)
+        images, following = self.page(request, self.dialect, self.settings.limit_param_default)
+        kept = [(key, text) for key, text in request.GET.items() if key != "marker"]
+        page = {
+            "images": [self._view(who, image) for image in images],
+            "first": _link(kept),
+            "schema": "/v2/schemas/images",
+        }
+        if following:
+            page["next"] = _link([*kept, ("marker", following)])
+        return wsgi.json_response(page)
+
+    def page(
+        self, request: Request, dialect: views.Dialect, default: int
+    ) -> tuple[list[Image], str | None]:
+        """The images that a query string asks for, and the marker of the next page, if any.
+
+        ``default`` is how many are on a page unless it says.
+        """
+        who = access.identity(request)
         mine = {} if who.project_id is None else {"project_id": who.project_id}
         self.access.enforce("get_images", who, mine, "list")
-        params = list(request.GET.items())
-        query = listing.parse(
-            params,
+        query = dialect.query(
+            list(request.GET.items()),
             who.project_id,
             admin=self.access.is_admin(request),
-            default=self.settings.limit_param_default,
+            default=default,
             maximum=self.settings.api_limit_max,
         )
         marker = request.GET.get("marker")
@@ -165,15 +198,8 @@ class Images:
                 raise errors.BadQuery(parameter="marker", problem="no such image") from error
             query = dataclasses.replace(query, marker=found)
         images = self.registry.list(query)
-        kept = [(key, text) for key, text in params if key != "marker"]
-        page = {
-            "images": [views.image(image) for image in images if self.access.listed(who, image)],
-            "first": _link(kept),
-            "schema": "/v2/schemas/images",
-        }
-        if images and len(images) == query.limit:
-            page["next"] = _link([*kept, ("marker", images[-1].id)])
-        return wsgi.json_response(page)
+        following = images[-1].id if images and len(images) == query.limit else None
+        return [image for image in images if self.access.listed(who, image)], following
 
     def update(self, request: Request, image_id: str) -> webob.Response:
         who = access.identity(request)
@@ -187,7 +213,21 @@ class Images:
             if operation.op != "remove":
                 self.schema.check({operation.name: operation.value})
 
+        image = self.apply(request, image_id, operations)
+        return wsgi.json_response(self._view(who, image))
+
+    def apply(
+        self,
+        request: Request,
+        image_id: str,
+        operations: list[patch.Operation],
+        check: Callable[[Image], object] = lambda image: None,
+    ) -> Image:
+        """Change an image by operations of checked form; ``check`` may raise to refuse."""
+        who = access.identity(request)
+
         def fields(image: Image) -> dict[str, Any]:
+            check(image)
             changed = patch.apply(image, operations)
             if "visibility" in changed:
                 self.access.may_show(who, image, changed["visibility"])
@@ -198,10 +238,9 @@ class Images:
             )
             return changed
 
-        image = self._change(request, image_id, "modify_image", fields)
-        return wsgi.json_response(views.image(image))
+        return self.change(request, image_id, "modify_image", fields)
 
-    def _change(
+    def change(
         self,
         request: Request,
         image_id: str,
@@ -233,7 +272,7 @@ class Images:
                 raise errors.Protected(image_id=image.id)
             return {"status": Status.PENDING_DELETE}
 
-        image = self._change(request, image_id, "delete_image", fields)
+        image = self.change(request, image_id, "delete_image", fields)
         self.registry.cancel_jobs(image.id)
         try:
             self.uploads.erase(image)
@@ -256,7 +295,7 @@ class Images:
                 raise errors.Forbidden(action=f"{rule} an image in status {image.status}")
             return {} if image.status == to else {"status": to}
 
-        self._change(request, image_id, rule, fields)
+        self.change(request, image_id, rule, fields)
         return webob.Response(status=204)
 
     def add_tag(self, request: Request, image_id: str, tag: str) -> webob.Response:
@@ -267,7 +306,7 @@ class Images:
             self._check_quotas(image.properties, tags)
             return {} if tag in image.tags else {"tags": tags}
 
-        self._change(request, image_id, "modify_image", fields)
+        self.change(request, image_id, "modify_image", fields)
         return webob.Response(status=204)
 
     def remove_tag(self, request: Request, image_id: str, tag: str) -> webob.Response:
@@ -276,7 +315,7 @@ class Images:
                 raise errors.NotFound(what=f"Tag {tag} of image {image.id}")
             return {"tags": image.tags - {tag}}
 
-        self._change(request, image_id, "modify_image", fields)
+        self.change(request, image_id, "modify_image", fields)
         return webob.Response(status=204)
 
 

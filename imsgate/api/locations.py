@@ -14,13 +14,14 @@ import webob
 from oslo_config import cfg
 
 from imsgate import errors, wsgi
-from imsgate.api import schemas
+from imsgate.api import rechecks, schemas
 from imsgate.api.access import Access, identity
 from imsgate.api.images import json_body
 from imsgate.api.signing import Signing
 from imsgate.jobs.adoption import KIND
 from imsgate.jobs.engine import Engine
 from imsgate.model import Identity, Image, Location, Status
+from imsgate.quota import Quotas
 from imsgate.registry.base import Registry
 from imsgate.stores.base import Addressed
 from imsgate.stores.loader import Stores
@@ -75,6 +76,7 @@ class Locations:
     stores: Stores
     engine: Engine
     signing: Signing
+    quotas: Quotas
     allowed: tuple[str, ...]
     secure: bool
     schema: schemas.Checker
@@ -103,7 +105,9 @@ class Locations:
             raise errors.WrongStatus(image_id=image.id, status=image.status, needed=Status.QUEUED)
         if not image.disk_format or not image.container_format:
             raise errors.FormatsNotSet
-        self._start(request, who, image, self._find(body["url"]), told)
+        location = self._find(body["url"])
+        size = self._size(location)
+        self._start(request, who, image, location, told, size)
         return webob.Response(status=202)
 
     def _find(self, url: str) -> Location:
@@ -114,19 +118,19 @@ class Locations:
             store = self.stores.get(store_id)
             place = store.locate(url) if isinstance(store, Addressed) else None
             if place is not None:
-                return self._check(Location(store_id, place))
+                return Location(store_id, place)
         stores = ", ".join(self.allowed) or "none"
         problem = f"it is in no store from which locations are taken ({stores})"
         raise errors.LocationRefused(problem=problem)
 
-    def _check(self, location: Location) -> Location:
+    def _size(self, location: Location) -> int:
+        """Bytes of an object that may be taken. Raises LocationRefused."""
         if self.registry.holds(location):
             raise errors.LocationRefused(problem="it holds the data of an image")
         try:
-            self.stores.get(location.store).size(location.url)
+            return self.stores.get(location.store).size(location.url)
         except errors.ObjectNotFound:
             raise errors.LocationRefused(problem="there is nothing") from None
-        return location
 
     def _start(
         self,
@@ -135,6 +139,7 @@ class Locations:
         image: Image,
         location: Location,
         told: Mapping[str, str],
+        size: int,
     ) -> None:
         self.engine.start(
             KIND,
@@ -147,9 +152,12 @@ class Locations:
                 "user_id": who.user_id,
                 "request_id": request.request_id,
                 **self.signing.argument(request, image),
+                **rechecks.argument(request, "add_image_location"),
             },
             was={"status": Status.QUEUED, "updated_at": image.updated_at},
+            within=self.quotas.of(image.owner),
             status=Status.IMPORTING,
+            upload_reserved=size,
         )
 
 

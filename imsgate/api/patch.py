@@ -87,7 +87,7 @@ def apply(image: Image, operations: list[Operation]) -> dict[str, Any]:
                 raise errors.Forbidden(action=f"change '{name}' once the image has data")
             fields[name] = convert(name, operation.value)
         elif operation.op != "add" and name not in properties:
-            raise errors.Conflict(problem=f"Property {name} does not exist.")
+            raise errors.NoSuchProperty(name=name)
         elif operation.op == "remove":
             del properties[name]
         else:

@@ -11,6 +11,12 @@ from imsgate import errors
 from imsgate.api.data import Data
 from imsgate.api.images import Images
 from imsgate.api.imports import Imports
+from imsgate.api.ims.about import About
+from imsgate.api.ims.images import CloudImages
+from imsgate.api.ims.jobs import Jobs
+from imsgate.api.ims.members import CloudMembers
+from imsgate.api.ims.register import Register
+from imsgate.api.ims.tags import ImageTags
 from imsgate.api.info import Info
 from imsgate.api.locations import Locations
 from imsgate.api.members import Members
@@ -40,7 +46,7 @@ def routes(
     locations: Locations,
     tasks: Tasks,
 ) -> list[Route]:
-    """Every call that is served."""
+    """Every call of the Image API."""
     image = "/v2/images/{image_id}"
     return [
         Route("/versions", {"GET": info.explicit_versions}),
@@ -71,6 +77,44 @@ def routes(
     ]
 
 
+def ims_routes(
+    about: About,
+    images: CloudImages,
+    jobs: Jobs,
+    members: CloudMembers,
+    register: Register,
+    tags: ImageTags,
+) -> list[Route]:
+    """Every call of Huawei's image service that is not the Image API's as well."""
+    image, tagged = "/v1/cloudimages/{image_id}", "/v2/{project_id}/images"
+    return [
+        Route("/v2/cloudimages", {"GET": images.index}),
+        Route("/v2/cloudimages/action", {"POST": register.create}),
+        Route("/v2/cloudimages/quickimport/action", {"POST": register.quick_import}),
+        Route("/v2/cloudimages/{image_id}", {"PATCH": images.update}),
+        Route("/v1/cloudimages/quota", {"GET": about.quota}),
+        Route("/v1/cloudimages/os_version", {"GET": about.os_versions}),
+        Route("/v1/cloudimages/tags", {"PUT": tags.set}),
+        Route(
+            "/v1/cloudimages/members",
+            {"POST": members.add, "PUT": members.answer, "DELETE": members.remove},
+        ),
+        Route("/v1/cloudimages/dataimages/action", {"POST": register.create_data}),
+        Route("/v1/cloudimages/job/{job_id}", {"GET": jobs.show}),
+        Route(image + "/upload", {"PUT": register.register}),
+        Route(image + "/file", {"POST": register.export}),
+        Route("/v1/{project_id}/jobs/{job_id}", {"GET": jobs.show}),
+        Route(tagged + "/tags", {"GET": tags.of_project}),
+        Route(tagged + "/{image_id}/tags", {"GET": tags.index, "POST": tags.add}),
+        Route(tagged + "/{image_id}/tags/action", {"POST": tags.act}),
+        Route(tagged + "/{image_id}/tags/{key}", {"DELETE": tags.remove}),
+    ]
+
+
+#: Below these no path is answered with the versions.
+_OWN = ("/v2/", "/v1/cloudimages")
+
+
 class Router:
     """Finds the handler of a request; HEAD is served wherever GET is."""
 
@@ -91,8 +135,8 @@ class Router:
         for pattern, handlers in self._table:
             if match := pattern.fullmatch(path):
                 return self._handler(request, handlers)(request, **match.groupdict())
-        if path.startswith("/v2/") or request.method not in ("GET", "HEAD"):
-            raise errors.NotFound(what="The resource")
+        if path.startswith(_OWN) or request.method not in ("GET", "HEAD"):
+            raise errors.NoRoute(what="The resource")
         return self._otherwise(request)
 
     @staticmethod

@@ -3,7 +3,9 @@
 import datetime
 from typing import Any
 
+from imsgate.api import listing
 from imsgate.model import Image, Member
+from imsgate.registry.base import Query
 
 
 def isotime(when: datetime.datetime) -> str:
@@ -54,3 +56,25 @@ def member(record: Member) -> dict[str, Any]:
         "updated_at": isotime(record.updated_at),
         "schema": "/v2/schemas/member",
     }
+
+
+class Dialect:
+    """How clients of ``/v2/images`` write and read records: as in Glance."""
+
+    #: Whether data may come in before formats are declared; then its content says them.
+    detects = False
+
+    def complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        """A new image as it was asked for, with what it has besides. Raises BadAttribute."""
+        return body
+
+    def query(self, params: listing.Params, viewer: str | None, **bounds: Any) -> Query:
+        """What a list is asked for; see ``listing.parse``."""
+        return listing.parse(params, viewer, **bounds)
+
+    def image(self, record: Image, viewer: str | None) -> dict[str, Any]:
+        """One image as the project ``viewer`` sees it."""
+        return image(record)
+
+
+GLANCE = Dialect()

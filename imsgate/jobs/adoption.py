@@ -8,10 +8,10 @@ meanwhile, the object stays as it is.
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from imsgate import errors
+from imsgate import errors, quota
 from imsgate.jobs.context import Context, Interrupted
 from imsgate.jobs.imports import Source
 from imsgate.model import Image, Job, Location, Status
@@ -24,6 +24,10 @@ LOG = logging.getLogger(__name__)
 
 #: The kind of these jobs.
 KIND = "location"
+
+
+_HAS_IT = {"status": Status.ACTIVE, "upload_reserved": 0}
+_HAS_NONE = {"status": Status.QUEUED, "upload_reserved": 0}
 
 
 class Sources(Protocol):
@@ -40,23 +44,27 @@ class Adoption:
     """The work of adoption jobs.
 
     Their arguments: ``location`` (store and place), ``read`` (whether the object is read),
-    and ``validation_data`` (os_hash_algo and os_hash_value, or nothing).
+    and ``validation_data`` (os_hash_algo and os_hash_value, or nothing). ``recheck`` raises
+    why one is to be refused after all.
     """
 
     registry: Registry
     stores: Stores
     algorithm: str
     sources: Sources
+    quotas: quota.Quotas = quota.NONE
+    recheck: Callable[[Job], object] = lambda job: None
 
     def __call__(self, job: Job, context: Context) -> None:
         location = Location(*job.arguments["location"])
         try:
             context.check()
             fields = self._look(job, context, location)
+            self.recheck(job)
             context.renew()
             if self.registry.holds(location):
                 raise errors.LocationRefused(problem="it holds the data of an image")
-            done = {**fields, "status": Status.ACTIVE, "locations": (location,)}
+            done = {**fields, **_HAS_IT, "locations": (location,)}
             context.succeed(lambda image: done if _waits(image) else {})
         except Interrupted:
             raise
@@ -72,9 +80,10 @@ class Adoption:
         told = job.arguments["validation_data"]
         try:
             image = context.image()
+            size = self.stores.get(location.store).size(location.url)
+            context.reserve(self.quotas.of(image.owner), size)
             if job.arguments["read"] or signed(image):
                 return self._read(job, context, image, location)
-            size = self.stores.get(location.store).size(location.url)
         except errors.ObjectNotFound as error:
             raise errors.SourceFailed(problem=f"store {location.store} has lost it") from error
         return {"size": size, **told}
@@ -119,7 +128,7 @@ def _fail(context: Context, error: errors.Error) -> None:
     try:
         context.fail(
             error,
-            lambda image: {"status": Status.QUEUED} if image.status == Status.IMPORTING else {},
+            lambda image: _HAS_NONE if image.status == Status.IMPORTING else {},
         )
     except errors.Cancelled as cancelled:
         context.fail(cancelled)

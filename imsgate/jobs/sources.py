@@ -23,6 +23,7 @@ class Gated:
 
     def __init__(
         self,
+        image: Image,
         stream: Any,
         size: int | None,
         inspection: Any,
@@ -31,6 +32,7 @@ class Gated:
         verification: body.Tap | None = None,
     ) -> None:
         """``container`` is what the data is in once it is unpacked. Raises TooLarge."""
+        self._image = image
         if size is not None and size > limit:
             raise errors.TooLarge(limit=limit)
         self.size = size
@@ -44,8 +46,7 @@ class Gated:
         self.read = self._body.read
 
     def facts(self) -> Mapping[str, Any]:
-        facts = self._inspection.facts
-        found = {} if facts is None else {"virtual_size": facts.virtual_size}
+        found = gating.learnt(self._image, self._inspection.facts)
         return found if self._container is None else {**found, "container_format": self._container}
 
 
@@ -97,9 +98,9 @@ class Sources:
         chunks: Any = store.read(location.url)
         with contextlib.closing(chunks):
             inspection = self.gate.begin(gating.declared(image))
-            stream = types.SimpleNamespace(read=_sized(chunks))
+            stream = types.SimpleNamespace(read=sized(chunks))
             verification = self._verification(image, job)
-            yield Gated(stream, size, inspection, self.limit, verification=verification)
+            yield Gated(image, stream, size, inspection, self.limit, verification=verification)
 
     def _verification(self, image: Image, job: Job) -> body.Tap | None:
         certificate = job.arguments.get("certificate")
@@ -116,7 +117,7 @@ class Sources:
         (staged, *_) = image.locations
         chunks: Any = self.stores.get(staged.store).read(staged.url)
         with contextlib.closing(chunks):
-            yield self._gated(image, job, _sized(chunks), image.size)
+            yield self._gated(image, job, sized(chunks), image.size)
 
     def _gated(
         self, image: Image, job: Job, read: Callable[[int], bytes], size: int | None
@@ -126,16 +127,16 @@ class Sources:
         packing = self.unpacker.packing(stream.head())
         if packing is None:
             inspection = self.gate.begin(gating.declared(image))
-            return Gated(stream, size, inspection, self.limit, verification=verification)
+            return Gated(image, stream, size, inspection, self.limit, verification=verification)
         if image.container_format == "compressed":
             image = dataclasses.replace(image, container_format="bare")
         inspection = self.gate.begin(gating.declared(image))
         stream = self.unpacker.unpack(packing, stream.read)
         container = image.container_format
-        return Gated(stream, None, inspection, self.limit, container, verification)
+        return Gated(image, stream, None, inspection, self.limit, container, verification)
 
 
-def _sized(chunks: Iterator[bytes]) -> Callable[[int], bytes]:
+def sized(chunks: Iterator[bytes]) -> Callable[[int], bytes]:
     """A ``read`` that gives no more than it was asked for."""
     rest = b""
 

@@ -42,9 +42,11 @@ _WRITES = "imsgate_writes"
 #: Where others got in the way, or the connection was cut, before anything was committed:
 #: SQLSTATE for PostgreSQL (serialization, deadlock, three ways to shut down) ...
 _UNDONE_STATES = frozenset({"40001", "40P01", "57P01", "57P02", "57P03"})
-#: ... and for MariaDB its own numbers (deadlock, row changed since, shutdown, killed), which
-#: Galera also gives when the nodes cannot agree on a commit.
-_UNDONE_NUMBERS = frozenset({1213, 1020, 1053, 1927})
+#: ... and for MariaDB its own numbers (deadlock, which Galera also calls it when its nodes
+#: cannot agree on a commit; row changed since).
+_UNDONE_NUMBERS = frozenset({1213, 1020})
+#: These two (shutdown, killed) SQLAlchemy does not know for the end of a connection.
+_CUT_NUMBERS = frozenset({1053, 1927})
 
 #: How often a transaction is run again, and the longest pause before each, in seconds.
 _PAUSES = tuple(0.01 * 2**n for n in range(7))
@@ -235,6 +237,16 @@ def _prepare_mysql(engine: sa.Engine) -> None:
             # A server may have been told to cut off what is too long, and to say nothing.
             cursor.execute("SET SESSION sql_mode = 'TRADITIONAL'")
 
+    @event.listens_for(engine, "handle_error")
+    def cut(context: sa.ExceptionContext) -> None:
+        if _number(context.original_exception) in _CUT_NUMBERS:
+            context.is_disconnect = True
+
+
+def _number(error: Any) -> Any:
+    """MariaDB's number of an error."""
+    return error.args[0] if getattr(error, "args", None) else None
+
 
 def _is_undone(error: exc.SQLAlchemyError) -> bool:
     """Whether the database has rolled back what was not at its commit yet."""
@@ -242,8 +254,8 @@ def _is_undone(error: exc.SQLAlchemyError) -> bool:
         return False
     driver: Any = error.orig
     state = getattr(driver, "sqlstate", None) or getattr(driver, "pgcode", None)
-    number = driver.args[0] if getattr(driver, "args", None) else None
-    return error.connection_invalidated or state in _UNDONE_STATES or number in _UNDONE_NUMBERS
+    undone = state in _UNDONE_STATES or _number(driver) in _UNDONE_NUMBERS
+    return error.connection_invalidated or undone
 
 
 def _is_outage(error: exc.SQLAlchemyError) -> bool:

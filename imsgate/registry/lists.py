@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from imsgate.model import GONE, Image, Visibility
+from imsgate.model import Image, MemberStatus, Status, Visibility
 from imsgate.registry.base import Condition, Op, Query, ordering
 from imsgate.registry.tables import IMAGES, MEMBERS, PROPERTIES, TAGS
 
@@ -22,44 +22,76 @@ _COMPARE = {
 }
 
 #: Held by the records that still exist for clients.
-EXISTS = IMAGES.c.status.not_in(sorted(GONE))
+EXISTS = IMAGES.c.alive == sa.true()
 
 
 def page(query: Query, nulls_are_largest: bool) -> sa.Select[Any]:
     """The images of one page, in order. A field that is no column raises KeyError."""
     order = ordering(query)
-    clauses = [EXISTS, *_seen(query), *map(_holds, query.conditions)]
+    clauses = [EXISTS, *map(_holds, query.conditions)]
     clauses += [_has_property(name, value) for name, value in query.properties.items()]
     clauses += [_has_tag(tag) for tag in sorted(query.tags)]
     if query.marker is not None:
         clauses.append(_behind(query.marker, order))
-    by = [_ordered(field, descending, nulls_are_largest) for field, descending in order]
-    return sa.select(IMAGES).where(*clauses).order_by(*by).limit(query.limit)
+
+    def first(images: Any, *where: Clause) -> sa.Select[Any]:
+        by = [_ordered(images, field, down, nulls_are_largest) for field, down in order]
+        return sa.select(images).where(*where).order_by(*by).limit(query.limit)
+
+    pages = [first(IMAGES, *way, *clauses) for way in _ways(query)]
+    if len(pages) == 1:
+        return pages[0]
+    # The first of each way hold the first of all, and each way has an index that gives them
+    # in order. With "or" between the ways, databases read every project's images instead.
+    return first(sa.union_all(*(sa.select(page.subquery()) for page in pages)).subquery())
+
+
+def late(now: float) -> sa.Select[Any]:
+    """What ``Registry.expired`` gives."""
+    expired = sa.or_(IMAGES.c.upload_expires < now, IMAGES.c.status == Status.PENDING_DELETE)
+    return sa.select(IMAGES).where(expired).order_by(IMAGES.c.id)
 
 
 # Who sees what
 
 
-def _seen(query: Query) -> list[Clause]:
-    clauses = []
-    own = sa.false() if query.viewer is None else IMAGES.c.owner == query.viewer
-    if query.visibility is not None:
-        clauses.append(IMAGES.c.visibility == query.visibility)
-    elif not query.all_visibilities:
-        clauses.append(sa.or_(own, IMAGES.c.visibility != Visibility.COMMUNITY))
-    if not query.admin:
-        everyones = IMAGES.c.visibility.in_([Visibility.PUBLIC, Visibility.COMMUNITY])
-        clauses.append(sa.or_(own, everyones, _shared_with(query)))
-    return clauses
-
-
-def _shared_with(query: Query) -> Clause:
+def _ways(query: Query) -> list[list[Clause]]:
+    """Each way by which the query comes to see images; no image is seen by two."""
+    if query.admin:
+        return [_as_admin(query)]
+    wanted = query.visibility
+    everyones = [wanted or Visibility.PUBLIC]
+    if query.all_visibilities and wanted is None:
+        everyones.append(Visibility.COMMUNITY)
+    ways = [[IMAGES.c.visibility == one] for one in everyones if one in _EVERYONES]
     if query.viewer is None:
-        return sa.false()
-    memberships = sa.select(MEMBERS.c.image_id).where(MEMBERS.c.member_id == query.viewer)
-    if query.member_status is not None:
-        memberships = memberships.where(MEMBERS.c.status == query.member_status)
-    return sa.and_(IMAGES.c.visibility == Visibility.SHARED, IMAGES.c.id.in_(memberships))
+        return ways or [[sa.false()]]
+    if wanted in _EVERYONES:
+        return ways
+    own, others = IMAGES.c.owner == query.viewer, IMAGES.c.owner.is_distinct_from(query.viewer)
+    ways = [[*way, others] for way in ways]
+    if wanted in (None, Visibility.SHARED):
+        ways.append([others, *_shared_with(query.viewer, query.member_status)])
+    return [[own] if wanted is None else [own, IMAGES.c.visibility == wanted], *ways]
+
+
+_EVERYONES = (Visibility.PUBLIC, Visibility.COMMUNITY)
+
+
+def _as_admin(query: Query) -> list[Clause]:
+    if query.visibility is not None:
+        return [IMAGES.c.visibility == query.visibility]
+    if query.all_visibilities:
+        return []
+    own = sa.false() if query.viewer is None else IMAGES.c.owner == query.viewer
+    return [sa.or_(own, IMAGES.c.visibility != Visibility.COMMUNITY)]
+
+
+def _shared_with(viewer: str, status: MemberStatus | None) -> list[Clause]:
+    memberships = sa.select(MEMBERS.c.image_id).where(MEMBERS.c.member_id == viewer)
+    if status is not None:
+        memberships = memberships.where(MEMBERS.c.status == status)
+    return [IMAGES.c.visibility == Visibility.SHARED, IMAGES.c.id.in_(memberships)]
 
 
 # Conditions
@@ -91,10 +123,12 @@ def _has_tag(tag: str) -> Clause:
 # Pages
 
 
-def _ordered(field: str, descending: bool, nulls_are_largest: bool) -> sa.ColumnElement[Any]:
-    column = IMAGES.c[field]
+def _ordered(
+    images: Any, field: str, descending: bool, nulls_are_largest: bool
+) -> sa.ColumnElement[Any]:
+    column: sa.ColumnElement[Any] = images.c[field]
     ordered = column.desc() if descending else column.asc()
-    if column.nullable and nulls_are_largest:
+    if nulls_are_largest and IMAGES.c[field].nullable:
         return ordered.nulls_last() if descending else ordered.nulls_first()
     return ordered
 

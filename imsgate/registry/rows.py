@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from imsgate.model import Image, Location
+from imsgate.model import GONE, Image, Location
 from imsgate.registry.tables import IMAGES, LOCATIONS, PROPERTIES, TAGS
 
 Row = Mapping[Any, Any]
@@ -53,9 +53,16 @@ _CHILDREN = {
 }
 
 
+#: The fields of an image that are columns of its own row.
+COLUMNS = [field.name for field in dataclasses.fields(Image) if field.name not in _CHILDREN]
+
+
 def columns(fields: Row) -> dict[str, Any]:
-    """Those of an image's fields that are columns of its own row."""
-    return {name: value for name, value in fields.items() if name not in _CHILDREN}
+    """The columns of an image's own row that these of its fields make."""
+    found = {name: value for name, value in fields.items() if name not in _CHILDREN}
+    if "status" in found:
+        found["alive"] = found["status"] not in GONE
+    return found
 
 
 def insert(connection: sa.Connection, image: Image) -> None:
@@ -74,7 +81,13 @@ def read(connection: sa.Connection, select: sa.Select[Any], **parameters: Any) -
     found = [dict(zip(names, row, strict=True)) for row in result]
     ids = [row["id"] for row in found]
     joined = {name: _gather(connection, child, ids) for name, child in _CHILDREN.items() if ids}
-    return [Image(**row, **{name: joined[name](row["id"]) for name in joined}) for row in found]
+    return [
+        Image(
+            **{name: row[name] for name in COLUMNS},
+            **{name: joined[name](row["id"]) for name in joined},
+        )
+        for row in found
+    ]
 
 
 def replace(connection: sa.Connection, image: Image, to: Row) -> Image:

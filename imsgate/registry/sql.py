@@ -13,7 +13,7 @@ from sqlalchemy import exc
 from imsgate import model
 from imsgate.config import Section
 from imsgate.errors import AlreadyExists, BadConfig, Conflict, NotFound, Unavailable
-from imsgate.model import Image, Job, Limits, Location, Member, MemberStatus, Status, Usage
+from imsgate.model import Image, Job, Limits, Location, Member, MemberStatus, Usage
 from imsgate.registry import database, jobs, limits, lists, migrations, rows, totals
 from imsgate.registry.base import NOTHING, Query, Registry, moves
 from imsgate.registry.database import repeated
@@ -139,10 +139,10 @@ class SqlRegistry(Registry):
 
     @repeated
     def expired(self, now: float) -> builtins.list[Image]:
-        late = sa.or_(IMAGES.c.upload_expires < now, IMAGES.c.status == Status.PENDING_DELETE)
         with self._database.reading() as connection:
-            return rows.read(connection, sa.select(IMAGES).where(late).order_by(IMAGES.c.id))
+            return rows.read(connection, lists.late(now))
 
+    @repeated
     def usage(self, project: str) -> Usage:
         with self._database.reading() as connection:
             return totals.usage(connection, project)

@@ -129,14 +129,15 @@ IMAGES = sa.Table(
     # Float would be 32 bits on MariaDB, where a lease loses its seconds.
     sa.Column("upload_expires", sa.Double, index=True),
     sa.Column("upload_reserved", sa.BigInteger, nullable=False, server_default="0"),
+    # Whether the status is none of GONE. Deleted records stay, and come to be most of them:
+    # no list should have to step over them.
+    sa.Column("alive", sa.Boolean, nullable=False, server_default="1"),
     # One per sort key that a whole list is ordered by, and one per way to see an image.
-    sa.Index(None, "created_at", "id"),
-    sa.Index(None, "updated_at", "created_at", "id"),
-    sa.Index(None, "name", "created_at", "id"),
-    sa.Index(None, "owner", "created_at", "id"),
-    sa.Index(None, "visibility", "created_at", "id"),
-    # What a project's images add up to, without those it deleted.
-    sa.Index(None, "owner", "status"),
+    sa.Index(None, "alive", "created_at", "id"),
+    sa.Index(None, "alive", "updated_at", "created_at", "id"),
+    sa.Index(None, "alive", "name", "created_at", "id"),
+    sa.Index(None, "owner", "alive", "created_at", "id"),
+    sa.Index(None, "visibility", "alive", "created_at", "id"),
 )
 
 

@@ -4,10 +4,9 @@ import dataclasses
 
 import sqlalchemy as sa
 
-from imsgate.model import GONE, INCOMING, STAGED, Status, Usage
+from imsgate.model import INCOMING, STAGED, Status, Usage
+from imsgate.registry import lists
 from imsgate.registry.tables import IMAGES, LOCATIONS, PROJECTS
-
-_LIVING = sorted(set(Status) - GONE)
 
 
 def lock(connection: sa.Connection, project: str) -> bool:
@@ -28,7 +27,7 @@ def insert(connection: sa.Connection, project: str) -> None:
 def usage(connection: sa.Connection, project: str) -> Usage:
     """The sum of ``Image.usage``, which this says again in SQL."""
     names = [field.name for field in dataclasses.fields(Usage)]
-    each = _each().where(IMAGES.c.owner == project, IMAGES.c.status.in_(_LIVING)).subquery()
+    each = _each().where(IMAGES.c.owner == project, lists.EXISTS).subquery()
     sums = (sa.func.coalesce(sa.func.sum(each.c[name]), 0).label(name) for name in names)
     row = connection.execute(sa.select(*sums)).mappings().one()
     return Usage(**{name: int(row[name]) for name in names})

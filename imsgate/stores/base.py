@@ -95,7 +95,8 @@ class Store(abc.ABC):
     def create(self, key: str, size: int | None) -> Sink:
         """Begin an object of ``size`` bytes, or of unknown size when it is None.
 
-        Raises StoreFull at once when ``size`` can be seen not to fit, and
+        Raises StoreFull at once when ``size`` can be seen not to fit beside what is there
+        and what others have announced, and
         StoreUnavailable or StoreDenied; whatever it raises, nothing is left. Where
         another number of bytes is written in the end, ``commit`` either keeps
         exactly these bytes or fails.

@@ -30,9 +30,9 @@ _BLOCK = 1 << 16
 _ZEROS = bytes(_BLOCK)
 
 
-def reserve(fd: int, size: int) -> None:
-    """Reserve ``size`` bytes where the file system can. Raises OSError, ENOSPC above all."""
-    _call(_fallocate, fd, 0, 0, size)
+def reserve(fd: int, size: int) -> bool:
+    """Reserve ``size`` bytes; whether the file system can. Raises OSError, ENOSPC above all."""
+    return _call(_fallocate, fd, 0, 0, size)
 
 
 class Writeback:
@@ -78,11 +78,12 @@ def write_sparsely(fd: int, chunk: bytes) -> None:
     write(fd, memoryview(chunk)[begin:])
 
 
-def _call(function: "ctypes._NamedFuncPointer", *arguments: int) -> None:
-    """Raises OSError, unless this kernel or file system has no such thing."""
+def _call(function: "ctypes._NamedFuncPointer", *arguments: int) -> bool:
+    """Whether this kernel and file system have such a thing. Raises OSError."""
     while function(*arguments):
         number = ctypes.get_errno()
         if number in _CANNOT:
-            return
+            return False
         if number != errno.EINTR:
             raise OSError(number, os.strerror(number))
+    return True

@@ -12,6 +12,7 @@ import os
 import re
 import stat
 import tempfile
+import threading
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, BinaryIO
 
@@ -80,18 +81,48 @@ class FilesystemStore(Store, LocalFiles):
                 "several directories are several stores: enable one store for each",
             )
         self._mode = _file_mode(name, settings.filesystem_store_file_perm)
+        self._promising = threading.Lock()
         self._directory = os.path.abspath(settings.filesystem_store_datadir)
         _make_usable(self._directory, f"[{name}] filesystem_store_datadir")
 
     def create(self, key: str, size: int | None) -> Sink:
-        free = self.free_space()
-        # Asked before any file is made; where the file system can reserve
-        # space, preallocation then settles it against other uploads. How much
-        # of a thin file is zeros, nobody knows yet.
-        thin = self.settings.filesystem_thin_provisioning
-        if not thin and size is not None and free is not None and size > free:
-            raise errors.StoreFull(store=self.name)
+        # Asked before any file is made; what other uploads were promised is settled then.
+        # How much of a thin file is zeros, nobody knows yet.
+        if not self.settings.filesystem_thin_provisioning:
+            self._check_room(size)
         return _FileSink(self, key, size)
+
+    def _check_room(self, size: int | None, promised: int = 0) -> None:
+        free = self.free_space()
+        if size is not None and free is not None and size + promised > free:
+            raise errors.StoreFull(store=self.name)
+
+    def reserve(self, fd: int, size: int) -> None:
+        """Promise an attempt its space. Raises StoreFull and OSError.
+
+        Where the file system cannot reserve, the size of each unfinished file says what
+        it was promised, so that every process and host sees it.
+        """
+        if disk.reserve(fd, size):
+            return
+        with self._promising:
+            os.ftruncate(fd, size)
+            try:
+                self._check_room(0, self._promised())
+            except errors.StoreFull:
+                os.ftruncate(fd, 0)  # before the next one looks
+                raise
+
+    def _promised(self) -> int:
+        """Bytes that attempts under way will write still, as far as announced."""
+        total = 0
+        with os.scandir(self._directory) as entries:
+            for entry in entries:
+                if entry.name.startswith(_TEMPORARY):
+                    with contextlib.suppress(FileNotFoundError):  # it has ended meanwhile
+                        found = entry.stat(follow_symlinks=False)
+                        total += max(0, found.st_size - found.st_blocks * 512)
+        return total
 
     def read(self, location: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """A stream of chunks; it has ``close`` and closes itself at its end.
@@ -242,7 +273,7 @@ class _FileSink(Sink):
             if store.mode is not None:
                 os.fchmod(self._fd, store.mode)
             if size and not self._sparse:
-                disk.reserve(self._fd, size)
+                store.reserve(self._fd, size)
         self._writeback = disk.Writeback(self._fd)
 
     def write(self, chunk: bytes) -> None:

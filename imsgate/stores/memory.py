@@ -35,12 +35,14 @@ class MemoryStore(Store, Addressed):
         self._lock = threading.Lock()
         self._objects: dict[str, bytes] = {}
         self._parts: dict[str, list[bytes]] = {}
+        self._announced: dict[str, int] = {}
 
     def create(self, key: str, size: int | None) -> Sink:
-        free = self.free_space()
-        if size is not None and free is not None and size > free:
-            raise errors.StoreFull(store=self.name)
         with self._lock:
+            if size is not None and self.settings.memory_store_capacity is not None:
+                if size > self._free():
+                    raise errors.StoreFull(store=self.name)
+                self._announced[key] = size
             self._parts[key] = []
         return _MemorySink(self, key)
 
@@ -59,7 +61,7 @@ class MemoryStore(Store, Addressed):
 
     def discard(self, key: str) -> None:
         with self._lock:
-            self._parts.pop(key, None)
+            self._forget(key)
             self._objects.pop(key, None)
 
     def free_space(self) -> int | None:
@@ -86,15 +88,19 @@ class MemoryStore(Store, Addressed):
     def append(self, key: str, chunk: bytes) -> None:
         with self._lock:
             parts = self._attempt(key)
-            if self.settings.memory_store_capacity is not None and len(chunk) > self._free():
-                del self._parts[key]  # what missed a chunk must not be committed
-                raise errors.StoreFull(store=self.name)
             parts.append(bytes(chunk))
+            if self.settings.memory_store_capacity is not None and self._left() < 0:
+                self._forget(key)  # what missed a chunk must not be committed
+                raise errors.StoreFull(store=self.name)
 
     def publish(self, key: str) -> None:
         with self._lock:
             self._objects[key] = b"".join(self._attempt(key))
-            del self._parts[key]
+            self._forget(key)
+
+    def _forget(self, key: str) -> None:
+        self._parts.pop(key, None)
+        self._announced.pop(key, None)
 
     def _attempt(self, key: str) -> list[bytes]:
         try:
@@ -104,9 +110,17 @@ class MemoryStore(Store, Addressed):
             raise errors.StoreUnavailable(store=self.name, problem=problem) from None
 
     def _free(self) -> int:
-        parts = sum(len(chunk) for chunks in self._parts.values() for chunk in chunks)
+        return max(0, self._left())
+
+    def _left(self) -> int:
+        """Bytes nobody has or was promised; below zero where there are too many."""
         whole = sum(len(data) for data in self._objects.values())
-        return max(0, self.settings.memory_store_capacity - parts - whole)
+        parts = (
+            max(self._announced.get(key, 0), sum(map(len, chunks)))
+            for key, chunks in self._parts.items()
+        )
+        left: int = self.settings.memory_store_capacity - whole - sum(parts)
+        return left
 
     def _get(self, location: str) -> bytes:
         with self._lock:

@@ -7,13 +7,15 @@ from typing import Any, cast
 
 from oslo_config import cfg
 
-from imsgate import app, quota, upload
+from imsgate import app, profiles, quota, upload
 from imsgate.api import images
 from imsgate.config import Section
 from imsgate.jobs.engine import Engine
 from imsgate.registry.base import Registry
 from imsgate.registry.memory import MemoryRegistry
+from imsgate.stores import buckets as user_buckets
 from imsgate.stores.base import Store
+from imsgate.stores.buckets import Buckets
 from imsgate.stores.loader import STORE_OPTS, Backend, Stores
 from imsgate.stores.memory import MemoryStore
 from imsgate.upload import Uploads
@@ -47,12 +49,14 @@ def gateway(
     descriptions: Mapping[str, str] | None = None,
     lease: int = 60,
     public_endpoint: str | None = None,
-    limits: Mapping[str, int] | None = None,
+    buckets: Buckets | None = None,
+    allowed: Iterable[str] = (),
+    profile: str = "none",
     further: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     **api: Any,
 ) -> Gateway:
     """A gateway with these parts, or parts in memory; ``api`` are options of ``[api]``,
-    ``limits`` of ``[quota]``, ``further`` those of other groups.
+    ``further`` those of other groups.
 
     The first store is the default one. Nothing sweeps or does jobs by itself.
     """
@@ -65,14 +69,16 @@ def gateway(
     changed: dict[str, dict[str, Any]] = {
         upload.GROUP: {"lease": lease},
         "DEFAULT": {"public_endpoint": public_endpoint},
+        user_buckets.GROUP: {"allowed": list(allowed)},
+        profiles.GROUP: {"profile": profile},
     }
 
     def section(group: str, options: Iterable[cfg.Opt]) -> Section:
         more = {**changed.get(group, {}), **further.get(group, {})}
         return settings(options, **more)
 
-    quotas = quota.configured(settings(quota.OPTS, **(limits or {})))
-    parts = app.make_parts(registry, enabled, quotas, section)
+    quotas = quota.configured(section(quota.GROUP, quota.OPTS))
+    parts = app.make_parts(registry, enabled, quotas, conf, section, buckets)
     gate = app.assemble(parts, conf, section, settings(images.OPTS, **api))
     return Gateway(gate, registry, enabled, parts.uploads, parts.engine)
 

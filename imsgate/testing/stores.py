@@ -512,6 +512,23 @@ class StoreContract(FaultChecks):
         assert caught.value.details == {"store": small_store.name}
         assert not self.leftovers(small_store)
 
+    def test_what_one_upload_announced_no_other_gets(self, small_store: Store) -> None:
+        free = small_store.free_space()
+        if free is None:
+            pytest.skip("this store cannot know its free space")
+        size = free * 2 // 3
+        with small_store.create(new_key(), size) as sink:
+            sink.write(body(size // 2))
+            with pytest.raises(errors.StoreFull):
+                small_store.create(new_key(), size)
+            sink.write(body(size - size // 2))
+            location = sink.commit()
+        small_store.delete(location)
+        with small_store.create(new_key(), size):
+            pass
+        assert not self.leftovers(small_store)
+        small_store.delete(self.put(small_store, body(size), size=size))
+
     def test_a_store_that_fills_up_gives_all_of_it_back(self, small_store: Store) -> None:
         chunk = body(65_536)
         for _ in range(3):

@@ -4,6 +4,7 @@ import inspect
 import pathlib
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -12,7 +13,7 @@ import pytest
 from imsgate import decisions, policy
 from imsgate.api import routes
 from imsgate.errors import BadConfig
-from tests.api import table
+from tests.api import ims_table, table
 from tests.api.stack import ADMIN, MEMBER, OTHER, READER, Stack, who
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -25,15 +26,18 @@ OPEN = {
     ("GET", "/v2/schemas/{name}"),
     ("GET", "/v2/info/import"),
     ("GET", "/v2/info/stores"),
+    ("GET", "/v1/cloudimages/os_version"),
     ("GET", "/v2/info/usage"),
 }
 
 
-def calls() -> set[tuple[str, str]]:
+def calls(*pages: Callable[..., list[routes.Route]]) -> set[tuple[str, str]]:
     """Method and path template of every route."""
-    handlers = [mock.MagicMock() for _ in inspect.signature(routes.routes).parameters]
-    table = routes.routes(*handlers)
-    return {(method, route.template) for route in table for method in route.handlers}
+    found = set()
+    for page in pages:
+        handlers: Any = [mock.MagicMock() for _ in inspect.signature(page).parameters]
+        found |= {(method, one.template) for one in page(*handlers) for method in one.handlers}
+    return found
 
 
 def operations() -> list[tuple[str, str, str]]:
@@ -47,7 +51,7 @@ def operations() -> list[tuple[str, str, str]]:
 
 def test_every_route_has_a_rule() -> None:
     covered = {(method, path) for _, method, path in operations()}
-    assert calls() == covered | OPEN
+    assert calls(routes.routes, routes.ims_routes) == covered | OPEN
     assert not covered & OPEN
 
 
@@ -70,6 +74,22 @@ BODIES: dict[tuple[str, str], Any] = {
 }
 
 
+def body(rule: str, method: str, path: str, image_id: str) -> Any:
+    """What a call needs for its rule to decide."""
+    shared = {"images": [image_id], "projects": ["other"], "project_id": "admins"}
+    by_path: dict[str, Any] = {
+        "/v1/cloudimages/members": {**shared, "status": "accepted"},
+        "/v1/cloudimages/tags": {"image_id": image_id, "tag": "a=b"},
+        "/v2/{project_id}/images/{image_id}/tags": {"tag": {"key": "a", "value": "b"}},
+        "/v2/{project_id}/images/{image_id}/tags/action": {"action": "create"},
+        "/v1/cloudimages/{image_id}/upload": {"image_url": "bucket:object"},
+        "/v1/cloudimages/{image_id}/file": {"bucket_url": "bucket:object"},
+    }
+    if f"{method} {path}" in policy._CREATE:
+        return {}
+    return None if method == "GET" else by_path.get(path, BODIES.get((rule, method)))
+
+
 @pytest.mark.parametrize(("rule", "method", "path"), operations())
 def test_every_rule_decides(start: Any, rule: str, method: str, path: str) -> None:
     """What one rule denies even an administrator does not get; without it, the rest allows it."""
@@ -82,11 +102,14 @@ def test_every_rule_decides(start: Any, rule: str, method: str, path: str) -> No
 
 def _status(stack: Stack, rule: str, method: str, path: str) -> int:
     asker = SERVANT if rule == "add_image_location" else ADMIN
-    image = _prepared(stack, rule) if "{image_id}" in path else ""
+    named = "{image_id}" in path or path in ("/v1/cloudimages/members", "/v1/cloudimages/tags")
+    image = _prepared(stack, rule) if named else ""
     url = path.replace("/v2/images/{image_id}", image)
-    names = {"image_id": image.rpartition("/")[2], "store_id": "fast", "tag": "tag"}
-    url = url.format(member_id="other", task_id="1", **names)
-    return int(stack.call(asker, method, url, BODIES.get((rule, method))).status_int)
+    image_id = image.rpartition("/")[2]
+    names = {"image_id": image_id, "store_id": "fast", "tag": "tag", "key": "tag"}
+    ours = {"project_id": "admins", "task_id": "1", "job_id": "1"}
+    url = url.format(member_id="other", **ours, **names)
+    return int(stack.call(asker, method, url, body(rule, method, path, image_id)).status_int)
 
 
 def _prepared(stack: Stack, rule: str) -> str:
@@ -102,6 +125,7 @@ def _prepared(stack: Stack, rule: str) -> str:
 # The defaults
 
 NAME = [{"op": "replace", "path": "/name", "value": "n"}]
+ACCEPT = {"status": "accepted"}
 SYSTEM = who(None, "admin member reader", system_scope="all")
 DOMAIN = who(None, "admin member reader", domain_id="d")
 NOBODY = who(roles="")
@@ -111,40 +135,84 @@ SERVICE = who("services", "service")
 FOR_MEMBER = who(service_roles=frozenset({"service"}))
 
 
-@pytest.mark.parametrize(
-    ("method", "suffix", "body", "statuses"),
-    [
-        # of the shared image: member, reader, the project shared with, a third one, admin
-        ("GET", "", None, (200, 200, 200, 404, 200)),
-        ("PATCH", "", NAME, (200, 403, 403, 404, 200)),
-        ("DELETE", "", None, (204, 403, 403, 404, 204)),
-        ("GET", "/file", None, (200, 403, 200, 404, 200)),
-        ("PUT", "/file", b"data", (409, 403, 403, 404, 409)),
-        ("POST", "/actions/deactivate", None, (204, 403, 403, 404, 204)),
-        ("POST", "/actions/reactivate", None, (204, 403, 403, 404, 204)),
-        ("PUT", "/tags/t", None, (204, 403, 403, 404, 204)),
-        ("DELETE", "/tags/old", None, (204, 403, 403, 404, 204)),
-        ("GET", "/members", None, (200, 200, 200, 404, 200)),
-        ("POST", "/members", {"member": "x"}, (200, 403, 403, 404, 200)),
-        ("GET", "/members/other", None, (200, 200, 200, 404, 200)),
-        ("GET", "/members/zz", None, (404, 404, 404, 404, 404)),
-        ("PUT", "/members/other", {"status": "accepted"}, (403, 403, 200, 404, 200)),
-        ("PUT", "/members/zz", {"status": "accepted"}, (404, 404, 404, 404, 404)),
-        ("DELETE", "/members/other", None, (204, 403, 403, 404, 204)),
-        ("DELETE", "/members/zz", None, (404, 404, 404, 404, 404)),
-    ],
-)
+IMAGE = "/v2/images/{image_id}"
+COPY = {"method": {"name": "copy-image"}, "all_stores": True}
+DIRECT = {"method": {"name": "glance-direct"}}
+#: Of the shared image: member, reader, the project shared with, a third one, admin.
+SHARED = [
+    ("GET", IMAGE, None, (200, 200, 200, 404, 200)),
+    ("PATCH", IMAGE, NAME, (200, 403, 403, 404, 200)),
+    ("DELETE", IMAGE, None, (204, 403, 403, 404, 204)),
+    ("GET", f"{IMAGE}/file", None, (200, 403, 200, 404, 200)),
+    ("PUT", f"{IMAGE}/file", b"data", (409, 403, 403, 404, 409)),
+    ("PUT", f"{IMAGE}/stage", b"data", (409, 403, 403, 404, 409)),
+    ("POST", f"{IMAGE}/import", DIRECT, (409, 403, 403, 404, 409)),
+    ("POST", f"{IMAGE}/import", COPY, (403, 403, 403, 404, 202)),
+    ("GET", f"{IMAGE}/tasks", None, (200, 200, 200, 404, 200)),
+    ("GET", f"{IMAGE}/locations", None, (403, 403, 403, 404, 200)),
+    ("POST", f"{IMAGE}/locations", {"url": "x"}, (403, 403, 403, 404, 403)),
+    ("DELETE", "/v2/stores/{store_id}/{image_id}", None, (403, 403, 403, 404, 403)),
+    ("POST", f"{IMAGE}/actions/deactivate", None, (204, 403, 403, 404, 204)),
+    ("POST", f"{IMAGE}/actions/reactivate", None, (204, 403, 403, 404, 204)),
+    ("PUT", f"{IMAGE}/tags/{{tag}}", None, (204, 403, 403, 404, 204)),
+    ("DELETE", f"{IMAGE}/tags/{{tag}}", None, (204, 403, 403, 404, 204)),
+    ("GET", f"{IMAGE}/members", None, (200, 200, 200, 404, 200)),
+    ("POST", f"{IMAGE}/members", {"member": "x"}, (200, 403, 403, 404, 200)),
+    ("GET", f"{IMAGE}/members/{{member_id}}", None, (200, 200, 200, 404, 200)),
+    ("PUT", f"{IMAGE}/members/{{member_id}}", ACCEPT, (403, 403, 200, 404, 200)),
+    ("DELETE", f"{IMAGE}/members/{{member_id}}", None, (204, 403, 403, 404, 204)),
+    ("GET", f"{IMAGE}/members/zz", None, (404, 404, 404, 404, 404)),
+    ("PUT", f"{IMAGE}/members/zz", ACCEPT, (404, 404, 404, 404, 404)),
+    ("DELETE", f"{IMAGE}/members/zz", None, (404, 404, 404, 404, 404)),
+]
+
+
+def test_the_table_has_every_call_of_an_image() -> None:
+    told = {(method, template) for method, template, _, _ in SHARED}
+    assert {call for call in calls() if "{image_id}" in call[1]} <= told
+
+
+@pytest.mark.parametrize(("method", "template", "body", "statuses"), SHARED)
 @pytest.mark.parametrize("answered", ["pending", "accepted", "rejected"])
 def test_who_may_do_what_to_a_shared_image(
-    stack: Stack, method: str, suffix: str, body: Any, statuses: tuple[int, ...], answered: str
+    stack: Stack, method: str, template: str, body: Any, statuses: tuple[int, ...], answered: str
 ) -> None:
     found = []
     for identity in (MEMBER, READER, OTHER, STRANGER, ADMIN):
-        path = stack.create(tags=["old"])
+        path = stack.create(tags=["tag"])
         stack.share(path, status=answered)
         stack.call(MEMBER, "PUT", f"{path}/file", b"data")
-        found.append(stack.call(identity, method, path + suffix, body).status_int)
+        found.append(stack.call(identity, method, url(template, path), body).status_int)
     assert tuple(found) == statuses
+
+
+@pytest.mark.parametrize("visibility", ["private", "shared", "community", "public"])
+@pytest.mark.parametrize(("method", "template", "body", "_"), SHARED)
+def test_what_cannot_be_seen_is_404_and_what_can_is_403(
+    stack: Stack, method: str, template: str, body: Any, _: Any, visibility: str
+) -> None:
+    """To another project, by every verb; what it may do, it does with what it sees."""
+    path = stack.create(ADMIN, visibility=visibility, owner="p")
+    answer = stack.call(OTHER, method, url(template, path), body)
+    if visibility in ("private", "shared"):
+        assert answer.status_int == 404
+        assert path.rpartition("/")[2] in answer.text
+    elif method == "GET" and template.removeprefix(IMAGE) in ("", "/file", "/tasks"):
+        assert answer.status_int in (200, 204)
+    else:
+        assert answer.status_int == (404 if (method, template) in UNSEEN_MEMBERS else 403)
+
+
+#: Glance hides whether there is a member of an image that is not shared.
+UNSEEN_MEMBERS = {
+    ("GET", f"{IMAGE}/members/{{member_id}}"),
+    ("GET", f"{IMAGE}/members/zz"),
+}
+
+
+def url(template: str, path: str) -> str:
+    names = {"store_id": "fast", "tag": "tag", "member_id": "other"}
+    return template.format(image_id=path.rpartition("/")[2], **names)
 
 
 @pytest.mark.parametrize(
@@ -269,9 +337,16 @@ def test_the_table_of_calls_is_fresh() -> None:
     assert table.DOC.read_text() == table.text(), "run: make sample"
 
 
+def test_the_ims_table_is_fresh_and_has_every_route() -> None:
+    assert ims_table.DOC.read_text() == ims_table.text(), "run: make sample"
+    listed = {tuple(call.replace("{tag}", "{key}").split(" ", 1)) for call in ims_table.CALLS}
+    assert calls(routes.ims_routes) <= listed
+
+
 def test_the_table_has_every_route() -> None:
     listed = {tuple(call.split(" ", 1)) for call in table.DATA}
-    assert {(method, path) for method, path in calls() if "{name}" not in path} <= listed | {
+    served = calls(routes.routes)
+    assert {(method, path) for method, path in served if "{name}" not in path} <= listed | {
         ("GET", "/v2")
     }
 

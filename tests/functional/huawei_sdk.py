@@ -18,13 +18,14 @@ def credentials(who: dict[str, str]) -> BasicCredentials:
 
 def call(url: str, who: dict[str, str], name: str, fields: dict[str, Any], body: Any) -> Any:
     word = "".join(part.capitalize() for part in name.split("_"))
+    asked = getattr(v2, f"{word}Request")
     if body is not None:
-        kind = getattr(v2, f"{word}RequestBody")
+        kind = getattr(v2, asked.openapi_types["body"].removeprefix("list[").removesuffix("]"))
         made = [kind(**one) for one in body] if isinstance(body, list) else kind(**body)
         fields = {**fields, "body": made}
     builder = v2.ImsClient.new_builder().with_credentials(credentials(who))
     client = builder.with_endpoint(url).build()
-    return getattr(client, name)(getattr(v2, f"{word}Request")(**fields)).to_json_object()
+    return getattr(client, name)(asked(**fields)).to_json_object()
 
 
 def sign(url: str, who: dict[str, str], what: dict[str, Any], body: bytes) -> dict[str, str]:

@@ -215,16 +215,24 @@ def test_many_uploads_at_once(strict: Gateway) -> None:
 def test_server_is_killed(start: Callable[..., Gateway], server: str, chunked: bool) -> None:
     if server == "uwsgi":
         needs_program("uwsgi")
-    gateway = start("[upload]\nlease = 1\n", server=server)
+    gateway = start("[upload]\nlease = 1\n[quota]\nimage_size_total = 64\n", server=server)
     image_id = gateway.create()
     with Wire(gateway) as wire:
         begin(gateway, wire, image_id, chunked=chunked)
         eventually(lambda: gateway.residue(image_id), "the store has begun")
+        eventually(lambda: _reserved(gateway), "the quota has its bytes")
         gateway.kill()
     assert gateway.residue(image_id)
     gateway.start()
     gateway.assert_untouched(image_id)
+    assert _reserved(gateway) == 0
     assert_takes_an_upload(gateway, image_id)
+
+
+def _reserved(gateway: Gateway) -> int:
+    """MiB of the project's quota, all of its images being without data."""
+    told = gateway.call("GET", "/v2/info/usage").json["usage"]
+    return int(told["image_size_total"]["usage"])
 
 
 def test_one_worker_is_killed(start: Callable[..., Gateway]) -> None:

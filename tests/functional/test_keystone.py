@@ -3,14 +3,14 @@
 import json
 import pathlib
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from tests.functional.conftest import needs_program
-from tests.functional.gateway import HOST, clean_env
-from tests.functional.keystone import Keystone, StackGateway
+from tests.functional.gateway import HOST, clean_env, serving
+from tests.functional.keystone import REGION, Keystone, StackGateway, config
 
 DATA = b"not much of a disk" * 4096
 
@@ -189,3 +189,84 @@ def test_what_cannot_work_refuses_to_start(tmp_path: pathlib.Path, more: str, na
     )
     assert done.returncode != 0
     assert named in done.stderr
+
+
+# Unified limits
+
+OVER = (413, "limit_exceeded")
+UNIFIED = """
+[DEFAULT]
+use_keystone_limits = true
+[oslo_limit]
+auth_url = {url}
+auth_type = password
+username = svc
+password = svc
+user_domain_name = Default
+system_scope = all
+endpoint_service_type = image
+endpoint_region_name = RegionOne
+"""
+
+
+def limit(keystone: Keystone, resource: str, amount: int, project: str = "") -> None:
+    """Register a limit for every project, or set that of one."""
+    kind, amount_of = ("limits", "resource_limit") if project else (
+        "registered_limits", "default_limit"
+    )  # fmt: skip
+    body: dict[str, Any] = {
+        "service_id": keystone.id("service", "imsgate"),
+        "region_id": REGION,
+        "resource_name": resource,
+        amount_of: amount,
+    }
+    if project:
+        body["project_id"] = keystone.id("project", project)
+    keystone.call("POST", f"/{kind}", {kind: [body]})
+
+
+@pytest.fixture(scope="module")
+def unified(
+    keystone: Keystone, _stack: StackGateway, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[StackGateway]:
+    """A second gateway of the stack, with Keystone's limits."""
+    user, role = keystone.id("user", "svc"), keystone.id("role", "reader")
+    keystone.call("PUT", f"/system/users/{user}/roles/{role}")
+    limit(keystone, "image_size_total", 1)
+    limit(keystone, "image_stage_total", 0)
+    limit(keystone, "image_count_total", 5)
+    limit(keystone, "image_count_uploading", -1)
+    limit(keystone, "image_size_total", 3, "demo")
+    conf = config(keystone) + UNIFIED.format(url=keystone.url)
+    directory = tmp_path_factory.mktemp("unified")
+    with serving(StackGateway(directory, keystone, config=conf, workers=1)) as gateway:
+        yield gateway
+
+
+def test_limits_of_keystone(
+    unified: StackGateway, keystone: Keystone, tmp_path: pathlib.Path
+) -> None:
+    alt = unified.token("alt")
+    sizes = [(3, ""), (1, alt)]
+    for mib, token in sizes:
+        first, second = (unified.create(token=token) for _ in range(2))
+        assert unified.upload(first, bytes(mib << 20), token=token).status == 204
+        assert unified.upload(second, b"x", token=token).outcome == OVER
+        stage = f"/v2/images/{second}/stage"
+        kind = {"Content-Type": "application/octet-stream"}
+        assert unified.call("PUT", stage, b"x", token=token, headers=kind).outcome == OVER
+
+    told = subprocess.run(
+        [
+            *(needs_program("glance"), "--os-image-url", unified.url),
+            *("--os-auth-token", alt, "--os-auth-url", keystone.url, "usage"),
+        ],
+        env=clean_env(tmp_path, PYTHONWARNINGS="ignore"),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [line.replace("|", " ").split() for line in told.stdout.splitlines()]
+    assert ["image_size_total", "1", "1"] in rows, told
+    assert ["image_count_total", "5", "2"] in rows, told
+    assert ["image_count_uploading", "-1", "0"] in rows, told

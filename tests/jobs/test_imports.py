@@ -7,10 +7,10 @@ import types
 
 import pytest
 
-from imsgate import errors
+from imsgate import errors, quota
 from imsgate.jobs.engine import Engine
 from imsgate.jobs.imports import KIND, Imports
-from imsgate.model import JobState, Location, Status
+from imsgate.model import JobState, Limits, Location, Status
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.stores.loader import Backend, Stores
 from imsgate.stores.memory import MemoryStore
@@ -78,25 +78,30 @@ class Source:
         self.before()
         chunks = iter([self.data])
         yield types.SimpleNamespace(
-            size=None, read=lambda size: next(chunks, b""), facts=lambda: {"virtual_size": 7}
+            size=self.size, read=lambda size: next(chunks, b""), facts=lambda: {"virtual_size": 7}
         )
 
 
 class Place:
     """A registry, the stores a, b and c, and an engine that does one job when it is told to."""
 
-    def __init__(self):
+    def __init__(self, quotas=quota.NONE):
         settings = types.SimpleNamespace(
             memory_store_capacity=None, store_description=None, weight=0, optional=False
         )
         backends = [Backend(name, "memory", Failing, settings) for name in "abc"]
         self.registry, self.source = Flaky(), Source()
+        self.recheck = lambda job: None
         self.stores = Stores(backends, "a")
+        self.quotas = quotas
         self.engine = self.new_engine()
 
     def new_engine(self):
-        work = Imports(self.stores, "sha256", self.source)
+        work = Imports(self.stores, "sha256", self.source, self.quotas, self.ask)
         return Engine(self.registry, {KIND: work}, SETTINGS)
+
+    def ask(self, job):
+        self.recheck(job)
 
     def store(self, name):
         return self.stores.get(name)
@@ -104,9 +109,9 @@ class Place:
     def held(self):
         return {name: len(self.store(name).held()) for name in "abc"}
 
-    def image(self, status, *stores):
+    def image(self, status, *stores, **fields):
         """A new image with data in these stores."""
-        one = image(disk_format="raw", container_format="bare")
+        one = image(disk_format="raw", container_format="bare", **fields)
         locations = []
         for name in stores:
             with self.store(name).create(f"{one.id}.00", None) as sink:
@@ -124,6 +129,7 @@ class Place:
             "method": {"name": method},
             "stores": stores,
             "all_stores_must_succeed": must,
+            "warrant": "sealed",
         }
         self.engine.start(
             KIND, project="p", image_id=one.id, arguments=arguments, was={}, status=status
@@ -155,11 +161,32 @@ def test_everything_works(place, method):
     done, found = place.job(one), place.registry.get(one.id)
     assert (done.state, done.lease, done.progress) == (JobState.SUCCESS, None, 2 * len(DATA))
     assert done.end_at >= done.begin_at
+    assert "warrant" not in done.arguments
     assert (found.status, found.size) == (Status.ACTIVE, len(DATA))
     assert found.os_hash_value == hashlib.sha256(DATA).hexdigest()
     kept = ["a", "b", "c"] if method == "copy-image" else ["b", "c"]
     assert [location.store for location in found.locations] == kept
     assert place.held() == {name: int(name in kept) for name in "abc"}
+
+
+@pytest.mark.parametrize("method", ["glance-direct", "web-download", "copy-image"])
+def test_whoever_may_no_longer_gets_nothing(place, method):
+    before = {"web-download": Status.QUEUED, "copy-image": Status.ACTIVE}
+    one = place.image(before.get(method, Status.UPLOADING), *["a"][: method != "web-download"])
+    place.start(one, method, "b", "c")
+
+    def recheck(job):
+        assert job.arguments["warrant"] == "sealed"
+        assert place.held()["c"] == 1, "it is asked when all is there"
+        raise errors.Forbidden(action="import")
+
+    place.recheck = recheck
+    place.engine.run_one()
+    job, found = place.job(one), place.registry.get(one.id)
+    assert (job.state, job.error_code) == (JobState.FAIL, "forbidden")
+    assert "warrant" not in job.arguments
+    assert found.status == (Status.ACTIVE if method == "copy-image" else Status.QUEUED)
+    assert place.held() == {"a": int(method == "copy-image"), "b": 0, "c": 0}
 
 
 @pytest.mark.parametrize("written", [False, True])
@@ -389,3 +416,47 @@ def test_unknown_kind_waits_for_a_worker_that_knows_it(place):
     assert other.run_one()
     assert [job.state for job in place.registry.jobs(None)] == [JobState.SUCCESS]
     assert len(seen) == 1
+
+
+# Quotas
+
+
+class _Bytes(quota.Quotas):
+    """Bytes instead of MiB."""
+
+    def __init__(self, most):
+        self.most = most
+
+    def of(self, project):
+        return Limits(project, {"image_size_total": self.most})
+
+
+@pytest.mark.parametrize("size", [len(DATA), None], ids=["announced", "unknown"])
+@pytest.mark.parametrize("lacking", [0, 1])
+def test_a_download_reserves_every_copy(size, lacking):
+    place = Place(_Bytes(2 * len(DATA) - lacking))
+    place.source.size = size
+    one = place.image(Status.QUEUED, owner="p")
+    place.start(one, "web-download", "b", "c")
+    assert place.engine.run_one()
+    done, usage = place.job(one), place.registry.usage("p")
+    if lacking:
+        assert (done.state, done.error_code) == (JobState.FAIL, "limit_exceeded")
+        assert place.registry.get(one.id).status == Status.QUEUED
+        assert (usage.image_size_total, usage.image_count_uploading) == (0, 0)
+        assert place.held() == {"a": 0, "b": 0, "c": 0}
+    else:
+        assert done.state == JobState.SUCCESS
+        assert (usage.image_size_total, usage.image_count_uploading) == (2 * len(DATA), 0)
+
+
+def test_what_a_dead_worker_reserved_is_its_successors():
+    place = Place(_Bytes(len(DATA)))
+    one = place.image(Status.QUEUED, owner="p")
+    place.start(one, "web-download", "b")
+    dead = place.registry.claim_job([KIND], 0.0, 1.0)
+    place.registry.change_job(dead.id, dead.epoch, {}, {}, upload_reserved=len(DATA))
+    assert place.engine.run_one()
+    assert place.job(one).state == JobState.SUCCESS
+    assert place.registry.usage("p").image_size_total == len(DATA)
+    assert place.registry.get(one.id).upload_reserved == 0

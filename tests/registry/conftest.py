@@ -1,4 +1,4 @@
-"""A migrated SQLite file for each test, copied from one that was migrated once."""
+"""A migrated SQLite file for each test, copied from one that was migrated once; new databases."""
 
 import shutil
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 
 from imsgate.config import Config, Section
 from imsgate.registry import sql
+from tests import databases
 
 
 def settings_of(directory: Path) -> Section:
@@ -35,3 +36,12 @@ def migrated(settings: Section, tmp_path: Path, _migrated: Path) -> Section:
     """Of an empty database."""
     shutil.copy(_migrated, tmp_path)
     return settings
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+def unmade(request: pytest.FixtureRequest, settings: Section, tmp_path: Path) -> Section:
+    """Settings of a database that has nothing in it, or does not exist yet."""
+    if request.param == "sqlite":
+        return settings
+    server = request.getfixturevalue(f"{request.param}_server")
+    return databases.settings(server.create(), tmp_path)

@@ -5,6 +5,7 @@ import contextlib
 import pytest
 
 from imsgate.registry.sql import SqlRegistry
+from imsgate.testing import registry_machine
 from imsgate.testing.registries import RegistryContract
 
 
@@ -18,3 +19,6 @@ class TestMariadb(RegistryContract):
     @pytest.fixture
     def registry(self, _registry, mariadb):
         return _registry
+
+    def test_random_walk(self, registry):
+        registry_machine.walk(registry, max_examples=15)  # SQLite's takes longer ones

@@ -1,27 +1,98 @@
+import contextlib
+import dataclasses
+
+import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from setuptools import find_packages
 
-from imsgate.registry import migrations, sql
-from imsgate.registry.tables import METADATA
+from imsgate.model import Location, Status
+from imsgate.registry import database, migrations, rows, sql
+from imsgate.registry.base import Query
+from imsgate.registry.tables import IMAGES, JOBS, LOCATIONS, MEMBERS, METADATA, PROPERTIES, TAGS
+from imsgate.testing.records import image, job, member
+
+_REVISIONS = sorted(
+    one.revision for one in ScriptDirectory.from_config(migrations.config()).walk_revisions()
+)
 
 
-def test_revisions_build_the_schema_of_the_tables(migrated):
-    engine = sa.create_engine(migrated.connection)
+def test_revisions_build_the_schema_of_the_tables(any_database):
+    engine = sa.create_engine(any_database.connection, poolclass=sa.NullPool)
     with engine.connect() as connection:
         options = {"compare_type": True, "compare_server_default": True}
         context = MigrationContext.configure(connection, opts=options)
-        assert compare_metadata(context, METADATA) == []
-        assert migrations.state(connection) is migrations.State.CURRENT
-    engine.dispose()
+        differences = compare_metadata(context, METADATA)
+        state = migrations.state(connection)
+    assert differences == []
+    assert state is migrations.State.CURRENT
 
 
-def test_upgrade_may_be_repeated(settings):
+def test_upgrade_may_be_repeated(unmade):
     for _ in range(2):
-        sql.upgrade(settings)
-        sql.SqlRegistry(settings).close()
+        sql.upgrade(unmade)
+        sql.SqlRegistry(unmade).close()
+
+
+_KEPT = image(
+    owner="me",
+    name="Ünï 🐧",
+    status=Status.ACTIVE,
+    size=2**40,
+    properties={"Key": "upper", "key": "lower"},
+    tags=frozenset({"t", "T"}),
+    locations=(Location("fast", "a"), Location("slow", "b")),
+)
+_DELETED = image(owner="me", status=Status.DELETED)
+_MEMBER = member(_KEPT.id, "you")
+_JOB = job(_KEPT.id, project="me", arguments={"stores": ["ü"]})
+
+
+def _filled(connection):
+    """One row or more in each table that there is, of the columns that there are."""
+    contents = [
+        (IMAGES, [rows.columns(_fields(one)) for one in (_KEPT, _DELETED)]),
+        (PROPERTIES, [{"name": name, "value": _KEPT.properties[name]} for name in ("Key", "key")]),
+        (TAGS, [{"tag": tag} for tag in _KEPT.tags]),
+        (LOCATIONS, [{"position": n, "store": s, "url": u} for n, s, u in _places()]),
+        (MEMBERS, [_fields(_MEMBER)]),
+        (JOBS, [_fields(_JOB)]),
+    ]
+    there = sa.inspect(connection)
+    for table, records in contents:
+        if there.has_table(table.name):
+            known = {column["name"] for column in there.get_columns(table.name)}
+            given = [{"image_id": _KEPT.id} | record for record in records]
+            kept = [{name: one[name] for name in one if name in known} for one in given]
+            connection.execute(sa.insert(table), kept)
+
+
+def _fields(record):
+    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+
+
+def _places():
+    return [(n, place.store, place.url) for n, place in enumerate(_KEPT.locations)]
+
+
+@pytest.mark.parametrize("revision", _REVISIONS)
+def test_upgrade_keeps_what_there_is(unmade, revision):
+    with contextlib.closing(database.Database(unmade)) as opened, opened.writing() as connection:
+        settings = migrations.config()
+        settings.attributes["connection"] = connection
+        command.upgrade(settings, revision)
+        _filled(connection)
+        had_jobs = sa.inspect(connection).has_table(JOBS.name)
+    sql.upgrade(unmade)
+    with contextlib.closing(sql.SqlRegistry(unmade)) as registry:
+        assert registry.get(_KEPT.id) == _KEPT
+        assert registry.list(Query(viewer="me")) == [_KEPT]
+        assert registry.members(_KEPT.id) == [_MEMBER]
+        assert registry.change(_DELETED.id, {}) == _DELETED
+        assert registry.jobs_of(_KEPT.id) == ([_JOB] if had_jobs else [])
 
 
 def test_revisions_are_shipped():

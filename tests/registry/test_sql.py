@@ -215,10 +215,13 @@ def test_statements_do_not_grow_with_the_records(registry):
 @pytest.mark.parametrize(
     ("query", "index"),
     [
-        (Query(admin=True), "ix_images_created_at_id"),
-        (Query(admin=True, sort=[("name", False)]), "ix_images_name_created_at_id"),
-        (Query(admin=True, sort=[("name", True)]), "ix_images_name_created_at_id"),
-        (Query(admin=True, sort=[("updated_at", True)]), "ix_images_updated_at_created_at_id"),
+        (Query(admin=True), "ix_images_alive_created_at_id"),
+        (Query(admin=True, sort=[("name", False)]), "ix_images_alive_name_created_at_id"),
+        (Query(admin=True, sort=[("name", True)]), "ix_images_alive_name_created_at_id"),
+        (
+            Query(admin=True, sort=[("updated_at", True)]),
+            "ix_images_alive_updated_at_created_at_id",
+        ),
     ],
 )
 @pytest.mark.parametrize("marker", [None, image(name="m")], ids=["first", "later"])

@@ -11,6 +11,8 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -571,8 +573,52 @@ def test_an_abort_that_cannot_clean_up_says_nothing(store, directory, monkeypatc
     assert os.listdir(directory) == []
 
 
-def test_file_systems_that_cannot_reserve(store, monkeypatch):
+@pytest.fixture
+def unreserving(monkeypatch):
     """As NFS before 4.2: the answer is EOPNOTSUPP, and nothing is written instead."""
     monkeypatch.setattr(disk, "_fallocate", lambda *args: -1)
     monkeypatch.setattr(disk.ctypes, "get_errno", lambda: errno.EOPNOTSUPP)
+
+
+def test_file_systems_that_cannot_reserve(store, unreserving):
     assert b"".join(store.read(put(store, b"data", size=4))) == b"data"
+
+
+def test_what_is_announced_counts_where_nothing_can_be_reserved(tiny, unreserving):
+    """For other processes too, as far as it is not written yet."""
+    store, other = make(tiny), make(tiny)
+    with store.create(KEY, 300 << 10) as sink:
+        fails(errors.StoreFull, other.create, f"{IMAGE}.2", 300 << 10)
+        sink.write(bytes(200 << 10))
+        with other.create(f"{IMAGE}.2", 200 << 10):
+            fails(errors.StoreFull, store.create, f"{IMAGE}.3", 20 << 10)
+        sink.write(bytes(100 << 10))
+        assert sink.commit() == KEY
+    assert os.listdir(tiny) == [KEY]
+
+
+@pytest.mark.parametrize("reserving", [True, False])
+def test_many_at_once_do_not_promise_the_same_space(tiny, request, reserving):
+    """Who was let in has its space to the end; four of 120 KiB fit into 512."""
+    if not reserving:
+        request.getfixturevalue("unreserving")
+    store, size, count = make(tiny), 120 << 10, 16
+    start, judged = threading.Barrier(count), threading.Barrier(count)
+
+    def upload(number):
+        start.wait()
+        try:
+            sink = store.create(f"{IMAGE}.{number:x}", size)
+        except errors.StoreFull:
+            judged.wait()
+            return 0
+        with sink:
+            judged.wait()
+            sink.write(bytes(size))
+            return store.size(sink.commit())
+
+    with ThreadPoolExecutor(count) as pool:
+        kept = [stored for stored in pool.map(upload, range(count)) if stored]
+    # One that does not fit may take some space for a moment, before the file system says so.
+    assert len(kept) == 4 if not reserving else 1 <= len(kept) <= 4
+    assert kept == [size] * len(os.listdir(tiny))

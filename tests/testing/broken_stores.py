@@ -651,6 +651,27 @@ class RefusedAttemptLeavesResidue(Sound):
         return super().create(key, size)
 
 
+@rejected_by("test_what_one_upload_announced_no_other_gets")
+class PromisesTheSameTwice(Sound):
+    def create(self, key, size):
+        sink = super().create(key, size)
+        self._announced.clear()
+        return sink
+
+
+@rejected_by("test_what_one_upload_announced_no_other_gets")
+class KeepsWhatWasPromised(Sound):
+    def _forget(self, key):
+        announced = dict(self._announced)
+        super()._forget(key)
+        self._announced.update(announced)
+
+    def _left(self):
+        return super()._left() - sum(
+            size for key, size in self._announced.items() if key not in self._parts
+        )
+
+
 @rejected_by(FULL)
 class SaysUnavailableForFull(Sound):
     def append(self, key, chunk):

@@ -1,0 +1,1 @@
+"""Huawei's image service, one module per resource; ``imsgate.api.routes`` holds every call."""

@@ -1,0 +1,27 @@
+"""``/v2/images`` under a profile: Glance's calls with what Huawei's image service adds."""
+
+from typing import Any
+
+from imsgate.api import listing, views
+from imsgate.api.ims import attributes, query
+from imsgate.model import Image
+from imsgate.profiles import Profile
+from imsgate.registry.base import Query
+
+
+class Native(views.Dialect):
+    """Records as this service's clients write and read them."""
+
+    detects = True
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+
+    def complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        return attributes.complete(body, self.profile)
+
+    def query(self, params: listing.Params, viewer: str | None, **bounds: Any) -> Query:
+        return query.parse(params, viewer, **bounds)
+
+    def image(self, record: Image, viewer: str | None) -> dict[str, Any]:
+        return attributes.view(record, viewer, self.profile)

@@ -1,0 +1,100 @@
+"""The query string of lists in Huawei's image service: text to a registry query. Pure."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from imsgate.api import listing
+from imsgate.errors import BadQuery
+from imsgate.model import Status, Visibility
+from imsgate.registry.base import Condition, Op, Query
+
+_NOTHING = Condition("id", Op.IN, ())
+
+#: Statuses of records that this service calls by one word.
+_STATUSES = {
+    "saving": (Status.SAVING, Status.UPLOADING, Status.IMPORTING),
+    "active": (Status.ACTIVE, Status.DEACTIVATED),
+}
+
+#: What says nothing of images here: no flavors are known, and what an image is not is not
+#: written on it.
+_IGNORED = frozenset({"flavor_id"})
+_ABSENT_UNLESS_TRUE = ("__whole_image", "__support_")
+
+#: What the vendor's SDK can send along that is no filter.
+_HEADERS = frozenset({"X-Sdk-Date"})
+
+
+def parse(params: listing.Params, viewer: str | None, **bounds: Any) -> Query:
+    """The query of the project ``viewer``; see ``listing.parse``. Raises BadQuery.
+
+    Everything that is a filter there is one here as well.
+    """
+    kept: list[tuple[str, str]] = []
+    conditions: list[Condition] = []
+    kinds: set[str] = set()
+    for key, text in params:
+        if key in _FILTERS:
+            conditions += _FILTERS[key](text)
+        elif key == "__imagetype":
+            kinds.add(text)
+        elif key == "visibility" and text == Visibility.PRIVATE:
+            kinds.add("private")
+        elif key == "visibility" and text == Visibility.SHARED:
+            kinds.add("shared")
+        elif key == "architecture":
+            kept.append(("__architecture", _architecture(text)))
+        elif not _says_nothing(key, text):
+            kept.append((key, text))
+    query = listing.parse(kept, viewer, **bounds)
+    for kind in sorted(kinds):
+        query = _of_kind(query, kind)
+    return dataclasses.replace(query, conditions=[*query.conditions, *conditions])
+
+
+def _says_nothing(key: str, text: str) -> bool:
+    if key.startswith(_ABSENT_UNLESS_TRUE):
+        return text.lower() == "false"
+    everything = key == "enterprise_project_id" and text == "all_granted_eps"
+    return everything or key in _IGNORED or key in _HEADERS
+
+
+def _registered(text: str) -> list[Condition]:
+    """Every image is registered."""
+    if text not in ("true", "false"):
+        raise BadQuery(parameter="__isregistered", problem="it is true or false")
+    return [] if text == "true" else [_NOTHING]
+
+
+def _status(text: str) -> list[Condition]:
+    return [Condition("status", Op.IN, _STATUSES.get(text, (text,)))]
+
+
+_FILTERS: dict[str, Callable[[str], list[Condition]]] = {
+    "__isregistered": _registered,
+    "status": _status,
+}
+
+
+def _architecture(text: str) -> str:
+    if text not in ("x86", "arm"):
+        raise BadQuery(parameter="architecture", problem="it is x86 or arm")
+    return text
+
+
+def _of_kind(query: Query, kind: str) -> Query:
+    """Only the public images, the viewer's own, or those of others that it may use."""
+    mine = Condition("owner", Op.EQ, query.viewer)
+    others = Condition("owner", Op.NEQ, query.viewer)
+    unseen = Condition("visibility", Op.IN, (Visibility.PRIVATE, Visibility.SHARED))
+    found: dict[str, list[Condition]] = {
+        "gold": [Condition("visibility", Op.EQ, Visibility.PUBLIC)],
+        "private": [mine, unseen],
+        "shared": [others, Condition("visibility", Op.EQ, Visibility.SHARED)],
+        "market": [_NOTHING],
+    }
+    if kind not in found:
+        problem = "it is one of gold, private, shared and market"
+        raise BadQuery(parameter="__imagetype", problem=problem)
+    return dataclasses.replace(query, conditions=[*query.conditions, *found[kind]])

@@ -1,0 +1,81 @@
+"""Images into users' buckets."""
+
+import contextlib
+import dataclasses
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+from imsgate import errors, upload
+from imsgate.image_url import Allowed, ImageUrl
+from imsgate.jobs.context import Context
+from imsgate.jobs.sources import sized
+from imsgate.model import Image, Job, Status
+from imsgate.stores.buckets import Buckets
+from imsgate.stores.loader import Stores
+
+#: The kind of these jobs.
+KIND = "ims-export"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Export:
+    """The work of export jobs: the bytes as they are in the store, compared on the way."""
+
+    stores: Stores
+    buckets: Buckets
+    allowed: Allowed
+
+    def __call__(self, job: Job, context: Context) -> None:
+        context.check()
+        url = ImageUrl(*job.arguments["object"])
+        self.allowed.check(job.project, url.bucket)
+        image = context.image()
+        if not image.copies:
+            raise errors.WrongStatus(image_id=image.id, status=image.status, needed=Status.ACTIVE)
+        if (found := self.buckets.find(url.bucket, url.key)) is not None:
+            # It may be what a worker wrote that died before it could say so.
+            if job.epoch > 1 and found.size == image.size and self._is_there(image, url, context):
+                return
+            raise errors.TargetExists(bucket=url.bucket, object=url.key)
+        self._write(image, url, context)
+
+    def _is_there(self, image: Image, url: ImageUrl, context: Context) -> bool:
+        chunks: Any = self.buckets.read(url.bucket, url.key)
+        with contextlib.closing(chunks):
+            return _digest(image, chunks, context) == image.os_hash_value
+
+    def _write(self, image: Image, url: ImageUrl, context: Context) -> None:
+        location = self.stores.preferred(image.copies)[0]
+        size, algorithm = image.size or 0, str(image.os_hash_algo)
+        try:
+            chunks: Any = self.stores.get(location.store).read(location.url)
+        except errors.ObjectNotFound as error:
+            raise errors.CopyDiffers(store=location.store) from error
+        with (
+            contextlib.closing(chunks),
+            self.buckets.create(url.bucket, url.key, size) as sink,
+            upload.Digests([algorithm]) as digests,
+        ):
+            read, done = sized(chunks), 0
+
+            def counted(size: int) -> bytes:
+                nonlocal done
+                chunk = read(size)
+                done += len(chunk)
+                context.report(done, image.size)
+                return chunk
+
+            count = upload.copy(counted, sink, digests, context.check)
+            if (count, digests.values()[algorithm]) != (image.size, image.os_hash_value):
+                raise errors.CopyDiffers(store=location.store)
+            context.renew()  # a stale worker finds out before it commits
+            sink.commit()
+
+
+def _digest(image: Image, chunks: Iterable[bytes], context: Context) -> str:
+    digest = hashlib.new(str(image.os_hash_algo), usedforsecurity=False)
+    for chunk in chunks:
+        digest.update(chunk)
+        context.check()
+    return digest.hexdigest()

@@ -1,0 +1,99 @@
+"""Users' buckets: where images are registered from and exported to.
+
+Not a store: nothing lies there that a record points at, and every object is named by a user.
+What a driver is given has been checked: the name of a bucket and the key of an object in it
+(``imsgate.image_url``), and that the asking project may use that bucket.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import stevedore
+from oslo_config import cfg
+from stevedore.exception import NoMatches
+
+from imsgate.errors import BadConfig
+from imsgate.stores.base import Sink
+
+NAMESPACE = "imsgate.buckets"
+GROUP = "ims_buckets"
+
+#: Options of the group beside those of the driver.
+OPTS: Sequence[cfg.Opt] = (
+    cfg.StrOpt(
+        "driver",
+        help="How the buckets are reached that users register images from and export them to: "
+        "s3. Without it nobody can do either.",
+    ),
+    cfg.ListOpt(
+        "allowed",
+        default=[],
+        help="Which project may use which bucket, as project:bucket, separated by commas; * is "
+        "any. Nobody may use what is not listed, since all of them are reached with the one "
+        "access key given here.",
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Found:
+    """What is known of an object. ``storage_class`` is as the service names it: STANDARD."""
+
+    size: int
+    storage_class: str
+
+
+class Buckets(abc.ABC):
+    """One service. Built once, used by many threads.
+
+    Every call raises BucketNotAccessible, and SourceFailed when the service fails.
+    """
+
+    OPTS: ClassVar[Sequence[cfg.Opt]] = ()
+
+    @abc.abstractmethod
+    def __init__(self, name: str, settings: Any) -> None:
+        """``settings`` is the record of the group ``name``. Raises BadConfig."""
+
+    @abc.abstractmethod
+    def find(self, bucket: str, key: str) -> Found | None:
+        """The object, or None where there is none."""
+
+    @abc.abstractmethod
+    def read(self, bucket: str, key: str) -> Iterator[bytes]:
+        """All bytes of one version of the object; has ``close``. Raises SourceMissing."""
+
+    @abc.abstractmethod
+    def create(self, bucket: str, key: str, size: int) -> Sink:
+        """Begin an object, which is visible when it is committed.
+
+        What a dead process left under this key is removed. Where the service can, ``commit``
+        fails rather than replace an object. The sink raises as a store's.
+        """
+
+
+def load(section: Callable[[str, Sequence[cfg.Opt]], Any]) -> Buckets | None:
+    """The service that is configured, if any; ``section`` gives the values of a group's options.
+
+    Raises BadConfig, naming the key.
+    """
+    name = section(GROUP, OPTS).driver
+    if not name:
+        return None
+    try:
+        found: stevedore.DriverManager[type[Buckets]] = stevedore.DriverManager(NAMESPACE, name)
+    except NoMatches as error:
+        raise BadConfig(f"[{GROUP}] driver", f"no driver {name!r} is installed") from error
+    kind: Any = found.driver
+    buckets: Buckets = kind(GROUP, section(GROUP, [*OPTS, *kind.OPTS]))
+    return buckets
+
+
+def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
+    """The group's options, those of every installed driver among them."""
+    found: stevedore.ExtensionManager[type[Buckets]] = stevedore.ExtensionManager(NAMESPACE)
+    kinds: list[Any] = [extension.plugin for extension in found]
+    more = {option.dest: option for kind in kinds for option in kind.OPTS}
+    return [(GROUP, [*OPTS, *more.values()])]
