@@ -16,7 +16,7 @@ from imsgate.wsgi import Request
 #: Minor versions of the Image API whose additions are all here, newest first. As in a Glance
 #: that has stores and no cache, 2.14 and 2.16 are missing: they are the cache's. 2.13 is
 #: ``/v2/info/usage``, 2.15 the details of stores, 2.17 the locations.
-VERSIONS = tuple("2.17 2.15 2.12 2.11 2.10 2.9 2.8 2.7 2.6 2.5 2.4 2.3 2.2 2.1 2.0".split())
+VERSIONS = tuple("2.17 2.15 2.13 2.12 2.11 2.10 2.9 2.8 2.7 2.6 2.5 2.4 2.3 2.2 2.1 2.0".split())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
