@@ -294,7 +294,7 @@ def _check(
     connection: sa.Connection, within: Limits | None, before: Image | None, after: Image
 ) -> None:
     if within and (deltas := limits.grown(within, before, after)):
-        limits.check(within, deltas, totals.usage(connection, within.project))
+        limits.check(within, deltas, totals.usage(connection, within.project, deltas))
 
 
 def _is(image_id: str) -> sa.ColumnElement[bool]:
