@@ -32,6 +32,7 @@ sample: $(VENV)/.test
 	$(BIN)/imsgate config generate --output etc/imsgate.conf.sample
 	$(BIN)/oslopolicy-sample-generator --namespace imsgate --output-file etc/policy.yaml.sample
 	$(BIN)/python -m tests.api.table
+	$(BIN)/python -m tests.api.ims_table
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/memory.py

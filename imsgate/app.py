@@ -18,6 +18,7 @@ from imsgate.api import (
     info,
     locations,
     members,
+    rechecks,
     routes,
     schemas,
     signing,
@@ -113,6 +114,7 @@ class Parts:
     uploads: Uploads
     web: web.Web
     signatures: signatures.Signatures
+    access: access.Access
     engine: engine.Engine
     allowed: Allowed | None
 
@@ -121,10 +123,12 @@ def make_parts(
     registry: Registry,
     stores: loader.Stores,
     quotas: quota.Quotas,
+    native: cfg.ConfigOpts,
     section: SectionOf,
     buckets: user_buckets.Buckets | None = None,
 ) -> Parts:
-    """``section`` gives the values of a group's options. Raises BadConfig."""
+    """``section`` gives the values of a group's options, ``native`` is what libraries read
+    their own from. Raises BadConfig."""
     upload = section(UPLOAD, UPLOAD_OPTS)
     gate = gating.shared(section(gating.GROUP, gating.OPTS))
     limit = section(SizeLimit.NAME, SizeLimit.OPTS).image_size_cap
@@ -138,9 +142,11 @@ def make_parts(
         signatures.load(section(signatures.GROUP, signatures.OPTS)),
     )
     algorithm = upload.hashing_algorithm
+    gatekeeper = access.Access(registry, Policy(native))
+    recheck = rechecks.Rechecks(gatekeeper, native)
     kinds: dict[str, engine.Work] = {
-        imports.KIND: imports.Imports(stores, algorithm, origins, quotas),
-        adoption.KIND: adoption.Adoption(registry, stores, algorithm, origins, quotas),
+        imports.KIND: imports.Imports(stores, algorithm, origins, quotas, recheck),
+        adoption.KIND: adoption.Adoption(registry, stores, algorithm, origins, quotas, recheck),
     }
     allowed = None
     if buckets is not None:
@@ -157,6 +163,7 @@ def make_parts(
         Uploads(registry, stores, upload, quotas),
         downloads,
         origins.signatures,
+        gatekeeper,
         make_engine(registry, kinds, section(engine.GROUP, engine.OPTS)),
         allowed,
     )
@@ -171,10 +178,9 @@ def _allowed(section: SectionOf) -> Allowed:
 
 def load_parts(conf: config.Config) -> Parts:
     """The parts that the configuration names. Raises BadConfig, naming the key."""
+    registry, stores = load_registry(conf), loader.load(conf)
     buckets = user_buckets.load(conf.section)
-    return make_parts(
-        load_registry(conf), loader.load(conf), quota.load(conf), conf.section, buckets
-    )
+    return make_parts(registry, stores, quota.load(conf), conf.native, conf.section, buckets)
 
 
 def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
@@ -209,7 +215,7 @@ def assemble(parts: Parts, conf: cfg.ConfigOpts, section: SectionOf, api: Any) -
         "task": schemas.TASK,
         "tasks": schemas.page("tasks", schemas.TASK),
     }
-    gatekeeper = access.Access(registry, Policy(conf))
+    gatekeeper = parts.access
     signer = _signing(parts, conf, section)
     native = dialect.Native(profiles.chosen(section))
     spoken = views.GLANCE if native.profile is profiles.NONE else native
@@ -274,8 +280,8 @@ def _locations(
         parts.registry,
         parts.stores,
         parts.engine,
-        parts.uploads.quotas,
         signer,
+        parts.uploads.quotas,
         wanted,
         section("DEFAULT", locations.DEFAULT_OPTS).do_secure_hash,
         schemas.Checker(locations.SCHEMA),

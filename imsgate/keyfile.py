@@ -106,7 +106,8 @@ def _seal(path: str) -> Fernet:
             raise BadConfig(_SEAL_OPTION, f"{path} must be for its owner alone (chmod 600)")
         return Fernet(content.strip())
     except (OSError, ValueError) as error:
-        raise BadConfig(_SEAL_OPTION, f"{path} cannot be used: {error}") from error
+        problem = f"{path} cannot be used: {error}; `imsgate key add` makes it"
+        raise BadConfig(_SEAL_OPTION, problem) from error
 
 
 def _make_seal(path: str) -> None:

@@ -23,6 +23,9 @@ IDENTITY = "imsgate.identity"
 VOUCHER = "imsgate.voucher"
 #: Left by ``identity``: called without arguments, returns who asks, as it is now.
 IDENTIFY = "imsgate.identify"
+#: Left by an authentication filter: called without arguments, returns a text by which a
+#: job, in another process, can ask it again; None where it has none. No one can read it.
+WARRANT = "imsgate.warrant"
 #: Left by ``faults``: the headers it removed because an authentication filter sets them,
 #: by their environ keys. They prove nothing, but a signature may cover them.
 PRESENTED = "imsgate.presented"
@@ -65,6 +68,11 @@ class Request(webob.Request):
         if identity is None:
             raise errors.Unauthenticated
         return cast(Identity, identity)
+
+    def warrant(self) -> str | None:
+        """By what a job can establish afresh who asked for it, as ``identify`` does."""
+        sealed = self.environ.get(WARRANT)
+        return cast(str | None, sealed()) if sealed else None
 
     def presented(self, header: str) -> str:
         """A header as the client sent it, an identity it only claims included; "" for none."""

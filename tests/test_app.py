@@ -6,9 +6,11 @@ import pytest
 from paste.deploy import loadwsgi
 
 from imsgate import app, config
+from imsgate.cmd import serve
 from imsgate.errors import BadConfig
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.testing import apps, servers
+from tests.functional.gateway import INI
 
 MEMORY = """
 [DEFAULT]
@@ -124,3 +126,22 @@ def test_paths_need_one_for_all_the_rest():
     with pytest.raises(BadConfig) as caught:
         app.composite_factory(None, {}, **{"/other": "two"})
     assert caught.value.key == "[composite] /"
+
+
+FLAVORS = {
+    "main": ["tokens", "identity"],
+    "keystone": ["authtoken", "identity"],
+    "aksk": ["aksk", "identity"],
+    "tokens+aksk": ["tokens", "aksk", "identity"],
+    "keystone+aksk": ["authtoken", "aksk", "identity"],
+}
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_every_shipped_flavor_is_whole(flavor):
+    """Each begins and ends as the others; who may come in is what differs."""
+    ini = f"config:{INI}#{flavor}"
+    context = loadwsgi.loadcontext(loadwsgi.APP, ini, global_conf={})
+    names = [found.entry_point_name for found in serve._filters(context)]
+    named = [name for name in names if name]
+    assert named == ["faults", *FLAVORS[flavor], "headers", "sizelimit", "sniff"]

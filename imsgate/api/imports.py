@@ -8,7 +8,7 @@ import webob
 from oslo_config import cfg, types
 
 from imsgate import errors, headers
-from imsgate.api import schemas
+from imsgate.api import rechecks, schemas
 from imsgate.api.access import Access, identity
 from imsgate.api.images import json_body
 from imsgate.api.signing import Signing
@@ -86,8 +86,7 @@ class Imports:
         return webob.Response(status=202)
 
     def _target(self, request: Request, image_id: str, method: str) -> Image:
-        rule = "copy_image" if method == COPY else "modify_image"
-        image = self.access.image(request, image_id, rule)
+        image = self.access.image(request, image_id, _rule(method))
         if image.status != _NEEDED[method] or image.upload_key is not None:
             needed = _NEEDED[method]
             raise errors.WrongStatus(image_id=image.id, status=image.status, needed=needed)
@@ -119,8 +118,7 @@ class Imports:
         self, request: Request, who: Identity, image: Image, body: Any, store_ids: list[str]
     ) -> None:
         method = body["method"]["name"]
-        copies = method == COPY
-        status = image.status if copies else Status.IMPORTING
+        status = image.status if method == COPY else Status.IMPORTING
         shown = {IMPORTING: ",".join(store_ids), FAILED: ""}
         was = {"status": image.status, "updated_at": image.updated_at, "upload_key": None}
         self.engine.start(
@@ -134,7 +132,8 @@ class Imports:
                 "asked": body,
                 "user_id": who.user_id,
                 "request_id": request.request_id,
-                **({} if copies else self.signing.argument(request, image)),
+                **({} if method == COPY else self.signing.argument(request, image)),
+                **rechecks.argument(request, _rule(method)),
             },
             was=was,
             within=self.quotas.of(image.owner),
@@ -142,3 +141,8 @@ class Imports:
             properties={**image.properties, **shown},
             upload_reserved=reservation(image, method, len(store_ids)),
         )
+
+
+def _rule(method: str) -> str:
+    """The policy rule that decides who may import so."""
+    return "copy_image" if method == COPY else "modify_image"

@@ -14,7 +14,7 @@ import webob
 from oslo_config import cfg
 
 from imsgate import errors, wsgi
-from imsgate.api import schemas
+from imsgate.api import rechecks, schemas
 from imsgate.api.access import Access, identity
 from imsgate.api.images import json_body
 from imsgate.api.signing import Signing
@@ -75,8 +75,8 @@ class Locations:
     registry: Registry
     stores: Stores
     engine: Engine
-    quotas: Quotas
     signing: Signing
+    quotas: Quotas
     allowed: tuple[str, ...]
     secure: bool
     schema: schemas.Checker
@@ -105,28 +105,30 @@ class Locations:
             raise errors.WrongStatus(image_id=image.id, status=image.status, needed=Status.QUEUED)
         if not image.disk_format or not image.container_format:
             raise errors.FormatsNotSet
-        location, size = self._find(body["url"])
-        self._start(request, who, image, location, size, told)
+        location = self._find(body["url"])
+        size = self._size(location)
+        self._start(request, who, image, location, told, size)
         return webob.Response(status=202)
 
-    def _find(self, url: str) -> tuple[Location, int]:
-        """The place, and how many bytes are there. Raises LocationRefused and StoreUnavailable."""
+    def _find(self, url: str) -> Location:
+        """Raises LocationRefused, and StoreUnavailable."""
         if "@" in url.partition("://")[2].partition("/")[0]:
             raise errors.LocationRefused(problem="a URL must not hold credentials")
         for store_id in self.allowed:
             store = self.stores.get(store_id)
             place = store.locate(url) if isinstance(store, Addressed) else None
             if place is not None:
-                return self._check(Location(store_id, place))
+                return Location(store_id, place)
         stores = ", ".join(self.allowed) or "none"
         problem = f"it is in no store from which locations are taken ({stores})"
         raise errors.LocationRefused(problem=problem)
 
-    def _check(self, location: Location) -> tuple[Location, int]:
+    def _size(self, location: Location) -> int:
+        """Bytes of an object that may be taken. Raises LocationRefused."""
         if self.registry.holds(location):
             raise errors.LocationRefused(problem="it holds the data of an image")
         try:
-            return location, self.stores.get(location.store).size(location.url)
+            return self.stores.get(location.store).size(location.url)
         except errors.ObjectNotFound:
             raise errors.LocationRefused(problem="there is nothing") from None
 
@@ -136,8 +138,8 @@ class Locations:
         who: Identity,
         image: Image,
         location: Location,
-        size: int,
         told: Mapping[str, str],
+        size: int,
     ) -> None:
         self.engine.start(
             KIND,
@@ -150,6 +152,7 @@ class Locations:
                 "user_id": who.user_id,
                 "request_id": request.request_id,
                 **self.signing.argument(request, image),
+                **rechecks.argument(request, "add_image_location"),
             },
             was={"status": Status.QUEUED, "updated_at": image.updated_at},
             within=self.quotas.of(image.owner),

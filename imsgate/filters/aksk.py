@@ -71,10 +71,12 @@ class Aksk(base.TappingFilter):
         ),
     )
 
-    def __init__(self, app: WsgiApp, settings: Any, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, app: WsgiApp, settings: Any, clock: Callable[[], float] | None = None
+    ) -> None:
         """``clock`` returns seconds since the epoch."""
         super().__init__(app, settings)
-        self._clock = clock
+        self._clock = clock or time.time
         self._limit = settings.max_signed_body
         files = (settings.key_file, settings.seal_file)
         self._keys = linefile.Watched(files, lambda: keyfile.load(*files))
@@ -122,13 +124,15 @@ class Aksk(base.TappingFilter):
         """The SHA-256 of a body that no header tells of; it is read, and put back."""
         if request.body_is_empty:
             return signing.EMPTY
-        reader, ahead = request.reader(), io.BytesIO()
-        while ahead.tell() <= self._limit and (chunk := reader.read(_STEP)):
+        reader, ahead, digest = request.reader(), io.BytesIO(), hashlib.sha256()
+        while chunk := reader.read(_STEP):
             ahead.write(chunk)
-        if ahead.tell() > self._limit:
-            raise errors.SignedBodyTooLarge
-        request.environ["wsgi.input"] = io.BytesIO(ahead.getvalue())
-        return hashlib.sha256(ahead.getbuffer()).hexdigest()
+            digest.update(chunk)
+            if ahead.tell() > self._limit:
+                raise errors.SignedBodyTooLarge
+        ahead.seek(0)
+        request.environ["wsgi.input"] = ahead
+        return digest.hexdigest()
 
     def _watch(self, request: Request, payload: str) -> None:
         """Hold the body to its hash, which the signature covers."""

@@ -15,21 +15,32 @@ included. Needs the extra ``imsgate[keystone]``. Three things differ from the fi
 - It can be asked again when an upload has ended (``wsgi.VOUCHER``). Then nothing is taken
   from a cache. That the token has expired since is no reason to refuse, for as long as
   Keystone's ``[token] allow_expired_window``; that it or a role was revoked is one.
+- So can it by a job that a request began (``wsgi.WARRANT``), in any process. For that the
+  token lies in the job's record until the job ends, sealed with this service's own password.
 """
 
+import base64
+import functools
+import hashlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import webob
 import webob.exc
+from cryptography.fernet import Fernet, InvalidToken
 from keystoneauth1 import exceptions as keystone
 from keystonemiddleware import auth_token
 from keystonemiddleware import exceptions as middleware
+from oslo_config import cfg
 
 from imsgate import config, errors, wsgi
 from imsgate.errors import BadConfig
 from imsgate.wsgi import Environ, WsgiApp
 
 GROUP = "keystone_authtoken"
+
+#: Options of the password and the application credential plugins.
+_SECRETS = ("password", "application_credential_secret")
 
 #: What of a request says who asks, and for what.
 _HEAD = frozenset(
@@ -45,6 +56,7 @@ class Authtoken(auth_token.AuthProtocol):
     def __init__(self, app: WsgiApp, conf: dict[str, Any]) -> None:
         super().__init__(app, {**conf, "delay_auth_decision": "false"})
         self._again = _Again(_vouched, conf)
+        self._seal = _Seal(self._again)
 
     def process_request(self, request: Any) -> WsgiApp | None:
         try:
@@ -57,6 +69,7 @@ class Authtoken(auth_token.AuthProtocol):
         else:
             environ = request.environ
             environ[wsgi.VOUCHER] = lambda: self._again.vouch(environ)
+            environ[wsgi.WARRANT] = lambda: self._seal.close(environ.get("HTTP_X_AUTH_TOKEN"))
         return None
 
 
@@ -91,6 +104,60 @@ class _Again(auth_token.AuthProtocol):
         return {**head, **service}
 
 
+class _Seal:
+    """Closes tokens with this service's secret, so that whoever reads the database has none."""
+
+    def __init__(self, protocol: auth_token.AuthProtocol) -> None:
+        self._protocol = protocol
+
+    @functools.cached_property
+    def _box(self) -> Fernet | None:
+        group = self._protocol._conf.oslo_conf_obj[GROUP]
+        section = self._protocol._conf.oslo_conf_obj[group.auth_section or GROUP]
+        secret = next(filter(None, (getattr(section, name, None) for name in _SECRETS)), None)
+        if secret is None:
+            return None
+        key = hashlib.scrypt(secret.encode(), salt=wsgi.WARRANT.encode(), n=1 << 14, r=8, p=1)
+        return Fernet(base64.urlsafe_b64encode(key[:32]))
+
+    def close(self, token: str | None) -> str | None:
+        """None where there is no token, or no secret to seal it with."""
+        return self._box.encrypt(token.encode()).decode() if token and self._box else None
+
+    def open(self, sealed: str) -> str:
+        """Raises Unauthenticated for what another secret has sealed."""
+        try:
+            return (self._box and self._box.decrypt(sealed.encode()).decode()) or ""
+        except InvalidToken as error:
+            raise errors.Unauthenticated from error
+
+
+class Warrants:
+    """Asks Keystone again for jobs. Its settings are those of the configuration file."""
+
+    def __init__(self, native: cfg.ConfigOpts) -> None:
+        """Raises BadConfig."""
+        self._again = _protocol(_Again, _vouched, {"oslo_config_config": native}, native)
+        self._seal = _Seal(self._again)
+
+    def vouch(self, sealed: str) -> Environ:
+        """The variables that describe the user now. Raises Unauthenticated or Unavailable."""
+        headers = {"X-Auth-Token": self._seal.open(sealed)}
+        return self._again.vouch(webob.Request.blank("/", headers=headers).environ)
+
+
+def _protocol(kind: Any, app: WsgiApp, conf: dict[str, Any], native: cfg.ConfigOpts) -> Any:
+    """Raises BadConfig for a configuration that cannot work."""
+    try:
+        made = kind(app, conf)
+    except (keystone.ClientException, middleware.ConfigurationError) as error:
+        raise BadConfig(f"[{GROUP}]", str(error)) from error
+    group = native[GROUP]
+    if not (conf.get("auth_type") or native[group.auth_section or GROUP].auth_type):
+        raise BadConfig(f"[{GROUP}] auth_type", "without it Keystone cannot be asked")
+    return made
+
+
 def _vouched(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
     start_response("204 No Content", [])
     return []
@@ -105,13 +172,7 @@ def filter_factory(global_conf: dict[str, str], **local_conf: str) -> Callable[[
     conf: dict[str, Any] = {**local_conf, "oslo_config_config": native}
 
     def build(app: WsgiApp) -> WsgiApp:
-        try:
-            made = Authtoken(app, conf)
-        except (keystone.ClientException, middleware.ConfigurationError) as error:
-            raise BadConfig(f"[{GROUP}]", str(error)) from error
-        group = native[GROUP]
-        if not (local_conf.get("auth_type") or native[group.auth_section or GROUP].auth_type):
-            raise BadConfig(f"[{GROUP}] auth_type", "without it Keystone cannot be asked")
+        made: WsgiApp = _protocol(Authtoken, app, conf, native)
         return made
 
     return build

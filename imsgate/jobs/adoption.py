@@ -8,14 +8,13 @@ meanwhile, the object stays as it is.
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from imsgate import errors
+from imsgate import errors, quota
 from imsgate.jobs.context import Context, Interrupted
 from imsgate.jobs.imports import Source
 from imsgate.model import Image, Job, Location, Status
-from imsgate.quota import Quotas
 from imsgate.registry.base import Registry
 from imsgate.signatures import signed
 from imsgate.stores.loader import Stores
@@ -25,6 +24,10 @@ LOG = logging.getLogger(__name__)
 
 #: The kind of these jobs.
 KIND = "location"
+
+
+_HAS_IT = {"status": Status.ACTIVE, "upload_reserved": 0}
+_HAS_NONE = {"status": Status.QUEUED, "upload_reserved": 0}
 
 
 class Sources(Protocol):
@@ -41,31 +44,29 @@ class Adoption:
     """The work of adoption jobs.
 
     Their arguments: ``location`` (store and place), ``read`` (whether the object is read),
-    and ``validation_data`` (os_hash_algo and os_hash_value, or nothing).
+    and ``validation_data`` (os_hash_algo and os_hash_value, or nothing). ``recheck`` raises
+    why one is to be refused after all.
     """
 
     registry: Registry
     stores: Stores
     algorithm: str
     sources: Sources
-    quotas: Quotas
+    quotas: quota.Quotas = quota.NONE
+    recheck: Callable[[Job], object] = lambda job: None
 
     def __call__(self, job: Job, context: Context) -> None:
         location = Location(*job.arguments["location"])
         try:
             context.check()
             fields = self._look(job, context, location)
+            self.recheck(job)
             context.renew()
             if self.registry.holds(location):
                 raise errors.LocationRefused(problem="it holds the data of an image")
             # The object may have grown since its size was reserved.
             context.reserve(context.limits(self.quotas, context.image()), fields["size"])
-            done = {
-                **fields,
-                "status": Status.ACTIVE,
-                "locations": (location,),
-                "upload_reserved": 0,
-            }
+            done = {**fields, **_HAS_IT, "locations": (location,)}
             context.succeed(lambda image: done if _waits(image) else {})
         except Interrupted:
             raise
@@ -125,8 +126,10 @@ def _waits(image: Image) -> bool:
 
 def _fail(context: Context, error: errors.Error) -> None:
     """End in failure; the image, if it is still there, is ``queued`` again."""
-    undone = {"status": Status.QUEUED, "upload_reserved": 0}
     try:
-        context.fail(error, lambda image: undone if image.status == Status.IMPORTING else {})
+        context.fail(
+            error,
+            lambda image: _HAS_NONE if image.status == Status.IMPORTING else {},
+        )
     except errors.Cancelled as cancelled:
         context.fail(cancelled)

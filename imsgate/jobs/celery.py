@@ -21,6 +21,7 @@ from celery import signals
 from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
+from imsgate import errors
 from imsgate.errors import BadConfig
 from imsgate.jobs.engine import ENDS, GROUP, Engine, Work
 from imsgate.registry.base import Registry
@@ -30,7 +31,7 @@ LOG = logging.getLogger(__name__)
 TASK = "imsgate.run"
 
 #: Seconds that a request may wait for a broker that does not answer.
-_PATIENCE = 3
+_PATIENCE = 5
 
 
 class CeleryEngine(Engine):
@@ -52,7 +53,7 @@ class CeleryEngine(Engine):
 
     def _delivered(self, job_id: str) -> None:
         if not self._stop.is_set():
-            self.run_one(job_id)
+            self._try_one(job_id)
         if self._stop.is_set():
             self._handed_back.append(job_id)
 
@@ -86,6 +87,8 @@ class CeleryEngine(Engine):
         while not self._stop.wait(self._settings.resend):
             try:
                 self.resend()
+            except errors.Unavailable:  # the database, which was logged; it may come back
+                continue
             except Exception:
                 LOG.exception("Looking for jobs to send again failed; it will be tried again")
 
@@ -115,8 +118,8 @@ class CeleryEngine(Engine):
 def _transport_options(url: str) -> dict[str, Any]:
     once = {"max_retries": 1, "interval_start": 0}
     if url.startswith("redis"):
-        return {**once, "socket_connect_timeout": _PATIENCE, "socket_timeout": 3 * _PATIENCE}
-    return {**once, "write_timeout": 3 * _PATIENCE}
+        return {**once, "socket_connect_timeout": _PATIENCE, "socket_timeout": _PATIENCE}
+    return {**once, "write_timeout": _PATIENCE}
 
 
 def _keep_logging(**_: Any) -> None:
@@ -130,8 +133,10 @@ def _app(settings: Any) -> tuple[celery.Celery, tuple[type[Exception], ...]]:
         raise BadConfig(key, "the engine celery needs one")
     try:
         broker = Connection(url).transport  # of the scheme; nothing is connected yet
-    except (KeyError, ImportError, ValueError, TypeError) as error:
+    except (KeyError, ImportError) as error:
         raise BadConfig(key, f"it names no broker: {error}") from error
+    except (ValueError, TypeError) as error:  # whose text may hold part of a password
+        raise BadConfig(key, "it is no URL of a broker") from error
     app = celery.Celery("imsgate", broker=url, set_as_current=False)
     app.conf.update(
         accept_content=["json"],

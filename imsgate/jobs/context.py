@@ -20,6 +20,15 @@ _REPORT = 2.0
 _ATTEMPTS = 20
 
 
+#: The argument by which the asker is asked again. The record of a job that has ended has none.
+WARRANT = "warrant"
+
+
+def without_warrant(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a job for which nobody need be asked any more."""
+    return {name: value for name, value in arguments.items() if name != WARRANT}
+
+
 class Interrupted(Exception):
     """The job is not this worker's any more, or not for long: it goes on elsewhere."""
 
@@ -134,6 +143,8 @@ class Context:
         if self._ended:
             return
         fields = {**self._progress, **fields, "lease": None, "end_at": model.now()}
+        if WARRANT in self._job.arguments:
+            fields["arguments"] = without_warrant(self._job.arguments)
         if changes is not None:
             self.amend(changes, fields)
         else:

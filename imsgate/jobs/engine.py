@@ -211,10 +211,10 @@ class Engine:
             if not self._try_one():
                 self._wake.wait(self._settings.poll)
 
-    def _try_one(self) -> bool:
+    def _try_one(self, job_id: str | None = None) -> bool:
         with contextlib.suppress(errors.Unavailable):  # which was logged; it may come back
             try:
-                return self.run_one()
+                return self.run_one(job_id)
             except errors.Unavailable:
                 raise
             except Exception:

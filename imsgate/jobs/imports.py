@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from imsgate import errors, quota, upload
-from imsgate.jobs.context import Context, Interrupted
+from imsgate.jobs.context import Context, Interrupted, without_warrant
 from imsgate.model import Image, Job, Location, Status
 from imsgate.stores.base import Store
 from imsgate.stores.loader import Stores
@@ -66,12 +66,14 @@ class Sources(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Imports:
-    """The work of import jobs. ``failed`` is what becomes of the image when one fails."""
+    """The work of import jobs. ``failed`` is what becomes of the image when one fails;
+    ``recheck`` raises why a job is to be refused after all."""
 
     stores: Stores
     algorithm: str
     sources: Sources
     quotas: quota.Quotas = quota.NONE
+    recheck: Callable[[Job], object] = lambda job: None
     failed: Status = Status.QUEUED
 
     def __call__(self, job: Job, context: Context) -> None:
@@ -104,6 +106,7 @@ class _Attempt:
         self._sources = imports.sources
         self._quotas = imports.quotas
         self._undone_status = imports.failed
+        self._recheck = imports.recheck
         self._job = job
         self._context = context
         self._wanted: list[str] = list(job.arguments["stores"])
@@ -166,13 +169,14 @@ class _Attempt:
         The record lets go of surplus (staged) data only when that has gone, so that nothing
         is left behind by whoever dies in between; until then the job goes on.
         """
+        self._recheck(self._job)
         self._settling = True
         if not surplus:
             self._context.succeed(changes)
             return
         shown = [[one.store, one.url] for one in surplus]
         self._job = self._context.amend(
-            changes, {"arguments": {**self._job.arguments, _SURPLUS: shown}}
+            changes, {"arguments": {**without_warrant(self._job.arguments), _SURPLUS: shown}}
         )
 
     def tidy(self) -> None:

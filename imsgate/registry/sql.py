@@ -20,6 +20,9 @@ from imsgate.registry.database import repeated
 from imsgate.registry.migrations import State
 from imsgate.registry.tables import IMAGES, LOCATIONS, MEMBERS
 
+#: The one image of an id; built once, as the busiest statement of all.
+_EXISTING = sa.select(IMAGES).where(IMAGES.c.id == sa.bindparam("image_id"), lists.EXISTS)
+
 
 def is_embedded(settings: Section) -> bool:
     """Whether the database is a file of this host, to be made and migrated at first start."""
@@ -34,9 +37,11 @@ def upgrade(settings: Section) -> None:
     opened = database.Database(settings)
     try:
         with opened.migrating() as connection:
-            if migrations.state(connection) is State.FOREIGN:
-                raise _refusal(State.FOREIGN)
-            migrations.upgrade(connection)
+            found = migrations.state(connection)
+            if found is State.FOREIGN:
+                raise _refusal(found)
+            if found is State.BEHIND:
+                migrations.upgrade(connection)
     except Unavailable as error:
         raise _unusable(opened, error) from None
     finally:
@@ -107,7 +112,7 @@ class SqlRegistry(Registry):
     @repeated
     def get(self, image_id: str) -> Image:
         with self._database.reading() as connection:
-            found = rows.read(connection, sa.select(IMAGES).where(_is(image_id), lists.EXISTS))
+            found = rows.read(connection, _EXISTING, image_id=image_id)
         if not found:
             raise NotFound(what=f"Image {image_id}")
         return found[0]

@@ -78,7 +78,7 @@ def gateway(
         return settings(options, **more)
 
     quotas = quota.configured(section(quota.GROUP, quota.OPTS))
-    parts = app.make_parts(registry, enabled, quotas, section, buckets)
+    parts = app.make_parts(registry, enabled, quotas, conf, section, buckets)
     gate = app.assemble(parts, conf, section, settings(images.OPTS, **api))
     return Gateway(gate, registry, enabled, parts.uploads, parts.engine)
 

@@ -124,6 +124,21 @@ def test_without_hashing_what_is_told_is_believed():
     assert here.nova.get(f"{here.path}/file").body == DATA
 
 
+@pytest.mark.parametrize(("limit", "status"), [(0, 413), (1, 202)])
+def test_it_counts_against_the_quota(limit, status):
+    further = {"quota": {"image_size_total": limit}, "locations": {"stores": ["fast"]}}
+    gate = gateway(further=further)
+    here = Place(gate)
+    assert here.add(here.put(bytes(1 << 20), "fast")).status_int == status
+    reserved = here.nova.get("/v2/info/usage").json["usage"]["image_count_uploading"]["usage"]
+    assert reserved == (status == 202)
+    if status == 202:
+        assert here.run()["status"] == "success"
+        used = here.nova.get("/v2/info/usage").json["usage"]
+        assert used["image_size_total"]["usage"] == 1
+        assert used["image_count_uploading"]["usage"] == 0
+
+
 def test_the_image_is_deleted_meanwhile(here):
     assert here.add(here.put()).status_int == 202
     assert here.nova.delete(here.path).status_int == 204

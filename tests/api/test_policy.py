@@ -10,10 +10,10 @@ from unittest import mock
 
 import pytest
 
-from imsgate import policy
+from imsgate import decisions, policy
 from imsgate.api import routes
 from imsgate.errors import BadConfig
-from tests.api import table
+from tests.api import ims_table, table
 from tests.api.stack import ADMIN, MEMBER, OTHER, READER, Stack, who
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -125,6 +125,7 @@ def _prepared(stack: Stack, rule: str) -> str:
 # The defaults
 
 NAME = [{"op": "replace", "path": "/name", "value": "n"}]
+ACCEPT = {"status": "accepted"}
 SYSTEM = who(None, "admin member reader", system_scope="all")
 DOMAIN = who(None, "admin member reader", domain_id="d")
 NOBODY = who(roles="")
@@ -134,40 +135,84 @@ SERVICE = who("services", "service")
 FOR_MEMBER = who(service_roles=frozenset({"service"}))
 
 
-@pytest.mark.parametrize(
-    ("method", "suffix", "body", "statuses"),
-    [
-        # of the shared image: member, reader, the project shared with, a third one, admin
-        ("GET", "", None, (200, 200, 200, 404, 200)),
-        ("PATCH", "", NAME, (200, 403, 403, 404, 200)),
-        ("DELETE", "", None, (204, 403, 403, 404, 204)),
-        ("GET", "/file", None, (200, 403, 200, 404, 200)),
-        ("PUT", "/file", b"data", (409, 403, 403, 404, 409)),
-        ("POST", "/actions/deactivate", None, (204, 403, 403, 404, 204)),
-        ("POST", "/actions/reactivate", None, (204, 403, 403, 404, 204)),
-        ("PUT", "/tags/t", None, (204, 403, 403, 404, 204)),
-        ("DELETE", "/tags/old", None, (204, 403, 403, 404, 204)),
-        ("GET", "/members", None, (200, 200, 200, 404, 200)),
-        ("POST", "/members", {"member": "x"}, (200, 403, 403, 404, 200)),
-        ("GET", "/members/other", None, (200, 200, 200, 404, 200)),
-        ("GET", "/members/zz", None, (404, 404, 404, 404, 404)),
-        ("PUT", "/members/other", {"status": "accepted"}, (403, 403, 200, 404, 200)),
-        ("PUT", "/members/zz", {"status": "accepted"}, (404, 404, 404, 404, 404)),
-        ("DELETE", "/members/other", None, (204, 403, 403, 404, 204)),
-        ("DELETE", "/members/zz", None, (404, 404, 404, 404, 404)),
-    ],
-)
+IMAGE = "/v2/images/{image_id}"
+COPY = {"method": {"name": "copy-image"}, "all_stores": True}
+DIRECT = {"method": {"name": "glance-direct"}}
+#: Of the shared image: member, reader, the project shared with, a third one, admin.
+SHARED = [
+    ("GET", IMAGE, None, (200, 200, 200, 404, 200)),
+    ("PATCH", IMAGE, NAME, (200, 403, 403, 404, 200)),
+    ("DELETE", IMAGE, None, (204, 403, 403, 404, 204)),
+    ("GET", f"{IMAGE}/file", None, (200, 403, 200, 404, 200)),
+    ("PUT", f"{IMAGE}/file", b"data", (409, 403, 403, 404, 409)),
+    ("PUT", f"{IMAGE}/stage", b"data", (409, 403, 403, 404, 409)),
+    ("POST", f"{IMAGE}/import", DIRECT, (409, 403, 403, 404, 409)),
+    ("POST", f"{IMAGE}/import", COPY, (403, 403, 403, 404, 202)),
+    ("GET", f"{IMAGE}/tasks", None, (200, 200, 200, 404, 200)),
+    ("GET", f"{IMAGE}/locations", None, (403, 403, 403, 404, 200)),
+    ("POST", f"{IMAGE}/locations", {"url": "x"}, (403, 403, 403, 404, 403)),
+    ("DELETE", "/v2/stores/{store_id}/{image_id}", None, (403, 403, 403, 404, 403)),
+    ("POST", f"{IMAGE}/actions/deactivate", None, (204, 403, 403, 404, 204)),
+    ("POST", f"{IMAGE}/actions/reactivate", None, (204, 403, 403, 404, 204)),
+    ("PUT", f"{IMAGE}/tags/{{tag}}", None, (204, 403, 403, 404, 204)),
+    ("DELETE", f"{IMAGE}/tags/{{tag}}", None, (204, 403, 403, 404, 204)),
+    ("GET", f"{IMAGE}/members", None, (200, 200, 200, 404, 200)),
+    ("POST", f"{IMAGE}/members", {"member": "x"}, (200, 403, 403, 404, 200)),
+    ("GET", f"{IMAGE}/members/{{member_id}}", None, (200, 200, 200, 404, 200)),
+    ("PUT", f"{IMAGE}/members/{{member_id}}", ACCEPT, (403, 403, 200, 404, 200)),
+    ("DELETE", f"{IMAGE}/members/{{member_id}}", None, (204, 403, 403, 404, 204)),
+    ("GET", f"{IMAGE}/members/zz", None, (404, 404, 404, 404, 404)),
+    ("PUT", f"{IMAGE}/members/zz", ACCEPT, (404, 404, 404, 404, 404)),
+    ("DELETE", f"{IMAGE}/members/zz", None, (404, 404, 404, 404, 404)),
+]
+
+
+def test_the_table_has_every_call_of_an_image() -> None:
+    told = {(method, template) for method, template, _, _ in SHARED}
+    assert {call for call in calls() if "{image_id}" in call[1]} <= told
+
+
+@pytest.mark.parametrize(("method", "template", "body", "statuses"), SHARED)
 @pytest.mark.parametrize("answered", ["pending", "accepted", "rejected"])
 def test_who_may_do_what_to_a_shared_image(
-    stack: Stack, method: str, suffix: str, body: Any, statuses: tuple[int, ...], answered: str
+    stack: Stack, method: str, template: str, body: Any, statuses: tuple[int, ...], answered: str
 ) -> None:
     found = []
     for identity in (MEMBER, READER, OTHER, STRANGER, ADMIN):
-        path = stack.create(tags=["old"])
+        path = stack.create(tags=["tag"])
         stack.share(path, status=answered)
         stack.call(MEMBER, "PUT", f"{path}/file", b"data")
-        found.append(stack.call(identity, method, path + suffix, body).status_int)
+        found.append(stack.call(identity, method, url(template, path), body).status_int)
     assert tuple(found) == statuses
+
+
+@pytest.mark.parametrize("visibility", ["private", "shared", "community", "public"])
+@pytest.mark.parametrize(("method", "template", "body", "_"), SHARED)
+def test_what_cannot_be_seen_is_404_and_what_can_is_403(
+    stack: Stack, method: str, template: str, body: Any, _: Any, visibility: str
+) -> None:
+    """To another project, by every verb; what it may do, it does with what it sees."""
+    path = stack.create(ADMIN, visibility=visibility, owner="p")
+    answer = stack.call(OTHER, method, url(template, path), body)
+    if visibility in ("private", "shared"):
+        assert answer.status_int == 404
+        assert path.rpartition("/")[2] in answer.text
+    elif method == "GET" and template.removeprefix(IMAGE) in ("", "/file", "/tasks"):
+        assert answer.status_int in (200, 204)
+    else:
+        assert answer.status_int == (404 if (method, template) in UNSEEN_MEMBERS else 403)
+
+
+#: Glance hides whether there is a member of an image that is not shared.
+UNSEEN_MEMBERS = {
+    ("GET", f"{IMAGE}/members/{{member_id}}"),
+    ("GET", f"{IMAGE}/members/zz"),
+}
+
+
+def url(template: str, path: str) -> str:
+    names = {"store_id": "fast", "tag": "tag", "member_id": "other"}
+    return template.format(image_id=path.rpartition("/")[2], **names)
 
 
 @pytest.mark.parametrize(
@@ -232,7 +277,10 @@ def test_other_services_see_how_stores_fare(stack: Stack, identity: Any, status:
 # The operator's file
 
 
-def test_an_override_counts_and_is_read_again(start: Any, tmp_path: pathlib.Path) -> None:
+def test_an_override_counts_and_is_read_again(
+    start: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decisions, "KEPT", 0.0)
     stack = start('"add_image": "role:image_maker"')
     assert stack.call(MEMBER, "POST", "/v2/images", {}).status_int == 403
     assert stack.call(who(roles="image_maker"), "POST", "/v2/images", {}).status_int == 201
@@ -287,6 +335,12 @@ def test_a_file_that_is_missing_refuses_to_start(start: Any) -> None:
 
 def test_the_table_of_calls_is_fresh() -> None:
     assert table.DOC.read_text() == table.text(), "run: make sample"
+
+
+def test_the_ims_table_is_fresh_and_has_every_route() -> None:
+    assert ims_table.DOC.read_text() == ims_table.text(), "run: make sample"
+    listed = {tuple(call.replace("{tag}", "{key}").split(" ", 1)) for call in ims_table.CALLS}
+    assert calls(routes.ims_routes) <= listed
 
 
 def test_the_table_has_every_route() -> None:

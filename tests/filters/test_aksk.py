@@ -4,6 +4,8 @@ import hashlib
 import json
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from imsgate import errors, keyfile, signing, wsgi
 from imsgate.filters import aksk
@@ -70,7 +72,7 @@ def signed(
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
-    monkeypatch.setattr(aksk.Aksk.__init__, "__defaults__", (lambda: NOW,))
+    monkeypatch.setattr(aksk.time, "time", lambda: NOW)
 
 
 @pytest.fixture
@@ -146,6 +148,27 @@ def test_an_empty_body(alone, hashed, chunked):
     app = apps.App(apps.by(3))
     answer = put(alone("aksk", app), b"", chunked=chunked, **signed(hashed=hashed))
     assert (answer.code, app.bodies) == (200, [b""])
+
+
+LATIN = st.text(st.characters(max_codepoint=255, exclude_categories=["Cc"]), max_size=40)
+HEADERS = "authorization host x-sdk-date x-sdk-content-sha256 x-security-token x-project-id"
+
+
+@given(data=st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_header_at_all_is_a_bug(files, data):
+    """Whatever stands in one, the request is let in or refused for a reason."""
+    key_file, seal_file = files
+    made = aksk.filter_factory({}, key_file=key_file, seal_file=seal_file)(apps.App())
+    request = signed(b"body", hashed="real", x_security_token="", x_project_id="p1")
+    for header in data.draw(st.sets(st.sampled_from(HEADERS.split()), min_size=1)):
+        name = environ_name(header)
+        text = request[name]
+        at = data.draw(st.integers(0, len(text)))
+        cut = data.draw(st.integers(0, 3))
+        request[name] = text[:at] + data.draw(LATIN) + text[at + cut :]
+    answer = put(made, b"body", **request)
+    assert answer.code == 200 or answer.reason.startswith(("sign", "key_", "security_token"))
 
 
 # The project

@@ -13,6 +13,18 @@ import pytest
 from tests.functional import keystone as ks
 from tests.functional.gateway import BIN, Gateway, serving
 
+#: Imports may come from this host, and begin at once; services may add locations.
+NEAR = """
+[import_filtering_opts]
+allowed_ports = []
+
+[web_download]
+allowed_networks = 127.0.0.1/32
+
+[jobs]
+poll = 0.2
+"""
+
 #: Several stores, short leases and limits that a test can reach.
 STRICT = """
 [DEFAULT]
@@ -121,7 +133,7 @@ def _stack(
     keystone: ks.Keystone, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ks.StackGateway]:
     directory = tmp_path_factory.mktemp("stack")
-    conf = STRICT + ks.config(keystone)
+    conf = STRICT + NEAR + ks.config(keystone)
     with serving(ks.StackGateway(directory, keystone, config=conf)) as gateway:
         keystone.register(gateway.url)
         yield gateway

@@ -3,15 +3,19 @@
 import json
 import pathlib
 import secrets
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from imsgate import tokenfile
+from tests.functional import importing
 from tests.functional.gateway import Gateway, eventually
+from tests.functional.importing import begin, slow
 from tests.functional.keystone import Keystone, StackGateway
 from tests.functional.wire import Wire, length
+from tests.jobs import web_server
 
 DATA = bytes(1 << 20)
 
@@ -122,6 +126,65 @@ def test_what_keystone_revoked_meanwhile(
         image_id = begun(stack, wire, token)
         change(keystone, uploader, token)
         assert ended(stack, wire, image_id) == outcome
+
+
+@pytest.fixture
+def source() -> Iterator[Any]:
+    with web_server.serving() as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (_nothing, None),
+        (_revoke_role, "forbidden"),
+        (_revoke_token, "unauthenticated"),
+        (_disable_user, "unauthenticated"),
+    ],
+)
+def test_an_import_is_asked_about_again(
+    stack: StackGateway, keystone: Keystone, uploader: str, source: Any, change: Any, code: Any
+) -> None:
+    ready, go_on = threading.Event(), threading.Event()
+    source.routes["/image"] = slow(DATA, ready, go_on)
+    token = keystone.token(uploader, "demo")
+    image_id = stack.create(token=token)
+    assert begin(stack, image_id, "web-download", token, uri=f"{source.url}/image").status == 202
+    try:
+        assert ready.wait(60)
+        assert _records(stack).count(b"gAAAA") > 0, "the token is kept sealed"
+        assert token.encode() not in _records(stack)
+        change(keystone, uploader, token)
+    finally:
+        go_on.set()
+    found = importing.ended(stack, image_id)
+    if code is None:
+        assert found["status"] == "success"
+        assert stack.download(image_id).body == DATA
+    else:
+        assert (found["status"], found["result"]) == ("failure", {"error_code": code})
+        stack.assert_untouched(image_id)
+
+
+def _records(stack: StackGateway) -> bytes:
+    """The database, and what has not come into it yet."""
+    return b"".join(path.read_bytes() for path in stack.state.glob("imsgate.sqlite*"))
+
+
+def test_an_import_may_outlive_its_token(
+    stack: StackGateway, keystone: Keystone, hasty: Keystone, source: Any
+) -> None:
+    ready, go_on = threading.Event(), threading.Event()
+    source.routes["/image"] = slow(DATA, ready, go_on)
+    image_id = stack.create()
+    token = hasty.token("demo")
+    assert begin(stack, image_id, "web-download", token, uri=f"{source.url}/image").status == 202
+    try:
+        eventually(lambda: not keystone.validates(token), "the token has expired")
+    finally:
+        go_on.set()
+    assert importing.ended(stack, image_id)["status"] == "success"
 
 
 def test_a_keystone_that_is_away_is_503(stack: StackGateway, keystone: Keystone) -> None:

@@ -111,13 +111,30 @@ def test_a_broker_that_is_away_does_not_fail_the_request(make, registry, caplog,
     assert made._queued() == 0
 
 
+def test_a_database_that_is_away_costs_the_message_alone(make, registry, monkeypatch, caplog):
+    made = make()
+    started = start(made)
+
+    def away(*_):
+        raise errors.Unavailable(what="The database")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(registry, "claim_job", away)
+        made._delivered(started.id)
+    assert caplog.text == ""
+    assert registry.get_job(started.id).state == JobState.INIT
+    made._delivered(started.id)
+    assert registry.get_job(started.id).state == JobState.SUCCESS
+
+
 @pytest.mark.parametrize(
-    "url", [None, "", "nosuch://host", "redis://host:port/0", "filesystem-that-is-none://"]
+    "url", [None, "", "nosuch://host", "redis://:hu/sh@host/0", "filesystem-that-is-none://"]
 )
 def test_a_broker_that_cannot_be_meant_is_refused(make, url):
     with pytest.raises(errors.BadConfig) as caught:
         make(url)
     assert caught.value.key == "[jobs] broker_url"
+    assert "hu" not in str(caught.value)
 
 
 def test_an_engine_that_is_not_there_is_refused(registry):

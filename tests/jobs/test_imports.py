@@ -91,13 +91,17 @@ class Place:
         )
         backends = [Backend(name, "memory", Failing, settings) for name in "abc"]
         self.registry, self.source = Flaky(), Source()
+        self.recheck = lambda job: None
         self.stores = Stores(backends, "a")
         self.quotas = quotas
         self.engine = self.new_engine()
 
     def new_engine(self):
-        work = Imports(self.stores, "sha256", self.source, self.quotas)
+        work = Imports(self.stores, "sha256", self.source, self.quotas, self.ask)
         return Engine(self.registry, {KIND: work}, SETTINGS)
+
+    def ask(self, job):
+        self.recheck(job)
 
     def store(self, name):
         return self.stores.get(name)
@@ -125,6 +129,7 @@ class Place:
             "method": {"name": method},
             "stores": stores,
             "all_stores_must_succeed": must,
+            "warrant": "sealed",
         }
         self.engine.start(
             KIND, project="p", image_id=one.id, arguments=arguments, was={}, status=status
@@ -156,11 +161,32 @@ def test_everything_works(place, method):
     done, found = place.job(one), place.registry.get(one.id)
     assert (done.state, done.lease, done.progress) == (JobState.SUCCESS, None, 2 * len(DATA))
     assert done.end_at >= done.begin_at
+    assert "warrant" not in done.arguments
     assert (found.status, found.size) == (Status.ACTIVE, len(DATA))
     assert found.os_hash_value == hashlib.sha256(DATA).hexdigest()
     kept = ["a", "b", "c"] if method == "copy-image" else ["b", "c"]
     assert [location.store for location in found.locations] == kept
     assert place.held() == {name: int(name in kept) for name in "abc"}
+
+
+@pytest.mark.parametrize("method", ["glance-direct", "web-download", "copy-image"])
+def test_whoever_may_no_longer_gets_nothing(place, method):
+    before = {"web-download": Status.QUEUED, "copy-image": Status.ACTIVE}
+    one = place.image(before.get(method, Status.UPLOADING), *["a"][: method != "web-download"])
+    place.start(one, method, "b", "c")
+
+    def recheck(job):
+        assert job.arguments["warrant"] == "sealed"
+        assert place.held()["c"] == 1, "it is asked when all is there"
+        raise errors.Forbidden(action="import")
+
+    place.recheck = recheck
+    place.engine.run_one()
+    job, found = place.job(one), place.registry.get(one.id)
+    assert (job.state, job.error_code) == (JobState.FAIL, "forbidden")
+    assert "warrant" not in job.arguments
+    assert found.status == (Status.ACTIVE if method == "copy-image" else Status.QUEUED)
+    assert place.held() == {"a": int(method == "copy-image"), "b": 0, "c": 0}
 
 
 @pytest.mark.parametrize("written", [False, True])

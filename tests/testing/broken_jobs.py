@@ -79,7 +79,7 @@ class ClaimsTwice(MemoryRegistry):
         super().__init__()
         self.both_looked = threading.Barrier(2)
 
-    def claim_job(self, kinds, now, lease):
+    def claim_job(self, kinds, now, lease, job_id=None):
         before = dict(self._jobs)
         try:
             self.both_looked.wait(0.05)
@@ -88,7 +88,7 @@ class ClaimsTwice(MemoryRegistry):
         with self._lock:
             after = self._jobs
             self._jobs = before
-            taken = super().claim_job(kinds, now, lease)
+            taken = super().claim_job(kinds, now, lease, job_id)
             self._jobs = {**after, **({taken.id: taken} if taken else {})}
             return taken
 
@@ -99,24 +99,44 @@ class NewestFirst(MemoryRegistry):
 
 
 class ClaimsAnyKind(MemoryRegistry):
-    def claim_job(self, kinds, now, lease):
-        return super().claim_job({job.kind for job in self._jobs.values()}, now, lease)
+    def claim_job(self, kinds, now, lease, job_id=None):
+        return super().claim_job({job.kind for job in self._jobs.values()}, now, lease, job_id)
+
+
+class ClaimsAnother(MemoryRegistry):
+    def claim_job(self, kinds, now, lease, job_id=None):
+        return super().claim_job(kinds, now, lease)
+
+
+class TellsOfRunningJobs(MemoryRegistry):
+    def free_jobs(self, kinds, now, limit=1000):
+        return [job for job in self._oldest_first() if job.kind in kinds][:limit]
+
+
+class TellsOfWaitingJobs(MemoryRegistry):
+    def free_jobs(self, kinds, now, limit=1000):
+        return super().free_jobs(kinds, 0.0, limit)
+
+
+class TellsOfAllJobs(MemoryRegistry):
+    def free_jobs(self, kinds, now, limit=1000):
+        return super().free_jobs(kinds, now)
 
 
 class ForgetsKilledWorkers(MemoryRegistry):
-    def claim_job(self, kinds, now, lease):
-        return super().claim_job(kinds, 0.0, lease)
+    def claim_job(self, kinds, now, lease, job_id=None):
+        return super().claim_job(kinds, 0.0, lease, job_id)
 
 
 class ClaimsEarly(MemoryRegistry):
-    def claim_job(self, kinds, now, lease):
-        return super().claim_job(kinds, now + 1, lease)
+    def claim_job(self, kinds, now, lease, job_id=None):
+        return super().claim_job(kinds, now + 1, lease, job_id)
 
 
 class BeginsAgain(MemoryRegistry):
-    def claim_job(self, kinds, now, lease):
+    def claim_job(self, kinds, now, lease, job_id=None):
         with self._lock:
-            taken = super().claim_job(kinds, now, lease)
+            taken = super().claim_job(kinds, now, lease, job_id)
             if taken is None:
                 return None
             self._jobs[taken.id] = dataclasses.replace(taken, begin_at=taken.updated_at)
@@ -124,9 +144,9 @@ class BeginsAgain(MemoryRegistry):
 
 
 class KeepsTheEpoch(MemoryRegistry):
-    def claim_job(self, kinds, now, lease):
+    def claim_job(self, kinds, now, lease, job_id=None):
         with self._lock:
-            taken = super().claim_job(kinds, now, lease)
+            taken = super().claim_job(kinds, now, lease, job_id)
             if taken is None:
                 return None
             self._jobs[taken.id] = dataclasses.replace(taken, epoch=1)
@@ -134,9 +154,9 @@ class KeepsTheEpoch(MemoryRegistry):
 
 
 class SkipsCancelled(MemoryRegistry):
-    def claim_job(self, kinds, now, lease):
+    def claim_job(self, kinds, now, lease, job_id=None):
         with self._lock:
-            taken = super().claim_job(kinds, now, lease)
+            taken = super().claim_job(kinds, now, lease, job_id)
             return None if taken and taken.cancelled else taken
 
 
@@ -200,6 +220,10 @@ REJECTED = [
     (NewestFirst, "oldest_is_claimed_first"),
     (NewestFirst, "lists_of_jobs"),
     (ClaimsAnyKind, "only_known_kinds_are_claimed"),
+    (ClaimsAnother, "job_is_claimed_by_its_id"),
+    (TellsOfRunningJobs, "free_jobs"),
+    (TellsOfWaitingJobs, "free_jobs"),
+    (TellsOfAllJobs, "free_jobs"),
     (ForgetsKilledWorkers, "expired_job_is_taken_over"),
     (ClaimsEarly, "expired_job_is_taken_over"),
     (BeginsAgain, "expired_job_is_taken_over"),

@@ -1,0 +1,401 @@
+"""Huawei's image service in front of memory: what is derived, refused and shown."""
+
+import types
+
+import pytest
+
+from imsgate.api.ims import systems
+from imsgate.errors import BadAttribute
+from imsgate.testing.gateways import gateway
+from tests.api.buckets import MemoryBuckets
+from tests.api.people import PEOPLE, Person, add, remove, replace
+
+RAW = b"raw" * 100
+URL = "bkt:a.raw"
+
+
+def started(profile):
+    """A gateway, its buckets and the people who ask it."""
+    buckets = MemoryBuckets()
+    buckets.objects["bkt", "a.raw"] = RAW
+    made = gateway(buckets=buckets, allowed=["p1:bkt"], profile=profile)
+    people = {name: Person(made.app, who) for name, who in PEOPLE.items()}
+    return types.SimpleNamespace(engine=made.engine, buckets=buckets, **people)
+
+
+@pytest.fixture
+def huawei():
+    return started("huawei")
+
+
+@pytest.fixture
+def plain():
+    return started("none")
+
+
+def code(answer):
+    """Status and code of a refusal, in either of the two forms."""
+    told = answer.json
+    return answer.status_int, told.get("error_code") or told["error"]["code"]
+
+
+def made(asks, **fields):
+    answer = asks.owner.post("/v2/images", fields)
+    assert answer.status_int == 201, answer
+    return answer.json
+
+
+def register(asks, image_id, url=URL):
+    return asks.owner.put(f"/v1/cloudimages/{image_id}/upload", {"image_url": url})
+
+
+def finished(asks, answer):
+    """The job that a call started, done now."""
+    assert answer.status_int == 200, answer
+    asks.engine.run_one()
+    return asks.owner.get(f"/v1/cloudimages/job/{answer.json['job_id']}").json
+
+
+def active(asks, **fields):
+    image_id = made(asks, **fields)["id"]
+    job = finished(asks, register(asks, image_id))
+    assert job["status"] == "SUCCESS", job
+    return image_id
+
+
+# Records
+
+SYSTEMS = {
+    "Ubuntu 22.04 server 64bit": ("Ubuntu", "Linux", "64"),
+    "Redhat Linux Enterprise 8.4 64bit": ("RedHat", "Linux", "64"),
+    "openSUSE 15 64bit": ("OpenSUSE", "Linux", "64"),
+    "SUSE Enterprise 12 SP5 64bit": ("SUSE", "Linux", "64"),
+    "Oracle Linux Server release 7.6 64bit": ("Oracle Linux", "Linux", "64"),
+    "Windows 7 32bit": ("Windows", "Windows", "32"),
+    "Other Windows (64 bit)": ("Other", "Windows", "64"),
+    "Other Linux(32 bit)": ("Other", "Linux", "32"),
+    None: ("Other", "Linux", "64"),
+}
+
+
+@pytest.mark.parametrize("version", SYSTEMS)
+def test_what_a_version_says(huawei, version):
+    image = made(huawei, **({} if version is None else {"__os_version": version}))
+    told = tuple(image[name] for name in ("__platform", "__os_type", "__os_bit"))
+    assert told == SYSTEMS[version]
+    assert image["__os_version"] == (version or systems.DEFAULT)
+
+
+def test_every_version_offered_is_taken():
+    for platform in systems.offered():
+        for version in platform["version_list"]:
+            assert systems.parse(version["os_version"]).platform == platform["platform"]
+
+
+def test_a_new_image(huawei):
+    image = made(huawei)
+    fixed = {
+        "status": "queued",
+        "name": "",
+        "visibility": "private",
+        "protected": False,
+        "owner": "p1",
+        "container_format": "bare",
+        "disk_format": "zvhd2",
+        "min_ram": 0,
+        "min_disk": 0,
+        "tags": [],
+        "__image_source_type": "uds",
+        "__image_size": "0",
+        "__isregistered": "true",
+        "__imagetype": "private",
+        "__root_origin": "file",
+        "virtual_env_type": "FusionCompute",
+        "enterprise_project_id": "0",
+    }
+    assert fixed.items() <= image.items()
+    assert all(isinstance(value, str) for name, value in image.items() if name.startswith("__"))
+    assert made(huawei, disk_format="iso")["virtual_env_type"] == "IsoImage"
+    told = made(huawei, __image_size="7", __imagetype="gold", __os_type="Windows")
+    assert (told["__image_size"], told["__imagetype"], told["__os_type"]) == (
+        "0",
+        "private",
+        "Linux",
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"name": "x" * 129}, "IMG.0002"),
+        ({"name": " x"}, "IMG.0003"),
+        ({"name": "a/b"}, "IMG.0003"),
+        ({"__os_version": "Plan 9"}, "IMG.0056"),
+        ({"min_disk": 9}, "IMG.0055"),
+        ({"min_disk": 19, "__os_version": "Windows 10 64bit"}, "IMG.0055"),
+        ({"min_disk": 1025}, "IMG.0055"),
+        ({"hw_firmware_type": "coreboot"}, "IMG.0141"),
+        ({"virtual_env_type": "Xen"}, "IMG.0024"),
+        ({"__description": "x" * 1025}, "IMG.0004"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_made(huawei, fields, expected):
+    answer = huawei.owner.post("/v2/images", fields, X_Sdk_Date="x")
+    assert code(answer) == (400, expected)
+
+
+def test_limits_differ_by_cloud():
+    otc = started("otc")
+    assert made(otc, min_disk=1)["min_disk"] == 1
+    assert otc.owner.post("/v2/images", {"min_disk": 1025}).status_int == 400
+
+
+def test_without_a_profile_nothing_is_added(plain):
+    image = made(plain, name="n", __os_version="Plan 9", min_disk=5)
+    assert image["visibility"] == "shared"
+    assert image["disk_format"] is None
+    added = {name for name in image if name.startswith(("__", "virtual_env"))}
+    assert added == {"__os_version"}
+    answer = plain.owner.put(f"{image['self']}/file", RAW, Content_Type="application/octet-stream")
+    assert answer.headers["X-Imsgate-Reason"] == "formats_not_set"
+
+
+def test_both_dialects_show_the_same_image(plain):
+    image_id = active(plain, name="both", disk_format="raw", container_format="bare")
+    (image,) = plain.owner.get(f"/v2/cloudimages?id={image_id}").json["images"]
+    record = plain.owner.get(f"/v2/images/{image_id}").json
+    same = ("id", "name", "size", "checksum", "os_hash_value", "owner", "created_at", "file")
+    assert {name: image[name] for name in same} == {name: record[name] for name in same}
+    assert image["__image_size"] == str(record["size"])
+    assert image["__platform"] == "Other"
+    assert not [name for name in image if name.startswith("os_glance")]
+
+
+def test_a_format_that_is_declared_counts(huawei):
+    image_id = made(huawei, disk_format="qcow2")["id"]
+    job = finished(huawei, register(huawei, image_id))
+    assert (job["status"], job["error_code"]) == ("FAIL", "IMG.0057")
+    assert huawei.owner.get(f"/v2/images/{image_id}").json["status"] == "queued"
+
+
+# Changes
+
+
+def test_changes(huawei):
+    image_id = active(huawei, name="old")
+    path = f"/v2/cloudimages/{image_id}"
+    changes = [
+        replace("name", "new"),
+        add("__description", "d"),
+        add("__support_kvm", "true"),
+        add("min_ram", "1024"),
+        add("max_ram", 4096),
+        add("hw_firmware_type", "uefi"),
+        add("own", "x"),
+    ]
+    image = huawei.owner.patch(path, *changes, kind="application/json").json
+    assert (image["name"], image["__description"], image["min_ram"]) == ("new", "d", 1024)
+    assert (image["max_ram"], image["own"], image["__support_kvm"]) == ("4096", "x", "true")
+    assert "own" not in huawei.owner.patch(path, remove("own")).json
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (replace("missing", "x"), "IMG.0035"),
+        (remove("missing"), "IMG.0035"),
+        (replace("__os_version", "Ubuntu 22.04 server 64bit"), "IMG.0035"),
+        (replace("__image_size", "1"), "IMG.0035"),
+        (replace("min_disk", 1), "IMG.0035"),
+        (replace("visibility", "public"), "IMG.0035"),
+        (add("Upper", "x"), "IMG.0035"),
+        (replace("name", ""), "IMG.0013"),
+        (replace("name", "a/b"), "IMG.0003"),
+        (add("min_ram", "many"), "IMG.0055"),
+        (add("hw_firmware_type", "x"), "IMG.0141"),
+        (add("own", {}), "IMG.0035"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_changed(huawei, change, expected):
+    image_id = active(huawei, name="old")
+    answer = huawei.owner.patch(f"/v2/cloudimages/{image_id}", change)
+    assert code(answer) == (400, expected)
+
+
+def test_only_active_images_are_changed_and_exported(huawei):
+    image_id = made(huawei)["id"]
+    answer = huawei.owner.patch(f"/v2/cloudimages/{image_id}", replace("name", "n"))
+    assert code(answer) == (400, "IMG.0046")
+    target = {"bucket_url": "bkt:b.raw", "file_format": "raw"}
+    answer = huawei.owner.post(f"/v1/cloudimages/{image_id}/file", target)
+    assert code(answer) == (400, "IMG.0046")
+
+
+# Jobs
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, "IMG.0017"),
+        ({"image_url": 7}, "IMG.0017"),
+        ({"image_url": "a:b:c"}, "IMG.0017"),
+        ({"image_url": "b?acl:x"}, "IMG.0109"),
+        ({"image_url": "b/../c:x"}, "IMG.0109"),
+        ({"image_url": "bkt:x\r\nHost: y"}, "IMG.0017"),
+        ({"image_url": "bkt:x\r\nHost"}, "IMG.0075"),
+        ({"image_url": ":x"}, "IMG.0068"),
+        ({"image_url": "bkt:"}, "IMG.0073"),
+        ({"image_url": "others:x"}, "IMG.0069"),
+        ([], "IMG.0001"),
+    ],
+    ids=str,
+)
+def test_objects_that_are_refused(huawei, body, expected):
+    image_id = made(huawei)["id"]
+    calls = (
+        ("PUT", f"/v1/cloudimages/{image_id}/upload"),
+        ("POST", "/v2/cloudimages/action"),
+        ("POST", "/v2/cloudimages/quickimport/action"),
+        ("POST", "/v1/cloudimages/dataimages/action"),
+    )
+    for method, path in calls:
+        assert code(huawei.owner.ask(method, path, body)) == (400, expected)
+    image_id = active(huawei)
+    if body:
+        body = {"bucket_url": body["image_url"]}
+    answer = huawei.owner.post(f"/v1/cloudimages/{image_id}/file", body)
+    assert code(answer) == (400, expected if body != {} else "IMG.0017")
+
+
+GOOD = {"name": "n", "image_url": URL, "min_disk": 40}
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "expected"),
+    [
+        ("/v2/cloudimages/action", {"name": None}, "IMG.0013"),
+        ("/v2/cloudimages/action", {"min_disk": None}, "IMG.0055"),
+        ("/v2/cloudimages/action", {"min_disk": 9}, "IMG.0055"),
+        ("/v2/cloudimages/action", {"instance_id": "x"}, "IMG.0105"),
+        ("/v2/cloudimages/action", {"cmk_id": "x"}, "IMG.0105"),
+        ("/v2/cloudimages/action", {"type": "Xen"}, "IMG.0024"),
+        ("/v2/cloudimages/action", {"type": "IsoImage"}, "IMG.0166"),
+        ("/v2/cloudimages/action", {"os_version": "Plan 9"}, "IMG.0056"),
+        ("/v2/cloudimages/action", {"os_type": "Plan 9"}, "IMG.0056"),
+        ("/v2/cloudimages/action", {"architecture": "mips"}, "IMG.0212"),
+        ("/v2/cloudimages/action", {"is_quick_import": True}, "IMG.0159"),
+        ("/v2/cloudimages/action", {"tags": ["x" * 50]}, "IMG.0115"),
+        ("/v2/cloudimages/action", {"image_tags": [{"value": "x"}]}, "IMG.0115"),
+        ("/v2/cloudimages/action", {"tags": [str(n) for n in range(11)]}, "IMG.0116"),
+        ("/v2/cloudimages/quickimport/action", {}, "IMG.0159"),
+        ("/v1/cloudimages/dataimages/action", {"min_disk": 39}, "IMG.0055"),
+    ],
+    ids=str,
+)
+def test_images_that_are_not_made(huawei, path, change, expected):
+    assert code(huawei.owner.post(path, {**GOOD, **change})) == (400, expected)
+    assert huawei.owner.get("/v2/cloudimages").json == {"images": []}
+
+
+def test_an_image_that_is_made(huawei):
+    more = {
+        "os_type": "Windows",
+        "description": "d",
+        "architecture": "arm",
+        "min_ram": 1024,
+        "max_ram": 2048,
+        "image_tags": [{"key": "a", "value": "b"}],
+        "hw_firmware_type": "uefi",
+    }
+    job = finished(huawei, huawei.owner.post("/v2/cloudimages/action", {**GOOD, **more}))
+    assert job["entities"]["process_percent"] == 1.0
+    (image,) = huawei.owner.get("/v2/cloudimages?architecture=arm&tag=a=b").json["images"]
+    assert image["id"] == job["entities"]["image_id"]
+    told = {name: image[name] for name in ("__os_type", "__support_arm", "max_ram", "tags")}
+    expected = {"__os_type": "Windows", "__support_arm": "true", "max_ram": "2048"}
+    assert told == {**expected, "tags": ["a=b"]}
+    assert (image["status"], image["min_disk"], image["__description"]) == ("active", 40, "d")
+
+
+def test_only_the_standard_class(huawei):
+    huawei.buckets.classes["bkt", "a.raw"] = "GLACIER"
+    job = finished(huawei, register(huawei, made(huawei)["id"]))
+    assert (job["status"], job["error_code"]) == ("FAIL", "IMG.0057")
+    assert "GLACIER" in job["fail_reason"]
+
+
+def test_a_bucket_that_is_taken_away_meanwhile(huawei):
+    answer = register(huawei, made(huawei)["id"])
+    del huawei.buckets.objects["bkt", "a.raw"]
+    job = finished(huawei, answer)
+    assert (job["status"], job["error_code"]) == ("FAIL", "IMG.0057")
+
+
+def test_a_job_from_begin_to_end(huawei):
+    image_id = made(huawei)["id"]
+    job_id = register(huawei, image_id).json["job_id"]
+    paths = (f"/v1/p1/jobs/{job_id}", f"/v1/cloudimages/job/{job_id}")
+    for path in paths:
+        job = huawei.owner.get(path).json
+        assert (job["status"], job["end_time"], job["error_code"]) == ("INIT", "", None)
+        assert job["progress"] == {"bytes": 0, "total": None}
+    assert (
+        huawei.owner.get(f"/v2/cloudimages?id={image_id}").json["images"][0]["status"] == "saving"
+    )
+    assert len(huawei.owner.get("/v2/cloudimages?status=saving").json["images"]) == 1
+    assert huawei.engine.run_one()
+    job = huawei.owner.get(paths[0]).json
+    assert (job["status"], job["fail_reason"]) == ("SUCCESS", None)
+    assert job["progress"] == {"bytes": len(RAW), "total": len(RAW)}
+    assert job["begin_time"] <= job["end_time"]
+    for who, path in (
+        (huawei.other, paths[1]),
+        (huawei.other, paths[0]),
+        (huawei.other, f"/v1/p2/jobs/{job_id}"),
+        (huawei.owner, f"/v1/p2/jobs/{job_id}"),
+        (huawei.owner, "/v1/p1/jobs/" + "0" * 32),
+        (huawei.owner, "/v1/p1/jobs/x"),
+    ):
+        assert code(who.get(path)) == (404, "IMG.0023")
+    assert huawei.admin.get(paths[1]).json["status"] == "SUCCESS"
+
+
+def test_without_buckets_none_is_read():
+    owner = Person(gateway(profile="otc").app, PEOPLE["owner"])
+    path = owner.post("/v2/images", {}).json["id"]
+    answer = owner.put(f"/v1/cloudimages/{path}/upload", {"image_url": URL})
+    assert code(answer) == (400, "IMG.0105")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("GET", "/v1/cloudimages", (404, "APIGW.0101")),
+        ("GET", "/v1/cloudimages/x", (404, "APIGW.0101")),
+        ("POST", "/v1/cloudimages/wholeimages/action", (404, "APIGW.0101")),
+        ("DELETE", "/v2/cloudimages", (405, "APIGW.0101")),
+        ("GET", "/v2/cloudimages?limit=x", (400, "IMG.0001")),
+        ("GET", "/v2/cloudimages?__imagetype=x", (400, "IMG.0001")),
+        ("GET", "/v2/cloudimages?__isregistered=x", (400, "IMG.0001")),
+        ("GET", "/v2/cloudimages?architecture=x", (400, "IMG.0001")),
+        ("PUT", "/v1/cloudimages/00000000-0000-0000-0000-000000000000/upload", (404, "IMG.0027")),
+        ("GET", "/v2/p2/images/tags", (404, "IMG.0027")),
+    ],
+)
+def test_refusals_of_calls(huawei, method, path, expected):
+    assert code(huawei.owner.ask(method, path, b"{}" if method != "GET" else b"")) == expected
+
+
+def test_nobody_and_whoever_may_not(huawei):
+    image_id = made(huawei)["id"]
+    path = f"/v1/cloudimages/{image_id}/upload"
+    assert code(huawei.nobody.put(path, {"image_url": URL})) == (401, "APIGW.0301")
+    assert code(huawei.reader.put(path, {"image_url": URL})) == (403, "IMG.0026")
+
+
+def test_a_version_that_nobody_knows():
+    with pytest.raises(BadAttribute):
+        systems.parse(None)

@@ -1,0 +1,95 @@
+"""Users' buckets on a real server."""
+
+import contextlib
+import os
+
+import pytest
+
+from imsgate import errors
+from imsgate.config import Section
+from imsgate.stores.s3.buckets import S3Buckets
+from tests.stores.s3 import servers
+from tests.stores.s3.proxy import between
+
+BODY = os.urandom((9 << 20) + 1)
+
+
+@pytest.fixture(scope="module")
+def bucket(seaweed):
+    with servers.bucket(seaweed) as bucket:
+        bucket.client.put_object(Bucket=bucket.name, Key="a b/ü?x=%2e", Body=BODY)
+        yield bucket
+
+
+def buckets(bucket, **changed):
+    settings = vars(bucket.settings(**changed))
+    return S3Buckets("ims_buckets", Section(**{**settings, "allowed": [], "driver": "s3"}))
+
+
+def test_an_object_is_found_and_read(bucket):
+    service = buckets(bucket)
+    found = service.find(bucket.name, "a b/ü?x=%2e")
+    assert (found.size, found.storage_class) == (len(BODY), "STANDARD")
+    with contextlib.closing(service.read(bucket.name, "a b/ü?x=%2e")) as chunks:
+        assert b"".join(chunks) == BODY
+
+
+def test_what_is_not_there(bucket):
+    service = buckets(bucket)
+    assert service.find(bucket.name, "missing") is None
+    with pytest.raises(errors.SourceMissing):
+        next(service.read(bucket.name, "missing"))
+    for ask in (service.find, lambda *names: next(service.read(*names))):
+        with pytest.raises(errors.BucketNotAccessible):
+            ask("no-such-bucket", "a")
+
+
+def test_keys_that_open_nothing(bucket):
+    service = buckets(bucket, s3_store_secret_key="wrong")
+    with pytest.raises(errors.BucketNotAccessible) as refused:
+        service.find(bucket.name, "a")
+    assert "wrong" not in str(refused.value)
+
+
+def test_a_service_that_is_away(bucket):
+    service = buckets(bucket, s3_store_host="http://127.0.0.1:1", s3_store_attempts=1)
+    with pytest.raises(errors.SourceFailed, match="cannot be reached"):
+        service.find(bucket.name, "a")
+
+
+def test_another_class(bucket):
+    bucket.client.put_object(Bucket=bucket.name, Key="cold", Body=b"x", StorageClass="STANDARD_IA")
+    assert buckets(bucket).find(bucket.name, "cold").storage_class == "STANDARD_IA"
+
+
+@pytest.mark.parametrize("after", [-1, -2_000, -700_000])
+def test_reading_goes_on_at_the_byte_where_it_was_cut(bucket, after):
+    with between(bucket.server.port) as proxy:
+        proxy.cut("^GET ", after)
+        service = buckets(bucket, s3_store_host=proxy.url)
+        assert b"".join(service.read(bucket.name, "a b/ü?x=%2e")) == BODY
+        assert proxy.happened.is_set()
+
+
+@pytest.mark.parametrize("size", [1, len(BODY)])
+def test_an_object_is_written_and_never_replaced(bucket, size):
+    service, key = buckets(bucket), f"written/{size}"
+    for _ in range(2):
+        with service.create(bucket.name, key, size) as sink:
+            sink.write(BODY[:size])
+    assert service.find(bucket.name, key) is None  # neither was committed
+    with service.create(bucket.name, key, size) as sink:
+        sink.write(BODY[:size])
+        sink.commit()
+    assert b"".join(service.read(bucket.name, key)) == BODY[:size]
+    with service.create(bucket.name, key, size) as sink:
+        sink.write(bytes(size))
+        with pytest.raises(errors.StoreUnavailable):
+            sink.commit()
+    assert b"".join(service.read(bucket.name, key)) == BODY[:size]
+    assert not bucket.uploads()
+
+
+def test_it_is_said_at_start_what_cannot_work(bucket):
+    with pytest.raises(errors.BadConfig, match=r"\[ims_buckets\] s3_store_access_key"):
+        buckets(bucket, s3_store_access_key="")
