@@ -46,7 +46,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--threads",
         type=_positive,
-        default=64,
+        default=128,
         metavar="N",
         help="requests at once in each process (default: %(default)s)",
     )
