@@ -489,11 +489,11 @@ class Uploads:
         )
 
 
-def sweep_forever(uploads: Uploads, seconds: float) -> None:
+def sweep_forever(sweep: Callable[[], object], seconds: float) -> None:
     """Sweep now and then every ``seconds``; the work of a daemon thread."""
     while True:
         try:
-            uploads.sweep()
+            sweep()
         except errors.Unavailable as error:
             LOG.warning("The sweep waits: %s", error)
         except Exception:

@@ -704,7 +704,7 @@ def test_the_sweep_goes_on_after_a_failure(caplog, monkeypatch):
     slept = []
     monkeypatch.setattr(upload.time, "sleep", slept.append)
     with pytest.raises(Enough):
-        upload.sweep_forever(Broken(), 7)
+        upload.sweep_forever(Broken().sweep, 7)
     assert slept == [7]
     assert "it will be tried again" in caplog.text
 

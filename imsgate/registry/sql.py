@@ -3,6 +3,7 @@
 import builtins
 import contextlib
 import dataclasses
+import datetime
 import os
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -220,10 +221,11 @@ class SqlRegistry(Registry):
     ) -> Job | None:
         # Idle workers ask often; most find nothing, and should not hold up writers for it.
         with self._database.reading() as connection:
-            if not jobs.free(connection, kinds, now, job_id=job_id):
-                return None
+            found = jobs.free(connection, kinds, now, job_id=job_id)
+        if not found:
+            return None
         with self._database.writing() as connection:
-            return jobs.claim(connection, kinds, now, lease, job_id)
+            return jobs.claim(connection, found, now, lease)
 
     @repeated
     def free_jobs(
@@ -253,6 +255,11 @@ class SqlRegistry(Registry):
     def cancel_jobs(self, image_id: str) -> None:
         with self._database.writing() as connection:
             jobs.cancel(connection, image_id)
+
+    @repeated
+    def forget_jobs(self, before: datetime.datetime) -> int:
+        with self._database.writing() as connection:
+            return jobs.forget(connection, before)
 
 
 def _change(
@@ -287,7 +294,7 @@ def _check(
     connection: sa.Connection, within: Limits | None, before: Image | None, after: Image
 ) -> None:
     if within and (deltas := limits.grown(within, before, after)):
-        limits.check(within, deltas, totals.usage(connection, within.project))
+        limits.check(within, deltas, totals.usage(connection, within.project, deltas))
 
 
 def _is(image_id: str) -> sa.ColumnElement[bool]:

@@ -202,7 +202,7 @@ JOBS = sa.Table(
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
     sa.Column("begin_at", Moment),
-    sa.Column("end_at", Moment),
+    sa.Column("end_at", Moment, index=True),
     sa.Index(None, "created_at", "id"),
     sa.Index(None, "state", "created_at", "id"),
     sa.Index(None, "project", "created_at", "id"),

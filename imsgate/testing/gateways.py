@@ -7,13 +7,12 @@ from typing import Any, cast
 
 from oslo_config import cfg
 
-from imsgate import app, profiles, quota, upload
+from imsgate import app, quota, upload
 from imsgate.api import images
 from imsgate.config import Section
 from imsgate.jobs.engine import Engine
 from imsgate.registry.base import Registry
 from imsgate.registry.memory import MemoryRegistry
-from imsgate.stores import buckets as user_buckets
 from imsgate.stores.base import Store
 from imsgate.stores.buckets import Buckets
 from imsgate.stores.loader import STORE_OPTS, Backend, Stores
@@ -50,8 +49,6 @@ def gateway(
     lease: int = 60,
     public_endpoint: str | None = None,
     buckets: Buckets | None = None,
-    allowed: Iterable[str] = (),
-    profile: str = "none",
     further: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     **api: Any,
 ) -> Gateway:
@@ -69,8 +66,6 @@ def gateway(
     changed: dict[str, dict[str, Any]] = {
         upload.GROUP: {"lease": lease},
         "DEFAULT": {"public_endpoint": public_endpoint},
-        user_buckets.GROUP: {"allowed": list(allowed)},
-        profiles.GROUP: {"profile": profile},
     }
 
     def section(group: str, options: Iterable[cfg.Opt]) -> Section:

@@ -25,3 +25,8 @@ class MemoryBuckets(Buckets):
 
     def create(self, bucket, key, size):
         return self._written.create("0", size)
+
+
+def options(profile, *allowed, **further):
+    """What a gateway is given ``further``; ``allowed`` are projects with their buckets."""
+    return {"ims": {"profile": profile}, "ims_buckets": {"allowed": list(allowed)}, **further}

@@ -12,7 +12,7 @@ import webtest
 
 from imsgate import wsgi
 from imsgate.testing.gateways import gateway
-from tests.api.buckets import MemoryBuckets
+from tests.api.buckets import MemoryBuckets, options
 from tests.api.people import V21, identity
 from tests.api.table import DATA as IMAGE_API
 
@@ -141,7 +141,7 @@ class Cloud:
     def __init__(self, profile: str) -> None:
         buckets = MemoryBuckets()
         buckets.objects["bkt", "a.raw"] = b"data"
-        self._parts = gateway(buckets=buckets, allowed=["p:bkt"], profile=profile)
+        self._parts = gateway(buckets=buckets, further=options(profile, "p:bkt"))
 
     def ask(self, project: str, call: str, body: Any = None) -> Any:
         who = identity(project, "member", "reader")

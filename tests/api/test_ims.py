@@ -7,7 +7,7 @@ import pytest
 from imsgate.api.ims import systems
 from imsgate.errors import BadAttribute
 from imsgate.testing.gateways import gateway
-from tests.api.buckets import MemoryBuckets
+from tests.api.buckets import MemoryBuckets, options
 from tests.api.people import PEOPLE, Person, add, remove, replace
 
 RAW = b"raw" * 100
@@ -18,7 +18,7 @@ def started(profile):
     """A gateway, its buckets and the people who ask it."""
     buckets = MemoryBuckets()
     buckets.objects["bkt", "a.raw"] = RAW
-    made = gateway(buckets=buckets, allowed=["p1:bkt"], profile=profile)
+    made = gateway(buckets=buckets, further=options(profile, "p1:bkt"))
     people = {name: Person(made.app, who) for name, who in PEOPLE.items()}
     return types.SimpleNamespace(engine=made.engine, buckets=buckets, **people)
 
@@ -320,6 +320,14 @@ def test_an_image_that_is_made(huawei):
     assert (image["status"], image["min_disk"], image["__description"]) == ("active", 40, "d")
 
 
+def test_over_quota_nothing_is_made():
+    further = options("none", "p1:bkt", quota={"image_count_uploading": 0})
+    parts = gateway(buckets=MemoryBuckets(), further=further)
+    owner = Person(parts.app, PEOPLE["owner"])
+    assert code(owner.post("/v2/cloudimages/action", GOOD)) == (400, "IMG.0015")
+    assert owner.get("/v2/cloudimages").json == {"images": []}
+
+
 def test_only_the_standard_class(huawei):
     huawei.buckets.classes["bkt", "a.raw"] = "GLACIER"
     job = finished(huawei, register(huawei, made(huawei)["id"]))
@@ -364,7 +372,7 @@ def test_a_job_from_begin_to_end(huawei):
 
 
 def test_without_buckets_none_is_read():
-    owner = Person(gateway(profile="otc").app, PEOPLE["owner"])
+    owner = Person(gateway(further=options("otc")).app, PEOPLE["owner"])
     path = owner.post("/v2/images", {}).json["id"]
     answer = owner.put(f"/v1/cloudimages/{path}/upload", {"image_url": URL})
     assert code(answer) == (400, "IMG.0105")

@@ -1,10 +1,13 @@
 """Huawei's image service over a real gateway: its own SDK, and buckets of a real S3 server."""
 
 import hashlib
+import importlib.util
 import itertools
+import json
 import os
 import random
 import subprocess
+import sys
 
 import pytest
 
@@ -12,7 +15,15 @@ from imsgate import keyfile
 from tests.formats import corpus
 from tests.functional import huawei, images
 from tests.functional.conftest import needs
-from tests.functional.gateway import IMSGATE, Gateway, clean_env, eventually, serving
+from tests.functional.gateway import (
+    IMSGATE,
+    PATIENCE,
+    ROOT,
+    Gateway,
+    clean_env,
+    eventually,
+    serving,
+)
 from tests.stores.s3 import servers
 from tests.stores.s3.proxy import between
 
@@ -291,6 +302,26 @@ def test_buckets_that_are_not_ones_own(ims, bucket, sdk, other):
     with pytest.raises(huawei.Refused) as unseen:
         other.call("register_image", {"image_url": url}, image_id=mine)
     assert (unseen.value.status, unseen.value.code) == (404, "IMG.0027")
+
+
+def test_otcextensions(ims, bucket, tmp_path):
+    needs(importlib.util.find_spec("otcextensions"), "otcextensions")
+    put(bucket, "otc.raw", BODY)
+    client = ["-W", "ignore", "-m", "tests.functional.otc_client"]
+    done = subprocess.run(
+        [sys.executable, *client, ims.url, ims.token(), bucket.name],
+        env=clean_env(tmp_path, PYTHONPATH=str(ROOT)),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    *told, image_id = json.loads(done.stdout)
+    assert told == ["SUCCESS", "active", str(len(BODY)), "SUCCESS"]
+    assert ims.download(image_id).body == BODY
+    exported = bucket.client.get_object(Bucket=bucket.name, Key="otc.out")["Body"]
+    assert exported.read() == BODY
 
 
 FORMATS = ("raw", "qcow2", "qcow", "vmdk", "vhd", "vhdx", "vdi", "qed", "zvhd", "zvhd2", "iso")

@@ -98,7 +98,12 @@ class Register:
         url = self._object(who, body.get("image_url"))
         image = self.images.add(who, self.dialect.complete(_asked(body, quick=quick)))
         more = {"name": image.name, "job_type": job_type, **({"formats": QUICK} if quick else {})}
-        return jobs.accepted(self._start(request, CREATE, image, url, **more))
+        try:
+            return jobs.accepted(self._start(request, CREATE, image, url, **more))
+        except errors.Error:
+            # Nobody was told of this image.
+            self.images.registry.change(image.id, {}, status=Status.DELETED)
+            raise
 
     # Out
 
