@@ -305,7 +305,12 @@ def _staging_store(stores: loader.Stores, named: str | None) -> str:
 def _look_after(parts: Parts) -> None:
     """The work of a daemon thread: the stores once, then the records again and again."""
     residue.sweep_quietly(parts.registry, parts.stores)
-    sweep_forever(parts.uploads, parts.uploads.settings.lease)
+
+    def sweep() -> None:
+        parts.uploads.sweep()
+        parts.engine.forget()
+
+    sweep_forever(sweep, parts.uploads.settings.lease)
 
 
 class Paths:

@@ -5,6 +5,7 @@ server and the application: a second watcher joins the first one's wrapper.
 """
 
 import io
+import time
 from typing import Any, Protocol
 
 from imsgate import errors
@@ -55,10 +56,17 @@ class Tapped(io.RawIOBase):
         self._ended = False
         self.received = 0
         self.failure: errors.Error | None = None
+        #: Since when (of the monotonic clock) a read has been waiting for its client, and for
+        #: how many bytes; None between two reads.
+        self.waiting: tuple[float, int] | None = None
 
     def join(self, tap: Tap) -> None:
         """Let one more tap watch; it must not come after the first read."""
         self._taps.append(tap)
+
+    def fail(self, error: errors.Error) -> None:
+        """Have every read from now on raise ``error``, and the one that is waiting once it ends."""
+        self.failure = self.failure or error
 
     def readable(self) -> bool:
         return True
@@ -73,13 +81,17 @@ class Tapped(io.RawIOBase):
         try:
             return self._next(size)
         except errors.Error as error:
-            self.failure = error
-            raise
+            self.fail(error)
+            if self.failure is None or self.failure is error:
+                raise
+            raise self.failure from error
 
     def _next(self, size: int) -> bytes:
         if self.length is not None:
             size = min(size, self.length - self.received)
         chunk = self._pull(size) if size else b""
+        if self.failure is not None:
+            raise self.failure
         self.received += len(chunk)
         if chunk:
             for tap in self._taps:
@@ -91,14 +103,19 @@ class Tapped(io.RawIOBase):
         return chunk
 
     def _pull(self, size: int) -> bytes:
+        self.waiting = time.monotonic(), size
         try:
             return self._stream.read(size)
         except errors.Error:
             raise
+        except TimeoutError as error:
+            raise errors.TooSlow(received=self.received) from error
         # Each server has exceptions of its own for a broken or badly chunked
         # body, and none of them can be imported here.
         except Exception as error:
             raise errors.BodyCut(received=self.received) from error
+        finally:
+            self.waiting = None
 
     def _end(self) -> None:
         self._ended = True

@@ -46,6 +46,15 @@ PASTE_OPTS: Sequence[cfg.Opt] = (
 )
 
 
+_LOG_LEVELS = (
+    "alembic=WARN",
+    "botocore=WARN",
+    # It tells with a traceback of each connection that it could not put back in order, and
+    # takes a new one; what failed meanwhile is logged where it failed.
+    "sqlalchemy.pool=CRITICAL",
+)
+
+
 class Section(types.SimpleNamespace):
     """The settings of one group, read-only."""
 
@@ -68,9 +77,7 @@ class Config:
         self._conf = cfg.ConfigOpts()
         self._conf.register_opts(OPTS)
         log.register_options(self._conf)
-        log.set_defaults(
-            default_log_levels=[*log.get_default_log_levels(), "alembic=WARN", "botocore=WARN"]
-        )
+        log.set_defaults(default_log_levels=[*log.get_default_log_levels(), *_LOG_LEVELS])
         found = list(files) or cfg.find_config_files(project=PROJECT)
         try:
             self._conf(args=[], project=PROJECT, default_config_files=found)

@@ -317,6 +317,16 @@ class MethodNotAllowed(Error):
     message = "This resource takes only: {allowed}"
 
 
+# 408
+
+
+class TooSlow(Error):
+    """Also of a client that has gone silent."""
+
+    status, reason = 408, "too_slow"
+    message = "The body came too slowly; {received} bytes of it were read"
+
+
 # 409, 410, 411, 413, 415, 416
 
 
@@ -462,6 +472,11 @@ class Unavailable(Error):
     def __init__(self, *, retry_after: int = 30, **details: Any) -> None:
         """``retry_after`` is in seconds."""
         super().__init__(headers={"Retry-After": str(retry_after)}, **details)
+
+
+class Busy(Unavailable):
+    reason = "busy"
+    message = "As many uploads as may be are running here; try again later"
 
 
 class StoreUnavailable(Unavailable):

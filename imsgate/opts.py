@@ -6,13 +6,14 @@ from oslo_config import cfg
 
 from imsgate import app, config, profiles, quota, signatures, upload
 from imsgate.api import images, imports, locations
-from imsgate.filters import aksk, faults, headers, identity, sizelimit, sniff, tokens
+from imsgate.filters import aksk, faults, headers, identity, pace, sizelimit, sniff, tokens
 from imsgate.jobs import engine, unpack, uris, web
 from imsgate.registry import sql
 from imsgate.stores import buckets, loader
 
 _FILTERS = (
     faults.Faults,
+    pace.Pace,
     tokens.Tokens,
     aksk.Aksk,
     identity.IdentityFilter,

@@ -15,6 +15,7 @@ from oslo_config import cfg
 from oslo_policy import policy as oslo_policy
 
 from imsgate import config
+from imsgate.decisions import Decisions
 from imsgate.errors import BadConfig
 from imsgate.model import Identity
 
@@ -260,7 +261,7 @@ _UNUSABLE = (ValueError, AttributeError, TypeError, OSError)
 
 
 class Policy:
-    """Decides by the rules of one process. The file is read again when it changes."""
+    """Decides by the rules of one process. A change of the file counts within a second."""
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         """Raises BadConfig when the policy file is missing or cannot work."""
@@ -273,6 +274,7 @@ class Policy:
         file = conf[GROUP].policy_file
         if self._enforcer.policy_path is None and file != DEFAULT_FILE:
             raise BadConfig(f"[{GROUP}] policy_file", f"{file} is not found")
+        self._decisions = Decisions(lambda: self._enforcer.rules, self._ask)
 
     def allows(self, rule: str, who: Identity, target: Mapping[str, Any]) -> bool:
         """Whether ``who`` may do what ``rule`` stands for to ``target``.
@@ -282,6 +284,9 @@ class Policy:
         """
         if rule not in self._enforcer.registered_rules:
             raise KeyError(rule)
+        return self._decisions.allows(rule, who, target)
+
+    def _ask(self, rule: str, who: Identity, target: Mapping[str, Any]) -> bool:
         creds = credentials(who)
         try:
             return bool(self._enforcer.enforce(rule, target, creds))

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import hashlib
 import logging
+import os
 import queue
 import secrets
 import threading
@@ -63,46 +64,62 @@ NO_UPLOAD: dict[str, Any] = {
 #: Bytes read at a time. Small steps cost a hand-over between threads each; a
 #: large one costs memory, at most QUEUE + 2 of them per upload.
 CHUNK = 1 << 20
-#: The first read is small, so that a bad image is refused in its first bytes.
+#: The first read is small, so that a bad image is refused in its first bytes. A slow
+#: client's are no larger: whatever may end an upload is asked between two reads.
 FIRST = 1 << 16
+#: Seconds for a read, between which the next one asks for as much.
+QUICK, SLOW = 1.0, 4.0
 #: Seconds between the tries of a step at the end of an upload while database or Keystone
 #: are away. Their restart takes less than this in all, and the default lease takes more.
 PAUSES: Sequence[float] = (0.1, 0.2, 0.5, 1, 2, 4, 8, 16)
 
 #: Chunks a digest may lag behind.
 QUEUE = 4
+#: Streams of a process that are digested on threads. Beyond what keeps the processors busy,
+#: threads only take memory: QUEUE + 2 chunks a stream instead of one.
+THREADED = max(4, os.cpu_count() or 1)
+
+_room = threading.BoundedSemaphore(THREADED)
 
 
 class Digests:
-    """Several digests of one stream, each on a thread of its own.
+    """Several digests of one stream, each on a thread of its own while few streams run.
 
     hashlib releases the interpreter lock on large buffers, so they run beside
     reading and writing. Leaving the ``with`` block ends the threads.
     """
 
     def __init__(self, algorithms: Sequence[str]) -> None:
-        self._lanes = {name: _Lane(name) for name in dict.fromkeys(algorithms)}
+        self._digests = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
+        self._lanes: list[_Lane] = []
         self._closed = False
 
     def feed(self, chunk: bytes) -> None:
         """Add ``chunk`` to every digest; waits for one that lags too far behind."""
-        for lane in self._lanes.values():
+        if not self._lanes and _room.acquire(blocking=False):
+            self._lanes = [_Lane(name, digest) for name, digest in self._digests.items()]
+        for lane in self._lanes:
             lane.chunks.put(chunk)
+        if not self._lanes:
+            for digest in self._digests.values():
+                digest.update(chunk)
 
     def values(self) -> dict[str, str]:
         """The hexadecimal digests of everything fed, by algorithm. Ends the threads."""
         self.close()
-        return {name: lane.digest.hexdigest() for name, lane in self._lanes.items()}
+        return {name: digest.hexdigest() for name, digest in self._digests.items()}
 
     def close(self) -> None:
         """End the threads, once what was fed is digested."""
         if self._closed:
             return
         self._closed = True
-        for lane in self._lanes.values():
+        for lane in self._lanes:
             lane.chunks.put(None)
-        for lane in self._lanes.values():
+        for lane in self._lanes:
             lane.thread.join()
+        if self._lanes:
+            _room.release()
 
     def __enter__(self) -> "Digests":
         return self
@@ -112,8 +129,8 @@ class Digests:
 
 
 class _Lane:
-    def __init__(self, algorithm: str) -> None:
-        self.digest = hashlib.new(algorithm, usedforsecurity=False)
+    def __init__(self, algorithm: str, digest: Any) -> None:
+        self.digest = digest
         self.chunks: queue.Queue[bytes | None] = queue.Queue(QUEUE)
         self.thread = threading.Thread(target=self._run, name=f"digest-{algorithm}", daemon=True)
         self.thread.start()
@@ -132,13 +149,22 @@ def copy(
     """
     count, step = 0, FIRST
     check()
+    began = time.monotonic()
     while chunk := read(step):
+        step = _next(step, time.monotonic() - began)
         digests.feed(chunk)
         sink.write(chunk)
         count += len(chunk)
-        step = min(2 * step, CHUNK)
         check()
+        began = time.monotonic()
     return count
+
+
+def _next(step: int, seconds: float) -> int:
+    """The size of the next read, by how long the last one took."""
+    if seconds < QUICK:
+        return min(2 * step, CHUNK)
+    return max(step // 2, FIRST) if seconds > SLOW else step
 
 
 def write(
@@ -463,11 +489,11 @@ class Uploads:
         )
 
 
-def sweep_forever(uploads: Uploads, seconds: float) -> None:
+def sweep_forever(sweep: Callable[[], object], seconds: float) -> None:
     """Sweep now and then every ``seconds``; the work of a daemon thread."""
     while True:
         try:
-            uploads.sweep()
+            sweep()
         except errors.Unavailable as error:
             LOG.warning("The sweep waits: %s", error)
         except Exception:

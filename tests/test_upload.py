@@ -31,6 +31,9 @@ class Clock:
     def __init__(self):
         self.now = 1_000_000.0
 
+    def monotonic(self):
+        return self.time()
+
     def time(self):
         return self.now
 
@@ -270,6 +273,20 @@ def test_the_first_read_is_small_and_none_is_large(attempt):
 
     attempt.uploads.receive(attempt.image, read, store=attempt.store, size=None)
     assert (asked[0], max(asked)) == (upload.FIRST, upload.CHUNK)
+
+
+@pytest.mark.parametrize(
+    ("step", "seconds", "following"),
+    [
+        (upload.FIRST, 0.0, 2 * upload.FIRST),
+        (upload.CHUNK, 0.0, upload.CHUNK),
+        (upload.CHUNK, 2.0, upload.CHUNK),
+        (upload.CHUNK, 60.0, upload.CHUNK // 2),
+        (upload.FIRST, 60.0, upload.FIRST),
+    ],
+)
+def test_a_slow_client_is_asked_for_less_at_a_time(step, seconds, following):
+    assert upload._next(step, seconds) == following
 
 
 # Failures: each leaves the image queued, and nothing in the store
@@ -687,7 +704,7 @@ def test_the_sweep_goes_on_after_a_failure(caplog, monkeypatch):
     slept = []
     monkeypatch.setattr(upload.time, "sleep", slept.append)
     with pytest.raises(Enough):
-        upload.sweep_forever(Broken(), 7)
+        upload.sweep_forever(Broken().sweep, 7)
     assert slept == [7]
     assert "it will be tried again" in caplog.text
 
@@ -774,6 +791,28 @@ def test_digests_of_large_chunks():
         for _ in range(3 * upload.QUEUE):
             digests.feed(DATA)
         assert digests.values()["md5"] == hashlib.md5(DATA * 3 * upload.QUEUE).hexdigest()
+
+
+def digest_threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("digest-")]
+
+
+def test_digests_do_without_threads_where_many_run(monkeypatch):
+    monkeypatch.setattr(upload, "_room", threading.BoundedSemaphore(1))
+    names = ("md5", "sha256")
+    with upload.Digests(names) as first, upload.Digests(names) as second:
+        first.feed(DATA)
+        second.feed(DATA)
+        assert len(digest_threads()) == 2
+        expected = first.values()
+        assert digest_threads() == []
+        second.feed(b"")  # there is room again
+        assert len(digest_threads()) == 2
+        assert (
+            second.values()
+            == expected
+            == {"md5": hashlib.md5(DATA).hexdigest(), "sha256": hashlib.sha256(DATA).hexdigest()}
+        )
 
 
 def test_digests_end_their_threads_even_after_an_error():

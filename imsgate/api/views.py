@@ -10,7 +10,7 @@ from imsgate.registry.base import Query
 
 def isotime(when: datetime.datetime) -> str:
     """A time as Glance writes it: ISO 8601, whole seconds, UTC."""
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return when.isoformat(timespec="seconds")[:19] + "Z"
 
 
 def image(record: Image) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import argparse
 import configparser
 import contextlib
+import gc
 import os
 import pathlib
 import sys
@@ -45,7 +46,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--threads",
         type=_positive,
-        default=64,
+        default=128,
         metavar="N",
         help="requests at once in each process (default: %(default)s)",
     )
@@ -222,7 +223,11 @@ class Server(gunicorn.app.base.BaseApplication):
     def load(self) -> Any:
         """The pipeline, built in the worker; what cannot work ends the server, by name."""
         try:
-            return loadwsgi.loadapp(self._paste, global_conf=self._global_conf)
+            app = loadwsgi.loadapp(self._paste, global_conf=self._global_conf)
+            # What is loaded by now stays: the collector need not look at it again and again,
+            # which made every second long list take twice its time.
+            gc.freeze()
+            return app
         except BadConfig as problem:
             raise AppImportError(f"imsgate: {problem}") from problem
         except (LookupError, ImportError) as problem:

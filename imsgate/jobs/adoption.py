@@ -81,7 +81,7 @@ class Adoption:
         try:
             image = context.image()
             size = self.stores.get(location.store).size(location.url)
-            context.reserve(self.quotas.of(image.owner), size)
+            context.reserve(context.limits(self.quotas, image), size)
             if job.arguments["read"] or signed(image):
                 return self._read(job, context, image, location)
         except errors.ObjectNotFound as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 from imsgate import errors, model
 from imsgate.model import Image, Job, JobState, Limits
+from imsgate.quota import Quotas
 from imsgate.registry.base import NOTHING, Registry
 
 LOG = logging.getLogger(__name__)
@@ -70,6 +71,13 @@ class Context:
         """Renew the lease now, as before what cannot be undone. Raises as ``check``."""
         self._renew()
         self.check()
+
+    def limits(self, quotas: Quotas, image: Image) -> Limits | None:
+        """Those of the image's owner. Raises Interrupted when they cannot be had now."""
+        try:
+            return quotas.of(image.owner)
+        except errors.Unavailable as error:
+            raise Interrupted(str(error)) from error
 
     def reserve(self, limits: Limits | None, count: int) -> None:
         """Reserve so many bytes of its owner's quota for the image, where it has limits.

@@ -11,6 +11,7 @@ at the rows themselves; another one (:mod:`imsgate.jobs.celery`) has a broker de
 """
 
 import contextlib
+import datetime
 import logging
 import signal
 import threading
@@ -80,6 +81,12 @@ OPTS = (
         default=5,
         min=1,
         help="How often a job is begun whose process dies of it. Then it fails.",
+    ),
+    cfg.IntOpt(
+        "keep",
+        default=7 * 24 * 3600,
+        min=0,
+        help="Seconds for which a job can still be looked up after it ended.",
     ),
 )
 
@@ -174,6 +181,11 @@ class Engine:
             context.fail(errors.Error())
         else:
             context.succeed()
+
+    def forget(self) -> int:
+        """Remove the records of jobs that ended long enough ago; return how many."""
+        age = datetime.timedelta(seconds=self._settings.keep)
+        return self._registry.forget_jobs(model.now() - age)
 
     # Delivery: threads that look for work.
 

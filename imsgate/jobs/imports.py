@@ -239,7 +239,7 @@ class _Attempt:
 
     def _metered(self, image: Image, source: Source) -> Callable[[int], bytes]:
         """Its ``read``, with bytes reserved for every copy that is wanted."""
-        limits, copies = self._quotas.of(image.owner), len(self._wanted)
+        limits, copies = self._context.limits(self._quotas, image), len(self._wanted)
 
         def reserve(count: int) -> None:
             self._context.reserve(limits, count * copies)

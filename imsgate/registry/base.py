@@ -8,6 +8,7 @@ checks every driver.
 import abc
 import builtins
 import dataclasses
+import datetime
 import enum
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
@@ -232,3 +233,7 @@ class Registry(abc.ABC):
     @abc.abstractmethod
     def cancel_jobs(self, image_id: str) -> None:
         """Set the cancel flag of every job of this image that has not ended."""
+
+    @abc.abstractmethod
+    def forget_jobs(self, before: datetime.datetime) -> int:
+        """Remove the jobs that ended before a time; return how many."""

@@ -1,7 +1,8 @@
 """Jobs as rows, and the steps by which workers take them from one another."""
 
 import dataclasses
-from collections.abc import Collection, Mapping
+import datetime
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,6 +14,8 @@ from imsgate.model import GOING, Job, JobState
 from imsgate.registry.tables import JOBS
 
 _AGE = (JOBS.c.created_at, JOBS.c.id)
+#: More than look for jobs at one moment, mostly.
+CANDIDATES = 20
 _GOING = JOBS.c.state.in_(GOING)
 
 
@@ -48,35 +51,39 @@ def page(
     return _read(connection, select)
 
 
+def waiting(kinds: Collection[str], now: float) -> sa.Select[Any]:
+    """The jobs nobody works at, oldest first."""
+    return sa.select(JOBS).where(JOBS.c.kind.in_(kinds), _idle(now)).order_by(*_AGE)
+
+
 def free(
     connection: sa.Connection,
     kinds: Collection[str],
     now: float,
-    limit: int = 1,
+    limit: int = CANDIDATES,
     job_id: str | None = None,
-    *,
-    lock: bool = False,
 ) -> list[Job]:
-    """The oldest jobs nobody works at; locked, they are skipped by whoever else looks."""
+    """The oldest jobs nobody works at, or the one asked for, if nobody does."""
+    select = waiting(kinds, now).limit(limit)
+    return _read(connection, select if job_id is None else select.where(JOBS.c.id == job_id))
+
+
+def claim(connection: sa.Connection, found: Iterable[Job], now: float, lease: float) -> Job | None:
+    """Take the first of these that nobody works at still, and nobody else is taking."""
+    for one in found:
+        # One by one: asked for the oldest, MariaDB may lock all that it looks at.
+        select = sa.select(JOBS).where(JOBS.c.id == one.id, _idle(now))
+        for job in _read(connection, select.with_for_update(skip_locked=True)):
+            return _take(connection, job, lease)
+    return None
+
+
+def _idle(now: float) -> sa.ColumnElement[bool]:
     abandoned = sa.and_(JOBS.c.state == JobState.RUNNING, JOBS.c.lease < now)
-    idle = sa.or_(JOBS.c.state == JobState.INIT, abandoned)
-    select = sa.select(JOBS).where(JOBS.c.kind.in_(kinds), idle).order_by(*_AGE).limit(limit)
-    if job_id is not None:
-        select = select.where(JOBS.c.id == job_id)
-    return _read(connection, select.with_for_update(skip_locked=True) if lock else select)
+    return sa.or_(JOBS.c.state == JobState.INIT, abandoned)
 
 
-def claim(
-    connection: sa.Connection,
-    kinds: Collection[str],
-    now: float,
-    lease: float,
-    job_id: str | None = None,
-) -> Job | None:
-    found = free(connection, kinds, now, job_id=job_id, lock=True)
-    if not found:
-        return None
-    (job,) = found
+def _take(connection: sa.Connection, job: Job, lease: float) -> Job:
     moment = model.now()
     taken: dict[str, Any] = {
         "state": JobState.RUNNING,
@@ -85,11 +92,7 @@ def claim(
         "begin_at": job.begin_at or moment,
         "updated_at": moment,
     }
-    # Where the database has no such lock, the epoch decides who was first.
-    unchanged = (JOBS.c.id == job.id, JOBS.c.state == job.state, JOBS.c.epoch == job.epoch)
-    step = sa.update(JOBS).where(*unchanged).values(taken)
-    if connection.execute(step).rowcount == 0:
-        return None
+    connection.execute(sa.update(JOBS).where(JOBS.c.id == job.id).values(taken))
     return dataclasses.replace(job, **taken)
 
 
@@ -114,6 +117,10 @@ def check_idle(connection: sa.Connection, image_id: str) -> None:
 def cancel(connection: sa.Connection, image_id: str) -> None:
     step = sa.update(JOBS).where(JOBS.c.image_id == image_id, _GOING)
     connection.execute(step.values(cancelled=True))
+
+
+def forget(connection: sa.Connection, before: datetime.datetime) -> int:
+    return connection.execute(sa.delete(JOBS).where(JOBS.c.end_at < before)).rowcount
 
 
 def _read(connection: sa.Connection, select: sa.Select[Any]) -> list[Job]:

@@ -34,7 +34,10 @@ def grown(limits: Limits, before: Image | None, after: Image) -> dict[str, int]:
 
 
 def check(limits: Limits, deltas: Mapping[str, int], usage: Usage) -> None:
-    """Raises OverLimit when what has grown by ``deltas`` to ``usage`` is beyond its limit."""
+    """Raises OverLimit when what has grown by ``deltas`` to ``usage`` is beyond its limit.
+
+    Nothing else of ``usage`` is looked at.
+    """
     for name, delta in deltas.items():
         total, most = getattr(usage, name), limits.most[name]
         if total > most:

@@ -3,6 +3,7 @@
 import builtins
 import copy
 import dataclasses
+import datetime
 import operator
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -252,6 +253,13 @@ class MemoryRegistry(Registry):
             for job in self.jobs_of(image_id):
                 if job.state in GOING:
                     self._jobs[job.id] = dataclasses.replace(job, cancelled=True)
+
+    def forget_jobs(self, before: datetime.datetime) -> int:
+        with self._lock:
+            ended = [job.id for job in self._jobs.values() if job.end_at and job.end_at < before]
+            for job_id in ended:
+                del self._jobs[job_id]
+            return len(ended)
 
 
 def _sum(project: str, images: Iterable[Image]) -> Usage:

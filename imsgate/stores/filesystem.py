@@ -6,7 +6,6 @@ directory can be moved, and a record cannot point outside it.
 """
 
 import contextlib
-import ctypes
 import errno
 import logging
 import os
@@ -21,6 +20,7 @@ from oslo_config import cfg
 
 from imsgate import errors
 from imsgate.errors import BadConfig
+from imsgate.stores import disk
 from imsgate.stores.base import LocalFiles, Sink, Store
 
 _LOG = logging.getLogger(__name__)
@@ -65,6 +65,12 @@ class FilesystemStore(Store, LocalFiles):
             min=1,
             help="Bytes read at a time when an image is streamed.",
         ),
+        cfg.BoolOpt(
+            "filesystem_thin_provisioning",
+            default=False,
+            help="Write no zeros: the files have holes there, which take no space. Nothing is "
+            "reserved for an image then, so that a full disk is found out later.",
+        ),
     )
 
     def __init__(self, name: str, settings: Any) -> None:
@@ -81,7 +87,9 @@ class FilesystemStore(Store, LocalFiles):
 
     def create(self, key: str, size: int | None) -> Sink:
         # Asked before any file is made; what other uploads were promised is settled then.
-        self._check_room(size)
+        # How much of a thin file is zeros, nobody knows yet.
+        if not self.settings.filesystem_thin_provisioning:
+            self._check_room(size)
         return _FileSink(self, key, size)
 
     def _check_room(self, size: int | None, promised: int = 0) -> None:
@@ -95,7 +103,7 @@ class FilesystemStore(Store, LocalFiles):
         Where the file system cannot reserve, the size of each unfinished file says what
         it was promised, so that every process and host sees it.
         """
-        if _preallocate(fd, size):
+        if disk.reserve(fd, size):
             return
         with self._promising:
             os.ftruncate(fd, size)
@@ -186,7 +194,7 @@ class FilesystemStore(Store, LocalFiles):
         return {
             "data_dir": self._directory,
             "chunk_size": self.settings.filesystem_store_chunk_size,
-            "thin_provisioning": False,
+            "thin_provisioning": self.settings.filesystem_thin_provisioning,
         }
 
     # For the sink and the reader of this module.
@@ -256,6 +264,7 @@ class _FileSink(Sink):
         self._key = key
         self._fd = self._CLOSED
         self._written = 0
+        self._sparse: bool = store.settings.filesystem_thin_provisioning
         self._committed = False
         with store.reporting():  # not aborting: a file that is there already is not ours
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -263,21 +272,20 @@ class _FileSink(Sink):
         with self._aborting():
             if store.mode is not None:
                 os.fchmod(self._fd, store.mode)
-            if size:
+            if size and not self._sparse:
                 store.reserve(self._fd, size)
+        self._writeback = disk.Writeback(self._fd)
 
     def write(self, chunk: bytes) -> None:
         with self._aborting():
-            rest = memoryview(chunk)
-            while rest:
-                count = os.write(self._fd, rest)
-                self._written += count
-                rest = rest[count:]
+            (disk.write_sparsely if self._sparse else disk.write)(self._fd, chunk)
+            self._written += len(chunk)
+            self._writeback.reached(self._written)
 
     def commit(self) -> str:
         if not self._committed:
             with self._aborting():
-                # The announced size may have been more than came.
+                # The announced size may have been more than came, and holes have no end.
                 os.ftruncate(self._fd, self._written)
                 os.fsync(self._fd)
                 self._close()
@@ -347,24 +355,6 @@ class _Chunks(Iterator[bytes]):
     def close(self) -> None:
         """Free the file; what was left is not read."""
         self._file.close()
-
-
-# The C library's posix_fallocate, which os has, writes every block of the file
-# where the file system cannot reserve (NFS before 4.2, CephFS): each image
-# would cross the network twice. This one says so instead.
-_fallocate = ctypes.CDLL(None, use_errno=True).fallocate
-_fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long)
-
-
-def _preallocate(fd: int, size: int) -> bool:
-    """Reserve ``size`` bytes; whether the file system can. Raises OSError, ENOSPC above all."""
-    while _fallocate(fd, 0, 0, size):
-        number = ctypes.get_errno()
-        if number in (errno.EOPNOTSUPP, errno.ENOSYS):
-            return False
-        if number != errno.EINTR:
-            raise OSError(number, os.strerror(number))
-    return True
 
 
 def _regular(found: os.stat_result) -> os.stat_result:

@@ -342,6 +342,19 @@ class JobContract:
         assert flags == {taken.id: True, ended.id: False, bystander.id: False}
         assert registry.change_job(taken.id, 1, {"progress": 1}).cancelled
 
+    def test_ended_jobs_are_forgotten(self, registry: Registry) -> None:
+        given = image()
+        registry.add(given)
+        ended = [job(given.id, state=JobState.FAIL, end_at=after(number)) for number in range(3)]
+        waiting, taken = job(), running(registry)
+        for one in [*ended, waiting]:
+            registry.add_job(one)
+        assert registry.forget_jobs(after(2)) == 2
+        assert registry.jobs_of(given.id) == ended[2:]
+        assert registry.get_job(waiting.id) == waiting
+        assert registry.get_job(taken.id) == taken
+        assert registry.forget_jobs(after(2)) == 0
+
 
 def together(runners: int, step: Callable[[int], object]) -> list[object]:
     """What threads that start together got: a result, or an error."""

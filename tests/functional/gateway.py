@@ -58,6 +58,8 @@ def clean_env(home: pathlib.Path, **more: str) -> dict[str, str]:
     """An environment in which nothing of the user's configuration is found."""
     kept = {key: os.environ[key] for key in ("PATH", "LANG", "TMPDIR") if key in os.environ}
     kept["PATH"] = f"{BIN}:{kept.get('PATH', os.defpath)}"
+    # stevedore keeps there what is installed; without it, every process looks anew.
+    kept["XDG_CACHE_HOME"] = str(BIN.parent / ".cache")
     return {**kept, "HOME": str(home), "NO_PROXY": "*", **more}
 
 

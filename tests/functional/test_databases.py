@@ -33,7 +33,7 @@ connection = {url}
 lease = 6
 
 [jobs]
-poll = 1
+poll = 0.2
 """
 
 

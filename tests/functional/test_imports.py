@@ -290,6 +290,8 @@ def test_job_of_a_worker_that_is_no_more(start, source, workers, how):
     assert ended(gateway, image_id)["status"] == "success"
     if how == "paused":
         first.send(signal.SIGCONT)
+        fenced = "goes on elsewhere: another worker has taken it over"
+        eventually(lambda: fenced in first.log.read_text(), "it finds itself fenced off")
     eventually(lambda: len(gateway.residue(image_id)) == 1, "one copy is there and no more")
     assert_active(gateway, image_id, BODY, ["fast"])
     assert second.end() == 0
@@ -334,6 +336,26 @@ def test_job_outlives_the_service(start, source, tmp_path):
     gateway.start()
     assert ended(gateway, image_id)["status"] == "success"
     assert_active(gateway, image_id, BODY, ["fast"])
+
+
+def test_another_server_finishes_what_a_killed_one_began(start, source):
+    """Serving processes only; nothing is started again."""
+    one = start(STORES + WEB + FAST)
+    ready, go_on = threading.Event(), threading.Event()
+    source.routes["/image"] = slow(BODY, ready, go_on)
+    image_id = one.create()
+    assert begin(one, image_id, "web-download", uri=f"{source.url}/image").status == 202
+    assert ready.wait(60)
+    with serving(Gateway(one.directory, config=STORES + WEB + FAST)) as other:
+        assert task(other, image_id)["status"] == "processing"
+        ready.clear()
+        one.kill()
+        assert other.status(image_id) == "importing"
+        assert ready.wait(60), "the other one begins again"
+        go_on.set()
+        assert ended(other, image_id)["status"] == "success"
+        eventually(lambda: len(other.residue(image_id)) == 1, "one copy is there and no more")
+        assert_active(other, image_id, BODY, ["fast"])
 
 
 def test_worker_that_is_always_killed_gives_up(start, source, workers):

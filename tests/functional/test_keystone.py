@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from tests.functional import importing
 from tests.functional.conftest import needs_program
 from tests.functional.gateway import HOST, clean_env, serving
 from tests.functional.keystone import REGION, Keystone, StackGateway, config
+from tests.jobs import web_server
 
 DATA = b"not much of a disk" * 4096
 
@@ -78,6 +80,41 @@ def test_one_image_and_its_owner(openstack: Client, stack: StackGateway, tmp_pat
     openstack("demo", "image delete {image}", image=image)
     openstack("demo", "image show {image}", refused="No Image found", image=image)
     assert not stack.residue(image)
+
+
+def test_imports(openstack: Client, stack: StackGateway, tmp_path: Any) -> None:
+    disk = tmp_path / "disk.raw"
+    disk.write_bytes(DATA)
+    places = {"image": stack.create(name="staged"), "disk": disk}
+    openstack("demo", "image stage --file {disk} {image}", **places)
+    # The client does not look at the answer to an import.
+    for user, project, status in (("reader", "demo", 403), ("alt", "alt", 404)):
+        token = stack.keystone.token(user, project)
+        answer = importing.begin(stack, places["image"], "glance-direct", token)
+        assert answer.status == status
+    openstack("demo", "image import --method glance-direct {image}", **places)
+    assert importing.ended(stack, places["image"])["status"] == "success"
+    assert stack.download(places["image"]).body == DATA
+    copied = importing.begin(stack, places["image"], "copy-image", all_stores=True)
+    assert copied.outcome == (403, "forbidden")
+    with web_server.serving() as source:
+        source.routes["/image"] = web_server.whole(DATA)
+        places = {"image": stack.create(name="downloaded"), "url": f"{source.url}/image"}
+        openstack("demo", "image import --method web-download --uri {url} {image}", **places)
+        assert importing.ended(stack, places["image"])["status"] == "success"
+    assert stack.download(places["image"]).body == DATA
+
+
+def test_locations_are_for_services(stack: StackGateway, keystone: Keystone) -> None:
+    image = f"/v2/images/{stack.create(name='located')}/locations"
+    service = {"X-Service-Token": keystone.token("svc", "service")}
+    body = {"url": "file:///etc/passwd"}
+    assert stack.call("POST", image, body).outcome == (403, "forbidden")
+    assert stack.call("GET", image).outcome == (403, "forbidden")
+    answer = stack.call("POST", image, body, headers=service)
+    assert answer.outcome == (400, "location_refused")
+    assert stack.call("GET", image, headers=service).json == []
+    assert stack.call("POST", image, body, token=service["X-Service-Token"]).status == 404
 
 
 def test_what_a_reader_may(openstack: Client, stack: StackGateway) -> None:

@@ -424,10 +424,14 @@ def test_unknown_kind_waits_for_a_worker_that_knows_it(place):
 class _Bytes(quota.Quotas):
     """Bytes instead of MiB."""
 
-    def __init__(self, most):
-        self.most = most
+    def __init__(self, most, away=0):
+        """``away`` is how often they cannot be had at first."""
+        self.most, self.away = most, away
 
     def of(self, project):
+        self.away -= 1
+        if self.away >= 0:
+            raise errors.Unavailable(what="Keystone")
         return Limits(project, {"image_size_total": self.most})
 
 
@@ -460,3 +464,15 @@ def test_what_a_dead_worker_reserved_is_its_successors():
     assert place.job(one).state == JobState.SUCCESS
     assert place.registry.usage("p").image_size_total == len(DATA)
     assert place.registry.get(one.id).upload_reserved == 0
+
+
+def test_limits_that_cannot_be_had_now_fail_no_job():
+    place = Place(_Bytes(len(DATA), away=1))
+    one = place.image(Status.QUEUED, owner="p")
+    place.start(one, "web-download", "b")
+    assert place.engine.run_one()
+    assert place.job(one).state == JobState.RUNNING
+    assert place.held() == {"a": 0, "b": 0, "c": 0}
+    place.expire(one)
+    assert place.engine.run_one()
+    assert place.job(one).state == JobState.SUCCESS

@@ -145,7 +145,7 @@ def test_claimers_do_not_wait_for_one_another(db, registry):
         taken = []
         for _ in range(4):
             connection = claimers.enter_context(db.writing())
-            taken.append(jobs.claim(connection, ["test"], 1.0, 2.0))
+            taken.append(jobs.claim(connection, given, 1.0, 2.0))
     assert [one and one.id for one in taken] == [*(one.id for one in given), None]
 
 

@@ -97,3 +97,9 @@ def test_upgrade_keeps_what_there_is(unmade, revision):
 
 def test_revisions_are_shipped():
     assert "imsgate.registry.migrations.versions" in find_packages(include=["imsgate*"])
+
+
+def test_files_are_named_by_their_revisions_in_order():
+    script = ScriptDirectory.from_config(migrations.config())
+    history = [revision.revision for revision in script.walk_revisions()]
+    assert migrations.revisions() == history[::-1]

@@ -8,12 +8,12 @@ import uuid
 import pytest
 import sqlalchemy as sa
 
-from imsgate.model import MemberStatus, Status, Visibility
-from imsgate.registry import lists, rows
+from imsgate.model import JobState, MemberStatus, Status, Visibility
+from imsgate.registry import jobs, lists, rows
 from imsgate.registry.base import Condition, Op, Query
 from imsgate.registry.sql import SqlRegistry
-from imsgate.registry.tables import IMAGES, MEMBERS
-from imsgate.testing.records import START, image
+from imsgate.registry.tables import IMAGES, JOBS, MEMBERS
+from imsgate.testing.records import START, after, image, job
 
 _MANY = 10_000
 #: Of these rows, what one page or sweep may read. Any project's own are fewer.
@@ -67,6 +67,17 @@ def _fill(connection):
     )
 
 
+def _fill_jobs(connection):
+    """Three wait, three are being done, three were abandoned; all others ended before."""
+    states = {1: (JobState.INIT, None), 2: (JobState.RUNNING, 3.0), 3: (JobState.RUNNING, 1.0)}
+    given = []
+    for number in range(_MANY):
+        state, lease = states.get((number - _MANY) // 3 + 4, (JobState.SUCCESS, None))
+        one = job(id=str(uuid.UUID(int=number)), created_at=after(number), state=state, lease=lease)
+        given.append({field.name: getattr(one, field.name) for field in dataclasses.fields(one)})
+    connection.execute(sa.insert(JOBS), given)
+
+
 class _Postgresql:
     def __init__(self, connection):
         self._connection = connection
@@ -90,7 +101,7 @@ class _Postgresql:
 class _Mariadb:
     def __init__(self, connection):
         self._connection = connection
-        connection.exec_driver_sql("ANALYZE TABLE images, image_members")
+        connection.exec_driver_sql("ANALYZE TABLE images, image_members, jobs")
 
     def rows_read(self, select):
         self._connection.exec_driver_sql("FLUSH STATUS")
@@ -110,6 +121,7 @@ def crowd(request):
     with contextlib.closing(SqlRegistry(shared.settings)) as registry:
         with registry._database.writing() as connection:
             _fill(connection)
+            _fill_jobs(connection)
         with registry._database.reading() as connection:
             yield request.param(connection), registry
     shared.emptied()
@@ -138,6 +150,14 @@ def test_page_reads_few_rows(crowd, query):
     for start in (None, *marker):
         read, plan = server.rows_read(lists.page(dataclasses.replace(query, marker=start), nulls))
         assert read < _FEW, plan
+
+
+def test_claim_reads_few_rows(crowd):
+    """Idle workers ask often, and jobs that ended stay for a week."""
+    server, registry = crowd
+    assert len(registry.jobs(None, limit=_MANY)) == _MANY
+    read, plan = server.rows_read(jobs.waiting(["test"], 2.0).limit(jobs.CANDIDATES))
+    assert read < _FEW, plan
 
 
 def test_sweep_reads_few_rows(crowd):

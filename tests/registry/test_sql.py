@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from imsgate import errors
 from imsgate.config import Section
-from imsgate.model import Location
+from imsgate.model import Limits, Location
 from imsgate.registry import database, lists, sql
 from imsgate.registry.base import Query
 from imsgate.registry.sql import SqlRegistry
@@ -182,8 +182,9 @@ def statements():
         sa.event.remove(sa.Engine, "before_cursor_execute", note)
 
 
-def _full(number):
+def _full(number, **fields):
     return image(
+        **{"owner": "me", **fields},
         created_at=after(number),
         properties={"a": "1", "b": "2", "n": str(number)},
         tags=frozenset({"x", "y"}),
@@ -191,11 +192,21 @@ def _full(number):
     )
 
 
-def test_statements_do_not_grow_with_the_records(registry):
+@pytest.fixture
+def any_registry(any_database):
+    with contextlib.closing(SqlRegistry(any_database)) as registry:
+        yield registry
+
+
+def test_statements_do_not_grow_with_the_records(any_registry):
+    registry = any_registry
     for number in range(30):
         registry.add(_full(number))
     one = _full(31)
     known = {"status": one.status, "updated_at": one.updated_at}
+    within = Limits("project", {"image_size_total": 1 << 60, "image_count_total": 1000})
+    ours = _full(32, owner="project")
+    registry.add(image(owner="project"), within)
     steps = {
         "create": (4, lambda: registry.add(one)),
         "show": (4, lambda: registry.get(one.id)),
@@ -203,8 +214,12 @@ def test_statements_do_not_grow_with_the_records(registry):
         "lease": (5, lambda: registry.change(one.id, known, upload_expires=1.0)),
         "same": (5, lambda: registry.change(one.id, {}, properties=dict(one.properties))),
         "change": (9, lambda: registry.change(one.id, {}, properties={"c": "1"}, tags={"z"})),
+        "usage": (1, lambda: registry.usage("project")),
+        "create within limits": (6, lambda: registry.add(ours, within)),
+        "reserve": (11, lambda: registry.change(ours.id, {}, within, upload_reserved=1)),
         "expired": (4, lambda: registry.expired(2.0)),
         "members": (1, lambda: registry.members(one.id)),
+        "a project's page of 25": (4, lambda: registry.list(Query(viewer="me"))),
     }
     for name, (expected, step) in steps.items():
         with statements() as sent:

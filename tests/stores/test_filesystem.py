@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from imsgate import config, errors
-from imsgate.stores import filesystem
+from imsgate.stores import disk
 from imsgate.stores.filesystem import FilesystemStore
 from imsgate.testing import StoreContract
 
@@ -146,10 +146,12 @@ class TestFilesystemStore(StoreContract):
         return [store.properties()["data_dir"]]
 
 
-class TestReadInSmallChunks(StoreContract):
+class TestThinInSmallSteps(StoreContract):
     @pytest.fixture
-    def store(self, tmp_path):
-        return make(tmp_path, filesystem_store_chunk_size=65_521)
+    def store(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(disk, "WINDOW", 100_000)
+        small = {"filesystem_store_chunk_size": 65_521}
+        return make(tmp_path, filesystem_thin_provisioning=True, **small)
 
     def leftovers(self, store):
         return leftovers(store)
@@ -207,6 +209,71 @@ def test_the_residue_of_a_killed_process_is_discarded(store, directory):
     assert os.listdir(directory) != []
     store.discard(KEY)
     assert os.listdir(directory) == []
+
+
+ZEROS, DATA = bytes(1 << 20), os.urandom(1 << 20)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "stored"),
+    [
+        ([ZEROS], 0),
+        ([DATA, ZEROS, DATA], 2 << 20),
+        ([ZEROS, DATA + ZEROS], 1 << 20),
+        ([DATA[:70_000], ZEROS[:1], ZEROS, b"x", ZEROS[:70_000]], 3 << 16),
+        ([ZEROS[:10], DATA[:10], ZEROS[:10]], 1 << 16),
+    ],
+    ids=["all", "middle", "ends", "odd", "small"],
+)
+@pytest.mark.parametrize("announced", [True, False])
+def test_zeros_are_holes_of_a_thin_file(directory, chunks, stored, announced):
+    store = make(directory, filesystem_thin_provisioning=True)
+    data = b"".join(chunks)
+    with store.create(KEY, len(data) if announced else None) as sink:
+        for chunk in chunks:
+            sink.write(chunk)
+        sink.commit()
+    assert b"".join(store.read(KEY)) == data
+    assert (directory / KEY).stat().st_blocks * 512 <= stored
+
+
+def test_thin_files_may_promise_more_than_there_is(tiny):
+    store = make(tiny, filesystem_thin_provisioning=True)
+    assert store.size(put(store, ZEROS, size=len(ZEROS))) == len(ZEROS)
+    with store.create(IMAGE, len(DATA)) as sink:
+        fails(errors.StoreFull, sink.write, DATA)
+    assert leftovers(store) == [KEY]
+
+
+def test_data_is_on_its_way_to_the_disk_before_the_end(store, monkeypatch):
+    """Of the last two windows at most, whatever the size, an fsync has to write anything."""
+    monkeypatch.setattr(disk, "WINDOW", 1000)
+    seen = []
+    monkeypatch.setattr(disk, "_sync_file_range", lambda _, *what: seen.append(what) or 0)
+    with store.create(KEY, None) as sink:
+        for size in (999, 1, 500, 2000):
+            sink.write(bytes(size))
+        sink.commit()
+    begun = [(0, 1000, 2), (1000, 1000, 2), (2000, 1000, 2)]
+    assert [what for what in seen if what[2] == 2] == begun
+    assert [what for what in seen if what[2] != 2] == [(0, 1000, 7), (1000, 1000, 7)]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EOPNOTSUPP])
+def test_a_disk_that_fails_behind_a_write(store, monkeypatch, number):
+    """What early writeback is told, the fsync would not be told again."""
+    monkeypatch.setattr(disk, "WINDOW", 1000)
+    monkeypatch.setattr(disk, "_sync_file_range", lambda *args: -1)
+    monkeypatch.setattr(disk.ctypes, "get_errno", lambda: number)
+    with store.create(KEY, None) as sink:
+        if number == errno.EOPNOTSUPP:
+            sink.write(bytes(1000))
+            assert sink.commit() == KEY
+            return
+        expected = errors.StoreFull if number == errno.ENOSPC else errors.StoreUnavailable
+        fails(expected, sink.write, bytes(1000))
+        fails(errors.StoreUnavailable, sink.commit)
+    assert leftovers(store) == []
 
 
 def test_reading_in_chunks_of_the_configured_size(directory):
@@ -509,8 +576,8 @@ def test_an_abort_that_cannot_clean_up_says_nothing(store, directory, monkeypatc
 @pytest.fixture
 def unreserving(monkeypatch):
     """As NFS before 4.2: the answer is EOPNOTSUPP, and nothing is written instead."""
-    monkeypatch.setattr(filesystem, "_fallocate", lambda *args: -1)
-    monkeypatch.setattr(filesystem.ctypes, "get_errno", lambda: errno.EOPNOTSUPP)
+    monkeypatch.setattr(disk, "_fallocate", lambda *args: -1)
+    monkeypatch.setattr(disk.ctypes, "get_errno", lambda: errno.EOPNOTSUPP)
 
 
 def test_file_systems_that_cannot_reserve(store, unreserving):

@@ -10,6 +10,16 @@ from imsgate.registry.memory import MemoryRegistry
 from imsgate.testing.records import START
 
 
+class ForgetsByCreation(MemoryRegistry):
+    """Jobs that nobody has done yet are gone."""
+
+    def forget_jobs(self, before):
+        old = [job.id for job in self._jobs.values() if job.created_at < before]
+        for job_id in old:
+            del self._jobs[job_id]
+        return len(old)
+
+
 class IgnoresTheEpoch(MemoryRegistry):
     def change_job(self, job_id, epoch, fields, was=NOTHING, /, **to):
         return super().change_job(job_id, self.get_job(job_id).epoch, fields, was, **to)
@@ -236,4 +246,5 @@ REJECTED = [
     (ForgetsWhenItChanged, "change_of_a_job"),
     (PagesRepeatTheMarker, "lists_of_jobs"),
     (ShowsAllProjects, "lists_of_jobs"),
+    (ForgetsByCreation, "ended_jobs_are_forgotten"),
 ]

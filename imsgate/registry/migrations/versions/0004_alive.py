@@ -1,4 +1,4 @@
-"""Lists that do not step over the records of deleted images."""
+"""Lists that do not step over the records of deleted images; jobs that are forgotten by age."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -18,6 +18,7 @@ def upgrade() -> None:
         _index(*by_alive, *rest)
         op.drop_index(_name(key, *rest), "images")
     op.drop_index(_name("owner", "status"), "images")
+    op.create_index("ix_jobs_end_at", "jobs", ["end_at"])
 
 
 def _index(*columns: str) -> None:

@@ -1,0 +1,91 @@
+"""What the rules decided, kept for a moment.
+
+oslo.policy looks for its files and inspects the signature of every check each time it is
+asked: half a millisecond, several times for one image and once for each of a list. But a
+decision depends only on who asks and on what of the target the rule names, and most
+images of a list are alike in that.
+"""
+
+import contextlib
+import re
+import time
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Any
+
+from imsgate.model import Identity
+
+#: Seconds that a decision is kept, and so a change of the policy file may go unnoticed.
+KEPT = 1.0
+#: Decisions kept at most; beyond it they are forgotten early.
+_MOST = 10_000
+
+Target = Mapping[str, Any]
+
+_NAME = re.compile(r"%\(([^)]*)\)")
+
+
+class Decisions:
+    """The answers of ``ask``, which decides whether somebody may do something to a target."""
+
+    def __init__(
+        self, rules: Callable[[], Mapping[str, Any]], ask: Callable[[str, Identity, Target], bool]
+    ) -> None:
+        """``rules`` gives the check of each rule's name as it is now."""
+        self._rules = rules
+        self._ask = ask
+        self._kept: dict[Hashable, Any] = {}
+        self._until = 0.0
+
+    def allows(self, rule: str, who: Identity, target: Target) -> bool:
+        """What ``ask`` says, or said of the same question a moment ago."""
+        kept = self._fresh()
+        if rule not in kept:
+            kept[rule] = named(self._rules(), rule)
+        names = kept[rule]
+        if names is None:
+            return self._ask(rule, who, target)
+        question = (rule, who, tuple([target.get(name) for name in names]))
+        if question not in kept:
+            kept[question] = self._ask(rule, who, target)
+        return bool(kept[question])
+
+    def _fresh(self) -> dict[Hashable, Any]:
+        """Names and decisions by rule and question. Whoever still has the last one may finish."""
+        now = time.monotonic()
+        if now >= self._until or len(self._kept) > _MOST:
+            self._kept, self._until = {}, now + KEPT
+        return self._kept
+
+
+def named(rules: Mapping[str, Any], rule: str) -> frozenset[str] | None:
+    """The names of a target that a rule's check looks at, or None where it may look at all.
+
+    Checks of oslo.policy's own language look at what they name; those that others add, and
+    those that ask a server, are shown the whole target.
+    """
+    found: set[str] = set()
+    seen = {rule}
+    waiting = _checks(rules, rule)
+    while waiting:
+        check = waiting.pop()
+        if type(check).__module__ != "oslo_policy._checks":
+            return None
+        waiting += _parts(check)
+        text = getattr(check, "match", "")
+        found.update(_NAME.findall(text))
+        if getattr(check, "kind", None) == "rule" and text not in seen:
+            seen.add(text)
+            waiting += _checks(rules, text)
+    return frozenset(found)
+
+
+def _checks(rules: Mapping[str, Any], rule: str) -> list[Any]:
+    # By index: for a name it lacks, oslo.policy's mapping has the default rule.
+    with contextlib.suppress(KeyError):
+        return [rules[rule]]
+    return []
+
+
+def _parts(check: Any) -> Iterable[Any]:
+    """The checks that ``and``, ``or`` and ``not`` put together."""
+    return [*getattr(check, "rules", ()), *filter(None, [getattr(check, "rule", None)])]

@@ -1,0 +1,156 @@
+"""pace: slow clients are cut off, and uploads leave threads to others."""
+
+import contextlib
+import socket
+import threading
+import time
+
+import pytest
+
+from imsgate import body, errors
+from imsgate.filters import pace
+from imsgate.testing import FilterContract, apps, servers
+from tests.filters.alone import put
+
+PATIENCE = 30
+
+
+class TestPace(FilterContract):
+    @pytest.fixture
+    def factory(self):
+        return pace.filter_factory
+
+
+@pytest.fixture
+def pair():
+    """A server's side of a connection, and its client's."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+class Stream(servers.Input):
+    """``wsgi.input`` as gunicorn has it: waits for all that is asked for, or the end."""
+
+    def __init__(self, connection):
+        super().__init__(b"")
+        self._connection = connection
+        self.reading = threading.Event()
+
+    def read(self, size):
+        self.reading.set()
+        found = b""
+        while len(found) < size and (chunk := self._connection.recv(size - len(found))):
+            found += chunk
+        return found
+
+
+@contextlib.contextmanager
+def reading(tapped, size):
+    """A read that waits on a thread; yields what it raised in the end."""
+    raised = []
+
+    def read():
+        try:
+            tapped.read(size)
+        except errors.Error as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    yield raised
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(("late", "ended"), [(0.5, False), (30.0, False), (32.0, True)])
+def test_a_read_is_ended_when_it_is_late(pair, late, ended):
+    ours, theirs = pair
+    tapped = body.Tapped(stream := Stream(ours), 1 << 20)
+    watch = pace.Watch(rate=1000)
+    with reading(tapped, 1000) as raised, watch.over(tapped, ours):
+        theirs.sendall(b"some")
+        assert stream.reading.wait(PATIENCE)
+        assert watch.look(tapped.waiting[0] + late)
+        if not ended:
+            theirs.sendall(bytes(996))
+    assert [error.reason for error in raised] == (["too_slow"] if ended else [])
+    assert not watch.look(time.monotonic())
+    theirs.close()
+    with pytest.raises(errors.TooSlow if ended else errors.BodyCut):
+        tapped.read(5)
+
+
+def test_who_is_not_read_from_is_not_late(pair):
+    ours, theirs = pair
+    tapped = body.Tapped(Stream(ours), 1 << 20)
+    watch = pace.Watch(rate=1000)
+    with watch.over(tapped, ours):
+        assert watch.look(time.monotonic() + 1e6)
+        theirs.sendall(b"data")
+        assert tapped.read(4) == b"data"
+
+
+def test_a_large_read_has_more_time(pair):
+    ours, _ = pair
+    tapped = body.Tapped(stream := Stream(ours), 1 << 20)
+    watch = pace.Watch(rate=1000)
+    with reading(tapped, 1_000_000) as raised, watch.over(tapped, ours):
+        assert stream.reading.wait(PATIENCE)
+        for late in (1029.0, 1031.0):
+            assert raised == []
+            watch.look(tapped.waiting[0] + late)
+    assert [error.reason for error in raised] == ["too_slow"]
+
+
+def test_silence_is_too_slow(alone, pair):
+    ours, theirs = pair
+    app = apps.App(apps.by(1 << 16))
+    theirs.sendall(b"and then nothing")
+    filtered = alone("pace", app, idle_timeout="1")
+    ours.settimeout(1234)
+    answer = put(filtered, Stream(ours), length=100, **{"gunicorn.socket": ours})
+    assert (answer.code, answer.reason) == (408, "too_slow")
+    assert ours.gettimeout() == 1234
+
+
+@pytest.mark.parametrize("names", [["gunicorn.socket"], []], ids=["gunicorn", "other"])
+def test_a_body_that_comes_passes(alone, pair, names):
+    app = apps.App(apps.by(3))
+    entries = dict.fromkeys(names, pair[0])
+    assert put(alone("pace", app), b"whole", **entries).code == 200
+    assert app.bodies == [b"whole"]
+
+
+def test_more_uploads_than_may_be_are_refused_unread(alone):
+    inner = apps.App(apps.by(10))
+    asked = []
+
+    def app(environ, start_response):
+        """Another upload and another request come in while this upload runs."""
+        if not asked:
+            asked.append(put(filtered, stream, length=4))
+            asked.append(put(filtered, b"4567", PATH_INFO="/v2/images/x/members"))
+        return inner(environ, start_response)
+
+    stream = servers.Input(b"data")
+    filtered = alone("pace", app, uploads_at_once="1")
+    assert put(filtered, b"first").code == 200
+    busy, other = asked
+    assert (busy.code, busy.reason) == (503, "busy")
+    assert busy.header("Retry-After")
+    assert stream.asked == 0
+    assert other.code == 200
+    assert put(filtered, b"later").code == 200
+
+
+def test_an_upload_that_fails_leaves_its_place(alone):
+    app = apps.ReadFails("passes", 10)
+    filtered = alone("pace", app, uploads_at_once="1")
+    for _ in range(2):
+        assert put(filtered, servers.Input(b"short"), length=10).reason == "body_cut"
+
+
+def test_options_that_cannot_be(alone):
+    with pytest.raises(errors.BadConfig, match="minimum_rate"):
+        alone("pace", apps.App(), minimum_rate="-1")

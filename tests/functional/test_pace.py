@@ -1,0 +1,53 @@
+"""Slow clients: the others do not notice them, and they are not waited for for ever."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.functional.gateway import Gateway
+from tests.functional.wire import CHUNKED, MIB, Wire, length
+
+SLOW = 4
+CONFIG = f"[pace]\nidle_timeout = 2\nuploads_at_once = {SLOW + 1}\n"
+DATA = b"data of another client"
+
+
+@pytest.fixture
+def gateway(start: Callable[..., Gateway]) -> Gateway:
+    return start(CONFIG, workers=1)
+
+
+@contextlib.contextmanager
+def hanging(gateway: Gateway, count: int) -> Iterator[dict[str, Wire]]:
+    """Uploads that have begun and go on byte by byte, by their images."""
+    with contextlib.ExitStack() as stack:
+        wires = {gateway.create(): stack.enter_context(Wire(gateway)) for _ in range(count)}
+        for number, (image_id, wire) in enumerate(wires.items()):
+            wire.put(image_id, CHUNKED if number % 2 else length(MIB))
+            trickle(wire, number)
+            wire.saving(image_id)
+        yield wires
+
+
+def trickle(wire: Wire, number: int) -> None:
+    (wire.chunk if number % 2 else wire.send)(b"x")
+
+
+def test_slow_clients_are_neither_noticed_nor_waited_for(gateway: Gateway) -> None:
+    with hanging(gateway, SLOW) as slow:
+        for _ in range(2):
+            for number, wire in enumerate(slow.values()):
+                trickle(wire, number)
+            assert gateway.download(gateway.stored(DATA)).body == DATA
+            assert {gateway.status(image_id) for image_id in slow} == {"saving"}
+        for image_id, wire in slow.items():  # silent now
+            answer = wire.answer()
+            assert answer.outcome == (408, "too_slow")
+            assert wire.read(1) == b""  # and the connection is closed
+            gateway.assert_untouched(image_id)
+    with hanging(gateway, SLOW + 1):
+        refused = gateway.upload(image_id, DATA)
+        assert refused.outcome == (503, "busy")
+        assert refused.headers["Retry-After"]
+        assert gateway.show(image_id)["status"] == "queued"
