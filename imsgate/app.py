@@ -156,7 +156,7 @@ def make_parts(
         of_objects = imports.Imports(stores, algorithm, objects, quotas, recheck)
         kinds[register.REGISTER] = of_objects
         kinds[register.CREATE] = dataclasses.replace(of_objects, failed=Status.DELETED)
-        kinds[export.KIND] = export.Export(stores, buckets, allowed)
+        kinds[export.KIND] = export.Export(stores, buckets, allowed, recheck)
     return Parts(
         registry,
         stores,
@@ -253,10 +253,10 @@ def assemble(parts: Parts, conf: cfg.ConfigOpts, section: SectionOf, api: Any) -
             gatekeeper,
             stores,
             parts.engine,
+            signer,
             uploads.quotas,
             records,
             native,
-            signer,
             parts.allowed,
         ),
         ims_tags.ImageTags(records),

@@ -104,6 +104,7 @@ class DigestMismatch(BadRequest):
 
 class SignatureRefused(BadRequest):
     reason = "signature_refused"
+    code = "IMG.0057"
     message = "The signature of the image cannot be verified: {problem}"
 
 

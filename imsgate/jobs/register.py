@@ -9,7 +9,7 @@ from imsgate import errors, gating
 from imsgate.formats.gate import Gate
 from imsgate.image_url import Allowed, ImageUrl
 from imsgate.jobs.context import Context
-from imsgate.jobs.sources import Gated, sized, verification_of
+from imsgate.jobs.sources import Gated, sized, verification
 from imsgate.model import Image, Job
 from imsgate.signatures import Signatures
 from imsgate.stores.buckets import Buckets
@@ -63,15 +63,9 @@ class BucketSources:
         chunks: Any = self.buckets.read(url.bucket, url.key)
         with contextlib.closing(chunks):
             inspection = self.gate.begin(gating.declared(image))
-            verification = verification_of(self.signatures, image, job)
-            stream = _Object(
-                image,
-                _Stream(chunks),
-                found.size,
-                inspection,
-                self.limit,
-                verification=verification,
-            )
+            watch = verification(self.signatures, image, job)
+            data = _Stream(chunks)
+            stream = _Object(image, data, found.size, inspection, self.limit, verification=watch)
             stream.formats = job.arguments.get("formats", ())
             yield stream
 

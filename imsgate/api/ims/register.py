@@ -53,10 +53,10 @@ class Register:
     access: Access
     stores: Stores
     engine: Engine
+    signing: Signing
     quotas: Quotas
     images: Images
     dialect: Dialect
-    signing: Signing
     allowed: Allowed | None
 
     # Into an image that is there
@@ -125,7 +125,7 @@ class Register:
             export.KIND,
             project=who.project_id,
             image_id=image.id,
-            arguments=_arguments(request, who, url),
+            arguments=_arguments(request, who, url, "export_image"),
             was={"status": Status.ACTIVE, "updated_at": image.updated_at},
         )
         return jobs.accepted(job)
@@ -150,11 +150,10 @@ class Register:
             project=who.project_id,
             image_id=image.id,
             arguments={
-                **_arguments(request, who, url),
+                **_arguments(request, who, url, "register_image"),
                 **into,
-                "method": {"name": kind},
                 **self.signing.argument(request, image),
-                **rechecks.argument(request, "register_image"),
+                "method": {"name": kind},
                 **more,
             },
             was={"status": Status.QUEUED, "updated_at": image.updated_at, "upload_key": None},
@@ -164,8 +163,10 @@ class Register:
         )
 
 
-def _arguments(request: Request, who: Identity, url: ImageUrl) -> dict[str, Any]:
+def _arguments(request: Request, who: Identity, url: ImageUrl, rule: str) -> dict[str, Any]:
+    """``rule`` is asked about once more before the job ends."""
     return {
+        **rechecks.argument(request, rule),
         "object": [url.bucket, url.key],
         "asked": {"object": f"{url.bucket}:{url.key}"},
         "user_id": who.user_id,
