@@ -17,7 +17,7 @@ from oslo_log import log
 from paste.deploy import loadwsgi
 
 from imsgate import config, tokenfile
-from imsgate.cmd import common
+from imsgate.cmd import buffers, common
 from imsgate.errors import BadConfig
 from imsgate.filters.tokens import Tokens
 from imsgate.registry import sql
@@ -222,6 +222,7 @@ class Server(gunicorn.app.base.BaseApplication):
 
     def load(self) -> Any:
         """The pipeline, built in the worker; what cannot work ends the server, by name."""
+        buffers.keep()
         try:
             app = loadwsgi.loadapp(self._paste, global_conf=self._global_conf)
             # What is loaded by now stays: the collector need not look at it again and again,
