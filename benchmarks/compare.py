@@ -21,6 +21,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import report
 import targets
@@ -55,17 +56,27 @@ def put(target: Target, path: str, data: pathlib.Path, chunked: bool) -> float:
         sent = time.monotonic()
         answer = connection.recv(1 << 16)
         if answer[9:10] != b"2":
-            raise SystemExit(f"{target.name}: PUT {path}/file: {answer[:300]!r}")
+            raise OSError(f"{target.name}: PUT {path}/file: {answer[:300]!r}")
         return time.monotonic() - sent
 
 
+def tried(path: str, **how: Any) -> float | None:
+    """As :func:`put`; None for an upload that failed: not every server takes 64 at once."""
+    try:
+        return put(path=path, **how)
+    except OSError:
+        return None
+
+
 @contextlib.contextmanager
-def measured(target: Target, size: int, figures: Figures) -> Iterator[None]:
-    """Rate and CPU of moving ``size`` bytes in the block."""
+def measured(target: Target, figures: Figures) -> Iterator[Callable[[int], None]]:
+    """Rate and CPU of moving as many bytes as the block tells what it is given."""
+    moved: list[int] = []
     cpu, began = target.cpu(), time.monotonic()
-    yield
-    figures["MB/s"] = size / 1e6 / (time.monotonic() - began)
-    figures["CPU s/GiB"] = (target.cpu() - cpu) * GIB / size
+    yield moved.append
+    seconds, used, size = time.monotonic() - began, target.cpu() - cpu, sum(moved)
+    figures["MB/s"] = size / 1e6 / seconds
+    figures["CPU s/GiB"] = used * GIB / max(size, 1)
 
 
 @contextlib.contextmanager
@@ -86,11 +97,14 @@ def upload(data: pathlib.Path, count: int, chunked: bool, target: Target) -> Fig
         with (
             concurrent.futures.ThreadPoolExecutor(count) as pool,
             targets.Peak(target) as peak,
-            measured(target, data.stat().st_size * count, figures),
+            measured(target, figures) as moved,
         ):
-            one = functools.partial(put, target, data=data, chunked=chunked)
-            figures["answer s"] = max(pool.map(one, paths))
+            one = functools.partial(tried, target=target, data=data, chunked=chunked)
+            answered = [seconds for seconds in pool.map(one, paths) if seconds is not None]
+            moved(data.stat().st_size * len(answered))
+        figures["answer s"] = max(answered, default=0.0)
         figures["peak MiB"] = peak.mib
+        figures["failed"] = count - len(answered)
     return figures
 
 
@@ -102,11 +116,12 @@ def download(data: pathlib.Path, tail: int | None, target: Target) -> Figures:
         put(target, path, data, chunked=False)
         headers = {**target.headers, **({"Range": f"bytes={size - tail}-"} if tail else {})}
         buffer, left = bytearray(MIB), tail or size
-        with measured(target, left, figures):
+        with measured(target, figures) as moved:
             connection.request("GET", f"{path}/file", headers=headers)
             response = connection.getresponse()
             while count := response.readinto(buffer):
                 left -= count
+                moved(count)
         if left:
             raise SystemExit(f"{target.name}: {left} bytes of a download are missing")
     return figures
