@@ -152,11 +152,11 @@ def make_parts(
     if buckets is not None:
         allowed = _allowed(section)
         most = min(limit, profiles.chosen(section).import_limit or limit)
-        objects = register.BucketSources(buckets, allowed, gate, most)
-        of_objects = imports.Imports(stores, algorithm, objects, quotas)
+        objects = register.BucketSources(buckets, allowed, gate, most, origins.signatures)
+        of_objects = imports.Imports(stores, algorithm, objects, quotas, recheck)
         kinds[register.REGISTER] = of_objects
         kinds[register.CREATE] = dataclasses.replace(of_objects, failed=Status.DELETED)
-        kinds[export.KIND] = export.Export(stores, buckets, allowed)
+        kinds[export.KIND] = export.Export(stores, buckets, allowed, recheck)
     return Parts(
         registry,
         stores,
@@ -250,7 +250,14 @@ def assemble(parts: Parts, conf: cfg.ConfigOpts, section: SectionOf, api: Any) -
         ims_jobs.Jobs(gatekeeper, registry),
         ims_members.CloudMembers(shared),
         ims_register.Register(
-            gatekeeper, stores, parts.engine, uploads.quotas, records, native, parts.allowed
+            gatekeeper,
+            stores,
+            parts.engine,
+            signer,
+            uploads.quotas,
+            records,
+            native,
+            parts.allowed,
         ),
         ims_tags.ImageTags(records),
     )

@@ -180,11 +180,12 @@ def test_unknown_sizes_leave_room_for_others(gate, owner):
         seen.append(usage(gate)[0])
         if len(seen) == 3:
             owner.upload(other, bytes(2 * MIB))
-        return bytes(size) if len(seen) < 5 else b""
+        return bytes(64 << 10) if len(seen) < 5 else b""
 
-    assert receive(gate, path, read).size == 15 << 16
-    assert seen == [1, 2 << 16, 6 << 16, (14 << 16) + 2 * MIB, (15 << 16) + 2 * MIB]
-    assert usage(gate) == ((15 << 16) + 2 * MIB, 0, 2, 0)
+    assert receive(gate, path, read).size == 256 << 10
+    later = 2 * MIB + (384 << 10)
+    assert seen == [1, 128 << 10, 128 << 10, later, later]
+    assert usage(gate) == (2 * MIB + (256 << 10), 0, 2, 0)
 
 
 @pytest.mark.parametrize(

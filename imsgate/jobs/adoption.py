@@ -64,6 +64,8 @@ class Adoption:
             context.renew()
             if self.registry.holds(location):
                 raise errors.LocationRefused(problem="it holds the data of an image")
+            # The object may have grown since its size was reserved.
+            context.reserve(context.limits(self.quotas, context.image()), fields["size"])
             done = {**fields, **_HAS_IT, "locations": (location,)}
             context.succeed(lambda image: done if _waits(image) else {})
         except Interrupted:
@@ -80,10 +82,9 @@ class Adoption:
         told = job.arguments["validation_data"]
         try:
             image = context.image()
-            size = self.stores.get(location.store).size(location.url)
-            context.reserve(context.limits(self.quotas, image), size)
             if job.arguments["read"] or signed(image):
                 return self._read(job, context, image, location)
+            size = self.stores.get(location.store).size(location.url)
         except errors.ObjectNotFound as error:
             raise errors.SourceFailed(problem=f"store {location.store} has lost it") from error
         return {"size": size, **told}

@@ -212,6 +212,14 @@ class KeepsOneCase(Keeps):
         return dataclasses.replace(image, properties=properties)
 
 
+class CutsLongValues(Keeps):
+    """As MariaDB's TEXT does, where nobody told the server to be strict."""
+
+    def kept(self, image):
+        properties = {name: value[:65_535] for name, value in image.properties.items()}
+        return dataclasses.replace(image, properties=properties)
+
+
 class KeepsTheGiversMapping(MemoryRegistry):
     def add(self, image):
         self._images[image.id] = image
@@ -477,6 +485,7 @@ REJECTED = [
     (KeepsExpiryInSinglePrecision, "record_comes_back_as_it_was"),
     (KeepsNoTrailingSpaces, "record_comes_back_as_it_was"),
     (KeepsOneCase, "record_comes_back_as_it_was"),
+    (CutsLongValues, "long_values_come_back"),
     (KeepsTheGiversMapping, "record_does_not_follow_what_it_was_made_from"),
     (LeaksCommunity, "who_sees_what"),
     (HidesOwnCommunity, "who_sees_what"),
