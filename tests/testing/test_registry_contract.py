@@ -570,4 +570,6 @@ def test_whole_registry_is_not(name):
 )
 def test_random_walk_finds_what_is_broken(broken):
     with pytest.raises(AssertionError):
-        registry_machine.walk(broken(), max_examples=300, derandomize=True, phases=[Phase.generate])
+        registry_machine.walk(
+            broken(), max_examples=3000, derandomize=True, phases=[Phase.generate]
+        )
