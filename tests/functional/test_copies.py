@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from imsgate import app, config
+from imsgate import config
 from imsgate.model import Location
+from imsgate.parts import load_registry
 from imsgate.stores import loader
 from tests.functional.gateway import Gateway, eventually
 from tests.functional.test_clients import GLANCE, OPENSTACK, Client, digest
@@ -70,7 +71,7 @@ def gateway(cloud: servers.Bucket, start: Callable[..., Gateway]) -> Gateway:
 def copy(gateway: Gateway, image_id: str, data: bytes, store: str) -> None:
     """A second copy, as a job will make it."""
     conf = config.Config([str(gateway.config)], str(gateway.state))
-    registry = app.load_registry(conf)
+    registry = load_registry(conf)
     with contextlib.closing(registry):
         with loader.load(conf).get(store).create(f"{image_id}.c0b1", len(data)) as sink:
             sink.write(data)
@@ -167,7 +168,7 @@ def test_no_secret_is_kept_or_told(gateway: Gateway) -> None:
     image_id = gateway.create()
     assert gateway.upload(image_id, DATA, headers=to("cloud")).status == 204
     conf = config.Config([str(gateway.config)], str(gateway.state))
-    with contextlib.closing(app.load_registry(conf)) as registry:
+    with contextlib.closing(load_registry(conf)) as registry:
         (location,) = registry.get(image_id).locations
     assert location.url.startswith(image_id)
     told = gateway.log_text() + json.dumps([gateway.show(image_id), detail(gateway)])

@@ -2,8 +2,9 @@
 
 import pytest
 
-from imsgate import app, config
+from imsgate import config
 from imsgate.errors import BadConfig
+from imsgate.parts import load_parts
 from imsgate.stores import buckets
 
 S3 = "driver = s3\ns3_store_host = http://127.0.0.1:1\ns3_store_access_key = a\n"
@@ -18,11 +19,11 @@ def conf(tmp_path, text):
 
 def test_none_unless_asked_for(tmp_path):
     assert buckets.load(conf(tmp_path, "").section) is None
-    assert app.load_parts(conf(tmp_path, "")).allowed is None
+    assert load_parts(conf(tmp_path, "")).allowed is None
 
 
 def test_they_need_no_connection_to_start(tmp_path):
-    parts = app.load_parts(conf(tmp_path, f"{WHOLE}allowed = p:bkt, *:all-of-us\n"))
+    parts = load_parts(conf(tmp_path, f"{WHOLE}allowed = p:bkt, *:all-of-us\n"))
     parts.allowed.check("p", "bkt")
     parts.allowed.check("q", "all-of-us")
 
@@ -39,7 +40,7 @@ def test_they_need_no_connection_to_start(tmp_path):
 )
 def test_what_cannot_work_is_named(tmp_path, text, key):
     with pytest.raises(BadConfig, match=rf"\[ims_buckets\] {key}"):
-        app.load_parts(conf(tmp_path, text))
+        load_parts(conf(tmp_path, text))
 
 
 def test_the_drivers_options_are_listed():
