@@ -62,10 +62,13 @@ def stopped(bucket: servers.Bucket) -> Iterator[None]:
         eventually(bucket.client.list_buckets, "it answers")
 
 
+def config_of(bucket: servers.Bucket) -> str:
+    return CONFIG % (bucket.server.url, servers.ACCESS, servers.SECRET, bucket.name)
+
+
 @pytest.fixture
 def gateway(cloud: servers.Bucket, start: Callable[..., Gateway]) -> Gateway:
-    text = CONFIG % (cloud.server.url, servers.ACCESS, servers.SECRET, cloud.name)
-    return start(text)
+    return start(config_of(cloud))
 
 
 def copy(gateway: Gateway, image_id: str, data: bytes, store: str) -> None:
@@ -139,6 +142,17 @@ def test_a_store_that_is_stopped_takes_nothing_along(
     ranges(gateway, far)
     assert gateway.upload(late, DATA, headers=to("cloud")).status == 204
     ranges(gateway, late)
+
+
+def test_an_optional_store_may_be_away_at_start(
+    cloud: servers.Bucket, start: Callable[..., Gateway]
+) -> None:
+    with stopped(cloud):
+        gateway = start(config_of(cloud))
+        image = gateway.stored(DATA)
+        assert_away(gateway.upload(gateway.create(), DATA, headers=to("cloud")))
+        assert [store["health"] for store in detail(gateway)] != ["up", "up"]
+        ranges(gateway, image)
 
 
 def assert_away(answer) -> None:
