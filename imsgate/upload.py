@@ -70,7 +70,8 @@ FIRST = 1 << 16
 #: Seconds for a read, between which the next one asks for as much.
 QUICK, SLOW = 1.0, 4.0
 #: Seconds between the tries of a step at the end of an upload while database or Keystone
-#: are away. Their restart takes less than this in all, and the default lease takes more.
+#: are away. Their restart takes less than this in all. There are none beyond the lease:
+#: by then others may have ended the upload.
 PAUSES: Sequence[float] = (0.1, 0.2, 0.5, 1, 2, 4, 8, 16)
 
 #: Chunks a digest may lag behind.
@@ -236,10 +237,13 @@ class Lease:
     def outlast(self, step: Callable[[], T]) -> T:
         """What ``step`` returns or raises, once what it asks is not away: all the data is
         here, and would have to be sent again. Raises Unavailable when that takes too long."""
+        deadline = time.monotonic() + self._seconds
         for pause in PAUSES:
             try:
                 return step()
             except errors.Unavailable as error:
+                if time.monotonic() + pause > deadline:
+                    raise
                 LOG.warning("The upload of image %s waits: %s", self._image_id, error)
             self._done.wait(pause)
         return step()

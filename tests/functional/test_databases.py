@@ -30,7 +30,7 @@ filesystem_store_datadir = {shared}
 connection = {url}
 
 [upload]
-lease = 6
+lease = 12
 
 [jobs]
 poll = 0.2
