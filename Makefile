@@ -1,6 +1,7 @@
 # make run    install into .venv and serve on $(BIND), everything kept under $(STATE)
 # make test   lint, types, layers and tests
-# make bench  print the benchmarks
+# make bench  imsgate beside Glance (GLANCE_URL) and the floor; BENCH="--store DIR" for a disk
+# make bench-parts  memory, format inspection
 # make fuzz   feed the format inspectors for $(FUZZ_SECONDS)
 # make compare   write doc/formats-compared.md anew
 
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 FUZZ_SECONDS ?= 60
 JOBS ?= 2
 
-.PHONY: run test lint sample bench fuzz compare clean
+.PHONY: run test lint sample bench bench-parts fuzz compare clean
 
 run: $(VENV)/.serve
 	$(BIN)/imsgate serve --bind $(BIND) --state $(STATE)
@@ -35,6 +36,9 @@ sample: $(VENV)/.test
 	$(BIN)/python -m tests.api.ims_table
 
 bench: $(VENV)/.test
+	$(BIN)/python benchmarks/compare.py $(BENCH)
+
+bench-parts: $(VENV)/.test
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/inspect_formats.py
 

@@ -1,16 +1,13 @@
-"""The upload application at the end of the pipeline, and the one place that knows every part."""
+"""The upload application at the end of the pipeline: the parts, behind the whole API."""
 
 import atexit
-import dataclasses
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import stevedore
 from oslo_config import cfg
-from stevedore.exception import NoMatches
 
-from imsgate import config, errors, gating, profiles, quota, residue, signatures, wsgi
+from imsgate import config, errors, profiles, residue, signatures, wsgi
 from imsgate.api import (
     access,
     data,
@@ -18,7 +15,6 @@ from imsgate.api import (
     info,
     locations,
     members,
-    rechecks,
     routes,
     schemas,
     signing,
@@ -34,30 +30,14 @@ from imsgate.api.ims import members as ims_members
 from imsgate.api.ims import register as ims_register
 from imsgate.api.ims import tags as ims_tags
 from imsgate.errors import BadConfig
-from imsgate.filters.sizelimit import SizeLimit
-from imsgate.image_url import Allowed
-from imsgate.jobs import adoption, engine, export, imports, register, sources, unpack, uris, web
-from imsgate.model import Status
-from imsgate.policy import Policy
-from imsgate.registry.base import Registry
-from imsgate.stores import buckets as user_buckets
+from imsgate.jobs import engine
+from imsgate.parts import Parts, SectionOf, load_parts
 from imsgate.stores import loader
 from imsgate.stores.base import Addressed
 from imsgate.upload import GROUP as UPLOAD
 from imsgate.upload import OPTS as UPLOAD_OPTS
-from imsgate.upload import Uploads, sweep_forever
+from imsgate.upload import sweep_forever
 from imsgate.wsgi import Environ, Request, WsgiApp
-
-#: The values of a group's options.
-SectionOf = Callable[[str, Sequence[cfg.Opt]], Any]
-
-REGISTRY_OPTS = (
-    cfg.StrOpt(
-        "driver",
-        default="sql",
-        help="The entry point in imsgate.registries that keeps the image records.",
-    ),
-)
 
 
 class Gate:
@@ -73,114 +53,6 @@ class Gate:
         except errors.Error as error:
             answer = wsgi.refusal(error)
         return answer(environ, start_response)
-
-
-def load_registry(conf: config.Config) -> Registry:
-    """The registry driver that ``[registry] driver`` names. Raises BadConfig."""
-    name = conf.section("registry", REGISTRY_OPTS).driver
-    try:
-        found: stevedore.DriverManager[type[Registry]] = stevedore.DriverManager(
-            "imsgate.registries", name
-        )
-    except NoMatches as error:
-        raise BadConfig("[registry] driver", f"no registry driver {name!r} is installed") from error
-    kind: Any = found.driver
-    registry: Registry = kind(conf.section("database", kind.OPTS))
-    return registry
-
-
-def make_engine(
-    registry: Registry, kinds: Mapping[str, engine.Work], settings: Any
-) -> engine.Engine:
-    """The engine that ``[jobs] engine`` names. Raises BadConfig."""
-    try:
-        found: stevedore.DriverManager[type[engine.Engine]] = stevedore.DriverManager(
-            "imsgate.engines", settings.engine
-        )
-    except (NoMatches, ImportError) as error:
-        problem = f"no engine {settings.engine!r} can be loaded; celery needs imsgate[celery]"
-        raise BadConfig(f"[{engine.GROUP}] engine", problem) from error
-    kind: Any = found.driver
-    made: engine.Engine = kind(registry, kinds, settings)
-    return made
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Parts:
-    """What serving processes and workers are both made of."""
-
-    registry: Registry
-    stores: loader.Stores
-    uploads: Uploads
-    web: web.Web
-    signatures: signatures.Signatures
-    access: access.Access
-    engine: engine.Engine
-    allowed: Allowed | None
-
-
-def make_parts(
-    registry: Registry,
-    stores: loader.Stores,
-    quotas: quota.Quotas,
-    native: cfg.ConfigOpts,
-    section: SectionOf,
-    buckets: user_buckets.Buckets | None = None,
-) -> Parts:
-    """``section`` gives the values of a group's options, ``native`` is what libraries read
-    their own from. Raises BadConfig."""
-    upload = section(UPLOAD, UPLOAD_OPTS)
-    gate = gating.shared(section(gating.GROUP, gating.OPTS))
-    limit = section(SizeLimit.NAME, SizeLimit.OPTS).image_size_cap
-    downloads = web.Web(section(uris.GROUP, uris.OPTS), section(web.GROUP, web.OPTS))
-    origins = sources.Sources(
-        stores,
-        downloads,
-        unpack.Unpacker(section(unpack.GROUP, unpack.OPTS)),
-        gate,
-        limit,
-        signatures.load(section(signatures.GROUP, signatures.OPTS)),
-    )
-    algorithm = upload.hashing_algorithm
-    gatekeeper = access.Access(registry, Policy(native))
-    recheck = rechecks.Rechecks(gatekeeper, native)
-    kinds: dict[str, engine.Work] = {
-        imports.KIND: imports.Imports(stores, algorithm, origins, quotas, recheck),
-        adoption.KIND: adoption.Adoption(registry, stores, algorithm, origins, quotas, recheck),
-    }
-    allowed = None
-    if buckets is not None:
-        allowed = _allowed(section)
-        most = min(limit, profiles.chosen(section).import_limit or limit)
-        objects = register.BucketSources(buckets, allowed, gate, most)
-        of_objects = imports.Imports(stores, algorithm, objects, quotas)
-        kinds[register.REGISTER] = of_objects
-        kinds[register.CREATE] = dataclasses.replace(of_objects, failed=Status.DELETED)
-        kinds[export.KIND] = export.Export(stores, buckets, allowed)
-    return Parts(
-        registry,
-        stores,
-        Uploads(registry, stores, upload, quotas),
-        downloads,
-        origins.signatures,
-        gatekeeper,
-        make_engine(registry, kinds, section(engine.GROUP, engine.OPTS)),
-        allowed,
-    )
-
-
-def _allowed(section: SectionOf) -> Allowed:
-    try:
-        return Allowed(section(user_buckets.GROUP, user_buckets.OPTS).allowed)
-    except ValueError as error:
-        raise BadConfig(f"[{user_buckets.GROUP}] allowed", str(error)) from error
-
-
-def load_parts(conf: config.Config) -> Parts:
-    """The parts that the configuration names. Raises BadConfig, naming the key."""
-    registry, stores = load_registry(conf), loader.load(conf)
-    buckets = user_buckets.load(conf.section)
-    return make_parts(registry, stores, quota.load(conf), conf.native, conf.section, buckets)
 
 
 def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
@@ -244,17 +116,35 @@ def assemble(parts: Parts, conf: cfg.ConfigOpts, section: SectionOf, api: Any) -
         _locations(parts, gatekeeper, signer, section),
         tasks.Tasks(gatekeeper, registry, api.limit_param_default, api.api_limit_max),
     )
-    ims_table = routes.ims_routes(
-        ims_about.About(gatekeeper, registry, uploads.quotas),
+    ims_table = _ims_table(parts, records, shared, native, signer)
+    return Gate(routes.Router([*table, *ims_table], otherwise=about.versions))
+
+
+def _ims_table(
+    parts: Parts,
+    records: images.Images,
+    shared: members.Members,
+    native: dialect.Native,
+    signer: signing.Signing,
+) -> Sequence[routes.Route]:
+    gatekeeper, quotas = parts.access, parts.uploads.quotas
+    return routes.ims_routes(
+        ims_about.About(gatekeeper, parts.registry, quotas),
         ims_images.CloudImages(records, native),
-        ims_jobs.Jobs(gatekeeper, registry),
+        ims_jobs.Jobs(gatekeeper, parts.registry),
         ims_members.CloudMembers(shared),
         ims_register.Register(
-            gatekeeper, stores, parts.engine, uploads.quotas, records, native, parts.allowed
+            gatekeeper,
+            parts.stores,
+            parts.engine,
+            signer,
+            quotas,
+            records,
+            native,
+            parts.allowed,
         ),
         ims_tags.ImageTags(records),
     )
-    return Gate(routes.Router([*table, *ims_table], otherwise=about.versions))
 
 
 def _signing(parts: Parts, native: cfg.ConfigOpts, section: SectionOf) -> signing.Signing:

@@ -104,6 +104,7 @@ class DigestMismatch(BadRequest):
 
 class SignatureRefused(BadRequest):
     reason = "signature_refused"
+    code = "IMG.0057"
     message = "The signature of the image cannot be verified: {problem}"
 
 
@@ -323,6 +324,7 @@ class TooSlow(Error):
     """Also of a client that has gone silent."""
 
     status, reason = 408, "too_slow"
+    code = "IMG.0057"
     message = "The body came too slowly; {received} bytes of it were read"
 
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from oslo_config import cfg
 
-from imsgate import app, config, profiles, quota, signatures, upload
+from imsgate import config, profiles, quota, signatures, upload
 from imsgate.api import images, imports, locations
 from imsgate.filters import aksk, faults, headers, identity, pace, sizelimit, sniff, tokens
 from imsgate.jobs import engine, unpack, uris, web
+from imsgate.parts import REGISTRY_OPTS
 from imsgate.registry import sql
 from imsgate.stores import buckets, loader
 
@@ -43,7 +44,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         (web.GROUP, web.OPTS),
         (unpack.GROUP, unpack.OPTS),
         (signatures.GROUP, signatures.OPTS),
-        ("registry", app.REGISTRY_OPTS),
+        ("registry", REGISTRY_OPTS),
         ("database", sql.SqlRegistry.OPTS),
         *buckets.list_opts(),
         *loader.list_opts(),

@@ -8,6 +8,7 @@ from paste.deploy import loadwsgi
 from imsgate import app, config
 from imsgate.cmd import serve
 from imsgate.errors import BadConfig
+from imsgate.parts import load_registry
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.testing import apps, servers
 from tests.functional.gateway import INI
@@ -57,7 +58,7 @@ def test_a_gate_is_made(global_conf, sweeps):
 
 
 def test_the_registry_is_found_by_its_entry_point(global_conf):
-    assert isinstance(app.load_registry(config.load(global_conf())), MemoryRegistry)
+    assert isinstance(load_registry(config.load(global_conf())), MemoryRegistry)
 
 
 @pytest.mark.parametrize(
@@ -144,4 +145,4 @@ def test_every_shipped_flavor_is_whole(flavor):
     context = loadwsgi.loadcontext(loadwsgi.APP, ini, global_conf={})
     names = [found.entry_point_name for found in serve._filters(context)]
     named = [name for name in names if name]
-    assert named == ["faults", *FLAVORS[flavor], "headers", "sizelimit", "sniff"]
+    assert named == ["faults", "pace", *FLAVORS[flavor], "headers", "sizelimit", "sniff"]

@@ -3,9 +3,10 @@
 import pytest
 from oslo_config import generator
 
-from imsgate import app, config, opts, profiles, upload
+from imsgate import config, opts, profiles, upload
 from imsgate.api import images
 from imsgate.filters import base
+from imsgate.parts import REGISTRY_OPTS
 from imsgate.registry import sql
 from imsgate.stores import loader
 
@@ -27,7 +28,7 @@ DECLARED = {
     images.FORMAT_GROUP: images.FORMAT_OPTS,
     upload.GROUP: upload.OPTS,
     profiles.GROUP: profiles.OPTS,
-    "registry": app.REGISTRY_OPTS,
+    "registry": REGISTRY_OPTS,
     "database": sql.SqlRegistry.OPTS,
     **{kind.NAME: kind.OPTS for kind in filters()},
 }

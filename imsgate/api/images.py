@@ -213,7 +213,7 @@ class Images:
             if operation.op != "remove":
                 self.schema.check({operation.name: operation.value})
 
-        image = self.apply(request, image_id, operations)
+        image = self.apply(request, image_id, self.dialect.changes(operations))
         return wsgi.json_response(self._view(who, image))
 
     def apply(

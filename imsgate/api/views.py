@@ -3,7 +3,7 @@
 import datetime
 from typing import Any
 
-from imsgate.api import listing
+from imsgate.api import listing, patch
 from imsgate.model import Image, Member
 from imsgate.registry.base import Query
 
@@ -67,6 +67,10 @@ class Dialect:
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         """A new image as it was asked for, with what it has besides. Raises BadAttribute."""
         return body
+
+    def changes(self, operations: list[patch.Operation]) -> list[patch.Operation]:
+        """Changes as they were asked for, with what follows from them. Raises BadAttribute."""
+        return operations
 
     def query(self, params: listing.Params, viewer: str | None, **bounds: Any) -> Query:
         """What a list is asked for; see ``listing.parse``."""

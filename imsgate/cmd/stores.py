@@ -5,9 +5,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from imsgate import app, errors, residue
+from imsgate import errors, residue
 from imsgate.cmd import common, trial
 from imsgate.errors import BadConfig
+from imsgate.parts import load_registry
 from imsgate.stores import loader
 from imsgate.stores.base import Store
 from imsgate.stores.loader import Backend
@@ -79,7 +80,7 @@ def check_stores(args: argparse.Namespace) -> int:
 
 def sweep_stores(args: argparse.Namespace) -> int:
     """Exit status 1 when any store could not be swept."""
-    registry = app.load_registry(common.load(args))
+    registry = load_registry(common.load(args))
     failed = False
     for store_id, outcome in residue.sweep(registry, _chosen(args), args.age):
         if isinstance(outcome, errors.Error):

@@ -6,9 +6,10 @@ from typing import Any
 
 from oslo_log import log
 
-from imsgate import app, config
+from imsgate import config
 from imsgate.cmd import common
 from imsgate.jobs import engine
+from imsgate.parts import load_parts
 
 
 def add_parser(subparsers: Any) -> None:
@@ -26,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     log.setup(conf.native, config.PROJECT)
     # Blocked before any thread begins, so that the signal waits for this one.
     signal.pthread_sigmask(signal.SIG_BLOCK, engine.ENDS)
-    parts = app.load_parts(conf)
+    parts = load_parts(conf)
     parts.engine.work(args.threads)
     parts.registry.close()
     return 0

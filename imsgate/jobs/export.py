@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from imsgate import errors, upload
@@ -20,11 +20,15 @@ KIND = "ims-export"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Export:
-    """The work of export jobs: the bytes as they are in the store, compared on the way."""
+    """The work of export jobs: the bytes as they are in the store, compared on the way.
+
+    ``recheck`` raises why a job is to be refused after all.
+    """
 
     stores: Stores
     buckets: Buckets
     allowed: Allowed
+    recheck: Callable[[Job], object]
 
     def __call__(self, job: Job, context: Context) -> None:
         context.check()
@@ -38,14 +42,14 @@ class Export:
             if job.epoch > 1 and found.size == image.size and self._is_there(image, url, context):
                 return
             raise errors.TargetExists(bucket=url.bucket, object=url.key)
-        self._write(image, url, context)
+        self._write(image, url, job, context)
 
     def _is_there(self, image: Image, url: ImageUrl, context: Context) -> bool:
         chunks: Any = self.buckets.read(url.bucket, url.key)
         with contextlib.closing(chunks):
             return _digest(image, chunks, context) == image.os_hash_value
 
-    def _write(self, image: Image, url: ImageUrl, context: Context) -> None:
+    def _write(self, image: Image, url: ImageUrl, job: Job, context: Context) -> None:
         location = self.stores.preferred(image.copies)[0]
         size, algorithm = image.size or 0, str(image.os_hash_algo)
         try:
@@ -69,6 +73,7 @@ class Export:
             count = upload.copy(counted, sink, digests, context.check)
             if (count, digests.values()[algorithm]) != (image.size, image.os_hash_value):
                 raise errors.CopyDiffers(store=location.store)
+            self.recheck(job)
             context.renew()  # a stale worker finds out before it commits
             sink.commit()
 

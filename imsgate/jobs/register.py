@@ -9,8 +9,9 @@ from imsgate import errors, gating
 from imsgate.formats.gate import Gate
 from imsgate.image_url import Allowed, ImageUrl
 from imsgate.jobs.context import Context
-from imsgate.jobs.sources import Gated, sized
+from imsgate.jobs.sources import Gated, sized, verification
 from imsgate.model import Image, Job
+from imsgate.signatures import Signatures
 from imsgate.stores.buckets import Buckets
 
 #: The kinds of these jobs: into an image that was there, and into one made for it, which
@@ -44,6 +45,7 @@ class BucketSources:
     allowed: Allowed
     gate: Gate
     limit: int
+    signatures: Signatures
 
     def as_is(self, image: Image) -> bool:
         return False
@@ -61,7 +63,9 @@ class BucketSources:
         chunks: Any = self.buckets.read(url.bucket, url.key)
         with contextlib.closing(chunks):
             inspection = self.gate.begin(gating.declared(image))
-            stream = _Object(image, _Stream(chunks), found.size, inspection, self.limit)
+            watch = verification(self.signatures, image, job)
+            data = _Stream(chunks)
+            stream = _Object(image, data, found.size, inspection, self.limit, verification=watch)
             stream.formats = job.arguments.get("formats", ())
             yield stream
 

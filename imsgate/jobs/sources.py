@@ -99,12 +99,8 @@ class Sources:
         with contextlib.closing(chunks):
             inspection = self.gate.begin(gating.declared(image))
             stream = types.SimpleNamespace(read=sized(chunks))
-            verification = self._verification(image, job)
-            yield Gated(image, stream, size, inspection, self.limit, verification=verification)
-
-    def _verification(self, image: Image, job: Job) -> body.Tap | None:
-        certificate = job.arguments.get("certificate")
-        return self.signatures.begin(image, base64.b64decode(certificate) if certificate else None)
+            watch = verification(self.signatures, image, job)
+            yield Gated(image, stream, size, inspection, self.limit, verification=watch)
 
     @contextlib.contextmanager
     def open(self, image: Image, job: Job, context: Context) -> Iterator[Gated]:
@@ -122,18 +118,24 @@ class Sources:
     def _gated(
         self, image: Image, job: Job, read: Callable[[int], bytes], size: int | None
     ) -> Gated:
-        verification = self._verification(image, job)
+        watch = verification(self.signatures, image, job)
         stream: Any = _Peeked(read)
         packing = self.unpacker.packing(stream.head())
         if packing is None:
             inspection = self.gate.begin(gating.declared(image))
-            return Gated(image, stream, size, inspection, self.limit, verification=verification)
+            return Gated(image, stream, size, inspection, self.limit, verification=watch)
         if image.container_format == "compressed":
             image = dataclasses.replace(image, container_format="bare")
         inspection = self.gate.begin(gating.declared(image))
         stream = self.unpacker.unpack(packing, stream.read)
         container = image.container_format
-        return Gated(image, stream, None, inspection, self.limit, container, verification)
+        return Gated(image, stream, None, inspection, self.limit, container, watch)
+
+
+def verification(signatures: Signatures, image: Image, job: Job) -> body.Tap | None:
+    """What a signed image's data must pass as well, by the certificate that the job keeps."""
+    certificate = job.arguments.get("certificate")
+    return signatures.begin(image, base64.b64decode(certificate) if certificate else None)
 
 
 def sized(chunks: Iterator[bytes]) -> Callable[[int], bytes]:

@@ -43,7 +43,11 @@ class Exact(sa.types.TypeDecorator[str]):
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
         length, collation = self.impl_instance.length, _exact_collation(dialect)  # type: ignore[attr-defined]
-        return sa.String(length, collation) if length else sa.Text(collation=collation)
+        if length:
+            return sa.String(length, collation)
+        if dialect.name in ("mysql", "mariadb"):
+            return mysql.MEDIUMTEXT(collation=collation)  # TEXT ends at 64 KiB
+        return sa.Text(collation=collation)
 
 
 class Word(Exact):

@@ -11,6 +11,7 @@ from imsgate import app, quota, upload
 from imsgate.api import images
 from imsgate.config import Section
 from imsgate.jobs.engine import Engine
+from imsgate.parts import make_parts
 from imsgate.registry.base import Registry
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.stores.base import Store
@@ -73,7 +74,7 @@ def gateway(
         return settings(options, **more)
 
     quotas = quota.configured(section(quota.GROUP, quota.OPTS))
-    parts = app.make_parts(registry, enabled, quotas, conf, section, buckets)
+    parts = make_parts(registry, enabled, quotas, conf, section, buckets)
     gate = app.assemble(parts, conf, section, settings(images.OPTS, **api))
     return Gateway(gate, registry, enabled, parts.uploads, parts.engine)
 

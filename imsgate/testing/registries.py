@@ -113,6 +113,11 @@ class RegistryContract(ListContract, LimitContract, JobContract):
         assert registry.get(given.id) == given
         assert registry.list(EVERYTHING) == [given]
 
+    def test_long_values_come_back(self, registry: Registry) -> None:
+        given = image(properties={"long": "ü" * 70_000})
+        registry.add(given)
+        assert registry.get(given.id).properties["long"] == given.properties["long"]
+
     def test_times_come_back_in_utc(self, registry: Registry) -> None:
         given = image(**_FULL)
         registry.add(given)

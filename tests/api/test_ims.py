@@ -86,6 +86,14 @@ def test_what_a_version_says(huawei, version):
     assert image["__os_version"] == (version or systems.DEFAULT)
 
 
+def test_another_version_changes_what_it_says(huawei):
+    path = made(huawei, __os_version="Ubuntu 22.04 server 64bit")["self"]
+    image = huawei.owner.patch(path, replace("__os_version", "Windows 10 32bit")).json
+    told = tuple(image[name] for name in ("__platform", "__os_type", "__os_bit"))
+    assert told == ("Windows", "Windows", "32")
+    assert huawei.owner.patch(path, replace("__os_version", "Plan 9")).status_int == 400
+
+
 def test_every_version_offered_is_taken():
     for platform in systems.offered():
         for version in platform["version_list"]:

@@ -11,6 +11,7 @@ from imsgate import signatures
 from imsgate.errors import BadConfig
 from imsgate.testing.gateways import gateway, memory_store
 from tests import signing
+from tests.api.buckets import MemoryBuckets, options
 from tests.api.people import PEOPLE, Person, identity, reason, remove, replace
 from tests.api.stack import MEMBER
 
@@ -190,3 +191,18 @@ def test_what_cannot_work_refuses_to_start(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "imsgate.certificates", raising=False)
     with pytest.raises(BadConfig, match=r"\[signatures\] certificates: .*imsgate\[signatures\]"):
         gateway(further={"signatures": {"certificates": str(tmp_path)}})
+
+
+def test_an_object_of_a_bucket_is_verified_too(certificates):
+    buckets = MemoryBuckets()
+    buckets.objects |= {("bkt", "good"): DATA, ("bkt", "bad"): OTHER}
+    further = options("none", "p1:bkt", signatures={"certificates": str(certificates)})
+    gate = gateway(buckets=buckets, further=further)
+    owner = Person(gate.app, PEOPLE["owner"])
+    path = create(owner, **signing.properties(certificates, DATA))
+    for key, outcome in (("bad", ("FAIL", "IMG.0057")), ("good", ("SUCCESS", None))):
+        call = path.replace("/v2/images", "/v1/cloudimages") + "/upload"
+        job_id = owner.put(call, {"image_url": f"bkt:{key}"}).json["job_id"]
+        assert gate.engine.run_one()
+        job = owner.get(f"/v1/cloudimages/job/{job_id}").json
+        assert (job["status"], job["error_code"]) == outcome

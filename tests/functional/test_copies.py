@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from imsgate import app, config
+from imsgate import config
 from imsgate.model import Location
+from imsgate.parts import load_registry
 from imsgate.stores import loader
 from tests.functional.gateway import Gateway, eventually
 from tests.functional.test_clients import GLANCE, OPENSTACK, Client, digest
@@ -61,16 +62,19 @@ def stopped(bucket: servers.Bucket) -> Iterator[None]:
         eventually(bucket.client.list_buckets, "it answers")
 
 
+def config_of(bucket: servers.Bucket) -> str:
+    return CONFIG % (bucket.server.url, servers.ACCESS, servers.SECRET, bucket.name)
+
+
 @pytest.fixture
 def gateway(cloud: servers.Bucket, start: Callable[..., Gateway]) -> Gateway:
-    text = CONFIG % (cloud.server.url, servers.ACCESS, servers.SECRET, cloud.name)
-    return start(text)
+    return start(config_of(cloud))
 
 
 def copy(gateway: Gateway, image_id: str, data: bytes, store: str) -> None:
     """A second copy, as a job will make it."""
     conf = config.Config([str(gateway.config)], str(gateway.state))
-    registry = app.load_registry(conf)
+    registry = load_registry(conf)
     with contextlib.closing(registry):
         with loader.load(conf).get(store).create(f"{image_id}.c0b1", len(data)) as sink:
             sink.write(data)
@@ -140,6 +144,17 @@ def test_a_store_that_is_stopped_takes_nothing_along(
     ranges(gateway, late)
 
 
+def test_an_optional_store_may_be_away_at_start(
+    cloud: servers.Bucket, start: Callable[..., Gateway]
+) -> None:
+    with stopped(cloud):
+        gateway = start(config_of(cloud))
+        image = gateway.stored(DATA)
+        assert_away(gateway.upload(gateway.create(), DATA, headers=to("cloud")))
+        assert [store["health"] for store in detail(gateway)] != ["up", "up"]
+        ranges(gateway, image)
+
+
 def assert_away(answer) -> None:
     assert answer.outcome == (503, "store_unavailable"), answer.body
     assert int(answer.headers["Retry-After"]) > 0
@@ -167,7 +182,7 @@ def test_no_secret_is_kept_or_told(gateway: Gateway) -> None:
     image_id = gateway.create()
     assert gateway.upload(image_id, DATA, headers=to("cloud")).status == 204
     conf = config.Config([str(gateway.config)], str(gateway.state))
-    with contextlib.closing(app.load_registry(conf)) as registry:
+    with contextlib.closing(load_registry(conf)) as registry:
         (location,) = registry.get(image_id).locations
     assert location.url.startswith(image_id)
     told = gateway.log_text() + json.dumps([gateway.show(image_id), detail(gateway)])

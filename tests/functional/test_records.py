@@ -184,7 +184,11 @@ def test_patch(gateway: Gateway, form: str, operations: list[dict[str, Any]]) ->
 BAD_CHANGES: dict[str, tuple[dict[str, Any], int, str]] = {
     "status": (op("replace", "/status", "active"), 403, "read_only"),
     "id": (op("replace", "/id", str(uuid.UUID(int=5))), 403, "read_only"),
-    "locations": (op("add", "/locations/-", {"url": "file:///etc/passwd"}), 403, "read_only"),
+    "locations": (
+        op("add", "/locations/-", {"url": "file:///etc/passwd"}),
+        403,
+        "locations_invisible",
+    ),
     "public": (op("replace", "/visibility", "public"), 403, "forbidden"),
     "owner": (op("replace", "/owner", "other"), 403, "forbidden"),
     "base attribute removed": (op("remove", "/name"), 403, "forbidden"),

@@ -4,9 +4,10 @@ import sys
 
 import pytest
 
-from imsgate import app, errors
+from imsgate import errors
 from imsgate.jobs import engine
 from imsgate.model import JobState
+from imsgate.parts import make_engine
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.testing.gateways import settings
 from imsgate.testing.records import after, job
@@ -29,7 +30,7 @@ def make(registry, request):
     def make(url="memory://", work=lambda job, context: None, **changed):
         queue = f"queue of {request.node.name}"
         made = settled(url, **{"queue": queue, **changed})
-        return app.make_engine(registry, {"test": work}, made)
+        return make_engine(registry, {"test": work}, made)
 
     return make
 
@@ -139,7 +140,7 @@ def test_a_broker_that_cannot_be_meant_is_refused(make, url):
 
 def test_an_engine_that_is_not_there_is_refused(registry):
     with pytest.raises(errors.BadConfig) as caught:
-        app.make_engine(registry, {}, settings(engine.OPTS, engine="steam"))
+        make_engine(registry, {}, settings(engine.OPTS, engine="steam"))
     assert caught.value.key == "[jobs] engine"
 
 
@@ -147,11 +148,11 @@ def test_without_the_extra_it_is_refused(registry, monkeypatch):
     monkeypatch.delitem(sys.modules, "imsgate.jobs.celery", raising=False)
     monkeypatch.setitem(sys.modules, "celery", None)
     with pytest.raises(errors.BadConfig) as caught:
-        app.make_engine(registry, {}, settled())
+        make_engine(registry, {}, settled())
     assert caught.value.key == "[jobs] engine"
     assert "imsgate[celery]" in str(caught.value)
 
 
 def test_the_local_one_is_the_default(registry):
-    made = app.make_engine(registry, {}, settings(engine.OPTS))
+    made = make_engine(registry, {}, settings(engine.OPTS))
     assert type(made) is engine.Engine

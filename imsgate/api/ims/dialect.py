@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from imsgate.api import listing, views
-from imsgate.api.ims import attributes, query
+from imsgate.api import listing, patch, views
+from imsgate.api.ims import attributes, query, systems
 from imsgate.model import Image
 from imsgate.profiles import Profile
 from imsgate.registry.base import Query
@@ -19,6 +19,16 @@ class Native(views.Dialect):
 
     def complete(self, body: dict[str, Any]) -> dict[str, Any]:
         return attributes.complete(body, self.profile)
+
+    def changes(self, operations: list[patch.Operation]) -> list[patch.Operation]:
+        """Another system is of another type, platform and width."""
+        derived = [
+            patch.Operation("add", name, value)
+            for operation in operations
+            if operation.name == "__os_version" and operation.op != "remove"
+            for name, value in systems.parse(operation.value).attributes().items()
+        ]
+        return [*operations, *derived]
 
     def query(self, params: listing.Params, viewer: str | None, **bounds: Any) -> Query:
         return query.parse(params, viewer, **bounds)

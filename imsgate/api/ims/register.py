@@ -7,9 +7,11 @@ from typing import Any
 import webob
 
 from imsgate import errors, image_url
+from imsgate.api import rechecks
 from imsgate.api.access import Access, identity
 from imsgate.api.images import Images, json_object
 from imsgate.api.ims import attributes, jobs, systems, tags
+from imsgate.api.signing import Signing
 from imsgate.api.views import Dialect
 from imsgate.errors import BadAttribute, NotOffered
 from imsgate.image_url import Allowed, ImageUrl
@@ -51,6 +53,7 @@ class Register:
     access: Access
     stores: Stores
     engine: Engine
+    signing: Signing
     quotas: Quotas
     images: Images
     dialect: Dialect
@@ -122,7 +125,7 @@ class Register:
             export.KIND,
             project=who.project_id,
             image_id=image.id,
-            arguments=_arguments(request, who, url),
+            arguments=_arguments(request, who, url, "export_image"),
             was={"status": Status.ACTIVE, "updated_at": image.updated_at},
         )
         return jobs.accepted(job)
@@ -146,7 +149,13 @@ class Register:
             kind,
             project=who.project_id,
             image_id=image.id,
-            arguments={**_arguments(request, who, url), **into, "method": {"name": kind}, **more},
+            arguments={
+                **_arguments(request, who, url, "register_image"),
+                **into,
+                **self.signing.argument(request, image),
+                "method": {"name": kind},
+                **more,
+            },
             was={"status": Status.QUEUED, "updated_at": image.updated_at, "upload_key": None},
             within=self.quotas.of(image.owner),
             status=Status.IMPORTING,
@@ -154,8 +163,10 @@ class Register:
         )
 
 
-def _arguments(request: Request, who: Identity, url: ImageUrl) -> dict[str, Any]:
+def _arguments(request: Request, who: Identity, url: ImageUrl, rule: str) -> dict[str, Any]:
+    """``rule`` is asked about once more before the job ends."""
     return {
+        **rechecks.argument(request, rule),
         "object": [url.bucket, url.key],
         "asked": {"object": f"{url.bucket}:{url.key}"},
         "user_id": who.user_id,

@@ -9,6 +9,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -48,17 +49,20 @@ class Process:
                 stderr=output,
                 cwd=self.home,
                 env=clean_env(self.home, **self.env),
+                start_new_session=True,
             )
 
     def stop(self, kill: bool = False) -> None:
         if self.running is None:
             return
-        (self.running.kill if kill else self.running.terminate)()
-        try:
-            self.running.wait(20)
-        except subprocess.TimeoutExpired:
-            self.running.kill()
-            self.running.wait()
+        if not kill:
+            self.running.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.running.wait(20)
+        # Its children too: Swift's servers fork, and an orphan would run for ever.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.running.pid, signal.SIGKILL)
+        self.running.wait()
         self.running = None
 
 

@@ -1,0 +1,146 @@
+"""What serving processes and workers are both made of, and how it is built."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import stevedore
+from oslo_config import cfg
+from stevedore.exception import NoMatches
+
+from imsgate import config, gating, profiles, quota, signatures
+from imsgate.api import (
+    access,
+    rechecks,
+)
+from imsgate.errors import BadConfig
+from imsgate.filters.sizelimit import SizeLimit
+from imsgate.image_url import Allowed
+from imsgate.jobs import adoption, engine, export, imports, register, sources, unpack, uris, web
+from imsgate.model import Status
+from imsgate.policy import Policy
+from imsgate.registry.base import Registry
+from imsgate.stores import buckets as user_buckets
+from imsgate.stores import loader
+from imsgate.upload import GROUP as UPLOAD
+from imsgate.upload import OPTS as UPLOAD_OPTS
+from imsgate.upload import Uploads
+
+#: The values of a group's options.
+SectionOf = Callable[[str, Sequence[cfg.Opt]], Any]
+
+REGISTRY_OPTS = (
+    cfg.StrOpt(
+        "driver",
+        default="sql",
+        help="The entry point in imsgate.registries that keeps the image records.",
+    ),
+)
+
+
+def load_registry(conf: config.Config) -> Registry:
+    """The registry driver that ``[registry] driver`` names. Raises BadConfig."""
+    name = conf.section("registry", REGISTRY_OPTS).driver
+    try:
+        found: stevedore.DriverManager[type[Registry]] = stevedore.DriverManager(
+            "imsgate.registries", name
+        )
+    except NoMatches as error:
+        raise BadConfig("[registry] driver", f"no registry driver {name!r} is installed") from error
+    kind: Any = found.driver
+    registry: Registry = kind(conf.section("database", kind.OPTS))
+    return registry
+
+
+def make_engine(
+    registry: Registry, kinds: Mapping[str, engine.Work], settings: Any
+) -> engine.Engine:
+    """The engine that ``[jobs] engine`` names. Raises BadConfig."""
+    try:
+        found: stevedore.DriverManager[type[engine.Engine]] = stevedore.DriverManager(
+            "imsgate.engines", settings.engine
+        )
+    except (NoMatches, ImportError) as error:
+        problem = f"no engine {settings.engine!r} can be loaded; celery needs imsgate[celery]"
+        raise BadConfig(f"[{engine.GROUP}] engine", problem) from error
+    kind: Any = found.driver
+    made: engine.Engine = kind(registry, kinds, settings)
+    return made
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Parts:
+    """What serving processes and workers are both made of."""
+
+    registry: Registry
+    stores: loader.Stores
+    uploads: Uploads
+    web: web.Web
+    signatures: signatures.Signatures
+    access: access.Access
+    engine: engine.Engine
+    allowed: Allowed | None
+
+
+def make_parts(
+    registry: Registry,
+    stores: loader.Stores,
+    quotas: quota.Quotas,
+    native: cfg.ConfigOpts,
+    section: SectionOf,
+    buckets: user_buckets.Buckets | None = None,
+) -> Parts:
+    """``section`` gives the values of a group's options, ``native`` is what libraries read
+    their own from. Raises BadConfig."""
+    upload = section(UPLOAD, UPLOAD_OPTS)
+    gate = gating.shared(section(gating.GROUP, gating.OPTS))
+    limit = section(SizeLimit.NAME, SizeLimit.OPTS).image_size_cap
+    downloads = web.Web(section(uris.GROUP, uris.OPTS), section(web.GROUP, web.OPTS))
+    origins = sources.Sources(
+        stores,
+        downloads,
+        unpack.Unpacker(section(unpack.GROUP, unpack.OPTS)),
+        gate,
+        limit,
+        signatures.load(section(signatures.GROUP, signatures.OPTS)),
+    )
+    algorithm = upload.hashing_algorithm
+    gatekeeper = access.Access(registry, Policy(native))
+    recheck = rechecks.Rechecks(gatekeeper, native)
+    kinds: dict[str, engine.Work] = {
+        imports.KIND: imports.Imports(stores, algorithm, origins, quotas, recheck),
+        adoption.KIND: adoption.Adoption(registry, stores, algorithm, origins, quotas, recheck),
+    }
+    allowed = None
+    if buckets is not None:
+        allowed = _allowed(section)
+        most = min(limit, profiles.chosen(section).import_limit or limit)
+        objects = register.BucketSources(buckets, allowed, gate, most, origins.signatures)
+        of_objects = imports.Imports(stores, algorithm, objects, quotas, recheck)
+        kinds[register.REGISTER] = of_objects
+        kinds[register.CREATE] = dataclasses.replace(of_objects, failed=Status.DELETED)
+        kinds[export.KIND] = export.Export(stores, buckets, allowed, recheck)
+    return Parts(
+        registry,
+        stores,
+        Uploads(registry, stores, upload, quotas),
+        downloads,
+        origins.signatures,
+        gatekeeper,
+        make_engine(registry, kinds, section(engine.GROUP, engine.OPTS)),
+        allowed,
+    )
+
+
+def _allowed(section: SectionOf) -> Allowed:
+    try:
+        return Allowed(section(user_buckets.GROUP, user_buckets.OPTS).allowed)
+    except ValueError as error:
+        raise BadConfig(f"[{user_buckets.GROUP}] allowed", str(error)) from error
+
+
+def load_parts(conf: config.Config) -> Parts:
+    """The parts that the configuration names. Raises BadConfig, naming the key."""
+    registry, stores = load_registry(conf), loader.load(conf)
+    buckets = user_buckets.load(conf.section)
+    return make_parts(registry, stores, quota.load(conf), conf.native, conf.section, buckets)
