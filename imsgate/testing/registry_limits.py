@@ -8,6 +8,7 @@ import pytest
 from imsgate.errors import AlreadyExists, Conflict, NotFound, OverLimit
 from imsgate.model import Limits, Location, Status, Usage
 from imsgate.registry.base import Registry
+from imsgate.testing import registry_machine
 from imsgate.testing.records import image, job
 from imsgate.testing.registry_jobs import running, together
 
@@ -177,6 +178,9 @@ class LimitContract:
             registry.change(given.id, {"status": Status.SAVING}, limits, name="n")
         with pytest.raises(NotFound):
             registry.change(image().id, {}, limits, name="n")
+
+    def test_random_walk_within_limits(self, registry: Registry) -> None:
+        registry_machine.walk(registry, limited=True, max_examples=15)
 
     def test_many_at_once_keep_within_the_limit(self, registry: Registry) -> None:
         limits = within(image_size_total=20, image_count_total=8)
