@@ -12,7 +12,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 FUZZ_SECONDS ?= 60
-JOBS ?= 2
+# Processes of tests; more than processors, since many wait.
+JOBS ?= 3
 
 .PHONY: run test lint sample bench bench-parts fuzz compare clean
 

@@ -1,5 +1,6 @@
 """Signed requests over a real gateway, signed by the vendor's own SDK."""
 
+import functools
 import hashlib
 import os
 
@@ -8,7 +9,7 @@ import pytest
 from imsgate import keyfile
 from tests.functional import huawei
 from tests.functional.conftest import needs
-from tests.functional.gateway import HOST, Answer, Gateway, serving
+from tests.functional.gateway import HOST, Answer, Gateway, eventually, serving
 from tests.functional.wire import Wire
 
 BODY = os.urandom(3 << 20)
@@ -133,6 +134,10 @@ def test_an_unsigned_body_above_12_mb(signing, sdk):
     assert signing.show(image_id)["size"] == len(body)
 
 
+def _is_logged(gateway, text):
+    return text in gateway.log_text()
+
+
 def test_refusals_reach_the_sdk(signing, process):
     access, secret = signing.key.access, signing.key.secret
     told = "verify aksk signature fail, canonicalRequest:GET|/v2/images/|"
@@ -147,7 +152,8 @@ def test_refusals_reach_the_sdk(signing, process):
         assert (refused.status, refused.code) == (status, code)
         assert words in refused.message
         assert refused.request_id.startswith("req-")
-        assert refused.request_id in signing.log_text()
+        logged = functools.partial(_is_logged, signing, refused.request_id)
+        eventually(logged, "the refusal is logged")
 
 
 def test_a_temporary_key(signing, process):

@@ -211,7 +211,9 @@ def test_chunked_upload(server: Gateway) -> None:
     """wsgiref hands out chunked bodies undecoded and never says where they end."""
     image_id = server.create()
     with Wire(server) as wire:
-        wire.put(image_id, CHUNKED).chunk(DATA[:100]).last_chunk()
+        wire.put(image_id, CHUNKED)
+        if server.server != "wsgiref":  # which answers to the head, and closes
+            wire.chunk(DATA[:100]).last_chunk()
         answer = wire.answer()
     if server.server == "wsgiref":
         assert answer.outcome == (411, "length_required")
