@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from imsgate import errors, quota, upload
 from imsgate.jobs.context import Context, Interrupted, without_warrant
 from imsgate.model import Image, Job, Location, Status
-from imsgate.stores.base import Store
+from imsgate.stores.base import Sink, Store
 from imsgate.stores.loader import Stores
 
 LOG = logging.getLogger(__name__)
@@ -47,6 +47,13 @@ class Source(Protocol):
     size: int | None
 
     def read(self, size: int, /) -> bytes: ...
+
+    def copied(self, store: Store, key: str, check: Callable[[], object]) -> Sink | None:
+        """Before the first byte: have the data copied into ``store`` and read from there.
+
+        A sink that has it already, which need only be committed; None where it is to be
+        written. Raises as ``read`` and what stores raise; then nothing is left.
+        """
 
     def facts(self) -> Mapping[str, Any]:
         """After the last byte: further fields of the record. Raises to refuse the whole."""
@@ -226,7 +233,8 @@ class _Attempt:
         if self._origin is None:
             with self._sources.open(image, self._job, self._context) as source:
                 read = self._metered(image, source)
-                fields = self._write(store, read, source.size, lambda _: source.facts())
+                sink = source.copied(store, self._key(self._job.epoch), self._context.check)
+                fields = self._write(store, read, source.size, lambda _: source.facts(), sink)
             (self._origin,) = fields.pop("locations")
             self._facts = {**dict.fromkeys(_FACTS), **fields}
             return self._origin
@@ -275,6 +283,7 @@ class _Attempt:
         read: Callable[[int], bytes],
         size: int | None,
         facts: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+        sink: Sink | None = None,
     ) -> dict[str, Any]:
         total = None if size is None else size * len(self._wanted)
 
@@ -291,7 +300,7 @@ class _Attempt:
 
         return upload.write(
             store,
-            store.create(self._key(self._job.epoch), size),
+            sink or store.create(self._key(self._job.epoch), size),
             counted,
             size=size,
             algorithm=self._facts.get("os_hash_algo") or self._algorithm,

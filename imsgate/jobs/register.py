@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from imsgate import errors, gating
@@ -12,7 +14,10 @@ from imsgate.jobs.context import Context
 from imsgate.jobs.sources import Gated, sized, verification
 from imsgate.model import Image, Job
 from imsgate.signatures import Signatures
-from imsgate.stores.buckets import Buckets
+from imsgate.stores.base import Copies, Sink, Store
+from imsgate.stores.buckets import Buckets, Found
+
+LOG = logging.getLogger(__name__)
 
 #: The kinds of these jobs: into an image that was there, and into one made for it, which
 #: does not outlive a failure.
@@ -21,13 +26,21 @@ REGISTER, CREATE = "ims-register", "ims-create"
 #: What jobs are told to take as a quick import.
 QUICK = ("raw", "zvhd2")
 
+#: Bytes that the gate looks at before an object is copied: every header lies in them.
+HEAD = 1 << 20
+
 _STANDARD = "STANDARD"
 
 
 class _Object(Gated):
-    """An object as it passes the gate. ``formats`` is what it may hold; empty: any image."""
+    """An object as it passes the gate. ``formats`` is what it may hold; empty: any image.
+    ``copying`` is how a store is asked for a copy."""
 
     formats: Sequence[str] = ()
+    copying: Callable[[Store, str, Callable[[], object]], Sink | None]
+
+    def copied(self, store: Store, key: str, check: Callable[[], object]) -> Sink | None:
+        return self.copying(store, key, check)
 
     def facts(self) -> Mapping[str, Any]:
         facts = self._inspection.facts
@@ -60,18 +73,86 @@ class BucketSources:
             raise errors.SourceMissing(bucket=url.bucket, object=url.key)
         if found.storage_class != _STANDARD:
             raise errors.WrongStorageClass(object=url.key, found=found.storage_class)
-        chunks: Any = self.buckets.read(url.bucket, url.key)
-        with contextlib.closing(chunks):
+        with contextlib.closing(_Stream(self.buckets.read(url.bucket, url.key))) as data:
             inspection = self.gate.begin(gating.declared(image))
             watch = verification(self.signatures, image, job)
-            data = _Stream(chunks)
             stream = _Object(image, data, found.size, inspection, self.limit, verification=watch)
             stream.formats = job.arguments.get("formats", ())
+            stream.copying = functools.partial(self._copy, image, found, data)
             yield stream
+
+    def _copy(
+        self,
+        image: Image,
+        found: Found,
+        data: "_Stream",
+        store: Store,
+        key: str,
+        check: Callable[[], object],
+    ) -> Sink | None:
+        """Have ``store`` copy the object where that can be, and ``data`` be the copy.
+
+        What is checked and digested is then what the store keeps, whatever becomes of the
+        object meanwhile. The object's own first bytes are looked at before: most of what the
+        gate refuses is refused by them, and not copied.
+        """
+        origin = found.origin
+        if origin is None or not isinstance(store, Copies):
+            return None
+        head: Any = self.buckets.read(origin.bucket, origin.key, min(HEAD, found.size))
+        with contextlib.closing(head):
+            inspection = self.gate.begin(gating.declared(image))
+            for chunk in head:
+                inspection.feed(chunk)
+        location = store.copy(key, origin, found.size, check)
+        if location is None:
+            return None
+        try:
+            data.turn(store.read(location))
+        except errors.ObjectNotFound:
+            problem = "the copy was discarded"
+            raise errors.StoreUnavailable(store=store.name, problem=problem) from None
+        LOG.info("%s has copied image %s from bucket %s", store.name, image.id, origin.bucket)
+        return _Copied(store, key, location)
+
+
+class _Copied(Sink):
+    """What a store has copied already. What is written was read from there."""
+
+    def __init__(self, store: Store, key: str, location: str) -> None:
+        self._store = store
+        self._key = key
+        self._location = location
+        self._committed = False
+
+    def write(self, chunk: bytes) -> None:
+        pass
+
+    def commit(self) -> str:
+        self._committed = True
+        return self._location
+
+    def abort(self) -> None:
+        if self._committed:
+            return
+        try:
+            self._store.discard(self._key)
+        except errors.Error as error:
+            LOG.warning("attempt %s was aborted but not removed: %s", self._key, error)
 
 
 class _Stream:
     """Chunks as the file that ``Gated`` reads."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks: Any = chunks
         self.read = sized(chunks)
+
+    def turn(self, chunks: Iterator[bytes]) -> None:
+        """Before the first read: take these instead."""
+        self.close()
+        self._chunks = chunks
+        self.read = sized(chunks)
+
+    def close(self) -> None:
+        self._chunks.close()

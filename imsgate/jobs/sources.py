@@ -15,6 +15,7 @@ from imsgate.jobs.unpack import HEAD, Unpacker
 from imsgate.jobs.web import Web
 from imsgate.model import Image, Job, Location
 from imsgate.signatures import Signatures, signed
+from imsgate.stores.base import Sink, Store
 from imsgate.stores.loader import Stores
 
 
@@ -44,6 +45,9 @@ class Gated:
         if verification is not None:
             self._body.join(verification)
         self.read = self._body.read
+
+    def copied(self, store: Store, key: str, check: Callable[[], object]) -> Sink | None:
+        return None
 
     def facts(self) -> Mapping[str, Any]:
         found = gating.learnt(self._image, self._inspection.facts)

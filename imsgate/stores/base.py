@@ -189,6 +189,33 @@ class Addressed(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Origin:
+    """An object that may be copied where it lies, while its ETag is ``etag``.
+
+    ``service`` is equal for two drivers that speak to the same one.
+    """
+
+    service: Hashable
+    bucket: str
+    key: str
+    etag: str
+
+
+class Copies(abc.ABC):
+    """An optional ability: the service behind the store copies from its other buckets itself."""
+
+    @abc.abstractmethod
+    def copy(self, key: str, origin: Origin, size: int, check: Callable[[], object]) -> str | None:
+        """Make an object of the ``size`` bytes of ``origin`` as by ``create``; its location.
+
+        None when that lies in another service, or this one does not copy it; then nothing is
+        left. ``check`` is called now and then and may raise to stop. Raises SourceFailed when
+        ``origin`` was replaced, and what ``create`` and a sink raise. Nobody has looked at
+        the bytes: whoever asked reads them from the location.
+        """
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Swept:
     """What a sweep removed: that of so many attempts, and so many bytes."""
 

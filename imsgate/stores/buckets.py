@@ -15,7 +15,7 @@ from oslo_config import cfg
 from stevedore.exception import NoMatches
 
 from imsgate.errors import BadConfig
-from imsgate.stores.base import Sink
+from imsgate.stores.base import Origin, Sink
 
 NAMESPACE = "imsgate.buckets"
 GROUP = "ims_buckets"
@@ -34,15 +34,26 @@ OPTS: Sequence[cfg.Opt] = (
         "any. Nobody may use what is not listed, since all of them are reached with the one "
         "access key given here.",
     ),
+    cfg.BoolOpt(
+        "server_side_copy",
+        default=True,
+        help="Have the service copy what is registered into a store of the same service, and read "
+        "the copy, rather than send the data back. The store's access key must be allowed to "
+        "read the bucket; where it is not, or the service does not copy, the data is sent.",
+    ),
 )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Found:
-    """What is known of an object. ``storage_class`` is as the service names it: STANDARD."""
+    """What is known of an object. ``storage_class`` is as the service names it: STANDARD.
+
+    ``origin`` is for stores to copy it from; None where that is not wanted.
+    """
 
     size: int
     storage_class: str
+    origin: Origin | None = None
 
 
 class Buckets(abc.ABC):
@@ -62,8 +73,11 @@ class Buckets(abc.ABC):
         """The object, or None where there is none."""
 
     @abc.abstractmethod
-    def read(self, bucket: str, key: str) -> Iterator[bytes]:
-        """All bytes of one version of the object; has ``close``. Raises SourceMissing."""
+    def read(self, bucket: str, key: str, length: int | None = None) -> Iterator[bytes]:
+        """The first ``length`` bytes, or all, of one version of the object; has ``close``.
+
+        Raises SourceMissing.
+        """
 
     @abc.abstractmethod
     def create(self, bucket: str, key: str, size: int) -> Sink:

@@ -18,10 +18,10 @@ class MemoryBuckets(Buckets):
         storage_class = self.classes.get((bucket, key), "STANDARD")
         return None if body is None else Found(len(body), storage_class)
 
-    def read(self, bucket, key):
+    def read(self, bucket, key, length=None):
         if (bucket, key) not in self.objects:
             raise SourceMissing(bucket=bucket, object=key)
-        yield self.objects[bucket, key]
+        yield self.objects[bucket, key][:length]
 
     def create(self, bucket, key, size):
         return self._written.create("0", size)

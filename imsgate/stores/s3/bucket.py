@@ -12,6 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from imsgate import errors
+from imsgate.stores.base import Origin
 from imsgate.stores.s3 import failures
 from imsgate.stores.s3.body import Body, Stopped
 from imsgate.stores.s3.checksums import Checksums, Receipt
@@ -123,6 +124,37 @@ class Bucket:
         named = {"Key": key, "UploadId": upload, "PartNumber": number}
         reply = self._call("upload_part", "ETag", **named, **sums, Body=Body(data, stop))
         return self._receipt(expected, data, reply)
+
+    def copy_part(
+        self, key: str, upload: str, number: int, origin: Origin, start: int, end: int
+    ) -> Receipt:
+        """Have the service make a part of the bytes ``start`` to before ``end`` of ``origin``.
+
+        Raises NotCopied, SourceFailed when that was replaced, and UploadGone.
+        """
+        copied = {
+            "CopySource": {"Bucket": origin.bucket, "Key": origin.key},
+            "CopySourceIfMatch": origin.etag,
+            "CopySourceRange": f"bytes={start}-{end - 1}",
+        }
+        named = {"Key": key, "UploadId": upload, "PartNumber": number}
+        try:
+            reply = self._call("upload_part_copy", **named, **copied)
+        except failures.UploadGone:
+            raise
+        except failures.Exists:
+            problem = "the object was replaced while it was copied"
+            raise errors.SourceFailed(problem=problem) from None
+        except errors.StoreUnavailable as error:
+            problem = str(error.details["problem"])
+            raise failures.NotCopied(store=self.store, problem=problem) from None
+        except errors.ObjectNotFound:
+            raise failures.NotCopied(store=self.store, problem="it finds no such object") from None
+        receipt = self.checksums.copied(reply.get("CopyPartResult", {}))
+        if receipt is None:
+            # It has stored an empty part: there are services that see no copy in the request.
+            raise failures.NotCopied(store=self.store, problem="it does not say what it copied")
+        return receipt
 
     def complete(self, key: str, upload: str, receipts: Sequence[Receipt]) -> None:
         """Make an object of all parts. Raises UploadGone, or Exists."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from imsgate import errors
 from imsgate.config import Section
-from imsgate.stores.base import Sink
+from imsgate.stores.base import Origin, Sink
 from imsgate.stores.buckets import Buckets, Found
 from imsgate.stores.s3 import failures, options
 from imsgate.stores.s3.bucket import Bucket
@@ -55,13 +55,16 @@ class S3Buckets(Buckets):
                 reply = opened.head(key)
             except errors.ObjectNotFound:
                 return None
+            origin = None
+            if self._settings.server_side_copy:
+                origin = Origin(options.service(self._settings), bucket, key, reply["ETag"])
             # The service says nothing of the class that is the usual one.
-            return Found(reply["ContentLength"], reply.get("StorageClass", "STANDARD"))
+            return Found(reply["ContentLength"], reply.get("StorageClass", "STANDARD"), origin)
 
-    def read(self, bucket: str, key: str) -> Iterator[bytes]:
+    def read(self, bucket: str, key: str, length: int | None = None) -> Iterator[bytes]:
         with self._open(bucket) as opened:
             try:
-                reader = Reader(opened, key, 0, None, self._settings.s3_store_read_ahead)
+                reader = Reader(opened, key, 0, length, self._settings.s3_store_read_ahead)
             except errors.ObjectNotFound:
                 raise errors.SourceMissing(bucket=bucket, object=key) from None
             with contextlib.closing(reader):

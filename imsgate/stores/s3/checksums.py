@@ -67,6 +67,12 @@ class Checksums:
             return None
         return Receipt(etag, md5=md5)
 
+    def copied(self, reply: Mapping[str, Any]) -> Receipt | None:
+        """The receipt for a part that the service copied by itself, or None where it has none."""
+        etag, crc32 = str(reply.get("ETag", "")), reply.get("ChecksumCRC32")
+        known = base64.b64decode(crc32) if self._crc and crc32 else None
+        return Receipt(etag, crc32=known) if etag else None
+
     def proves(self, reply: Mapping[str, Any], receipts: Sequence[Receipt], parts: bool) -> bool:
         """Whether nothing in a reply about the whole object speaks against ``receipts``.
 

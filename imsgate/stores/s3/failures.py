@@ -41,6 +41,10 @@ class NotOffered(errors.StoreUnavailable):
     """The service does not know what it was asked for."""
 
 
+class NotCopied(errors.StoreUnavailable):
+    """The service, or what the access key may do, does not let an object be copied."""
+
+
 class Corrupted(errors.StoreUnavailable):
     """What arrived is not what was sent."""
 

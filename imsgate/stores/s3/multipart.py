@@ -6,6 +6,7 @@ import logging
 import threading
 
 from imsgate import errors
+from imsgate.stores.base import Origin
 from imsgate.stores.s3 import failures
 from imsgate.stores.s3.bucket import Bucket, Upload
 from imsgate.stores.s3.checksums import Receipt
@@ -65,6 +66,12 @@ class Multipart:
         self.parts += 1
         self._pool.submit(self._send, self.parts, data, taken)
 
+    def copy(self, origin: Origin, start: int, taken: int) -> None:
+        """As ``send``, but of that many bytes of ``origin``, by the service itself."""
+        self.check()
+        self.parts += 1
+        self._pool.submit(self._copy, self.parts, origin, start, taken)
+
     def check(self) -> None:
         """Raises what a part failed with."""
         if self._failure is not None:
@@ -105,4 +112,15 @@ class Multipart:
             self._failure = self._failure or error
         finally:
             del data  # before the next part may take its place in memory
+            self._budget.give(taken)
+
+    def _copy(self, number: int, origin: Origin, start: int, taken: int) -> None:
+        try:
+            if self._failure is None:
+                self._receipts[number] = self._bucket.copy_part(
+                    self._key, self._begun.id, number, origin, start, start + taken
+                )
+        except BaseException as error:
+            self._failure = self._failure or error
+        finally:
             self._budget.give(taken)

@@ -3,6 +3,7 @@
 import os
 import re
 import urllib.parse
+from collections.abc import Hashable
 from typing import Any
 
 from oslo_config import cfg
@@ -170,6 +171,12 @@ def endpoint(settings: Any) -> str:
     """The URL of the service."""
     host = str(settings.s3_store_host).rstrip("/")
     return host if "://" in host else f"http://{host}"
+
+
+def service(settings: Any) -> Hashable:
+    """What is equal for two sections that name the same service."""
+    url = urllib.parse.urlsplit(endpoint(settings))
+    return "s3", url.hostname, url.port or {"http": 80, "https": 443}[url.scheme]
 
 
 def _check_host(key: str, url: str) -> None:

@@ -3,10 +3,10 @@
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from imsgate import errors
-from imsgate.stores.base import Sink
+from imsgate.stores.base import Origin, Sink
 from imsgate.stores.s3 import failures
 from imsgate.stores.s3.bucket import Bucket
 from imsgate.stores.s3.checksums import Receipt
@@ -53,6 +53,23 @@ class S3Sink(Sink):
                 count = min(len(rest), self._room - len(self._buffer))
                 self._buffer += rest[:count]
                 rest = rest[count:]
+
+    def copy(self, origin: Origin, size: int, check: Callable[[], object]) -> None:
+        """Instead of ``write``: the announced ``size`` from ``origin``, by the service itself.
+
+        ``check`` is called before each part. What parts fail with, NotCopied for one, is raised
+        here or by ``commit``.
+        """
+        with self._aborting():
+            upload = self._upload or self._begin()
+            while self._written < size:
+                check()
+                self._check()
+                part = self._plan.size(upload.parts + 1, size)
+                count = min(part, size - self._written)
+                self._budget.take(count)
+                upload.copy(origin, self._written, count)
+                self._written += count
 
     def commit(self) -> str:
         if not self._committed:

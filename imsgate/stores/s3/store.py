@@ -11,6 +11,7 @@ only; in another, its uploader finds that the record is no longer its own, and
 removes the object.
 """
 
+import logging
 import re
 import threading
 import urllib.parse
@@ -20,7 +21,7 @@ from typing import Any
 
 from imsgate import errors
 from imsgate.errors import BadConfig
-from imsgate.stores.base import Addressed, DirectUrls, Sink, Store, Sweeps, Swept
+from imsgate.stores.base import Addressed, Copies, DirectUrls, Origin, Store, Sweeps, Swept
 from imsgate.stores.s3 import failures, options
 from imsgate.stores.s3.bucket import Bucket
 from imsgate.stores.s3.options import MIB
@@ -28,12 +29,14 @@ from imsgate.stores.s3.plan import Plan
 from imsgate.stores.s3.reader import Reader
 from imsgate.stores.s3.sink import S3Sink
 
+_LOG = logging.getLogger(__name__)
+
 _LOCATION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,254}", re.ASCII)
 #: The keys of attempts. Other software may have uploads in the same bucket.
 _ATTEMPT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.[0-9a-f]+", re.ASCII)
 
 
-class S3Store(Store, Addressed, DirectUrls, Sweeps):
+class S3Store(Store, Addressed, Copies, DirectUrls, Sweeps):
     """A store in one bucket."""
 
     OPTS = options.OPTS
@@ -43,6 +46,11 @@ class S3Store(Store, Addressed, DirectUrls, Sweeps):
         options.check(name, settings)
         self._part = int(settings.s3_store_large_object_chunk_size * MIB)
         self._plan = Plan(self._part, settings.s3_store_max_parts, settings.s3_store_equal_parts)
+        self._whole = min(
+            int(settings.s3_store_large_object_size * MIB),
+            settings.s3_store_thread_pools * self._part,
+        )
+        self._uncopied: set[str] = set()
         self._lock = threading.Lock()
         self._sinks: weakref.WeakValueDictionary[str, S3Sink] = weakref.WeakValueDictionary()
         self.start()
@@ -65,15 +73,28 @@ class S3Store(Store, Addressed, DirectUrls, Sweeps):
         finally:
             bucket.close()
 
-    def create(self, key: str, size: int | None) -> Sink:
+    def create(self, key: str, size: int | None) -> S3Sink:
         if size is not None and size > self._plan.capacity():
             raise errors.StoreFull(store=self.name)
         threads = self.settings.s3_store_thread_pools
-        whole = min(int(self.settings.s3_store_large_object_size * MIB), threads * self._part)
-        sink = S3Sink(self._bucket, key, size, self._plan, threads, whole)
+        sink = S3Sink(self._bucket, key, size, self._plan, threads, self._whole)
         with self._lock:
             self._sinks[key] = sink
         return sink
+
+    def copy(self, key: str, origin: Origin, size: int, check: Callable[[], object]) -> str | None:
+        """None also for what is sent in one piece: that takes fewer requests."""
+        if origin.service != options.service(self.settings) or size <= self._whole:
+            return None
+        try:
+            with self.create(key, size) as sink:
+                sink.copy(origin, size, check)
+                return sink.commit()
+        except failures.NotCopied as error:
+            if origin.bucket not in self._uncopied:
+                self._uncopied.add(origin.bucket)
+                _LOG.warning("what is in bucket %s is sent, not copied: %s", origin.bucket, error)
+            return None
 
     def read(self, location: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """Memory is that of the blocks read ahead. ``close`` waits for the step being read."""

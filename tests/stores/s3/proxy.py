@@ -19,7 +19,8 @@ class Proxy:
 
     A rule is asked with each request's line and returns what becomes of it: a
     number of bytes of the request after which the connection is cut, or of the
-    answer when the number is negative; None to let it pass.
+    answer when the number is negative; None to let it pass. Or the answer that it
+    gets in place of the server's.
     """
 
     def __init__(self, port: int) -> None:
@@ -29,7 +30,8 @@ class Proxy:
         self._sockets: list[socket.socket] = []
         self._closing = False
         self.requests: list[str] = []
-        self.rules: list[Callable[[str], int | None]] = []
+        self.rules: list[Callable[[str], int | bytes | None]] = []
+        self.sent = 0
         self.happened = threading.Event()
         self._run(self._accept)
 
@@ -83,7 +85,7 @@ class Proxy:
             self._run(pair.up)
             self._run(pair.down)
 
-    def judge(self, line: str) -> int | None:
+    def judge(self, line: str) -> int | bytes | None:
         """What is to become of a request."""
         self.requests.append(line)
         for rule in self.rules:
@@ -108,8 +110,12 @@ class _Pair:
             found = _REQUEST.match(data)
             if found:
                 fate = self._proxy.judge((found[1] + b" " + found[2]).decode())
+                if isinstance(fate, bytes):
+                    self._client.sendall(fate)
+                    break
                 if fate is not None:
                     self._up, self._down = (fate, None) if fate >= 0 else (None, -fate - 1)
+            self._proxy.sent += len(data)
             if not self._pass(self._server, data, "_up"):
                 break
         self._end()

@@ -23,7 +23,8 @@ def bucket(seaweed):
 
 def buckets(bucket, **changed):
     settings = vars(bucket.settings(**changed))
-    return S3Buckets("ims_buckets", Section(**{**settings, "allowed": [], "driver": "s3"}))
+    own = {"allowed": [], "driver": "s3", "server_side_copy": True}
+    return S3Buckets("ims_buckets", Section(**{**settings, **own}))
 
 
 def test_an_object_is_found_and_read(bucket):

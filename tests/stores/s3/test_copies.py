@@ -1,0 +1,141 @@
+"""Objects that the service copies from users' buckets into a store by itself."""
+
+import dataclasses
+import os
+import threading
+
+import pytest
+
+from imsgate import errors
+from imsgate.config import Section
+from imsgate.stores.s3.buckets import S3Buckets
+from imsgate.testing.stores import content, new_key
+from tests.stores.s3 import servers
+from tests.stores.s3.proxy import between
+
+KEY = "a b/ü?x=%2e"
+
+
+@pytest.fixture(scope="module")
+def users(bucket):
+    """A user's bucket in the same service, with an object of some parts."""
+    with servers.bucket(bucket.server) as users:
+        users.body = os.urandom(3 * bucket.server.part + 1)
+        users.client.put_object(Bucket=users.name, Key=KEY, Body=users.body)
+        yield users
+        users.empty()
+
+
+@pytest.fixture
+def proxy(bucket):
+    with between(bucket.server.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def store(bucket, proxy):
+    """The test ends with nothing left."""
+    store = bucket.store(s3_store_host=proxy.url, s3_store_thread_pools=1)
+    yield store
+    store.close()
+    left = [*bucket.objects(), *bucket.uploads()]
+    bucket.empty()
+    assert not left
+
+
+def found(users, host, **own):
+    settings = {**vars(users.settings(s3_store_host=host)), "allowed": [], "driver": "s3"}
+    service = S3Buckets("ims_buckets", Section(**{**settings, "server_side_copy": True, **own}))
+    return service.find(users.name, KEY).origin
+
+
+def copy(store, users, origin, check=lambda: None):
+    return store.copy(new_key(), origin, len(users.body), check)
+
+
+def test_the_service_copies(bucket, users, store, proxy):
+    location = copy(store, users, found(users, proxy.url))
+    assert proxy.sent < 1 << 16
+    assert content(store, location) == users.body
+    assert bucket.uploads() == []
+    store.delete(location)
+
+
+def test_what_is_not_copied(bucket, users, store, proxy):
+    assert found(users, proxy.url, server_side_copy=False) is None
+    before = len(proxy.requests)
+    assert copy(store, users, found(users, bucket.server.url)) is None  # another service
+    small = bucket.server.part
+    with_whole = bucket.store(s3_store_host=proxy.url, s3_store_large_object_size=10)
+    assert with_whole.copy("0", found(users, proxy.url), small, lambda: None) is None
+    with_whole.close()
+    assert not [line for line in proxy.requests[before:] if "partNumber" in line]
+
+
+def test_an_object_that_was_replaced_meanwhile_is_refused(users, store, proxy):
+    origin = found(users, proxy.url)
+    etag = '"00000000000000000000000000000000"'
+    with pytest.raises(errors.SourceFailed, match="replaced"):
+        copy(store, users, dataclasses.replace(origin, etag=etag))
+    parts = iter([None, None])
+
+    def check():
+        """Before the second part."""
+        if next(parts, "more") == "more":
+            users.client.put_object(Bucket=users.name, Key=KEY, Body=users.body[::-1])
+
+    try:
+        with pytest.raises(errors.SourceFailed, match="replaced"):
+            copy(store, users, origin, check)
+    finally:
+        users.client.put_object(Bucket=users.name, Key=KEY, Body=users.body)
+
+
+def answer(status, code=""):
+    body = f"<Error><Code>{code}</Code></Error>" if code else ""
+    head = f"HTTP/1.1 {status} Said\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    return (head + body).encode()
+
+
+@pytest.mark.parametrize(
+    ("refusal", "says"),
+    [
+        (answer(501, "NotImplemented"), "does not offer"),
+        (answer(403, "AccessDenied"), "AccessDenied"),
+        (answer(404, "NoSuchKey"), "no such object"),
+        (answer(400, "InvalidRequest"), "InvalidRequest"),
+        (answer(200), "what it copied"),
+    ],
+)
+@pytest.mark.parametrize("number", [1, 3])
+def test_what_the_service_refuses_to_copy(users, store, proxy, caplog, number, refusal, says):
+    origin = found(users, proxy.url)
+    proxy.rules[:] = [lambda line: refusal if f"partNumber={number}&" in f"{line}&" else None]
+    for _ in range(2):
+        assert copy(store, users, origin) is None
+    (said,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert says in said.getMessage()
+    assert users.name in said.getMessage()
+
+
+def test_it_can_be_stopped(users, store, proxy):
+    calls = iter([None, None])
+
+    def check():
+        if next(calls, "third") == "third":
+            raise errors.Cancelled(image_id="0")
+
+    with pytest.raises(errors.Cancelled):
+        copy(store, users, found(users, proxy.url), check)
+
+
+def test_a_discarded_copy_is_not_committed(users, store, proxy):
+    key, once = new_key(), threading.Event()
+
+    def check():
+        if not once.is_set():
+            once.set()
+            store.discard(key)
+
+    with pytest.raises(errors.StoreUnavailable):
+        store.copy(key, found(users, proxy.url), len(users.body), check)
