@@ -48,7 +48,7 @@ class Source(Protocol):
 
     def read(self, size: int, /) -> bytes: ...
 
-    def copied(self, store: Store, key: str, check: Callable[[], object]) -> Sink | None:
+    def copied(self, store: Store, key: str) -> Sink | None:
         """Before the first byte: have the data copied into ``store`` and read from there.
 
         A sink that has it already, which need only be committed; None where it is to be
@@ -233,7 +233,7 @@ class _Attempt:
         if self._origin is None:
             with self._sources.open(image, self._job, self._context) as source:
                 read = self._metered(image, source)
-                sink = source.copied(store, self._key(self._job.epoch), self._context.check)
+                sink = source.copied(store, self._key(self._job.epoch))
                 fields = self._write(store, read, source.size, lambda _: source.facts(), sink)
             (self._origin,) = fields.pop("locations")
             self._facts = {**dict.fromkeys(_FACTS), **fields}

@@ -37,10 +37,10 @@ class _Object(Gated):
     ``copying`` is how a store is asked for a copy."""
 
     formats: Sequence[str] = ()
-    copying: Callable[[Store, str, Callable[[], object]], Sink | None]
+    copying: Callable[[Store, str], Sink | None]
 
-    def copied(self, store: Store, key: str, check: Callable[[], object]) -> Sink | None:
-        return self.copying(store, key, check)
+    def copied(self, store: Store, key: str) -> Sink | None:
+        return self.copying(store, key)
 
     def facts(self) -> Mapping[str, Any]:
         facts = self._inspection.facts
@@ -78,17 +78,17 @@ class BucketSources:
             watch = verification(self.signatures, image, job)
             stream = _Object(image, data, found.size, inspection, self.limit, verification=watch)
             stream.formats = job.arguments.get("formats", ())
-            stream.copying = functools.partial(self._copy, image, found, data)
+            stream.copying = functools.partial(self._copy, image, context, found, data)
             yield stream
 
     def _copy(
         self,
         image: Image,
+        context: Context,
         found: Found,
         data: "_Stream",
         store: Store,
         key: str,
-        check: Callable[[], object],
     ) -> Sink | None:
         """Have ``store`` copy the object where that can be, and ``data`` be the copy.
 
@@ -104,9 +104,12 @@ class BucketSources:
             inspection = self.gate.begin(gating.declared(image))
             for chunk in head:
                 inspection.feed(chunk)
-        location = store.copy(key, origin, found.size, check)
-        if location is None:
+        sink = store.copy(key, origin, found.size, context.check)
+        if sink is None:
             return None
+        with sink:
+            context.renew()  # what was begun before others took over is not committed
+            location = sink.commit()
         try:
             data.turn(store.read(location))
         except errors.ObjectNotFound:

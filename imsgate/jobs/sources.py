@@ -46,7 +46,7 @@ class Gated:
             self._body.join(verification)
         self.read = self._body.read
 
-    def copied(self, store: Store, key: str, check: Callable[[], object]) -> Sink | None:
+    def copied(self, store: Store, key: str) -> Sink | None:
         return None
 
     def facts(self) -> Mapping[str, Any]:

@@ -205,13 +205,14 @@ class Copies(abc.ABC):
     """An optional ability: the service behind the store copies from its other buckets itself."""
 
     @abc.abstractmethod
-    def copy(self, key: str, origin: Origin, size: int, check: Callable[[], object]) -> str | None:
-        """Make an object of the ``size`` bytes of ``origin`` as by ``create``; its location.
+    def copy(self, key: str, origin: Origin, size: int, check: Callable[[], object]) -> Sink | None:
+        """Begin an object as ``create`` does, of the ``size`` bytes of ``origin``.
 
-        None when that lies in another service, or this one does not copy it; then nothing is
-        left. ``check`` is called now and then and may raise to stop. Raises SourceFailed when
-        ``origin`` was replaced, and what ``create`` and a sink raise. Nobody has looked at
-        the bytes: whoever asked reads them from the location.
+        The sink has them already, and need only be committed. None when ``origin`` lies in
+        another service, or this one does not copy it; then nothing is left. ``check`` is
+        called now and then and may raise to stop. Raises SourceFailed when ``origin`` was
+        replaced, and what ``create`` and a sink raise. Nobody has looked at the bytes: who
+        asked for them reads them where they are then.
         """
 
 

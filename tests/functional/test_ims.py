@@ -431,6 +431,65 @@ def _killed_while(proxy, job, kill):
     assert job()["status"] == "SUCCESS"
 
 
+STORE = """
+[DEFAULT]
+enabled_backends = archive:s3
+[archive]
+s3_store_host = {host}
+s3_store_access_key = {access}
+s3_store_secret_key = {secret}
+s3_store_bucket = {bucket}
+s3_store_bucket_url_format = path
+"""
+
+
+@pytest.fixture(scope="module")
+def beside(bucket, proxy, tmp_path_factory):
+    """A gateway whose store is a bucket of the same service, and which waits for workers."""
+    with servers.bucket(bucket.server) as store:
+        keys = {"access": bucket.server.access, "secret": servers.SECRET}
+        conf = STORE.format(host=proxy.url, bucket=store.name, **keys)
+        conf += config(bucket, proxy.url, lease=0.5, threads=0)
+        with serving(Gateway(tmp_path_factory.mktemp("beside"), config=conf)) as gateway:
+            gateway.bucket = store
+            yield gateway
+
+
+def test_the_service_copies_into_its_own_buckets(bucket, proxy, beside, worker):
+    proxy.rules.clear()
+    large = os.urandom(30 << 20)
+    put(bucket, "copied.raw", large)
+    image_id, job = register(beside, bucket, "copied.raw")
+    before = proxy.sent
+    worker(beside)
+    eventually(lambda: job()["end_time"], "the job ends")
+    assert job()["status"] == "SUCCESS", job()
+    record = beside.show(image_id)
+    assert (record["size"], record["status"]) == (len(large), "active")
+    assert record["os_hash_value"] == hashlib.sha512(large).hexdigest()
+    assert proxy.sent - before < 1 << 17
+    assert beside.download(image_id).body == large
+
+
+def test_a_copy_is_refused_like_an_upload(bucket, proxy, beside, worker):
+    """By its first bytes, before it is copied, or by its last."""
+    before = beside.bucket.objects()
+    worker(beside)
+    for key, body, copied in (
+        ("backing.qcow2", images.BACKING_FILE + bytes(12 << 20), False),
+        ("raw.vhd", bytes(12 << 20) + b"conectix".ljust(512), True),
+    ):
+        put(bucket, key, body)
+        proxy.requests.clear()
+        image_id, job = register(beside, bucket, key)
+        eventually(lambda job=job: job()["end_time"], "the job ends")
+        assert (job()["status"], job()["error_code"]) == ("FAIL", "IMG.0057")
+        assert any("partNumber=" in line for line in proxy.requests) is copied
+        assert beside.show(image_id)["status"] == "queued"
+    assert beside.bucket.objects() == before
+    assert beside.bucket.uploads() == []
+
+
 def test_deleting_the_image_cancels(bucket, idle, worker):
     put(bucket, "cancelled.raw", BODY)
     image_id, job = register(idle, bucket, "cancelled.raw")

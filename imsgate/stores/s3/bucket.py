@@ -23,6 +23,8 @@ _FAILURES = (BotoCoreError, ClientError, ResponseParserError, Stopped)
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]+)-([0-9]+)/([0-9]+)")
 
+_REPLACED = "the object was replaced while it was copied"
+
 #: How to know that nothing of an answer is missing: a member of it, or a test.
 Whole = str | Callable[[Mapping[str, Any]], bool] | None
 
@@ -143,8 +145,7 @@ class Bucket:
         except failures.UploadGone:
             raise
         except failures.Exists:
-            problem = "the object was replaced while it was copied"
-            raise errors.SourceFailed(problem=problem) from None
+            raise errors.SourceFailed(problem=_REPLACED) from None
         except errors.StoreUnavailable as error:
             problem = str(error.details["problem"])
             raise failures.NotCopied(store=self.store, problem=problem) from None
@@ -155,6 +156,15 @@ class Bucket:
             # It has stored an empty part: there are services that see no copy in the request.
             raise failures.NotCopied(store=self.store, problem="it does not say what it copied")
         return receipt
+
+    def unchanged(self, origin: Origin) -> None:
+        """Raises SourceFailed when ``origin`` was replaced: Ceph heeds no condition of a copy."""
+        try:
+            found = self._call("head_object", "ETag", Bucket=origin.bucket, Key=origin.key)
+        except errors.ObjectNotFound:
+            found = {}
+        if found.get("ETag") != origin.etag:
+            raise errors.SourceFailed(problem=_REPLACED)
 
     def complete(self, key: str, upload: str, receipts: Sequence[Receipt]) -> None:
         """Make an object of all parts. Raises UploadGone, or Exists."""
@@ -223,7 +233,7 @@ class Bucket:
         """
         for repeated in range(self._attempts):
             try:
-                reply = getattr(self._client.get(), operation)(Bucket=self._name, **params)
+                reply = getattr(self._client.get(), operation)(**{"Bucket": self._name, **params})
             except _FAILURES as error:
                 raise failures.translate(self.store, operation, error) from None
             if whole is None or (whole(reply) if callable(whole) else whole in reply):

@@ -57,8 +57,8 @@ class S3Sink(Sink):
     def copy(self, origin: Origin, size: int, check: Callable[[], object]) -> None:
         """Instead of ``write``: the announced ``size`` from ``origin``, by the service itself.
 
-        ``check`` is called before each part. What parts fail with, NotCopied for one, is raised
-        here or by ``commit``.
+        ``check`` is called before each part. Raises NotCopied, and SourceFailed when ``origin``
+        was replaced.
         """
         with self._aborting():
             upload = self._upload or self._begin()
@@ -70,6 +70,8 @@ class S3Sink(Sink):
                 self._budget.take(count)
                 upload.copy(origin, self._written, count)
                 self._written += count
+            upload.finish()
+            self._bucket.unchanged(origin)
 
     def commit(self) -> str:
         if not self._committed:

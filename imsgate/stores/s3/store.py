@@ -21,7 +21,7 @@ from typing import Any
 
 from imsgate import errors
 from imsgate.errors import BadConfig
-from imsgate.stores.base import Addressed, Copies, DirectUrls, Origin, Store, Sweeps, Swept
+from imsgate.stores.base import Addressed, Copies, DirectUrls, Origin, Sink, Store, Sweeps, Swept
 from imsgate.stores.s3 import failures, options
 from imsgate.stores.s3.bucket import Bucket
 from imsgate.stores.s3.options import MIB
@@ -82,19 +82,19 @@ class S3Store(Store, Addressed, Copies, DirectUrls, Sweeps):
             self._sinks[key] = sink
         return sink
 
-    def copy(self, key: str, origin: Origin, size: int, check: Callable[[], object]) -> str | None:
+    def copy(self, key: str, origin: Origin, size: int, check: Callable[[], object]) -> Sink | None:
         """None also for what is sent in one piece: that takes fewer requests."""
         if origin.service != options.service(self.settings) or size <= self._whole:
             return None
+        sink = self.create(key, size)
         try:
-            with self.create(key, size) as sink:
-                sink.copy(origin, size, check)
-                return sink.commit()
+            sink.copy(origin, size, check)
         except failures.NotCopied as error:
             if origin.bucket not in self._uncopied:
                 self._uncopied.add(origin.bucket)
                 _LOG.warning("what is in bucket %s is sent, not copied: %s", origin.bucket, error)
             return None
+        return sink
 
     def read(self, location: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """Memory is that of the blocks read ahead. ``close`` waits for the step being read."""

@@ -1,8 +1,9 @@
 """Objects that the service copies from users' buckets into a store by itself."""
 
+import contextlib
 import dataclasses
+import itertools
 import os
-import threading
 
 import pytest
 
@@ -20,8 +21,10 @@ KEY = "a b/ü?x=%2e"
 def users(bucket):
     """A user's bucket in the same service, with an object of some parts."""
     with servers.bucket(bucket.server) as users:
+        # The tests' Ceph (16) cannot find a source whose key must be quoted; its data is sent.
+        users.key = "plain" if bucket.server.name == "ceph" else KEY
         users.body = os.urandom(3 * bucket.server.part + 1)
-        users.client.put_object(Bucket=users.name, Key=KEY, Body=users.body)
+        users.client.put_object(Bucket=users.name, Key=users.key, Body=users.body)
         yield users
         users.empty()
 
@@ -46,11 +49,18 @@ def store(bucket, proxy):
 def found(users, host, **own):
     settings = {**vars(users.settings(s3_store_host=host)), "allowed": [], "driver": "s3"}
     service = S3Buckets("ims_buckets", Section(**{**settings, "server_side_copy": True, **own}))
-    return service.find(users.name, KEY).origin
+    return service.find(users.name, users.key).origin
 
 
 def copy(store, users, origin, check=lambda: None):
-    return store.copy(new_key(), origin, len(users.body), check)
+    with store.copy(new_key(), origin, len(users.body), check) or contextlib.nullcontext() as sink:
+        return sink and sink.commit()
+
+
+def at(part, step):
+    """A ``check`` that does something before this part."""
+    parts = itertools.count(1)
+    return lambda: step() if next(parts) == part else None
 
 
 def test_the_service_copies(bucket, users, store, proxy):
@@ -77,18 +87,15 @@ def test_an_object_that_was_replaced_meanwhile_is_refused(users, store, proxy):
     etag = '"00000000000000000000000000000000"'
     with pytest.raises(errors.SourceFailed, match="replaced"):
         copy(store, users, dataclasses.replace(origin, etag=etag))
-    parts = iter([None, None])
 
-    def check():
-        """Before the second part."""
-        if next(parts, "more") == "more":
-            users.client.put_object(Bucket=users.name, Key=KEY, Body=users.body[::-1])
+    def replace():
+        users.client.put_object(Bucket=users.name, Key=users.key, Body=users.body[::-1])
 
     try:
         with pytest.raises(errors.SourceFailed, match="replaced"):
-            copy(store, users, origin, check)
+            copy(store, users, origin, at(3, replace))
     finally:
-        users.client.put_object(Bucket=users.name, Key=KEY, Body=users.body)
+        users.client.put_object(Bucket=users.name, Key=users.key, Body=users.body)
 
 
 def answer(status, code=""):
@@ -106,6 +113,7 @@ def answer(status, code=""):
         (answer(400, "InvalidRequest"), "InvalidRequest"),
         (answer(200), "what it copied"),
     ],
+    ids=["501", "403", "404", "400", "no copy"],
 )
 @pytest.mark.parametrize("number", [1, 3])
 def test_what_the_service_refuses_to_copy(users, store, proxy, caplog, number, refusal, says):
@@ -119,23 +127,20 @@ def test_what_the_service_refuses_to_copy(users, store, proxy, caplog, number, r
 
 
 def test_it_can_be_stopped(users, store, proxy):
-    calls = iter([None, None])
-
-    def check():
-        if next(calls, "third") == "third":
-            raise errors.Cancelled(image_id="0")
+    def cancel():
+        raise errors.Cancelled(image_id="0")
 
     with pytest.raises(errors.Cancelled):
-        copy(store, users, found(users, proxy.url), check)
+        copy(store, users, found(users, proxy.url), at(3, cancel))
 
 
-def test_a_discarded_copy_is_not_committed(users, store, proxy):
-    key, once = new_key(), threading.Event()
-
-    def check():
-        if not once.is_set():
-            once.set()
-            store.discard(key)
-
-    with pytest.raises(errors.StoreUnavailable):
-        store.copy(key, found(users, proxy.url), len(users.body), check)
+def test_a_discarded_copy_is_not_committed(bucket, users, store, proxy):
+    key, size = new_key(), len(users.body)
+    with pytest.raises(errors.StoreUnavailable, match="discarded"):
+        store.copy(key, found(users, proxy.url), size, at(2, lambda: store.discard(key)))
+    # By another process, after the last part.
+    sink = store.copy(key, found(users, proxy.url), size, lambda: None)
+    with contextlib.closing(bucket.store()) as other:
+        other.discard(key)
+    with sink, pytest.raises(errors.StoreUnavailable):
+        sink.commit()
