@@ -471,6 +471,23 @@ def test_the_service_copies_into_its_own_buckets(bucket, proxy, beside, worker):
     assert beside.download(image_id).body == large
 
 
+def test_what_the_service_does_not_copy_is_sent(bucket, proxy, beside, worker):
+    large = os.urandom(30 << 20)
+    put(bucket, "sent.raw", large)
+    refusals = [b"HTTP/1.1 403 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"]
+    proxy.rules[:] = [lambda line: refusals.pop() if "partNumber=2" in line and refusals else None]
+    before = proxy.sent
+    worker(beside)
+    image_id, job = register(beside, bucket, "sent.raw")
+    eventually(lambda: job()["end_time"], "the job ends")
+    assert job()["status"] == "SUCCESS", job()
+    assert not refusals
+    assert proxy.sent - before > len(large)
+    assert beside.download(image_id).body == large
+    assert f"bucket {bucket.name} is sent" in (beside.directory / "worker-log").read_text()
+    assert beside.bucket.uploads() == []
+
+
 def test_a_copy_is_refused_like_an_upload(bucket, proxy, beside, worker):
     """By its first bytes, before it is copied, or by its last."""
     before = beside.bucket.objects()

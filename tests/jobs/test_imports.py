@@ -78,7 +78,10 @@ class Source:
         self.before()
         chunks = iter([self.data])
         yield types.SimpleNamespace(
-            size=self.size, read=lambda size: next(chunks, b""), facts=lambda: {"virtual_size": 7}
+            copied=lambda store, key: None,
+            size=self.size,
+            read=lambda size: next(chunks, b""),
+            facts=lambda: {"virtual_size": 7},
         )
 
 
