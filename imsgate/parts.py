@@ -88,7 +88,7 @@ def make_parts(
     quotas: quota.Quotas,
     native: cfg.ConfigOpts,
     section: SectionOf,
-    buckets: user_buckets.Buckets | None = None,
+    accounts: user_buckets.Accounts | None = None,
 ) -> Parts:
     """``section`` gives the values of a group's options, ``native`` is what libraries read
     their own from. Raises BadConfig."""
@@ -112,14 +112,14 @@ def make_parts(
         adoption.KIND: adoption.Adoption(registry, stores, algorithm, origins, quotas, recheck),
     }
     allowed = None
-    if buckets is not None:
+    if accounts is not None:
         allowed = _allowed(section)
         most = min(limit, profiles.chosen(section).import_limit or limit)
-        objects = register.BucketSources(buckets, allowed, gate, most, origins.signatures)
+        objects = register.BucketSources(accounts, allowed, gate, most, origins.signatures)
         of_objects = imports.Imports(stores, algorithm, objects, quotas, recheck)
         kinds[register.REGISTER] = of_objects
         kinds[register.CREATE] = dataclasses.replace(of_objects, failed=Status.DELETED)
-        kinds[export.KIND] = export.Export(stores, buckets, allowed, recheck)
+        kinds[export.KIND] = export.Export(stores, accounts, allowed, recheck)
     return Parts(
         registry,
         stores,
@@ -142,5 +142,5 @@ def _allowed(section: SectionOf) -> Allowed:
 def load_parts(conf: config.Config) -> Parts:
     """The parts that the configuration names. Raises BadConfig, naming the key."""
     registry, stores = load_registry(conf), loader.load(conf)
-    buckets = user_buckets.load(conf.section)
-    return make_parts(registry, stores, quota.load(conf), conf.native, conf.section, buckets)
+    accounts = user_buckets.load(conf.section)
+    return make_parts(registry, stores, quota.load(conf), conf.native, conf.section, accounts)

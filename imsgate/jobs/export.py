@@ -11,7 +11,7 @@ from imsgate.image_url import Allowed, ImageUrl
 from imsgate.jobs.context import Context
 from imsgate.jobs.sources import sized
 from imsgate.model import Image, Job, Status
-from imsgate.stores.buckets import Buckets
+from imsgate.stores.buckets import Accounts, Buckets
 from imsgate.stores.loader import Stores
 
 #: The kind of these jobs.
@@ -26,7 +26,7 @@ class Export:
     """
 
     stores: Stores
-    buckets: Buckets
+    accounts: Accounts
     allowed: Allowed
     recheck: Callable[[Job], object]
 
@@ -37,19 +37,21 @@ class Export:
         image = context.image()
         if not image.copies:
             raise errors.WrongStatus(image_id=image.id, status=image.status, needed=Status.ACTIVE)
-        if (found := self.buckets.find(url.bucket, url.key)) is not None:
+        buckets = self.accounts.of(job.project)
+        if (found := buckets.find(url.bucket, url.key)) is not None:
             # It may be what a worker wrote that died before it could say so.
-            if job.epoch > 1 and found.size == image.size and self._is_there(image, url, context):
+            if (
+                job.epoch > 1
+                and found.size == image.size
+                and _is_there(buckets, image, url, context)
+            ):
                 return
             raise errors.TargetExists(bucket=url.bucket, object=url.key)
-        self._write(image, url, job, context)
+        self._write(buckets, image, url, job, context)
 
-    def _is_there(self, image: Image, url: ImageUrl, context: Context) -> bool:
-        chunks: Any = self.buckets.read(url.bucket, url.key)
-        with contextlib.closing(chunks):
-            return _digest(image, chunks, context) == image.os_hash_value
-
-    def _write(self, image: Image, url: ImageUrl, job: Job, context: Context) -> None:
+    def _write(
+        self, buckets: Buckets, image: Image, url: ImageUrl, job: Job, context: Context
+    ) -> None:
         location = self.stores.preferred(image.copies)[0]
         size, algorithm = image.size or 0, str(image.os_hash_algo)
         try:
@@ -58,7 +60,7 @@ class Export:
             raise errors.CopyDiffers(store=location.store) from error
         with (
             contextlib.closing(chunks),
-            self.buckets.create(url.bucket, url.key, size) as sink,
+            buckets.create(url.bucket, url.key, size) as sink,
             upload.Digests([algorithm]) as digests,
         ):
             read, done = sized(chunks), 0
@@ -76,6 +78,12 @@ class Export:
             self.recheck(job)
             context.renew()  # a stale worker finds out before it commits
             sink.commit()
+
+
+def _is_there(buckets: Buckets, image: Image, url: ImageUrl, context: Context) -> bool:
+    chunks: Any = buckets.read(url.bucket, url.key)
+    with contextlib.closing(chunks):
+        return _digest(image, chunks, context) == image.os_hash_value
 
 
 def _digest(image: Image, chunks: Iterable[bytes], context: Context) -> str:

@@ -15,7 +15,7 @@ from imsgate.jobs.sources import Gated, sized, verification
 from imsgate.model import Image, Job
 from imsgate.signatures import Signatures
 from imsgate.stores.base import Copies, Sink, Store
-from imsgate.stores.buckets import Buckets, Found
+from imsgate.stores.buckets import Accounts, Buckets, Found
 
 LOG = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class _Object(Gated):
 class BucketSources:
     """Objects to import. ``limit`` is the largest in bytes."""
 
-    buckets: Buckets
+    accounts: Accounts
     allowed: Allowed
     gate: Gate
     limit: int
@@ -68,21 +68,23 @@ class BucketSources:
         """The object that the job names. That the project may use it is asked once more."""
         url = ImageUrl(*job.arguments["object"])
         self.allowed.check(job.project, url.bucket)
-        found = self.buckets.find(url.bucket, url.key)
+        buckets = self.accounts.of(job.project)
+        found = buckets.find(url.bucket, url.key)
         if found is None or found.size == 0:
             raise errors.SourceMissing(bucket=url.bucket, object=url.key)
         if found.storage_class != _STANDARD:
             raise errors.WrongStorageClass(object=url.key, found=found.storage_class)
-        with contextlib.closing(_Stream(self.buckets.read(url.bucket, url.key))) as data:
+        with contextlib.closing(_Stream(buckets.read(url.bucket, url.key))) as data:
             inspection = self.gate.begin(gating.declared(image))
             watch = verification(self.signatures, image, job)
             stream = _Object(image, data, found.size, inspection, self.limit, verification=watch)
             stream.formats = job.arguments.get("formats", ())
-            stream.copying = functools.partial(self._copy, image, context, found, data)
+            stream.copying = functools.partial(self._copy, buckets, image, context, found, data)
             yield stream
 
     def _copy(
         self,
+        buckets: Buckets,
         image: Image,
         context: Context,
         found: Found,
@@ -99,7 +101,7 @@ class BucketSources:
         origin = found.origin
         if origin is None or not isinstance(store, Copies):
             return None
-        head: Any = self.buckets.read(origin.bucket, origin.key, min(HEAD, found.size))
+        head: Any = buckets.read(origin.bucket, origin.key, min(HEAD, found.size))
         with contextlib.closing(head):
             inspection = self.gate.begin(gating.declared(image))
             for chunk in head:

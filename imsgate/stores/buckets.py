@@ -7,13 +7,14 @@ What a driver is given has been checked: the name of a bucket and the key of an 
 
 import abc
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import stevedore
 from oslo_config import cfg
 from stevedore.exception import NoMatches
 
+from imsgate.config import Section
 from imsgate.errors import BadConfig
 from imsgate.stores.base import Origin, Sink
 
@@ -31,8 +32,15 @@ OPTS: Sequence[cfg.Opt] = (
         "allowed",
         default=[],
         help="Which project may use which bucket, as project:bucket, separated by commas; * is "
-        "any. Nobody may use what is not listed, since all of them are reached with the one "
+        "any. Nobody may use what is not listed, since most of them are reached with the one "
         "access key given here.",
+    ),
+    cfg.DictOpt(
+        "accounts",
+        default={},
+        help="Projects whose own access keys are used, as project:section, separated by commas. "
+        "Each section has the driver's options anew: host, keys and what else is needed. What "
+        "such a project may use is in allowed as for all.",
     ),
     cfg.BoolOpt(
         "server_side_copy",
@@ -88,7 +96,19 @@ class Buckets(abc.ABC):
         """
 
 
-def load(section: Callable[[str, Sequence[cfg.Opt]], Any]) -> Buckets | None:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Accounts:
+    """Whose access key opens the buckets: a project's ``own`` where it has one."""
+
+    default: Buckets
+    own: Mapping[str, Buckets] = dataclasses.field(default_factory=dict)
+
+    def of(self, project: str | None) -> Buckets:
+        """The service as this project reaches it."""
+        return self.own.get(project or "", self.default)
+
+
+def load(section: Callable[[str, Sequence[cfg.Opt]], Any]) -> Accounts | None:
     """The service that is configured, if any; ``section`` gives the values of a group's options.
 
     Raises BadConfig, naming the key.
@@ -101,8 +121,16 @@ def load(section: Callable[[str, Sequence[cfg.Opt]], Any]) -> Buckets | None:
     except NoMatches as error:
         raise BadConfig(f"[{GROUP}] driver", f"no driver {name!r} is installed") from error
     kind: Any = found.driver
-    buckets: Buckets = kind(GROUP, section(GROUP, [*OPTS, *kind.OPTS]))
-    return buckets
+    settings = section(GROUP, [*OPTS, *kind.OPTS])
+
+    def account(group: str) -> Buckets:
+        # In another account, a bucket of that name may be another bucket for the store's key.
+        told = {**vars(section(group, kind.OPTS)), "server_side_copy": False}
+        made: Buckets = kind(group, Section(**told))
+        return made
+
+    own = {project: account(group) for project, group in settings.accounts.items()}
+    return Accounts(kind(GROUP, settings), own)
 
 
 def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:

@@ -15,7 +15,7 @@ from imsgate.parts import make_parts
 from imsgate.registry.base import Registry
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.stores.base import Store
-from imsgate.stores.buckets import Buckets
+from imsgate.stores.buckets import Accounts, Buckets
 from imsgate.stores.loader import STORE_OPTS, Backend, Stores
 from imsgate.stores.memory import MemoryStore
 from imsgate.upload import Uploads
@@ -49,7 +49,7 @@ def gateway(
     descriptions: Mapping[str, str] | None = None,
     lease: int = 60,
     public_endpoint: str | None = None,
-    buckets: Buckets | None = None,
+    buckets: Buckets | Accounts | None = None,
     further: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     **api: Any,
 ) -> Gateway:
@@ -74,7 +74,8 @@ def gateway(
         return settings(options, **more)
 
     quotas = quota.configured(section(quota.GROUP, quota.OPTS))
-    parts = make_parts(registry, enabled, quotas, conf, section, buckets)
+    accounts = Accounts(buckets) if isinstance(buckets, Buckets) else buckets
+    parts = make_parts(registry, enabled, quotas, conf, section, accounts)
     gate = app.assemble(parts, conf, section, settings(images.OPTS, **api))
     return Gateway(gate, registry, enabled, parts.uploads, parts.engine)
 

@@ -6,6 +6,7 @@ import pytest
 
 from imsgate.api.ims import systems
 from imsgate.errors import BadAttribute
+from imsgate.stores.buckets import Accounts
 from imsgate.testing.gateways import gateway
 from tests.api.buckets import MemoryBuckets, options
 from tests.api.people import PEOPLE, Person, add, remove, replace
@@ -334,6 +335,21 @@ def test_over_quota_nothing_is_made():
     owner = Person(parts.app, PEOPLE["owner"])
     assert code(owner.post("/v2/cloudimages/action", GOOD)) == (400, "IMG.0015")
     assert owner.get("/v2/cloudimages").json == {"images": []}
+
+
+def test_a_project_with_an_account_of_its_own():
+    """Its objects are found, the operator's are not."""
+    own, operators = MemoryBuckets(), MemoryBuckets()
+    operators.objects["bkt", "a.raw"] = own.objects["bkt", "b.raw"] = RAW
+    accounts = Accounts(operators, {"p1": own})
+    parts = gateway(buckets=accounts, further=options("huawei", "p1:bkt"))
+    asks = types.SimpleNamespace(engine=parts.engine, owner=Person(parts.app, PEOPLE["owner"]))
+    jobs = [finished(asks, register(asks, made(asks)["id"], f"bkt:{key}.raw")) for key in "ab"]
+    assert [job["status"] for job in jobs] == ["FAIL", "SUCCESS"]
+    image_id = jobs[1]["entities"]["image_id"]
+    target = {"bucket_url": "bkt:a.raw", "file_format": "raw"}
+    job = finished(asks, asks.owner.post(f"/v1/cloudimages/{image_id}/file", target))
+    assert job["status"] == "SUCCESS"  # there was nothing of that name
 
 
 def test_only_the_standard_class(huawei):

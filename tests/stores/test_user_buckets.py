@@ -28,6 +28,22 @@ def test_they_need_no_connection_to_start(tmp_path):
     parts.allowed.check("q", "all-of-us")
 
 
+OWN = "s3_store_host = http://127.0.0.1:2\ns3_store_access_key = b\n"
+
+
+def test_a_project_may_have_an_account_of_its_own(tmp_path):
+    """Nothing is taken from the operator's: that would lend the project the operator's rights."""
+    text = f"{WHOLE}accounts = p:tenant\n[tenant]\n{OWN}s3_store_secret_key = t\n"
+    accounts = buckets.load(conf(tmp_path, text).section)
+    assert accounts.of("q") is accounts.of(None) is accounts.default
+    keys = {
+        project: vars(accounts.of(project)._settings)["s3_store_secret_key"] for project in "pq"
+    }
+    assert keys == {"p": "t", "q": "s"}
+    with pytest.raises(BadConfig, match=r"\[tenant\] s3_store_secret_key"):
+        load_parts(conf(tmp_path, f"{WHOLE}accounts = p:tenant\n[tenant]\n{OWN}"))
+
+
 @pytest.mark.parametrize(
     ("text", "key"),
     [
