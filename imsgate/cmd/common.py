@@ -3,6 +3,8 @@
 import argparse
 import pathlib
 import sys
+import time
+from typing import Any
 
 import imsgate
 from imsgate import config
@@ -55,3 +57,20 @@ def paste_file(named: str | None) -> str:
         if path.is_file():
             return str(path.resolve())
     raise BadConfig("imsgate-paste.ini", f"not found in {', '.join(map(str, candidates))}")
+
+
+def add_grant_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of a command that lets somebody in."""
+    parser.add_argument(
+        "--role",
+        action="append",
+        metavar="ROLE",
+        help="admin, member, reader …; may be repeated (default: member and reader)",
+    )
+    parser.add_argument("--days", type=float, help="days until it expires (default: never)")
+
+
+def granted(args: argparse.Namespace) -> dict[str, Any]:
+    """What they say: ``roles``, and ``expires`` in seconds since the epoch or None."""
+    expires = None if args.days is None else time.time() + args.days * 86400
+    return {"roles": args.role or ["member", "reader"], "expires": expires}

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-import time
 from typing import Any
 
 from imsgate import keyfile, signing
@@ -23,13 +22,7 @@ def add_parser(subparsers: Any) -> None:
         help="a project it is for; may be repeated, the first is the one meant when a request "
         "names none",
     )
-    add.add_argument(
-        "--role",
-        action="append",
-        metavar="ROLE",
-        help="admin, member, reader …; may be repeated (default: member and reader)",
-    )
-    add.add_argument("--days", type=float, help="days until it expires (default: never)")
+    common.add_grant_arguments(add)
     add.add_argument(
         "--temporary", action="store_true", help="used together with a security token, printed too"
     )
@@ -55,8 +48,7 @@ def run_add(args: argparse.Namespace) -> int:
         settings.seal_file,
         user=args.user,
         projects=args.project,
-        roles=args.role or ["member", "reader"],
-        expires=None if args.days is None else time.time() + args.days * 86400,
+        **common.granted(args),
         temporary=args.temporary,
     )
     print(f"HUAWEICLOUD_SDK_AK={issued.access}")

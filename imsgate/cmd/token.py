@@ -1,7 +1,6 @@
 """``imsgate token add``: let somebody in where there is no Keystone."""
 
 import argparse
-import time
 from typing import Any
 
 from imsgate import tokenfile
@@ -16,25 +15,17 @@ def add_parser(subparsers: Any) -> None:
     common.add_config_arguments(add)
     add.add_argument("--user", required=True, help="the user it stands for")
     add.add_argument("--project", required=True, help="the project that will own the images")
-    add.add_argument(
-        "--role",
-        action="append",
-        metavar="ROLE",
-        help="admin, member, reader …; may be repeated (default: member and reader)",
-    )
-    add.add_argument("--days", type=float, help="days until it expires (default: never)")
+    common.add_grant_arguments(add)
     add.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     settings = common.load(args).section(Tokens.NAME, Tokens.OPTS)
-    expires = None if args.days is None else time.time() + args.days * 86400
     token = tokenfile.add(
         settings.token_file,
         user=args.user,
         project=args.project,
-        roles=args.role or ["member", "reader"],
-        expires=expires,
+        **common.granted(args),
     )
     print(token)
     return 0

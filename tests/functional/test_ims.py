@@ -1,5 +1,6 @@
 """Huawei's image service over a real gateway: its own SDK, and buckets of a real S3 server."""
 
+import functools
 import hashlib
 import importlib.util
 import itertools
@@ -429,6 +430,47 @@ def _killed_while(proxy, job, kill):
     kill()
     eventually(lambda: job()["end_time"], "the job ends")
     assert job()["status"] == "SUCCESS"
+
+
+ACCOUNTS = """
+[ims_buckets]
+driver = s3
+allowed = *:{bucket}
+accounts = demo:tenant
+s3_store_host = {host}
+s3_store_access_key = {access}
+s3_store_secret_key = the-operators
+s3_store_bucket_url_format = path
+[tenant]
+s3_store_host = {host}
+s3_store_access_key = {access}
+s3_store_secret_key = {secret}
+s3_store_bucket_url_format = path
+[jobs]
+poll = 0.2
+"""
+
+
+def test_a_project_has_its_own_key(bucket, start):
+    """The operator's, which this service does not know, opens nothing for it or for others."""
+    put(bucket, "own.raw", BODY)
+    told = {"bucket": bucket.name, "host": bucket.server.url, "access": bucket.server.access}
+    gateway = start(ACCOUNTS.format(secret=servers.SECRET, **told))
+    ends = {}
+    for project in ("demo", "other"):
+        asks = functools.partial(gateway.call, token=gateway.token(project))
+        made = asks("POST", "/v2/images", {"disk_format": "raw", "container_format": "bare"}).json
+        path = f"/v1/cloudimages/{made['id']}/upload"
+        job = asks("PUT", path, {"image_url": f"{bucket.name}:own.raw"}).json["job_id"]
+        path = f"/v1/cloudimages/job/{job}"
+        eventually(functools.partial(_has_ended, asks, path), "the job ends")
+        ends[project] = asks("GET", path).json
+    assert ends["demo"]["status"] == "SUCCESS", ends
+    assert (ends["other"]["status"], ends["other"]["error_code"]) == ("FAIL", "IMG.0069")
+
+
+def _has_ended(asks, path):
+    return asks("GET", path).json["end_time"]
 
 
 STORE = """
