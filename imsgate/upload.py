@@ -10,8 +10,6 @@ import contextlib
 import dataclasses
 import hashlib
 import logging
-import os
-import queue
 import secrets
 import threading
 import time
@@ -21,6 +19,7 @@ from typing import Any, TypeVar
 from oslo_config import cfg
 
 from imsgate import errors, quota
+from imsgate.digests import Digests
 from imsgate.model import GONE, Image, Limits, Location, Status
 from imsgate.registry.base import Registry
 from imsgate.stores.base import Sink, Store
@@ -62,7 +61,7 @@ NO_UPLOAD: dict[str, Any] = {
 }
 
 #: Bytes read at a time. Small steps cost a hand-over between threads each; a
-#: large one costs memory, at most QUEUE + 2 of them per upload.
+#: large one costs memory, at most six of them per upload.
 CHUNK = 1 << 20
 #: The first read is small, so that a bad image is refused in its first bytes. A slow
 #: client's are no larger: whatever may end an upload is asked between two reads.
@@ -73,72 +72,6 @@ QUICK, SLOW = 1.0, 4.0
 #: are away. Their restart takes less than this in all. There are none beyond the lease:
 #: by then others may have ended the upload.
 PAUSES: Sequence[float] = (0.1, 0.2, 0.5, 1, 2, 4, 8, 16)
-
-#: Chunks a digest may lag behind.
-QUEUE = 4
-#: Streams of a process that are digested on threads. Beyond what keeps the processors busy,
-#: threads only take memory: QUEUE + 2 chunks a stream instead of one.
-THREADED = max(4, os.cpu_count() or 1)
-
-_room = threading.BoundedSemaphore(THREADED)
-
-
-class Digests:
-    """Several digests of one stream, each on a thread of its own while few streams run.
-
-    hashlib releases the interpreter lock on large buffers, so they run beside
-    reading and writing. Leaving the ``with`` block ends the threads.
-    """
-
-    def __init__(self, algorithms: Sequence[str]) -> None:
-        self._digests = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
-        self._lanes: list[_Lane] = []
-        self._closed = False
-
-    def feed(self, chunk: bytes) -> None:
-        """Add ``chunk`` to every digest; waits for one that lags too far behind."""
-        if not self._lanes and _room.acquire(blocking=False):
-            self._lanes = [_Lane(name, digest) for name, digest in self._digests.items()]
-        for lane in self._lanes:
-            lane.chunks.put(chunk)
-        if not self._lanes:
-            for digest in self._digests.values():
-                digest.update(chunk)
-
-    def values(self) -> dict[str, str]:
-        """The hexadecimal digests of everything fed, by algorithm. Ends the threads."""
-        self.close()
-        return {name: digest.hexdigest() for name, digest in self._digests.items()}
-
-    def close(self) -> None:
-        """End the threads, once what was fed is digested."""
-        if self._closed:
-            return
-        self._closed = True
-        for lane in self._lanes:
-            lane.chunks.put(None)
-        for lane in self._lanes:
-            lane.thread.join()
-        if self._lanes:
-            _room.release()
-
-    def __enter__(self) -> "Digests":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class _Lane:
-    def __init__(self, algorithm: str, digest: Any) -> None:
-        self.digest = digest
-        self.chunks: queue.Queue[bytes | None] = queue.Queue(QUEUE)
-        self.thread = threading.Thread(target=self._run, name=f"digest-{algorithm}", daemon=True)
-        self.thread.start()
-
-    def _run(self) -> None:
-        while (chunk := self.chunks.get()) is not None:
-            self.digest.update(chunk)
 
 
 def copy(

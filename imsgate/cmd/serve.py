@@ -17,7 +17,7 @@ from oslo_log import log
 from paste.deploy import loadwsgi
 
 from imsgate import config, tokenfile
-from imsgate.cmd import buffers, common
+from imsgate.cmd import bodies, buffers, common
 from imsgate.errors import BadConfig
 from imsgate.filters.tokens import Tokens
 from imsgate.registry import sql
@@ -181,8 +181,8 @@ class Worker(gthread.ThreadWorker):
 _READ_TO_THE_END = 1 << 16
 
 
-def close_after_body(worker: Any, request: Any) -> None:
-    """gunicorn's ``pre_request``: tell clients that a connection ends with a long body.
+def take_long_body(worker: Any, request: Any) -> None:
+    """gunicorn's ``pre_request``: a connection ends with a long body, and clients are told.
 
     gunicorn promises to keep the connection before it knows whether the body will be
     read, and closes it when it was not: a client that believed the promise would lose
@@ -190,8 +190,11 @@ def close_after_body(worker: Any, request: Any) -> None:
     """
     fields = dict(request.headers)
     length = int(fields.get("CONTENT-LENGTH", 0))
-    if "TRANSFER-ENCODING" in fields or length >= _READ_TO_THE_END:
+    chunked = "TRANSFER-ENCODING" in fields
+    if chunked or length >= _READ_TO_THE_END:
         request.force_close()
+    if not chunked and length >= _READ_TO_THE_END:
+        request.body = bodies.LongBody(request.unreader, length)
 
 
 #: A file system in memory, where Linux has one.
@@ -214,7 +217,7 @@ class Server(gunicorn.app.base.BaseApplication):
             "workers": self._args.workers,
             "threads": self._args.threads,
             "graceful_timeout": self._args.grace,
-            "pre_request": close_after_body,
+            "pre_request": take_long_body,
             "proc_name": "imsgate",
             "loglevel": "warning",
         }

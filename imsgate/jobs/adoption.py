@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from imsgate import errors, quota
+from imsgate.digests import Digests
 from imsgate.jobs.context import Context, Interrupted
 from imsgate.jobs.imports import Source
 from imsgate.model import Image, Job, Location, Status
 from imsgate.registry.base import Registry
 from imsgate.signatures import signed
 from imsgate.stores.loader import Stores
-from imsgate.upload import CHUNK, Digests
+from imsgate.upload import CHUNK
 
 LOG = logging.getLogger(__name__)
 

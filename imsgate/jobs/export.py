@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from imsgate import errors, upload
+from imsgate.digests import Digests
 from imsgate.image_url import Allowed, ImageUrl
 from imsgate.jobs.context import Context
 from imsgate.jobs.sources import sized
@@ -61,7 +62,7 @@ class Export:
         with (
             contextlib.closing(chunks),
             buckets.create(url.bucket, url.key, size) as sink,
-            upload.Digests([algorithm]) as digests,
+            Digests([algorithm]) as digests,
         ):
             read, done = sized(chunks), 0
 

@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+from typing import Any
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -14,6 +15,12 @@ _CANNOT = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ESPIPE}
 # would cross the network twice. This one says so instead.
 _fallocate = _LIBC.fallocate
 _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long)
+
+_fstatfs = _LIBC.fstatfs
+_fstatfs.argtypes = (ctypes.c_int, ctypes.POINTER(ctypes.c_long))
+
+#: statfs(2): f_type of files in memory, and words that hold any struct statfs, f_type first.
+_TMPFS, _STATFS = 0x01021994, 32
 
 _sync_file_range = _LIBC.sync_file_range
 _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_long, ctypes.c_long, ctypes.c_uint)
@@ -31,7 +38,13 @@ _ZEROS = bytes(_BLOCK)
 
 
 def reserve(fd: int, size: int) -> bool:
-    """Reserve ``size`` bytes; whether the file system can. Raises OSError, ENOSPC above all."""
+    """Reserve ``size`` bytes; whether the file system can. Raises OSError, ENOSPC above all.
+
+    One in memory would, page by page: 0.3 s for each GiB, in which nothing is received.
+    """
+    found = (ctypes.c_long * _STATFS)()
+    if _call(_fstatfs, fd, found) and found[0] == _TMPFS:
+        return False
     return _call(_fallocate, fd, 0, 0, size)
 
 
@@ -78,7 +91,7 @@ def write_sparsely(fd: int, chunk: bytes) -> None:
     write(fd, memoryview(chunk)[begin:])
 
 
-def _call(function: "ctypes._NamedFuncPointer", *arguments: int) -> bool:
+def _call(function: "ctypes._NamedFuncPointer", *arguments: Any) -> bool:
     """Whether this kernel and file system have such a thing. Raises OSError."""
     while function(*arguments):
         number = ctypes.get_errno()

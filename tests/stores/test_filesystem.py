@@ -69,6 +69,12 @@ def tiny(tmp_path):
 
 
 @pytest.fixture
+def reserving(monkeypatch):
+    """Files in memory stand for those of a disk."""
+    monkeypatch.setattr(disk, "_TMPFS", 0)
+
+
+@pytest.fixture
 def ours():
     """A directory that can be denied: root, who is denied nothing, becomes nobody."""
     with tempfile.TemporaryDirectory() as name:
@@ -169,14 +175,20 @@ def test_an_object_is_one_plain_file_that_others_cannot_read(store, directory):
     assert not directory.stat().st_mode & stat.S_IRWXO
 
 
-def test_a_known_size_is_reserved_at_once(store, directory):
+def test_a_known_size_is_reserved_at_once(store, directory, reserving):
     with store.create(KEY, 8 << 20):
         (part,) = directory.iterdir()
         assert part.stat().st_blocks * 512 >= 8 << 20
     assert os.listdir(directory) == []
 
 
-def test_nothing_reserved_is_kept_beyond_what_came(store, directory):
+def test_memory_is_not_filled_page_by_page_before_anything_is_received(tiny):
+    with make(tiny).create(KEY, 300 << 10):
+        (part,) = tiny.iterdir()
+        assert (part.stat().st_size, part.stat().st_blocks) == (300 << 10, 0)
+
+
+def test_nothing_reserved_is_kept_beyond_what_came(store, directory, reserving):
     put(store, b"data", size=8 << 20)
     assert (directory / KEY).stat().st_size == 4
     assert (directory / KEY).stat().st_blocks * 512 < 1 << 20
@@ -433,7 +445,7 @@ def test_full_at_create_write_and_never_in_between(tiny):
     assert os.listdir(tiny) == [KEY]
 
 
-def test_a_reservation_that_fails_leaves_nothing(tiny, monkeypatch):
+def test_a_reservation_that_fails_leaves_nothing(tiny, reserving, monkeypatch):
     store = make(tiny)
     monkeypatch.setattr(store, "free_space", lambda: None)
     fails(errors.StoreFull, store.create, KEY, 1 << 20)
@@ -597,11 +609,10 @@ def test_what_is_announced_counts_where_nothing_can_be_reserved(tiny, unreservin
     assert os.listdir(tiny) == [KEY]
 
 
-@pytest.mark.parametrize("reserving", [True, False])
-def test_many_at_once_do_not_promise_the_same_space(tiny, request, reserving):
+@pytest.mark.parametrize("kind", ["reserving", "unreserving"])
+def test_many_at_once_do_not_promise_the_same_space(tiny, request, kind):
     """Who was let in has its space to the end; four of 120 KiB fit into 512."""
-    if not reserving:
-        request.getfixturevalue("unreserving")
+    request.getfixturevalue(kind)
     store, size, count = make(tiny), 120 << 10, 16
     start, judged = threading.Barrier(count), threading.Barrier(count)
 
@@ -620,5 +631,5 @@ def test_many_at_once_do_not_promise_the_same_space(tiny, request, reserving):
     with ThreadPoolExecutor(count) as pool:
         kept = [stored for stored in pool.map(upload, range(count)) if stored]
     # One that does not fit may take some space for a moment, before the file system says so.
-    assert len(kept) == 4 if not reserving else 1 <= len(kept) <= 4
+    assert len(kept) == 4 if kind == "unreserving" else 1 <= len(kept) <= 4
     assert kept == [size] * len(os.listdir(tiny))
