@@ -12,6 +12,7 @@ from typing import Any
 
 import gunicorn.app.base
 from gunicorn.errors import AppImportError, HaltServer
+from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.workers import gthread
 from oslo_log import log
 from paste.deploy import loadwsgi
@@ -188,13 +189,14 @@ def take_long_body(worker: Any, request: Any) -> None:
     read, and closes it when it was not: a client that believed the promise would lose
     its next request, such as the deletion of the image that was refused.
     """
-    fields = dict(request.headers)
-    length = int(fields.get("CONTENT-LENGTH", 0))
-    chunked = "TRANSFER-ENCODING" in fields
-    if chunked or length >= _READ_TO_THE_END:
-        request.force_close()
-    if not chunked and length >= _READ_TO_THE_END:
-        request.body = bodies.LongBody(request.unreader, length)
+    reader = request.body.reader
+    if isinstance(reader, ChunkedReader):
+        request.body = bodies.chunked(reader)
+    elif isinstance(reader, LengthReader) and reader.length >= _READ_TO_THE_END:
+        request.body = bodies.of_length(reader)
+    else:
+        return
+    request.force_close()
 
 
 #: A file system in memory, where Linux has one.
