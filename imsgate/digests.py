@@ -8,14 +8,16 @@ from collections.abc import Sequence
 from typing import Any
 
 #: Chunks a thread may lag behind.
-QUEUE = 4
+QUEUE = 2
+#: Bytes of a chunk: with threads, each costs a hand-over; without, larger ones gain nothing.
+LARGE, SMALL = 1 << 20, 1 << 18
 #: What this process may run on.
 _PROCESSORS = len(os.sched_getaffinity(0))
 #: Digests of one stream that get a thread. Where there are no more processors than digests,
 #: the loop makes the last one itself: a thread more only costs a hand-over for each chunk.
 _THREADS = _PROCESSORS - 1
 #: Streams of a process that have threads. Beyond what keeps the processors busy, these only
-#: take memory: QUEUE + 2 chunks a stream instead of one.
+#: take memory: QUEUE + 2 large chunks a stream instead of a small one.
 _room = threading.BoundedSemaphore(max(1, _PROCESSORS // 2))
 
 
@@ -41,6 +43,11 @@ class Digests:
             lane.chunks.put(chunk)
         for digest in self._here:
             digest.update(chunk)
+
+    @property
+    def portion(self) -> int:
+        """The bytes that are best fed at a time, by now."""
+        return LARGE if self._lanes else SMALL
 
     def values(self) -> dict[str, str]:
         """The hexadecimal digests of everything fed, by algorithm. Ends the threads."""

@@ -60,11 +60,8 @@ NO_UPLOAD: dict[str, Any] = {
     "upload_reserved": 0,
 }
 
-#: Bytes read at a time. Small steps cost a hand-over between threads each; a
-#: large one costs memory, at most six of them per upload.
-CHUNK = 1 << 20
-#: The first read is small, so that a bad image is refused in its first bytes. A slow
-#: client's are no larger: whatever may end an upload is asked between two reads.
+#: Bytes of the first read: few, so that a bad image is refused in its first bytes. A slow
+#: client's are no more later: whatever may end an upload is asked between two reads.
 FIRST = 1 << 16
 #: Seconds for a read, between which the next one asks for as much.
 QUICK, SLOW = 1.0, 4.0
@@ -85,19 +82,20 @@ def copy(
     check()
     began = time.monotonic()
     while chunk := read(step):
-        step = _next(step, time.monotonic() - began)
+        step = _next(step, time.monotonic() - began, digests.portion)
         digests.feed(chunk)
         sink.write(chunk)
         count += len(chunk)
+        del chunk  # before the next is received
         check()
         began = time.monotonic()
     return count
 
 
-def _next(step: int, seconds: float) -> int:
+def _next(step: int, seconds: float, most: int) -> int:
     """The size of the next read, by how long the last one took."""
     if seconds < QUICK:
-        return min(2 * step, CHUNK)
+        return min(2 * step, most)
     return max(step // 2, FIRST) if seconds > SLOW else step
 
 

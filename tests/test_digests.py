@@ -75,6 +75,7 @@ def test_they_do_without_threads_where_many_run(processors):
         first.feed(DATA)
         second.feed(DATA)
         assert len(running()) == 2
+        assert (first.portion, second.portion) == (digests.LARGE, digests.SMALL)
         assert first.values() == VALUES
         assert running() == []
         second.feed(b"")  # there is room again

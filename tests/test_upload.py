@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imsgate import errors, model, upload
+from imsgate import digests, errors, model, upload
 from imsgate.config import Section
 from imsgate.model import Image, Status
 from imsgate.registry.memory import MemoryRegistry
@@ -23,6 +23,7 @@ from imsgate.testing.gateways import gateway, memory_store, settings
 SIZE = 300_000
 DATA = hashlib.shake_128(b"image").digest(SIZE)
 LEASE = 60
+MOST = 8 * upload.FIRST
 
 
 class Clock:
@@ -264,7 +265,8 @@ def test_every_attempt_has_a_key_of_its_own(attempt):
     assert len(set(keys)) == 3
 
 
-def test_the_first_read_is_small_and_none_is_large(attempt):
+def test_the_first_read_is_small_and_none_is_large(attempt, monkeypatch):
+    monkeypatch.setattr(digests, "_THREADS", 1)
     asked = []
 
     def read(size):
@@ -272,21 +274,21 @@ def test_the_first_read_is_small_and_none_is_large(attempt):
         return bytes(size) if len(asked) < 8 else b""
 
     attempt.uploads.receive(attempt.image, read, store=attempt.store, size=None)
-    assert (asked[0], max(asked)) == (upload.FIRST, upload.CHUNK)
+    assert (asked[0], max(asked)) == (upload.FIRST, digests.LARGE)
 
 
 @pytest.mark.parametrize(
     ("step", "seconds", "following"),
     [
         (upload.FIRST, 0.0, 2 * upload.FIRST),
-        (upload.CHUNK, 0.0, upload.CHUNK),
-        (upload.CHUNK, 2.0, upload.CHUNK),
-        (upload.CHUNK, 60.0, upload.CHUNK // 2),
+        (MOST, 0.0, MOST),
+        (MOST, 2.0, MOST),
+        (MOST, 60.0, MOST // 2),
         (upload.FIRST, 60.0, upload.FIRST),
     ],
 )
 def test_a_slow_client_is_asked_for_less_at_a_time(step, seconds, following):
-    assert upload._next(step, seconds) == following
+    assert upload._next(step, seconds, MOST) == following
 
 
 # Failures: each leaves the image queued, and nothing in the store

@@ -19,7 +19,6 @@ from imsgate.model import Image, Job, Location, Status
 from imsgate.registry.base import Registry
 from imsgate.signatures import signed
 from imsgate.stores.loader import Stores
-from imsgate.upload import CHUNK
 
 LOG = logging.getLogger(__name__)
 
@@ -98,7 +97,7 @@ class Adoption:
         algorithm = told.get("os_hash_algo", self.algorithm)
         stored = self.sources.stored(image, location, job)
         with stored as source, Digests(("md5", algorithm)) as digests:
-            while chunk := source.read(CHUNK):
+            while chunk := source.read(digests.portion):
                 digests.feed(chunk)
                 done += len(chunk)
                 context.report(done, source.size)
