@@ -144,8 +144,10 @@ def _await(target: Target, log: pathlib.Path) -> None:
 def imsgate(place: pathlib.Path, workers: int) -> Iterator[Target]:
     """``imsgate serve``, its database and its images below ``place``."""
     port = memory.free_port()
-    command = [sys.executable, "-m", "imsgate.cmd.main", "serve", "--state", str(place)]
-    command += ["--bind", f"127.0.0.1:{port}", "--workers", str(workers)]
+    run, state = [sys.executable, "-m", "imsgate.cmd.main"], ["--state", str(place)]
+    # As Glance's has been: what making the tables takes is not measured.
+    subprocess.run([*run, "db", "upgrade", *state], check=True, stdout=subprocess.DEVNULL)
+    command = [*run, "serve", *state, "--bind", f"127.0.0.1:{port}", "--workers", str(workers)]
     log = place / "log"
     with _running(command, log) as pid:
         target = Target("imsgate", f"http://127.0.0.1:{port}", pid, {})
