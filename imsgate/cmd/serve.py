@@ -6,6 +6,8 @@ import contextlib
 import gc
 import os
 import pathlib
+import select
+import socket
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -165,17 +167,35 @@ def announce(bind: str, state_path: str) -> None:
 
 
 class Worker(gthread.ThreadWorker):
-    """gunicorn's, which from SIGTERM on also stops listening.
+    """gunicorn's, which waits a moment for a client's next request, and stops listening."""
 
-    Its own goes on listening without accepting until the last upload is through: whoever
-    connects meanwhile waits for that, and a new server cannot have the port.
-    """
+    #: Milliseconds. To hand a connection to the thread that watches all and get it back for
+    #: the next request took a quarter of a small call's time.
+    LINGER = 5
+
+    def handle(self, conn: Any) -> Any:
+        kept = super().handle(conn)
+        while kept is True and self.alive and _readable(conn.sock, self.LINGER):
+            kept = super().handle(conn)
+        return kept
 
     def set_accept_enabled(self, enabled: bool) -> None:
+        """From SIGTERM on also close the listeners.
+
+        gunicorn's own goes on listening without accepting until the last upload is through:
+        whoever connects meanwhile waits for that, and a new server cannot have the port.
+        """
         super().set_accept_enabled(enabled)
         if not self.alive:
             for listener in self.sockets:
                 listener.close()
+
+
+def _readable(connection: socket.socket, milliseconds: int) -> bool:
+    """Whether there is something to read within that time, be it the end."""
+    waiting = select.poll()
+    waiting.register(connection, select.POLLIN)
+    return bool(waiting.poll(milliseconds))
 
 
 #: The body of a refused request that gunicorn reads to its end to keep the connection.
