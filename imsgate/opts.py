@@ -6,7 +6,7 @@ from oslo_config import cfg
 
 from imsgate import config, profiles, quota, signatures, upload
 from imsgate.api import images, imports, locations
-from imsgate.filters import aksk, faults, headers, identity, pace, sizelimit, sniff, tokens
+from imsgate.filters import aksk, faults, headers, identity, pace, proxy, sizelimit, sniff, tokens
 from imsgate.jobs import engine, unpack, uris, web
 from imsgate.parts import REGISTRY_OPTS
 from imsgate.registry import sql
@@ -33,6 +33,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         (locations.GROUP, locations.OPTS),
         (config.PASTE_GROUP, config.PASTE_OPTS),
         *((kind.NAME, kind.OPTS) for kind in _FILTERS if kind.OPTS),
+        (proxy.GROUP, proxy.OPTS),
         (profiles.GROUP, profiles.OPTS),
         ("api", images.OPTS),
         (images.FORMAT_GROUP, images.FORMAT_OPTS),
