@@ -1,7 +1,6 @@
 """Image records as rows of four tables, and back."""
 
 import dataclasses
-import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -14,43 +13,86 @@ from imsgate.registry.tables import IMAGES, LOCATIONS, PROPERTIES, TAGS
 
 Row = Mapping[Any, Any]
 
+#: Two texts of a row.
+Pair = tuple[str, str]
+
 
 @dataclasses.dataclass(frozen=True)
 class _Child:
-    """A field that is kept in a table of its own."""
+    """A field that is kept in a table of its own: a row is a text or two, in some order."""
 
     table: sa.Table
-    #: Without image_id, in the order that the rows are read.
-    split: Callable[[Any], Iterable[Row]]
-    join: Callable[[Sequence[Row]], Any]
+    #: The columns of the texts; without a second one it is empty.
+    first: str
+    second: str | None
+    #: The column that orders the rows; without one, their first texts do.
+    position: str | None
+    split: Callable[[Any], Iterable[Pair]]
+    join: Callable[[Sequence[Pair]], Any]
 
-    @functools.cached_property
-    def of(self) -> sa.Select[Any]:
-        """The rows of some images; built once, since building takes longer than running it."""
-        of = self.table.c.image_id.in_(sa.bindparam("ids", expanding=True))
-        return sa.select(self.table).where(of).order_by(*self.table.primary_key)
+    def rows(self, image_id: str, value: Any) -> list[Row]:
+        """The rows to insert for a value of the field."""
+        return [
+            {"image_id": image_id, self.first: first}
+            | ({self.second: second} if self.second else {})
+            | ({self.position: position} if self.position else {})
+            for position, (first, second) in enumerate(self.split(value))
+        ]
 
 
 _CHILDREN = {
     "properties": _Child(
         PROPERTIES,
-        lambda properties: [{"name": name, "value": properties[name]} for name in properties],
-        lambda rows: MappingProxyType({row["name"]: row["value"] for row in rows}),
+        "name",
+        "value",
+        None,
+        lambda properties: list(properties.items()),
+        lambda pairs: MappingProxyType(dict(pairs)),
     ),
     "tags": _Child(
         TAGS,
-        lambda tags: [{"tag": tag} for tag in tags],
-        lambda rows: frozenset(row["tag"] for row in rows),
+        "tag",
+        None,
+        None,
+        lambda tags: [(tag, "") for tag in tags],
+        lambda pairs: frozenset(tag for tag, _ in pairs),
     ),
     "locations": _Child(
         LOCATIONS,
-        lambda locations: [
-            {"position": position, "store": location.store, "url": location.url}
-            for position, location in enumerate(locations)
-        ],
-        lambda rows: tuple(Location(row["store"], row["url"]) for row in rows),
+        "store",
+        "url",
+        "position",
+        lambda locations: [(location.store, location.url) for location in locations],
+        lambda pairs: tuple(Location(*pair) for pair in pairs),
     ),
 }
+_NAMES = tuple(_CHILDREN)
+#: What most images have.
+_NONE = {name: child.join(()) for name, child in _CHILDREN.items()}
+
+
+def _rows(chosen: Callable[[sa.Column[str]], sa.ColumnElement[bool]]) -> sa.CompoundSelect[Any]:
+    """All children's rows of some images: which child, whose, their position and their texts."""
+
+    def of(number: int, child: _Child) -> sa.Select[Any]:
+        columns = child.table.c
+        return sa.select(
+            sa.literal_column(str(number)),
+            columns.image_id,
+            columns[child.position] if child.position else sa.literal_column("0"),
+            columns[child.first],
+            columns[child.second] if child.second else sa.literal_column("''"),
+        ).where(chosen(columns.image_id))
+
+    return sa.union_all(*(of(number, child) for number, child in enumerate(_CHILDREN.values())))
+
+
+# Built once, since building takes longer than running; of one image, since a list of
+# parameters is put into the statement anew each time.
+_OF_ONE = _rows(lambda image_id: image_id == sa.bindparam("image_id"))
+_OF_MANY = _rows(lambda image_id: image_id.in_(sa.bindparam("ids", expanding=True)))
+#: Images asked about at a time: three times as many are parameters, of which SQLite takes 32766.
+_BATCH = 1000
 
 
 #: The fields of an image that are columns of its own row.
@@ -74,20 +116,15 @@ def insert(connection: sa.Connection, image: Image) -> None:
 
 
 def read(connection: sa.Connection, select: sa.Select[Any], **parameters: Any) -> list[Image]:
-    """The images that ``select`` finds in IMAGES, in its order; four statements for any number."""
+    """The images that ``select`` finds in IMAGES, in its order; two statements for a page."""
     result = connection.execute(select, parameters)
     names = tuple(result.keys())
     # A third faster than SQLAlchemy's own mappings, which look every column up.
-    found = [dict(zip(names, row, strict=True)) for row in result]
-    ids = [row["id"] for row in found]
-    joined = {name: _gather(connection, child, ids) for name, child in _CHILDREN.items() if ids}
-    return [
-        Image(
-            **{name: row[name] for name in COLUMNS},
-            **{name: joined[name](row["id"]) for name in joined},
-        )
-        for row in found
-    ]
+    found = [dict(zip(names, row, strict=True)) for row in result.all()]
+    joined = _joined(connection, [row["id"] for row in found])
+    for row in found:
+        del row["alive"]
+    return [Image(**row, **joined.get(row["id"], _NONE)) for row in found]
 
 
 def replace(connection: sa.Connection, image: Image, to: Row) -> Image:
@@ -101,14 +138,23 @@ def replace(connection: sa.Connection, image: Image, to: Row) -> Image:
 
 
 def _fill(connection: sa.Connection, child: _Child, image_id: str, value: Any) -> None:
-    rows = [{"image_id": image_id, **row} for row in child.split(value)]
-    if rows:
+    if rows := child.rows(image_id, value):
         connection.execute(sa.insert(child.table), rows)
 
 
-def _gather(connection: sa.Connection, child: _Child, ids: Sequence[str]) -> Callable[[str], Any]:
-    rows: dict[str, list[Row]] = defaultdict(list)
-    for row in connection.execute(child.of, {"ids": ids}).mappings():
-        rows[row["image_id"]].append(row)
-    none = child.join(())  # what most images have
-    return lambda image_id: child.join(rows[image_id]) if image_id in rows else none
+def _joined(connection: sa.Connection, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Of each image that has any children, all its fields that are kept as such."""
+    pairs: dict[tuple[str, str], list[Pair]] = defaultdict(list)
+    for number, image_id, _, first, second in sorted(_found(connection, ids)):
+        pairs[image_id, _NAMES[number]].append((first, second))
+    joined: dict[str, dict[str, Any]] = {}
+    for (image_id, name), those in pairs.items():
+        joined.setdefault(image_id, {**_NONE})[name] = _CHILDREN[name].join(those)
+    return joined
+
+
+def _found(connection: sa.Connection, ids: Sequence[str]) -> list[tuple[Any, ...]]:
+    if len(ids) == 1:
+        return [tuple(row) for row in connection.execute(_OF_ONE, {"image_id": ids[0]})]
+    batches = (ids[at : at + _BATCH] for at in range(0, len(ids), _BATCH))
+    return [tuple(row) for batch in batches for row in connection.execute(_OF_MANY, {"ids": batch})]

@@ -58,7 +58,7 @@ def _unusable(opened: database.Database, error: Unavailable) -> BadConfig:
 
 
 class SqlRegistry(Registry):
-    """Records as rows. A list or a record is four statements, whatever its length."""
+    """Records as rows. A list or a record is two statements, whatever its length."""
 
     OPTS = database.OPTS
 
