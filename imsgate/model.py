@@ -92,7 +92,8 @@ class Limits:
     most: Mapping[str, int]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+# Without slots: a registry fills many at once.
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Image:
     """One image record.
 

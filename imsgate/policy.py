@@ -287,7 +287,7 @@ class Policy:
         return self._decisions.allows(rule, who, target)
 
     def _ask(self, rule: str, who: Identity, target: Mapping[str, Any]) -> bool:
-        creds = credentials(who)
+        creds, target = credentials(who), dict(target)
         try:
             return bool(self._enforcer.enforce(rule, target, creds))
         except _UNUSABLE as error:

@@ -7,7 +7,7 @@ import webob
 
 from imsgate import errors, model, wsgi
 from imsgate.api import schemas, views
-from imsgate.api.access import Access, identity, target
+from imsgate.api.access import Access, Target, identity
 from imsgate.api.images import check_quota, json_body
 from imsgate.model import Image, Member, MemberStatus, Visibility
 from imsgate.registry.base import Registry
@@ -59,7 +59,7 @@ class Members:
         member = _find(members, member_id)
         # An administrator may answer for any project, everybody else only for the own one.
         asked = None if member.member_id != who.project_id else member.member_id
-        self.access.enforce("modify_member", who, target(image, asked), f"member {member_id}")
+        self.access.enforce("modify_member", who, Target(image, asked), f"member {member_id}")
         body = json_body(request)
         if not isinstance(body, dict) or "status" not in body:
             raise errors.BadJson(problem='it must be an object with a member "status"')
@@ -76,7 +76,7 @@ class Members:
         return webob.Response(status=204)
 
     def _owner_may(self, request: Request, image: Image, rule: str) -> None:
-        self.access.enforce(rule, identity(request), target(image), f"image {image.id}")
+        self.access.enforce(rule, identity(request), Target(image), f"image {image.id}")
 
     def _readable(self, request: Request, image_id: str, rule: str) -> tuple[Image, list[Member]]:
         """The members the asker may see: all of its own image's, else only itself."""
@@ -87,7 +87,7 @@ class Members:
         if not self.access.owns(who, image):
             members = own
         asked = who.project_id if own else None
-        self.access.enforce(rule, who, target(image, asked), f"image {image.id}")
+        self.access.enforce(rule, who, Target(image, asked), f"image {image.id}")
         return image, members
 
 

@@ -41,8 +41,8 @@ def image(record: Image) -> dict[str, Any]:
         "file": f"{href}/file",
         "schema": "/v2/schemas/image",
     }
-    if record.copies:
-        view["stores"] = ",".join(location.store for location in record.copies)
+    if copies := record.copies:
+        view["stores"] = ",".join(location.store for location in copies)
     return view
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import webob
 
 from imsgate import errors, model
-from imsgate.api.access import identity, target
+from imsgate.api.access import Target, identity
 from imsgate.api.images import check_quota, json_object
 from imsgate.api.ims import jobs
 from imsgate.api.members import Members
@@ -99,7 +99,7 @@ class CloudMembers:
         if image.visibility != Visibility.SHARED:
             raise errors.Forbidden(action="use members: only shared images have them")
         asked = who.project_id if rule == "modify_member" else None
-        self.members.access.enforce(rule, who, target(image, asked), f"image {image.id}")
+        self.members.access.enforce(rule, who, Target(image, asked), f"image {image.id}")
         return image
 
     def _record(self, request: Request, results: list[Any], failure: errors.Error | None) -> Job:
