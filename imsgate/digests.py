@@ -7,8 +7,8 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-#: Chunks a thread may lag behind.
-QUEUE = 2
+#: Chunks that may wait for a thread; more only take memory.
+QUEUE = 1
 #: Bytes of a chunk: with threads, each costs a hand-over; without, larger ones gain nothing.
 LARGE, SMALL = 1 << 20, 1 << 18
 #: What this process may run on.
@@ -17,7 +17,7 @@ _PROCESSORS = len(os.sched_getaffinity(0))
 #: the loop makes the last one itself: a thread more only costs a hand-over for each chunk.
 _THREADS = _PROCESSORS - 1
 #: Streams of a process that have threads. Beyond what keeps the processors busy, these only
-#: take memory: QUEUE + 2 large chunks a stream instead of a small one.
+#: take memory: three large chunks a stream instead of a small one.
 _room = threading.BoundedSemaphore(max(1, _PROCESSORS // 2))
 
 
