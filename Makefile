@@ -1,6 +1,6 @@
 # make run    install into .venv and serve on $(BIND), everything kept under $(STATE)
 # make test   lint, types, layers and tests
-# make bench  imsgate beside Glance (GLANCE_URL) and the floor; BENCH="--store DIR" for a disk
+# make bench  imsgate beside the floor and, with GLANCE_VENV, Glance; BENCH="--store DIR" for a disk
 # make bench-parts  memory, format inspection
 # make fuzz   feed the format inspectors for $(FUZZ_SECONDS)
 # make compare   write doc/formats-compared.md anew

@@ -5,7 +5,7 @@
 Every round lets each server do the same work once, so that what else the machine does
 falls on all; medians are over the rounds. Only ratios of one run mean anything. The stores
 are in memory (/dev/shm) unless --store names a directory: for durable figures, one on a disk.
-Glance takes part when GLANCE_URL and GLANCE_PIDFILE say where it is; see targets.py.
+Glance takes part where GLANCE_VENV says where it is installed; see glance.py.
 Prints a table and writes benchmarks/out/latest.json, with matplotlib also latest.png.
 """
 
@@ -23,7 +23,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import glance
 import report
+import slow
 import targets
 from targets import Target
 
@@ -31,13 +33,18 @@ MIB, GIB = 1 << 20, 1 << 30
 #: Bytes of a chunk of a chunked body; uWSGI takes no larger one unless told to.
 CHUNK = 1 << 19
 
+#: What a server without records can do, too.
+OF_DATA = frozenset(
+    {"upload", "upload, chunked", "8 uploads", "64 uploads", "download", "last 64 MiB"}
+)
+
 Figures = dict[str, float]
 Work = Callable[[Target], Figures]
 
 
-def put(target: Target, path: str, data: pathlib.Path, chunked: bool) -> float:
-    """Upload a file; the seconds from its last byte to the answer."""
-    size = data.stat().st_size
+def put(target: Target, path: str, data: pathlib.Path, chunked: bool) -> tuple[float, float]:
+    """Upload a file; the seconds that took, and those from its last byte to the answer."""
+    size, began = data.stat().st_size, time.monotonic()
     framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {size}"
     lines = [f"PUT {path}/file HTTP/1.1", f"Host: {target.host}", framing]
     lines += ["Content-Type: application/octet-stream", "Connection: close"]
@@ -57,10 +64,11 @@ def put(target: Target, path: str, data: pathlib.Path, chunked: bool) -> float:
         answer = connection.recv(1 << 16)
         if answer[9:10] != b"2":
             raise OSError(f"{target.name}: PUT {path}/file: {answer[:300]!r}")
-        return time.monotonic() - sent
+        ended = time.monotonic()
+        return ended - began, ended - sent
 
 
-def tried(path: str, **how: Any) -> float | None:
+def tried(path: str, **how: Any) -> tuple[float, float] | None:
     """As :func:`put`; None for an upload that failed: not every server takes 64 at once."""
     try:
         return put(path=path, **how)
@@ -100,11 +108,14 @@ def upload(data: pathlib.Path, count: int, chunked: bool, target: Target) -> Fig
             measured(target, figures) as moved,
         ):
             one = functools.partial(tried, target=target, data=data, chunked=chunked)
-            answered = [seconds for seconds in pool.map(one, paths) if seconds is not None]
-            moved(data.stat().st_size * len(answered))
-        figures["answer s"] = max(answered, default=0.0)
+            ended = [times for times in pool.map(one, paths) if times is not None]
+            moved(data.stat().st_size * len(ended))
+        figures["answer s"] = max((answer for _, answer in ended), default=0.0)
         figures["peak MiB"] = peak.mib
-        figures["failed"] = count - len(answered)
+        figures["failed"] = count - len(ended)
+        if count > 1 and ended:
+            took = [whole for whole, _ in ended]
+            figures["slowest/median"] = max(took) / statistics.median(took)
     return figures
 
 
@@ -125,6 +136,19 @@ def download(data: pathlib.Path, tail: int | None, target: Target) -> Figures:
         if left:
             raise SystemExit(f"{target.name}: {left} bytes of a download are missing")
     return figures
+
+
+def beside_slow_clients(count: int, calls: int, target: Target) -> Figures:
+    """Small calls while so many clients upload 50 bytes a second, ten seconds at most."""
+    with images(target, count + 1) as (path, *slowly), slow.clients(target, slowly, seconds=10):
+        time.sleep(1)  # so that each has its thread or process by now
+        seconds = []
+        for _ in range(calls):
+            began = time.monotonic()
+            with contextlib.closing(target.connect()) as connection:
+                target.call(connection, "GET", path)
+            seconds.append(time.monotonic() - began)
+    return {"longest ms": max(seconds) * 1e3, "p50 ms": statistics.median(seconds) * 1e3}
 
 
 def small(kind: str, count: int, paths: dict[str, list[str]], target: Target) -> Figures:
@@ -160,6 +184,7 @@ def works(data: pathlib.Path, eighth: pathlib.Path, images: int, runs: int) -> d
         "download": functools.partial(download, data, None),
         "last 64 MiB": functools.partial(download, data, tail),
         **{kind: functools.partial(small, kind, n, paths) for kind, n in counts.items()},
+        "show, 4 slow uploads": functools.partial(beside_slow_clients, 4, 20),
     }
 
 
@@ -170,7 +195,7 @@ def rounds(work: dict[str, Work], servers: list[Target], runs: int) -> report.Re
         for number in range(runs):
             print(f"\r\033[K{name}, round {number + 1} of {runs}", end="", flush=True)
             for target in servers:
-                if target.records or "upload" in name or "download" in name or "last" in name:
+                if target.records or name in OF_DATA:
                     results[name].setdefault(target.name, []).append(one(target))
     print("\r\033[K", end="")
     return results
@@ -183,19 +208,21 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000, help="records (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--store", type=pathlib.Path, default="/dev/shm", help="where images go")
+    parser.add_argument("--algorithm", default="sha512", help="imsgate's and the floor's")
     parser.add_argument("--only", nargs="+", metavar="WORK", help="such as upload or create")
     args = parser.parse_args()
     with contextlib.ExitStack() as stack:
         place = pathlib.Path(
             stack.enter_context(tempfile.TemporaryDirectory(dir=args.store, prefix="bench-"))
         )
-        for name in ("imsgate", "floor"):
+        for name in ("imsgate", "floor", "glance"):
             (place / name).mkdir()
-        servers = [
-            stack.enter_context(targets.imsgate(place / "imsgate", args.workers)),
-            stack.enter_context(targets.floor(place / "floor", args.workers)),
-            *filter(None, [targets.other()]),
+        found = [
+            stack.enter_context(targets.imsgate(place / "imsgate", args.workers, args.algorithm)),
+            stack.enter_context(targets.floor(place / "floor", args.workers, args.algorithm)),
+            stack.enter_context(glance.running(place / "glance")),
         ]
+        servers = [server for server in found if server is not None]
         # In memory, whatever the store: the clients are not what is measured.
         inputs = pathlib.Path(
             stack.enter_context(tempfile.TemporaryDirectory(dir="/dev/shm", prefix="bench-"))

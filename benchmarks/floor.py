@@ -1,7 +1,8 @@
 """The floor: what an upload costs with nothing but reading, two digests and writing.
 
 A WSGI application for the server that imsgate runs on, set up the same way. PUT writes
-the body to a file of that name in ``$FLOOR``, GET sends it, DELETE removes it.
+the body to a file of that name in ``$FLOOR``, GET sends it, DELETE removes it. The digests
+are md5 and ``$FLOOR_ALGORITHM``.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ def _digest(digest: Any, chunks: queue.Queue[bytes | None]) -> None:
 
 def _receive(read: Any, path: str) -> None:
     queues: list[queue.Queue[bytes | None]] = [queue.Queue(4), queue.Queue(4)]
-    digests = (hashlib.md5(), hashlib.sha512())
+    digests = (hashlib.md5(), hashlib.new(os.environ["FLOOR_ALGORITHM"]))
     threads = [
         threading.Thread(target=_digest, args=pair) for pair in zip(digests, queues, strict=True)
     ]

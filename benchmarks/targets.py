@@ -119,7 +119,8 @@ class Peak:
 
 
 @contextlib.contextmanager
-def _running(command: list[str], log: pathlib.Path, **env: str) -> Iterator[int]:
+def running(command: list[str], log: pathlib.Path, **env: str) -> Iterator[int]:
+    """A server's first process, which ends with the block."""
     with open(log, "wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, env={**os.environ, **env})
     try:
@@ -129,7 +130,8 @@ def _running(command: list[str], log: pathlib.Path, **env: str) -> Iterator[int]
         process.wait()
 
 
-def _await(target: Target, log: pathlib.Path) -> None:
+def await_(target: Target, log: pathlib.Path) -> None:
+    """Returns when it takes connections. Raises SystemExit with its log when it never does."""
     deadline = time.monotonic() + 30
     while True:
         with contextlib.suppress(OSError), contextlib.closing(target.connect()) as connection:
@@ -141,43 +143,31 @@ def _await(target: Target, log: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def imsgate(place: pathlib.Path, workers: int) -> Iterator[Target]:
+def imsgate(place: pathlib.Path, workers: int, algorithm: str) -> Iterator[Target]:
     """``imsgate serve``, its database and its images below ``place``."""
     port = memory.free_port()
-    run, state = [sys.executable, "-m", "imsgate.cmd.main"], ["--state", str(place)]
+    (place / "conf").write_text(f"[upload]\nhashing_algorithm = {algorithm}\n")
+    run = [sys.executable, "-m", "imsgate.cmd.main"]
+    state = ["--state", str(place), "--config-file", str(place / "conf")]
     # As Glance's has been: what making the tables takes is not measured.
     subprocess.run([*run, "db", "upgrade", *state], check=True, stdout=subprocess.DEVNULL)
     command = [*run, "serve", *state, "--bind", f"127.0.0.1:{port}", "--workers", str(workers)]
     log = place / "log"
-    with _running(command, log) as pid:
+    with running(command, log) as pid:
         target = Target("imsgate", f"http://127.0.0.1:{port}", pid, {})
-        _await(target, log)
+        await_(target, log)
         target.headers["X-Auth-Token"] = (place / "admin-token").read_text().strip()
         yield target
 
 
 @contextlib.contextmanager
-def floor(place: pathlib.Path, workers: int) -> Iterator[Target]:
+def floor(place: pathlib.Path, workers: int, algorithm: str) -> Iterator[Target]:
     """``floor.py`` on the same server, set up the same way."""
     port = memory.free_port()
     command = [sys.executable, "-m", "gunicorn", "--chdir", str(HERE), "-k", "gthread"]
     command += ["--threads", "128", "-w", str(workers), "-b", f"127.0.0.1:{port}", "floor:app"]
     log = place / "log"
-    with _running(command, log, FLOOR=str(place)) as pid:
+    with running(command, log, FLOOR=str(place), FLOOR_ALGORITHM=algorithm) as pid:
         target = Floor("floor", f"http://127.0.0.1:{port}", pid, {})
-        _await(target, log)
+        await_(target, log)
         yield target
-
-
-def other() -> Target | None:
-    """The server that ``GLANCE_URL`` names, its root process by ``GLANCE_PIDFILE``.
-
-    ``GLANCE_HEADERS`` are what its requests need, one a line: ``X-Auth-Token: …``.
-    """
-    url = os.environ.get("GLANCE_URL")
-    if not url:
-        return None
-    lines = os.environ.get("GLANCE_HEADERS", "").splitlines()
-    pairs = (line.partition(":") for line in lines if line.strip())
-    root = int(pathlib.Path(os.environ["GLANCE_PIDFILE"]).read_text())
-    return Target("glance", url, root, {name.strip(): text.strip() for name, _, text in pairs})
