@@ -6,6 +6,7 @@ import io
 import itertools
 import os
 import threading
+import time
 import uuid
 
 import pytest
@@ -40,6 +41,9 @@ class Clock:
 
     def expire(self):
         self.now += LEASE + 1
+
+    #: Sweeps of other tests' applications run on in their threads.
+    sleep = staticmethod(time.sleep)
 
 
 @pytest.fixture
