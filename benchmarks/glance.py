@@ -53,8 +53,8 @@ flavor = bench
 """
 _UWSGI = (
     f"--master --lazy-apps --enable-threads --die-on-term --thunder-lock --processes {PROCESSES} "
-    "--socket-timeout 10 --buffer-size 65535 --http-auto-chunked --http-chunked-input --http-raw-body "
-    "--module glance.wsgi.api:application"
+    "--socket-timeout 10 --buffer-size 65535 --http-auto-chunked --http-chunked-input "
+    "--http-raw-body --module glance.wsgi.api:application"
 )
 
 

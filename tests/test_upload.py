@@ -6,8 +6,8 @@ import io
 import itertools
 import os
 import threading
-import time
 import uuid
+from time import sleep
 
 import pytest
 from hypothesis import given
@@ -43,7 +43,7 @@ class Clock:
         self.now += LEASE + 1
 
     #: Sweeps of other tests' applications run on in their threads.
-    sleep = staticmethod(time.sleep)
+    sleep = staticmethod(sleep)
 
 
 @pytest.fixture
