@@ -304,7 +304,9 @@ class Gateway:
             fields.setdefault("Content-Type", "application/json")
         connection = http.client.HTTPConnection(HOST, self.port, timeout=PATIENCE)
         try:
-            connection.request(method, path, body, fields)
+            # A server may answer and close before it has read all: as clients do, look.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(method, path, body, fields)
             response = connection.getresponse()
             return Answer(response.status, response.headers, response.read())
         finally:

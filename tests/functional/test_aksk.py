@@ -29,7 +29,7 @@ def add_key(gateway, *projects, **more):
 @pytest.fixture(scope="module")
 def _signing(tmp_path_factory):
     needs(huawei.AVAILABLE, "huaweicloudsdkims")
-    config = "[paste_deploy]\nflavor = tokens+aksk\n[upload]\nlease = 2\n"
+    config = "[paste_deploy]\nflavor = tokens+aksk\n"
     gateway = Gateway(tmp_path_factory.mktemp("signing"), config=config)
     gateway.key = add_key(gateway, "demo", "second")
     with serving(gateway):
