@@ -28,7 +28,8 @@ public_endpoint = http://{host}:{port}
 [database]
 connection = sqlite:///{state}/keystone.db
 [cache]
-enabled = false
+enabled = true
+backend = dogpile.cache.memory
 [token]
 expiration = {expiration}
 [fernet_tokens]

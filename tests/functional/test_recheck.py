@@ -4,7 +4,7 @@ import json
 import pathlib
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -56,10 +56,10 @@ def ended(gateway: Gateway, wire: Wire, image_id: str) -> Outcome:
     ids=["unchanged", "role", "project", "revoked", "broken", "expired"],
 )
 def test_a_token_file_that_changed_meanwhile(
-    start: Callable[..., Gateway], change: dict[str, Any], outcome: Outcome
+    gateway: Gateway, change: dict[str, Any], outcome: Outcome
 ) -> None:
-    gateway = start()
-    token, path = gateway.token(), gateway.state / "tokens"
+    token, path = gateway.token(roles=("member",)), gateway.state / "tokens"
+    assert gateway.token()
     assert gateway.admin
     with Wire(gateway) as wire:
         image_id = begun(gateway, wire, token)
