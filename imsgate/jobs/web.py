@@ -6,6 +6,7 @@ no proxy is.
 """
 
 import contextlib
+import functools
 import hashlib
 import http.client
 import ipaddress
@@ -79,10 +80,13 @@ class Web:
             _networks("allowed_networks", settings.allowed_networks),
             _networks("disallowed_networks", settings.disallowed_networks),
         )
-        try:
-            self._tls = ssl.create_default_context(cafile=settings.ca_file)
-        except OSError as error:
-            raise BadConfig(f"[{GROUP}] ca_file", str(error)) from error
+        # The system's authorities are read when one is needed: 50 ms and some MiB for each process.
+        self._tls = functools.cache(lambda: ssl.create_default_context(cafile=settings.ca_file))
+        if settings.ca_file:
+            try:
+                self._tls()
+            except OSError as error:
+                raise BadConfig(f"[{GROUP}] ca_file", str(error)) from error
 
     def check(self, uri: str, digest: str | None = None) -> None:
         """Refuse what can be without looking anything up. Raises UriRefused, BadRequest."""
@@ -154,7 +158,7 @@ class Web:
     def _secure(self, target: Target, plain: socket.socket) -> socket.socket:
         if target.scheme != "https":
             return plain
-        return self._tls.wrap_socket(plain, server_hostname=target.host)
+        return self._tls().wrap_socket(plain, server_hostname=target.host)
 
     def _judge(self, target: Target, addresses: list[str]) -> None:
         """One address that is not public among several refuses them all."""

@@ -72,6 +72,8 @@ def one_description():
     with pytest.MonkeyPatch.context() as patch:
         read = functools.cache(loaders.JSONFileLoader().load_file)
         patch.setattr(loaders.JSONFileLoader, "load_file", lambda _, path: read(path))
+        known = functools.cache(loaders.Loader().list_available_services)
+        patch.setattr(loaders.Loader, "list_available_services", lambda _, kind: known(kind))
         yield
 
 

@@ -255,7 +255,8 @@ bind_ip = 127.0.0.1
 bind_port = {port}
 devices = {home}/devices
 mount_check = false
-workers = 1
+# Itself: with workers, it would look after them a hundred times a second.
+workers = 0
 user = {user}
 swift_dir = {home}
 disable_fallocate = true
@@ -271,7 +272,7 @@ _SWIFT_PROXY = """
 [DEFAULT]
 bind_ip = 127.0.0.1
 bind_port = {port}
-workers = 2
+workers = 0
 user = {user}
 swift_dir = {home}
 log_address = /nonexistent
