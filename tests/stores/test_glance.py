@@ -1,11 +1,10 @@
 """The adapter to glance_store: the contract with real drivers, and what theirs do not promise."""
 
-import functools
 import os
 import threading
 
 import pytest
-from botocore import loaders
+from glance_store._drivers import s3
 
 from imsgate import config, errors
 from imsgate.stores import loader
@@ -67,17 +66,24 @@ class TestWithItsFilesystemDriver(StoreContract):
 
 
 @pytest.fixture(scope="module")
-def one_description():
-    """The driver makes a session for every request, and each reads boto's files anew."""
+def one_client():
+    """The driver makes a session and a client for every request, which takes far longer."""
+    make, made = s3.Store._create_s3_client, {}
+
+    def client(store):
+        who = store.access_key, store.secret_key
+        if who not in made:
+            made[who] = make(store)
+        return made[who]
+
     with pytest.MonkeyPatch.context() as patch:
-        read = functools.cache(loaders.JSONFileLoader().load_file)
-        patch.setattr(loaders.JSONFileLoader, "load_file", lambda _, path: read(path))
-        known = functools.cache(loaders.Loader().list_available_services)
-        patch.setattr(loaders.Loader, "list_available_services", lambda _, kind: known(kind))
+        patch.setattr(s3.Store, "_create_s3_client", client)
         yield
+    for each in made.values():
+        each.close()
 
 
-@pytest.mark.usefixtures("one_description")
+@pytest.mark.usefixtures("one_client")
 class TestWithItsS3Driver(StoreContract):
     SEQUENCES = 4
 
