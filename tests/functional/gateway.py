@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import http.client
 import json
 import os
@@ -12,12 +13,15 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from imsgate import tokenfile
+from imsgate.config import Config
+from imsgate.registry import sql
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 INI = ROOT / "etc" / "imsgate-paste.ini"
@@ -63,6 +67,21 @@ def clean_env(home: pathlib.Path, **more: str) -> dict[str, str]:
     return {**kept, "HOME": str(home), "NO_PROXY": "*", **more}
 
 
+@functools.cache
+def _database() -> bytes:
+    with tempfile.TemporaryDirectory() as state:
+        sql.upgrade(Config(state_path=state).section("database", sql.SqlRegistry.OPTS))
+        return pathlib.Path(state, "imsgate.sqlite").read_bytes()
+
+
+def give_database(state: pathlib.Path) -> None:
+    """What the first start makes of an empty state directory, which takes a third of it."""
+    state.mkdir(mode=0o700, exist_ok=True)
+    file = state / "imsgate.sqlite"
+    if not file.exists():
+        file.write_bytes(_database())
+
+
 @dataclasses.dataclass(frozen=True)
 class Answer:
     """A response, read whole."""
@@ -106,8 +125,12 @@ class Gateway:
         server: str = "embedded",
         workers: int = 2,
         grace: int = 30,
+        first: bool = False,
     ) -> None:
-        """``config`` is the text of imsgate.conf; ``{state}`` in it is the state directory."""
+        """``config`` is the text of imsgate.conf; ``{state}`` in it is the state directory.
+
+        With ``first``, there is not even an embedded database when it is started.
+        """
         self.directory = directory
         self.state = directory / "state"
         self.server = server
@@ -116,6 +139,8 @@ class Gateway:
         self.port = free_port()
         self.config = directory / "imsgate.conf"
         self.config.write_text(config.replace("{state}", str(self.state)))
+        if not first and "connection =" not in config:
+            give_database(self.state)
         self.log = directory / "log"
         self.process: subprocess.Popen[bytes] | None = None
         self._tokens: dict[tuple[str, str], str] = {}
@@ -130,7 +155,7 @@ class Gateway:
     def start(self) -> "Gateway":
         """Returns when it serves."""
         if self.server != "embedded":
-            self._prepare()
+            self.token()  # only ``imsgate serve`` makes one by itself
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 self._command(),
@@ -174,14 +199,6 @@ class Gateway:
             PYTHONPATH=str(ROOT),
             PYTHONWARNINGS="error::ResourceWarning",
         )
-
-    def _prepare(self) -> None:
-        """What ``imsgate serve`` does by itself."""
-        self.state.mkdir(exist_ok=True)
-        self.token()
-        args = ["--state", str(self.state), "--config-file", str(self.config)]
-        env = clean_env(self.directory)
-        subprocess.run([IMSGATE, "db", "upgrade", *args], check=True, env=env, capture_output=True)
 
     def _serves(self) -> bool:
         assert self.process is not None

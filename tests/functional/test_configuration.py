@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.functional.gateway import HOST, IMSGATE, INI, clean_env, free_port
+from tests.functional.gateway import HOST, IMSGATE, INI, clean_env, free_port, give_database
 
 
 @dataclasses.dataclass
@@ -79,10 +79,18 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: pathlib.Path) -> Site:
+def bare(tmp_path: pathlib.Path) -> Site:
+    """Without a state directory."""
     made = Site(tmp_path)
     made.write()
     return made
+
+
+@pytest.fixture
+def site(bare: Site) -> Site:
+    """With a database, and no tokens."""
+    give_database(bare.state)
+    return bare
 
 
 def assert_named(said: str, *words: str) -> None:
@@ -224,9 +232,9 @@ def test_state_that_cannot_be_made(site: Site) -> None:
     assert_named(site.serve("--state", "/proc/none"), "state_path", "/proc/none")
 
 
-def test_state_that_is_a_file(site: Site) -> None:
-    site.state.touch()
-    assert_named(site.serve(), "state_path")
+def test_state_that_is_a_file(bare: Site) -> None:
+    bare.state.touch()
+    assert_named(bare.serve(), "state_path")
 
 
 BROKEN_TOKENS = {
@@ -242,7 +250,6 @@ BROKEN_TOKENS = {
 
 @pytest.mark.parametrize("line", BROKEN_TOKENS.values(), ids=BROKEN_TOKENS)
 def test_broken_token_file(site: Site, line: str) -> None:
-    site.state.mkdir()
     (site.state / "tokens").write_text(line + "\n")
     assert_named(site.serve(), "[tokens] token_file", "line 1")
 
@@ -274,28 +281,20 @@ def test_numbers_that_serve_nobody(site: Site, words: tuple[str, str]) -> None:
 # Under another server
 
 
-def test_database_that_was_not_made(site: Site) -> None:
-    site.state.mkdir()
-    (site.state / "tokens").touch()
-    assert_named(site.load(), "[database] connection")
+def test_database_that_was_not_made(bare: Site) -> None:
+    bare.state.mkdir()
+    (bare.state / "tokens").touch()
+    assert_named(bare.load(), "[database] connection")
 
 
-def test_database_of_something_else(site: Site) -> None:
-    site.state.mkdir()
-    connection = sqlite3.connect(site.state / "imsgate.sqlite")
+def test_database_of_something_else(bare: Site) -> None:
+    bare.state.mkdir()
+    connection = sqlite3.connect(bare.state / "imsgate.sqlite")
     connection.execute("CREATE TABLE images (id INTEGER)")
     connection.commit()
     connection.close()
-    assert_named(site.serve(), "[database] connection")
+    assert_named(bare.serve(), "[database] connection")
 
 
 def test_no_token_file_under_another_server(site: Site) -> None:
-    site.state.mkdir()
-    done = subprocess.run(
-        [IMSGATE, "db", "upgrade", "--state", str(site.state), "--config-file", str(site.config)],
-        env=clean_env(site.directory),
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0
     assert_named(site.load(), "[tokens] token_file")
