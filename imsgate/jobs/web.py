@@ -80,7 +80,7 @@ class Web:
             _networks("allowed_networks", settings.allowed_networks),
             _networks("disallowed_networks", settings.disallowed_networks),
         )
-        # The system's authorities are read when one is needed: 50 ms and some MiB for each process.
+        # The system's authorities are read when one is needed: 50 ms and a MiB for each process.
         self._tls = functools.cache(lambda: ssl.create_default_context(cafile=settings.ca_file))
         if settings.ca_file:
             try:

@@ -139,7 +139,7 @@ class Gateway:
         self.port = free_port()
         self.config = directory / "imsgate.conf"
         self.config.write_text(config.replace("{state}", str(self.state)))
-        if not first and "connection =" not in config:
+        if server == "embedded" and not first and "connection =" not in config:
             give_database(self.state)
         self.log = directory / "log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -155,7 +155,7 @@ class Gateway:
     def start(self) -> "Gateway":
         """Returns when it serves."""
         if self.server != "embedded":
-            self.token()  # only ``imsgate serve`` makes one by itself
+            self._prepare()
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 self._command(),
@@ -199,6 +199,14 @@ class Gateway:
             PYTHONPATH=str(ROOT),
             PYTHONWARNINGS="error::ResourceWarning",
         )
+
+    def _prepare(self) -> None:
+        """What ``imsgate serve`` does by itself."""
+        self.state.mkdir(exist_ok=True)
+        self.token()
+        args = ["--state", str(self.state), "--config-file", str(self.config)]
+        env = clean_env(self.directory)
+        subprocess.run([IMSGATE, "db", "upgrade", *args], check=True, env=env, capture_output=True)
 
     def _serves(self) -> bool:
         assert self.process is not None

@@ -296,5 +296,13 @@ def test_database_of_something_else(bare: Site) -> None:
     assert_named(bare.serve(), "[database] connection")
 
 
-def test_no_token_file_under_another_server(site: Site) -> None:
-    assert_named(site.load(), "[tokens] token_file")
+def test_no_token_file_under_another_server(bare: Site) -> None:
+    bare.state.mkdir()
+    done = subprocess.run(
+        [IMSGATE, "db", "upgrade", "--state", str(bare.state), "--config-file", str(bare.config)],
+        env=clean_env(bare.directory),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert_named(bare.load(), "[tokens] token_file")

@@ -522,18 +522,32 @@ def certificate(tmp_path_factory):
     return pem
 
 
-def test_https_is_checked_by_the_name(server, opened, certificate):
+@pytest.fixture
+def secure(server, certificate):
+    """The server, by https; the names that it was asked for."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     names = []
     context.sni_callback = lambda connection, name, _: names.append(name)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     server.routes["/"] = whole()
+    return names
+
+
+def test_https_is_checked_by_the_name(server, secure, opened, certificate):
     own = f"allowed_networks = 127.0.0.1\nca_file = {certificate}"
     trusting = opened(own=own, resolve=found_at("127.0.0.1"))
     assert fetch(trusting, f"https://mirror.example:{server.port}/") == DATA
-    assert names == ["mirror.example"]
+    assert secure == ["mirror.example"]
     with pytest.raises(errors.SourceFailed):
         fetch(trusting, f"https://other.example:{server.port}/")
     with pytest.raises(errors.SourceFailed):
         fetch(opened(resolve=found_at("127.0.0.1")), f"https://mirror.example:{server.port}/")
+
+
+def test_the_systems_authorities_are_read_when_they_are_needed(
+    server, secure, opened, certificate, monkeypatch
+):
+    web = opened(resolve=found_at("127.0.0.1"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    assert fetch(web, f"https://mirror.example:{server.port}/") == DATA
