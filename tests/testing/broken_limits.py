@@ -5,6 +5,7 @@ import dataclasses
 import threading
 from unittest import mock
 
+from imsgate.errors import OverLimit
 from imsgate.model import GONE, Status, Usage
 from imsgate.registry import limits, memory
 from imsgate.registry.base import NOTHING
@@ -48,21 +49,28 @@ class WritesBeforeItChecks(MemoryRegistry):
 
 
 class LooksBeforeItGrows(MemoryRegistry):
-    """Two steps may both have looked before either grows."""
+    """All steps may have looked before one grows."""
 
     def __init__(self):
         super().__init__()
-        self.both_looked = threading.Barrier(2)
+        self.all_looked = threading.Barrier(8, timeout=10)
 
     def change(self, image_id, was, within=None, /, **to):
         if within:
             before = self._images[image_id]
-            kept = super().change(image_id, was, within, **to)
-            self._images[image_id] = before
+            deltas = limits.grown(within, before, dataclasses.replace(before, **to))
+            try:
+                limits.check(within, deltas, self._grown(within, deltas))
+            except OverLimit:
+                self.all_looked.abort()
+                raise
             with contextlib.suppress(threading.BrokenBarrierError):
-                self.both_looked.wait(0.1)
-            return super().change(kept.id, was, **to)
+                self.all_looked.wait()
         return super().change(image_id, was, **to)
+
+    def _grown(self, within, deltas):
+        usage = self.usage(within.project)
+        return dataclasses.replace(usage, **{k: getattr(usage, k) + v for k, v in deltas.items()})
 
 
 class RefusesWhateverIsOver(MemoryRegistry):

@@ -49,17 +49,17 @@ class IgnoresNone(MemoryRegistry):
 
 
 class ChecksThenWrites(MemoryRegistry):
-    """Two writers may both have looked before either writes."""
+    """All writers may have looked before one writes."""
 
     def __init__(self):
         super().__init__()
-        self.both_looked = threading.Barrier(2)
+        self.all_looked = threading.Barrier(8, timeout=10)
 
     def change(self, image_id, was, /, **to):
         super().change(image_id, was)
         if was:
             with contextlib.suppress(threading.BrokenBarrierError):
-                self.both_looked.wait(1)
+                self.all_looked.wait()
         return super().change(image_id, {}, **to)
 
 
@@ -75,17 +75,18 @@ class ReadsInTwoSteps(MemoryRegistry):
 
     def __init__(self):
         super().__init__()
-        self.changed = threading.Event()
+        self.read, self.changed = threading.Event(), threading.Event()
 
     def change(self, image_id, was, /, **to):
+        self.read.wait(10)
         changed = super().change(image_id, was, **to)
         self.changed.set()
         return changed
 
     def get(self, image_id):
         image = super().get(image_id)
-        self.changed.clear()
-        self.changed.wait(0.01)
+        self.read.set()
+        self.changed.wait(10)
         return dataclasses.replace(image, tags=super().get(image_id).tags)
 
 
@@ -156,16 +157,16 @@ class Overwrites(MemoryRegistry):
 
 
 class LooksBeforeItAdds(MemoryRegistry):
-    """Two creators may both have seen that the id is free."""
+    """All creators may have seen that the id is free."""
 
     def __init__(self):
         super().__init__()
-        self.both_looked = threading.Barrier(2)
+        self.all_looked = threading.Barrier(8, timeout=10)
 
     def add(self, image):
         free = image.id not in self._images
         with contextlib.suppress(threading.BrokenBarrierError):
-            self.both_looked.wait(0.2)
+            self.all_looked.wait()
         if free:
             self._images.pop(image.id, None)
         super().add(image)
