@@ -41,7 +41,9 @@ def upgrade(settings: Section) -> None:
             found = migrations.state(connection)
             if found is State.FOREIGN:
                 raise _refusal(found)
-            if found is State.BEHIND:
+            if found is State.UNMADE:
+                migrations.create(connection)
+            elif found is State.BEHIND:
                 migrations.upgrade(connection)
     except Unavailable as error:
         raise _unusable(opened, error) from None
@@ -70,7 +72,7 @@ class SqlRegistry(Registry):
         self._database = database.Database(settings)
         file = database.parse(settings).database
         if is_embedded(settings) and not os.path.exists(file or ""):
-            raise _refusal(State.BEHIND)  # looking would make an empty one
+            raise _refusal(State.UNMADE)  # looking would make an empty one
         try:
             with self._database.reading() as connection:
                 state = migrations.state(connection)

@@ -73,7 +73,7 @@ def needs_program(name: str) -> str:
 
 @pytest.fixture(scope="session")
 def _default(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with serving(Gateway(tmp_path_factory.mktemp("default"), first=True)) as gateway:
+    with serving(Gateway(tmp_path_factory.mktemp("default"))) as gateway:
         yield gateway
 
 

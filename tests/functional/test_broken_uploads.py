@@ -310,7 +310,7 @@ def test_grace_has_an_end(start: Callable[..., Gateway]) -> None:
 
 
 def test_second_start_reuses_everything(start: Callable[..., Gateway]) -> None:
-    gateway = start(first=True)
+    gateway = start()
     admin = (gateway.state / "admin-token").read_text()
     image_id = gateway.stored(DATA)
     gateway.terminate()

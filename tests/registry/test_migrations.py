@@ -20,15 +20,41 @@ _REVISIONS = sorted(
 )
 
 
-def test_revisions_build_the_schema_of_the_tables(any_database):
-    engine = sa.create_engine(any_database.connection, poolclass=sa.NullPool)
-    with engine.connect() as connection:
+def test_revisions_build_what_is_made_at_once(unmade):
+    with contextlib.closing(database.Database(unmade)) as opened, opened.writing() as connection:
+        migrations.create(connection)
+        assert migrations.state(connection) is migrations.State.CURRENT
+        made = _described(connection)
+        METADATA.drop_all(connection)
+        connection.execute(sa.text("DROP TABLE alembic_version"))
+        assert migrations.state(connection) is migrations.State.UNMADE
+
+        migrations.upgrade(connection)
+        assert migrations.state(connection) is migrations.State.CURRENT
+        assert _described(connection) == made
         options = {"compare_type": True, "compare_server_default": True}
         context = MigrationContext.configure(connection, opts=options)
-        differences = compare_metadata(context, METADATA)
-        state = migrations.state(connection)
-    assert differences == []
-    assert state is migrations.State.CURRENT
+        assert compare_metadata(context, METADATA) == []
+
+
+def _described(connection):
+    """All tables, whatever order things are in, and what has been applied."""
+    there = sa.inspect(connection)
+    tables = {
+        name: (
+            {one["name"]: _column(one, connection.dialect) for one in there.get_columns(name)},
+            there.get_pk_constraint(name),
+            {one["name"]: one for one in there.get_foreign_keys(name)},
+            {one["name"]: one for one in there.get_indexes(name)},
+            {one["name"]: one for one in there.get_unique_constraints(name)},
+        )
+        for name in there.get_table_names()
+    }
+    return tables, MigrationContext.configure(connection).get_current_heads()
+
+
+def _column(column, dialect):
+    return column | {"type": column["type"].compile(dialect)}
 
 
 def test_upgrade_may_be_repeated(unmade):

@@ -65,7 +65,7 @@ def in_processes(settings):
 
 
 def test_all_may_upgrade_at_once(unmade):
-    with pytest.raises(BadConfig, match="is not migrated: run 'imsgate db upgrade'"):
+    with pytest.raises(BadConfig, match="has no tables yet: run 'imsgate db upgrade'"):
         sql.SqlRegistry(unmade)
     # In threads, for they begin closer together than processes.
     outcomes = together(4, lambda number: sql.upgrade(unmade))

@@ -50,8 +50,8 @@ def test_default_is_a_file_in_the_state_directory(settings, tmp_path):
         ("nosuch://user:secret@host/db", "no driver for 'nosuch'"),
         ("sqlite+nosuch://user:secret@host/db", "no driver for"),
         ("sqlite://user:secret@/db?sslpassword=a-secret", "Invalid SQLite URL"),
-        ("sqlite://", "is not migrated"),
-        ("sqlite:////no/such/directory/db", "is not migrated"),
+        ("sqlite://", "has no tables yet"),
+        ("sqlite:////no/such/directory/db", "has no tables yet"),
         ("sqlite:////", "cannot be used: unable to open"),
     ],
 )
