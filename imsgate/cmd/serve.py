@@ -7,12 +7,14 @@ import gc
 import os
 import pathlib
 import select
+import signal
 import socket
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import gunicorn.app.base
+from gunicorn.arbiter import Arbiter
 from gunicorn.errors import AppImportError, HaltServer
 from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.workers import gthread
@@ -166,12 +168,31 @@ def announce(bind: str, state_path: str) -> None:
     )
 
 
+class Master(Arbiter):
+    """gunicorn's, whose workers miss no signal.
+
+    Until a worker has its own handlers, it has the master's, which only take a note: one
+    told to end as soon as it was forked went on until ``--grace`` was over.
+    """
+
+    def spawn_worker(self) -> Any:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, self.SIGNALS)
+        try:
+            return super().spawn_worker()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Worker(gthread.ThreadWorker):
     """gunicorn's, which waits a moment for a client's next request, and stops listening."""
 
     #: Milliseconds. To hand a connection to the thread that watches all and get it back for
     #: the next request took a quarter of a small call's time.
     LINGER = 5
+
+    def init_signals(self) -> None:
+        super().init_signals()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, Master.SIGNALS)
 
     def handle(self, conn: Any) -> Any:
         kept = super().handle(conn)
@@ -251,6 +272,9 @@ class Server(gunicorn.app.base.BaseApplication):
             settings["control_socket_disable"] = True
         for name, value in settings.items():
             self.cfg.set(name, value)
+
+    def run(self) -> None:
+        Master(self).run()
 
     def load(self) -> Any:
         """The pipeline, built in the worker; what cannot work ends the server, by name."""

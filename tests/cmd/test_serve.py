@@ -1,6 +1,12 @@
-"""The worker of ``imsgate serve``: requests that follow one another on a connection."""
+"""The worker of ``imsgate serve``: its requests, and its end."""
 
+import contextlib
+import os
+import select
+import signal
 import socket
+import subprocess
+import sys
 import types
 
 import pytest
@@ -59,3 +65,41 @@ def test_only_what_is_kept_is_waited_for(monkeypatch, connection, end):
 def test_a_worker_that_stops_waits_for_nothing(monkeypatch, connection):
     connection.client.sendall(b"12")
     assert served(monkeypatch, connection, [True], alive=False) == (True, 1)
+
+
+#: The server; its workers tell their id when they are forked, and wait to be let go on.
+HELD = """
+import os, sys
+told, go_on, state = sys.argv[1:]
+from imsgate.cmd import main, serve
+
+class Held(serve.Worker):
+    def init_process(self):
+        os.write(int(told), b"%d\\n" % os.getpid())
+        os.read(int(go_on), 1)
+        super().init_process()
+
+serve.Worker = Held
+sys.exit(main.main(["serve", "--workers", "1", "--bind", "127.0.0.1:0", "--state", state]))
+"""
+
+
+def test_a_worker_that_has_just_been_forked_can_be_ended(tmp_path):
+    with contextlib.ExitStack() as stack:
+        told, tell = os.pipe()
+        wait, go_on = os.pipe()
+        for end in (told, tell, wait, go_on):
+            stack.callback(os.close, end)
+        command = [sys.executable, "-c", HELD, str(tell), str(wait), str(tmp_path / "state")]
+        with open(tmp_path / "log", "w+b") as log:
+            server = subprocess.Popen(
+                command, stderr=log, pass_fds=(tell, wait), start_new_session=True
+            )
+        stack.callback(server.wait)
+        stack.callback(os.killpg, server.pid, signal.SIGKILL)
+        first = int(os.read(told, 99))
+        os.kill(first, signal.SIGTERM)
+        os.write(go_on, b"1")
+        # It has ended when it is replaced.
+        assert select.select([told], [], [], 60)[0], (tmp_path / "log").read_text()
+        assert int(os.read(told, 99)) != first
