@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import http.client
 import json
 import os
@@ -13,15 +12,13 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from imsgate import tokenfile
-from imsgate.config import Config
-from imsgate.registry import sql
+from tests.functional import programs
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 INI = ROOT / "etc" / "imsgate-paste.ini"
@@ -67,21 +64,6 @@ def clean_env(home: pathlib.Path, **more: str) -> dict[str, str]:
     return {**kept, "HOME": str(home), "NO_PROXY": "*", **more}
 
 
-@functools.cache
-def _database() -> bytes:
-    with tempfile.TemporaryDirectory() as state:
-        sql.upgrade(Config(state_path=state).section("database", sql.SqlRegistry.OPTS))
-        return pathlib.Path(state, "imsgate.sqlite").read_bytes()
-
-
-def give_database(state: pathlib.Path) -> None:
-    """What the first start makes of an empty state directory, which takes a third of it."""
-    state.mkdir(mode=0o700, exist_ok=True)
-    file = state / "imsgate.sqlite"
-    if not file.exists():
-        file.write_bytes(_database())
-
-
 @dataclasses.dataclass(frozen=True)
 class Answer:
     """A response, read whole."""
@@ -125,12 +107,8 @@ class Gateway:
         server: str = "embedded",
         workers: int = 2,
         grace: int = 30,
-        first: bool = False,
     ) -> None:
-        """``config`` is the text of imsgate.conf; ``{state}`` in it is the state directory.
-
-        With ``first``, there is not even an embedded database when it is started.
-        """
+        """``config`` is the text of imsgate.conf; ``{state}`` in it is the state directory."""
         self.directory = directory
         self.state = directory / "state"
         self.server = server
@@ -139,8 +117,6 @@ class Gateway:
         self.port = free_port()
         self.config = directory / "imsgate.conf"
         self.config.write_text(config.replace("{state}", str(self.state)))
-        if server == "embedded" and not first and "connection =" not in config:
-            give_database(self.state)
         self.log = directory / "log"
         self.process: subprocess.Popen[bytes] | None = None
         self._tokens: dict[tuple[str, str], str] = {}
@@ -204,9 +180,9 @@ class Gateway:
         """What ``imsgate serve`` does by itself."""
         self.state.mkdir(exist_ok=True)
         self.token()
-        args = ["--state", str(self.state), "--config-file", str(self.config)]
-        env = clean_env(self.directory)
-        subprocess.run([IMSGATE, "db", "upgrade", *args], check=True, env=env, capture_output=True)
+        where = ["--state", str(self.state), "--config-file", str(self.config)]
+        command = [IMSGATE, "db", "upgrade", *where]
+        programs.run(command, clean_env(self.directory), self.directory).check_returncode()
 
     def _serves(self) -> bool:
         assert self.process is not None

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.functional import programs
 from tests.functional.conftest import needs_program
 from tests.functional.gateway import BIN, Gateway, clean_env
 
@@ -40,16 +41,20 @@ class Client:
 
     def run(self, *command: str | pathlib.Path, fails: bool = False) -> str:
         """What the command prints; it must succeed, or fail when ``fails``."""
-        done = subprocess.run(
-            [str(word) for word in command],
-            env=self._glance_env if command[0] == GLANCE else self._env,
-            cwd=self.home,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        env = self._glance_env if command[0] == GLANCE else self._env
+        if command[0] in (OPENSTACK, GLANCE):
+            done = programs.run(command, env, self.home)
+        else:
+            done = subprocess.run(
+                [str(word) for word in command],
+                env=env,
+                cwd=self.home,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=300,
+                check=False,
+            )
         assert (done.returncode != 0) is fails, f"{command}: {done.stdout}{done.stderr}"
         return done.stderr if fails else done.stdout
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.functional.gateway import HOST, IMSGATE, INI, clean_env, free_port, give_database
+from tests.functional import programs
+from tests.functional.gateway import HOST, IMSGATE, INI, clean_env, free_port
 
 
 @dataclasses.dataclass
@@ -49,29 +50,37 @@ class Site:
             args += ["--state", str(self.state)]
         if "--config-file" not in more:
             args += ["--config-file", str(self.config)]
-        return self._run([IMSGATE, "serve", *args])
+        return self._refusal(programs.run([IMSGATE, "serve", *args], self._env(), self.directory))
 
     def load(self) -> str:
         """What ``imsgate.wsgi_app`` says under another server when it refuses."""
-        return self._run([sys.executable, "-c", "import imsgate.wsgi_app"])
-
-    def _run(self, command: list[str]) -> str:
-        env = clean_env(
-            self.directory,
-            IMSGATE_PASTE=str(self.paste),
-            IMSGATE_CONFIG_FILE=str(self.config),
-            IMSGATE_STATE=str(self.state),
-        )
+        command = [sys.executable, "-c", "import imsgate.wsgi_app"]
         done = subprocess.run(
             command,
-            env=env,
+            env=self._env(),
             cwd=self.directory,
-            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
+        return self._refusal(done)
+
+    def make_database(self) -> None:
+        where = ["--state", str(self.state), "--config-file", str(self.config)]
+        programs.run(
+            [IMSGATE, "db", "upgrade", *where], self._env(), self.directory
+        ).check_returncode()
+
+    def _env(self) -> dict[str, str]:
+        return clean_env(
+            self.directory,
+            IMSGATE_PASTE=str(self.paste),
+            IMSGATE_CONFIG_FILE=str(self.config),
+            IMSGATE_STATE=str(self.state),
+        )
+
+    def _refusal(self, done: "subprocess.CompletedProcess[str]") -> str:
         said = done.stdout + done.stderr
         assert done.returncode > 0, said
         assert "Traceback" not in said
@@ -79,18 +88,10 @@ class Site:
 
 
 @pytest.fixture
-def bare(tmp_path: pathlib.Path) -> Site:
-    """Without a state directory."""
+def site(tmp_path: pathlib.Path) -> Site:
     made = Site(tmp_path)
     made.write()
     return made
-
-
-@pytest.fixture
-def site(bare: Site) -> Site:
-    """With a database, and no tokens."""
-    give_database(bare.state)
-    return bare
 
 
 def assert_named(said: str, *words: str) -> None:
@@ -232,9 +233,9 @@ def test_state_that_cannot_be_made(site: Site) -> None:
     assert_named(site.serve("--state", "/proc/none"), "state_path", "/proc/none")
 
 
-def test_state_that_is_a_file(bare: Site) -> None:
-    bare.state.touch()
-    assert_named(bare.serve(), "state_path")
+def test_state_that_is_a_file(site: Site) -> None:
+    site.state.touch()
+    assert_named(site.serve(), "state_path")
 
 
 BROKEN_TOKENS = {
@@ -250,6 +251,7 @@ BROKEN_TOKENS = {
 
 @pytest.mark.parametrize("line", BROKEN_TOKENS.values(), ids=BROKEN_TOKENS)
 def test_broken_token_file(site: Site, line: str) -> None:
+    site.state.mkdir()
     (site.state / "tokens").write_text(line + "\n")
     assert_named(site.serve(), "[tokens] token_file", "line 1")
 
@@ -281,28 +283,22 @@ def test_numbers_that_serve_nobody(site: Site, words: tuple[str, str]) -> None:
 # Under another server
 
 
-def test_database_that_was_not_made(bare: Site) -> None:
-    bare.state.mkdir()
-    (bare.state / "tokens").touch()
-    assert_named(bare.load(), "[database] connection")
+def test_database_that_was_not_made(site: Site) -> None:
+    site.state.mkdir()
+    (site.state / "tokens").touch()
+    assert_named(site.load(), "[database] connection")
 
 
-def test_database_of_something_else(bare: Site) -> None:
-    bare.state.mkdir()
-    connection = sqlite3.connect(bare.state / "imsgate.sqlite")
+def test_database_of_something_else(site: Site) -> None:
+    site.state.mkdir()
+    connection = sqlite3.connect(site.state / "imsgate.sqlite")
     connection.execute("CREATE TABLE images (id INTEGER)")
     connection.commit()
     connection.close()
-    assert_named(bare.serve(), "[database] connection")
+    assert_named(site.serve(), "[database] connection")
 
 
-def test_no_token_file_under_another_server(bare: Site) -> None:
-    bare.state.mkdir()
-    done = subprocess.run(
-        [IMSGATE, "db", "upgrade", "--state", str(bare.state), "--config-file", str(bare.config)],
-        env=clean_env(bare.directory),
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0
-    assert_named(bare.load(), "[tokens] token_file")
+def test_no_token_file_under_another_server(site: Site) -> None:
+    site.state.mkdir()
+    site.make_database()
+    assert_named(site.load(), "[tokens] token_file")

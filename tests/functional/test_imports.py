@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from tests.functional import images
+from tests.functional import images, programs
 from tests.functional.conftest import needs_program
 from tests.functional.gateway import Gateway, clean_env, eventually, serving
 from tests.functional.importing import (
@@ -399,24 +399,22 @@ def openstack(gateway, *args, token=None):
         OS_ENDPOINT=f"{gateway.url}/v2",
         OS_TOKEN=token or gateway.admin,
     )
-    return client(["openstack", "image", *args], env)
+    done = programs.run(["openstack", "image", *args], env, gateway.directory)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def glance(gateway, *args):
     needs_program("glance")
     auth = ["--os-auth-token", gateway.admin, "--os-image-url", gateway.url]
-    return client(["glance", *auth, *args], clean_env(gateway.directory))
-
-
-def client(command, env):
     leader, follower = os.openpty()  # glance takes any other stdin for image data
     with open(leader, "rb"), open(follower, "rb") as terminal:
         done = subprocess.run(
-            command,
+            ["glance", *auth, *args],
             stdin=terminal,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=env,
+            env=clean_env(gateway.directory),
             text=True,
             check=False,
             timeout=120,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.functional import importing
+from tests.functional import importing, programs
 from tests.functional.conftest import needs_program
 from tests.functional.gateway import HOST, clean_env, serving
 from tests.functional.keystone import REGION, Keystone, StackGateway, config
@@ -28,18 +28,11 @@ def openstack(stack: StackGateway, keystone: Keystone, tmp_path: pathlib.Path) -
     program = needs_program("openstack")
     clouds = tmp_path / "clouds.yaml"
     keystone.clouds(clouds)
-    env = clean_env(tmp_path, OS_CLIENT_CONFIG_FILE=str(clouds), PYTHONWARNINGS="ignore")
+    env = clean_env(tmp_path, OS_CLIENT_CONFIG_FILE=str(clouds))
 
     def run(user: str, line: str, refused: str = "", **places: object) -> Any:
         args = [word.format(**places) for word in line.split()]
-        done = subprocess.run(
-            [program, "--os-cloud", user, *args],
-            cwd=tmp_path,
-            env=env,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = programs.run([program, "--os-cloud", user, *args], env, tmp_path)
         assert (done.returncode != 0) is bool(refused), done.stdout + done.stderr
         assert refused in done.stderr, done.stderr
         return json.loads(done.stdout) if "-f json" in line and not refused else done.stdout
