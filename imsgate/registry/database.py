@@ -8,6 +8,7 @@ wait for the row (others), so that of two writers the later sees the earlier's w
 import contextlib
 import functools
 import random
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ParamSpec, TypeVar
@@ -216,7 +217,7 @@ def _prepare_sqlite(engine: sa.Engine) -> None:
     @event.listens_for(engine, "connect")
     def switches(connection: Any, record: object) -> None:
         with contextlib.closing(connection.cursor()) as cursor:
-            cursor.execute("PRAGMA journal_mode=WAL")  # readers and the writer do not wait
+            _use_wal(cursor)
             # A 204 promises that the image is kept: WAL's usual NORMAL forgets the last
             # commits when the power fails. There are two commits per upload.
             cursor.execute("PRAGMA synchronous=FULL")
@@ -228,6 +229,21 @@ def _prepare_sqlite(engine: sa.Engine) -> None:
         # whatever the timeout: so a writer asks for the lock first.
         writes = connection.get_execution_options().get(_WRITES)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@repeated
+def _use_wal(cursor: sqlite3.Cursor) -> None:
+    """Let readers and the writer not wait for one another.
+
+    A new file turns to that once; of two connections that turn it at the same moment one
+    fails at once, whatever the timeout.
+    """
+    try:
+        cursor.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            raise
+        raise Undone(what="The database") from error
 
 
 def _prepare_mysql(engine: sa.Engine) -> None:

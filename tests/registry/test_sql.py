@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import re
+import sqlite3
 
 import pytest
 import sqlalchemy as sa
@@ -65,6 +66,15 @@ def test_unusable_connection_is_refused(settings, connection, problem):
 def test_upgrade_names_the_connection_it_cannot_use(settings):
     with pytest.raises(errors.BadConfig, match=r"\[database\] connection: .* unable to open"):
         sql.upgrade(with_connection(settings, "sqlite:////no/such/directory/db"))
+
+
+def test_new_file_that_another_process_has_just_begun_with(settings, tmp_path, monkeypatch):
+    with contextlib.closing(sqlite3.connect(tmp_path / "imsgate.sqlite")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        monkeypatch.setattr("time.sleep", lambda seconds: other.rollback())
+        monkeypatch.setattr(database, "_SQLITE_WAIT", 0)
+        sql.upgrade(settings)
+    SqlRegistry(settings).close()
 
 
 def test_missing_database_is_refused_and_not_made(settings, tmp_path):
