@@ -205,10 +205,10 @@ def test_a_keystone_that_is_away_is_503(start: Callable[..., Gateway], keystone:
     gateway.assert_untouched(image_id)
 
 
-@pytest.fixture
-def hasty(keystone: Keystone, tmp_path: pathlib.Path) -> Iterator[Keystone]:
+@pytest.fixture(scope="module")
+def hasty(keystone: Keystone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
     """The same Keystone, but the tokens it issues expire in five seconds."""
-    server = Keystone(tmp_path / "hasty", of=keystone, expiration=5)
+    server = Keystone(tmp_path_factory.mktemp("hasty"), of=keystone, expiration=5)
     try:
         yield server.start()
     finally:
