@@ -88,13 +88,15 @@ def test_a_worker_that_has_just_been_forked_can_be_ended(tmp_path):
     with contextlib.ExitStack() as stack:
         told, tell = os.pipe()
         wait, go_on = os.pipe()
-        for end in (told, tell, wait, go_on):
-            stack.callback(os.close, end)
+        stack.callback(os.close, told)
+        stack.callback(os.close, go_on)
         command = [sys.executable, "-c", HELD, str(tell), str(wait), str(tmp_path / "state")]
         with open(tmp_path / "log", "w+b") as log:
             server = subprocess.Popen(
                 command, stderr=log, pass_fds=(tell, wait), start_new_session=True
             )
+        os.close(tell)  # a server that has gone is the end of what is told
+        os.close(wait)
         stack.callback(server.wait)
         stack.callback(os.killpg, server.pid, signal.SIGKILL)
         first = int(os.read(told, 99))

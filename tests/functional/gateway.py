@@ -64,6 +64,12 @@ def clean_env(home: pathlib.Path, **more: str) -> dict[str, str]:
     return {**kept, "HOME": str(home), "NO_PROXY": "*", **more}
 
 
+def make_database(state: pathlib.Path, config: pathlib.Path) -> None:
+    """``imsgate db upgrade``."""
+    command = [IMSGATE, "db", "upgrade", "--state", state, "--config-file", config]
+    programs.run(command, clean_env(state.parent), state.parent).check_returncode()
+
+
 @dataclasses.dataclass(frozen=True)
 class Answer:
     """A response, read whole."""
@@ -180,9 +186,7 @@ class Gateway:
         """What ``imsgate serve`` does by itself."""
         self.state.mkdir(exist_ok=True)
         self.token()
-        where = ["--state", str(self.state), "--config-file", str(self.config)]
-        command = [IMSGATE, "db", "upgrade", *where]
-        programs.run(command, clean_env(self.directory), self.directory).check_returncode()
+        make_database(self.state, self.config)
 
     def _serves(self) -> bool:
         assert self.process is not None

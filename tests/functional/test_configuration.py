@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import pytest
 
 from tests.functional import programs
-from tests.functional.gateway import HOST, IMSGATE, INI, clean_env, free_port
+from tests.functional.gateway import HOST, IMSGATE, INI, clean_env, free_port, make_database
 
 
 @dataclasses.dataclass
@@ -65,12 +65,6 @@ class Site:
             check=False,
         )
         return self._refusal(done)
-
-    def make_database(self) -> None:
-        where = ["--state", str(self.state), "--config-file", str(self.config)]
-        programs.run(
-            [IMSGATE, "db", "upgrade", *where], self._env(), self.directory
-        ).check_returncode()
 
     def _env(self) -> dict[str, str]:
         return clean_env(
@@ -300,5 +294,5 @@ def test_database_of_something_else(site: Site) -> None:
 
 def test_no_token_file_under_another_server(site: Site) -> None:
     site.state.mkdir()
-    site.make_database()
+    make_database(site.state, site.config)
     assert_named(site.load(), "[tokens] token_file")
