@@ -151,11 +151,15 @@ def beside_slow_clients(count: int, calls: int, target: Target) -> Figures:
     return {"longest ms": max(seconds) * 1e3, "p50 ms": statistics.median(seconds) * 1e3}
 
 
-def small(kind: str, count: int, paths: dict[str, list[str]], target: Target) -> Figures:
-    """One kind of call, again and again on one connection."""
+def small(
+    kind: str, count: int, records: int, paths: dict[str, list[str]], target: Target
+) -> Figures:
+    """One kind of call, again and again on one connection, where there are so many records."""
     mine = paths.setdefault(target.name, [])
     seconds = []
     with contextlib.closing(target.connect()) as connection:
+        while len(mine) < records:
+            mine.append(target.create(connection))
         calls: dict[str, Callable[[], object]] = {
             "create": lambda: mine.append(target.create(connection)),
             "show": lambda: target.call(connection, "GET", random.choice(mine)),
@@ -174,7 +178,8 @@ def small(kind: str, count: int, paths: dict[str, list[str]], target: Target) ->
 def works(data: pathlib.Path, eighth: pathlib.Path, images: int, runs: int) -> dict[str, Work]:
     tail = min(64 * MIB, data.stat().st_size // 2)
     paths: dict[str, list[str]] = {}
-    counts = {"create": -(-images // runs), "show": 200, "page of 25": 100, "list of 1000": 5}
+    creations = functools.partial(small, "create", -(-images // runs), 0, paths)
+    counts = {"show": 200, "page of 25": 100, "list of 1000": 5}
     return {
         "upload": functools.partial(upload, data, 1, False),
         "upload, chunked": functools.partial(upload, data, 1, True),
@@ -183,7 +188,8 @@ def works(data: pathlib.Path, eighth: pathlib.Path, images: int, runs: int) -> d
         "64 uploads": functools.partial(upload, eighth, 64, False),
         "download": functools.partial(download, data, None),
         "last 64 MiB": functools.partial(download, data, tail),
-        **{kind: functools.partial(small, kind, n, paths) for kind, n in counts.items()},
+        "create": creations,
+        **{kind: functools.partial(small, kind, n, images, paths) for kind, n in counts.items()},
         "show, 4 slow uploads": functools.partial(beside_slow_clients, 4, 20),
     }
 
