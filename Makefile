@@ -15,6 +15,9 @@ FUZZ_SECONDS ?= 60
 # Processes of tests; more than processors, since many wait.
 JOBS ?= 3
 
+# Where it is set, each of some thousand processes would compile anew what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test lint sample bench bench-parts fuzz compare clean
 
 run: $(VENV)/.serve
