@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from typing import Any
+import threading
 
 from cheroot import wsgi
 
@@ -10,16 +10,16 @@ from imsgate.wsgi_app import application
 
 
 def main() -> None:
+    # Not a handler that raises: in the middle of a queue's ``put``, its lock would stay
+    # taken and the server would never end.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     server = wsgi.Server(("127.0.0.1", int(sys.argv[1])), application, numthreads=16)
-
-    def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        server.start()
-    except KeyboardInterrupt:
-        server.stop()
+    server.prepare()
+    serving = threading.Thread(target=server.serve)
+    serving.start()
+    signal.sigwait([signal.SIGTERM])
+    server.stop()
+    serving.join()
 
 
 if __name__ == "__main__":
