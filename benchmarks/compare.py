@@ -141,7 +141,8 @@ def download(data: pathlib.Path, tail: int | None, target: Target) -> Figures:
 def beside_slow_clients(count: int, calls: int, target: Target) -> Figures:
     """Small calls while so many clients upload 50 bytes a second, ten seconds at most."""
     with images(target, count + 1) as (path, *slowly), slow.clients(target, slowly, seconds=10):
-        time.sleep(1)  # so that each has its thread or process by now
+        # So that each has its thread or process by now; a call that asked would be what waits.
+        time.sleep(1)
         seconds = []
         for _ in range(calls):
             began = time.monotonic()
@@ -178,7 +179,6 @@ def small(
 def works(data: pathlib.Path, eighth: pathlib.Path, images: int, runs: int) -> dict[str, Work]:
     tail = min(64 * MIB, data.stat().st_size // 2)
     paths: dict[str, list[str]] = {}
-    creations = functools.partial(small, "create", -(-images // runs), 0, paths)
     counts = {"show": 200, "page of 25": 100, "list of 1000": 5}
     return {
         "upload": functools.partial(upload, data, 1, False),
@@ -188,7 +188,7 @@ def works(data: pathlib.Path, eighth: pathlib.Path, images: int, runs: int) -> d
         "64 uploads": functools.partial(upload, eighth, 64, False),
         "download": functools.partial(download, data, None),
         "last 64 MiB": functools.partial(download, data, tail),
-        "create": creations,
+        "create": functools.partial(small, "create", -(-images // runs), 0, paths),
         **{kind: functools.partial(small, kind, n, images, paths) for kind, n in counts.items()},
         "show, 4 slow uploads": functools.partial(beside_slow_clients, 4, 20),
     }

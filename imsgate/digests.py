@@ -1,6 +1,7 @@
 """Digests of a stream, made beside the loop that moves it."""
 
 import collections
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -12,11 +13,13 @@ from typing import Any
 BEHIND = 1
 #: Bytes of a chunk: with threads, each costs a hand-over; without, larger ones gain nothing.
 LARGE, SMALL = 1 << 20, 1 << 18
-#: Threads beside the loop, as far as the processors that this process may run on go.
-_THREADS = min(2, len(os.sched_getaffinity(0)) - 1)
+#: What this process may run on.
+_PROCESSORS = len(os.sched_getaffinity(0))
+#: Threads that make the digests of one stream; the loop beside them takes a processor, too.
+_THREADS = _PROCESSORS - 1
 #: Streams of a process that have threads. Beyond what keeps the processors busy, these only
 #: take memory: some large chunks a stream instead of a small one.
-_room = threading.BoundedSemaphore(max(1, len(os.sched_getaffinity(0)) // 2))
+_room = threading.BoundedSemaphore(max(1, _PROCESSORS // 2))
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -67,7 +70,18 @@ class Digests:
         """End the threads, once what was fed is digested."""
         if self._closed:
             return
-        self._work(0)
+        try:
+            self._work(0)
+        finally:
+            self._end()
+
+    def _begin(self) -> None:
+        for _ in range(min(_THREADS, len(self._lanes))):
+            thread = threading.Thread(target=self._help, name="digest", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def _end(self) -> None:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -76,21 +90,22 @@ class Digests:
         if self._threads:
             _room.release()
 
-    def _begin(self) -> None:
-        for _ in range(min(_THREADS, len(self._lanes))):
-            thread = threading.Thread(target=self._work, args=(-1,), name="digest", daemon=True)
-            thread.start()
-            self._threads.append(thread)
+    def _help(self) -> None:
+        """What a thread does. A chunk that is none is left to the loop, which tells."""
+        with contextlib.suppress(Exception):
+            self._work(-1)
 
     def _work(self, behind: int) -> None:
         """Digest until none is more than so many chunks behind, which is never for -1, or all
         is closed."""
         while (lane := self._take(behind)) is not None:
-            lane.digest.update(lane.chunks[0])
-            with self._changed:
+            try:
+                lane.digest.update(lane.chunks[0])
                 lane.chunks.popleft()
-                lane.taken = False
-                self._changed.notify_all()
+            finally:
+                with self._changed:
+                    lane.taken = False
+                    self._changed.notify_all()
 
     def _take(self, behind: int) -> _Lane | None:
         """The digest to go on with; waits while others are at all there are."""

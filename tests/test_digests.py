@@ -144,6 +144,22 @@ def test_their_threads_end_even_after_an_error(processors):
     found.close()
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_chunk_that_is_none_is_an_error_at_once(processors, count):
+    def text():
+        with digests.Digests(NAMES) as found:
+            for _ in range(digests.BEHIND + 1):
+                found.feed("text")
+
+    processors(count)
+    with pytest.raises(TypeError):
+        text()
+    assert running() == 0
+    with digests.Digests(NAMES) as found:  # has threads again
+        found.feed(DATA)
+        assert running() == count - 1
+
+
 def test_nothing_was_fed():
     with digests.Digests(("md5",)) as found:
         found.values()
