@@ -76,10 +76,14 @@ class Digests:
             self._end()
 
     def _begin(self) -> None:
-        for _ in range(min(_THREADS, len(self._lanes))):
-            thread = threading.Thread(target=self._help, name="digest", daemon=True)
-            thread.start()
-            self._threads.append(thread)
+        # Where the system has no more threads, it goes on without, or with fewer.
+        with contextlib.suppress(RuntimeError):
+            for _ in range(min(_THREADS, len(self._lanes))):
+                thread = threading.Thread(target=self._help, name="digest", daemon=True)
+                thread.start()
+                self._threads.append(thread)
+        if not self._threads:
+            _room.release()
 
     def _end(self) -> None:
         with self._changed:

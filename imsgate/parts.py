@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import stevedore
 from oslo_config import cfg
@@ -56,6 +56,12 @@ def make_engine(
     registry: Registry, kinds: Mapping[str, engine.Work], settings: Any
 ) -> engine.Engine:
     """The engine that ``[jobs] engine`` names. Raises BadConfig."""
+    kind: Any = _engine_driver(settings)
+    made: engine.Engine = kind(registry, kinds, settings)
+    return made
+
+
+def _engine_driver(settings: Any) -> type[engine.Engine]:
     try:
         found: stevedore.DriverManager[type[engine.Engine]] = stevedore.DriverManager(
             "imsgate.engines", settings.engine
@@ -63,9 +69,7 @@ def make_engine(
     except (NoMatches, ImportError) as error:
         problem = f"no engine {settings.engine!r} can be loaded; celery needs imsgate[celery]"
         raise BadConfig(f"[{engine.GROUP}] engine", problem) from error
-    kind: Any = found.driver
-    made: engine.Engine = kind(registry, kinds, settings)
-    return made
+    return cast(type[engine.Engine], found.driver)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -144,3 +148,11 @@ def load_parts(conf: config.Config) -> Parts:
     registry, stores = load_registry(conf), loader.load(conf)
     accounts = user_buckets.load(conf.section)
     return make_parts(registry, stores, quota.load(conf), conf.native, conf.section, accounts)
+
+
+def import_drivers(conf: config.Config) -> None:
+    """Import the drivers that the configuration names, with all their libraries, so that
+    processes forked later share them. Raises BadConfig, naming the key."""
+    loader.drivers(conf)
+    user_buckets.driver(conf.section)
+    _engine_driver(conf.section(engine.GROUP, engine.OPTS))

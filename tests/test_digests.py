@@ -160,6 +160,28 @@ def test_a_chunk_that_is_none_is_an_error_at_once(processors, count):
         assert running() == count - 1
 
 
+@pytest.mark.parametrize("given", [0, 1])
+def test_a_system_without_more_threads(processors, monkeypatch, given):
+    """Threads of a system cannot be used up without doing so for the other tests."""
+    start, left = threading.Thread.start, iter(range(given))
+
+    def start_one(thread):
+        if next(left, None) is None:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    processors(3)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start_one)
+        with digests.Digests(NAMES) as found:
+            found.feed(DATA)
+            assert running() == given
+            assert found.values() == VALUES
+    with digests.Digests(NAMES) as found:  # there is room again
+        found.feed(DATA)
+        assert running() == 2
+
+
 def test_nothing_was_fed():
     with digests.Digests(("md5",)) as found:
         found.values()

@@ -21,7 +21,7 @@ from gunicorn.workers import gthread
 from oslo_log import log
 from paste.deploy import loadwsgi
 
-from imsgate import config, tokenfile
+from imsgate import config, parts, tokenfile
 from imsgate.cmd import bodies, buffers, common
 from imsgate.errors import BadConfig
 from imsgate.filters.tokens import Tokens
@@ -82,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
     conf = common.load(args)
     paste = common.paste_uri(conf, args.paste)
     log.setup(conf.native, config.PROJECT)
+    parts.import_drivers(conf)
     prepare(conf, paste, common.global_conf(args))
     announce(args.bind, conf.state_path)
     try:

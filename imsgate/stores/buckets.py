@@ -8,7 +8,7 @@ What a driver is given has been checked: the name of a bucket and the key of an 
 import abc
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import stevedore
 from oslo_config import cfg
@@ -113,14 +113,9 @@ def load(section: Callable[[str, Sequence[cfg.Opt]], Any]) -> Accounts | None:
 
     Raises BadConfig, naming the key.
     """
-    name = section(GROUP, OPTS).driver
-    if not name:
+    kind: Any = driver(section)
+    if kind is None:
         return None
-    try:
-        found: stevedore.DriverManager[type[Buckets]] = stevedore.DriverManager(NAMESPACE, name)
-    except NoMatches as error:
-        raise BadConfig(f"[{GROUP}] driver", f"no driver {name!r} is installed") from error
-    kind: Any = found.driver
     settings = section(GROUP, [*OPTS, *kind.OPTS])
 
     def account(group: str) -> Buckets:
@@ -131,6 +126,18 @@ def load(section: Callable[[str, Sequence[cfg.Opt]], Any]) -> Accounts | None:
 
     own = {project: account(group) for project, group in settings.accounts.items()}
     return Accounts(kind(GROUP, settings), own)
+
+
+def driver(section: Callable[[str, Sequence[cfg.Opt]], Any]) -> type[Buckets] | None:
+    """The driver that is configured, if any. Raises BadConfig."""
+    name = section(GROUP, OPTS).driver
+    if not name:
+        return None
+    try:
+        found: stevedore.DriverManager[type[Buckets]] = stevedore.DriverManager(NAMESPACE, name)
+    except NoMatches as error:
+        raise BadConfig(f"[{GROUP}] driver", f"no driver {name!r} is installed") from error
+    return cast(type[Buckets], found.driver)
 
 
 def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:

@@ -161,12 +161,19 @@ def load(conf: config.Config) -> Stores:
     malformed or repeated id, an unknown driver, a missing or unknown default,
     two stores in one place, and all that a driver refuses.
     """
+    kinds = drivers(conf)
     enabled = conf.section("DEFAULT", OPTS).enabled_backends
-    _check_ids(conf, enabled)
     default = _default(conf, enabled)
-    backends = [_build(conf, store_id, driver) for store_id, driver in enabled.items()]
+    backends = [_build(conf, store_id, enabled[store_id], kinds[store_id]) for store_id in enabled]
     _check_places(backends)
     return Stores(backends, default)
+
+
+def drivers(conf: config.Config) -> dict[str, type[Store]]:
+    """The driver of every enabled store, by the store's id. Raises BadConfig."""
+    enabled = conf.section("DEFAULT", OPTS).enabled_backends
+    _check_ids(conf, enabled)
+    return {store_id: driver(store_id, name) for store_id, name in enabled.items()}
 
 
 def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
@@ -192,8 +199,7 @@ def _left_out(manager: Any, entry: Any, error: BaseException) -> None:
     LOG.debug("Store driver %s cannot be imported: %s", entry.name, error)
 
 
-def _build(conf: config.Config, store_id: str, name: str) -> Backend:
-    kind = driver(store_id, name)
+def _build(conf: config.Config, store_id: str, name: str, kind: type[Store]) -> Backend:
     opts = [*STORE_OPTS, *kind.OPTS]
     settings = conf.section(store_id, opts)
     while further := [opt for opt in kind.further_opts(store_id, settings) if opt not in opts]:

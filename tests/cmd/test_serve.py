@@ -67,30 +67,36 @@ def test_a_worker_that_stops_waits_for_nothing(monkeypatch, connection):
     assert served(monkeypatch, connection, [True], alive=False) == (True, 1)
 
 
-#: The server; its workers tell their id when they are forked, and wait to be let go on.
+#: The server; its workers tell their id and what is imported when they are forked, and wait to
+#: be let go on.
 HELD = """
 import os, sys
-told, go_on, state = sys.argv[1:]
+told, go_on, state, conf = sys.argv[1:]
 from imsgate.cmd import main, serve
 
 class Held(serve.Worker):
     def init_process(self):
-        os.write(int(told), b"%d\\n" % os.getpid())
+        os.write(int(told), b"%d %d\\n" % (os.getpid(), "boto3" in sys.modules))
         os.read(int(go_on), 1)
         super().init_process()
 
 serve.Worker = Held
-sys.exit(main.main(["serve", "--workers", "1", "--bind", "127.0.0.1:0", "--state", state]))
+sys.exit(main.main(["serve", "--workers", "1", "--bind", "127.0.0.1:0", "--state", state,
+                    "--config-file", conf]))
 """
 
 
-def test_a_worker_that_has_just_been_forked_can_be_ended(tmp_path):
+@contextlib.contextmanager
+def held(tmp_path, conf=""):
+    """Such a server: where it tells, where it waits, and its log."""
     with contextlib.ExitStack() as stack:
         told, tell = os.pipe()
         wait, go_on = os.pipe()
         stack.callback(os.close, told)
         stack.callback(os.close, go_on)
-        command = [sys.executable, "-c", HELD, str(tell), str(wait), str(tmp_path / "state")]
+        (tmp_path / "conf").write_text(conf)
+        command = [sys.executable, "-c", HELD, str(tell), str(wait)]
+        command += [str(tmp_path / "state"), str(tmp_path / "conf")]
         with open(tmp_path / "log", "w+b") as log:
             server = subprocess.Popen(
                 command, stderr=log, pass_fds=(tell, wait), start_new_session=True
@@ -99,9 +105,25 @@ def test_a_worker_that_has_just_been_forked_can_be_ended(tmp_path):
         os.close(wait)
         stack.callback(server.wait)
         stack.callback(os.killpg, server.pid, signal.SIGKILL)
-        first = int(os.read(told, 99))
+        yield told, go_on, tmp_path / "log"
+
+
+def test_a_worker_that_has_just_been_forked_can_be_ended(tmp_path):
+    with held(tmp_path) as (told, go_on, log):
+        first = int(os.read(told, 99).split()[0])
         os.kill(first, signal.SIGTERM)
         os.write(go_on, b"1")
         # It has ended when it is replaced.
-        assert select.select([told], [], [], 60)[0], (tmp_path / "log").read_text()
-        assert int(os.read(told, 99)) != first
+        assert select.select([told], [], [], 60)[0], log.read_text()
+        assert int(os.read(told, 99).split()[0]) != first
+
+
+STORE = "[DEFAULT]\nenabled_backends = far:s3\n"
+BUCKETS = "[ims_buckets]\ndriver = s3\n"
+
+
+@pytest.mark.parametrize("conf", [STORE, BUCKETS], ids=["store", "buckets"])
+def test_workers_share_the_libraries_of_drivers(tmp_path, conf):
+    with held(tmp_path, conf) as (told, _, log):
+        _, imported = os.read(told, 99).split() or pytest.fail(log.read_text())
+    assert imported == b"1"
