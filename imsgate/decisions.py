@@ -20,6 +20,7 @@ KEPT = 1.0
 _MOST = 10_000
 
 Target = Mapping[str, Any]
+Names = tuple[str, ...]
 
 _NAME = re.compile(r"%\(([^)]*)\)")
 
@@ -33,31 +34,37 @@ class Decisions:
         """``rules`` gives the check of each rule's name as it is now."""
         self._rules = rules
         self._ask = ask
-        self._kept: dict[Hashable, Any] = {}
+        #: What a rule looks at, and answers by question.
+        self._kept: tuple[dict[str, Names | None], dict[Hashable, bool]] = ({}, {})
         self._until = 0.0
 
     def allows(self, rule: str, who: Identity, target: Target) -> bool:
         """What ``ask`` says, or said of the same question a moment ago."""
-        kept = self._fresh()
-        if rule not in kept:
-            kept[rule] = named(self._rules(), rule)
-        names = kept[rule]
+        looks_at, answers = self._fresh()
+        if rule not in looks_at:
+            looks_at[rule] = named(self._rules(), rule)
+        names = looks_at[rule]
         if names is None:
             return self._ask(rule, who, target)
-        question = (rule, who, tuple([target.get(name) for name in names]))
-        if question not in kept:
-            kept[question] = self._ask(rule, who, target)
-        return bool(kept[question])
+        question = (rule, names, who, tuple([target.get(name) for name in names]))
+        if question in answers:
+            return answers[question]
+        answer = self._ask(rule, who, target)
+        # To ask may be to read a changed file, whose rule looks at something else.
+        looks_at[rule] = now = named(self._rules(), rule)
+        if now == names:
+            answers[question] = answer
+        return answer
 
-    def _fresh(self) -> dict[Hashable, Any]:
-        """Names and decisions by rule and question. Whoever still has the last one may finish."""
+    def _fresh(self) -> tuple[dict[str, Names | None], dict[Hashable, bool]]:
+        """What is kept by now. Whoever still has the last one may finish."""
         now = time.monotonic()
-        if now >= self._until or len(self._kept) > _MOST:
-            self._kept, self._until = {}, now + KEPT
+        if now >= self._until or len(self._kept[1]) > _MOST:
+            self._kept, self._until = ({}, {}), now + KEPT
         return self._kept
 
 
-def named(rules: Mapping[str, Any], rule: str) -> frozenset[str] | None:
+def named(rules: Mapping[str, Any], rule: str) -> Names | None:
     """The names of a target that a rule's check looks at, or None where it may look at all.
 
     Checks of oslo.policy's own language look at what they name; those that others add, and
@@ -76,7 +83,7 @@ def named(rules: Mapping[str, Any], rule: str) -> frozenset[str] | None:
         if getattr(check, "kind", None) == "rule" and text not in seen:
             seen.add(text)
             waiting += _checks(rules, text)
-    return frozenset(found)
+    return tuple(sorted(found))
 
 
 def _checks(rules: Mapping[str, Any], rule: str) -> list[Any]:
