@@ -11,7 +11,7 @@ import webob
 from imsgate import download, errors, gating, headers
 from imsgate.api.access import Access
 from imsgate.api.signing import Signing
-from imsgate.model import Image, Status
+from imsgate.model import Image, Location, Status
 from imsgate.registry.base import Registry
 from imsgate.stores.loader import Stores
 from imsgate.upload import STAGE, UPLOAD, Uploads, Way
@@ -107,9 +107,9 @@ class Data:
         raise failure
 
     def delete_copy(self, request: Request, store_id: str, image_id: str) -> webob.Response:
-        """Remove one of several copies. The data goes first: a reader falls back to another."""
+        """Remove one of several copies. What cannot be deleted stays a copy."""
         image = self.access.image(request, image_id, "delete_image_location")
-        self.stores.choose(store_id)
+        store = self.stores.choose(store_id)
         if image.status != Status.ACTIVE:
             raise errors.WrongStatus(image_id=image.id, status=image.status, needed=Status.ACTIVE)
         copies = [location for location in image.locations if location.store == store_id]
@@ -117,10 +117,19 @@ class Data:
             raise errors.NotFound(what=f"Image {image.id} in store {store_id}")
         if len(copies) == len(image.locations):
             raise errors.Forbidden(action="delete the only copy; delete the image instead")
-        for location in copies:
-            with contextlib.suppress(errors.ObjectNotFound):
-                self.stores.get(store_id).delete(location.url)
         rest = tuple(location for location in image.locations if location.store != store_id)
-        was = {"status": Status.ACTIVE, "updated_at": image.updated_at}
-        self.registry.change(image.id, was, locations=rest)
+        # The record first: of two who each leave the other's copy, one has to be refused.
+        left = self._relocate(image, rest)
+        try:
+            for location in copies:
+                with contextlib.suppress(errors.ObjectNotFound):
+                    store.delete(location.url)
+        except errors.Error:
+            self._relocate(left, image.locations)
+            raise
         return webob.Response(status=204)
+
+    def _relocate(self, image: Image, locations: tuple[Location, ...]) -> Image:
+        """Raises Conflict when the record has changed since it was read."""
+        was = {"status": Status.ACTIVE, "updated_at": image.updated_at}
+        return self.registry.change(image.id, was, locations=locations)

@@ -192,6 +192,31 @@ def test_who_may_delete_a_copy(people, copies, who, store, expected):
     assert people.owner.get(f"{copies}/file").body == b"data"
 
 
+def test_two_cannot_delete_each_others_last_copy(people, gate, copies):
+    image_id = copies.rpartition("/")[2]
+    store = gate.stores.get("archive")
+    delete, answers = store.delete, []
+
+    def meanwhile(location):
+        answers.append(reason(people.admin.delete(f"/v2/stores/fast/{image_id}")))
+        delete(location)
+
+    store.delete = meanwhile
+    assert people.admin.delete(f"/v2/stores/archive/{image_id}").status_int == 204
+    assert answers == [(403, "forbidden")]
+    assert people.owner.get(f"{copies}/file").body == b"data"
+
+
+def test_a_copy_whose_store_is_away_stays(people, gate, copies):
+    def away(location):
+        raise errors.StoreUnavailable(store="archive", problem="away")
+
+    gate.stores.get("archive").delete = away
+    answer = people.admin.delete(f"/v2/stores/archive/{copies.rpartition('/')[2]}")
+    assert reason(answer) == (503, "store_unavailable")
+    assert people.admin.get(copies).json["stores"] == "fast,archive"
+
+
 def test_the_only_copy_stays(people, owner, path):
     owner.upload(path)
     image_id = path.rpartition("/")[2]
