@@ -62,12 +62,9 @@ class Adoption:
             fields = self._look(job, context, location)
             self.recheck(job)
             context.renew()
-            if self.registry.holds(location):
-                raise errors.LocationRefused(problem="it holds the data of an image")
             # The object may have grown since its size was reserved.
             context.reserve(context.limits(self.quotas, context.image()), fields["size"])
-            done = {**fields, **_HAS_IT, "locations": (location,)}
-            context.succeed(lambda image: done if _waits(image) else {})
+            context.succeed(lambda image: self._adopted(image, location, fields))
         except Interrupted:
             raise
         except errors.Error as error:
@@ -76,6 +73,18 @@ class Adoption:
         except Exception:
             LOG.exception("Job %s failed", job.id)
             _fail(context, errors.Error())
+
+    def _adopted(
+        self, image: Image, location: Location, fields: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """What makes the object this image's data. Raises WrongStatus and LocationRefused."""
+        if image.status != Status.IMPORTING:
+            needed = Status.IMPORTING
+            raise errors.WrongStatus(image_id=image.id, status=image.status, needed=needed)
+        # As late as can be: another image may have been given it meanwhile.
+        if self.registry.holds(location):
+            raise errors.LocationRefused(problem="it holds the data of an image")
+        return {**fields, **_HAS_IT, "locations": (location,)}
 
     def _look(self, job: Job, context: Context, location: Location) -> Mapping[str, Any]:
         """The fields of a record that has the data."""
@@ -114,14 +123,6 @@ class Adoption:
                 "os_hash_value": found,
                 **source.facts(),
             }
-
-
-def _waits(image: Image) -> bool:
-    """Whether the image waits for its data. Raises WrongStatus otherwise."""
-    if image.status != Status.IMPORTING:
-        needed = Status.IMPORTING
-        raise errors.WrongStatus(image_id=image.id, status=image.status, needed=needed)
-    return True
 
 
 def _fail(context: Context, error: errors.Error) -> None:

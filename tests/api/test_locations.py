@@ -293,6 +293,24 @@ def test_a_file_has_no_url(tmp_path):
         gateway(stores=[store], further={"locations": {"stores": ["tape"]}})
 
 
+def test_another_image_may_have_it_by_the_time_it_was_read(here, monkeypatch):
+    """It is looked at once more when its quota has been asked for."""
+    other = here.new()
+    url = here.put()
+    assert here.add(url).status_int == here.add(url, other).status_int == 202
+    quotas = here.gate.uploads.quotas
+
+    def of(project):
+        monkeypatch.undo()
+        assert here.gate.engine.run_one()
+        return quotas.of(project)
+
+    monkeypatch.setattr(quotas, "of", of)
+    assert here.run()["result"] == {"error_code": "location_refused"}
+    assert here.show()["status"] == "queued"
+    assert here.nova.get(f"{other}/file").body == DATA
+
+
 def test_a_commit_is_by_the_record(here):
     """An image that is found otherwise than the job left it is left alone."""
     assert here.add(here.put()).status_int == 202
