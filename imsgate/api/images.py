@@ -58,11 +58,12 @@ def json_body(request: Request) -> Any:
     try:
         document = json.loads(text)
         json.dumps(document, ensure_ascii=False).encode()
+        holds_nul = _holds_nul(document)
     except UnicodeEncodeError as error:
         raise errors.BadJson(problem="it holds half a surrogate pair") from error
     except (ValueError, RecursionError) as error:
         raise errors.BadJson(problem="it is not a JSON document") from error
-    if _holds_nul(document):
+    if holds_nul:
         raise errors.BadJson(problem="it holds a NUL character")
     return document
 

@@ -261,8 +261,10 @@ def _compressed_end(entries: "array[int]", cluster_bits: int) -> int:
     """At least this many bytes are there; the last sector may be short."""
     shift = 62 - (cluster_bits - 8)
     offsets, sectors = (1 << shift) - 1, (1 << (62 - shift)) - 1
-    return max(
+    ends = (
         max(e & offsets, ((e & offsets) // 512 + (e >> shift & sectors)) * 512) + 1
         for e in entries
         if e & _COMPRESSED
     )
+    # None where the last entry, which is cut, is the only one.
+    return max(ends, default=0)

@@ -71,6 +71,8 @@ class Unpacked:
         self._name = name
         self._max_ratio = max_ratio
         self._decoder, self._error = make()
+        #: What was read behind the end of a member.
+        self._rest = b""
         self._taken = 0
         self._given = 0
 
@@ -86,6 +88,9 @@ class Unpacked:
                 return chunk
 
     def _take(self) -> bytes:
+        if self._rest:
+            data, self._rest = self._rest, b""
+            return data
         data = self._read(_STEP)
         self._taken += len(data)
         return data
@@ -109,25 +114,12 @@ class Unpacked:
                 return False
             data = data.lstrip(b"\0")
         self._decoder, self._error = self._make()
-        rest, self._read = data, _Before(data, self._read)
-        self._taken -= len(rest)
+        self._rest = data
         return True
 
     def _bad(self, problem: str) -> BadImage:
         problem = f"the data is {self._name}, and {problem}"
         return BadImage(check="compression", offset=self._taken, problem=problem)
-
-
-class _Before:
-    """Reads ``data`` before the rest."""
-
-    def __init__(self, data: bytes, read: Callable[[int], bytes]) -> None:
-        self._data = data
-        self._then = read
-
-    def __call__(self, size: int) -> bytes:
-        data, self._data = self._data[:size], self._data[size:]
-        return data or self._then(size)
 
 
 class _Gzip:

@@ -288,12 +288,15 @@ GOOD = {"name": "n", "image_url": URL, "min_disk": 40}
         ("/v2/cloudimages/action", {"name": None}, "IMG.0013"),
         ("/v2/cloudimages/action", {"min_disk": None}, "IMG.0055"),
         ("/v2/cloudimages/action", {"min_disk": 9}, "IMG.0055"),
+        ("/v2/cloudimages/action", {"min_disk": 0}, "IMG.0055"),
         ("/v2/cloudimages/action", {"instance_id": "x"}, "IMG.0105"),
         ("/v2/cloudimages/action", {"cmk_id": "x"}, "IMG.0105"),
         ("/v2/cloudimages/action", {"type": "Xen"}, "IMG.0024"),
+        ("/v2/cloudimages/action", {"type": ["ECS"]}, "IMG.0024"),
         ("/v2/cloudimages/action", {"type": "IsoImage"}, "IMG.0166"),
         ("/v2/cloudimages/action", {"os_version": "Plan 9"}, "IMG.0056"),
         ("/v2/cloudimages/action", {"os_type": "Plan 9"}, "IMG.0056"),
+        ("/v2/cloudimages/action", {"os_type": ["Linux"]}, "IMG.0056"),
         ("/v2/cloudimages/action", {"architecture": "mips"}, "IMG.0212"),
         ("/v2/cloudimages/action", {"is_quick_import": True}, "IMG.0159"),
         ("/v2/cloudimages/action", {"tags": ["x" * 50]}, "IMG.0115"),
@@ -400,6 +403,35 @@ def test_without_buckets_none_is_read():
     path = owner.post("/v2/images", {}).json["id"]
     answer = owner.put(f"/v1/cloudimages/{path}/upload", {"image_url": URL})
     assert code(answer) == (400, "IMG.0105")
+
+
+def test_tags_of_other_services_are_left_as_they_are(huawei):
+    image = made(huawei, tags=["v1.2", "v1.3", "prod"])
+
+    def change(action, **tag):
+        body = {"action": action, "tags": [tag]}
+        path = f"/v2/{image['owner']}/images/{image['id']}/tags/action"
+        answer = huawei.owner.post(path, body)
+        return answer.status_int, set(huawei.owner.get(image["self"]).json["tags"])
+
+    others = {"v1.2", "v1.3", "prod"}
+    assert change("create", key="k", value="v") == (204, {*others, "k=v"})
+    assert change("create", key="k", value="w") == (204, {*others, "k=w"})
+    assert change("delete", key="k", value="v") == (204, {*others, "k=w"})
+    assert change("delete", key="v1", value="3") == (204, {"v1.2", "prod", "k=w"})
+    assert change("create", key="v1", value="4") == (204, {"v1=4", "prod", "k=w"})
+
+
+def test_too_many_tags_of_other_services_can_be_removed(huawei):
+    image = made(huawei, tags=[f"t{n}" for n in range(12)])
+    path = f"/v2/{image['owner']}/images/{image['id']}/tags"
+    more = {"tag": {"key": "more", "value": ""}}
+    assert code(huawei.owner.post(path, more)) == (400, "IMG.0116")
+    assert huawei.owner.delete(f"{path}/t0").status_int == 204
+    assert huawei.owner.delete(f"{path}/t0").status_int == 404
+    other_value = {"image_id": image["id"], "image_tag": {"key": "t1", "value": "x"}}
+    assert huawei.owner.put("/v1/cloudimages/tags", other_value).status_int == 204
+    assert len(huawei.owner.get(image["self"]).json["tags"]) == 11
 
 
 @pytest.mark.parametrize(

@@ -180,16 +180,16 @@ def _asked(body: Mapping[str, Any], *, quick: bool) -> dict[str, Any]:
         if body.get(member):
             raise NotOffered(problem=what)
     attributes.check_name(body.get("name"))
-    kind = _ENVIRONMENTS.get(body.get("type") or "ECS")
+    kind = _ENVIRONMENTS.get(str(body.get("type") or "ECS"))
     if kind is None:
         problem = f"type: it is one of {', '.join(_ENVIRONMENTS)}"
         raise BadAttribute("IMG.0024", problem=problem)
     version = _version(body, kind, quick=quick)
-    if type(body.get("min_disk")) is not int:
+    if type(body.get("min_disk")) is not int or body["min_disk"] < 1:
         raise BadAttribute("IMG.0055", problem="min_disk: it must be given, as a number of GB")
     record: dict[str, Any] = {
         "name": body["name"],
-        "min_disk": body.get("min_disk"),
+        "min_disk": body["min_disk"],
         "__os_version": version,
         "virtual_env_type": kind,
         "tags": tags.of(body),
@@ -220,7 +220,7 @@ def _version(body: Mapping[str, Any], kind: str, *, quick: bool) -> str:
         raise BadAttribute("IMG.0159", problem="os_version: a quick import needs it")
     if kind == attributes.ISO:
         raise BadAttribute("IMG.0166", problem="os_version: an ISO image needs it")
-    os_type = body.get("os_type") or "Linux"
+    os_type = str(body.get("os_type") or "Linux")
     if os_type not in _UNKNOWN_OF:
         raise BadAttribute("IMG.0056", problem="os_type: it is Linux or Windows")
     return _UNKNOWN_OF[os_type]

@@ -32,11 +32,22 @@ def split(tag: str) -> tuple[str, str]:
     return tag, ""
 
 
-def joined(tags: Mapping[str, str]) -> frozenset[str]:
-    """As a record keeps them. Raises BadAttribute when there are too many."""
-    if len(tags) > _MOST:
+def _joined(tags: Tags, besides: Iterable[str] = ()) -> frozenset[str]:
+    """As a record keeps them, in place of those of the same keys.
+
+    Raises BadAttribute when there are too many, and more than before.
+    """
+    before = frozenset(besides)
+    found = _kept(before, lambda key, _: key not in tags)
+    found |= {f"{key}={value}" if value else key for key, value in tags.items()}
+    if len(found) > max(_MOST, len(before)):
         raise BadAttribute("IMG.0116", problem=f"an image has at most {_MOST} tags")
-    return frozenset(f"{key}={value}" if value else key for key, value in tags.items())
+    return found
+
+
+def _kept(tags: Iterable[str], keep: Callable[[str, str], bool]) -> frozenset[str]:
+    """Those whose key and value are to be kept, as they are: other services wrote some."""
+    return frozenset(tag for tag in tags if keep(*split(tag)))
 
 
 def of(body: Mapping[str, Any]) -> list[str]:
@@ -48,7 +59,7 @@ def of(body: Mapping[str, Any]) -> list[str]:
         found |= [_checked(*split(tag))]
     for tag in _list(body, "image_tags"):
         found |= [_pair(tag)]
-    return sorted(joined(found))
+    return sorted(_joined(found))
 
 
 def _list(body: Mapping[str, Any], member: str) -> list[Any]:
@@ -100,7 +111,7 @@ class ImageTags:
             pair = _checked(*split(body["tag"]))
         else:
             pair = _pair(body.get("image_tag"))
-        return self._change(request, image_id, lambda tags: {**tags, **dict([pair])})
+        return self._change(request, image_id, lambda tags: _joined(dict([pair]), tags))
 
     def index(self, request: Request, project_id: str, image_id: str) -> webob.Response:
         self._own(request, project_id)
@@ -110,15 +121,16 @@ class ImageTags:
     def add(self, request: Request, project_id: str, image_id: str) -> webob.Response:
         self._own(request, project_id)
         pair = _pair(json_object(request).get("tag"))
-        return self._change(request, image_id, lambda tags: {**tags, **dict([pair])})
+        return self._change(request, image_id, lambda tags: _joined(dict([pair]), tags))
 
     def remove(self, request: Request, project_id: str, image_id: str, key: str) -> webob.Response:
         self._own(request, project_id)
 
-        def without(tags: Tags) -> Tags:
-            if key not in tags:
+        def without(tags: frozenset[str]) -> frozenset[str]:
+            left = _kept(tags, lambda name, _: name != key)
+            if left == tags:
                 raise errors.NotFound(what=f"Tag {key}")
-            return {name: value for name, value in tags.items() if name != key}
+            return left
 
         return self._change(request, image_id, without)
 
@@ -128,7 +140,7 @@ class ImageTags:
         body = json_object(request)
         pairs = dict(_pair(tag) for tag in _list(body, "tags"))
         if body.get("action") == "create":
-            return self._change(request, image_id, lambda tags: {**tags, **pairs})
+            return self._change(request, image_id, lambda tags: _joined(pairs, tags))
         if body.get("action") == "delete":
             return self._change(request, image_id, lambda tags: _without(tags, pairs))
         raise errors.BadJson(problem="action: it is create or delete")
@@ -160,20 +172,19 @@ class ImageTags:
             raise errors.NotFound(what=f"Project {project_id}")
 
     def _change(
-        self, request: Request, image_id: str, change: Callable[[Tags], Tags]
+        self,
+        request: Request,
+        image_id: str,
+        change: Callable[[frozenset[str]], frozenset[str]],
     ) -> webob.Response:
         def fields(image: Image) -> dict[str, Any]:
-            tags = joined(change(dict(map(split, image.tags))))
+            tags = change(image.tags)
             return {} if tags == image.tags else {"tags": tags}
 
         self.images.change(request, image_id, "modify_image", fields)
         return webob.Response(status=204)
 
 
-def _without(tags: Tags, pairs: Tags) -> Tags:
+def _without(tags: Iterable[str], pairs: Tags) -> frozenset[str]:
     """All but these; a tag given without a value goes whatever value it has."""
-    return {
-        key: value
-        for key, value in tags.items()
-        if key not in pairs or pairs[key] not in ("", value)
-    }
+    return _kept(tags, lambda key, value: pairs.get(key) not in ("", value))
