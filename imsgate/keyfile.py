@@ -9,7 +9,6 @@ nobody else may read.
 """
 
 import dataclasses
-import hashlib
 import os
 import secrets
 import string
@@ -49,11 +48,6 @@ class Issued:
     token: str | None = dataclasses.field(default=None, repr=False)
 
 
-def digest(token: str) -> str:
-    """What the file keeps of a security token."""
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
-
-
 def load(path: str, seal_path: str) -> dict[str, Key]:
     """All keys by their access key. Raises BadConfig for files that cannot be used."""
     seal = _seal(seal_path)
@@ -69,19 +63,21 @@ def entries(path: str) -> list[dict[str, Any]]:
     return linefile.read(path, _OPTION, dict)
 
 
-def _parse(entry: Any, seal: Fernet) -> Key:
+def _check(entry: Any) -> None:
+    """Raises ValueError and KeyError for what the fields beside the secret cannot be."""
     if unknown := set(entry) - _FIELDS:
         raise ValueError(f"{min(unknown)!r} is not a field")
     for name in ("projects", "roles"):
         if not (isinstance(entry[name], list) and entry[name]):
             raise ValueError(f"{name} is not a list of at least one")
-    linefile.check_printable(
-        entry["access"], entry["sealed"], entry["user"], *entry["projects"], *entry["roles"]
-    )
+    linefile.check_printable(entry["access"], entry["user"], *entry["projects"], *entry["roles"])
     linefile.check_expiry(entry.get("expires"))
-    token = entry.get("token_sha256")
-    if token is not None and len(bytes.fromhex(token)) != hashlib.sha256().digest_size:
-        raise ValueError("token_sha256 is not 64 hexadecimal digits")
+    if entry.get("token_sha256") is not None:
+        linefile.check_digest("token_sha256", entry["token_sha256"])
+
+
+def _parse(entry: Any, seal: Fernet) -> Key:
+    _check(entry)
     try:
         secret = seal.decrypt(entry["sealed"]).decode()
     except InvalidToken:
@@ -93,7 +89,7 @@ def _parse(entry: Any, seal: Fernet) -> Key:
         projects=tuple(entry["projects"]),
         roles=tuple(entry["roles"]),
         expires=entry.get("expires"),
-        token_sha256=token,
+        token_sha256=entry.get("token_sha256"),
     )
 
 
@@ -142,25 +138,26 @@ def add(
     )
     token = secrets.token_urlsafe(48) if temporary else None
 
+    entry = {
+        "access": access,
+        "user": user,
+        "projects": list(projects),
+        "roles": list(roles),
+        "expires": expires,
+        "token_sha256": linefile.digest(token) if token else None,
+    }
+    try:
+        _check(entry)
+    except ValueError as error:
+        raise BadConfig("the new key", str(error)) from error
+
     def edit(old: bytes) -> bytes:
         if not old and not os.path.exists(seal_path):
             _make_seal(seal_path)
         if access in (load(path, seal_path) if old else {}):
             raise BadConfig(_OPTION, f"{path} has the access key {access} already")
-        entry = {
-            "access": access,
-            "sealed": _seal(seal_path).encrypt(secret.encode()).decode(),
-            "user": user,
-            "projects": list(projects),
-            "roles": list(roles),
-            "expires": expires,
-            "token_sha256": digest(token) if token else None,
-        }
-        try:
-            _parse({key: value for key, value in entry.items() if value}, _seal(seal_path))
-        except (ValueError, KeyError) as error:
-            raise BadConfig("the new key", str(error)) from error
-        return linefile.appended(old, entry)
+        sealed = _seal(seal_path).encrypt(secret.encode()).decode()
+        return linefile.appended(old, {**entry, "sealed": sealed})
 
     linefile.change(path, edit)
     return Issued(access, secret, token)

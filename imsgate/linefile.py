@@ -2,14 +2,18 @@
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 from imsgate.errors import BadConfig
 
 T = TypeVar("T")
+
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def read(path: str, option: str, parse: Callable[[Any], T]) -> list[T]:
@@ -40,6 +44,17 @@ def check_printable(*texts: Any) -> None:
     for text in texts:
         if not (isinstance(text, str) and text.isprintable()):
             raise ValueError(f"{text!r} is not printable text")
+
+
+def digest(token: str) -> str:
+    """What a file keeps of a token."""
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def check_digest(name: str, kept: Any) -> None:
+    """Raises ValueError, naming the field, for what no :func:`digest` is."""
+    if not (isinstance(kept, str) and _DIGEST.fullmatch(kept)):
+        raise ValueError(f"{name} is not 64 lower-case hexadecimal digits")
 
 
 def check_expiry(expires: Any) -> None:
@@ -109,6 +124,9 @@ class Watched(Generic[T]):
                 value = self._load()
             except BadConfig as problem:
                 value = broken(problem)
+                if isinstance(problem.__cause__, OSError):
+                    # It may pass without a change of the file.
+                    return value
             self._known = (version, value)
         return value
 

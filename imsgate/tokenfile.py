@@ -7,7 +7,6 @@ is nothing to guess.
 """
 
 import dataclasses
-import hashlib
 import hmac
 import os
 import secrets
@@ -15,6 +14,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from imsgate import linefile
+from imsgate.errors import BadConfig
 
 _OPTION = "[tokens] token_file"
 
@@ -30,11 +30,6 @@ class Token:
     expires: float | None = None
 
 
-def digest(token: str) -> str:
-    """What the file keeps of a token."""
-    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
-
-
 def load(path: str) -> list[Token]:
     """All tokens of the file. Raises BadConfig for a file that cannot be used."""
     return linefile.read(path, _OPTION, _parse)
@@ -44,8 +39,7 @@ def _parse(entry: Any) -> Token:
     if not isinstance(entry["roles"], list):
         raise ValueError("roles is not a list")
     token = Token(**{**entry, "roles": tuple(entry["roles"])})
-    if len(bytes.fromhex(token.sha256)) != hashlib.sha256().digest_size:
-        raise ValueError("sha256 is not 64 hexadecimal digits")
+    linefile.check_digest("sha256", token.sha256)
     linefile.check_printable(token.user, token.project, *token.roles)
     linefile.check_expiry(token.expires)
     return token
@@ -57,7 +51,7 @@ def find(tokens: Iterable[Token], presented: str, when: float) -> Token | None:
     Every entry is compared, each in constant time, so that the time taken
     tells nothing about any of them.
     """
-    wanted = digest(presented)
+    wanted = linefile.digest(presented)
     found = None
     for token in tokens:
         if hmac.compare_digest(token.sha256, wanted):
@@ -83,15 +77,21 @@ def add(
 ) -> str:
     """Append a new token, or the one ``presented``, and return it; the file does not show it.
 
-    Raises BadConfig, changing nothing, when the file there cannot be used.
+    Raises BadConfig, changing nothing, when the file there cannot be used, or could not be
+    with this token.
     """
     presented = presented or new()
-    token = Token(digest(presented), user, project, tuple(roles), expires)
+    token = Token(linefile.digest(presented), user, project, tuple(roles), expires)
+    entry = dataclasses.asdict(token)
+    try:
+        _parse({**entry, "roles": list(token.roles)})
+    except ValueError as error:
+        raise BadConfig("the new token", str(error)) from error
 
     def edit(old: bytes) -> bytes:
         if os.path.exists(path):
             load(path)
-        return linefile.appended(old, dataclasses.asdict(token))
+        return linefile.appended(old, entry)
 
     linefile.change(path, edit)
     return presented

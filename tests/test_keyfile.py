@@ -7,7 +7,7 @@ import stat
 
 import pytest
 
-from imsgate import errors, keyfile
+from imsgate import errors, keyfile, linefile
 from imsgate.cmd import main
 
 
@@ -28,7 +28,7 @@ def test_what_is_added_comes_back(files):
     one, other = keys.values()
     assert (one.secret, one.projects, one.roles) == (permanent.secret, ("p", "q"), ("member",))
     assert (one.expires, one.token_sha256, permanent.token) == (5.0, None, None)
-    assert other.token_sha256 == keyfile.digest(temporary.token)
+    assert other.token_sha256 == linefile.digest(temporary.token)
     assert (len(one.access), len(one.secret)) == (20, 40)
     assert (one.access + one.secret).isalnum()
 
@@ -65,13 +65,20 @@ def test_an_access_key_is_there_once(files):
 
 @pytest.mark.parametrize(
     "more",
-    [{"user": "a\nb"}, {"projects": []}, {"projects": [""], "roles": []}, {"roles": ["\x00"]}],
+    [
+        ({"user": "a\nb"}, "not printable"),
+        ({"projects": []}, "projects is not a list of at least one"),
+        ({"projects": [""], "roles": []}, "roles is not a list of at least one"),
+        ({"roles": ["\x00"]}, "not printable"),
+        ({"expires": "tomorrow"}, "expires"),
+    ],
     ids=str,
 )
 def test_what_could_not_be_read_again_is_not_added(files, more):
-    with pytest.raises(errors.BadConfig):
-        add(files, **more)
-    assert not os.path.exists(files[0])
+    change, problem = more
+    with pytest.raises(errors.BadConfig, match=problem):
+        add(files, **change)
+    assert not os.path.exists(os.path.dirname(files[0]))
 
 
 LINE = {"access": "AK", "user": "u", "projects": ["p"], "roles": ["member"]}
@@ -86,6 +93,7 @@ BROKEN = {
     "user-is-a-number": {"access": "B", "user": 1},
     "expires-some-day": {"access": "B", "expires": "tomorrow"},
     "token-is-none": {"access": "B", "token_sha256": "00"},
+    "token-in-capitals": {"access": "B", "token_sha256": "A" * 64},
     "unknown-key": {"access": "B", "rolls": []},
 }
 

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from imsgate import errors, tokenfile
+from imsgate import errors, linefile, tokenfile
 
 LINE = {"sha256": "0" * 64, "user": "u", "project": "p", "roles": ["member"]}
 
@@ -67,6 +67,14 @@ def test_nothing_is_added_to_a_broken_file(path):
     assert path.read_text() == "{"
 
 
+@pytest.mark.parametrize("more", [{"user": "a\nb"}, {"roles": [1]}, {"expires": "soon"}], ids=str)
+def test_what_could_not_be_read_again_is_not_added(tmp_path, more):
+    path = tmp_path / "state" / "tokens"
+    with pytest.raises(errors.BadConfig, match="the new token"):
+        tokenfile.add(str(path), **{"user": "u", "project": "p", "roles": [], **more})
+    assert not path.parent.exists()
+
+
 def test_concurrent_adds_lose_nothing(path):
     program = (
         "import sys; from imsgate import tokenfile\n"
@@ -80,7 +88,7 @@ def test_concurrent_adds_lose_nothing(path):
     with concurrent.futures.ThreadPoolExecutor(4) as threads:
         processes = threads.map(other, range(2))
         own = list(threads.map(lambda _: add(path), range(20)))
-    added = {tokenfile.digest(token) for token in itertools.chain(own, *processes)}
+    added = {linefile.digest(token) for token in itertools.chain(own, *processes)}
     assert {token.sha256 for token in tokenfile.load(str(path))} == added
     assert len(added) == 30
     assert sorted(os.listdir(path.parent)) == ["tokens", "tokens.lock"]

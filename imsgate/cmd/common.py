@@ -28,6 +28,13 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def positive(text: str) -> int:
+    """The ``type`` of an argument."""
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return int(text)
+
+
 def global_conf(args: argparse.Namespace) -> dict[str, str]:
     """The arguments as Paste's global section, which every factory reads."""
     values = {"config_file": ",".join(args.config_file), "state_path": args.state}

@@ -105,10 +105,15 @@ def _print_json(path: str, facts: Facts, verdict: str) -> None:
     print(json.dumps(line))
 
 
+def _shown(path: str) -> str:
+    """Names need not be text; what is none could not be printed."""
+    return os.fsencode(path).decode(errors="replace")
+
+
 def _print_text(path: str, facts: Facts, verdict: str) -> None:
     kind = " ".join(filter(None, (facts.format or "unknown", facts.variant)))
     size = "" if facts.virtual_size is None else f", {facts.virtual_size} bytes of disk"
-    print(f"{path}: {verdict}: {kind}{size}")
+    print(f"{_shown(path)}: {verdict}: {kind}{size}")
     for finding in facts.findings:
         print(f"    {finding.check} at byte {finding.offset}: {finding.reason}")
         print(f"        {finding.hint}")

@@ -43,32 +43,26 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--workers",
-        type=_positive,
+        type=common.positive,
         default=min(os.cpu_count() or 1, 4),
         metavar="N",
         help="processes",
     )
     parser.add_argument(
         "--threads",
-        type=_positive,
+        type=common.positive,
         default=128,
         metavar="N",
         help="requests at once in each process (default: %(default)s)",
     )
     parser.add_argument(
         "--grace",
-        type=_positive,
+        type=common.positive,
         default=300,
         metavar="SECONDS",
         help="how long running requests may go on after SIGTERM (default: %(default)s)",
     )
     parser.set_defaults(run=run)
-
-
-def _positive(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return int(text)
 
 
 def _address(text: str) -> str:

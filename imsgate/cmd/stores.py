@@ -28,7 +28,11 @@ def add_parser(subparsers: Any) -> None:
         )
     )
     check.add_argument(
-        "--size", type=int, default=8, metavar="MIB", help="of the object (default: %(default)s)"
+        "--size",
+        type=common.positive,
+        default=8,
+        metavar="MIB",
+        help="of the object (default: %(default)s)",
     )
     check.set_defaults(run=check_stores)
     sweep = _with_stores(

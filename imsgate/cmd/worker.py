@@ -16,7 +16,11 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("worker", help="do jobs, such as imports")
     common.add_config_arguments(parser)
     parser.add_argument(
-        "--threads", type=int, default=2, metavar="N", help="jobs at once (default: %(default)s)"
+        "--threads",
+        type=common.positive,
+        default=2,
+        metavar="N",
+        help="jobs at once (default: %(default)s)",
     )
     parser.set_defaults(run=run)
 

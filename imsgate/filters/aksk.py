@@ -196,8 +196,8 @@ def _message(request: Request, claim: Claim, payload: str, declared: bool) -> Me
 
 def _check_token(key: Key, presented: str) -> None:
     """A temporary key goes with its security token, any other with none."""
-    found = keyfile.digest(presented)
-    if not hmac.compare_digest(found, key.token_sha256 or keyfile.digest("")):
+    found = linefile.digest(presented)
+    if not hmac.compare_digest(found, key.token_sha256 or linefile.digest("")):
         raise errors.SecurityTokenRefused(access=key.access)
 
 

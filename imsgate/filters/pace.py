@@ -122,10 +122,10 @@ class Watch:
             yield
             return
         with self._lock:
-            self._bodies[body] = connection
             if not self._running:
                 threading.Thread(target=self._run, name="pace", daemon=True).start()
                 self._running = True
+            self._bodies[body] = connection
         try:
             yield
         finally:
@@ -145,9 +145,10 @@ class Watch:
             return self._running
 
     def _late(self, body: Tapped, now: float) -> bool:
-        if body.waiting is None:
+        waiting = body.waiting  # which the thread that reads sets and unsets meanwhile
+        if waiting is None:
             return False
-        since, size = body.waiting
+        since, size = waiting
         return now - since > self.GRACE + size / self._rate
 
     def _run(self) -> None:

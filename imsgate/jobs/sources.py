@@ -71,6 +71,15 @@ class _Peeked:
         return first or self._then(size)
 
 
+@contextlib.contextmanager
+def _held(staged: Location) -> Iterator[None]:
+    """Raises SourceFailed for staged data that its store has lost."""
+    try:
+        yield
+    except errors.ObjectNotFound as error:
+        raise errors.SourceFailed(problem=f"store {staged.store} has lost it") from error
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sources:
     """Downloads, and staged data to unpack. ``limit`` is the largest image in bytes."""
@@ -89,8 +98,9 @@ class Sources:
 
     def _packed(self, staged: Location) -> bool:
         store = self.stores.get(staged.store)
-        size = min(HEAD, store.size(staged.url))
-        chunks: Any = store.read(staged.url, 0, size)
+        with _held(staged):
+            size = min(HEAD, store.size(staged.url))
+            chunks: Any = store.read(staged.url, 0, size)
         with contextlib.closing(chunks):
             return self.unpacker.packing(b"".join(chunks)) is not None
 
@@ -115,7 +125,8 @@ class Sources:
                 yield self._gated(image, job, found.read, found.size)
             return
         (staged, *_) = image.locations
-        chunks: Any = self.stores.get(staged.store).read(staged.url)
+        with _held(staged):
+            chunks: Any = self.stores.get(staged.store).read(staged.url)
         with contextlib.closing(chunks):
             yield self._gated(image, job, sized(chunks), image.size)
 

@@ -9,7 +9,7 @@ import functools
 import logging
 import threading
 import time
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import stevedore
@@ -77,13 +77,24 @@ _RETRY = 10.0
 class Backend:
     """One enabled store, and what the operator says of it. ``driver`` is its entry point."""
 
-    def __init__(self, store_id: str, driver: str, kind: type[Store], settings: Any) -> None:
-        """Raises BadConfig when the store cannot be used, unless it is ``optional``."""
+    def __init__(
+        self,
+        store_id: str,
+        driver: str,
+        kind: type[Store],
+        settings: Any,
+        check: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Raises BadConfig when the store cannot be used, unless it is ``optional``.
+
+        ``check`` raises BadConfig for one that was built later, and cannot be beside others.
+        """
         self.id = store_id
         self.driver = driver
         self.description: str | None = settings.store_description
         self.weight: int = settings.weight
         self._build = functools.partial(kind, store_id, settings)
+        self._check = check
         self._lock = threading.Lock()
         self._retry_at = 0.0
         self._store: Store | None = None
@@ -101,7 +112,9 @@ class Backend:
             if self._store is None and time.monotonic() >= self._retry_at:
                 try:
                     self._store = self._build()
+                    self._check()
                 except BadConfig as problem:
+                    self._store = None
                     self._note(problem)
             if self._store is None:
                 raise errors.StoreUnavailable(store=self.id, problem="it could not be started")
@@ -164,8 +177,11 @@ def load(conf: config.Config) -> Stores:
     kinds = drivers(conf)
     enabled = conf.section("DEFAULT", OPTS).enabled_backends
     default = _default(conf, enabled)
-    backends = [_build(conf, store_id, enabled[store_id], kinds[store_id]) for store_id in enabled]
-    _check_places(backends)
+    backends: list[Backend] = []
+    check = functools.partial(_check_places, backends)
+    for store_id, name in enabled.items():
+        backends.append(_build(conf, store_id, name, kinds[store_id], check))
+    check()
     return Stores(backends, default)
 
 
@@ -199,13 +215,19 @@ def _left_out(manager: Any, entry: Any, error: BaseException) -> None:
     LOG.debug("Store driver %s cannot be imported: %s", entry.name, error)
 
 
-def _build(conf: config.Config, store_id: str, name: str, kind: type[Store]) -> Backend:
+def _build(
+    conf: config.Config,
+    store_id: str,
+    name: str,
+    kind: type[Store],
+    check: Callable[[], object],
+) -> Backend:
     opts = [*STORE_OPTS, *kind.OPTS]
     settings = conf.section(store_id, opts)
     while further := [opt for opt in kind.further_opts(store_id, settings) if opt not in opts]:
         opts += further
         settings = conf.section(store_id, opts)
-    return Backend(store_id, name, kind, settings)
+    return Backend(store_id, name, kind, settings, check)
 
 
 def driver(store_id: str, name: str) -> type[Store]:

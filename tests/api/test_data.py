@@ -229,6 +229,20 @@ def test_copies_of_what_has_no_data_cannot_be_deleted(people, path):
     assert reason(answer) == (409, "wrong_status")
 
 
+@pytest.mark.parametrize("store", ["fast", "archive"])
+def test_staged_data_that_its_store_has_lost(gate, owner, path, store):
+    assert owner.put(f"{path}/stage", b"data", **OCTETS).status_int == 204
+    [staged] = record(gate, path).locations
+    gate.stores.get(staged.store).delete(staged.url)
+    body = {"method": {"name": "glance-direct"}, "stores": [store]}
+    assert owner.post(f"{path}/import", body).status_int == 202
+    assert gate.engine.run_one()
+    [task] = owner.get(f"{path}/tasks").json["tasks"]
+    assert (task["status"], task["result"]) == ("failure", {"error_code": "source_failed"})
+    assert f"store {staged.store} has lost it" in task["message"]
+    assert record(gate, path).status == Status.QUEUED
+
+
 def test_an_upload_that_lost_its_image_is_gone(gate, owner, people, path):
     """Deleted while its data comes."""
 

@@ -12,7 +12,7 @@ import types
 import pytest
 from gunicorn.workers import gthread
 
-from imsgate.cmd import serve
+from imsgate.cmd import main, serve
 
 
 @pytest.fixture
@@ -65,6 +65,17 @@ def test_only_what_is_kept_is_waited_for(monkeypatch, connection, end):
 def test_a_worker_that_stops_waits_for_nothing(monkeypatch, connection):
     connection.client.sendall(b"12")
     assert served(monkeypatch, connection, [True], alive=False) == (True, 1)
+
+
+@pytest.mark.parametrize(
+    "argument", ["serve --workers", "serve --grace", "worker --threads", "stores check --size"]
+)
+@pytest.mark.parametrize("number", ["0", "-1", "1.5", "many"])
+def test_numbers_that_mean_nothing(capsys, argument, number):
+    with pytest.raises(SystemExit) as ended:
+        main.main([*argument.split(), number])
+    assert ended.value.code == 2
+    assert argument.split()[-1] in capsys.readouterr().err
 
 
 #: The server; its workers tell their id and what is imported when they are forked, and wait to

@@ -1,10 +1,11 @@
 """tokens: who may come in, by a file that may change at any time."""
 
 import json
+import resource
 
 import pytest
 
-from imsgate import errors, tokenfile
+from imsgate import errors, linefile, tokenfile
 from imsgate.filters import tokens
 from imsgate.testing import FilterContract, apps, servers
 from tests.filters.alone import put, refused
@@ -62,7 +63,7 @@ def strangers(token):
         "shorter": token[:-1],
         "longer": token + "A",
         "space": f" {token}",
-        "its-digest": tokenfile.digest(token),
+        "its-digest": linefile.digest(token),
         "latin-1": "caf\xe9",
         "line": f"{token}\n{token}",
     }
@@ -149,6 +150,19 @@ def test_a_file_that_breaks_lets_nobody_in_until_it_is_mended(alone, path, caplo
     assert enter(filtered, token).code == 200
 
 
+def test_a_file_that_could_not_be_read_for_a_moment_is_read_again(alone, path):
+    filtered = alone("tokens", apps.App())
+    token = add(path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))  # no file can be opened
+    try:
+        answer = enter(filtered, token)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert answer.code == 401
+    assert enter(filtered, token).code == 200
+
+
 LINE = {"sha256": "0" * 64, "user": "u", "project": "p", "roles": ["member"]}
 BROKEN = {
     "no-json": "{",
@@ -157,6 +171,8 @@ BROKEN = {
     "no-digest": json.dumps({key: LINE[key] for key in LINE if key != "sha256"}),
     "no-roles": json.dumps({key: LINE[key] for key in LINE if key != "roles"}),
     "short-digest": json.dumps({**LINE, "sha256": "00"}),
+    "digest-in-capitals": json.dumps({**LINE, "sha256": "A" * 64}),
+    "digest-with-spaces": json.dumps({**LINE, "sha256": "00 " * 32}),
     "no-hexadecimal": json.dumps({**LINE, "sha256": "x" * 64}),
     "digest-is-a-number": json.dumps({**LINE, "sha256": 1}),
     "unknown-key": json.dumps({**LINE, "rolls": []}),

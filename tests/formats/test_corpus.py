@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import os
 import subprocess
+import sys
 
 import pytest
 
@@ -134,6 +136,16 @@ def test_names_of_files_in_a_directory_are_inspected_too(tmp_path, capsys):
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     found = [(line["file"].removeprefix(str(tmp_path)), line["verdict"]) for line in lines]
     assert found == [("/two.gz", "refuse"), ("/deep/one.raw", "accept")]
+
+
+def test_names_that_are_no_text(tmp_path):
+    path = os.fsencode(tmp_path) + b"/\xff.raw"
+    with open(path, "wb") as file:
+        file.write(bytes(512))
+    command = [sys.executable, "-m", "imsgate.cmd.main", "inspect", path]
+    env = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(command, env=env, capture_output=True, check=True)
+    assert "/\ufffd.raw: accept".encode() in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from imsgate import tokenfile
+from imsgate import linefile
 from tests.functional import importing
 from tests.functional.gateway import Gateway, eventually
 from tests.functional.importing import begin, slow
@@ -65,7 +65,7 @@ def test_a_token_file_that_changed_meanwhile(
     with Wire(gateway) as wire:
         image_id = begun(gateway, wire, token)
         kept = path.read_text()
-        _rewrite(path, tokenfile.digest(token), change)
+        _rewrite(path, linefile.digest(token), change)
         answer = wire.send(DATA[-1:]).answer()
         path.write_text(kept)
     assert answer.outcome == outcome

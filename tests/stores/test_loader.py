@@ -199,6 +199,26 @@ def test_an_optional_store_may_be_away_at_start(configured, tmp_path, monkeypatc
     assert stores.get("far").name == "far"
 
 
+def test_stores_that_were_away_do_not_start_in_one_place(configured, tmp_path, monkeypatch):
+    """Deleting a copy would delete the other."""
+    blocked = tmp_path / "mount"
+    blocked.touch()
+    place = f"filesystem_store_datadir = {blocked}/far\noptional = true\n"
+    conf = configured(
+        "[DEFAULT]\nenabled_backends = near:memory, far:file, further:file\n"
+        f"[glance_store]\ndefault_backend = near\n[far]\n{place}[further]\n{place}"
+    )
+    now = 1000.0
+    monkeypatch.setattr(loader.time, "monotonic", lambda: now)
+    stores = loader.load(conf)
+    blocked.unlink()
+    now += 60
+    assert stores.get("far").name == "far"
+    with pytest.raises(errors.StoreUnavailable):
+        stores.get("further")
+    assert stores.get("far").name == "far"
+
+
 def test_copies_are_read_by_weight(configured):
     stores = loader.load(
         configured(

@@ -40,10 +40,17 @@ class S3Buckets(Buckets):
     @contextlib.contextmanager
     def _open(self, name: str) -> Iterator[Bucket]:
         """The bucket, while it is used; what it raises is in the words of the contract."""
-        bucket = Bucket(self._name, self._of(name), self._settings.s3_store_attempts)
+        with self._telling(name), contextlib.closing(self._bucket(name)) as bucket:
+            yield bucket
+
+    def _bucket(self, name: str) -> Bucket:
+        return Bucket(self._name, self._of(name), self._settings.s3_store_attempts)
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _telling(name: str) -> Iterator[None]:
         try:
-            with contextlib.closing(bucket):
-                yield bucket
+            yield
         except (failures.BucketMissing, errors.StoreDenied):
             raise errors.BucketNotAccessible(bucket=name) from None
         except errors.StoreUnavailable as error:
@@ -75,10 +82,13 @@ class S3Buckets(Buckets):
             raise errors.StoreFull(store=self._name)
         threads = self._settings.s3_store_thread_pools
         whole = min(int(self._settings.s3_store_large_object_size * MIB), threads * self._part)
-        with self._open(bucket) as opened:
+        opened = self._bucket(bucket)
+        with self._telling(bucket), contextlib.ExitStack() as stack:
+            stack.callback(opened.close)
             opened.abort_all(key)
-        target = Bucket(self._name, self._of(bucket), self._settings.s3_store_attempts)
-        return _Target(target, key, size, self._plan, threads, whole)
+            sink = _Target(opened, key, size, self._plan, threads, whole)
+            stack.pop_all()  # the sink closes it
+            return sink
 
 
 class _Target(S3Sink):

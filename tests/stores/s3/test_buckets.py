@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 
 import pytest
 
@@ -89,6 +90,20 @@ def test_an_object_is_written_and_never_replaced(bucket, size):
             sink.commit()
     assert b"".join(service.read(bucket.name, key)) == BODY[:size]
     assert not bucket.uploads()
+
+
+REFUSED = (
+    b"HTTP/1.1 403 Forbidden\r\nContent-Length: 46\r\nConnection: close\r\n\r\n"
+    b"<Error><Code>AccessDenied</Code></Error>      "
+)
+
+
+def test_a_key_that_may_not_write(bucket):
+    with between(bucket.server.port) as proxy:
+        proxy.rules.append(lambda line: REFUSED if re.search(r"^POST .*uploads", line) else None)
+        service = buckets(bucket, s3_store_host=proxy.url)
+        with pytest.raises(errors.BucketNotAccessible):
+            service.create(bucket.name, "large", len(BODY))
 
 
 def test_it_is_said_at_start_what_cannot_work(bucket):
