@@ -134,7 +134,10 @@ class Image:
     def usage(self) -> Usage:
         """What this image adds to its owner's usage."""
         if self.status in GONE:
-            return Usage()
+            if self.upload_expires is None:
+                return Usage()
+            # What was coming in goes on until the upload has noticed.
+            return Usage(image_size_total=self.upload_reserved, image_count_uploading=1)
         staged, size = self.status in STAGED, self.size or 0
         staging = self.status == Status.UPLOADING
         reserved = self.upload_reserved

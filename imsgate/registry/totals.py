@@ -1,7 +1,8 @@
 """What a project's images add up to, summed by the database, and one step at a time growing it."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -30,15 +31,28 @@ def insert(connection: sa.Connection, project: str) -> None:
 def usage(connection: sa.Connection, project: str, names: Iterable[str] = _NAMES) -> Usage:
     """The sum of ``Image.usage``, which this says again in SQL; only of what is named."""
     names = list(names)
-    columns = _each()
-    each = (
-        sa.select(*(columns[name].label(name) for name in names))
-        .where(IMAGES.c.owner == project, lists.EXISTS)
-        .subquery()
-    )
+    own = IMAGES.c.owner == project
+    each = sa.union_all(
+        _of(_each(), names).where(own, lists.EXISTS),
+        _of(_GONE, names).where(own, sa.not_(lists.EXISTS), IMAGES.c.upload_expires > 0),
+    ).subquery()
     sums = (sa.func.coalesce(sa.func.sum(each.c[name]), 0).label(name) for name in names)
     row = connection.execute(sa.select(*sums)).mappings().one()
     return Usage(**{name: int(row[name]) for name in names})
+
+
+def _of(columns: Mapping[str, sa.ColumnElement[int]], names: Iterable[str]) -> sa.Select[Any]:
+    labelled: list[Any] = [columns[name].label(name) for name in names]
+    return sa.select(*labelled)
+
+
+#: What an image adds that was deleted while its data came in.
+_GONE: Mapping[str, sa.ColumnElement[int]] = {
+    "image_size_total": IMAGES.c.upload_reserved,
+    "image_stage_total": sa.literal(0),
+    "image_count_total": sa.literal(0),
+    "image_count_uploading": sa.literal(1),
+}
 
 
 def _each() -> dict[str, sa.ColumnElement[int]]:

@@ -38,6 +38,10 @@ _COUNTED: list[tuple[dict[str, Any], tuple[int, int, int, int]]] = [
     ({"status": Status.KILLED, "upload_reserved": 7}, (7, 0, 1, 1)),
     ({"status": Status.PENDING_DELETE, "size": 5, "locations": _COPIES}, (0, 0, 0, 0)),
     ({"status": Status.DELETED, "size": 5, "upload_reserved": 7}, (0, 0, 0, 0)),
+    (
+        {"status": Status.DELETED, "upload_reserved": 7, "upload_key": "a", "upload_expires": 1.0},
+        (7, 0, 0, 1),
+    ),
 ]
 
 
