@@ -144,6 +144,11 @@ UPLOAD = Way(Status.SAVING, Status.ACTIVE)
 STAGE = Way(Status.UPLOADING, Status.UPLOADING)
 
 
+#: What data is judged by as it comes in. Nobody may change that once a request has read it:
+#: the record would say of the data what nothing has checked.
+_JUDGED = ("disk_format", "container_format", "properties", "owner")
+
+
 class Lease:
     """Keeps an attempt's ``upload_expires`` in the future on a thread of its own.
 
@@ -230,10 +235,10 @@ class Uploads:
         further fields of the record. ``recheck`` is called after the last byte
         and before the store commits, and raises what the request is to be refused
         with after all, such as Forbidden. Raises WrongStatus when the image is not queued or
-        another upload began, SizeMismatch, Gone when it was deleted meanwhile,
-        OverLimit, before anything is read where ``size`` is known,
-        and whatever reading or storing raises. After any error the image is
-        ``queued`` again, or gone, and the store holds nothing of this attempt;
+        another upload began, Conflict when what the data is judged by has changed,
+        SizeMismatch, Gone when it was deleted meanwhile, OverLimit, before anything is
+        read where ``size`` is known, and whatever reading or storing raises. After any error
+        the image is ``queued`` again, or gone, and the store holds nothing of this attempt;
         where store or registry cannot be reached for that, the sweep sees to it
         once the lease has run out.
         """
@@ -282,7 +287,7 @@ class Uploads:
         try:
             return self.registry.change(
                 image.id,
-                {"status": Status.QUEUED},
+                {"status": Status.QUEUED, "updated_at": image.updated_at},
                 limits,
                 status=way.during,
                 upload_store=store.name,
@@ -292,11 +297,14 @@ class Uploads:
             )
         except errors.Conflict as error:
             found = self.registry.get(image.id)
-            if found.status == Status.QUEUED:
+            if found.status != Status.QUEUED:
+                raise errors.WrongStatus(
+                    image_id=image.id, status=found.status, needed=Status.QUEUED
+                ) from error
+            judged = (getattr(found, field) == getattr(image, field) for field in _JUDGED)
+            if found.updated_at == image.updated_at or not all(judged):
                 raise
-            raise errors.WrongStatus(
-                image_id=image.id, status=found.status, needed=Status.QUEUED
-            ) from error
+            return self._begin(found, store, way, size, limits)
 
     def _reserve(self, image: Image, limits: Limits | None, count: int) -> None:
         """What grows without limits need not be recorded before it is there."""

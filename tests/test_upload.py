@@ -178,12 +178,12 @@ class Attempt:
             self.in_store("read")
             return stream.read(size)
 
-        return self.uploads.receive(self.image, read, store=self.wrapped, size=size, **more)
+        return self.uploads.receive(self.record, read, store=self.wrapped, size=size, **more)
 
     def again(self, data=b"another"):
         """A whole upload, by another request."""
         read = io.BytesIO(data).read
-        return self.uploads.receive(self.image, read, store=self.store, size=None)
+        return self.uploads.receive(self.record, read, store=self.store, size=None)
 
     def delete(self):
         self.registry.change(self.image.id, {}, status=Status.PENDING_DELETE)
@@ -208,6 +208,27 @@ def attempt(store, clock):
 
 
 # Whole uploads
+
+
+@pytest.mark.parametrize(
+    ("change", "taken"),
+    [
+        ({"name": "another", "tags": frozenset({"t"})}, True),
+        ({"disk_format": "qcow2"}, False),
+        ({"container_format": "ova"}, False),
+        ({"properties": {"img_signature": "x"}}, False),
+        ({"owner": "q"}, False),
+    ],
+    ids=str,
+)
+def test_what_changed_since_the_request_read_the_record(attempt, change, taken):
+    """The data would be checked against what the record no longer says."""
+    attempt.registry.change(attempt.image.id, {}, **change)
+    read = io.BytesIO(DATA).read
+    with contextlib.nullcontext() if taken else pytest.raises(errors.Conflict):
+        attempt.uploads.receive(attempt.image, read, store=attempt.store, size=None)
+    assert attempt.record.status == (Status.ACTIVE if taken else Status.QUEUED)
+    assert len(held(attempt.store)) == taken
 
 
 @pytest.mark.parametrize("size", [0, 1, 65535, 65536, 65537, 300_000, 3_000_000])
