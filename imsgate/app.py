@@ -66,9 +66,25 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
     gate = assemble(parts, conf.native, conf.section, api)
     threading.Thread(target=_look_after, args=(parts,), name="sweep", daemon=True).start()
     parts.engine.start_threads(conf.section(engine.GROUP, engine.OPTS).threads)
-    # A process that ends in peace does not leave its jobs to their leases.
-    atexit.register(parts.engine.stop)
+    _engines.append(parts.engine)
+    # For servers that do not say so earlier.
+    atexit.register(hand_back)
     return gate
+
+
+#: Those of this process's applications.
+_engines: list[engine.Engine] = []
+
+
+def hand_back() -> None:
+    """Hand the running jobs of this process back: one that ends in peace does not leave them
+    to their leases.
+
+    To be called before the interpreter ends its thread pools, which come before ``atexit``: a
+    job that writes into S3 would fail. May be called again.
+    """
+    while _engines:
+        _engines.pop().stop()
 
 
 def assemble(parts: Parts, conf: cfg.ConfigOpts, section: SectionOf, api: Any) -> Gate:

@@ -22,6 +22,7 @@ from oslo_log import log
 from paste.deploy import loadwsgi
 
 from imsgate import config, parts, tokenfile
+from imsgate.app import hand_back
 from imsgate.cmd import bodies, buffers, common
 from imsgate.errors import BadConfig
 from imsgate.filters.tokens import Tokens
@@ -188,6 +189,10 @@ class Worker(gthread.ThreadWorker):
     def init_signals(self) -> None:
         super().init_signals()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, Master.SIGNALS)
+
+    def run(self) -> None:
+        super().run()
+        hand_back()
 
     def handle(self, conn: Any) -> Any:
         kept = super().handle(conn)

@@ -20,6 +20,10 @@ _REPORT = 2.0
 _ATTEMPTS = 20
 
 
+#: The argument that counts the attempts that ended in peace: what a worker dies of is a job
+#: that is begun again and again, not a host that is restarted or a service that is away.
+HANDED_BACK = "handed_back"
+
 #: The argument by which the asker is asked again. The record of a job that has ended has none.
 WARRANT = "warrant"
 
@@ -60,7 +64,8 @@ class Context:
             raise Interrupted("this worker is being stopped")
         if self._cancelled:
             raise errors.Cancelled(image_id=self._job.image_id)
-        if self._job.epoch > self._settings.attempts:
+        deaths = self._job.epoch - 1 - self._job.arguments.get(HANDED_BACK, 0)
+        if deaths >= self._settings.attempts:
             raise errors.GivenUp(attempts=self._settings.attempts)
 
     def report(self, done: int, total: int | None) -> None:
@@ -130,10 +135,15 @@ class Context:
         why = {"error_code": error.reason, "reason": str(error)}
         self._end({"state": JobState.FAIL, **why}, changes)
 
-    def hand_back(self) -> None:
-        """Let another worker have the job at once."""
+    def hand_back(self, *, at_once: bool) -> None:
+        """Let another worker have the job: at once, or when the lease has run out.
+
+        Raises Interrupted when one has it already, and Unavailable.
+        """
         self._rest()
-        self._change({"lease": 0.0})
+        arguments = dict(self.registry.get_job(self._job.id).arguments)
+        arguments[HANDED_BACK] = arguments.get(HANDED_BACK, 0) + 1
+        self._change({"arguments": arguments, **({"lease": 0.0} if at_once else {})})
 
     # How
 

@@ -170,8 +170,7 @@ class Engine:
         try:
             self._kinds[job.kind](job, context)
         except Interrupted:
-            if self._stop.is_set():
-                context.hand_back()
+            context.hand_back(at_once=self._stop.is_set())
             raise
         except errors.Error as error:
             LOG.info("Job %s failed: %s", job.id, error)

@@ -129,6 +129,45 @@ def test_a_worker_that_has_just_been_forked_can_be_ended(tmp_path):
         assert int(os.read(told, 99).split()[0]) != first
 
 
+#: A server whose worker has an engine that needs threads to end.
+ENDING = """
+import concurrent.futures, os, sys
+told, state = sys.argv[1:]
+from imsgate import app
+from imsgate.cmd import main, serve
+
+class Ending:
+    def stop(self):
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            pool.submit(os.write, int(told), b"ended").result()
+
+class Worker(serve.Worker):
+    def run(self):
+        app._engines.append(Ending())
+        os.write(int(told), b"runs")
+        super().run()
+
+serve.Worker = Worker
+sys.exit(main.main(["serve", "--workers", "1", "--bind", "127.0.0.1:0", "--state", state]))
+"""
+
+
+def test_jobs_are_handed_back_while_there_are_threads(tmp_path):
+    """Those that write into S3 use some, and the interpreter's end begins with theirs."""
+    told, tell = os.pipe()
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, told)
+        command = [sys.executable, "-c", ENDING, str(tell), str(tmp_path / "state")]
+        with open(tmp_path / "log", "w+b") as log:
+            server = subprocess.Popen(command, stderr=log, pass_fds=(tell,))
+        os.close(tell)
+        stack.callback(server.wait)
+        stack.callback(server.terminate)
+        assert os.read(told, 99) == b"runs", (tmp_path / "log").read_text()
+        server.terminate()
+        assert os.read(told, 99) == b"ended", (tmp_path / "log").read_text()
+
+
 STORE = "[DEFAULT]\nenabled_backends = far:s3\n"
 BUCKETS = "[ims_buckets]\ndriver = s3\n"
 
