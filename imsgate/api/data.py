@@ -11,7 +11,7 @@ import webob
 from imsgate import download, errors, gating, headers
 from imsgate.api.access import Access
 from imsgate.api.signing import Signing
-from imsgate.model import Image, Location, Status
+from imsgate.model import GOING, Image, Location, Status
 from imsgate.registry.base import Registry
 from imsgate.stores.loader import Stores
 from imsgate.upload import STAGE, UPLOAD, Uploads, Way
@@ -112,6 +112,9 @@ class Data:
         store = self.stores.choose(store_id)
         if image.status != Status.ACTIVE:
             raise errors.WrongStatus(image_id=image.id, status=image.status, needed=Status.ACTIVE)
+        # Some of what an import has left in the locations may be about to go.
+        if any(job.state in GOING for job in self.registry.jobs_of(image.id)):
+            raise errors.Conflict(problem=f"Image {image.id} is being worked at by a job")
         copies = [location for location in image.locations if location.store == store_id]
         if not copies:
             raise errors.NotFound(what=f"Image {image.id} in store {store_id}")

@@ -207,6 +207,26 @@ def test_two_cannot_delete_each_others_last_copy(people, gate, copies):
     assert people.owner.get(f"{copies}/file").body == b"data"
 
 
+def test_no_copy_goes_before_the_staged_data_has_gone(gate, owner, people, path):
+    """It is one of the locations until then: the last copy would not look like it."""
+    assert owner.put(f"{path}/stage", b"data", **OCTETS).status_int == 204
+    body = {"method": {"name": "glance-direct"}, "stores": ["archive"]}
+    assert owner.post(f"{path}/import", body).status_int == 202
+    store = gate.stores.get("fast")
+    delete = store.delete
+
+    def away(location):
+        raise errors.StoreUnavailable(store="fast", problem="away")
+
+    store.delete = away
+    assert gate.engine.run_one()
+    assert len(record(gate, path).locations) == 2
+    answer = people.admin.delete(f"/v2/stores/archive/{path.rpartition('/')[2]}")
+    assert reason(answer) == (409, "conflict")
+    store.delete = delete
+    assert owner.get(f"{path}/file").body == b"data"
+
+
 def test_a_copy_whose_store_is_away_stays(people, gate, copies):
     def away(location):
         raise errors.StoreUnavailable(store="archive", problem="away")
