@@ -10,7 +10,6 @@ How the news of a job reaches a worker may differ, and is never trusted: this en
 at the rows themselves; another one (:mod:`imsgate.jobs.celery`) has a broker deliver it.
 """
 
-import contextlib
 import datetime
 import logging
 import signal
@@ -223,11 +222,10 @@ class Engine:
                 self._wake.wait(self._settings.poll)
 
     def _try_one(self, job_id: str | None = None) -> bool:
-        with contextlib.suppress(errors.Unavailable):  # which was logged; it may come back
-            try:
-                return self.run_one(job_id)
-            except errors.Unavailable:
-                raise
-            except Exception:
-                LOG.exception("Looking for jobs failed; it will be tried again")
+        try:
+            return self.run_one(job_id)
+        except errors.Unavailable:
+            pass  # the database, which was logged; it may come back
+        except Exception:
+            LOG.exception("Looking for jobs failed; it will be tried again")
         return False
