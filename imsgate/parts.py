@@ -2,13 +2,11 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
-import stevedore
 from oslo_config import cfg
-from stevedore.exception import NoMatches
 
-from imsgate import config, gating, profiles, quota, signatures
+from imsgate import config, gating, plugins, profiles, quota, signatures
 from imsgate.api import (
     access,
     rechecks,
@@ -41,13 +39,7 @@ REGISTRY_OPTS = (
 def load_registry(conf: config.Config) -> Registry:
     """The registry driver that ``[registry] driver`` names. Raises BadConfig."""
     name = conf.section("registry", REGISTRY_OPTS).driver
-    try:
-        found: stevedore.DriverManager[type[Registry]] = stevedore.DriverManager(
-            "imsgate.registries", name
-        )
-    except NoMatches as error:
-        raise BadConfig("[registry] driver", f"no registry driver {name!r} is installed") from error
-    kind: Any = found.driver
+    kind = plugins.find("imsgate.registries", name, "[registry] driver")
     registry: Registry = kind(conf.section("database", kind.OPTS))
     return registry
 
@@ -56,20 +48,13 @@ def make_engine(
     registry: Registry, kinds: Mapping[str, engine.Work], settings: Any
 ) -> engine.Engine:
     """The engine that ``[jobs] engine`` names. Raises BadConfig."""
-    kind: Any = _engine_driver(settings)
-    made: engine.Engine = kind(registry, kinds, settings)
+    made: engine.Engine = _engine_driver(settings)(registry, kinds, settings)
     return made
 
 
-def _engine_driver(settings: Any) -> type[engine.Engine]:
-    try:
-        found: stevedore.DriverManager[type[engine.Engine]] = stevedore.DriverManager(
-            "imsgate.engines", settings.engine
-        )
-    except (NoMatches, ImportError) as error:
-        problem = f"no engine {settings.engine!r} can be loaded; celery needs imsgate[celery]"
-        raise BadConfig(f"[{engine.GROUP}] engine", problem) from error
-    return cast(type[engine.Engine], found.driver)
+def _engine_driver(settings: Any) -> Any:
+    key, hint = f"[{engine.GROUP}] engine", "; celery needs imsgate[celery]"
+    return plugins.find("imsgate.engines", settings.engine, key, hint)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

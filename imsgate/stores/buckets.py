@@ -8,14 +8,13 @@ What a driver is given has been checked: the name of a bucket and the key of an 
 import abc
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import stevedore
 from oslo_config import cfg
-from stevedore.exception import NoMatches
 
+from imsgate import plugins
 from imsgate.config import Section
-from imsgate.errors import BadConfig
 from imsgate.stores.base import Origin, Sink
 
 NAMESPACE = "imsgate.buckets"
@@ -133,11 +132,8 @@ def driver(section: Callable[[str, Sequence[cfg.Opt]], Any]) -> type[Buckets] | 
     name = section(GROUP, OPTS).driver
     if not name:
         return None
-    try:
-        found: stevedore.DriverManager[type[Buckets]] = stevedore.DriverManager(NAMESPACE, name)
-    except NoMatches as error:
-        raise BadConfig(f"[{GROUP}] driver", f"no driver {name!r} is installed") from error
-    return cast(type[Buckets], found.driver)
+    found: type[Buckets] = plugins.find(NAMESPACE, name, f"[{GROUP}] driver")
+    return found
 
 
 def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:

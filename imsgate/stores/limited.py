@@ -19,6 +19,7 @@ from typing import Any
 
 from oslo_config import cfg
 
+from imsgate import plugins
 from imsgate.errors import BadConfig
 from imsgate.stores import loader
 from imsgate.stores.base import Sink, Store, Sweeps, Swept
@@ -130,7 +131,7 @@ def _wrapped(name: str, settings: Any) -> type[Store]:
     key = f"[{name}] limited_driver"
     if not settings.limited_driver:
         raise BadConfig(key, "name the driver whose store is to be limited")
-    kind = loader.driver(name, settings.limited_driver)
+    kind: type[Store] = plugins.find(loader.NAMESPACE, settings.limited_driver, key)
     if issubclass(kind, LimitedStore):
         raise BadConfig(key, "a limited store cannot be limited again")
     return kind

@@ -14,9 +14,8 @@ from typing import Any, cast
 
 import stevedore
 from oslo_config import cfg
-from stevedore.exception import MultipleMatches, NoMatches
 
-from imsgate import config, errors, headers
+from imsgate import config, errors, headers, plugins
 from imsgate.errors import BadConfig
 from imsgate.model import Location
 from imsgate.stores.base import Store
@@ -189,7 +188,9 @@ def drivers(conf: config.Config) -> dict[str, type[Store]]:
     """The driver of every enabled store, by the store's id. Raises BadConfig."""
     enabled = conf.section("DEFAULT", OPTS).enabled_backends
     _check_ids(conf, enabled)
-    return {store_id: driver(store_id, name) for store_id, name in enabled.items()}
+    return {
+        store_id: plugins.find(NAMESPACE, name, _ENABLED_KEY) for store_id, name in enabled.items()
+    }
 
 
 def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
@@ -228,23 +229,6 @@ def _build(
         opts += further
         settings = conf.section(store_id, opts)
     return Backend(store_id, name, kind, settings, check)
-
-
-def driver(store_id: str, name: str) -> type[Store]:
-    """The driver of that name, for a store of that id. Raises BadConfig."""
-    try:
-        found: stevedore.DriverManager[type[Store]] = stevedore.DriverManager(NAMESPACE, name)
-    except NoMatches:
-        known = ", ".join(installed())
-        problem = f"store {store_id!r} has the unknown driver {name!r}; there are: {known}"
-        raise BadConfig(_ENABLED_KEY, problem) from None
-    except MultipleMatches as error:
-        problem = f"several installed packages have a driver {name!r}"
-        raise BadConfig(_ENABLED_KEY, problem) from error
-    except (ImportError, AttributeError) as error:
-        problem = f"driver {name!r} of store {store_id!r} cannot be imported: {error}"
-        raise BadConfig(_ENABLED_KEY, problem) from error
-    return cast(type[Store], found.driver)
 
 
 def _default(conf: config.Config, enabled: dict[str, str]) -> str:

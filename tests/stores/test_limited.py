@@ -101,7 +101,7 @@ def test_what_cannot_be_swept_has_no_residue(tmp_path):
     [
         ("", "[l] limited_driver"),
         ("limited_driver = limited", "[l] limited_driver"),
-        ("limited_driver = nothing", "enabled_backends"),
+        ("limited_driver = nothing", "limited_driver"),
         ("limited_driver = memory\nlimited_read_rate = 0", "limited_read_rate"),
         ("limited_driver = glance\nglance_store_driver = nothing", "[l] glance_store_driver"),
     ],

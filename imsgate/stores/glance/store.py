@@ -17,13 +17,11 @@ import urllib.parse
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
-import stevedore
 from glance_store import capabilities
 from glance_store import location as locations
 from oslo_config import cfg
-from stevedore.exception import NoMatches
 
-from imsgate import errors
+from imsgate import errors, plugins
 from imsgate.errors import BadConfig
 from imsgate.stores.base import Addressed, Sink, Store
 from imsgate.stores.glance.attempts import Attempt, Pushed, Spooled
@@ -254,15 +252,7 @@ def _factory(name: str, settings: Any) -> Any:
     """What makes the driver that is configured. Raises BadConfig."""
     key = f"[{name}] {_OPTION}"
     wanted = settings.glance_store_driver
-    try:
-        found: stevedore.DriverManager[Any] = stevedore.DriverManager(NAMESPACE, wanted)
-    except NoMatches:
-        known = stevedore.ExtensionManager(NAMESPACE).entry_points_names()
-        short = ", ".join(sorted(word for word in known if "." not in word))
-        raise BadConfig(key, f"there is no driver {wanted!r}; there are: {short}") from None
-    except ImportError as error:
-        raise BadConfig(key, f"driver {wanted!r} cannot be imported: {error}") from error
-    return found.driver
+    return plugins.find(NAMESPACE, wanted, key)
 
 
 def _private_conf(name: str, opts: Sequence[cfg.Opt], settings: Any) -> cfg.ConfigOpts:
