@@ -288,7 +288,11 @@ class _Attempt:
         total = None if size is None else size * len(self._wanted)
 
         def counted(size: int) -> bytes:
-            chunk = read(size)
+            try:
+                chunk = read(size)
+            except errors.Error:
+                self._context.check()  # which a source may have asked: its answer counts
+                raise
             self._done += len(chunk)
             self._context.report(self._done, total)
             return chunk

@@ -121,14 +121,16 @@ class Sources:
         """The download, or the staged data, unpacked where it is packed."""
         method = job.arguments["method"]
         if method["name"] == WEB:
-            with self.web.download(method["uri"], method.get("digest"), context.wait) as found:
+            source = method["uri"], method.get("digest")
+            with self.web.download(*source, context.wait, context.check) as found:
                 yield self._gated(image, job, found.read, found.size)
             return
         (staged, *_) = image.locations
         with _held(staged):
             chunks: Any = self.stores.get(staged.store).read(staged.url)
         with contextlib.closing(chunks):
-            yield self._gated(image, job, sized(chunks), image.size)
+            read = _asking(context.check, sized(chunks))
+            yield self._gated(image, job, read, image.size)
 
     def _gated(
         self, image: Image, job: Job, read: Callable[[int], bytes], size: int | None
@@ -151,6 +153,16 @@ def verification(signatures: Signatures, image: Image, job: Job) -> body.Tap | N
     """What a signed image's data must pass as well, by the certificate that the job keeps."""
     certificate = job.arguments.get("certificate")
     return signatures.begin(image, base64.b64decode(certificate) if certificate else None)
+
+
+def _asking(check: Callable[[], object], read: Callable[[int], bytes]) -> Callable[[int], bytes]:
+    """``read`` with ``check`` before each: much may be read before anything comes out unpacked."""
+
+    def asking(size: int) -> bytes:
+        check()
+        return read(size)
+
+    return asking
 
 
 def sized(chunks: Iterator[bytes]) -> Callable[[int], bytes]:

@@ -32,6 +32,9 @@ _MAGIC = {"gzip": b"\x1f\x8b\x08", "xz": b"\xfd7zXZ\0", "zstd": b"\x28\xb5\x2f\x
 HEAD = 6
 
 _STEP = 1 << 16
+#: Bytes in a row that may bring nothing out: padding, empty members, long file names, and
+#: the table at the end of seekable zstd.
+_IDLE = 4 << 20
 _FREE = 64 << 20
 #: What decoding may take; `xz -9` needs 65 MiB.
 _MEMORY = 128 << 20
@@ -75,6 +78,8 @@ class Unpacked:
         self._rest = b""
         self._taken = 0
         self._given = 0
+        #: How much had been taken when something last came out.
+        self._fruitful = 0
 
     def read(self, size: int) -> bytes:
         """Up to ``size`` bytes, none at the end. Raises BadImage."""
@@ -93,6 +98,8 @@ class Unpacked:
             return data
         data = self._read(_STEP)
         self._taken += len(data)
+        if self._taken - self._fruitful > _IDLE:
+            raise self._bad(f"{_IDLE >> 20} MiB in a row hold nothing")
         return data
 
     def _decode(self, data: bytes, size: int) -> bytes:
@@ -101,6 +108,8 @@ class Unpacked:
         except (self._error, MemoryError) as error:
             raise self._bad("it cannot be unpacked") from error
         self._given += len(chunk)
+        if chunk:
+            self._fruitful = self._taken
         if self._given > _FREE + self._max_ratio * self._taken:
             raise self._bad(f"it holds more than {self._max_ratio} times its size")
         return chunk

@@ -14,7 +14,6 @@ import logging
 import re
 import socket
 import ssl
-import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
@@ -25,7 +24,7 @@ from imsgate import errors
 from imsgate.errors import BadConfig, SourceFailed, UriRefused
 from imsgate.jobs import uris
 from imsgate.jobs.addresses import Network, Rules
-from imsgate.jobs.timed import Timed, left
+from imsgate.jobs.timed import Deadline, Timed
 from imsgate.jobs.uris import Target
 
 LOG = logging.getLogger(__name__)
@@ -97,10 +96,15 @@ class Web:
 
     @contextlib.contextmanager
     def download(
-        self, uri: str, digest: str | None, wait: Callable[[float], None]
+        self,
+        uri: str,
+        digest: str | None,
+        wait: Callable[[float], None],
+        check: Callable[[], object],
     ) -> Iterator["Download"]:
-        """The body of a URI. ``wait`` lets seconds pass. Raises UriRefused, SourceFailed."""
-        deadline = time.monotonic() + self._settings.max_time
+        """The body of a URI. ``wait`` lets seconds pass; ``check`` is asked before each read
+        from the server, and raises to stop. Raises UriRefused, SourceFailed."""
+        deadline = Deadline(self._settings.max_time, check)
         with contextlib.closing(Download(self, uri, parse_digest(digest), deadline, wait)) as one:
             yield one
 
@@ -108,7 +112,7 @@ class Web:
     def settings(self) -> Any:
         return self._settings
 
-    def follow(self, uri: str, fields: Mapping[str, str], deadline: float) -> "Answer":
+    def follow(self, uri: str, fields: Mapping[str, str], deadline: Deadline) -> "Answer":
         """The answer to GET that is no redirect. Raises UriRefused, SourceFailed, or _BROKEN."""
         for _ in range(self._settings.max_redirects + 1):
             target = uris.parse(uri, self._filters)
@@ -125,18 +129,21 @@ class Web:
                 raise UriRefused(problem="a redirect cannot be read") from error
         raise SourceFailed(problem="there are too many redirects")
 
-    def _get(self, target: Target, fields: Mapping[str, str], deadline: float) -> "Answer":
+    def _get(self, target: Target, fields: Mapping[str, str], deadline: Deadline) -> "Answer":
         connection = http.client.HTTPConnection(target.host, target.port)
         try:
-            connection.sock = cast(Any, self._connect(target, deadline))
+            timed = self._connect(target, deadline)
+            connection.sock = cast(Any, timed)
             fixed = {"Host": target.authority, "Accept-Encoding": "identity"}
             connection.request("GET", target.path, headers={**fixed, **fields})
-            return Answer(target, connection, connection.getresponse())
+            response = connection.getresponse()
+            timed.begin_body()
+            return Answer(target, connection, response)
         except BaseException:
             connection.close()
             raise
 
-    def _connect(self, target: Target, deadline: float) -> Timed:
+    def _connect(self, target: Target, deadline: Deadline) -> Timed:
         """A connection to an address of the target that was judged: to no other."""
         try:
             found = self._resolve(target.host, target.port, type=socket.SOCK_STREAM)
@@ -145,9 +152,10 @@ class Web:
         self._judge(target, [place[0] for *_, place in found])
         problem: OSError = OSError("it has no address")
         for family, kind, protocol, _, place in found:
+            timeout = deadline.left(self._settings.timeout)
             plain = socket.socket(family, kind, protocol)
             try:
-                plain.settimeout(left(deadline, self._settings.timeout))
+                plain.settimeout(timeout)
                 plain.connect(place)
                 return Timed(self._secure(target, plain), self._settings.timeout, deadline)
             except OSError as error:
@@ -207,7 +215,7 @@ class Download:
         web: Web,
         uri: str,
         digest: tuple[str, str] | None,
-        deadline: float,
+        deadline: Deadline,
         wait: Callable[[float], None],
     ) -> None:
         self._web = web
@@ -267,7 +275,7 @@ class Download:
             if (
                 self._etag is None
                 or self._resumes >= self._web.settings.max_resumes
-                or time.monotonic() >= self._deadline
+                or self._deadline.passed
             ):
                 raise self._failure(cause) from cause
             if self._resumes:
@@ -299,7 +307,7 @@ class Download:
             raise SourceFailed(problem=problem)
 
     def _failure(self, cause: Exception) -> errors.Error:
-        if time.monotonic() >= self._deadline:
+        if self._deadline.passed:
             return SourceFailed(problem="it takes longer than is allowed")
         kind = "in time" if isinstance(cause, TimeoutError) else f"({type(cause).__name__})"
         return SourceFailed(problem=f"after {self._got} bytes the server did not answer {kind}")

@@ -3,11 +3,12 @@
 import contextlib
 import dataclasses
 import hashlib
+import time
 import types
 
 import pytest
 
-from imsgate import errors, quota
+from imsgate import body, errors, quota
 from imsgate.jobs.engine import Engine
 from imsgate.jobs.imports import KIND, Imports
 from imsgate.model import JobState, Limits, Location, Status
@@ -64,10 +65,11 @@ class Flaky(MemoryRegistry):
 
 @dataclasses.dataclass
 class Source:
-    """What is imported; ``before`` is called before the first byte."""
+    """What is imported; ``before`` is called before the first byte, ``asks`` before each read."""
 
     data: bytes = DATA
     before: object = lambda: None
+    asks: object = lambda context: None
     size: int | None = None
 
     def as_is(self, image):
@@ -77,10 +79,15 @@ class Source:
     def open(self, image, job, context):
         self.before()
         chunks = iter([self.data])
+
+        def read(size):
+            self.asks(context)
+            return next(chunks, b"")
+
         yield types.SimpleNamespace(
             copied=lambda store, key: None,
             size=self.size,
-            read=lambda size: next(chunks, b""),
+            read=body.Tapped(types.SimpleNamespace(read=read), None).read,
             facts=lambda: {"virtual_size": 7},
         )
 
@@ -376,6 +383,34 @@ def test_stale_worker_leaves_nothing(place):
     found, done = place.registry.get(one.id), place.job(one)
     assert (found.status, done.state, done.epoch) == (Status.ACTIVE, JobState.SUCCESS, 2)
     assert place.store("a").held() == [found.locations[0].url]
+
+
+@pytest.mark.parametrize("end", ["deleted", "taken over", "stopped"])
+def test_source_that_asks_and_is_told_to_end(place, end):
+    """The wrapper round a body makes what it does not know a cut body: that is not the reason."""
+    one = place.image(Status.QUEUED)
+    place.start(one, "web-download", "a")
+
+    def ask(context):
+        if end == "deleted":
+            place.registry.change(one.id, {}, status=Status.DELETED, locations=())
+            place.registry.cancel_jobs(one.id)
+            context.renew()
+        elif end == "taken over":
+            place.registry.claim_job([KIND], time.time() + 3600, time.time() + 7200)
+            context.renew()
+        else:
+            place.engine.stop()
+            context.check()
+
+    place.source.asks = ask
+    place.engine.run_one()
+    done = place.job(one)
+    assert place.held() == {"a": 0, "b": 0, "c": 0}
+    if end == "deleted":
+        assert (done.state, done.error_code) == (JobState.FAIL, "cancelled")
+    else:
+        assert (done.state, done.error_code) == (JobState.RUNNING, None)
 
 
 @pytest.mark.parametrize("when", ["before", "during"])

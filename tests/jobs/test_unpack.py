@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import itertools
 import lzma
 import random
 import types
@@ -121,6 +122,35 @@ def test_bomb_is_refused_long_before_its_end(name):
     with pytest.raises(errors.BadImage, match="more than 2 times"):
         drain()
     assert count <= 65 << 20
+
+
+def _named_for_ever():
+    yield b"\x1f\x8b\x08\x08" + bytes(6)
+    yield from itertools.repeat(b"n" * 65536)
+
+
+@pytest.mark.parametrize(
+    ("name", "packed"),
+    [
+        *((name, [PACK[name](b"x"), *[PACK[name](b"") * 3000] * 2000]) for name in PACK),
+        *((name, itertools.chain([PACK[name](b"x")], [bytes(65536)] * 2000)) for name in PACK),
+        ("gzip", _named_for_ever()),
+    ],
+)
+def test_input_that_never_brings_anything_is_refused(name, packed):
+    taken = 0
+
+    def read(size):
+        nonlocal taken
+        chunk = next(pieces, b"")
+        taken += len(chunk)
+        return chunk
+
+    pieces = iter(packed)
+    stream = unpacker().unpack(name, read)
+    with pytest.raises(errors.BadImage):
+        list(iter(lambda: stream.read(1000), b""))
+    assert taken <= 5 << 20
 
 
 def test_dictionary_that_takes_too_much_memory_is_refused():

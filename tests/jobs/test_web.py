@@ -50,8 +50,8 @@ def no_wait(seconds):
     pass
 
 
-def fetch(opened_web, uri, digest=None, size=100_000):
-    with opened_web.download(uri, digest, no_wait) as download:
+def fetch(opened_web, uri, digest=None, size=100_000, check=lambda: None):
+    with opened_web.download(uri, digest, no_wait, check) as download:
         return b"".join(iter(lambda: download.read(size), b""))
 
 
@@ -447,6 +447,60 @@ def test_slow_server_is_cut_off(server, opened, own, trickles, where):
             fetch(opened(own=f"allowed_networks = 127.0.0.1\n{own}"), f"{server.url}/image")
     finally:
         gone.set()
+
+
+def interim_answers(handler):
+    while True:
+        handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 2000)
+
+
+def endless_headers(handler):
+    while True:
+        handler.wfile.write(b"HTTP/1.1 100 Continue\r\n" + b"X: y\r\n" * 50 + b"\r\n")
+
+
+@pytest.mark.parametrize("route", [interim_answers, endless_headers])
+def test_answer_that_never_begins(server, opened, route):
+    server.routes["/image"] = route
+    with pytest.raises(errors.SourceFailed, match="no end"):
+        fetch(opened(), f"{server.url}/image")
+
+
+def test_interim_answer_is_passed_over(server, opened):
+    def route(handler):
+        handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        whole()(handler)
+
+    server.routes["/image"] = route
+    assert fetch(opened(), f"{server.url}/image") == DATA
+
+
+@pytest.mark.parametrize("route", [whole(), chunked(), interim_answers])
+def test_check_stops_a_download_wherever_it_is(server, opened, route):
+    """The nth time that it is asked, until there is no nth time."""
+    server.routes["/image"] = route
+    asked = []
+    for last in itertools.count(1):
+        asked.clear()
+
+        def check(last=last):
+            asked.append(1)
+            if len(asked) == last:
+                raise errors.Cancelled(image_id="i")
+
+        try:
+            fetch(opened(), f"{server.url}/image", check=check)
+        except errors.Cancelled:
+            assert len(asked) == last
+        except errors.SourceFailed:
+            assert route is interim_answers
+            break
+        else:
+            assert route is not interim_answers
+            break
+        if last == 20:
+            break
+    assert last > 5
 
 
 # Going on where it was cut
