@@ -35,8 +35,13 @@ class Tasks:
     maximum: int
 
     def of_image(self, request: Request, image_id: str) -> webob.Response:
-        image = self.access.image(request, image_id)
-        tasks = [view(job) for job in self.registry.jobs_of(image.id)]
+        """Who sees the image sees how far it is; what was asked for, its own project only."""
+        who, image = identity(request), self.access.image(request, image_id)
+        owns = self.access.owns(who, image)
+        tasks = [
+            view(job) if owns or _began(who, job) else {**view(job), **_UNTOLD}
+            for job in self.registry.jobs_of(image.id)
+        ]
         return wsgi.json_response({"tasks": tasks})
 
     def index(self, request: Request) -> webob.Response:
@@ -66,9 +71,7 @@ class Tasks:
     def _job(self, request: Request, task_id: str) -> Job:
         who = self._enter(request)
         job = self.registry.get_job(task_id)
-        if not self.access.is_admin(request) and (
-            job.project is None or job.project != who.project_id
-        ):
+        if not (self.access.is_admin(request) or _began(who, job)):
             raise errors.NotFound(what=f"Task {task_id}")
         return job
 
@@ -78,6 +81,15 @@ class Tasks:
         if not (text.isascii() and text.isdigit() and int(text[:9]) > 0):
             raise errors.BadQuery(parameter="limit", problem="it is a positive number")
         return min(int(text[:9]), self.maximum)
+
+
+#: A URI may hold a signature or a password in its query.
+_UNTOLD = dict.fromkeys(("input", "user_id", "request_id"))
+
+
+def _began(who: Identity, job: Job) -> bool:
+    """Whether the job is the asking project's."""
+    return job.project is not None and job.project == who.project_id
 
 
 def view(job: Job) -> dict[str, Any]:

@@ -263,6 +263,29 @@ def test_staged_data_that_its_store_has_lost(gate, owner, path, store):
     assert record(gate, path).status == Status.QUEUED
 
 
+@pytest.mark.parametrize("visibility", ["shared", "community", "public"])
+def test_what_an_import_asked_for_is_its_own_projects(people, visibility):
+    """The query of a URI may hold a signature."""
+    path = people.admin.create(
+        visibility=visibility, owner="p1", disk_format="raw", container_format="bare"
+    )
+    uri = "https://mirror.example/image?signature=secret"
+    body = {"method": {"name": "web-download", "uri": uri}}
+    assert people.owner.post(f"{path}/import", body).status_int == 202
+    if visibility == "shared":
+        assert people.owner.post(f"{path}/members", {"member": "p3"}).status_int == 200
+    shown = {}
+    for name in ("owner", "reader", "admin", "sharer"):
+        answer = getattr(people, name).get(f"{path}/tasks")
+        [shown[name]] = answer.json["tasks"]
+        assert ("secret" in answer.text) == (name != "sharer")
+    untold = {"input": None, "user_id": None, "request_id": None}
+    assert shown["owner"]["input"]["import_req"] == body
+    assert shown["owner"]["user_id"] == "user of p1"
+    assert shown["owner"] == shown["reader"] == shown["admin"]
+    assert shown["sharer"] == {**shown["owner"], **untold}
+
+
 def test_an_upload_that_lost_its_image_is_gone(gate, owner, people, path):
     """Deleted while its data comes."""
 
