@@ -13,7 +13,7 @@ from oslo_config import cfg, types
 from imsgate import errors
 from imsgate.formats.checks import CHECKS
 from imsgate.formats.gate import ACCEPTED, Gate, Policy
-from imsgate.formats.names import FORMATS, IMAGES
+from imsgate.formats.names import FORMATS, IMAGES, WRAPPERS
 from imsgate.model import Image
 
 GROUP = "sniff"
@@ -85,12 +85,12 @@ def shared(settings: Any) -> Gate:
 
 
 def declared(image: Image) -> str | None:
-    """The format that the stream of this image's data must be of, or None for any.
+    """What the stream of this image's data must be, for a gate; None for anything.
 
-    Other containers than ``bare`` (ova, docker, compressed) wrap the disk: what
-    ``disk_format`` names is not what the stream holds.
+    That is its ``disk_format``, but for the containers that wrap the disk (ova, docker,
+    compressed). The others (ovf, ami, aki, ari) are labels: what bears them is the disk itself.
     """
-    return image.disk_format if image.container_format in ("bare", None) else None
+    return image.container_format if image.container_format in WRAPPERS else image.disk_format
 
 
 #: The disk_format of an image for which none was declared, by what its content is.
@@ -109,7 +109,7 @@ def learnt(image: Image, facts: Any) -> Mapping[str, Any]:
     found = {} if facts is None else {"virtual_size": facts.virtual_size}
     if image.container_format is None:
         found["container_format"] = "bare"
-    if image.disk_format is None and image.container_format in (None, "bare"):
+    if image.disk_format is None and image.container_format not in WRAPPERS:
         content = "raw" if facts is None else facts.format
         if content not in _DISK_FORMATS:
             hint = "Declare its disk_format to keep it as that."

@@ -123,9 +123,9 @@ CHECKS = {
         "Unpack it and upload the disk image inside",
     ),
     "declared_format": Check(
-        "content that is not what disk_format says",
+        "content that is not what disk_format, or a container that wraps the disk, says",
         True,
-        "Set disk_format to the format of the content, or convert the image",
+        "Set disk_format (container_format) to the format of the content, or convert the image",
     ),
 }
 

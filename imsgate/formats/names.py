@@ -43,6 +43,13 @@ _DECLARED: dict[str, frozenset[str]] = {
     "ari": _BOOT_FILES,
 }
 
+WRAPPERS: dict[str, frozenset[str]] = {
+    "ova": frozenset(("ova", "tar")),
+    "docker": frozenset(("tar",)),
+    "compressed": frozenset(PAYLOADS) - {"tar", "ova", "cpio"},
+}
+"""Containers whose stream is not what ``disk_format`` names, but one of these."""
+
 
 def is_known(declared: str) -> bool:
     """Whether this is a ``disk_format`` of either dialect."""
@@ -50,12 +57,13 @@ def is_known(declared: str) -> bool:
 
 
 def meant_by(declared: str) -> Collection[str]:
-    """The formats whose content a declared ``disk_format`` allows.
+    """The formats whose content a declared ``disk_format``, or one of WRAPPERS, allows.
 
     Names nobody knows (a site's own) stand for bytes without a
     known format, as in Glance.
     """
-    return _DECLARED.get(declared.strip().lower(), frozenset(("raw",)))
+    name = declared.strip().lower()
+    return _DECLARED.get(name) or WRAPPERS.get(name, frozenset(("raw",)))
 
 
 def is_boot_file(declared: str | None) -> bool:
