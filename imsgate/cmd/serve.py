@@ -4,6 +4,7 @@ import argparse
 import configparser
 import contextlib
 import gc
+import logging
 import os
 import pathlib
 import select
@@ -27,6 +28,8 @@ from imsgate.cmd import bodies, buffers, common
 from imsgate.errors import BadConfig
 from imsgate.filters.tokens import Tokens
 from imsgate.registry import sql
+
+LOG = logging.getLogger(__name__)
 
 
 def add_parser(subparsers: Any) -> None:
@@ -199,6 +202,20 @@ class Worker(gthread.ThreadWorker):
         while kept is True and self.alive and _readable(conn.sock, self.LINGER):
             kept = super().handle(conn)
         return kept
+
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        """Also end the connection of a client that does not take its answer (``pace``).
+
+        gunicorn's own tells a traceback, and its main thread waits two seconds for the client.
+        """
+        try:
+            return super().handle_request(req, conn)
+        except TimeoutError:
+            LOG.warning("%s does not take its answer", conn.client)
+            with contextlib.suppress(OSError):  # gone already
+                # Not the method of a TLS socket, which would forget its keys.
+                socket.socket.shutdown(conn.sock, socket.SHUT_RDWR)
+            return False
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """From SIGTERM on also close the listeners.

@@ -1,4 +1,4 @@
-"""Clients that send slowly or not at all give their thread back; uploads leave threads to others.
+"""Clients that send or receive slowly or not at all give their thread back; uploads leave some.
 
 ::
 
@@ -8,7 +8,9 @@
 Before the first filter that may read a body. A read waits for its client in the server,
 where nobody counts, so one thread of the process looks after all of them. It ends a read
 by shutting the connection down for receiving, which needs the server's socket: gunicorn
-gives it; behind other servers the limits of time are the server's own.
+gives it; behind other servers the limits of time are the server's own. The socket's timeout
+stays while the answer goes out, which is after this filter has returned; gunicorn sets its
+own before the next request.
 """
 
 import contextlib
@@ -43,7 +45,8 @@ class Pace(base.TappingFilter):
             "idle_timeout",
             default=60,
             min=0,
-            help="Seconds after which a body of which nothing more comes is given up; 0: never.",
+            help="Seconds after which a client is given up that sends nothing more of its body, or "
+            "takes no more of its answer (the next MiB, where a store is not local); 0: never.",
         ),
         cfg.IntOpt(
             "uploads_at_once",
@@ -63,7 +66,10 @@ class Pace(base.TappingFilter):
         pass
 
     def forward(self, request: Request, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        with self._counted(request), self._watched(request):
+        connection = request.environ.get("gunicorn.socket")
+        if connection is not None:
+            connection.settimeout(self.settings.idle_timeout or None)
+        with self._counted(request), self._watched(request, connection):
             return super().forward(request, start_response)
 
     @contextlib.contextmanager
@@ -80,18 +86,13 @@ class Pace(base.TappingFilter):
             self._room.release()
 
     @contextlib.contextmanager
-    def _watched(self, request: Request) -> Iterator[None]:
-        connection, body = request.environ.get("gunicorn.socket"), _body(request)
+    def _watched(self, request: Request, connection: socket.socket | None) -> Iterator[None]:
+        body = _body(request)
         if connection is None or body is None:
             yield
             return
-        before = connection.gettimeout()
-        connection.settimeout(self.settings.idle_timeout or None)
-        try:
-            with self._watch.over(body, connection):
-                yield
-        finally:
-            connection.settimeout(before)
+        with self._watch.over(body, connection):
+            yield
 
 
 def _body(request: Request) -> Tapped | None:

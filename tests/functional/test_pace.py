@@ -5,11 +5,19 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.functional.gateway import Gateway
+from tests.functional.gateway import Gateway, eventually
 from tests.functional.wire import CHUNKED, MIB, Wire, length
 
 SLOW = 4
 CONFIG = f"[pace]\nidle_timeout = 2\nuploads_at_once = {SLOW + 1}\n"
+TWO_STORES = """
+[DEFAULT]
+enabled_backends = fast:file, archive:memory
+[glance_store]
+default_backend = fast
+[fast]
+filesystem_store_datadir = {state}/fast
+"""
 DATA = b"data of another client"
 
 
@@ -28,6 +36,25 @@ def hanging(gateway: Gateway, count: int) -> Iterator[dict[str, Wire]]:
             trickle(wire, number)
             wire.saving(image_id)
         yield wires
+
+
+@pytest.mark.parametrize("store", ["fast", "archive"], ids=["sendfile", "streamed"])
+def test_who_takes_no_answer_is_not_waited_for(start: Callable[..., Gateway], store: str) -> None:
+    gateway = start(TWO_STORES + CONFIG, workers=1)
+    data = bytes(64 * MIB)
+    image_id = gateway.create()
+    assert gateway.upload(image_id, data, headers={"X-Image-Meta-Store": store}).status == 204
+    fields = [("X-Auth-Token", gateway.token())]
+    with Wire(gateway) as wire:
+        wire.head("GET", f"/v2/images/{image_id}/file", fields)
+        assert wire.read(12) == b"HTTP/1.1 200"
+        eventually(lambda: "does not take its answer" in gateway.log_text(), "it is given up")
+        count = 0
+        with contextlib.suppress(ConnectionResetError):
+            while chunk := wire.read(MIB):
+                count += len(chunk)
+        assert count < len(data)
+    assert gateway.download(image_id).body == data
 
 
 def trickle(wire: Wire, number: int) -> None:
