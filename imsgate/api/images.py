@@ -5,7 +5,7 @@ import json
 import logging
 import urllib.parse
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import webob
@@ -47,6 +47,9 @@ FORMAT_OPTS = (
         help="Values that container_format takes.",
     ),
 )
+
+#: Bytes of the properties of an image, in UTF-8 with their names: a page holds many images.
+_PROPERTY_BYTES = 1 << 17
 
 #: How often a change is tried again when another request got in between.
 _ATTEMPTS = 10
@@ -125,6 +128,7 @@ class Images:
         image = self._new(body, who.project_id)
         self.access.creatable(who, image)
         self._check_quotas(image.properties, image.tags)
+        _check_bytes(image.properties)
         self.registry.add(image, self.uploads.quotas.of(image.owner))
         return image
 
@@ -237,6 +241,7 @@ class Images:
             self._check_quotas(
                 changed.get("properties", image.properties), changed.get("tags", image.tags)
             )
+            _check_bytes(changed.get("properties", {}))
             return changed
 
         return self.change(request, image_id, "modify_image", fields)
@@ -318,6 +323,12 @@ class Images:
 
         self.change(request, image_id, "modify_image", fields)
         return webob.Response(status=204)
+
+
+def _check_bytes(properties: Mapping[str, str]) -> None:
+    """Raises QuotaExceeded."""
+    count = sum(len(text.encode()) for pair in properties.items() for text in pair)
+    check_quota("bytes of properties of an image", count, _PROPERTY_BYTES)
 
 
 def _link(params: list[tuple[str, str]]) -> str:

@@ -31,6 +31,9 @@ SETTABLE = frozenset(
     "container_format".split()
 )
 
+#: Characters of a custom property; what Glance's column holds.
+LONGEST_PROPERTY = 65535
+
 _INT = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
 
 
@@ -94,7 +97,7 @@ def image(disk_formats: Sequence[str], container_formats: Sequence[str]) -> Sche
     return {
         "name": "image",
         "properties": properties,
-        "additionalProperties": {"type": "string"},
+        "additionalProperties": {"type": "string", "maxLength": LONGEST_PROPERTY},
         "links": [
             {"rel": "self", "href": "{self}"},
             {"rel": "enclosure", "href": "{file}"},

@@ -135,6 +135,7 @@ REFUSED = {
     "property-number": ({"custom": 1}, 400, "bad_json"),
     "property-null": ({"custom": None}, 400, "bad_json"),
     "property-object": ({"custom": {}}, 400, "bad_json"),
+    "property-long": ({"custom": "x" * 65536}, 400, "bad_json"),
     "property-without-a-name": ({"": "x"}, 400, "bad_json"),
     "property-with-a-long-name": ({"a" * 256: "x"}, 400, "bad_json"),
     **{
@@ -176,6 +177,16 @@ def test_quotas(option, fields, quota, count, status):
     assert answer.status_int == status
     if status == 413:
         assert answer.headers["X-Imsgate-Reason"] == "quota_exceeded"
+
+
+def test_properties_have_a_size_in_all(owner):
+    full = {"a": "x" * 65535, "b": "\u00e4" * 32767 + "x"}  # 128 KiB with the two names
+    path = owner.create(**full)
+    for name, value in (("c", ""), ("a", "\u00e4" * 65535)):
+        assert reason(owner.patch(path, add(name, value))) == (413, "quota_exceeded")
+    assert reason(owner.post("/v2/images", {**full, "c": ""})) == (413, "quota_exceeded")
+    assert owner.patch(path, replace("name", "still to be changed")).status_int == 200
+    assert owner.patch(path, {"op": "remove", "path": "/b"}, add("c", "x")).status_int == 200
 
 
 def test_quotas_hold_for_every_way_to_add():
