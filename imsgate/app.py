@@ -111,7 +111,9 @@ def assemble(parts: Parts, conf: cfg.ConfigOpts, section: SectionOf, api: Any) -
     about = info.Info(gatekeeper, stores, endpoint, documents, uploads.quotas, methods)
     checker = schemas.Checker(image)
     import_checker = schemas.Checker(import_api.SCHEMA)
-    records = images.Images(gatekeeper, registry, stores, uploads, api, checker, methods, spoken)
+    records = images.Images(
+        gatekeeper, registry, stores, uploads, api, checker, methods, spoken, endpoint
+    )
     shared = members.Members(gatekeeper, registry, api, schemas.Checker(schemas.MEMBER))
     table = routes.routes(
         about,

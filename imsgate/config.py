@@ -31,7 +31,7 @@ OPTS: Sequence[cfg.Opt] = (
     cfg.StrOpt(
         "public_endpoint",
         help="The URL clients reach this service by, for links in answers. "
-        "Without it the version documents use the address the request came to.",
+        "Without it they use the address that the request says it came to.",
     ),
 )
 

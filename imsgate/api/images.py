@@ -105,6 +105,7 @@ class Images:
     schema: schemas.Checker
     import_methods: tuple[str, ...] = ()
     dialect: views.Dialect = views.GLANCE
+    public_endpoint: str | None = None
 
     def create(self, request: Request) -> webob.Response:
         who = access.identity(request)
@@ -117,7 +118,7 @@ class Images:
         image = self.add(who, self.dialect.complete(body))
         href = f"/v2/images/{image.id}"
         response = wsgi.json_response(self._view(who, image), 201)
-        response.headers["Location"] = request.relative_url(href, to_application=True)
+        response.headers["Location"] = views.base_url(request, self.public_endpoint) + href
         if self.import_methods:
             response.headers["OpenStack-image-import-methods"] = ",".join(self.import_methods)
         response.headers["OpenStack-image-store-ids"] = ",".join(store.id for store in self.stores)

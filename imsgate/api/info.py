@@ -7,7 +7,7 @@ from typing import Any
 import webob
 
 from imsgate import errors, wsgi
-from imsgate.api import schemas
+from imsgate.api import schemas, views
 from imsgate.api.access import Access, identity
 from imsgate.quota import Quotas
 from imsgate.stores.loader import Backend, Stores
@@ -37,7 +37,7 @@ class Info:
         return response
 
     def explicit_versions(self, request: Request) -> webob.Response:
-        base = (self.public_endpoint or request.application_url).rstrip("/")
+        base = views.base_url(request, self.public_endpoint)
         versions = [
             {
                 "id": f"v{version}",

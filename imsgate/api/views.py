@@ -6,11 +6,17 @@ from typing import Any
 from imsgate.api import listing, patch
 from imsgate.model import Image, Member
 from imsgate.registry.base import Query
+from imsgate.wsgi import Request
 
 
 def isotime(when: datetime.datetime) -> str:
     """A time as Glance writes it: ISO 8601, whole seconds, UTC."""
     return when.isoformat(timespec="seconds")[:19] + "Z"
+
+
+def base_url(request: Request, public_endpoint: str | None) -> str:
+    """Where clients reach this service, without a slash at the end."""
+    return (public_endpoint or request.application_url).rstrip("/")
 
 
 def image(record: Image) -> dict[str, Any]:

@@ -39,6 +39,19 @@ def test_versions_name_the_public_endpoint():
     assert href == "https://images.example/image/v2/"
 
 
+@pytest.mark.parametrize(
+    ("public_endpoint", "base"),
+    [("https://images.example/image/", "https://images.example/image"), (None, "http://localhost")],
+)
+def test_a_new_image_is_where_the_versions_are(public_endpoint, base):
+    owner = Person(gateway(public_endpoint=public_endpoint).app, PEOPLE["owner"])
+    host = "evil.example" if public_endpoint else "localhost"
+    made = owner.post("/v2/images", {}, Host=host, X_Forwarded_Host="evil.example")
+    assert made.headers["Location"] == f"{base}/v2/images/{made.json['id']}"
+    versions = owner.get("/versions", Host=host).json["versions"]
+    assert versions[0]["links"][0]["href"] == f"{base}/v2/"
+
+
 @pytest.mark.parametrize("name", ["image", "images", "member", "members"])
 def test_schemas(owner, name):
     schema = owner.get(f"/v2/schemas/{name}").json
