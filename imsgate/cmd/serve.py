@@ -280,6 +280,9 @@ class Server(gunicorn.app.base.BaseApplication):
             "pre_request": take_long_body,
             "proc_name": "imsgate",
             "loglevel": "warning",
+            # By default a header SCRIPT_NAME or PATH_INFO of a client on this host, so of a
+            # reverse proxy's, is believed instead of the request line.
+            "forwarder_headers": "",
         }
         # Every request touches the heartbeat's file: a tenth of its time on a disk.
         if os.access(_MEMORY, os.W_OK):

@@ -181,6 +181,18 @@ def test_path_that_is_not_utf8(strict: Gateway) -> None:
         assert answer.status in (400, 401)
 
 
+@pytest.mark.parametrize("name", ["SCRIPT_NAME", "PATH_INFO"])
+@pytest.mark.parametrize("value", ["/zzz", "/v2", "/healthcheck"])
+def test_where_a_request_goes_is_said_by_its_first_line(
+    strict: Gateway, name: str, value: str
+) -> None:
+    with Wire(strict) as wire:
+        wire.head("GET", "/v2/schemas/image", [("X-Auth-Token", strict.token()), (name, value)])
+        answer = wire.answer("GET")
+    assert (answer.status, answer.json["name"]) == (200, "image")
+    assert strict.access(answer)["status"] == 200
+
+
 def test_expecting_client_gets_the_refusal(strict: Gateway) -> None:
     image_id = strict.create(disk_format=None)
     fields = [("Expect", "100-continue"), *length(LARGE)]
