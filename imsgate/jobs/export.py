@@ -35,9 +35,7 @@ class Export:
         context.check()
         url = ImageUrl(*job.arguments["object"])
         self.allowed.check(job.project, url.bucket)
-        image = context.image()
-        if not image.copies:
-            raise errors.WrongStatus(image_id=image.id, status=image.status, needed=Status.ACTIVE)
+        image = _active(context)
         buckets = self.accounts.of(job.project)
         if (found := buckets.find(url.bucket, url.key)) is not None:
             # It may be what a worker wrote that died before it could say so.
@@ -77,8 +75,17 @@ class Export:
             if (count, digests.values()[algorithm]) != (image.size, image.os_hash_value):
                 raise errors.CopyDiffers(store=location.store)
             self.recheck(job)
+            _active(context)
             context.renew()  # a stale worker finds out before it commits
             sink.commit()
+
+
+def _active(context: Context) -> Image:
+    """The image. Raises WrongStatus when it was deactivated meanwhile: nobody may read it then."""
+    image = context.image()
+    if image.status != Status.ACTIVE:
+        raise errors.WrongStatus(image_id=image.id, status=image.status, needed=Status.ACTIVE)
+    return image
 
 
 def _is_there(buckets: Buckets, image: Image, url: ImageUrl, context: Context) -> bool:

@@ -11,7 +11,7 @@ class MemoryBuckets(Buckets):
     def __init__(self):
         self.objects = {}
         self.classes = {}
-        self._written = memory_store("written")
+        self.written = memory_store("written")
 
     def find(self, bucket, key):
         body = self.objects.get((bucket, key))
@@ -24,7 +24,7 @@ class MemoryBuckets(Buckets):
         yield self.objects[bucket, key][:length]
 
     def create(self, bucket, key, size):
-        return self._written.create("0", size)
+        return self.written.create("0", size)
 
 
 def options(profile, *allowed, **further):

@@ -242,6 +242,28 @@ def test_only_active_images_are_changed_and_exported(huawei):
     assert code(answer) == (400, "IMG.0046")
 
 
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_an_image_that_is_deactivated_meanwhile_is_not_exported(huawei, when):
+    image_id = active(huawei)
+    create = huawei.buckets.create
+
+    def deactivate():
+        assert huawei.owner.post(f"/v2/images/{image_id}/actions/deactivate").status_int == 204
+
+    def deactivating(*args):
+        deactivate()
+        return create(*args)
+
+    target = {"bucket_url": "bkt:b.raw", "file_format": "raw"}
+    answer = huawei.owner.post(f"/v1/cloudimages/{image_id}/file", target)
+    if when == "before":
+        deactivate()
+    else:
+        huawei.buckets.create = deactivating
+    assert finished(huawei, answer)["status"] == "FAIL"
+    assert huawei.buckets.written.held() == []
+
+
 # Jobs
 
 
