@@ -8,7 +8,7 @@ import webob
 from imsgate import errors, model, wsgi
 from imsgate.api import schemas, views
 from imsgate.api.access import Access, Target, identity
-from imsgate.api.images import check_quota, json_body
+from imsgate.api.images import json_body
 from imsgate.model import Image, Member, MemberStatus, Visibility
 from imsgate.registry.base import Registry
 from imsgate.wsgi import Request
@@ -45,12 +45,14 @@ class Members:
         member_id = body["member"].strip()
         if not 0 < len(member_id) <= 255:
             raise errors.BadJson(problem="member: a project id is 1 to 255 characters long")
-        count = len(self.registry.members(image.id)) + 1
-        check_quota("members of an image", count, self.settings.image_member_quota)
-        now = model.now()
+        return wsgi.json_response(views.member(self.add(image, member_id)))
+
+    def add(self, image: Image, member_id: str) -> Member:
+        """Share an image with a project. Raises AlreadyExists, QuotaExceeded."""
+        now, quota = model.now(), self.settings.image_member_quota
         member = Member(image_id=image.id, member_id=member_id, created_at=now, updated_at=now)
-        self.registry.add_member(member)
-        return wsgi.json_response(views.member(member))
+        self.registry.add_member(member, None if quota < 0 else quota)
+        return member
 
     def update(self, request: Request, image_id: str, member_id: str) -> webob.Response:
         """The project itself answers; the owner cannot answer for it."""

@@ -150,9 +150,13 @@ class Registry(abc.ABC):
         """The sum of ``Image.usage`` over a project's images."""
 
     @abc.abstractmethod
-    def add_member(self, member: Member) -> None:
-        """Share an image. Raises AlreadyExists when it is already shared with that project,
-        and NotFound where there is no such image, or no longer."""
+    def add_member(self, member: Member, most: int | None = None) -> None:
+        """Share an image, with at most ``most`` projects; None for any number.
+
+        Raises QuotaExceeded when it is shared with so many, counted with those that are added
+        at the same time; AlreadyExists when it is already shared with that project, and
+        NotFound where there is no such image, or no longer.
+        """
 
     @abc.abstractmethod
     def members(self, image_id: str) -> builtins.list[Member]:

@@ -33,6 +33,13 @@ def grown(limits: Limits, before: Image | None, after: Image) -> dict[str, int]:
     return {name: delta for name, delta in deltas.items() if delta > 0}
 
 
+def check_members(count: int, most: int | None) -> None:
+    """Raises QuotaExceeded when an image with so many members may have none more."""
+    if most is not None and count >= most:
+        asked = f"{most} allowed, {count + 1} asked for"
+        raise errors.QuotaExceeded(resource="members of an image", limit=asked)
+
+
 def check(limits: Limits, deltas: Mapping[str, int], usage: Usage) -> None:
     """Raises OverLimit when what has grown by ``deltas`` to ``usage`` is beyond its limit.
 

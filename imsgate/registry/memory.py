@@ -130,9 +130,10 @@ class MemoryRegistry(Registry):
         with self._lock:
             return _sum(project, self._images.values())
 
-    def add_member(self, member: Member) -> None:
+    def add_member(self, member: Member, most: int | None = None) -> None:
         with self._lock:
             self.get(member.image_id)
+            limits.check_members(len(self.members(member.image_id)), most)
             if (member.image_id, member.member_id) in self._members:
                 raise AlreadyExists(what=f"Member {member.member_id}")
             self._members[member.image_id, member.member_id] = member

@@ -153,11 +153,15 @@ class SqlRegistry(Registry):
     # Members
 
     @repeated
-    def add_member(self, member: Member) -> None:
+    def add_member(self, member: Member, most: int | None = None) -> None:
         with self._database.writing() as connection:
             exists = sa.select(IMAGES.c.id).where(_is(member.image_id), lists.EXISTS)
-            if connection.execute(exists).first() is None:
+            # Locked, so that only one at a time counts.
+            if connection.execute(exists.with_for_update()).first() is None:
                 raise NotFound(what=f"Image {member.image_id}")
+            of_it = MEMBERS.c.image_id == member.image_id
+            count = sa.select(sa.func.count()).select_from(MEMBERS).where(of_it)
+            limits.check_members(connection.scalars(count).one(), most)
             try:
                 connection.execute(sa.insert(MEMBERS).values(dataclasses.asdict(member)))
             except exc.IntegrityError:

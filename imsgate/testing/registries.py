@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from imsgate import model
-from imsgate.errors import AlreadyExists, Conflict, Error, NotFound
+from imsgate.errors import AlreadyExists, Conflict, Error, NotFound, QuotaExceeded
 from imsgate.model import (
     GONE,
     Image,
@@ -378,6 +378,29 @@ class RegistryContract(ListContract, LimitContract, JobContract):
         registry.add_member(member(given.id, "A"))
         statuses = {one.member_id: one.status for one in registry.members(given.id)}
         assert statuses == {"a": MemberStatus.ACCEPTED, "A": MemberStatus.PENDING}
+
+    def test_members_are_limited(self, registry: Registry) -> None:
+        given, other = image(), image()
+        for one in (given, other):
+            registry.add(one)
+            registry.add_member(member(one.id, "a"), 1)
+        registry.add_member(member(given.id, "b"), 2)
+        for most in (0, 1, 2):
+            with pytest.raises(QuotaExceeded):
+                registry.add_member(member(given.id, "c"), most)
+        assert [one.member_id for one in registry.members(given.id)] == ["a", "b"]
+        registry.remove_member(given.id, "a")
+        registry.add_member(member(given.id, "c"), 2)
+        registry.add_member(member(given.id, "d"))
+
+    def test_many_members_at_once_keep_within_the_limit(self, registry: Registry) -> None:
+        given = image()
+        registry.add(given)
+        registry.add_member(member(given.id, "first"), 3)
+        outcomes = together(8, lambda number: registry.add_member(member(given.id, str(number)), 3))
+        assert outcomes.count(None) == 2, outcomes
+        assert all(isinstance(one, QuotaExceeded | None) for one in outcomes), outcomes
+        assert len(registry.members(given.id)) == 3
 
     def test_member_answers(self, registry: Registry) -> None:
         given = image()

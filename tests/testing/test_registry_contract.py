@@ -12,7 +12,7 @@ from hypothesis import Phase
 from imsgate import model
 from imsgate.errors import Conflict, NotFound
 from imsgate.model import GONE, MemberStatus, Status, Visibility
-from imsgate.registry import memory
+from imsgate.registry import limits, memory
 from imsgate.registry.base import Condition, Op
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.testing import registry_machine
@@ -425,6 +425,38 @@ class AddsMembersToNothing(MemoryRegistry):
         return member.image_id == image_id
 
 
+class LetsAnyNumberBeMembers(MemoryRegistry):
+    def add_member(self, member, most=None):
+        super().add_member(member)
+
+
+class LimitsMembersByOneTooMany(MemoryRegistry):
+    def add_member(self, member, most=None):
+        super().add_member(member, None if most is None else most + 1)
+
+
+class CountsTheMembersOfAll(MemoryRegistry):
+    def add_member(self, member, most=None):
+        limits.check_members(len(self._members), most)
+        super().add_member(member)
+
+
+class LooksBeforeItAddsMembers(MemoryRegistry):
+    """All may have counted before one is added."""
+
+    def __init__(self):
+        super().__init__()
+        self.all_looked = threading.Barrier(8, timeout=10)
+
+    def add_member(self, member, most=None):
+        members = self.members(member.image_id)
+        limits.check_members(len(members), most)
+        if members and most:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                self.all_looked.wait()
+        super().add_member(member)
+
+
 class MembersInAnyOrder(MemoryRegistry):
     def members(self, image_id):
         return sorted(super().members(image_id), key=lambda one: one.member_id)
@@ -516,6 +548,10 @@ REJECTED = [
     (SweepsTooEarly, "expired"),
     (AddsMembersTwice, "member_is_added_once"),
     (AddsMembersToNothing, "members_of_nothing"),
+    (LetsAnyNumberBeMembers, "members_are_limited"),
+    (LimitsMembersByOneTooMany, "members_are_limited"),
+    (CountsTheMembersOfAll, "members_are_limited"),
+    (LooksBeforeItAddsMembers, "many_members_at_once_keep_within_the_limit"),
     (MembersInAnyOrder, "members_come_back_oldest_first"),
     (AnswersForEverybody, "member_answers"),
     (AnswersMakeMembers, "unknown_member"),

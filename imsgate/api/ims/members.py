@@ -12,10 +12,10 @@ import webob
 
 from imsgate import errors, model
 from imsgate.api.access import Target, identity
-from imsgate.api.images import check_quota, json_object
+from imsgate.api.images import json_object
 from imsgate.api.ims import jobs
 from imsgate.api.members import Members
-from imsgate.model import Image, Job, JobState, Member, MemberStatus, Visibility
+from imsgate.model import Image, Job, JobState, MemberStatus, Visibility
 from imsgate.wsgi import Request
 
 #: The kinds of these jobs, by method.
@@ -37,7 +37,8 @@ class CloudMembers:
 
     def add(self, request: Request) -> webob.Response:
         body = json_object(request)
-        return self._each(request, body, _texts(body, "projects"), "add_member", self._add)
+        add = self.members.add
+        return self._each(request, body, _texts(body, "projects"), "add_member", add)
 
     def remove(self, request: Request) -> webob.Response:
         body = json_object(request)
@@ -65,15 +66,6 @@ class CloudMembers:
             [str(who.project_id)],
             "modify_member",
             lambda image, one: change(image.id, one, status),
-        )
-
-    def _add(self, image: Image, project: str) -> None:
-        registry = self.members.registry
-        count = len(registry.members(image.id)) + 1
-        check_quota("members of an image", count, self.members.settings.image_member_quota)
-        now = model.now()
-        registry.add_member(
-            Member(image_id=image.id, member_id=project, created_at=now, updated_at=now)
         )
 
     def _each(
