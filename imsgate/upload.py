@@ -43,7 +43,7 @@ OPTS = (
         default=60,
         min=1,
         help="Seconds after which an upload whose process died counts as abandoned. "
-        "A living upload renews its lease three times in this time.",
+        "A living upload renews its lease three times in this time, or more often.",
     ),
     cfg.StrOpt(
         "staging_store",
@@ -65,6 +65,9 @@ NO_UPLOAD: dict[str, Any] = {
 FIRST = 1 << 16
 #: Seconds for a read, between which the next one asks for as much.
 QUICK, SLOW = 1.0, 4.0
+#: Seconds between two renewals of a lease, at most: so long an upload goes on whose image is
+#: deleted.
+RENEWAL = 5.0
 #: Seconds between the tries of a step at the end of an upload while database or Keystone
 #: are away. Their restart takes less than this in all. There are none beyond the lease:
 #: by then others may have ended the upload.
@@ -185,7 +188,7 @@ class Lease:
         return step()
 
     def _renew(self) -> None:
-        while not self._done.wait(self._seconds / 3):
+        while not self._done.wait(min(RENEWAL, self._seconds / 3)):
             try:
                 self._registry.change(
                     self._image_id, self._was, upload_expires=time.time() + self._seconds

@@ -575,10 +575,13 @@ def test_a_stale_attempt_cannot_commit(attempt, clock, step, then):
         assert attempt.residue == []
 
 
-def test_a_lost_lease_ends_an_endless_body(store):
+@pytest.mark.parametrize(("lease", "renewal"), [(0.003, 5.0), (1e9, 0.001)])
+def test_a_lost_lease_ends_an_endless_body(store, monkeypatch, lease, renewal):
+    """Soon, also where a lease is long."""
+    monkeypatch.setattr(upload, "RENEWAL", renewal)
     attempt = Attempt(store)
-    tiny = Section(hashing_algorithm="md5", lease=0.003)
-    uploads = upload.Uploads(attempt.registry, attempt.gate.stores, tiny)
+    chosen = Section(hashing_algorithm="md5", lease=lease)
+    uploads = upload.Uploads(attempt.registry, attempt.gate.stores, chosen)
     reads = itertools.count()
 
     def read(size):
