@@ -28,6 +28,9 @@ DIRECT, WEB, COPY = "glance-direct", "web-download", "copy-image"
 #: Properties that show how far an import is, as in Glance: store ids with commas.
 IMPORTING, FAILED = "os_glance_importing_to_stores", "os_glance_failed_import"
 
+#: The argument with what the image has in addition once the data is its own.
+PROPERTIES = "properties"
+
 #: The argument that a job gets when the image is active and its staged data may go.
 _SURPLUS = "surplus"
 
@@ -152,7 +155,8 @@ class _Attempt:
         surplus = [one for one in staged if one not in kept]
 
         def activate(image: Image) -> dict[str, Any]:
-            fields = {"properties": self._properties(image), **self._facts}
+            properties = {**self._properties(image), **self._job.arguments.get(PROPERTIES, {})}
+            fields = {"properties": properties, **self._facts}
             # What is about to go counts as one of the copies until it has.
             reserved = -self._facts["size"] * len(surplus)
             return {

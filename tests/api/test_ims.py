@@ -188,6 +188,22 @@ def test_a_format_that_is_declared_counts(huawei):
     assert huawei.owner.get(f"/v2/images/{image_id}").json["status"] == "queued"
 
 
+def test_where_data_came_from(huawei):
+    image = made(huawei, __data_origin="file,bkt:forged")
+    assert "__data_origin" not in image
+    job = finished(huawei, register(huawei, image["id"], "bkt:missing"))
+    assert job["status"] == "FAIL"
+    assert "__data_origin" not in huawei.owner.get(image["self"]).json
+    job = finished(huawei, register(huawei, image["id"]))
+    assert job["status"] == "SUCCESS"
+    assert huawei.owner.get(image["self"]).json["__data_origin"] == f"file,{URL}"
+    for change in (replace("__data_origin", "file,bkt:forged"), remove("__data_origin")):
+        assert huawei.owner.patch(image["self"], change).status_int == 403
+    job = finished(huawei, huawei.owner.post("/v2/cloudimages/action", GOOD))
+    created = huawei.owner.get(f"/v2/images/{job['entities']['image_id']}").json
+    assert created["__data_origin"] == f"file,{URL}"
+
+
 # Changes
 
 
@@ -216,6 +232,7 @@ def test_changes(huawei):
         (remove("missing"), "IMG.0035"),
         (replace("__os_version", "Ubuntu 22.04 server 64bit"), "IMG.0035"),
         (replace("__image_size", "1"), "IMG.0035"),
+        (replace("__data_origin", "file,bkt:x"), "IMG.0035"),
         (replace("min_disk", 1), "IMG.0035"),
         (replace("visibility", "public"), "IMG.0035"),
         (add("Upper", "x"), "IMG.0035"),

@@ -30,6 +30,9 @@ _STATUSES = {Status.IMPORTING: "saving", Status.UPLOADING: "saving", Status.DEAC
 #: What is told from the record, whatever a client set under these names.
 TOLD = frozenset({"__image_size", "__imagetype", "__isregistered", "__image_source_type"})
 
+#: Where the data came from; a job sets it.
+ORIGIN = "__data_origin"
+
 #: The members of a record that are no properties.
 KEPT = schemas.SETTABLE | schemas.READ_ONLY | {"id", "virtual_env_type"}
 
@@ -81,7 +84,7 @@ def complete(body: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
         raise BadAttribute("IMG.0024", problem=problem)
     if body.get("min_disk"):
         _check_disk(body["min_disk"], environment, profile.min_disk.get(system.kind, 1))
-    asked = {name: value for name, value in body.items() if name not in TOLD}
+    asked = {name: value for name, value in body.items() if name not in {*TOLD, ORIGIN}}
     # A private image can be shared by adding members, so it is kept as one that has none yet.
     if asked.get("visibility", Visibility.PRIVATE) == Visibility.PRIVATE:
         asked["visibility"] = Visibility.SHARED

@@ -4,6 +4,7 @@ from typing import Any
 
 from imsgate.api import listing, patch, views
 from imsgate.api.ims import attributes, query, systems
+from imsgate.errors import ReadOnly
 from imsgate.model import Image
 from imsgate.profiles import Profile
 from imsgate.registry.base import Query
@@ -21,7 +22,9 @@ class Native(views.Dialect):
         return attributes.complete(body, self.profile)
 
     def changes(self, operations: list[patch.Operation]) -> list[patch.Operation]:
-        """Another system is of another type, platform and width."""
+        """Another system is of another type, platform and width. Raises ReadOnly."""
+        if any(operation.name == attributes.ORIGIN for operation in operations):
+            raise ReadOnly(name=attributes.ORIGIN)
         derived = [
             patch.Operation("add", name, value)
             for operation in operations

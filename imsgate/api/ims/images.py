@@ -25,7 +25,13 @@ _CHANGEABLE = frozenset(
     "hw_vif_multiqueue_enabled hw_firmware_type".split()
 )
 #: Attributes that the service gives a value.
-_DERIVED = attributes.TOLD | {"__os_version", "__os_type", "__os_bit", "__platform"}
+_DERIVED = attributes.TOLD | {
+    attributes.ORIGIN,
+    "__os_version",
+    "__os_type",
+    "__os_bit",
+    "__platform",
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

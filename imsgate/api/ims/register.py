@@ -17,6 +17,7 @@ from imsgate.errors import BadAttribute, NotOffered
 from imsgate.image_url import Allowed, ImageUrl
 from imsgate.jobs import export
 from imsgate.jobs.engine import Engine
+from imsgate.jobs.imports import PROPERTIES
 from imsgate.jobs.register import CREATE, QUICK, REGISTER
 from imsgate.model import Identity, Image, Job, Status
 from imsgate.quota import FIRST, Quotas
@@ -154,6 +155,7 @@ class Register:
                 **into,
                 **self.signing.argument(request, image),
                 "method": {"name": kind},
+                PROPERTIES: {attributes.ORIGIN: f"file,{url.bucket}:{url.key}"},
                 **more,
             },
             was={"status": Status.QUEUED, "updated_at": image.updated_at, "upload_key": None},
