@@ -92,6 +92,10 @@ class Context:
         if limits is not None:
             self._change(NOTHING, NOTHING, limits, upload_reserved=count)
 
+    def note(self, arguments: Mapping[str, Any]) -> None:
+        """Set arguments of the job, for whoever takes it over. Raises Interrupted."""
+        self._job = self._change({"arguments": {**self._job.arguments, **arguments}})
+
     def wait(self, seconds: float) -> None:
         """Let time pass, less of it when the worker is being stopped."""
         self._stop.wait(seconds)

@@ -18,6 +18,9 @@ from imsgate.stores.loader import Stores
 #: The kind of these jobs.
 KIND = "ims-export"
 
+#: The argument that names what the last attempt began in the bucket.
+_BEGUN = "begun"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Export:
@@ -32,11 +35,13 @@ class Export:
     recheck: Callable[[Job], object]
 
     def __call__(self, job: Job, context: Context) -> None:
-        context.check()
         url = ImageUrl(*job.arguments["object"])
+        buckets = self.accounts.of(job.project)
+        if begun := job.arguments.get(_BEGUN):
+            buckets.discard(url.bucket, url.key, begun)
+        context.check()
         self.allowed.check(job.project, url.bucket)
         image = _active(context)
-        buckets = self.accounts.of(job.project)
         if (found := buckets.find(url.bucket, url.key)) is not None:
             # It may be what a worker wrote that died before it could say so.
             if (
@@ -62,6 +67,8 @@ class Export:
             buckets.create(url.bucket, url.key, size) as sink,
             Digests([algorithm]) as digests,
         ):
+            if sink.begun is not None:
+                context.note({_BEGUN: sink.begun})
             read, done = sized(chunks), 0
 
             def counted(size: int) -> bytes:
@@ -76,6 +83,9 @@ class Export:
                 raise errors.CopyDiffers(store=location.store)
             self.recheck(job)
             _active(context)
+            if buckets.find(url.bucket, url.key) is not None:
+                # Not every service refuses to replace an object.
+                raise errors.TargetExists(bucket=url.bucket, object=url.key)
             context.renew()  # a stale worker finds out before it commits
             sink.commit()
 

@@ -63,6 +63,16 @@ class Found:
     origin: Origin | None = None
 
 
+class Target(Sink):
+    """An object in a user's bucket, being written; the sink raises as a store's.
+
+    ``begun`` is the name by which ``Buckets.discard`` knows what is left when this process
+    dies; None where nothing is. It is known before the first ``write``.
+    """
+
+    begun: str | None = None
+
+
 class Buckets(abc.ABC):
     """One service. Built once, used by many threads.
 
@@ -87,12 +97,16 @@ class Buckets(abc.ABC):
         """
 
     @abc.abstractmethod
-    def create(self, bucket: str, key: str, size: int) -> Sink:
+    def create(self, bucket: str, key: str, size: int) -> Target:
         """Begin an object, which is visible when it is committed.
 
-        What a dead process left under this key is removed. Where the service can, ``commit``
-        fails rather than replace an object. The sink raises as a store's.
+        Others may be writing under this key, and nothing of theirs is touched. Where the
+        service can, ``commit`` raises TargetExists rather than replace an object.
         """
+
+    @abc.abstractmethod
+    def discard(self, bucket: str, key: str, begun: str) -> None:
+        """Remove what a dead process left of what it had ``begun``; it may be gone already."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,17 +1,21 @@
 """Users' buckets in memory."""
 
-from imsgate.errors import SourceMissing
-from imsgate.stores.buckets import Buckets, Found
-from imsgate.testing.gateways import memory_store
+from imsgate.errors import SourceMissing, TargetExists
+from imsgate.stores.buckets import Buckets, Found, Target
 
 
 class MemoryBuckets(Buckets):
-    """``objects`` are bytes by bucket and key, ``classes`` the storage classes of some."""
+    """``objects`` are bytes by bucket and key, ``classes`` the storage classes of some.
+
+    ``begun`` are the names of what was begun and has not ended, and ``first_write`` is called
+    once, before the first chunk that anyone writes.
+    """
 
     def __init__(self):
         self.objects = {}
         self.classes = {}
-        self.written = memory_store("written")
+        self.begun = []
+        self.first_write = None
 
     def find(self, bucket, key):
         body = self.objects.get((bucket, key))
@@ -24,7 +28,37 @@ class MemoryBuckets(Buckets):
         yield self.objects[bucket, key][:length]
 
     def create(self, bucket, key, size):
-        return self.written.create("0", size)
+        return MemoryTarget(self, bucket, key)
+
+    def discard(self, bucket, key, begun):
+        if begun in self.begun:
+            self.begun.remove(begun)
+
+
+class MemoryTarget(Target):
+    def __init__(self, buckets, bucket, key):
+        self._buckets = buckets
+        self._place = bucket, key
+        self._written = b""
+        self.begun = f"upload of {id(self)}"
+        buckets.begun.append(self.begun)
+
+    def write(self, chunk):
+        hook, self._buckets.first_write = self._buckets.first_write, None
+        if hook:
+            hook()
+        self._written += chunk
+
+    def commit(self):
+        bucket, key = self._place
+        if self._place in self._buckets.objects:
+            raise TargetExists(bucket=bucket, object=key)
+        self._buckets.objects[self._place] = self._written
+        self.abort()
+        return key
+
+    def abort(self):
+        self._buckets.discard(*self._place, self.begun)
 
 
 def options(profile, *allowed, **further):

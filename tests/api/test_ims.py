@@ -1,6 +1,7 @@
 """Huawei's image service in front of memory: what is derived, refused and shown."""
 
 import types
+import uuid
 
 import pytest
 
@@ -21,7 +22,9 @@ def started(profile):
     buckets.objects["bkt", "a.raw"] = RAW
     made = gateway(buckets=buckets, further=options(profile, "p1:bkt"))
     people = {name: Person(made.app, who) for name, who in PEOPLE.items()}
-    return types.SimpleNamespace(engine=made.engine, buckets=buckets, **people)
+    return types.SimpleNamespace(
+        engine=made.engine, registry=made.registry, buckets=buckets, **people
+    )
 
 
 @pytest.fixture
@@ -55,6 +58,13 @@ def finished(asks, answer):
     assert answer.status_int == 200, answer
     asks.engine.run_one()
     return asks.owner.get(f"/v1/cloudimages/job/{answer.json['job_id']}").json
+
+
+def taken_over(asks, answer):
+    """The job whose worker died, done now: its lease has run out."""
+    job = asks.registry.get_job(str(uuid.UUID(answer.json["job_id"])))
+    asks.registry.change_job(job.id, job.epoch, {"lease": 0.0})
+    return finished(asks, answer)
 
 
 def active(asks, **fields):
@@ -278,7 +288,8 @@ def test_an_image_that_is_deactivated_meanwhile_is_not_exported(huawei, when):
     else:
         huawei.buckets.create = deactivating
     assert finished(huawei, answer)["status"] == "FAIL"
-    assert huawei.buckets.written.held() == []
+    assert ("bkt", "b.raw") not in huawei.buckets.objects
+    assert not huawei.buckets.begun
 
 
 # Jobs
@@ -435,6 +446,51 @@ def test_a_job_from_begin_to_end(huawei):
     ):
         assert code(who.get(path)) == (404, "IMG.0023")
     assert huawei.admin.get(paths[1]).json["status"] == "SUCCESS"
+
+
+def export(asks, image_id, url="bkt:out.raw"):
+    target = {"bucket_url": url, "file_format": "raw"}
+    return asks.owner.post(f"/v1/cloudimages/{image_id}/file", target)
+
+
+def test_of_two_exports_to_one_object_one_ends_well(huawei):
+    one, two = active(huawei), active(huawei)
+    jobs = [export(huawei, image_id).json["job_id"] for image_id in (one, two)]
+    huawei.buckets.first_write = huawei.engine.run_one
+    huawei.engine.run_one()
+    told = [huawei.owner.get(f"/v1/cloudimages/job/{job_id}").json for job_id in jobs]
+    assert {(job["status"], job["error_code"]) for job in told} == {
+        ("SUCCESS", None),
+        ("FAIL", "IMG.0070"),
+    }
+    assert huawei.buckets.objects["bkt", "out.raw"] == RAW
+    assert not huawei.buckets.begun
+
+
+@pytest.mark.parametrize("deleted", [False, True], ids=["goes on", "cancelled"])
+def test_what_a_dead_export_began_is_discarded_and_nothing_else(huawei, deleted):
+    image_id = active(huawei)
+    answer = export(huawei, image_id)
+    huawei.buckets.begun.append("another's")
+
+    class Died(BaseException):
+        pass
+
+    def die():
+        (ours,) = set(huawei.buckets.begun) - {"another's"}
+        dead.append(ours)
+        raise Died
+
+    dead = []
+    huawei.buckets.first_write = die
+    with pytest.raises(Died):
+        huawei.engine.run_one()
+    huawei.buckets.begun += dead  # a killed process aborts nothing
+    if deleted:
+        huawei.owner.delete(f"/v2/images/{image_id}")
+    job = taken_over(huawei, answer)
+    assert job["status"] == ("FAIL" if deleted else "SUCCESS")
+    assert huawei.buckets.begun == ["another's"]
 
 
 def test_without_buckets_none_is_read():

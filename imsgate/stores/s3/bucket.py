@@ -55,7 +55,7 @@ class Bucket:
     def __init__(self, store: str, settings: Any, attempts: int) -> None:
         self.store = store
         self._settings = settings
-        self._name = settings.s3_store_bucket
+        self.name = settings.s3_store_bucket
         self._attempts = attempts
         self._client = Client(settings, attempts)
         self._conditional = settings.s3_store_conditional_writes
@@ -106,7 +106,7 @@ class Bucket:
 
     def url(self, key: str, lifetime: int) -> str:
         """An address with which anyone may GET the object for ``lifetime`` seconds."""
-        params = {"Bucket": self._name, "Key": key}
+        params = {"Bucket": self.name, "Key": key}
         client = self._client.get()
         return str(client.generate_presigned_url("get_object", params, ExpiresIn=lifetime))
 
@@ -233,7 +233,7 @@ class Bucket:
         """
         for repeated in range(self._attempts):
             try:
-                reply = getattr(self._client.get(), operation)(**{"Bucket": self._name, **params})
+                reply = getattr(self._client.get(), operation)(**{"Bucket": self.name, **params})
             except _FAILURES as error:
                 raise failures.translate(self.store, operation, error) from None
             if whole is None or (whole(reply) if callable(whole) else whole in reply):
@@ -256,7 +256,7 @@ class Bucket:
 
     def _pages(self, operation: str, **params: Any) -> Iterator[Mapping[str, Any]]:
         paginator = self._client.get().get_paginator(operation)
-        pages = iter(paginator.paginate(Bucket=self._name, **params))
+        pages = iter(paginator.paginate(Bucket=self.name, **params))
         while True:
             try:
                 page = next(pages, None)

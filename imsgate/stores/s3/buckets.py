@@ -6,10 +6,10 @@ from typing import Any
 
 from imsgate import errors
 from imsgate.config import Section
-from imsgate.stores.base import Origin, Sink
-from imsgate.stores.buckets import Buckets, Found
+from imsgate.stores.base import Origin
+from imsgate.stores.buckets import Buckets, Found, Target
 from imsgate.stores.s3 import failures, options
-from imsgate.stores.s3.bucket import Bucket
+from imsgate.stores.s3.bucket import Bucket, Upload
 from imsgate.stores.s3.options import MIB
 from imsgate.stores.s3.plan import Plan
 from imsgate.stores.s3.reader import Reader
@@ -77,7 +77,7 @@ class S3Buckets(Buckets):
             with contextlib.closing(reader):
                 yield from reader
 
-    def create(self, bucket: str, key: str, size: int) -> Sink:
+    def create(self, bucket: str, key: str, size: int) -> Target:
         if size > self._plan.capacity():
             raise errors.StoreFull(store=self._name)
         threads = self._settings.s3_store_thread_pools
@@ -85,14 +85,29 @@ class S3Buckets(Buckets):
         opened = self._bucket(bucket)
         with self._telling(bucket), contextlib.ExitStack() as stack:
             stack.callback(opened.close)
-            opened.abort_all(key)
             sink = _Target(opened, key, size, self._plan, threads, whole)
             stack.pop_all()  # the sink closes it
             return sink
 
+    def discard(self, bucket: str, key: str, begun: str) -> None:
+        with self._open(bucket) as opened:
+            opened.abort(Upload(key, begun, 0))
 
-class _Target(S3Sink):
-    """A sink whose bucket is used for nothing else."""
+
+class _Target(S3Sink, Target):
+    """A sink whose connection to the bucket is used for nothing else."""
+
+    _sole = False
+
+    @property
+    def begun(self) -> str | None:  # type: ignore[override]
+        return None if self._upload is None else self._upload.id
+
+    def commit(self) -> str:
+        try:
+            return super().commit()
+        except failures.Exists:
+            raise errors.TargetExists(bucket=self._bucket.name, object=self._key) from None
 
     def __exit__(self, *how: Any) -> None:
         super().__exit__(*how)

@@ -39,23 +39,40 @@ class Multipart:
     """A multipart upload. Parts are numbered in the order they are sent."""
 
     def __init__(
-        self, bucket: Bucket, key: str, threads: int, budget: Budget, stop: threading.Event
+        self,
+        bucket: Bucket,
+        key: str,
+        threads: int,
+        budget: Budget,
+        stop: threading.Event,
+        *,
+        sole: bool,
     ) -> None:
-        """Begins the upload; raises what that raises. Parts are cut short once ``stop`` is set."""
+        """Begins the upload; raises what that raises. Parts are cut short once ``stop`` is set.
+
+        ``sole`` is whether every upload of this key is this one's, so that one whose id never
+        arrived can be ended too. It has no parts.
+        """
         self._bucket = bucket
         self._key = key
         self._budget = budget
         self._stop = stop
+        self._sole = sole
         self._failure: BaseException | None = None
         self._receipts: dict[int, Receipt] = {}
         try:
             self._begun = bucket.begin(key)
         except failures.Unreachable:
             with contextlib.suppress(errors.Error):
-                bucket.abort_all(key)  # only the answer may have been lost
+                self._abort_all()  # only the answer may have been lost
             raise
         self._pool = concurrent.futures.ThreadPoolExecutor(threads, "s3-part")
         self.parts = 0
+
+    @property
+    def id(self) -> str:
+        """The service's name of the upload."""
+        return self._begun.id
 
     def send(self, data: bytearray, taken: int) -> None:
         """Send a part in the background, and then give ``taken`` bytes back to the budget.
@@ -91,7 +108,7 @@ class Multipart:
         """After completion: a request to begin that was sent twice may have begun two."""
         if self._begun.repeated:
             try:
-                self._bucket.abort_all(self._key)
+                self._abort_all()
             except errors.Error as error:
                 _LOG.warning("attempt %s may have left an upload: %s", self._key, error)
 
@@ -100,7 +117,11 @@ class Multipart:
         self._stop.set()
         self._pool.shutdown(cancel_futures=True)
         self._bucket.abort(Upload(self._key, self._begun.id, 0))
-        self._bucket.abort_all(self._key)
+        self._abort_all()
+
+    def _abort_all(self) -> None:
+        if self._sole:
+            self._bucket.abort_all(self._key)
 
     def _send(self, number: int, data: bytearray, taken: int) -> None:
         try:

@@ -19,6 +19,9 @@ _LOG = logging.getLogger(__name__)
 class S3Sink(Sink):
     """After any failure it is aborted."""
 
+    #: Whether nobody else writes under this key.
+    _sole = True
+
     def __init__(
         self, bucket: Bucket, key: str, size: int | None, plan: Plan, threads: int, whole: int
     ) -> None:
@@ -127,7 +130,9 @@ class S3Sink(Sink):
         upload.send(data, taken)
 
     def _begin(self) -> Multipart:
-        self._upload = Multipart(self._bucket, self._key, self._threads, self._budget, self._stop)
+        self._upload = Multipart(
+            self._bucket, self._key, self._threads, self._budget, self._stop, sole=self._sole
+        )
         return self._upload
 
     def _put(self) -> None:

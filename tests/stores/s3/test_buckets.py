@@ -86,8 +86,46 @@ def test_an_object_is_written_and_never_replaced(bucket, size):
     assert b"".join(service.read(bucket.name, key)) == BODY[:size]
     with service.create(bucket.name, key, size) as sink:
         sink.write(bytes(size))
-        with pytest.raises(errors.StoreUnavailable):
+        with pytest.raises(errors.TargetExists):
             sink.commit()
+    assert b"".join(service.read(bucket.name, key)) == BODY[:size]
+    assert not bucket.uploads()
+
+
+def test_what_others_write_under_the_key_is_left_alone(bucket):
+    """Theirs goes on whatever becomes of ours; what a dead process began is known by its name."""
+    service, named = buckets(bucket), {"Bucket": bucket.name, "Key": "shared"}
+    theirs = bucket.client.create_multipart_upload(**named)["UploadId"]
+    with service.create(bucket.name, "shared", len(BODY)) as aborted:
+        aborted.write(BODY)
+    dead = service.create(bucket.name, "shared", len(BODY))
+    with service.create(bucket.name, "shared", len(BODY)) as first:
+        first.write(BODY)
+        dead.write(BODY)
+        assert dead.begun != first.begun
+        service.discard(bucket.name, "shared", dead.begun)
+        service.discard(bucket.name, "shared", dead.begun)
+        first.commit()
+    dead.abort()
+    part = bucket.client.upload_part(**named, UploadId=theirs, PartNumber=1, Body=b"x")
+    assert part["ETag"]
+    bucket.client.abort_multipart_upload(**named, UploadId=theirs)
+    assert not bucket.uploads()
+    assert b"".join(service.read(bucket.name, "shared")) == BODY
+
+
+@pytest.mark.parametrize("size", [1, len(BODY)])
+def test_of_two_writers_of_one_object_the_second_is_refused(bucket, size):
+    service, key = buckets(bucket), f"twice/{size}"
+    with (
+        service.create(bucket.name, key, size) as one,
+        service.create(bucket.name, key, size) as two,
+    ):
+        one.write(BODY[:size])
+        two.write(bytes(size))
+        one.commit()
+        with pytest.raises(errors.TargetExists):
+            two.commit()
     assert b"".join(service.read(bucket.name, key)) == BODY[:size]
     assert not bucket.uploads()
 
