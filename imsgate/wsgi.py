@@ -171,12 +171,11 @@ def refusal(error: errors.Error) -> WsgiApp:
     """
 
     def answer(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        own = bool(_IMS_PATH.fullmatch(Request(environ).route))
-        theirs = own or "HTTP_X_SDK_DATE" in environ
+        theirs = speaks_ims(environ)
         if error.gateway_code or (theirs and error.code.startswith("APIGW.")):
             app = _of_gateway(error, environ)
         elif theirs:
-            app = _ims(error, environ, own=own)
+            app = _ims(error, environ)
         else:
             app = _glance(error)
             # openstacksdk uploads with an empty Accept. WebOb answers that with plain
@@ -210,10 +209,19 @@ def _glance(error: errors.Error) -> WsgiApp:
     )
 
 
-def _ims(error: errors.Error, environ: Environ, *, own: bool) -> WsgiApp:
+def speaks_ims(environ: Environ) -> bool:
+    """Whether the client of this request understands Huawei's image service."""
+    return _on_ims_path(environ) or "HTTP_X_SDK_DATE" in environ
+
+
+def _on_ims_path(environ: Environ) -> bool:
+    return bool(_IMS_PATH.fullmatch(Request(environ).route))
+
+
+def _ims(error: errors.Error, environ: Environ) -> WsgiApp:
     """That service has no other statuses for what a client did wrong than 400, 401, 403 and
     404, and 409 on Glance's paths."""
-    listed = {401, 403, 404, *(() if own else (409,))}
+    listed = {401, 403, 404, *(() if _on_ims_path(environ) else (409,))}
     status = error.status if error.status in listed or error.status >= 500 else 400
     members = {**error.details, "reason": error.reason, "code": error.code, "message": str(error)}
     return _document(error, {"error": members}, status, _request_id(environ))

@@ -10,7 +10,8 @@ and every request is logged once, when its answer is finished. Headers by which
 a client could pretend that an authentication filter had vouched for it are
 removed here, before anything trusts them; ``aksk`` finds them again, since a
 signature may cover them (``wsgi.PRESENTED``). An exception nobody foresaw is
-logged with its traceback and answered with the request id and nothing else.
+logged with its traceback and answered with the request id and nothing else, to
+clients of Huawei's image service in the form of that.
 """
 
 import time
@@ -57,10 +58,11 @@ class Faults(base.Filter):
 
         def explain(error: Exception) -> Iterable[bytes]:
             if isinstance(error, errors.Error):
-                page: webob.Response = wsgi.refusal(error)
+                page: wsgi.WsgiApp = wsgi.refusal(error)
             else:
                 self.log.exception("Unforeseen failure")
-                page = self._plain(request_id)
+                ims = wsgi.speaks_ims(environ)
+                page = wsgi.refusal(errors.Error()) if ims else self._plain(request_id)
             chunks: Iterable[bytes] = page(environ, started.anew)
             return chunks
 

@@ -1,6 +1,7 @@
 """faults: request ids, forged identities, bugs, and the access log."""
 
 import io
+import json
 import logging
 import re
 
@@ -133,6 +134,21 @@ def test_a_bug_is_a_500_with_the_id_and_nothing_else(alone, caplog, app):
     assert answer.body.decode() == f"The server failed unexpectedly. Request id: {found}\n"
     assert answer.header("Content-Type").startswith("text/plain")
     assert "Traceback" in caplog.text
+    assert "secret of the house" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [{"PATH_INFO": "/v2/cloudimages"}, {"HTTP_X_SDK_DATE": "20240601T120000Z"}],
+    ids=["path", "signed"],
+)
+@pytest.mark.parametrize("app", [apps.Fails, apps.LateFails], ids=["at-once", "late"])
+def test_a_bug_as_clients_of_the_other_service_see_it(alone, caplog, app, environ):
+    answer = put(alone("faults", app(apps.Oops("secret of the house"))), **environ)
+    told = json.loads(answer.body)["error"]
+    assert (answer.code, told["code"], answer.reason) == (500, "IMG.0061", "internal_error")
+    assert answer.header("X-Request-Id") == answer.header("X-Openstack-Request-Id")
+    assert b"secret" not in answer.body
     assert "secret of the house" in caplog.text
 
 
