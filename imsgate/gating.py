@@ -104,16 +104,17 @@ def learnt(image: Image, facts: Any) -> Mapping[str, Any]:
     """The fields of a record that its data tells: of ``facts`` as ``Inspection`` has them.
 
     Where no format was declared, the content says it. Raises BadImage when it is none that
-    could have been declared.
+    could have been declared, and when there is no content.
     """
     found = {} if facts is None else {"virtual_size": facts.virtual_size}
     if image.container_format is None:
         found["container_format"] = "bare"
     if image.disk_format is None and image.container_format not in WRAPPERS:
         content = "raw" if facts is None else facts.format
-        if content not in _DISK_FORMATS:
+        empty = content == "raw" and facts is not None and facts.virtual_size == 0
+        if empty or content not in _DISK_FORMATS:
             hint = "Declare its disk_format to keep it as that."
-            problem = f"the content is {content}"
+            problem = "there is no content" if empty else f"the content is {content}"
             raise errors.BadImage(check="format", offset=0, problem=problem, hint=hint)
         found["disk_format"] = _DISK_FORMATS[content]
     return found

@@ -11,6 +11,9 @@ from imsgate.stores.buckets import Accounts
 from imsgate.testing.gateways import gateway
 from tests.api.buckets import MemoryBuckets, options
 from tests.api.people import PEOPLE, Person, add, remove, replace
+from tests.filters.alone import alone
+
+__all__ = ["alone"]
 
 RAW = b"raw" * 100
 URL = "bkt:a.raw"
@@ -212,6 +215,22 @@ def test_where_data_came_from(huawei):
     job = finished(huawei, huawei.owner.post("/v2/cloudimages/action", GOOD))
     created = huawei.owner.get(f"/v2/images/{job['entities']['image_id']}").json
     assert created["__data_origin"] == f"file,{URL}"
+
+
+def test_nothing_has_no_format(alone):
+    app = alone("sniff", gateway(further=options("huawei")).app)
+    asks = types.SimpleNamespace(owner=Person(app, PEOPLE["owner"]))
+
+    def upload(**fields):
+        image = made(asks, **fields)
+        headers = {"Content_Type": "application/octet-stream", "X_Sdk_Date": "x"}
+        answer = asks.owner.put(f"{image['self']}/file", b"", **headers)
+        return answer, asks.owner.get(image["self"]).json["status"]
+
+    refused, status = upload()
+    assert (code(refused), status) == ((400, "IMG.0057"), "queued")
+    taken, status = upload(disk_format="raw")
+    assert (taken.status_int, status) == (204, "active")
 
 
 # Changes
