@@ -254,6 +254,15 @@ def test_changes(huawei):
     assert "own" not in huawei.owner.patch(path, remove("own")).json
 
 
+def test_an_image_made_private_can_be_shared(huawei):
+    image = made(huawei, visibility="private")
+    shown = huawei.owner.patch(image["self"], replace("visibility", "private"))
+    assert shown.json["visibility"] == "private"
+    answer = huawei.owner.post(f"{image['self']}/members", {"member": "p3"})
+    assert answer.status_int == 200
+    assert huawei.sharer.get(image["self"]).json["visibility"] == "shared"
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

@@ -85,9 +85,7 @@ def complete(body: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
     if body.get("min_disk"):
         _check_disk(body["min_disk"], environment, profile.min_disk.get(system.kind, 1))
     asked = {name: value for name, value in body.items() if name not in {*TOLD, ORIGIN}}
-    # A private image can be shared by adding members, so it is kept as one that has none yet.
-    if asked.get("visibility", Visibility.PRIVATE) == Visibility.PRIVATE:
-        asked["visibility"] = Visibility.SHARED
+    asked["visibility"] = kept_visibility(asked.get("visibility", Visibility.PRIVATE))
     return {
         "name": "",
         "container_format": "bare",
@@ -98,6 +96,11 @@ def complete(body: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
         **system.attributes(),
         "virtual_env_type": environment,
     }
+
+
+def kept_visibility(asked: str) -> str:
+    """A private image can be shared by adding members, so it is kept as one that may have some."""
+    return Visibility.SHARED if asked == Visibility.PRIVATE else asked
 
 
 def _environment(body: Mapping[str, Any]) -> str:

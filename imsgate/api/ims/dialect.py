@@ -1,5 +1,6 @@
 """``/v2/images`` under a profile: Glance's calls with what Huawei's image service adds."""
 
+import dataclasses
 from typing import Any
 
 from imsgate.api import listing, patch, views
@@ -31,10 +32,18 @@ class Native(views.Dialect):
             if operation.name == "__os_version" and operation.op != "remove"
             for name, value in systems.parse(operation.value).attributes().items()
         ]
-        return [*operations, *derived]
+        return [*map(_kept, operations), *derived]
 
     def query(self, params: listing.Params, viewer: str | None, **bounds: Any) -> Query:
         return query.parse(params, viewer, **bounds)
 
     def image(self, record: Image, viewer: str | None) -> dict[str, Any]:
         return attributes.view(record, viewer, self.profile)
+
+
+def _kept(operation: patch.Operation) -> patch.Operation:
+    """An operation with the value that a record keeps."""
+    if operation.name == "visibility":
+        visibility = attributes.kept_visibility(operation.value)
+        return dataclasses.replace(operation, value=visibility)
+    return operation
