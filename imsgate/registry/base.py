@@ -38,14 +38,16 @@ class Op(enum.StrEnum):
 class Condition:
     """``field`` of Image compared with ``value`` (a tuple of values for IN).
 
-    A field that is None satisfies no condition but EQ None. Text is compared by
-    code point. The API has checked what databases refuse: integers beyond 63
-    bits, text with NUL or a lone surrogate, times without a zone.
+    A field that is None satisfies EQ None and whatever has ``or_none``, no other
+    condition. Text is compared by code point. The API has checked what databases
+    refuse: integers beyond 63 bits, text with NUL or a lone surrogate, times
+    without a zone.
     """
 
     field: str
     op: Op
     value: Any
+    or_none: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

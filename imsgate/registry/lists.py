@@ -98,6 +98,11 @@ def _shared_with(viewer: str, status: MemberStatus | None) -> list[Clause]:
 
 
 def _holds(condition: Condition) -> Clause:
+    holds = _compared(condition)
+    return sa.or_(holds, IMAGES.c[condition.field].is_(None)) if condition.or_none else holds
+
+
+def _compared(condition: Condition) -> Clause:
     column, value = IMAGES.c[condition.field], condition.value
     if condition.op is Op.IN:
         return column.in_([one for one in value if one is not None])

@@ -291,7 +291,7 @@ def _frozen(image: Image) -> Image:
 def _holds(image: Image, condition: Condition) -> bool:
     field, op, value = getattr(image, condition.field), condition.op, condition.value
     if field is None:
-        return op is Op.EQ and value is None
+        return condition.or_none or (op is Op.EQ and value is None)
     if value is None:
         return op is Op.NEQ
     return _COMPARE[op](field, value)

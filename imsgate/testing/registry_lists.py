@@ -208,6 +208,28 @@ class ListContract:
         query = everything(conditions=[Condition(field, op, value)], sort=[("created_at", False)])
         assert found(registry, query) == expected.split()
 
+    @pytest.mark.parametrize(
+        ("field", "op", "value", "expected"),
+        [
+            ("size", Op.EQ, 2, "two nil"),
+            ("size", Op.LT, 2, "one nil"),
+            ("size", Op.IN, (1, 2), "one two nil"),
+            ("size", Op.IN, (), "nil"),
+            ("size", Op.NEQ, None, "one two big nil"),
+            ("disk_format", Op.NEQ, "raw", "two big nil"),
+            ("name", Op.EQ, "one", "one"),
+        ],
+        ids=str,
+    )
+    def test_condition_that_no_value_satisfies_too(
+        self, registry: Registry, field: str, op: Op, value: Any, expected: str
+    ) -> None:
+        for one in _SIZED:
+            registry.add(one)
+        conditions = [Condition(field, op, value, or_none=True)]
+        query = everything(conditions=conditions, sort=[("created_at", False)])
+        assert found(registry, query) == expected.split()
+
     def test_all_conditions_must_hold(self, registry: Registry) -> None:
         for one in _SIZED:
             registry.add(one)

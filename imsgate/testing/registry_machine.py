@@ -78,7 +78,7 @@ def _conditions(draw: st.DrawFn) -> Condition:
     op = draw(st.sampled_from(Op))
     values = _FIELDS[field]
     value = draw(st.lists(values, max_size=2).map(tuple) if op is Op.IN else values)
-    return Condition(field, op, value)
+    return Condition(field, op, value, draw(st.booleans()))
 
 
 _sorts = st.lists(st.tuples(st.sampled_from([*_FIELDS, "id"]), st.booleans()), max_size=3)

@@ -12,6 +12,7 @@ from imsgate.testing.gateways import gateway
 from tests.api.buckets import MemoryBuckets, options
 from tests.api.people import PEOPLE, Person, add, remove, replace
 from tests.filters.alone import alone
+from tests.formats import craft
 
 __all__ = ["alone"]
 
@@ -158,6 +159,7 @@ def test_a_new_image(huawei):
         ({"min_disk": 1025}, "IMG.0055"),
         ({"hw_firmware_type": "coreboot"}, "IMG.0141"),
         ({"virtual_env_type": "Xen"}, "IMG.0024"),
+        ({"virtual_env_type": "IsoImage", "disk_format": "raw"}, "IMG.0024"),
         ({"__description": "x" * 1025}, "IMG.0004"),
     ],
     ids=str,
@@ -215,6 +217,39 @@ def test_where_data_came_from(huawei):
     job = finished(huawei, huawei.owner.post("/v2/cloudimages/action", GOOD))
     created = huawei.owner.get(f"/v2/images/{job['entities']['image_id']}").json
     assert created["__data_origin"] == f"file,{URL}"
+
+
+def found_by(asks, **filters):
+    asked = "&".join(f"{name}={value}" for name, value in filters.items())
+    return {image["id"] for image in asks.owner.get(f"/v2/cloudimages?{asked}").json["images"]}
+
+
+def test_an_iso_is_one_whether_declared_or_found(huawei):
+    huawei.buckets.objects["bkt", "a.iso"] = craft.iso_primary()
+    kinds = {"declared": {"disk_format": "iso"}, "found": {}, "data": {}, "queued": {}}
+    kinds["data"]["virtual_env_type"] = "DataImage"
+    ids = {name: made(huawei, **fields)["id"] for name, fields in kinds.items()}
+    for name in ("declared", "found"):
+        job = finished(huawei, register(huawei, ids[name], "bkt:a.iso"))
+        assert job["status"] == "SUCCESS"
+    expected = {"IsoImage": ("declared", "found"), "FusionCompute": ("queued",)}
+    expected["DataImage"] = ("data",)
+    for kind, names in expected.items():
+        assert found_by(huawei, virtual_env_type=kind) == {ids[name] for name in names}
+        for name in names:
+            image = huawei.owner.get(f"/v2/images/{ids[name]}").json
+            assert image["virtual_env_type"] == kind
+
+
+def test_an_iso_image_is_made_of_an_iso(huawei):
+    huawei.buckets.objects["bkt", "a.iso"] = craft.iso_primary()
+    body = {**GOOD, "type": "IsoImage", "os_version": "CentOS 7.9 64bit"}
+    job = finished(huawei, huawei.owner.post("/v2/cloudimages/action", body))
+    assert (job["status"], job["error_code"]) == ("FAIL", "IMG.0057")
+    body["image_url"] = "bkt:a.iso"
+    job = finished(huawei, huawei.owner.post("/v2/cloudimages/action", body))
+    assert job["status"] == "SUCCESS"
+    assert found_by(huawei, virtual_env_type="IsoImage") == {job["entities"]["image_id"]}
 
 
 def test_nothing_has_no_format(alone):

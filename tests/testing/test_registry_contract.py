@@ -13,7 +13,7 @@ from imsgate import model
 from imsgate.errors import Conflict, NotFound
 from imsgate.model import GONE, MemberStatus, Status, Visibility
 from imsgate.registry import limits, memory
-from imsgate.registry.base import Condition, Op
+from imsgate.registry.base import Op
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.testing import registry_machine
 from imsgate.testing.records import START, member
@@ -301,12 +301,17 @@ class NoValueIsIn(_Compares):
         return (condition.op is Op.IN and value in condition.value) or _holds(image, condition)
 
 
+class AlwaysNeedsAValue(_Compares):
+    def holds(self, image, condition):
+        return _holds(image, dataclasses.replace(condition, or_none=False))
+
+
 class IgnoresCase(_Compares):
     def holds(self, image, condition):
         value = getattr(image, condition.field)
         if isinstance(value, str) and isinstance(condition.value, str):
             image = dataclasses.replace(image, **{condition.field: value.lower()})
-            condition = Condition(condition.field, condition.op, condition.value.lower())
+            condition = dataclasses.replace(condition, value=condition.value.lower())
         return _holds(image, condition)
 
 
@@ -531,6 +536,7 @@ REJECTED = [
     (NoValueDiffersFromAny, "condition"),
     (NoValueIsLess, "condition"),
     (NoValueIsIn, "condition"),
+    (AlwaysNeedsAValue, "condition_that_no_value_satisfies_too"),
     (IgnoresCase, "condition"),
     (OneConditionSuffices, "all_conditions_must_hold"),
     (OneTagSuffices, "tags"),

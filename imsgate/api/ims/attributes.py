@@ -82,6 +82,9 @@ def complete(body: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
     if environment not in _ENVIRONMENTS:
         problem = f"virtual_env_type: it is one of {', '.join(_ENVIRONMENTS)}"
         raise BadAttribute("IMG.0024", problem=problem)
+    if environment == ISO and body.get("disk_format") not in (None, "iso"):
+        problem = f"virtual_env_type: {ISO} has the disk_format iso"
+        raise BadAttribute("IMG.0024", problem=problem)
     if body.get("min_disk"):
         _check_disk(body["min_disk"], environment, profile.min_disk.get(system.kind, 1))
     asked = {name: value for name, value in body.items() if name not in {*TOLD, ORIGIN}}
@@ -93,6 +96,7 @@ def complete(body: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
         "enterprise_project_id": "0",
         "__architecture": "arm" if body.get("__support_arm") == "true" else "x86",
         **asked,
+        **({"disk_format": "iso"} if environment == ISO else {}),
         **system.attributes(),
         "virtual_env_type": environment,
     }
@@ -117,9 +121,10 @@ def view(record: Image, viewer: str | None, profile: Profile) -> dict[str, Any]:
     system = systems.parse(systems.DEFAULT).attributes()
     own = viewer is not None and record.owner == viewer
     return {
-        "virtual_env_type": _environment({"disk_format": record.disk_format}),
+        "virtual_env_type": "FusionCompute",
         **({} if "__os_version" in shown else system),
         **shown,
+        **({"virtual_env_type": ISO} if record.disk_format == "iso" else {}),
         "name": record.name or "",
         "status": _STATUSES.get(record.status, record.status),
         "visibility": _visibility(record, own),

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from imsgate.api import listing
+from imsgate.api.ims import attributes
 from imsgate.errors import BadQuery
 from imsgate.model import Status, Visibility
 from imsgate.registry.base import Condition, Op, Query
@@ -43,6 +44,9 @@ def parse(params: listing.Params, viewer: str | None, **bounds: Any) -> Query:
             kinds.add("private")
         elif key == "visibility" and text == Visibility.SHARED:
             kinds.add("shared")
+        elif key == "virtual_env_type":
+            conditions.append(_iso(text == attributes.ISO))
+            kept += [] if text == attributes.ISO else [(key, text)]
         elif key == "architecture":
             kept.append(("__architecture", _architecture(text)))
         elif not _says_nothing(key, text):
@@ -81,6 +85,11 @@ def _architecture(text: str) -> str:
     if text not in ("x86", "arm"):
         raise BadQuery(parameter="architecture", problem="it is x86 or arm")
     return text
+
+
+def _iso(wanted: bool) -> Condition:
+    """Every image of that format is shown as of that type, and no other."""
+    return Condition("disk_format", Op.EQ if wanted else Op.NEQ, "iso", or_none=not wanted)
 
 
 def _of_kind(query: Query, kind: str) -> Query:
