@@ -416,6 +416,7 @@ GOOD = {"name": "n", "image_url": URL, "min_disk": 40}
         ("/v2/cloudimages/action", {"image_tags": [{"value": "x"}]}, "IMG.0115"),
         ("/v2/cloudimages/action", {"tags": [str(n) for n in range(11)]}, "IMG.0116"),
         ("/v2/cloudimages/quickimport/action", {}, "IMG.0159"),
+        ("/v2/cloudimages/quickimport/action", {"os_version": "Linux"}, "IMG.0056"),
         ("/v1/cloudimages/dataimages/action", {"min_disk": 39}, "IMG.0055"),
     ],
     ids=str,
@@ -443,6 +444,29 @@ def test_an_image_that_is_made(huawei):
     expected = {"__os_type": "Windows", "__support_arm": "true", "max_ram": "2048"}
     assert told == {**expected, "tags": ["a=b"]}
     assert (image["status"], image["min_disk"], image["__description"]) == ("active", 40, "d")
+
+
+DISK = "quickimport/action", {"type": "DataImage"}
+
+
+@pytest.mark.parametrize(
+    ("call", "change", "expected"),
+    [
+        (DISK, {"os_version": "Windows"}, ("Windows", "DataImage")),
+        (DISK, {"os_version": "Linux"}, ("Linux", "DataImage")),
+        (DISK, {}, ("Linux", "DataImage")),
+        (DISK, {"os_type": "Windows"}, ("Windows", "DataImage")),
+        (("action", {}), {"os_type": "Other"}, ("Linux", "FusionCompute")),
+        (("action", {}), {"os_type": "Windows"}, ("Windows", "FusionCompute")),
+    ],
+    ids=str,
+)
+def test_systems_that_are_not_known_any_better(huawei, call, change, expected):
+    path, more = call
+    answer = huawei.owner.post(f"/v2/cloudimages/{path}", {**GOOD, **more, **change})
+    job = finished(huawei, answer)
+    image = huawei.owner.get(f"/v2/images/{job['entities']['image_id']}").json
+    assert (image["__os_type"], image["virtual_env_type"]) == expected
 
 
 def test_over_quota_nothing_is_made():

@@ -44,7 +44,13 @@ _ENVIRONMENTS = {
 
 _DATA = "DataImage"
 #: Versions that stand for a kind of system that is not known any better.
-_UNKNOWN_OF = {"Linux": systems.DEFAULT, "Windows": "Other Windows (64 bit)"}
+_UNKNOWN_OF = {
+    "Linux": systems.DEFAULT,
+    "Windows": "Other Windows (64 bit)",
+    "Other": systems.DEFAULT,
+}
+#: What stands in place of a version where a disk for data is imported.
+_KINDS = ("Linux", "Windows")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -216,6 +222,8 @@ def _asked(body: Mapping[str, Any], *, quick: bool) -> dict[str, Any]:
 
 def _version(body: Mapping[str, Any], kind: str, *, quick: bool) -> str:
     version = body.get("os_version")
+    if kind == _DATA and version in _KINDS:
+        return _UNKNOWN_OF[version]
     if version:
         return str(version)
     if quick and kind != _DATA:
@@ -224,7 +232,7 @@ def _version(body: Mapping[str, Any], kind: str, *, quick: bool) -> str:
         raise BadAttribute("IMG.0166", problem="os_version: an ISO image needs it")
     os_type = str(body.get("os_type") or "Linux")
     if os_type not in _UNKNOWN_OF:
-        raise BadAttribute("IMG.0056", problem="os_type: it is Linux or Windows")
+        raise BadAttribute("IMG.0056", problem="os_type: it is Linux, Windows or Other")
     return _UNKNOWN_OF[os_type]
 
 
