@@ -224,6 +224,43 @@ def found_by(asks, **filters):
     return {image["id"] for image in asks.owner.get(f"/v2/cloudimages?{asked}").json["images"]}
 
 
+def test_lists_find_what_is_shown(huawei):
+    queued = made(huawei, __support_kvm="True", __support_agent_list="hss,ces")["id"]
+    done = active(huawei, disk_format="raw")
+    both = {queued, done}
+    cases = [
+        ({"status": "in:queued,active"}, both),
+        ({"status": "in:saving,active"}, {done}),
+        ({"status": "eq:active"}, {done}),
+        ({"disk_format": "zvhd2"}, {queued}),
+        ({"disk_format": "in:zvhd2,raw"}, both),
+        ({"disk_format": "raw"}, {done}),
+        ({"__isregistered": "True"}, both),
+        ({"__isregistered": "False"}, set()),
+        ({"__support_kvm": "True"}, {queued}),
+        ({"__support_kvm": "true"}, {queued}),
+        ({"__support_kvm": "False"}, both),
+        ({"__support_agent_list": "hss,ces"}, {queued}),
+    ]
+    for filters, expected in cases:
+        assert found_by(huawei, **filters) == expected, filters
+
+
+@pytest.mark.parametrize("path", ["/v2/images", "/v2/cloudimages"])
+def test_the_processor_is_found_after_a_change(huawei, path):
+    image_id = active(huawei)
+
+    def change(operation):
+        assert huawei.owner.patch(f"{path}/{image_id}", operation).status_int == 200
+        return len(found_by(huawei, architecture="arm"))
+
+    assert change(add("__support_arm", "True")) == 1
+    assert change(replace("__support_arm", "false")) == 0
+    assert change(add("__support_arm", "true")) == 1
+    assert change({**remove("__support_arm"), "value": "true"}) == 0
+    assert found_by(huawei, architecture="x86") == {image_id}
+
+
 def test_an_iso_is_one_whether_declared_or_found(huawei):
     huawei.buckets.objects["bkt", "a.iso"] = craft.iso_primary()
     kinds = {"declared": {"disk_format": "iso"}, "found": {}, "data": {}, "queued": {}}

@@ -27,6 +27,9 @@ _LONGEST_DESCRIPTION = 1024
 #: A record's own words that this service has not, and what it says instead.
 _STATUSES = {Status.IMPORTING: "saving", Status.UPLOADING: "saving", Status.DEACTIVATED: "active"}
 
+#: How the names begin of what an image says it supports.
+SUPPORTS = "__support_"
+
 #: What is told from the record, whatever a client set under these names.
 TOLD = frozenset({"__image_size", "__imagetype", "__isregistered", "__image_source_type"})
 
@@ -87,14 +90,17 @@ def complete(body: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
         raise BadAttribute("IMG.0024", problem=problem)
     if body.get("min_disk"):
         _check_disk(body["min_disk"], environment, profile.min_disk.get(system.kind, 1))
-    asked = {name: value for name, value in body.items() if name not in {*TOLD, ORIGIN}}
-    asked["visibility"] = kept_visibility(asked.get("visibility", Visibility.PRIVATE))
+    asked = {
+        name: kept(name, value)
+        for name, value in {"visibility": Visibility.PRIVATE, **body}.items()
+        if name not in {*TOLD, ORIGIN}
+    }
     return {
         "name": "",
         "container_format": "bare",
         "__root_origin": "file",
         "enterprise_project_id": "0",
-        "__architecture": "arm" if body.get("__support_arm") == "true" else "x86",
+        **architecture(asked.get("__support_arm")),
         **asked,
         **({"disk_format": "iso"} if environment == ISO else {}),
         **system.attributes(),
@@ -102,9 +108,19 @@ def complete(body: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
     }
 
 
-def kept_visibility(asked: str) -> str:
-    """A private image can be shared by adding members, so it is kept as one that may have some."""
-    return Visibility.SHARED if asked == Visibility.PRIVATE else asked
+def kept(name: str, value: Any) -> Any:
+    """A value of that attribute as a record keeps it."""
+    if name == "visibility" and value == Visibility.PRIVATE:
+        # It can be shared by adding members, so it is kept as one that may have some.
+        return Visibility.SHARED
+    if name.startswith(SUPPORTS) and value.lower() in ("true", "false"):
+        return value.lower()  # clients written in Python send True
+    return value
+
+
+def architecture(support_arm: str | None) -> dict[str, str]:
+    """By what images are found by their ``architecture``."""
+    return {"__architecture": "arm" if support_arm == "true" else "x86"}
 
 
 def _environment(body: Mapping[str, Any]) -> str:

@@ -23,19 +23,19 @@ class Native(views.Dialect):
         return attributes.complete(body, self.profile)
 
     def changes(self, operations: list[patch.Operation]) -> list[patch.Operation]:
-        """Another system is of another type, platform and width. Raises ReadOnly."""
+        """What follows from others follows their changes. Raises ReadOnly."""
         if any(operation.name == attributes.ORIGIN for operation in operations):
             raise ReadOnly(name=attributes.ORIGIN)
+        kept = [_kept(operation) for operation in operations]
         derived = [
             patch.Operation("add", name, value)
-            for operation in operations
-            if operation.name == "__os_version" and operation.op != "remove"
-            for name, value in systems.parse(operation.value).attributes().items()
+            for operation in kept
+            for name, value in _derived(operation).items()
         ]
-        return [*map(_kept, operations), *derived]
+        return [*kept, *derived]
 
     def query(self, params: listing.Params, viewer: str | None, **bounds: Any) -> Query:
-        return query.parse(params, viewer, **bounds)
+        return query.parse(params, viewer, self.profile, **bounds)
 
     def image(self, record: Image, viewer: str | None) -> dict[str, Any]:
         return attributes.view(record, viewer, self.profile)
@@ -43,7 +43,15 @@ class Native(views.Dialect):
 
 def _kept(operation: patch.Operation) -> patch.Operation:
     """An operation with the value that a record keeps."""
-    if operation.name == "visibility":
-        visibility = attributes.kept_visibility(operation.value)
-        return dataclasses.replace(operation, value=visibility)
-    return operation
+    if operation.op == "remove":
+        return dataclasses.replace(operation, value=None)
+    return dataclasses.replace(operation, value=attributes.kept(operation.name, operation.value))
+
+
+def _derived(operation: patch.Operation) -> dict[str, str]:
+    """What another system, or another kind of processor, says of an image."""
+    if operation.name == "__support_arm":
+        return attributes.architecture(operation.value)
+    if operation.name == "__os_version" and operation.op != "remove":
+        return systems.parse(operation.value).attributes()
+    return {}

@@ -50,6 +50,7 @@ class CloudImages:
 
     def update(self, request: Request, image_id: str) -> webob.Response:
         operations = [_checked(one) for one in patch.parse(json_body(request), patch.V21)]
+        operations = self.dialect.changes(operations)
         image = self.images.apply(request, image_id, operations, _changeable)
         return wsgi.json_response(self._view(request, image))
 
@@ -66,7 +67,7 @@ def _checked(operation: patch.Operation) -> patch.Operation:
     """An operation whose value is what the record keeps. Raises BadAttribute."""
     name, value = operation.name, operation.value
     own = not name.startswith("__") and name not in attributes.KEPT and name == name.lower()
-    supports = name.startswith("__support_")
+    supports = name.startswith(attributes.SUPPORTS)
     if name in _DERIVED or not (name in _CHANGEABLE or supports or own):
         raise BadAttribute("IMG.0035", problem=f"{name}: it cannot be changed")
     if operation.op == "remove":

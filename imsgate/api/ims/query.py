@@ -1,13 +1,13 @@
 """The query string of lists in Huawei's image service: text to a registry query. Pure."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 from imsgate.api import listing
 from imsgate.api.ims import attributes
 from imsgate.errors import BadQuery
 from imsgate.model import Status, Visibility
+from imsgate.profiles import Profile
 from imsgate.registry.base import Condition, Op, Query
 
 _NOTHING = Condition("id", Op.IN, ())
@@ -27,7 +27,7 @@ _ABSENT_UNLESS_TRUE = ("__whole_image", "__support_")
 _HEADERS = frozenset({"X-Sdk-Date"})
 
 
-def parse(params: listing.Params, viewer: str | None, **bounds: Any) -> Query:
+def parse(params: listing.Params, viewer: str | None, profile: Profile, **bounds: Any) -> Query:
     """The query of the project ``viewer``; see ``listing.parse``. Raises BadQuery.
 
     Everything that is a filter there is one here as well.
@@ -36,8 +36,8 @@ def parse(params: listing.Params, viewer: str | None, **bounds: Any) -> Query:
     conditions: list[Condition] = []
     kinds: set[str] = set()
     for key, text in params:
-        if key in _FILTERS:
-            conditions += _FILTERS[key](text)
+        if key == "__isregistered":
+            conditions += _registered(text)
         elif key == "__imagetype":
             kinds.add(text)
         elif key == "visibility" and text == Visibility.PRIVATE:
@@ -50,11 +50,12 @@ def parse(params: listing.Params, viewer: str | None, **bounds: Any) -> Query:
         elif key == "architecture":
             kept.append(("__architecture", _architecture(text)))
         elif not _says_nothing(key, text):
-            kept.append((key, text))
+            kept.append((key, _boolean(key, text)))
     query = listing.parse(kept, viewer, **bounds)
     for kind in sorted(kinds):
         query = _of_kind(query, kind)
-    return dataclasses.replace(query, conditions=[*query.conditions, *conditions])
+    shown = [_as_shown(condition, profile) for condition in query.conditions]
+    return dataclasses.replace(query, conditions=[*shown, *conditions])
 
 
 def _says_nothing(key: str, text: str) -> bool:
@@ -66,19 +67,25 @@ def _says_nothing(key: str, text: str) -> bool:
 
 def _registered(text: str) -> list[Condition]:
     """Every image is registered."""
-    if text not in ("true", "false"):
+    if text.lower() not in ("true", "false"):
         raise BadQuery(parameter="__isregistered", problem="it is true or false")
-    return [] if text == "true" else [_NOTHING]
+    return [] if text.lower() == "true" else [_NOTHING]
 
 
-def _status(text: str) -> list[Condition]:
-    return [Condition("status", Op.IN, _STATUSES.get(text, (text,)))]
+def _boolean(key: str, text: str) -> str:
+    """As it is kept: clients written in Python send True."""
+    return "true" if key.startswith(_ABSENT_UNLESS_TRUE) and text.lower() == "true" else text
 
 
-_FILTERS: dict[str, Callable[[str], list[Condition]]] = {
-    "__isregistered": _registered,
-    "status": _status,
-}
+def _as_shown(condition: Condition, profile: Profile) -> Condition:
+    """For what is shown of a record in other words, or without being in it, what it has."""
+    values = condition.value if condition.op is Op.IN else (condition.value,)
+    if condition.field == "status":
+        meant = [status for text in values for status in _STATUSES.get(text, (text,))]
+        return Condition("status", Op.IN, tuple(meant))
+    if condition.field == "disk_format" and profile.disk_format in values:
+        return dataclasses.replace(condition, or_none=True)
+    return condition
 
 
 def _architecture(text: str) -> str:
