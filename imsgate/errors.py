@@ -391,6 +391,10 @@ class QuotaExceeded(Error):
     message = "This would exceed the quota on {resource}: {limit}"
 
 
+class TagQuotaExceeded(QuotaExceeded):
+    code = "IMG.0116"
+
+
 class OverLimit(QuotaExceeded):
     """A limit on what the images of a project add up to; in oslo.limit's words, as in Glance."""
 

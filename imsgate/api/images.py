@@ -87,10 +87,15 @@ def _holds_nul(value: Any) -> bool:
     return isinstance(value, str) and "\0" in value
 
 
-def check_quota(resource: str, count: int, limit: int) -> None:
-    """Raises QuotaExceeded; a negative limit is none."""
+def check_quota(
+    resource: str,
+    count: int,
+    limit: int,
+    kind: type[errors.QuotaExceeded] = errors.QuotaExceeded,
+) -> None:
+    """Raises that kind of QuotaExceeded; a negative limit is none."""
     if 0 <= limit < count:
-        raise errors.QuotaExceeded(resource=resource, limit=f"{limit} allowed, {count} asked for")
+        raise kind(resource=resource, limit=f"{limit} allowed, {count} asked for")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -160,7 +165,8 @@ class Images:
     def _check_quotas(self, properties: Any, tags: Any) -> None:
         own = [name for name in properties if not name.startswith(schemas.RESERVED_PREFIX)]
         check_quota("properties of an image", len(own), self.settings.image_property_quota)
-        check_quota("tags of an image", len(tags), self.settings.image_tag_quota)
+        limit = self.settings.image_tag_quota
+        check_quota("tags of an image", len(tags), limit, errors.TagQuotaExceeded)
 
     def show(self, request: Request, image_id: str) -> webob.Response:
         image = self.access.image(request, image_id)

@@ -653,6 +653,34 @@ def test_too_many_tags_of_other_services_can_be_removed(huawei):
     assert len(huawei.owner.get(image["self"]).json["tags"]) == 11
 
 
+def test_a_tag_whose_key_has_a_dot_comes_back(huawei):
+    image = made(huawei)
+    path = f"/v2/{image['owner']}/images/{image['id']}/tags"
+    for key in ("a.b", "c"):
+        tag = {"key": key, "value": ""}
+        assert huawei.owner.post(path, {"tag": tag}).status_int == 204
+    shown = [{"key": "a.b", "value": ""}, {"key": "c", "value": ""}]
+    assert huawei.owner.get(path).json["tags"] == shown
+    for key in ("a.b", "c"):
+        assert huawei.owner.delete(f"{path}/{key}").status_int == 204
+    assert huawei.owner.get(path).json["tags"] == []
+
+
+def test_the_operators_limit_of_tags_holds_for_every_call():
+    made_gateway = gateway(further=options("huawei"), image_tag_quota=2)
+    asks = types.SimpleNamespace(owner=Person(made_gateway.app, PEOPLE["owner"]))
+    image = made(asks, tags=["a=1", "b=1"])
+    path = f"/v2/{image['owner']}/images/{image['id']}/tags"
+    c = {"key": "c", "value": ""}
+    assert code(asks.owner.post(path, {"tag": c})) == (400, "IMG.0116")
+    body = {"action": "create", "tags": [c]}
+    assert code(asks.owner.post(f"{path}/action", body)) == (400, "IMG.0116")
+    body = {"image_id": image["id"], "image_tag": c}
+    assert code(asks.owner.put("/v1/cloudimages/tags", body)) == (400, "IMG.0116")
+    body["image_tag"] = {"key": "a", "value": "2"}
+    assert asks.owner.put("/v1/cloudimages/tags", body).status_int == 204
+
+
 @pytest.mark.parametrize(
     ("method", "path", "expected"),
     [

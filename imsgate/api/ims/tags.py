@@ -8,7 +8,7 @@ import webob
 
 from imsgate import errors, wsgi
 from imsgate.api.access import identity
-from imsgate.api.images import Images, json_object
+from imsgate.api.images import Images, check_quota, json_object
 from imsgate.errors import BadAttribute
 from imsgate.model import Image
 from imsgate.registry.base import Condition, Op, Query
@@ -39,10 +39,15 @@ def _joined(tags: Tags, besides: Iterable[str] = ()) -> frozenset[str]:
     """
     before = frozenset(besides)
     found = _kept(before, lambda key, _: key not in tags)
-    found |= {f"{key}={value}" if value else key for key, value in tags.items()}
+    found |= {_tag(key, value) for key, value in tags.items()}
     if len(found) > max(_MOST, len(before)):
         raise BadAttribute("IMG.0116", problem=f"an image has at most {_MOST} tags")
     return found
+
+
+def _tag(key: str, value: str) -> str:
+    """A tag of which ``split`` makes these two again."""
+    return f"{key}={value}" if value or "." in key else key
 
 
 def _kept(tags: Iterable[str], keep: Callable[[str, str], bool]) -> frozenset[str]:
@@ -179,6 +184,9 @@ class ImageTags:
     ) -> webob.Response:
         def fields(image: Image) -> dict[str, Any]:
             tags = change(image.tags)
+            if len(tags) > len(image.tags):
+                quota = self.images.settings.image_tag_quota
+                check_quota("tags of an image", len(tags), quota, errors.TagQuotaExceeded)
             return {} if tags == image.tags else {"tags": tags}
 
         self.images.change(request, image_id, "modify_image", fields)
