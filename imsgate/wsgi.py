@@ -231,10 +231,19 @@ def _of_gateway(error: errors.Error, environ: Environ) -> WsgiApp:
     request_id = _request_id(environ)
     members = {
         "error_code": error.gateway_code or error.code,
-        "error_msg": str(error),
+        "error_msg": _in_gateways_words(error, environ),
         "request_id": request_id,
     }
     return _document(error, members, error.status, request_id)
+
+
+def _in_gateways_words(error: errors.Error, environ: Environ) -> str:
+    """What only says that nobody vouches for the request: the gateway says which of two it is."""
+    if error.gateway_code or not isinstance(error, errors.Unauthenticated):
+        return str(error)
+    found = environ.get("HTTP_X_AUTH_TOKEN")
+    why = "decrypt token fail" if found else "x-auth-token not found"
+    return f"Incorrect IAM authentication information: {why}"
 
 
 def _request_id(environ: Environ) -> str:

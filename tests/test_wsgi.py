@@ -188,10 +188,23 @@ def test_whoever_signs_like_the_vendors_sdk_is_told_its_codes(kind):
     listed = kind.status in (401, 403, 404, 405, 409) or kind.status >= 500
     assert answer.code == (kind.status if listed else 400)
     told = json.loads(answer.body)
-    if code := error.gateway_code or (error.code.startswith("APIGW.") and error.code):
+    if kind is errors.Unauthenticated:
+        assert told["error_code"] == "APIGW.0301"
+    elif code := error.gateway_code or (error.code.startswith("APIGW.") and error.code):
         assert (told["error_code"], told["error_msg"]) == (code, str(error))
     else:
         assert (told["error"]["code"], told["error"]["message"]) == (error.code, str(error))
+
+
+@pytest.mark.parametrize(
+    ("token", "why"), [(None, "x-auth-token not found"), ("t", "decrypt token fail")]
+)
+def test_whoever_nobody_vouches_for_is_told_as_by_the_vendors_gateway(token, why):
+    entries = {"PATH_INFO": "/v2/cloudimages", "HTTP_X_AUTH_TOKEN": token}
+    answer = servers.serve(wsgi.refusal(errors.Unauthenticated()), servers.environ(**entries))
+    told = json.loads(answer.body)
+    assert (answer.code, told["error_code"]) == (401, "APIGW.0301")
+    assert told["error_msg"] == f"Incorrect IAM authentication information: {why}"
 
 
 @pytest.mark.parametrize("path", ["/v2/images", "/v2/cloudimages"])
