@@ -66,6 +66,10 @@ class BadJson(BadRequest):
     message = "The request body is not what this call takes: {problem}"
 
 
+class EmptyBody(BadJson):
+    code = "IMG.0007"
+
+
 class BadQuery(BadRequest):
     reason = "bad_query"
     message = "Query parameter {parameter} cannot be used: {problem}"

@@ -58,6 +58,8 @@ _ATTEMPTS = 10
 def json_body(request: Request) -> Any:
     """The request's JSON document. Raises BadJson."""
     text = request.reader().read()
+    if not text:
+        raise errors.EmptyBody(problem="it is empty")
     try:
         document = json.loads(text)
         json.dumps(document, ensure_ascii=False).encode()

@@ -409,6 +409,7 @@ def test_an_image_that_is_deactivated_meanwhile_is_not_exported(huawei, when):
         ({"image_url": "bkt:"}, "IMG.0073"),
         ({"image_url": "others:x"}, "IMG.0069"),
         ([], "IMG.0001"),
+        (b"", "IMG.0007"),
     ],
     ids=str,
 )
@@ -423,7 +424,7 @@ def test_objects_that_are_refused(huawei, body, expected):
     for method, path in calls:
         assert code(huawei.owner.ask(method, path, body)) == (400, expected)
     image_id = active(huawei)
-    if body:
+    if isinstance(body, dict) and body:
         body = {"bucket_url": body["image_url"]}
     answer = huawei.owner.post(f"/v1/cloudimages/{image_id}/file", body)
     assert code(answer) == (400, expected if body != {} else "IMG.0017")
