@@ -395,6 +395,10 @@ class QuotaExceeded(Error):
     message = "This would exceed the quota on {resource}: {limit}"
 
 
+class MemberQuotaExceeded(QuotaExceeded):
+    code = "IMG.0088"
+
+
 class TagQuotaExceeded(QuotaExceeded):
     code = "IMG.0116"
 

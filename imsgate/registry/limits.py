@@ -37,7 +37,7 @@ def check_members(count: int, most: int | None) -> None:
     """Raises QuotaExceeded when an image with so many members may have none more."""
     if most is not None and count >= most:
         asked = f"{most} allowed, {count + 1} asked for"
-        raise errors.QuotaExceeded(resource="members of an image", limit=asked)
+        raise errors.MemberQuotaExceeded(resource="members of an image", limit=asked)
 
 
 def check(limits: Limits, deltas: Mapping[str, int], usage: Usage) -> None:

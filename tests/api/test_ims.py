@@ -667,6 +667,16 @@ def test_a_tag_whose_key_has_a_dot_comes_back(huawei):
     assert huawei.owner.get(path).json["tags"] == []
 
 
+def test_the_operators_limit_of_members():
+    made_gateway = gateway(further=options("huawei"), image_member_quota=1)
+    asks = types.SimpleNamespace(owner=Person(made_gateway.app, PEOPLE["owner"]))
+    body = {"images": [made(asks)["id"]], "projects": ["p2", "p3"]}
+    job_id = asks.owner.post("/v1/cloudimages/members", body).json["job_id"]
+    job = asks.owner.get(f"/v1/cloudimages/job/{job_id}").json
+    assert (job["status"], job["error_code"]) == ("FAIL", "IMG.0088")
+    assert [one["status"] for one in job["entities"]["results"]] == ["success", "failed"]
+
+
 def test_the_operators_limit_of_tags_holds_for_every_call():
     made_gateway = gateway(further=options("huawei"), image_tag_quota=2)
     asks = types.SimpleNamespace(owner=Person(made_gateway.app, PEOPLE["owner"]))

@@ -14,7 +14,8 @@ from imsgate.model import Identity, Job, JobState
 from imsgate.registry.base import Registry
 from imsgate.wsgi import Request
 
-#: This service's words for the kinds of jobs. The argument ``job_type`` is more precise.
+#: This service's words for the kinds of jobs. The argument ``job_type`` is more precise, as
+#: ``code`` is than the code that its reason stands for.
 _TYPES = {
     imports.KIND: "imsImportImageJob",
     register.REGISTER: "imsNativeImportImageJob",
@@ -68,11 +69,15 @@ def view(job: Job) -> dict[str, Any]:
         "job_type": job.arguments.get("job_type") or _TYPES.get(job.kind, job.kind),
         "begin_time": _time(job.begin_at or job.created_at),
         "end_time": _time(job.end_at) if job.end_at else "",
-        "error_code": errors.code_of(job.error_code or "") if failed else None,
+        "error_code": _code(job) if failed else None,
         "fail_reason": job.reason if failed else None,
         "entities": _entities(job),
         "progress": {"bytes": job.progress, "total": job.total},
     }
+
+
+def _code(job: Job) -> str:
+    return str(job.arguments.get("code") or errors.code_of(job.error_code or ""))
 
 
 def _entities(job: Job) -> dict[str, Any]:

@@ -96,11 +96,12 @@ class CloudMembers:
 
     def _record(self, request: Request, results: list[Any], failure: errors.Error | None) -> Job:
         now = model.now()
+        code = {} if failure is None else {"code": failure.code}
         job = Job(
             id=str(uuid.uuid4()),
             kind="ims-members",
             project=identity(request).project_id,
-            arguments={"job_type": _TYPES[request.method], "results": results},
+            arguments={"job_type": _TYPES[request.method], "results": results, **code},
             state=JobState.SUCCESS if failure is None else JobState.FAIL,
             error_code=None if failure is None else failure.reason,
             reason=None if failure is None else str(failure),
