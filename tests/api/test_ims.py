@@ -261,6 +261,14 @@ def test_the_processor_is_found_after_a_change(huawei, path):
     assert found_by(huawei, architecture="x86") == {image_id}
 
 
+def test_what_an_image_does_not_support_is_not_shown(huawei):
+    image = made(huawei, __support_kvm="false", __support_xen="true")
+    assert "__support_kvm" not in image
+    assert image["__support_xen"] == "true"
+    image = huawei.owner.patch(image["self"], replace("__support_xen", "False")).json
+    assert "__support_xen" not in image
+
+
 def test_an_iso_is_one_whether_declared_or_found(huawei):
     huawei.buckets.objects["bkt", "a.iso"] = craft.iso_primary()
     kinds = {"declared": {"disk_format": "iso"}, "found": {}, "data": {}, "queued": {}}

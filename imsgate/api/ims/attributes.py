@@ -132,7 +132,7 @@ def view(record: Image, viewer: str | None, profile: Profile) -> dict[str, Any]:
     shown = {
         name: value
         for name, value in views.image(record).items()
-        if not name.startswith("os_glance_")
+        if not (name.startswith("os_glance_") or _is_unsupported(name, value))
     }
     system = systems.parse(systems.DEFAULT).attributes()
     own = viewer is not None and record.owner == viewer
@@ -151,6 +151,11 @@ def view(record: Image, viewer: str | None, profile: Profile) -> dict[str, Any]:
         "__isregistered": "true",
         "__imagetype": _type(record, own),
     }
+
+
+def _is_unsupported(name: str, value: Any) -> bool:
+    """What an image does not support is not written on it."""
+    return name.startswith(SUPPORTS) and value.lower() == "false"
 
 
 def _visibility(record: Image, own: bool) -> str:
