@@ -161,6 +161,7 @@ def test_a_new_image(huawei):
         ({"virtual_env_type": "Xen"}, "IMG.0024"),
         ({"virtual_env_type": "IsoImage", "disk_format": "raw"}, "IMG.0024"),
         ({"__description": "x" * 1025}, "IMG.0004"),
+        ({"__description": "a > b"}, "IMG.0054"),
     ],
     ids=str,
 )
@@ -325,6 +326,7 @@ def test_changes(huawei):
         add("__support_kvm", "true"),
         add("min_ram", "1024"),
         add("max_ram", 4096),
+        add("hw_vif_multiqueue_enabled", True),
         add("hw_firmware_type", "uefi"),
         add("own", "x"),
     ]
@@ -357,6 +359,11 @@ def test_an_image_made_private_can_be_shared(huawei):
         (replace("name", ""), "IMG.0013"),
         (replace("name", "a/b"), "IMG.0003"),
         (add("min_ram", "many"), "IMG.0055"),
+        (add("max_ram", "zzz"), "IMG.0055"),
+        (add("max_ram", True), "IMG.0055"),
+        (add("hw_vif_multiqueue_enabled", "maybe"), "IMG.0035"),
+        (add("__description", "a <b"), "IMG.0054"),
+        (add("__description", "a\rb"), "IMG.0054"),
         (add("hw_firmware_type", "x"), "IMG.0141"),
         (add("own", {}), "IMG.0035"),
     ],

@@ -56,6 +56,9 @@ def check_description(text: Any) -> None:
     if not isinstance(text, str) or len(text) > _LONGEST_DESCRIPTION:
         problem = f"description: it is text of at most {_LONGEST_DESCRIPTION} characters"
         raise BadAttribute("IMG.0004", problem=problem)
+    if re.search(r"[<>\r]", text):
+        problem = "description: it has no < and >, and no carriage returns"
+        raise BadAttribute("IMG.0054", problem=problem)
 
 
 def check_firmware(kind: Any) -> None:

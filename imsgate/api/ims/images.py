@@ -73,8 +73,12 @@ def _checked(operation: patch.Operation) -> patch.Operation:
     if operation.op == "remove":
         return operation
     if name == "min_ram":
-        return dataclasses.replace(operation, value=_megabytes(value))
-    if name == "name":
+        return dataclasses.replace(operation, value=_megabytes(name, value))
+    if name == "max_ram":
+        _megabytes(name, value)
+    elif name == "hw_vif_multiqueue_enabled":
+        _check_boolean(name, value)
+    elif name == "name":
         attributes.check_name(value)
     elif name == "__description":
         attributes.check_description(value)
@@ -83,11 +87,16 @@ def _checked(operation: patch.Operation) -> patch.Operation:
     return dataclasses.replace(operation, value=_text(name, value))
 
 
-def _megabytes(value: Any) -> int:
+def _megabytes(name: str, value: Any) -> int:
     text = str(value)
     if not (text.isascii() and text.isdigit() and len(text) < 8):
-        raise BadAttribute("IMG.0055", problem="min_ram: it is a number of MB")
+        raise BadAttribute("IMG.0055", problem=f"{name}: it is a number of MB")
     return int(text)
+
+
+def _check_boolean(name: str, value: Any) -> None:
+    if str(value).lower() not in ("true", "false"):
+        raise BadAttribute("IMG.0035", problem=f"{name}: it is true or false")
 
 
 def _text(name: str, value: Any) -> str:
