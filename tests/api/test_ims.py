@@ -640,6 +640,21 @@ def test_without_buckets_none_is_read():
     assert code(answer) == (400, "IMG.0105")
 
 
+def test_the_sdks_path_without_a_project(huawei):
+    """It is the asker's own, for nobody else's job or image."""
+    image = made(huawei, tags=["a=b"])
+    job_id = register(huawei, image["id"]).json["job_id"]
+    paths = (
+        f"/v1/%7Bproject_id%7D/jobs/{job_id}",
+        f"/v2/%7Bproject_id%7D/images/{image['id']}/tags",
+    )
+    for path in paths:
+        assert huawei.owner.get(path).status_int == 200
+        assert huawei.other.get(path).status_int == 404
+    assert huawei.owner.get("/v2/%7Bproject_id%7D/images/tags").json["tags"]
+    assert huawei.other.get("/v2/%7Bproject_id%7D/images/tags").json == {"tags": []}
+
+
 def test_tags_of_other_services_are_left_as_they_are(huawei):
     image = made(huawei, tags=["v1.2", "v1.3", "prod"])
 

@@ -7,7 +7,7 @@ from typing import Any
 import webob
 
 from imsgate import errors, wsgi
-from imsgate.api.access import identity
+from imsgate.api.access import identity, project_in_path
 from imsgate.api.images import Images, check_quota, json_object
 from imsgate.errors import BadAttribute
 from imsgate.model import Image
@@ -173,7 +173,8 @@ class ImageTags:
 
     @staticmethod
     def _own(request: Request, project_id: str) -> None:
-        if project_id != identity(request).project_id:
+        who = identity(request)
+        if project_in_path(who, project_id) != who.project_id:
             raise errors.NotFound(what=f"Project {project_id}")
 
     def _change(
