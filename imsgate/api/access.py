@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from imsgate import errors
-from imsgate.model import Identity, Image, Visibility
+from imsgate.model import GONE, Identity, Image, Visibility
 from imsgate.policy import Policy
 from imsgate.registry.base import Registry
 from imsgate.wsgi import Request
@@ -110,10 +110,24 @@ class Access:
 
     def permitted(self, who: Identity, image_id: str, rule: str) -> Image:
         """As ``image``, for an identity."""
-        image = self.registry.get(image_id.lower())
+        return self._permitted(who, self.registry.get(image_id.lower()), rule)
+
+    def marker(self, request: Request, image_id: str) -> Image:
+        """The image that a page of the asker's list ended with.
+
+        One's own may be deleted, and any where an administrator asks: whoever deletes
+        what a page held goes on behind it. Raises NotFound and Forbidden.
+        """
+        who = identity(request)
+        image = self.registry.recall(image_id.lower())
+        if image.status in GONE and not self.owns(who, image):
+            raise errors.NotFound(what=f"Image {image.id}")
+        return self._permitted(who, image, "get_image")
+
+    def _permitted(self, who: Identity, image: Image, rule: str) -> Image:
         member_id = self._member(who, image)
         if not self._sees(who, image, member_id):
-            raise errors.NotFound(what=f"Image {image_id}")
+            raise errors.NotFound(what=f"Image {image.id}")
         self.enforce(rule, who, Target(image, member_id), f"image {image.id}")
         return image
 

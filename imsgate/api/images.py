@@ -207,7 +207,7 @@ class Images:
         marker = request.GET.get("marker")
         if marker is not None:
             try:
-                found = self.access.image(request, marker)
+                found = self.access.marker(request, marker)
             except errors.NotFound as error:
                 raise errors.BadQuery(parameter="marker", problem="no such image") from error
             query = dataclasses.replace(query, marker=found)

@@ -99,8 +99,8 @@ def moves(to: Mapping[str, Any]) -> bool:
 class Registry(abc.ABC):
     """Image records and their members, and jobs.
 
-    Deleted records stay, so that no id is ever used twice; only ``change``
-    and ``expired`` still see them.
+    Deleted records stay, so that no id is ever used twice; only ``change``,
+    ``expired`` and ``recall`` still see them.
 
     A step ``within`` limits, those of the image's owner, is refused with OverLimit
     when it makes the usage of that project grow beyond one of them; then nothing happened.
@@ -120,6 +120,10 @@ class Registry(abc.ABC):
     @abc.abstractmethod
     def get(self, image_id: str) -> Image:
         """Raises NotFound where there is none, or no longer."""
+
+    @abc.abstractmethod
+    def recall(self, image_id: str) -> Image:
+        """As ``get``, of a deleted image too. Raises NotFound where there never was one."""
 
     @abc.abstractmethod
     def list(self, query: Query) -> builtins.list[Image]:

@@ -70,6 +70,12 @@ class MemoryRegistry(Registry):
             raise NotFound(what=f"Image {image_id}")
         return image
 
+    def recall(self, image_id: str) -> Image:
+        try:
+            return self._images[image_id]
+        except KeyError:
+            raise NotFound(what=f"Image {image_id}") from None
+
     def list(self, query: Query) -> builtins.list[Image]:
         order = ordering(query)
         with self._lock:

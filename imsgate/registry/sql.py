@@ -22,7 +22,8 @@ from imsgate.registry.migrations import State
 from imsgate.registry.tables import IMAGES, LOCATIONS, MEMBERS
 
 #: The one image of an id; built once, as the busiest statement of all.
-_EXISTING = sa.select(IMAGES).where(IMAGES.c.id == sa.bindparam("image_id"), lists.EXISTS)
+_RECORDED = sa.select(IMAGES).where(IMAGES.c.id == sa.bindparam("image_id"))
+_EXISTING = _RECORDED.where(lists.EXISTS)
 
 
 def is_embedded(settings: Section) -> bool:
@@ -114,8 +115,15 @@ class SqlRegistry(Registry):
 
     @repeated
     def get(self, image_id: str) -> Image:
+        return self._one(_EXISTING, image_id)
+
+    @repeated
+    def recall(self, image_id: str) -> Image:
+        return self._one(_RECORDED, image_id)
+
+    def _one(self, select: sa.Select[Any], image_id: str) -> Image:
         with self._database.reading() as connection:
-            found = rows.read(connection, _EXISTING, image_id=image_id)
+            found = rows.read(connection, select, image_id=image_id)
         if not found:
             raise NotFound(what=f"Image {image_id}")
         return found[0]

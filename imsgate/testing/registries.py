@@ -137,6 +137,13 @@ class RegistryContract(ListContract, LimitContract, JobContract):
     def test_unknown_image(self, registry: Registry) -> None:
         with pytest.raises(NotFound):
             registry.get(image().id)
+        with pytest.raises(NotFound):
+            registry.recall(image().id)
+
+    def test_living_image_is_recalled_as_it_is(self, registry: Registry) -> None:
+        given = image(**_FULL)
+        registry.add(given)
+        assert registry.recall(given.id) == given
 
     @pytest.mark.parametrize("status", Status)
     def test_id_is_used_once(self, registry: Registry, status: Status) -> None:
@@ -149,12 +156,14 @@ class RegistryContract(ListContract, LimitContract, JobContract):
         assert (kept.name, kept.status, kept.tags) == ("first", status, {"first"})
 
     @pytest.mark.parametrize("status", sorted(GONE))
-    def test_deleted_record_is_seen_by_change_only(
+    def test_deleted_record_is_seen_by_change_and_recall(
         self, registry: Registry, status: Status
     ) -> None:
-        given = image(visibility=Visibility.PUBLIC)
+        given = image(**_FULL | {"visibility": Visibility.PUBLIC, "status": Status.QUEUED})
         registry.add(given)
-        registry.change(given.id, {"status": Status.QUEUED}, status=status)
+        gone = registry.change(given.id, {"status": Status.QUEUED}, status=status)
+        assert registry.recall(given.id) == gone
+        assert gone == dataclasses.replace(given, status=status, updated_at=gone.updated_at)
         with pytest.raises(NotFound):
             registry.get(given.id)
         assert registry.list(EVERYTHING) == []

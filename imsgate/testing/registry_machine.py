@@ -148,6 +148,7 @@ class _Walk(RuleBasedStateMachine):
     @rule(image_id=images)
     def get(self, image_id: str) -> None:
         self.both(lambda registry: registry.get(image_id))
+        self.both(lambda registry: registry.recall(image_id))
 
     @rule(image_id=images, was=_few_columns, to=_some_fields, updated_at=_TIMES)
     def change(

@@ -272,6 +272,35 @@ def test_pages_have_a_usual_and_a_greatest_size():
     assert listed("limit=100", person) == [9, 7, 5]
 
 
+@pytest.mark.parametrize("who", ["owner", "admin"])
+def test_deleting_page_by_page_empties_the_list(who):
+    person = Person(gateway().app, PEOPLE[who])
+    for number in range(5):
+        person.create(name=f"i{number}")
+    href = "/v2/images?limit=2"
+    while href:
+        page = person.get(href).json
+        for one in page["images"]:
+            assert person.delete(one["self"]).status_int == 204
+        href = page.get("next")
+    assert listed("", person) == []
+
+
+@pytest.mark.parametrize(
+    ("who", "status"), [("owner", 200), ("admin", 200), ("other", 400), ("sharer", 400)]
+)
+def test_whose_marker_may_be_deleted(who, status):
+    gate = filled()
+    marker = IMAGES[2].id
+    shared = Member(image_id=marker, member_id="p3", created_at=DAY, updated_at=DAY)
+    gate.registry.add_member(shared)
+    gate.registry.change(marker, {}, status=Status.DELETED)
+    answer = Person(gate.app, PEOPLE[who]).get(f"/v2/images?marker={marker}")
+    assert answer.status_int == status
+    if status == 200:
+        assert numbers(answer) == [1, 0]
+
+
 def test_a_marker_in_capitals_is_the_same():
     one = Image(
         id="abcdef00-0000-4000-8000-000000000000", owner="p9", created_at=DAY, updated_at=DAY

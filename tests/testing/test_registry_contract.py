@@ -179,6 +179,32 @@ class ShowsDeleted(MemoryRegistry):
         return self._images[image_id]
 
 
+class RecallsLivingOnly(MemoryRegistry):
+    def recall(self, image_id):
+        return self.get(image_id)
+
+
+class RecallsDeletedOnly(MemoryRegistry):
+    def recall(self, image_id):
+        image = super().recall(image_id)
+        if image.status not in GONE:
+            raise NotFound(what=image_id)
+        return image
+
+
+class ForgetsWhatDeletedOnesHeld(MemoryRegistry):
+    """As a tombstone does."""
+
+    def recall(self, image_id):
+        image = super().recall(image_id)
+        return dataclasses.replace(image, name=None) if image.status in GONE else image
+
+
+class RecallsWhatNeverWas(MemoryRegistry):
+    def recall(self, image_id):
+        return self._images.get(image_id)
+
+
 class Keeps(MemoryRegistry):
     """Keeps something else than it was given."""
 
@@ -511,13 +537,17 @@ REJECTED = [
     (NeverMovesUpdatedAt, "updated_at"),
     (MovesUpdatedAtForLeases, "updated_at"),
     (ReturnsTheRecordAsItWas, "change_returns_the_record_as_it_is_then"),
-    (HidesDeletedFromChange, "deleted_record_is_seen_by_change_only"),
+    (HidesDeletedFromChange, "deleted_record_is_seen_by_change_and_recall"),
     (UnknownIsAConflict, "change_of_an_unknown_image"),
     (ChangesNothingUnchecked, "change_of_nothing_still_compares"),
     (UsesDeletedIdsAgain, "id_is_used_once"),
     (Overwrites, "id_is_used_once"),
     (LooksBeforeItAdds, "one_of_many_creators_wins"),
-    (ShowsDeleted, "deleted_record_is_seen_by_change_only"),
+    (ShowsDeleted, "deleted_record_is_seen_by_change_and_recall"),
+    (RecallsLivingOnly, "deleted_record_is_seen_by_change_and_recall"),
+    (RecallsDeletedOnly, "living_image_is_recalled_as_it_is"),
+    (ForgetsWhatDeletedOnesHeld, "deleted_record_is_seen_by_change_and_recall"),
+    (RecallsWhatNeverWas, "unknown_image"),
     (KeepsNoMicroseconds, "record_comes_back_as_it_was"),
     (KeepsNoZone, "times_come_back_in_utc"),
     (KeepsExpiryInSinglePrecision, "record_comes_back_as_it_was"),
@@ -532,7 +562,7 @@ REJECTED = [
     (SharesPending, "who_sees_what"),
     (NobodyOwnsWhatIsNobodys, "who_sees_what"),
     (AdminSeesWhatAnybodySees, "who_sees_what"),
-    (ListsDeleted, "deleted_record_is_seen_by_change_only"),
+    (ListsDeleted, "deleted_record_is_seen_by_change_and_recall"),
     (NoValueDiffersFromAny, "condition"),
     (NoValueIsLess, "condition"),
     (NoValueIsIn, "condition"),
