@@ -167,7 +167,8 @@ class Gateway:
                 # A worker that does not end by itself is ended by force after so many seconds.
                 *("--worker-reload-mercy", "5"),
                 *("--processes", "1", "--threads", "8", "--lazy-apps", "--die-on-term"),
-                *("--chunked-input-limit", "8388608", "--module", "imsgate.wsgi_app:application"),
+                *("--chunked-input-limit", "8388608", "--buffer-size", "32768"),
+                *("--module", "imsgate.wsgi_app:application"),
             ]
         module = f"tests.functional.serve_{self.server}"
         return [sys.executable, "-m", module, str(self.port)]

@@ -455,6 +455,20 @@ def test_pages(gateway: Gateway) -> None:
 
 
 @pytest.mark.usefixtures("_shelf")
+def test_many_ids_fit_into_a_list(gateway: Gateway) -> None:
+    found = [gateway.create(), gateway.create()]
+    ids = [*found, *(str(uuid.uuid4()) for _ in range(217))]
+    answer = gateway.call("GET", f"/v2/images?id=in:{'%2C'.join(ids)}&limit=200&sort_dir=asc")
+    assert [image["id"] for image in answer.json["images"]] == found
+
+
+def test_what_is_too_long_for_the_server(gateway: Gateway) -> None:
+    assert gateway.call("GET", f"/v2/images?name={'a' * 16_000}").status == 200
+    assert gateway.call("GET", f"/v2/images?name={'a' * 16_384}").status == 414
+    for length, status in ((16_000, 401), (16_384, 431)):
+        assert gateway.call("GET", "/v2/images", token="t" * length).status == status
+
+
 def test_admin_sees_all(gateway: Gateway) -> None:
     found = ids(gateway, "limit=1000&owner=shelf", gateway.admin)
     assert len(found) == 5
