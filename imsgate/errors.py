@@ -346,6 +346,11 @@ class NoSuchProperty(Conflict):
     message = "Property {name} does not exist."
 
 
+class PropertyExists(Conflict):
+    code = "IMG.0035"
+    message = "Property {name} already present."
+
+
 class WrongStatus(Conflict):
     reason = "wrong_status"
     message = "Image {image_id} is {status}; this needs it to be {needed}"

@@ -1,9 +1,9 @@
 """PATCH documents of the Image API v2: text to operations, and operations applied to a record.
 
 Two forms: ``application/openstack-images-v2.1-json-patch`` (``op``, ``path``,
-``value``) and the older v2.0 (``{"replace": "/name", "value": "x"}``). Paths
-name one attribute; deeper ones exist only for locations, which clients never
-change this way.
+``value``) and the older v2.0 (``{"replace": "/name", "value": "x"}``), whose
+``add`` overwrites nothing. Paths name one attribute; deeper ones exist only for
+locations, which clients never change this way.
 """
 
 import dataclasses
@@ -22,11 +22,15 @@ _ESCAPE = re.compile(r"~(?![01])")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Operation:
-    """``op`` is add, remove or replace; ``name`` the attribute."""
+    """``op`` is add, remove or replace; ``name`` the attribute.
+
+    One that is ``new`` is refused where the image has the attribute already.
+    """
 
     op: str
     name: str
     value: Any = None
+    new: bool = False
 
 
 def parse(document: Any, content_type: str) -> list[Operation]:
@@ -51,7 +55,8 @@ def _operation(item: dict[str, Any], content_type: str) -> Operation:
         raise errors.ReadOnly(name=name)
     if op != "remove" and "value" not in item:
         raise errors.BadJson(problem=f'operation "{op}" needs a member "value"')
-    return Operation(op, name, item.get("value"))
+    new = op == "add" and content_type == V20
+    return Operation(op, name, item.get("value"), new)
 
 
 def _attribute(op: str, pointer: Any) -> str:
@@ -72,14 +77,16 @@ def _attribute(op: str, pointer: Any) -> str:
 def apply(image: Image, operations: list[Operation]) -> dict[str, Any]:
     """The fields of ``image`` that the operations change, with their new values.
 
-    Raises Conflict for replacing or removing a property it has not, and
-    Forbidden for removing an attribute every image has and for changing the
-    formats of an image that has data.
+    Raises Conflict for replacing or removing a property it has not and for
+    adding as new what it has, and Forbidden for removing an attribute every
+    image has and for changing the formats of an image that has data.
     """
     fields: dict[str, Any] = {}
     properties = dict(image.properties)
     for operation in operations:
         name = operation.name
+        if operation.new and (name in schemas.SETTABLE or name in properties):
+            raise errors.PropertyExists(name=name)
         if name in schemas.SETTABLE:
             if operation.op == "remove":
                 raise errors.Forbidden(action=f"remove the attribute '{name}'")

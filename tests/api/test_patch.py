@@ -55,15 +55,40 @@ def test_changes(owner, path, operations, expected):
     }
 
 
-@pytest.mark.parametrize(("operations", "expected"), CHANGES.values(), ids=CHANGES)
-def test_changes_in_the_older_form(owner, path, operations, expected):
-    older = [
+def older(operations):
+    """The operations in the form of v2.0."""
+    return [
         {op["op"]: op["path"], **({"value": op["value"]} if "value" in op else {})}
         for op in operations
     ]
-    answer = owner.patch(path, *older, kind=V20)
+
+
+#: What v2.1 overwrites and v2.0 does not.
+OVERWRITING = {
+    "add-is-replace": ("name", CHANGES["add-is-replace"][0]),
+    "property-over-another": ("custom", CHANGES["property-over-another"][0]),
+    "last-of-two": ("custom", [replace("name", "new"), add("custom", "new")]),
+    "just-added": ("fresh", [add("fresh", "1"), add("fresh", "2")]),
+    "unset": ("disk_format", [add("disk_format", "raw")]),
+}
+ALIKE = {name: case for name, case in CHANGES.items() if name not in OVERWRITING}
+
+
+@pytest.mark.parametrize(("operations", "expected"), ALIKE.values(), ids=ALIKE)
+def test_changes_in_the_older_form(owner, path, operations, expected):
+    answer = owner.patch(path, *older(operations), kind=V20)
     assert answer.status_int == 200
     assert {name: answer.json.get(name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(("name", "operations"), OVERWRITING.values(), ids=OVERWRITING)
+def test_the_older_form_adds_only_what_is_new(owner, path, name, operations):
+    before = owner.get(path).json
+    answer = owner.patch(path, *older(operations), kind=V20)
+    assert reason(answer) == (409, "conflict")
+    assert f"Property {name} already present." in answer.text
+    assert owner.get(path).json == before
+    assert owner.patch(path, *operations).status_int == 200
 
 
 READ_ONLY = (
