@@ -33,6 +33,9 @@ REQUEST_ID = "imsgate.request_id"
 INSPECTION = "imsgate.inspection"
 
 _DATA_PATH = re.compile(r"/v2/images/[^/]+/(file|stage)/?")
+#: What Glance reads as ``/v2``; ``/v2.1/cloudimages`` is an API of Huawei's.
+_MINOR = re.compile(r"/v2\.[0-9]+(?=/(?!cloudimages(?:/|$))|$)")
+_SLASHES = re.compile(r"//+")
 #: The paths that are those of Huawei's image service alone.
 _IMS_PATH = re.compile(
     r"/v1/cloudimages(/.*)?|/v2(\.1)?/cloudimages(/.*)?|/v1/[^/]+/jobs/.*|/v2/(?!images/)[^/]+/images/.*"
@@ -94,10 +97,17 @@ class Request(webob.Request):
 
     @property
     def route(self) -> str:
-        """The path below the application. Unlike ``path_info`` it never fails:
-        bytes that are not UTF-8 become U+FFFD, which no route has."""
+        """The path below the application, as Glance reads it: of ``/v2.5`` it is ``/v2``, and
+        of several slashes one. All that depends on a path goes by this one, but what the
+        client has signed.
+
+        Unlike ``path_info`` it never fails: bytes that are not UTF-8 become U+FFFD, which no
+        route has.
+        """
         raw: str = self.environ.get("PATH_INFO", "")
-        return raw.encode("latin-1").decode("utf-8", "replace")
+        path = _SLASHES.sub("/", raw.encode("latin-1").decode("utf-8", "replace"))
+        minor = _MINOR.match(path)
+        return "/v2" + path[minor.end() :] if minor else path
 
     @property
     def carries_image(self) -> bool:

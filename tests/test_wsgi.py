@@ -27,7 +27,9 @@ from imsgate.wsgi import Request
         ("PUT", "/v2/images//file", False),
         ("PUT", "/v2/images/x/y/file", False),
         ("PUT", "/v2/images/x/files", False),
-        ("PUT", "/v2/images/x/file//", False),
+        ("PUT", "/v2/images/x/file//", True),
+        ("PUT", "/v2.17/images/x/file", True),
+        ("PUT", "//v2/images/x//file", True),
         ("PUT", "", False),
     ],
 )
@@ -38,7 +40,28 @@ def test_which_requests_carry_an_image(method, path, expected):
 
 @pytest.mark.parametrize(
     ("raw", "text"),
-    [("/a", "/a"), ("/caf\xc3\xa9", "/caf\u00e9"), ("/\xff", "/\ufffd"), (None, "")],
+    [
+        ("/a", "/a"),
+        ("/caf\xc3\xa9", "/caf\u00e9"),
+        ("/\xff", "/\ufffd"),
+        (None, ""),
+        ("//", "/"),
+        ("//versions", "/versions"),
+        ("//v2/images", "/v2/images"),
+        ("///v2.17///images//", "/v2/images/"),
+        ("/v2.0", "/v2"),
+        ("/v2.5/images/x/file", "/v2/images/x/file"),
+        ("/v2.14/images", "/v2/images"),
+        ("/v2.5/v2.5/images", "/v2/v2.5/images"),
+        ("/x/v2.5/images", "/x/v2.5/images"),
+        ("/v2.5x/images", "/v2.5x/images"),
+        ("/v2.\xd9\xa5/images", "/v2.\u0665/images"),
+        ("/v2./images", "/v2./images"),
+        ("/v1.5/images", "/v1.5/images"),
+        ("/v2.1/cloudimages", "/v2.1/cloudimages"),
+        ("/v2.1//cloudimages/action", "/v2.1/cloudimages/action"),
+        ("/v2.1/cloudimagesx", "/v2/cloudimagesx"),
+    ],
 )
 def test_a_route_is_text_whatever_came(raw, text):
     environ = servers.environ()

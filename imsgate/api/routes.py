@@ -127,9 +127,10 @@ class Router:
         """Raises NotFound, or MethodNotAllowed with the methods that are."""
         try:
             # Both are decoded when they are looked at.
-            path, _ = request.path_info, request.GET
+            _ = request.path_info, request.GET
         except UnicodeDecodeError as error:
             raise errors.BadRequest(problem="the path or the query is not UTF-8") from error
+        path = request.route
         if "\0" in path:
             raise errors.BadRequest(problem="the path holds a NUL character")
         for pattern, handlers in self._table:

@@ -31,8 +31,10 @@ class Sniff(base.TappingFilter):
     OPTS = (
         cfg.StrOpt(
             "requests",
-            default="PUT /v2/images/[^/]+/(file|stage)/?",
-            help="Regular expression of the requests whose body is an image: method, space, path.",
+            # Glance takes the version from the header Accept too.
+            default="PUT (/v2)?/images/[^/]+/(file|stage)/?",
+            help="Regular expression of the requests whose body is an image: method, space, path "
+            "(with /v2 for /v2.5, and one slash for several).",
         ),
         cfg.StrOpt(
             "disk_format_header",

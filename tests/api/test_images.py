@@ -347,7 +347,7 @@ def test_methods_that_do_not_exist(owner, method, path, allowed):
 
 @pytest.mark.parametrize(
     "path",
-    ["/v2/nothing", "/v2/images/x/nothing", "/v2//images", "/v2/images//file", "/v2/schemas/x"],
+    ["/v2/nothing", "/v2/images/x/nothing", "/v2//v2/images", "/v2/images//file", "/v2/schemas/x"],
 )
 def test_paths_that_do_not_exist(owner, path):
     assert reason(owner.get(path)) == (404, "not_found")

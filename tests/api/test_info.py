@@ -31,6 +31,18 @@ def test_versions_are_those_that_are_whole(owner):
         assert version not in found
 
 
+@pytest.mark.parametrize("start", ["/v2.5", "/v2.17", "//v2", "//v2.0/"])
+def test_minor_versions_and_slashes_lead_to_the_same(owner, start):
+    created = owner.post(f"{start}/images", {"disk_format": "raw", "container_format": "bare"})
+    assert created.status_int == 201
+    path = created.json["self"]
+    assert path.startswith("/v2/images/")
+    owner.upload(start + path[3:])
+    assert owner.get(f"{start}//images").json["images"] == [owner.get(path).json]
+    assert owner.get(path).json["status"] == "active"
+    assert owner.get(f"{start}/nosuch").status_int == 404
+
+
 def test_versions_name_the_public_endpoint():
     app = gateway(public_endpoint="https://images.example/image/").app
     answer = Person(app, None).get("/", Host="evil.example", X_Forwarded_Host="evil.example")

@@ -126,6 +126,7 @@ VARIANTS = {
     "latin-1": {"user_agent": "caf\xe9"},
     "spaces": {"user_agent": "  a  b "},
     "odd-path": {"path": "/v2/images/a b+%25\xc3\xbc/file"},
+    "minor-version": {"path": FILE.replace("/v2", "//v2.5/", 1)},
     "late": {"when": NOW - 900},
     "early": {"when": NOW + 900},
 }

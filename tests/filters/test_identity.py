@@ -88,7 +88,8 @@ def test_an_identity_cannot_be_changed():
         pytest.param({**VOUCHED, "HTTP_X_IDENTITY_STATUS": None}, id="only-names"),
         pytest.param({"REMOTE_USER": "u1"}, id="remote-user"),
         pytest.param({"PATH_INFO": "/versions/"}, id="nearly-public"),
-        pytest.param({"PATH_INFO": "//"}, id="nearly-root"),
+        pytest.param({"PATH_INFO": "//v2/images"}, id="slashes"),
+        pytest.param({"PATH_INFO": "/v2.5"}, id="minor-version"),
         pytest.param({"PATH_INFO": "/v2/images/\xff"}, id="not-utf-8"),
     ],
 )
@@ -106,7 +107,7 @@ def test_how_to_authenticate_is_told(alone):
     assert answer.header("WWW-Authenticate") == told
 
 
-@pytest.mark.parametrize("path", ["", "/", "/versions"])
+@pytest.mark.parametrize("path", ["", "/", "/versions", "//", "//versions"])
 def test_public_paths_are_open(alone, path):
     app = apps.App()
     answer = put(

@@ -71,6 +71,24 @@ def test_an_image_cut_in_its_header_is_refused(alone):
     assert answer.code == 415
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2.5/images/x/file",
+        "/v2.17/images/x/stage",
+        "//v2/images/x/file",
+        "/v2//images///x/file//",
+        "//v2.9//images/x//stage/",
+        "/images/x/file",
+    ],
+)
+def test_there_is_no_way_round(alone, path):
+    """Before Glance: it takes an image at each of these, at the last by the version in Accept."""
+    app = apps.App(apps.by(4096))
+    answer = put(alone("sniff", app), qcow2(backing=0x200), PATH_INFO=path)
+    assert (answer.code, answer.reason) == (415, "image_refused")
+
+
 class Declares(apps.App):
     """An application that knows what it wants."""
 
