@@ -245,8 +245,9 @@ class Images:
             changed = patch.apply(image, operations)
             if "visibility" in changed:
                 self.access.may_show(who, image, changed["visibility"])
-            if "owner" in changed and changed["owner"] != image.owner:
-                self.access.enforce("context_is_admin", who, {}, "to change the owner")
+            gives_away = "owner" in changed and changed["owner"] != image.owner
+            if gives_away and not self.access.is_admin(request):
+                raise errors.Forbidden(action="change the owner of an image")
             self._check_quotas(
                 changed.get("properties", image.properties), changed.get("tags", image.tags)
             )

@@ -186,6 +186,11 @@ def test_other_types_are_refused(owner, path, kind):
     assert V21 in answer.headers["Accept-Patch"]
 
 
+def test_who_may_not_give_an_image_away_is_told_so(owner, path):
+    answer = owner.patch(path, replace("owner", "p2"))
+    assert "You are not allowed to change the owner of an image" in answer.text
+
+
 @pytest.mark.parametrize("name", ["disk_format", "container_format"])
 def test_formats_stay_once_there_is_data(owner, people, name):
     path = owner.create(disk_format="raw", container_format="bare")
