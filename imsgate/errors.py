@@ -370,6 +370,12 @@ class AlreadyExists(Conflict):
     message = "{what} exists already or existed before"
 
 
+class MemberExists(AlreadyExists):
+    """One that was removed may be added again."""
+
+    message = "Image {image_id} is shared with project {member_id} already"
+
+
 class Gone(Error):
     status, reason = 410, "image_gone"
     code = "IMG.0144"

@@ -12,7 +12,7 @@ from typing import Any
 
 from imsgate import model
 from imsgate.config import Section
-from imsgate.errors import AlreadyExists, Conflict, NotFound
+from imsgate.errors import AlreadyExists, Conflict, MemberExists, NotFound
 from imsgate.model import (
     GOING,
     GONE,
@@ -141,7 +141,7 @@ class MemoryRegistry(Registry):
             self.get(member.image_id)
             limits.check_members(len(self.members(member.image_id)), most)
             if (member.image_id, member.member_id) in self._members:
-                raise AlreadyExists(what=f"Member {member.member_id}")
+                raise MemberExists(image_id=member.image_id, member_id=member.member_id)
             self._members[member.image_id, member.member_id] = member
 
     def members(self, image_id: str) -> builtins.list[Member]:

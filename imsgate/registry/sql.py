@@ -13,7 +13,7 @@ from sqlalchemy import exc
 
 from imsgate import model
 from imsgate.config import Section
-from imsgate.errors import AlreadyExists, BadConfig, Conflict, NotFound, Unavailable
+from imsgate.errors import AlreadyExists, BadConfig, Conflict, MemberExists, NotFound, Unavailable
 from imsgate.model import Image, Job, Limits, Location, Member, MemberStatus, Usage
 from imsgate.registry import database, jobs, limits, lists, migrations, rows, totals
 from imsgate.registry.base import NOTHING, Query, Registry, moves
@@ -173,7 +173,7 @@ class SqlRegistry(Registry):
             try:
                 connection.execute(sa.insert(MEMBERS).values(dataclasses.asdict(member)))
             except exc.IntegrityError:
-                raise AlreadyExists(what=f"Member {member.member_id}") from None
+                raise MemberExists(image_id=member.image_id, member_id=member.member_id) from None
 
     @repeated
     def members(self, image_id: str) -> builtins.list[Member]:

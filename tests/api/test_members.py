@@ -118,7 +118,9 @@ def test_a_project_that_cannot_be_is_refused(owner, path, document):
 
 
 def test_sharing_twice_is_a_conflict(owner, path):
-    assert reason(owner.post(f"{path}/members", {"member": "p3"})) == (409, "already_exists")
+    answer = owner.post(f"{path}/members", {"member": "p3"})
+    assert reason(answer) == (409, "already_exists")
+    assert "is shared with project p3 already" in answer.text
 
 
 @pytest.mark.parametrize(
