@@ -6,6 +6,7 @@ import re
 import pytest
 
 from imsgate import errors
+from imsgate.api import info
 from imsgate.formats.checks import CHECKS
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -23,6 +24,16 @@ def test_every_reason_is_in_the_table_of_the_api_page():
         (int(status), reason) for status, cell in table for reason in re.findall("`(.*?)`", cell)
     }
     assert told == {pair for pair in _reasons(errors.Error) if pair[1] != "base"}
+
+
+def test_the_api_page_knows_the_versions():
+    text = (ROOT / "doc/api.md").read_text()
+    _, newest, without = re.search(
+        r"versions ([\d.]+) to ([\d.]+) are announced, without ([\d., and]+),", text
+    ).groups()
+    minors = range(int(newest.partition(".")[2]) + 1)
+    left_out = re.findall(r"[\d.]+", without)
+    assert {f"2.{minor}" for minor in minors}.difference(left_out) == set(info.VERSIONS)
 
 
 def test_every_check_is_on_the_page_about_formats():
