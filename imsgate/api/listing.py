@@ -34,23 +34,24 @@ def parse(params: Params, viewer: str | None, *, admin: bool, default: int, maxi
     """The query of the project ``viewer``, without its marker. Raises BadQuery.
 
     ``default`` and ``maximum`` bound the page. A parameter that is no attribute
-    is taken for a custom property, as in Glance.
+    is taken for a custom property, and of one that is repeated the last counts,
+    as in Glance; but all tags and times do.
     """
-    conditions: list[Condition] = []
-    properties: dict[str, str] = {}
-    named: dict[str, str] = {}
     params = list(params)
     for key, text in params:
         if "\0" in key + text:
             raise _bad(key.replace("\0", "?"), "it holds a NUL character")
-        if key in _PAGING:
-            named[key] = text
-        elif key not in _REPEATED | _IGNORED:
-            condition = _condition(key, text)
-            if condition:
-                conditions.append(condition)
-            else:
-                properties[key] = text
+    named = {key: text for key, text in params if key not in _REPEATED}
+    conditions = [_time_condition(key, text) for key, text in params if key in _TIME]
+    properties: dict[str, str] = {}
+    for key, text in named.items():
+        if key in _PAGING | _IGNORED:
+            continue
+        condition = _condition(key, text)
+        if condition:
+            conditions.append(condition)
+        else:
+            properties[key] = text
     if not any(condition.field == "os_hidden" for condition in conditions):
         conditions.append(Condition("os_hidden", Op.EQ, False))
     visibility = named.get("visibility")
@@ -69,7 +70,7 @@ def parse(params: Params, viewer: str | None, *, admin: bool, default: int, maxi
 
 
 _PAGING = frozenset({"limit", "marker", "visibility", "member_status", "sort"})
-_REPEATED = frozenset({"tag", "sort_key", "sort_dir"})
+_REPEATED = frozenset({"tag", "sort_key", "sort_dir", *_TIME})
 #: Glance's filter for deleted images, which no list here holds.
 _IGNORED = frozenset({"deleted"})
 
@@ -85,8 +86,6 @@ def _condition(key: str, text: str) -> Condition | None:
         return Condition(base, Op.GTE if key.endswith("_min") else Op.LTE, _number(key, text))
     if key in _TEXT:
         return _text_condition(key, text)
-    if key in _TIME:
-        return _time_condition(key, text)
     if key in _NUMBER:
         return Condition(key, Op.EQ, _number(key, text))
     if key in _BOOL:
