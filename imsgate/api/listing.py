@@ -100,10 +100,14 @@ def _condition(key: str, text: str) -> Condition | None:
 
 
 def _text_condition(key: str, text: str) -> Condition:
-    """``in:a,"b,c"`` or an exact value, as the Image API's filters are written."""
+    """``in:a,"b,c"`` or an exact value, as the Image API's filters are written.
+
+    A comma may also end the list.
+    """
     if text.startswith("in:"):
+        listed = text.removeprefix("in:").removesuffix(",")
         try:
-            values = next(csv.reader([text[3:]], skipinitialspace=True, strict=True))
+            values = next(csv.reader([listed], skipinitialspace=True, strict=True))
         except (csv.Error, StopIteration) as error:
             raise _bad(key, "the list behind in: cannot be read") from error
         return Condition(key, Op.IN, tuple(values))

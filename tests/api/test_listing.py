@@ -171,6 +171,25 @@ def test_found(query, expected):
     assert listed(query.replace(" ", "%20").replace('"', "%22")) == expected
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ("in:a,", [0]),
+        ('in:"a",', [0]),
+        ("in:a,,b", [2, 1, 0]),
+        ("in:,a", [1, 0]),
+        ('in:a,""', [1, 0]),
+        ("in:", []),
+    ],
+)
+def test_a_comma_may_end_a_list_of_values(values, expected):
+    gate = gateway()
+    for number, name in enumerate(("a", "", "b")):
+        gate.registry.add(image(number, name=name))
+    query = urllib.parse.urlencode({"name": values})
+    assert listed(query, Person(gate.app, PEOPLE["owner"])) == expected
+
+
 BAD = {
     "limit=-1": "limit",
     "limit=two": "limit",
