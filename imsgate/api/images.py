@@ -118,8 +118,10 @@ class Images:
         who = access.identity(request)
         body = json_object(request)
         for name in body:
-            schemas.check_settable(name)
+            if name not in schemas.NOT_KEPT:
+                schemas.check_settable(name)
         self.schema.check(body)
+        body = {name: value for name, value in body.items() if name not in schemas.NOT_KEPT}
         if "id" in body:
             schemas.check_id(body["id"])
         image = self.add(who, self.dialect.complete(body))

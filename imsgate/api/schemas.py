@@ -22,6 +22,8 @@ READ_ONLY = frozenset(
     "checksum created_at direct_url file os_hash_algo os_hash_value schema self size status "
     "stores updated_at virtual_size locations".split()
 )
+#: Those of them that a new image may name and does not keep, as in Glance.
+NOT_KEPT = frozenset({"os_hash_algo", "os_hash_value"})
 #: Names that cannot even be custom properties.
 RESERVED = frozenset({"location", "deleted", "deleted_at"})
 RESERVED_PREFIX = "os_glance"

@@ -78,6 +78,13 @@ def test_what_was_given_is_shown(owner):
     assert {name: shown[name] for name in fields} == {**fields, "tags": ["a", "b"]}
 
 
+def test_what_clients_copy_of_another_image_is_not_kept(owner):
+    shown = owner.get(owner.create(os_hash_algo="md5", os_hash_value="0" * 32)).json
+    assert shown["os_hash_algo"] is shown["os_hash_value"] is None
+    answer = owner.post("/v2/images", {"os_hash_value": 5})
+    assert reason(answer) == (400, "bad_json")
+
+
 def test_a_client_may_choose_the_id(owner):
     path = owner.create(id=ID)
     assert path == f"/v2/images/{ID.lower()}"
@@ -140,7 +147,7 @@ REFUSED = {
     "property-with-a-long-name": ({"a" * 256: "x"}, 400, "bad_json"),
     **{
         f"read-only-{name}": ({name: "x"}, 403, "read_only")
-        for name in "checksum created_at direct_url file os_hash_algo os_hash_value schema self "
+        for name in "checksum created_at direct_url file schema self "
         "size status stores updated_at virtual_size locations".split()
     },
     **{
