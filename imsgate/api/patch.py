@@ -105,7 +105,9 @@ def apply(image: Image, operations: list[Operation]) -> dict[str, Any]:
 
 
 def convert(name: str, value: Any) -> Any:
-    """A validated JSON value as the record keeps it."""
+    """A validated JSON value as the record keeps it; an empty owner is none, as in Glance."""
     if name == "tags":
         return frozenset(value)
+    if name == "owner":
+        return value or None
     return Visibility(value) if name == "visibility" else value

@@ -191,6 +191,13 @@ def test_who_may_not_give_an_image_away_is_told_so(owner, path):
     assert "You are not allowed to change the owner of an image" in answer.text
 
 
+def test_an_empty_owner_is_none(people, path):
+    assert people.admin.patch(path, replace("owner", "")).json["owner"] is None
+    made = people.admin.create(owner="")
+    assert people.admin.get(made).json["owner"] is None
+    assert reason(people.owner.post("/v2/images", {"owner": ""})) == (403, "forbidden")
+
+
 @pytest.mark.parametrize("name", ["disk_format", "container_format"])
 def test_formats_stay_once_there_is_data(owner, people, name):
     path = owner.create(disk_format="raw", container_format="bare")
