@@ -90,8 +90,8 @@ class Imports:
         if image.status != _NEEDED[method] or image.upload_key is not None:
             needed = _NEEDED[method]
             raise errors.WrongStatus(image_id=image.id, status=image.status, needed=needed)
-        if not (self.detects or (image.disk_format and image.container_format)):
-            raise errors.FormatsNotSet
+        if not self.detects:
+            _check_formats(image)
         return image
 
     def _stores(self, request: Request, body: dict[str, Any], image: Image) -> list[str]:
@@ -141,6 +141,13 @@ class Imports:
             properties={**image.properties, **shown},
             upload_reserved=reservation(image, method, len(store_ids)),
         )
+
+
+def _check_formats(image: Image) -> None:
+    """Raises Conflict where an upload would have FormatsNotSet, as Glance does."""
+    for name in ("container_format", "disk_format"):
+        if getattr(image, name) is None:
+            raise errors.Conflict(problem=f"'{name}' needs to be set before import")
 
 
 def _rule(method: str) -> str:
