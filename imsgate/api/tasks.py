@@ -48,7 +48,7 @@ class Tasks:
         who = self._enter(request)
         limit = self._limit(request.GET.get("limit"))
         marker = request.GET.get("marker")
-        after = self._job(request, marker) if marker is not None else None
+        after = self._marker(request, marker) if marker is not None else None
         project = None if self.access.is_admin(request) else who.project_id or ""
         jobs = self.registry.jobs(project, after, limit)
         page = {
@@ -74,6 +74,12 @@ class Tasks:
         if not (self.access.is_admin(request) or _began(who, job)):
             raise errors.NotFound(what=f"Task {task_id}")
         return job
+
+    def _marker(self, request: Request, task_id: str) -> Job:
+        try:
+            return self._job(request, task_id)
+        except errors.NotFound as error:
+            raise errors.BadQuery(parameter="marker", problem="no such task") from error
 
     def _limit(self, text: str | None) -> int:
         if text is None:
