@@ -4,6 +4,7 @@ Every function takes the header's text as WSGI gives it (``None`` when absent).
 """
 
 import dataclasses
+import math
 import re
 
 from imsgate import errors
@@ -101,10 +102,14 @@ def byte_range(range_text: str | None, content_range_text: str | None = None) ->
         return Range(int(first) if first else None, int(last) if last else None)
     if content_range_text is not None:
         match = _CONTENT_RANGE.fullmatch(content_range_text.strip())
-        if not match or int(match[2]) < int(match[1]):
+        if not match or not int(match[1]) <= int(match[2]) < _total(match[3]):
             raise errors.BadRange(header="Content-Range")
         return Range(int(match[1]), int(match[2]))
     return None
+
+
+def _total(text: str) -> float:
+    return math.inf if text == "*" else int(text)
 
 
 def has_control(text: str) -> bool:

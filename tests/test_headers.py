@@ -110,6 +110,10 @@ def test_several_ranges_are_refused(text):
     [
         ("bytes 0-4/5", Range(0, 4)),
         ("bytes 0-4/*", Range(0, 4)),
+        ("bytes 0-4/9", Range(0, 4)),
+        ("bytes 0-5/5", None),
+        ("bytes 0-9/5", None),
+        ("bytes 0-0/0", None),
         ("bytes 4-0/5", None),
         ("bytes */5", None),
         ("bytes 0-4", None),
