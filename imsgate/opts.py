@@ -6,7 +6,18 @@ from oslo_config import cfg
 
 from imsgate import config, profiles, quota, signatures, upload
 from imsgate.api import images, imports, locations
-from imsgate.filters import aksk, faults, headers, identity, pace, proxy, sizelimit, sniff, tokens
+from imsgate.filters import (
+    aksk,
+    cors,
+    faults,
+    headers,
+    identity,
+    pace,
+    proxy,
+    sizelimit,
+    sniff,
+    tokens,
+)
 from imsgate.jobs import engine, unpack, uris, web
 from imsgate.parts import REGISTRY_OPTS
 from imsgate.registry import sql
@@ -14,6 +25,7 @@ from imsgate.stores import buckets, loader
 
 _FILTERS = (
     faults.Faults,
+    cors.Cors,
     pace.Pace,
     tokens.Tokens,
     aksk.Aksk,

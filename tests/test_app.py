@@ -145,4 +145,5 @@ def test_every_shipped_flavor_is_whole(flavor):
     context = loadwsgi.loadcontext(loadwsgi.APP, ini, global_conf={})
     names = [found.entry_point_name for found in serve._filters(context)]
     named = [name for name in names if name]
-    assert named == ["faults", "proxy", "pace", *FLAVORS[flavor], "headers", "sizelimit", "sniff"]
+    first, last = ["faults", "cors", "proxy", "pace"], ["headers", "sizelimit", "sniff"]
+    assert named == [*first, *FLAVORS[flavor], *last]

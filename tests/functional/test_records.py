@@ -496,6 +496,36 @@ def test_request_id(gateway: Gateway) -> None:
     assert "forged" not in gateway.log_text()
 
 
+def test_browsers_may_ask_first(start: Callable[..., Gateway]) -> None:
+    origin = "https://horizon.example"
+    gateway = start("[cors]\nallowed_origin = https://horizon.example\n")
+    question = {
+        "Origin": origin,
+        "Access-Control-Request-Method": "PUT",
+        "Access-Control-Request-Headers": "x-auth-token,content-type",
+    }
+    path = f"/v2/images/{gateway.create()}/file"
+    answer = gateway.call("OPTIONS", path, token=None, headers=question)
+    assert answer.status == 200
+    assert answer.headers["Access-Control-Allow-Origin"] == origin
+    assert answer.headers["Access-Control-Allow-Headers"] == "x-auth-token,content-type"
+    assert answer.headers["X-Openstack-Request-Id"]
+    for token, status in ((None, 401), ("", 204)):
+        headers = {"Origin": origin, "Content-Type": "application/octet-stream"}
+        told = gateway.call("PUT", path, b"data", token=token, headers=headers)
+        assert told.status == status
+        assert told.headers["Access-Control-Allow-Origin"] == origin
+    downloaded = gateway.call("GET", path, headers={"Origin": origin})
+    assert downloaded.body == b"data"
+    assert downloaded.headers["Access-Control-Allow-Origin"] == origin
+
+
+def test_browsers_are_told_nothing_by_default(gateway: Gateway) -> None:
+    answer = gateway.call("OPTIONS", "/v2/images", headers={"Origin": "https://horizon.example"})
+    assert answer.outcome == (405, "method_not_allowed")
+    assert answer.headers["Access-Control-Allow-Origin"] is None
+
+
 def test_token_file_is_read_again(gateway: Gateway) -> None:
     """A token that is taken away is refused at the next request."""
     token = gateway.token("short-lived")
