@@ -1,13 +1,17 @@
 """The documentation speaks of what is there."""
 
+import configparser
 import pathlib
 import re
 
 import pytest
+from keystoneauth1 import loading
+from oslo_config import generator
 
-from imsgate import errors
+from imsgate import config, errors
 from imsgate.api import info
 from imsgate.formats.checks import CHECKS
+from imsgate.stores import loader
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "doc").glob("*.md"))]
@@ -46,3 +50,62 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+#: The first sections of examples that are no imsgate.conf.
+OTHER_FILES = {"metadata", "pipeline:main", "Unit", "uwsgi"}
+
+
+def _examples(*, configuration=False):
+    """Every example of a file with sections, or of an imsgate.conf alone, named by its place."""
+    for page in PAGES:
+        text = page.read_text()
+        for found in re.finditer(r"^```\w*\n((?:#.*\n)*\[([\w:-]+)\].*?)^```", text, re.M | re.S):
+            if not (configuration and found[2] in OTHER_FILES):
+                line = text.count("\n", 0, found.start(1)) + 1
+                yield pytest.param(found[1], id=f"{page.name}:{line}")
+
+
+@pytest.mark.parametrize("text", list(_examples()))
+def test_comments_in_examples_have_lines_of_their_own(text):
+    """Behind a value they would be taken for a part of it, and a section would not be one."""
+    assert re.findall(r"^(?:\[|[\w.-]+ *=).* [#;].*", text, re.M) == []
+
+
+@pytest.fixture(scope="module")
+def options():
+    """Options of imsgate and of the libraries that read its configuration, by their groups."""
+    namespaces = ["imsgate", "keystonemiddleware.auth_token", "oslo.limit", "castellan.config"]
+    found = {}
+    for _, sections in generator._list_opts(namespaces):
+        for group, listed in sections:
+            found.setdefault(str(group or "DEFAULT"), []).extend(listed)
+    access = loading.get_auth_common_conf_options()
+    access += loading.get_auth_plugin_conf_options("password")
+    for group in ("keystone_authtoken", "oslo_limit"):
+        listed = {option.dest for option in found[group]}
+        found[group] += [option for option in access if option.dest not in listed]
+    return found
+
+
+def _of_store(conf, store_id, driver):
+    kind = loader.installed()[driver]
+    listed = [*loader.STORE_OPTS, *kind.OPTS]
+    return [*listed, *kind.further_opts(store_id, conf.section(store_id, listed))]
+
+
+@pytest.mark.parametrize("text", list(_examples(configuration=True)))
+def test_options_in_examples_exist_and_take_their_values(text, options, tmp_path):
+    path = tmp_path / "imsgate.conf"
+    path.write_text(text)
+    conf = config.Config([str(path)])
+    stores = conf.section("DEFAULT", loader.OPTS).enabled_backends
+    parsed = configparser.RawConfigParser(default_section="")
+    parsed.read_string(text)
+    for group in parsed.sections():
+        if stores.get(group) == "tape":  # the driver that a page makes
+            continue
+        known = options[group] if group in options else _of_store(conf, group, stores[group])
+        conf.section(group, known)
+        names = {name for option in known for name in (option.dest, option.name)}
+        assert {name for name in parsed[group] if name not in names} == set()
