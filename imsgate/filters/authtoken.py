@@ -22,6 +22,7 @@ included. Needs the extra ``imsgate[keystone]``. Three things differ from the fi
 import base64
 import functools
 import hashlib
+import importlib.util
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -41,6 +42,9 @@ GROUP = "keystone_authtoken"
 
 #: Options of the password and the application credential plugins.
 _SECRETS = ("password", "application_credential_secret")
+
+#: What reaches memcached, module and package; with SASL or TLS the second.
+_MEMCACHE = (("memcache", "python-memcached"), ("bmemcached", "python-binary-memcached"))
 
 #: What of a request says who asks, and for what.
 _HEAD = frozenset(
@@ -155,7 +159,17 @@ def _protocol(kind: Any, app: WsgiApp, conf: dict[str, Any], native: cfg.ConfigO
     group = native[GROUP]
     if not (conf.get("auth_type") or native[group.auth_section or GROUP].auth_type):
         raise BadConfig(f"[{GROUP}] auth_type", "without it Keystone cannot be asked")
+    _check_cache(made._conf)
     return made
+
+
+def _check_cache(conf: Any) -> None:
+    """Raises BadConfig where keystonemiddleware would fail at every request, for want of a
+    library that it imports with the first."""
+    extended = conf.get("memcache_sasl_enabled") or conf.get("memcache_tls_enabled")
+    module, package = _MEMCACHE[bool(extended)]
+    if conf.get("memcached_servers") and importlib.util.find_spec(module) is None:
+        raise BadConfig(f"[{GROUP}] memcached_servers", f"{package} is not installed")
 
 
 def _vouched(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
