@@ -53,7 +53,7 @@ def test_links_lead_somewhere(page):
 
 
 #: The first sections of examples that are no imsgate.conf.
-OTHER_FILES = {"metadata", "pipeline:main", "Unit", "uwsgi"}
+OTHER_FILES = {"build-system", "metadata", "pipeline:main", "filter:clients", "Unit", "uwsgi"}
 
 
 def _examples(*, configuration=False):
