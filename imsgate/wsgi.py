@@ -32,7 +32,9 @@ PRESENTED = "imsgate.presented"
 REQUEST_ID = "imsgate.request_id"
 INSPECTION = "imsgate.inspection"
 
-_DATA_PATH = re.compile(r"/v2/images/[^/]+/(file|stage)/?")
+#: The requests of the Image API whose body is image data: method, space, path. Glance takes
+#: the version from the header Accept too.
+IMAGE_REQUESTS = "PUT (/v2)?/images/[^/]+/(file|stage)/?"
 #: What Glance reads as ``/v2``; ``/v2.1/cloudimages`` is an API of Huawei's.
 _MINOR = re.compile(r"/v2\.[0-9]+(?=/(?!cloudimages(?:/|$))|$)")
 _SLASHES = re.compile(r"//+")
@@ -112,7 +114,11 @@ class Request(webob.Request):
     @property
     def carries_image(self) -> bool:
         """Whether the body is image data, by method and path (upload or stage)."""
-        return self.method == "PUT" and bool(_DATA_PATH.fullmatch(self.route))
+        return self.is_one_of(IMAGE_REQUESTS)
+
+    def is_one_of(self, requests: str | re.Pattern[str]) -> bool:
+        """Whether the expression fits all of method, space and path."""
+        return bool(re.fullmatch(requests, f"{self.method} {self.route}"))
 
     @property
     def body_length(self) -> int | None:

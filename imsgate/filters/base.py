@@ -7,6 +7,7 @@ them. A filter keeps nothing of a request on itself.
 """
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -14,6 +15,14 @@ from oslo_config import cfg
 
 from imsgate import config, errors, wsgi
 from imsgate.wsgi import Environ, Request, WsgiApp
+
+#: The option of a filter that does something else with images than with other bodies.
+REQUESTS = cfg.StrOpt(
+    "requests",
+    default=wsgi.IMAGE_REQUESTS,
+    help="Regular expression of the requests whose body is an image: method, space, path "
+    "(with /v2 for /v2.5, and one slash for several).",
+)
 
 
 class Filter:
@@ -71,6 +80,14 @@ class TappingFilter(Filter):
             raise tapped.failure
         start_response(status, headers)
         return answer
+
+
+def image_requests(name: str, settings: Any) -> re.Pattern[str]:
+    """What ``REQUESTS`` says, for ``Request.is_one_of``. Raises BadConfig."""
+    try:
+        return re.compile(settings.requests)
+    except re.error as error:
+        raise errors.BadConfig(f"{name}.requests", str(error)) from error
 
 
 def filter_factory(kind: type[Filter]) -> Callable[..., Callable[[WsgiApp], Filter]]:

@@ -10,11 +10,13 @@ RFC 9112 section 6, strictly: what two servers could read in two ways is how
 requests are smuggled past one of them.
 """
 
+from typing import Any
+
 from oslo_config import cfg
 
 from imsgate import errors, headers
 from imsgate.filters import base
-from imsgate.wsgi import Request
+from imsgate.wsgi import Request, WsgiApp
 
 OCTET_STREAM = "application/octet-stream"
 
@@ -28,12 +30,17 @@ class Headers(base.Filter):
             min=1,
             help="The longest JSON document a metadata call may announce, in bytes.",
         ),
+        base.REQUESTS,
     )
+
+    def __init__(self, app: WsgiApp, settings: Any) -> None:
+        super().__init__(app, settings)
+        self._images = base.image_requests(self.NAME, settings)
 
     def check(self, request: Request) -> None:
         self._control_characters(request)
         length = request.body_length
-        if request.carries_image:
+        if request.is_one_of(self._images):
             self._image(request, length)
         elif length is not None and length > self.settings.max_json_size:
             raise errors.TooLarge(limit=self.settings.max_json_size)

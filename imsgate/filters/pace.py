@@ -55,10 +55,12 @@ class Pace(base.TappingFilter):
             help="Uploads that one process receives at a time; more are answered 503. Keep it "
             "below `imsgate serve --threads`, so that other requests find a thread.",
         ),
+        base.REQUESTS,
     )
 
     def __init__(self, app: WsgiApp, settings: Any) -> None:
         super().__init__(app, settings)
+        self._images = base.image_requests(self.NAME, settings)
         self._room = threading.BoundedSemaphore(settings.uploads_at_once)
         self._watch = Watch(settings.minimum_rate)
 
@@ -75,7 +77,7 @@ class Pace(base.TappingFilter):
     @contextlib.contextmanager
     def _counted(self, request: Request) -> Iterator[None]:
         """Raises Busy."""
-        if not request.carries_image:
+        if not request.is_one_of(self._images):
             yield
             return
         if not self._room.acquire(blocking=False):

@@ -43,19 +43,21 @@ class SizeLimit(base.TappingFilter):
             min=1,
             help="The longest body of any other request, in bytes.",
         ),
+        base.REQUESTS,
     )
 
     def __init__(
         self, app: WsgiApp, settings: Any, profile: profiles.Profile = profiles.NONE
     ) -> None:
         super().__init__(app, settings)
+        self._images = base.image_requests(self.NAME, settings)
         upload = settings.upload_size_cap or profile.upload_limit or settings.image_size_cap
         self._image_limit = min(upload, settings.image_size_cap)
 
     def check(self, request: Request) -> None:
         limit = self.settings.max_metadata_size
         announced = [request.body_length]
-        if request.carries_image:
+        if request.is_one_of(self._images):
             limit = self._image_limit
             announced.append(
                 headers.digits(

@@ -16,12 +16,11 @@ may declare the format it expects there before its first read, and finds format 
 virtual size there afterwards. A client may declare it in a header.
 """
 
-import re
 from typing import Any
 
 from oslo_config import cfg
 
-from imsgate import errors, gating, wsgi
+from imsgate import gating, wsgi
 from imsgate.filters import base
 from imsgate.wsgi import Request, WsgiApp
 
@@ -29,13 +28,7 @@ from imsgate.wsgi import Request, WsgiApp
 class Sniff(base.TappingFilter):
     NAME = gating.GROUP
     OPTS = (
-        cfg.StrOpt(
-            "requests",
-            # Glance takes the version from the header Accept too.
-            default="PUT (/v2)?/images/[^/]+/(file|stage)/?",
-            help="Regular expression of the requests whose body is an image: method, space, path "
-            "(with /v2 for /v2.5, and one slash for several).",
-        ),
+        base.REQUESTS,
         cfg.StrOpt(
             "disk_format_header",
             default="X-Image-Meta-Disk-Format",
@@ -49,13 +42,10 @@ class Sniff(base.TappingFilter):
         super().__init__(app, settings)
         self._gate = gating.shared(settings)
         self._header = settings.disk_format_header
-        try:
-            self._requests = re.compile(settings.requests)
-        except re.error as error:
-            raise errors.BadConfig("sniff.requests", str(error)) from error
+        self._requests = base.image_requests(self.NAME, settings)
 
     def check(self, request: Request) -> None:
-        if self._requests.fullmatch(f"{request.method} {request.route}"):
+        if request.is_one_of(self._requests):
             declared = request.headers.get(self._header) if self._header else None
             inspection = self._gate.begin(declared)
             request.environ[wsgi.INSPECTION] = inspection
