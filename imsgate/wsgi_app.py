@@ -8,6 +8,7 @@ separated by commas) and ``IMSGATE_STATE`` (a directory); each defaults as for
 import os
 from typing import Any
 
+from gunicorn.errors import AppImportError
 from oslo_log import log
 from paste.deploy import loadwsgi
 
@@ -35,4 +36,6 @@ def _load() -> Any:
 try:
     application = _load()
 except BadConfig as problem:
-    raise SystemExit(f"imsgate: {problem}") from problem
+    # Of all exceptions the one by which gunicorn ends with one line. A SystemExit has it
+    # start the next worker, and that one, for ever.
+    raise AppImportError(f"imsgate: {problem}") from None

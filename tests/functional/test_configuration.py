@@ -5,13 +5,12 @@ import pathlib
 import socket
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Mapping
 
 import pytest
 
 from tests.functional import programs
-from tests.functional.gateway import HOST, IMSGATE, INI, clean_env, free_port, make_database
+from tests.functional.gateway import BIN, HOST, IMSGATE, INI, clean_env, free_port, make_database
 
 
 @dataclasses.dataclass
@@ -53,8 +52,9 @@ class Site:
         return self._refusal(programs.run([IMSGATE, "serve", *args], self._env(), self.directory))
 
     def load(self) -> str:
-        """What ``imsgate.wsgi_app`` says under another server when it refuses."""
-        command = [sys.executable, "-c", "import imsgate.wsgi_app"]
+        """What ``imsgate.wsgi_app`` says under gunicorn when it refuses."""
+        args = ["--bind", f"{HOST}:{free_port()}", "--worker-class", "gthread"]
+        command = [str(BIN / "gunicorn"), *args, "imsgate.wsgi_app:application"]
         done = subprocess.run(
             command,
             env=self._env(),
