@@ -31,6 +31,7 @@ KEY = "[database] connection"
 _SQLITE_WAIT = 60
 
 _MYSQL = ("mysql", "mariadb")
+_LIBPQ = ("psycopg", "psycopg2")
 
 #: PostgreSQL names its locks by numbers; any will do that nobody else has.
 _MIGRATION = 0x696D7367617465
@@ -125,11 +126,13 @@ class Database:
         else:
             if backend in _MYSQL:
                 _prepare_mysql(self._engine)
+            elif self._engine.driver in _LIBPQ:
+                _prepare_postgresql(self._engine)
             self._writer = self._writer.execution_options(isolation_level="READ COMMITTED")
 
     def reading(self) -> contextlib.AbstractContextManager[sa.Connection]:
         """A transaction that sees one snapshot. Raises Unavailable; Undone where it may be
-        run again."""
+        run again; BadConfig for a database that cannot hold every text."""
         return _transaction(self._engine)
 
     def writing(self) -> contextlib.AbstractContextManager[sa.Connection]:
@@ -244,6 +247,16 @@ def _use_wal(cursor: sqlite3.Cursor) -> None:
         if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
             raise
         raise Undone(what="The database") from error
+
+
+def _prepare_postgresql(engine: sa.Engine) -> None:
+    # Before SQLAlchemy asks the server for its version: in SQL_ASCII it gets bytes, and fails.
+    @event.listens_for(engine, "connect", insert=True)
+    def encoding(connection: Any, record: object) -> None:
+        found = connection.info.parameter_status("server_encoding")
+        if found != "UTF8":
+            problem = f"this database is in {found}: create one with -E UTF8 -T template0"
+            raise BadConfig(KEY, problem)
 
 
 def _prepare_mysql(engine: sa.Engine) -> None:

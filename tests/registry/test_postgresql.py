@@ -4,9 +4,12 @@ import contextlib
 
 import pytest
 
+from imsgate.errors import BadConfig
+from imsgate.registry import sql
 from imsgate.registry.sql import SqlRegistry
 from imsgate.testing import registry_machine
 from imsgate.testing.registries import RegistryContract
+from tests import databases
 
 
 @pytest.fixture(scope="module")
@@ -22,3 +25,15 @@ class TestPostgresql(RegistryContract):
 
     def test_random_walk(self, registry):
         registry_machine.walk(registry, max_examples=15)  # SQLite's takes longer ones
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_database_that_cannot_hold_every_text_is_refused(postgresql_server, tmp_path, encoding):
+    name = f"in_{encoding.lower()}"
+    how = f"ENCODING {encoding} TEMPLATE template0 LOCALE 'C' LOCALE_PROVIDER libc"
+    postgresql_server.execute(f"CREATE DATABASE {name} {how}")
+    settings = databases.settings(postgresql_server.url(name), tmp_path)
+    for use in (sql.upgrade, SqlRegistry):
+        with pytest.raises(BadConfig, match=f"{encoding}.*-E UTF8") as caught:
+            use(settings)
+        assert caught.value.key == "[database] connection"
