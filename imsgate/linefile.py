@@ -13,6 +13,7 @@ from imsgate.errors import BadConfig
 
 T = TypeVar("T")
 
+_YEAR_10000 = 253402300800
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
@@ -58,9 +59,12 @@ def check_digest(name: str, kept: Any) -> None:
 
 
 def check_expiry(expires: Any) -> None:
-    """Raises ValueError for what is neither seconds nor absent."""
-    if not isinstance(expires, int | float | None):
-        raise ValueError("expires is not a number of seconds")
+    """Raises ValueError for what is neither absent nor a time, in seconds since the epoch."""
+    # NaN is never reached, and what comes after the year 9999 has no date.
+    if expires is not None and not (
+        isinstance(expires, int | float) and 0 <= expires < _YEAR_10000
+    ):
+        raise ValueError("expires is not a number of seconds since 1970, before the year 10000")
 
 
 def appended(old: bytes, entry: dict[str, Any]) -> bytes:

@@ -67,7 +67,17 @@ def test_nothing_is_added_to_a_broken_file(path):
     assert path.read_text() == "{"
 
 
-@pytest.mark.parametrize("more", [{"user": "a\nb"}, {"roles": [1]}, {"expires": "soon"}], ids=str)
+MALFORMED = [
+    {"user": "a\nb"},
+    {"roles": [1]},
+    {"expires": "soon"},
+    {"expires": float("nan")},
+    {"expires": -1},
+    {"expires": 1e300},
+]
+
+
+@pytest.mark.parametrize("more", MALFORMED, ids=str)
 def test_what_could_not_be_read_again_is_not_added(tmp_path, more):
     path = tmp_path / "state" / "tokens"
     with pytest.raises(errors.BadConfig, match="the new token"):

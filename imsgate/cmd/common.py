@@ -35,6 +35,30 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def name(text: str) -> str:
+    """The ``type`` of an argument that names somebody or something."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
+
+
+#: A century.
+_MOST_DAYS = 36525
+
+
+def days(text: str) -> float:
+    """The ``type`` of an argument: days, at most a century."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0
+    if not 0 < number <= _MOST_DAYS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of days above 0 and up to {_MOST_DAYS}"
+        )
+    return number
+
+
 def global_conf(args: argparse.Namespace) -> dict[str, str]:
     """The arguments as Paste's global section, which every factory reads."""
     values = {"config_file": ",".join(args.config_file), "state_path": args.state}
@@ -70,11 +94,12 @@ def add_grant_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of a command that lets somebody in."""
     parser.add_argument(
         "--role",
+        type=name,
         action="append",
         metavar="ROLE",
         help="admin, member, reader …; may be repeated (default: member and reader)",
     )
-    parser.add_argument("--days", type=float, help="days until it expires (default: never)")
+    parser.add_argument("--days", type=days, help="days until it expires (default: never)")
 
 
 def granted(args: argparse.Namespace) -> dict[str, Any]:

@@ -14,9 +14,10 @@ def add_parser(subparsers: Any) -> None:
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
     add = actions.add_parser("add", help="make an access key and print it with its secret, once")
     common.add_config_arguments(add)
-    add.add_argument("--user", required=True, help="the user it stands for")
+    add.add_argument("--user", type=common.name, required=True, help="the user it stands for")
     add.add_argument(
         "--project",
+        type=common.name,
         required=True,
         action="append",
         help="a project it is for; may be repeated, the first is the one meant when a request "

@@ -13,8 +13,10 @@ def add_parser(subparsers: Any) -> None:
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
     add = actions.add_parser("add", help="make a token and print it, once")
     common.add_config_arguments(add)
-    add.add_argument("--user", required=True, help="the user it stands for")
-    add.add_argument("--project", required=True, help="the project that will own the images")
+    add.add_argument("--user", type=common.name, required=True, help="the user it stands for")
+    add.add_argument(
+        "--project", type=common.name, required=True, help="the project that will own the images"
+    )
     common.add_grant_arguments(add)
     add.set_defaults(run=run)
 

@@ -294,5 +294,5 @@ def test_token_by_command(gateway: Gateway, tmp_path: pathlib.Path) -> None:
     reader = client.run(*add, "--project", "by-command", "--role", "reader").strip()
     assert gateway.call("GET", f"/v2/images/{image_id}", token=reader).status == 200
     assert gateway.upload(image_id, b"x", token=reader).outcome == (403, "forbidden")
-    expired = client.run(*add, "--project", "by-command", "--days", "0").strip()
+    expired = client.run(*add, "--project", "by-command", "--days", "1e-9").strip()
     assert gateway.call("GET", f"/v2/images/{image_id}", token=expired).status == 401
