@@ -1,9 +1,12 @@
 """Arguments and look-ups that several subcommands share."""
 
 import argparse
+import contextlib
+import os
 import pathlib
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import imsgate
@@ -68,6 +71,21 @@ def global_conf(args: argparse.Namespace) -> dict[str, str]:
 def load(args: argparse.Namespace) -> config.Config:
     """The configuration that the arguments name. Raises BadConfig."""
     return config.load(global_conf(args))
+
+
+@contextlib.contextmanager
+def naming(key: str, path: str) -> Iterator[None]:
+    """Raises BadConfig where the system refuses to write ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise BadConfig(key, f"{path} cannot be written: {error.strerror}") from error
+
+
+def make_state(conf: config.Config) -> None:
+    """The state directory, made where there is none. Raises BadConfig."""
+    with naming("[DEFAULT] state_path", conf.state_path):
+        os.makedirs(conf.state_path, mode=0o700, exist_ok=True)
 
 
 def paste_uri(conf: config.Config, named: str | None) -> str:

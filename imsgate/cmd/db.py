@@ -16,6 +16,10 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    sql.upgrade(common.load(args).section("database", sql.SqlRegistry.OPTS))
+    conf = common.load(args)
+    settings = conf.section("database", sql.SqlRegistry.OPTS)
+    if sql.is_embedded(settings):
+        common.make_state(conf)
+    sql.upgrade(settings)
     print("The database is up to date.")
     return 0

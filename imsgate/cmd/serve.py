@@ -98,8 +98,7 @@ def prepare(conf: config.Config, paste: str, global_conf: dict[str, str]) -> Non
     A database that is a server's is left alone: that one is migrated by
     ``imsgate db upgrade``, when its operator says so.
     """
-    with _naming("[DEFAULT] state_path", conf.state_path):
-        os.makedirs(conf.state_path, mode=0o700, exist_ok=True)
+    common.make_state(conf)
     database = conf.section("database", sql.SqlRegistry.OPTS)
     if sql.is_embedded(database):
         sql.upgrade(database)
@@ -111,21 +110,12 @@ def prepare(conf: config.Config, paste: str, global_conf: dict[str, str]) -> Non
         return
     token, path = tokenfile.new(), _admin_token(conf.state_path)
     # In this order: a crash in between leaves no token that nobody knows.
-    with _naming("[DEFAULT] state_path", str(path)):
+    with common.naming("[DEFAULT] state_path", str(path)):
         path.touch(mode=0o600)
         path.write_text(token + "\n")
-    with _naming("[tokens] token_file", token_file):
+    with common.naming("[tokens] token_file", token_file):
         roles = ["admin", "member"]
         tokenfile.add(token_file, user="admin", project="admin", roles=roles, presented=token)
-
-
-@contextlib.contextmanager
-def _naming(key: str, path: str) -> Iterator[None]:
-    """Raises BadConfig for what the system refuses."""
-    try:
-        yield
-    except OSError as error:
-        raise BadConfig(key, f"{path} cannot be written: {error.strerror}") from error
 
 
 def _tokens_section(paste: str, global_conf: dict[str, str]) -> dict[str, str] | None:

@@ -161,7 +161,10 @@ class Database:
 
     def explain(self, error: Unavailable) -> str:
         """The cause of an outage in the driver's words, without the URL's secrets."""
-        return _said(self._url, error.__cause__)
+        said = _said(self._url, error.__cause__)
+        # SQLite does not say which file.
+        file = self._url.get_backend_name() == "sqlite" and self._url.database
+        return f"{file}: {said}" if file else said
 
     @property
     def nulls_are_largest(self) -> bool:
