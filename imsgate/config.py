@@ -81,8 +81,10 @@ class Config:
         found = list(files) or cfg.find_config_files(project=PROJECT)
         try:
             self._conf(args=[], project=PROJECT, default_config_files=found)
-        except cfg.Error as error:
+        except (cfg.Error, OSError) as error:
             raise BadConfig("config_file", str(error)) from error
+        except UnicodeDecodeError as error:
+            raise BadConfig("config_file", f"{', '.join(found)}: {error}") from error
         if state_path:
             self._conf.set_override("state_path", os.path.abspath(state_path))
 

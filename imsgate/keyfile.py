@@ -107,12 +107,15 @@ def _seal(path: str) -> Fernet:
 
 
 def _make_seal(path: str) -> None:
-    os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
-    fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    with open(fd, "wb") as file:
-        file.write(Fernet.generate_key() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with open(fd, "wb") as file:
+            file.write(Fernet.generate_key() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise BadConfig(_SEAL_OPTION, f"{path} cannot be made: {error.strerror}") from error
 
 
 def add(
@@ -159,12 +162,15 @@ def add(
         sealed = _seal(seal_path).encrypt(secret.encode()).decode()
         return linefile.appended(old, {**entry, "sealed": sealed})
 
-    linefile.change(path, edit)
+    linefile.change(path, _OPTION, edit)
     return Issued(access, secret, token)
 
 
 def remove(path: str, access: str) -> bool:
-    """Take a key out; return whether it was there."""
+    """Take a key out; return whether it was there.
+
+    Raises BadConfig for a file that cannot be used.
+    """
     removed = False
 
     def edit(old: bytes) -> bytes:
@@ -177,7 +183,7 @@ def remove(path: str, access: str) -> bool:
                 kept = linefile.appended(kept, entry)
         return kept
 
-    linefile.change(path, edit)
+    linefile.change(path, _OPTION, edit)
     return removed
 
 

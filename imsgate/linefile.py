@@ -73,19 +73,22 @@ def appended(old: bytes, entry: dict[str, Any]) -> bytes:
     return old + (b"\n" if old and not old.endswith(b"\n") else b"") + line.encode() + b"\n"
 
 
-def change(path: str, edit: Callable[[bytes], bytes]) -> None:
+def change(path: str, option: str, edit: Callable[[bytes], bytes]) -> None:
     """Replace a file's content by what ``edit`` makes of it (``b""`` where there is none).
 
     The file gets mode 0600 and is replaced whole, so that a reader never sees half of it; two
-    writers wait for one another.
+    writers wait for one another. Raises BadConfig, naming the option, where that cannot be.
     """
-    os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
-    with _locked(path + ".lock"):
-        old = b""
-        if os.path.exists(path):
-            with open(path, "rb") as file:
-                old = file.read()
-        _replace(path, edit(old))
+    try:
+        os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
+        with _locked(path + ".lock"):
+            old = b""
+            if os.path.exists(path):
+                with open(path, "rb") as file:
+                    old = file.read()
+            _replace(path, edit(old))
+    except OSError as error:
+        raise BadConfig(option, f"{path} cannot be written: {error.strerror}") from error
 
 
 @contextlib.contextmanager

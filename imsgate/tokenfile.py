@@ -93,5 +93,5 @@ def add(
             load(path)
         return linefile.appended(old, entry)
 
-    linefile.change(path, edit)
+    linefile.change(path, _OPTION, edit)
     return presented

@@ -6,6 +6,7 @@ from typing import Any
 from oslo_config import cfg, generator
 
 from imsgate import config
+from imsgate.cmd import common
 
 
 def add_parser(subparsers: Any) -> None:
@@ -31,5 +32,6 @@ def run(args: argparse.Namespace) -> int:
             *output,
         ]
     )
-    generator.generate(conf)
+    with common.naming("--output", args.output or "standard output"):
+        generator.generate(conf)
     return 0

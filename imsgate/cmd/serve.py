@@ -113,9 +113,8 @@ def prepare(conf: config.Config, paste: str, global_conf: dict[str, str]) -> Non
     with common.naming("[DEFAULT] state_path", str(path)):
         path.touch(mode=0o600)
         path.write_text(token + "\n")
-    with common.naming("[tokens] token_file", token_file):
-        roles = ["admin", "member"]
-        tokenfile.add(token_file, user="admin", project="admin", roles=roles, presented=token)
+    roles = ["admin", "member"]
+    tokenfile.add(token_file, user="admin", project="admin", roles=roles, presented=token)
 
 
 def _tokens_section(paste: str, global_conf: dict[str, str]) -> dict[str, str] | None:
