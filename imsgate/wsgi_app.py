@@ -25,7 +25,10 @@ def _load() -> Any:
     conf = config.load(values)
     log.setup(conf.native, config.PROJECT)
     paste = common.paste_uri(conf, os.environ.get("IMSGATE_PASTE"))
-    app = loadwsgi.loadapp(paste, global_conf=values)
+    try:
+        app = loadwsgi.loadapp(paste, global_conf=values)
+    except (LookupError, ImportError) as error:
+        raise common.unloadable(paste, error) from error
     try:
         import uwsgi  # noqa: PLC0415 - exists only inside that server
     except ImportError:

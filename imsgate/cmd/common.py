@@ -88,10 +88,26 @@ def make_state(conf: config.Config) -> None:
         os.makedirs(conf.state_path, mode=0o700, exist_ok=True)
 
 
+#: The application of the Paste file that is served by default.
+_MAIN = "main"
+#: What the extra imsgate[keystone] brings.
+_KEYSTONE = ("keystoneauth1", "keystonemiddleware")
+
+
 def paste_uri(conf: config.Config, named: str | None) -> str:
     """The application to serve, as PasteDeploy names it. Raises BadConfig."""
-    flavor = conf.section(config.PASTE_GROUP, config.PASTE_OPTS).flavor or "main"
+    flavor = conf.section(config.PASTE_GROUP, config.PASTE_OPTS).flavor or _MAIN
     return f"config:{paste_file(named)}#{flavor}"
+
+
+def unloadable(paste: str, error: Exception) -> BadConfig:
+    """Why PasteDeploy could not load what ``paste_uri`` named."""
+    problem = str(error)
+    if isinstance(error, ImportError) and (error.name or "").partition(".")[0] in _KEYSTONE:
+        problem += "; this needs the extra imsgate[keystone]"
+    if paste.endswith(f"#{_MAIN}"):
+        return BadConfig(paste, problem)
+    return BadConfig(f"[{config.PASTE_GROUP}] flavor", f"{paste}: {problem}")
 
 
 def paste_file(named: str | None) -> str:

@@ -125,7 +125,7 @@ def _tokens_section(paste: str, global_conf: dict[str, str]) -> dict[str, str] |
             if context.entry_point_name == Tokens.NAME:
                 return dict(context.local_conf)
     except (LookupError, OSError, ValueError, ImportError, configparser.Error) as error:
-        raise BadConfig(paste, str(error)) from error
+        raise common.unloadable(paste, error) from error
     return None
 
 
@@ -307,4 +307,5 @@ class Server(gunicorn.app.base.BaseApplication):
         except BadConfig as problem:
             raise AppImportError(f"imsgate: {problem}") from problem
         except (LookupError, ImportError) as problem:
-            raise AppImportError(f"imsgate: {self._paste}: {problem}") from problem
+            named = common.unloadable(self._paste, problem)
+            raise AppImportError(f"imsgate: {named}") from problem

@@ -12,7 +12,9 @@ import types
 import pytest
 from gunicorn.workers import gthread
 
-from imsgate.cmd import main, serve
+from imsgate import config
+from imsgate.cmd import common, main, serve
+from imsgate.errors import BadConfig
 
 
 @pytest.fixture
@@ -76,6 +78,17 @@ def test_numbers_that_mean_nothing(capsys, argument, number):
         main.main([*argument.split(), number])
     assert ended.value.code == 2
     assert argument.split()[-1] in capsys.readouterr().err
+
+
+def test_a_flavor_whose_extra_is_missing(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "keystoneauth1", None)
+    monkeypatch.delitem(sys.modules, "imsgate.filters.authtoken", raising=False)
+    (tmp_path / "conf").write_text("[paste_deploy]\nflavor = keystone\n")
+    given = {"config_file": str(tmp_path / "conf"), "state_path": str(tmp_path / "state")}
+    conf = config.load(given)
+    with pytest.raises(BadConfig, match=r"imsgate\[keystone\]") as caught:
+        serve.prepare(conf, common.paste_uri(conf, None), given)
+    assert caught.value.key == "[paste_deploy] flavor"
 
 
 #: The server; its workers tell their id and what is imported when they are forked, and wait to

@@ -143,6 +143,7 @@ CONFIGS = {
     ),
     "not an ini file": ("this is no configuration", "config_file"),
     "no access keys": ("[paste_deploy]\nflavor = aksk", "[aksk] seal_file"),
+    "unknown flavor": ("[paste_deploy]\nflavor = keyston", "[paste_deploy] flavor", "'keyston'"),
     "bad api limit": ("[api]\napi_limit_max = none", "[api] api_limit_max"),
 }
 
@@ -290,6 +291,11 @@ def test_database_of_something_else(site: Site) -> None:
     connection.commit()
     connection.close()
     assert_named(site.serve(), "[database] connection")
+
+
+def test_unknown_flavor_under_another_server(site: Site) -> None:
+    site.write("[paste_deploy]\nflavor = keyston")
+    assert_named(site.load(), "[paste_deploy] flavor", "'keyston'")
 
 
 def test_no_token_file_under_another_server(site: Site) -> None:
