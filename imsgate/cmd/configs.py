@@ -1,4 +1,4 @@
-"""``imsgate config generate``: the sample configuration, every installed part's options in it."""
+"""``imsgate config generate``: the sample configuration, installed store drivers' options in it."""
 
 import argparse
 from typing import Any
