@@ -83,9 +83,8 @@ def run(args: argparse.Namespace) -> int:
     log.setup(conf.native, config.PROJECT)
     parts.import_drivers(conf)
     prepare(conf, paste, common.global_conf(args))
-    announce(args.bind, conf.state_path)
     try:
-        Server(paste, common.global_conf(args), args).run()
+        Server(paste, common.global_conf(args), args, conf.state_path).run()
     except HaltServer as halt:
         # Several workers failed at once: gunicorn expects one, and was halting already.
         return int(halt.exit_status)
@@ -259,10 +258,17 @@ _LONGEST_LINE = 16 << 10
 class Server(gunicorn.app.base.BaseApplication):
     """gunicorn with threads, set up for long request bodies."""
 
-    def __init__(self, paste: str, global_conf: dict[str, str], args: argparse.Namespace) -> None:
+    def __init__(
+        self, paste: str, global_conf: dict[str, str], args: argparse.Namespace, state_path: str
+    ) -> None:
         self._paste = paste
         self._global_conf = global_conf
         self._args = args
+        self._state_path = state_path
+        # Of all workers, one will read this byte and the others the end.
+        self._untold, end = os.pipe()
+        os.write(end, b"1")
+        os.close(end)
         super().__init__()
 
     def load_config(self) -> None:
@@ -275,6 +281,7 @@ class Server(gunicorn.app.base.BaseApplication):
             "pre_request": take_long_body,
             "limit_request_line": _LONGEST_LINE,
             "limit_request_field_size": _LONGEST_LINE,
+            "post_worker_init": self.loaded,
             "proc_name": "imsgate",
             "loglevel": "warning",
             # By default a header SCRIPT_NAME or PATH_INFO of a client on this host, so of a
@@ -294,6 +301,11 @@ class Server(gunicorn.app.base.BaseApplication):
 
     def run(self) -> None:
         Master(self).run()
+
+    def loaded(self, worker: Any) -> None:
+        """gunicorn's ``post_worker_init``: what is configured works; the first worker says so."""
+        if os.read(self._untold, 1):
+            announce(self._args.bind, self._state_path)
 
     def load(self) -> Any:
         """The pipeline, built in the worker; what cannot work ends the server, by name."""

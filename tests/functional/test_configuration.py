@@ -78,6 +78,7 @@ class Site:
         said = done.stdout + done.stderr
         assert done.returncode > 0, said
         assert "Traceback" not in said
+        assert "To try it" not in said
         return said
 
 
