@@ -28,8 +28,9 @@ OPTS: Sequence[cfg.Opt] = (
         sample_default="$XDG_STATE_HOME/imsgate",
         help="Directory for everything the embedded defaults keep: database, images, tokens.",
     ),
-    cfg.StrOpt(
+    cfg.URIOpt(
         "public_endpoint",
+        schemes=["http", "https"],
         help="The URL clients reach this service by, for links in answers. "
         "Without it they use the address that the request says it came to.",
     ),

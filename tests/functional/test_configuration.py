@@ -145,6 +145,11 @@ CONFIGS = {
     "not an ini file": ("this is no configuration", "config_file"),
     "no access keys": ("[paste_deploy]\nflavor = aksk", "[aksk] seal_file"),
     "unknown flavor": ("[paste_deploy]\nflavor = keyston", "[paste_deploy] flavor", "'keyston'"),
+    "endpoint that is no URL": (
+        "[DEFAULT]\npublic_endpoint = images",
+        "[DEFAULT] public_endpoint",
+        "'images'",
+    ),
     "bad api limit": ("[api]\napi_limit_max = none", "[api] api_limit_max"),
 }
 
