@@ -62,3 +62,11 @@ def test_every_request_and_every_answer_is_an_event(alone, caplog, method, path,
 def test_a_map_that_is_missing_refuses_to_start(alone):
     with pytest.raises(BadConfig, match="audit_map_file"):
         alone("audit", apps.App(), audit_map_file="/nowhere", use_oslo_messaging="false")
+
+
+def test_a_start_warns_of_nothing_but_what_is_unknown(alone, caplog):
+    more = {"audit_map_file": str(MAP), "ignore_req_list": "GET", "use_oslo_messaging": "false"}
+    alone("audit", apps.App(), **more)
+    assert caplog.messages == []
+    alone("audit", apps.App(), **more, nosuch="1")
+    assert caplog.messages == ['The option "nosuch" is not known to keystonemiddleware']
