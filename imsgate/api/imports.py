@@ -1,7 +1,6 @@
 """Imports: ``/v2/images/{id}/import``."""
 
 import dataclasses
-import logging
 from typing import Any
 
 import webob
@@ -19,8 +18,6 @@ from imsgate.model import Identity, Image, Status
 from imsgate.quota import Quotas
 from imsgate.stores.loader import Stores
 from imsgate.wsgi import Request
-
-LOG = logging.getLogger(__name__)
 
 METHODS = (DIRECT, WEB, COPY)
 

@@ -194,8 +194,6 @@ def _extensions(head: bytes, header: _Header, report: Report) -> Reader:
     limit = min(header.cluster, _MOST_EXTENSIONS)
     while at + 8 <= limit:
         if at + 8 > len(data):
-            if len(data) >= limit:
-                return
             rest = yield from read(len(data), limit - len(data))
             data += rest
             limit = len(data)

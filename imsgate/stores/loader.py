@@ -140,9 +140,6 @@ class Stores:
     def __iter__(self) -> Iterator[Backend]:
         return iter(self._backends.values())
 
-    def __len__(self) -> int:
-        return len(self._backends)
-
     def choose(self, store_id: str | None) -> Store:
         """The store a request names, or the default. Raises UnknownStore or StoreUnavailable."""
         store_id = store_id or self.default
