@@ -7,7 +7,6 @@ import json
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 
 from tests.formats import corpus
 from tests.formats.corpus import Entry
+from tests.functional.gateway import eventually
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +78,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     with (state / "log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        _wait(port, server)
+        eventually(lambda: _answers(port, server), f"imsgate serves: see {state}/log")
         token = (state / "kept" / "admin-token").read_text().strip()
         yield Client(port, token)
     finally:
@@ -86,11 +86,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         server.wait(30)
 
 
-def _wait(port: int, server: subprocess.Popen) -> None:
-    for _ in range(200):
-        assert server.poll() is None, "the server ended"
-        with socket.socket() as probe:
-            if not probe.connect_ex(("127.0.0.1", port)):
-                return
-        time.sleep(0.05)
-    raise AssertionError("the server did not start")
+def _answers(port: int, server: subprocess.Popen) -> bool:
+    assert server.poll() is None, "the server ended"
+    with socket.socket() as probe:
+        return not probe.connect_ex(("127.0.0.1", port))
