@@ -18,8 +18,9 @@ def respond(request: Request, image: Image, store: Store, url: str) -> webob.Res
 
     304 when the client has it already, 206 for a Range (or for a Content-Range
     in the request, as Glance accepts it), else 200; 307 to where the data lies
-    when the store wants GET to go there. Raises BadRange,
-    RangeNotSatisfiable, and ObjectNotFound when the store lost the data.
+    when the store wants GET to go there. Raises BadHeader, BadRange,
+    RangeNotSatisfiable, StoreUnavailable, and ObjectNotFound when the store
+    lost the data.
     """
     assert image.size is not None
     response = webob.Response(content_type="application/octet-stream")

@@ -134,7 +134,10 @@ class Images:
         return response
 
     def add(self, who: Identity, body: dict[str, Any]) -> Image:
-        """A new record, of what a client asked for in a form that was checked."""
+        """A new record, of what a client asked for in a form that was checked.
+
+        Raises Forbidden, QuotaExceeded, AlreadyExists and Unavailable.
+        """
         image = self._new(body, who.project_id)
         self.access.creatable(who, image)
         self._check_quotas(image.properties, image.tags)

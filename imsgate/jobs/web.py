@@ -103,7 +103,8 @@ class Web:
         check: Callable[[], object],
     ) -> Iterator["Download"]:
         """The body of a URI. ``wait`` lets seconds pass; ``check`` is asked before each read
-        from the server, and raises to stop. Raises UriRefused, SourceFailed."""
+        from the server, and raises to stop. Raises UriRefused, SourceFailed, and BadRequest for
+        a digest that is none."""
         deadline = Deadline(self._settings.max_time, check)
         with contextlib.closing(Download(self, uri, parse_digest(digest), deadline, wait)) as one:
             yield one
