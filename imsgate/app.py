@@ -62,7 +62,7 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
     """
     conf = config.load(global_conf)
     parts = load_parts(conf)
-    api = conf.section("api", images.OPTS, local_conf)
+    api = conf.section(images.GROUP, images.OPTS, local_conf)
     gate = assemble(parts, conf.native, conf.section, api)
     threading.Thread(target=_look_after, args=(parts,), name="sweep", daemon=True).start()
     parts.engine.start_threads(conf.section(engine.GROUP, engine.OPTS).threads)

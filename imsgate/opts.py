@@ -47,7 +47,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         *((kind.NAME, kind.OPTS) for kind in _FILTERS if kind.OPTS),
         (proxy.GROUP, proxy.OPTS),
         (profiles.GROUP, profiles.OPTS),
-        ("api", images.OPTS),
+        (images.GROUP, images.OPTS),
         (images.FORMAT_GROUP, images.FORMAT_OPTS),
         (upload.GROUP, upload.OPTS),
         ("DEFAULT", quota.KEYSTONE_OPTS),

@@ -131,6 +131,13 @@ class Request(webob.Request):
         )
 
     @property
+    def announced_size(self) -> int | None:
+        """The size of the image by ``x-openstack-image-size``, in bytes. Raises BadHeader."""
+        return headers.digits(
+            "x-openstack-image-size", self.environ.get("HTTP_X_OPENSTACK_IMAGE_SIZE")
+        )
+
+    @property
     def body_is_empty(self) -> bool:
         """Whether it is known that there is no body. Raises BadHeader."""
         return not self.body_length and "HTTP_TRANSFER_ENCODING" not in self.environ

@@ -24,7 +24,7 @@ def filters(kind=base.Filter):
 DECLARED = {
     "DEFAULT": [*config.OPTS, *loader.OPTS],
     "glance_store": loader.DEFAULT_OPTS,
-    "api": images.OPTS,
+    images.GROUP: images.OPTS,
     images.FORMAT_GROUP: images.FORMAT_OPTS,
     upload.GROUP: upload.OPTS,
     profiles.GROUP: profiles.OPTS,

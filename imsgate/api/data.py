@@ -68,9 +68,7 @@ class Data:
     @staticmethod
     def _announced(request: Request) -> int | None:
         """The size in bytes, by Content-Length or by ``x-openstack-image-size``."""
-        announced = headers.digits(
-            "x-openstack-image-size", request.environ.get("HTTP_X_OPENSTACK_IMAGE_SIZE")
-        )
+        announced = request.announced_size
         length = request.reader().length
         if announced is not None and length is not None and announced != length:
             raise errors.SizeMismatch(announced=announced, received=length)

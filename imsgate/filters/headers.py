@@ -67,9 +67,7 @@ class Headers(base.Filter):
         if kind != OCTET_STREAM:
             raise errors.UnsupportedMediaType(accepted=OCTET_STREAM)
         headers.store_id(request.environ.get("HTTP_X_IMAGE_META_STORE"))
-        announced = headers.digits(
-            "x-openstack-image-size", request.environ.get("HTTP_X_OPENSTACK_IMAGE_SIZE")
-        )
+        announced = request.announced_size
         if announced is not None and length is not None and announced != length:
             raise errors.SizeMismatch(announced=announced, received=length)
 

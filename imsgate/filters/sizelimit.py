@@ -16,7 +16,7 @@ from typing import Any
 
 from oslo_config import cfg
 
-from imsgate import body, config, errors, headers, profiles
+from imsgate import body, config, errors, profiles
 from imsgate.filters import base
 from imsgate.wsgi import Request, WsgiApp
 
@@ -59,11 +59,7 @@ class SizeLimit(base.TappingFilter):
         announced = [request.body_length]
         if request.is_one_of(self._images):
             limit = self._image_limit
-            announced.append(
-                headers.digits(
-                    "x-openstack-image-size", request.environ.get("HTTP_X_OPENSTACK_IMAGE_SIZE")
-                )
-            )
+            announced.append(request.announced_size)
         if any(length is not None and length > limit for length in announced):
             raise errors.TooLarge(limit=limit)
         request.tap(body.Limit(limit))

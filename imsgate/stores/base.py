@@ -21,11 +21,16 @@ What every driver promises:
 
 import abc
 import dataclasses
+import re
 import types
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, ClassVar, Self
 
 from oslo_config import cfg
+
+#: What a location can be where it is the key itself. It begins with a letter or digit, so that
+#: no temporary name with a dot and no ``..`` passes.
+LOCATION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,254}", re.ASCII)
 
 
 class Sink(abc.ABC):

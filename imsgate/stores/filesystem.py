@@ -9,7 +9,6 @@ import contextlib
 import errno
 import logging
 import os
-import re
 import stat
 import tempfile
 import threading
@@ -21,7 +20,7 @@ from oslo_config import cfg
 from imsgate import errors
 from imsgate.errors import BadConfig
 from imsgate.stores import disk
-from imsgate.stores.base import LocalFiles, Sink, Store
+from imsgate.stores.base import LOCATION, LocalFiles, Sink, Store
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,8 +30,7 @@ _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 #: ELOOP is what O_NOFOLLOW says of a symbolic link, which no object is.
 _MISSING = frozenset({errno.ENOENT, errno.ELOOP})
 
-#: Begins with a letter or digit, so no temporary name (below) and no ``..`` passes.
-_LOCATION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,254}", re.ASCII)
+#: Begins as no LOCATION does.
 _TEMPORARY = ".part-"
 
 _DEFAULT_MODE = 0o640
@@ -248,7 +246,7 @@ class FilesystemStore(Store, LocalFiles):
 
     def _existing(self, location: str) -> str:
         """The path a location stands for. Raises ObjectNotFound for what no sink returned."""
-        if not _LOCATION.fullmatch(location):
+        if not LOCATION.fullmatch(location):
             raise errors.ObjectNotFound(f"store {self.name}")
         return self.final(location)
 

@@ -4,7 +4,6 @@ For tests and trials. Each process of a server has a memory store of its own,
 which dies with it.
 """
 
-import re
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -12,11 +11,9 @@ from typing import Any
 from oslo_config import cfg
 
 from imsgate import errors
-from imsgate.stores.base import Addressed, Sink, Store
+from imsgate.stores.base import LOCATION, Addressed, Sink, Store
 
 _CHUNK = 1024 * 1024
-
-_LOCATION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,254}", re.ASCII)
 
 
 class MemoryStore(Store, Addressed):
@@ -75,7 +72,7 @@ class MemoryStore(Store, Addressed):
 
     def locate(self, url: str) -> str | None:
         place, _, location = url.rpartition("/")
-        known = place == f"memory://{self.name}" and _LOCATION.fullmatch(location)
+        known = place == f"memory://{self.name}" and LOCATION.fullmatch(location)
         return location if known else None
 
     def held(self) -> list[str]:

@@ -21,7 +21,17 @@ from typing import Any
 
 from imsgate import errors
 from imsgate.errors import BadConfig
-from imsgate.stores.base import Addressed, Copies, DirectUrls, Origin, Sink, Store, Sweeps, Swept
+from imsgate.stores.base import (
+    LOCATION,
+    Addressed,
+    Copies,
+    DirectUrls,
+    Origin,
+    Sink,
+    Store,
+    Sweeps,
+    Swept,
+)
 from imsgate.stores.s3 import failures, options
 from imsgate.stores.s3.bucket import Bucket
 from imsgate.stores.s3.options import MIB
@@ -31,7 +41,6 @@ from imsgate.stores.s3.sink import S3Sink
 
 _LOG = logging.getLogger(__name__)
 
-_LOCATION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,254}", re.ASCII)
 #: The keys of attempts. Other software may have uploads in the same bucket.
 _ATTEMPT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.[0-9a-f]+", re.ASCII)
 
@@ -147,7 +156,7 @@ class S3Store(Store, Addressed, Copies, DirectUrls, Sweeps):
         for scheme in ("s3", f"s3+{service.scheme}"):
             place = f"{scheme}://{service.netloc}/{self.settings.s3_store_bucket}/"
             location = url.removeprefix(place)
-            if location != url and _LOCATION.fullmatch(location):
+            if location != url and LOCATION.fullmatch(location):
                 return location
         return None
 
@@ -173,7 +182,7 @@ class S3Store(Store, Addressed, Copies, DirectUrls, Sweeps):
 
     def _key(self, location: str) -> str:
         """The object a location stands for. Raises ObjectNotFound for what no sink returned."""
-        if not _LOCATION.fullmatch(location):
+        if not LOCATION.fullmatch(location):
             raise errors.ObjectNotFound(f"store {self.name}")
         return location
 
