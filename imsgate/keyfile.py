@@ -139,7 +139,7 @@ def add(
         _random(20, _LETTERS),
         _random(40, string.ascii_letters + "0123456789"),
     )
-    token = secrets.token_urlsafe(48) if temporary else None
+    token = secrets.token_hex(48) if temporary else None
 
     entry = {
         "access": access,

@@ -62,8 +62,8 @@ def find(tokens: Iterable[Token], presented: str, when: float) -> Token | None:
 
 
 def new() -> str:
-    """A token of 256 random bits, in characters that need no quoting."""
-    return secrets.token_urlsafe(32)
+    """A token of 256 random bits, in letters and digits: no shell or command takes it for more."""
+    return secrets.token_hex(32)
 
 
 def add(

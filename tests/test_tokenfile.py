@@ -45,6 +45,13 @@ def test_every_entry_is_compared_in_constant_time(path, monkeypatch):
     assert compared == [entry.sha256 for entry in entries]
 
 
+def test_a_token_is_a_word_for_every_shell_and_command():
+    """One that began with a dash would be an option."""
+    token = tokenfile.new()
+    assert len(token) == 64
+    assert token.isalnum()
+
+
 def test_the_file_holds_no_token_and_is_its_owners_alone(tmp_path):
     path = tmp_path / "new" / "tokens"
     token = add(path)
