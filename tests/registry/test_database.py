@@ -2,12 +2,13 @@
 
 import contextlib
 import threading
+import types
 
 import pytest
 import sqlalchemy as sa
 
 from imsgate.errors import Unavailable
-from imsgate.registry import jobs
+from imsgate.registry import database, jobs
 from imsgate.registry.database import Database, Undone, repeated
 from imsgate.registry.sql import SqlRegistry
 from imsgate.registry.tables import IMAGES, JOBS
@@ -107,7 +108,7 @@ def test_commit_that_was_not_answered_is_not_run_again(db, registry):
 
 
 def test_what_is_always_undone_is_given_up(monkeypatch):
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setattr(database, "time", types.SimpleNamespace(sleep=lambda seconds: None))
     tries = []
 
     @repeated
