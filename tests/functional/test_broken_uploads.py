@@ -215,7 +215,7 @@ def test_many_uploads_at_once(strict: Gateway) -> None:
 def test_server_is_killed(start: Callable[..., Gateway], server: str, chunked: bool) -> None:
     if server == "uwsgi":
         needs_program("uwsgi")
-    gateway = start("[upload]\nlease = 1\n[quota]\nimage_size_total = 64\n", server=server)
+    gateway = start("[upload]\nlease = 3\n[quota]\nimage_size_total = 64\n", server=server)
     image_id = gateway.create()
     with Wire(gateway) as wire:
         begin(gateway, wire, image_id, chunked=chunked)
@@ -237,7 +237,7 @@ def _reserved(gateway: Gateway) -> int:
 
 def test_one_worker_is_killed(start: Callable[..., Gateway]) -> None:
     """The others clear up and go on, and the server replaces it."""
-    gateway = start("[upload]\nlease = 1\n", workers=2)
+    gateway = start("[upload]\nlease = 3\n", workers=2)
     image_id = gateway.create()
     with Wire(gateway) as wire:
         begin(gateway, wire, image_id, chunked=False)

@@ -54,7 +54,7 @@ def test_default_is_a_file_in_the_state_directory(settings, tmp_path):
         ("sqlite://user:secret@/db?sslpassword=a-secret", "Invalid SQLite URL"),
         ("sqlite://", "has no tables yet"),
         ("sqlite:////no/such/directory/db", "has no tables yet"),
-        ("sqlite:////", "cannot be used: unable to open"),
+        ("sqlite:////", "cannot be used: /: unable to open"),
     ],
 )
 def test_unusable_connection_is_refused(settings, connection, problem):
