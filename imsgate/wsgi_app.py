@@ -13,7 +13,7 @@ from oslo_log import log
 from paste.deploy import loadwsgi
 
 from imsgate import config
-from imsgate.cmd import common
+from imsgate.cmd import pastefile
 from imsgate.errors import BadConfig
 from imsgate.uwsgi_body import ChunkedInput
 
@@ -24,11 +24,11 @@ def _load() -> Any:
     values = {key: os.environ[name] for key, name in _NAMES.items() if os.environ.get(name)}
     conf = config.load(values)
     log.setup(conf.native, config.PROJECT)
-    paste = common.paste_uri(conf, os.environ.get("IMSGATE_PASTE"))
+    paste = pastefile.uri(conf, os.environ.get("IMSGATE_PASTE"))
     try:
         app = loadwsgi.loadapp(paste, global_conf=values)
     except (LookupError, ImportError) as error:
-        raise common.unloadable(paste, error) from error
+        raise pastefile.unloadable(paste, error) from error
     try:
         import uwsgi  # noqa: PLC0415 - exists only inside that server
     except ImportError:

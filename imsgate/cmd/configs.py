@@ -6,7 +6,7 @@ from typing import Any
 from oslo_config import cfg, generator
 
 from imsgate import config
-from imsgate.cmd import common
+from imsgate.cmd import writing
 
 
 def add_parser(subparsers: Any) -> None:
@@ -32,6 +32,6 @@ def run(args: argparse.Namespace) -> int:
             *output,
         ]
     )
-    with common.naming("--output", args.output or "standard output"):
+    with writing.naming("--output", args.output or "standard output"):
         generator.generate(conf)
     return 0

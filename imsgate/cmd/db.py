@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from imsgate.cmd import common
+from imsgate.cmd import arguments, writing
 from imsgate.registry import sql
 
 
@@ -11,15 +11,15 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("db", help="look after the database")
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
     upgrade = actions.add_parser("upgrade", help="create or migrate the tables")
-    common.add_config_arguments(upgrade)
+    arguments.add_config(upgrade)
     upgrade.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    conf = common.load(args)
+    conf = arguments.load(args)
     settings = conf.section("database", sql.SqlRegistry.OPTS)
     if sql.is_embedded(settings):
-        common.make_state(conf)
+        writing.make_state(conf)
     sql.upgrade(settings)
     print("The database is up to date.")
     return 0

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from imsgate import errors, gating
-from imsgate.cmd import common
+from imsgate.cmd import arguments
 from imsgate.formats.facts import Facts
 from imsgate.formats.gate import Gate
 from imsgate.formats.names import is_known
@@ -26,13 +26,13 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("paths", nargs="+", metavar="PATH", help="a file, or a directory of files")
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
     parser.add_argument("--disk-format", type=_known_format, help="judge against this format")
-    common.add_config_arguments(parser)
+    arguments.add_config(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Inspect every file; returns the exit status."""
-    gate = gating.shared(common.load(args).section(gating.GROUP, gating.OPTS))
+    gate = gating.shared(arguments.load(args).section(gating.GROUP, gating.OPTS))
     show = _print_json if args.json else _print_text
     problems: list[OSError] = []
     refused = False

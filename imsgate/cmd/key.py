@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from imsgate import keyfile, signing
-from imsgate.cmd import common
+from imsgate.cmd import arguments
 from imsgate.filters.aksk import Aksk
 
 
@@ -13,32 +13,32 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("key", help="look after the access keys (AK/SK)")
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
     add = actions.add_parser("add", help="make an access key and print it with its secret, once")
-    common.add_config_arguments(add)
-    add.add_argument("--user", type=common.name, required=True, help="the user it stands for")
+    arguments.add_config(add)
+    add.add_argument("--user", type=arguments.name, required=True, help="the user it stands for")
     add.add_argument(
         "--project",
-        type=common.name,
+        type=arguments.name,
         required=True,
         action="append",
         help="a project it is for; may be repeated, the first is the one meant when a request "
         "names none",
     )
-    common.add_grant_arguments(add)
+    arguments.add_grant(add)
     add.add_argument(
         "--temporary", action="store_true", help="used together with a security token, printed too"
     )
     add.set_defaults(run=run_add)
     show = actions.add_parser("list", help="show all access keys, without their secrets")
-    common.add_config_arguments(show)
+    arguments.add_config(show)
     show.set_defaults(run=run_list)
     remove = actions.add_parser("remove", help="take an access key out")
-    common.add_config_arguments(remove)
+    arguments.add_config(remove)
     remove.add_argument("access", metavar="ACCESS_KEY")
     remove.set_defaults(run=run_remove)
 
 
 def _settings(args: argparse.Namespace) -> Any:
-    return common.load(args).section(Aksk.NAME, Aksk.OPTS)
+    return arguments.load(args).section(Aksk.NAME, Aksk.OPTS)
 
 
 def run_add(args: argparse.Namespace) -> int:
@@ -49,7 +49,7 @@ def run_add(args: argparse.Namespace) -> int:
         settings.seal_file,
         user=args.user,
         projects=args.project,
-        **common.granted(args),
+        **arguments.granted(args),
         temporary=args.temporary,
     )
     print(f"HUAWEICLOUD_SDK_AK={issued.access}")

@@ -25,7 +25,7 @@ from paste.deploy import loadwsgi
 
 from imsgate import config, parts, tokenfile
 from imsgate.app import hand_back
-from imsgate.cmd import bodies, buffers, common
+from imsgate.cmd import arguments, bodies, buffers, pastefile, writing
 from imsgate.errors import BadConfig
 from imsgate.filters.tokens import Tokens
 from imsgate.registry import sql
@@ -38,7 +38,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "paste", nargs="?", metavar="PASTE_INI", help="which filters run (default: as installed)"
     )
-    common.add_config_arguments(parser)
+    arguments.add_config(parser)
     parser.add_argument(
         "--bind",
         type=_address,
@@ -48,21 +48,21 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--workers",
-        type=common.positive,
+        type=arguments.positive,
         default=min(os.cpu_count() or 1, 4),
         metavar="N",
         help="processes",
     )
     parser.add_argument(
         "--threads",
-        type=common.positive,
+        type=arguments.positive,
         default=128,
         metavar="N",
         help="requests at once in each process (default: %(default)s)",
     )
     parser.add_argument(
         "--grace",
-        type=common.positive,
+        type=arguments.positive,
         default=300,
         metavar="SECONDS",
         help="how long running requests may go on after SIGTERM (default: %(default)s)",
@@ -78,13 +78,13 @@ def _address(text: str) -> str:
 
 
 def run(args: argparse.Namespace) -> int:
-    conf = common.load(args)
-    paste = common.paste_uri(conf, args.paste)
+    conf = arguments.load(args)
+    paste = pastefile.uri(conf, args.paste)
     log.setup(conf.native, config.PROJECT)
     parts.import_drivers(conf)
-    prepare(conf, paste, common.global_conf(args))
+    prepare(conf, paste, arguments.global_conf(args))
     try:
-        Server(paste, common.global_conf(args), args, conf.state_path).run()
+        Server(paste, arguments.global_conf(args), args, conf.state_path).run()
     except HaltServer as halt:
         # Several workers failed at once: gunicorn expects one, and was halting already.
         return int(halt.exit_status)
@@ -97,7 +97,7 @@ def prepare(conf: config.Config, paste: str, global_conf: dict[str, str]) -> Non
     A database that is a server's is left alone: that one is migrated by
     ``imsgate db upgrade``, when its operator says so.
     """
-    common.make_state(conf)
+    writing.make_state(conf)
     database = conf.section("database", sql.SqlRegistry.OPTS)
     if sql.is_embedded(database):
         sql.upgrade(database)
@@ -109,7 +109,7 @@ def prepare(conf: config.Config, paste: str, global_conf: dict[str, str]) -> Non
         return
     token, path = tokenfile.new(), _admin_token(conf.state_path)
     # In this order: a crash in between leaves no token that nobody knows.
-    with common.naming("[DEFAULT] state_path", str(path)):
+    with writing.naming("[DEFAULT] state_path", str(path)):
         path.touch(mode=0o600)
         path.write_text(token + "\n")
     roles = ["admin", "member"]
@@ -124,7 +124,7 @@ def _tokens_section(paste: str, global_conf: dict[str, str]) -> dict[str, str] |
             if context.entry_point_name == Tokens.NAME:
                 return dict(context.local_conf)
     except (LookupError, OSError, ValueError, ImportError, configparser.Error) as error:
-        raise common.unloadable(paste, error) from error
+        raise pastefile.unloadable(paste, error) from error
     return None
 
 
@@ -319,5 +319,5 @@ class Server(gunicorn.app.base.BaseApplication):
         except BadConfig as problem:
             raise AppImportError(f"imsgate: {problem}") from problem
         except (LookupError, ImportError) as problem:
-            named = common.unloadable(self._paste, problem)
+            named = pastefile.unloadable(self._paste, problem)
             raise AppImportError(f"imsgate: {named}") from problem

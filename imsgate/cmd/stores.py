@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from imsgate import errors, residue
-from imsgate.cmd import common, trial
+from imsgate.cmd import arguments, trial
 from imsgate.errors import BadConfig
 from imsgate.parts import load_registry
 from imsgate.stores import loader
@@ -29,7 +29,7 @@ def add_parser(subparsers: Any) -> None:
     )
     check.add_argument(
         "--size",
-        type=common.positive,
+        type=arguments.positive,
         default=8,
         metavar="MIB",
         help="of the object (default: %(default)s)",
@@ -55,7 +55,7 @@ def add_parser(subparsers: Any) -> None:
 
 def _with_stores(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("store", nargs="?", metavar="ID", help="only this store (default: all)")
-    common.add_config_arguments(parser)
+    arguments.add_config(parser)
     return parser
 
 
@@ -84,7 +84,7 @@ def check_stores(args: argparse.Namespace) -> int:
 
 def sweep_stores(args: argparse.Namespace) -> int:
     """Exit status 1 when any store could not be swept."""
-    registry = load_registry(common.load(args))
+    registry = load_registry(arguments.load(args))
     failed = False
     for store_id, outcome in residue.sweep(registry, _chosen(args), args.age):
         if isinstance(outcome, errors.Error):
@@ -98,7 +98,7 @@ def sweep_stores(args: argparse.Namespace) -> int:
 
 def _chosen(args: argparse.Namespace) -> list[Backend]:
     """The configured stores, or the one that is named. Raises BadConfig."""
-    backends = list(loader.load(common.load(args)))
+    backends = list(loader.load(arguments.load(args)))
     chosen = [backend for backend in backends if args.store in (None, backend.id)]
     if not chosen:
         known = ", ".join(backend.id for backend in backends)

@@ -7,17 +7,17 @@ from typing import Any
 from oslo_log import log
 
 from imsgate import config
-from imsgate.cmd import common
+from imsgate.cmd import arguments
 from imsgate.jobs import engine
 from imsgate.parts import load_parts
 
 
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("worker", help="do jobs, such as imports")
-    common.add_config_arguments(parser)
+    arguments.add_config(parser)
     parser.add_argument(
         "--threads",
-        type=common.positive,
+        type=arguments.positive,
         default=2,
         metavar="N",
         help="jobs at once (default: %(default)s)",
@@ -27,7 +27,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Until SIGTERM or SIGINT, which hand the running jobs back."""
-    conf = common.load(args)
+    conf = arguments.load(args)
     log.setup(conf.native, config.PROJECT)
     # Blocked before any thread begins, so that the signal waits for this one.
     signal.pthread_sigmask(signal.SIG_BLOCK, engine.ENDS)

@@ -13,7 +13,7 @@ import pytest
 from gunicorn.workers import gthread
 
 from imsgate import config
-from imsgate.cmd import common, main, serve
+from imsgate.cmd import main, pastefile, serve
 from imsgate.errors import BadConfig
 
 
@@ -87,7 +87,7 @@ def test_a_flavor_whose_extra_is_missing(monkeypatch, tmp_path):
     given = {"config_file": str(tmp_path / "conf"), "state_path": str(tmp_path / "state")}
     conf = config.load(given)
     with pytest.raises(BadConfig, match=r"imsgate\[keystone\]") as caught:
-        serve.prepare(conf, common.paste_uri(conf, None), given)
+        serve.prepare(conf, pastefile.uri(conf, None), given)
     assert caught.value.key == "[paste_deploy] flavor"
 
 
@@ -105,7 +105,7 @@ def test_of_all_workers_one_announces_what_is_served(tmp_path, capsys):
 HELD = """
 import os, sys
 told, go_on, state, conf = sys.argv[1:]
-from imsgate.cmd import main, serve
+from imsgate.cmd import main, pastefile, serve
 
 class Held(serve.Worker):
     def init_process(self):
@@ -156,7 +156,7 @@ ENDING = """
 import concurrent.futures, os, sys
 told, state = sys.argv[1:]
 from imsgate import app
-from imsgate.cmd import main, serve
+from imsgate.cmd import main, pastefile, serve
 
 class Ending:
     def stop(self):

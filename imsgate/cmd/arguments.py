@@ -1,20 +1,13 @@
-"""Arguments and look-ups that several subcommands share."""
+"""Arguments that several subcommands have, and the configuration that they name."""
 
 import argparse
-import contextlib
-import os
-import pathlib
-import sys
 import time
-from collections.abc import Iterator
 from typing import Any
 
-import imsgate
 from imsgate import config
-from imsgate.errors import BadConfig
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+def add_config(parser: argparse.ArgumentParser) -> None:
     """``--config-file`` and ``--state``."""
     parser.add_argument(
         "--config-file",
@@ -73,58 +66,7 @@ def load(args: argparse.Namespace) -> config.Config:
     return config.load(global_conf(args))
 
 
-@contextlib.contextmanager
-def naming(key: str, path: str) -> Iterator[None]:
-    """Raises BadConfig where the system refuses to write ``path``."""
-    try:
-        yield
-    except OSError as error:
-        raise BadConfig(key, f"{path} cannot be written: {error.strerror}") from error
-
-
-def make_state(conf: config.Config) -> None:
-    """The state directory, made where there is none. Raises BadConfig."""
-    with naming("[DEFAULT] state_path", conf.state_path):
-        os.makedirs(conf.state_path, mode=0o700, exist_ok=True)
-
-
-#: The application of the Paste file that is served by default.
-_MAIN = "main"
-#: What the extra imsgate[keystone] brings.
-_KEYSTONE = ("keystoneauth1", "keystonemiddleware")
-
-
-def paste_uri(conf: config.Config, named: str | None) -> str:
-    """The application to serve, as PasteDeploy names it. Raises BadConfig."""
-    flavor = conf.section(config.PASTE_GROUP, config.PASTE_OPTS).flavor or _MAIN
-    return f"config:{paste_file(named)}#{flavor}"
-
-
-def unloadable(paste: str, error: Exception) -> BadConfig:
-    """Why PasteDeploy could not load what ``paste_uri`` named."""
-    problem = str(error)
-    if isinstance(error, ImportError) and (error.name or "").partition(".")[0] in _KEYSTONE:
-        problem += "; this needs the extra imsgate[keystone]"
-    if paste.endswith(f"#{_MAIN}"):
-        return BadConfig(paste, problem)
-    return BadConfig(f"[{config.PASTE_GROUP}] flavor", f"{paste}: {problem}")
-
-
-def paste_file(named: str | None) -> str:
-    """The Paste file named, or the first that is installed. Raises BadConfig."""
-    if named:
-        candidates = [pathlib.Path(named)]
-    else:
-        source_tree = pathlib.Path(imsgate.__file__).parent.parent
-        places = ("/etc/imsgate", f"{sys.prefix}/etc/imsgate", str(source_tree / "etc"))
-        candidates = [pathlib.Path(place) / "imsgate-paste.ini" for place in places]
-    for path in candidates:
-        if path.is_file():
-            return str(path.resolve())
-    raise BadConfig("imsgate-paste.ini", f"not found in {', '.join(map(str, candidates))}")
-
-
-def add_grant_arguments(parser: argparse.ArgumentParser) -> None:
+def add_grant(parser: argparse.ArgumentParser) -> None:
     """Options of a command that lets somebody in."""
     parser.add_argument(
         "--role",
