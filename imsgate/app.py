@@ -55,6 +55,10 @@ class Gate:
         return answer(environ, start_response)
 
 
+#: The engines of this process's applications.
+_engines: list[engine.Engine] = []
+
+
 def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
     """The ``paste.app_factory`` of ``egg:imsgate#gate``; its keys are options of ``[api]``.
 
@@ -70,10 +74,6 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
     # For servers that do not say so earlier.
     atexit.register(hand_back)
     return gate
-
-
-#: Those of this process's applications.
-_engines: list[engine.Engine] = []
 
 
 def hand_back() -> None:

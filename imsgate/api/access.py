@@ -29,15 +29,6 @@ def identity(request: Request) -> Identity:
     return request.identity
 
 
-#: What Huawei's SDK has in a path when it was given no project.
-_NOT_GIVEN = "{project_id}"
-
-
-def project_in_path(who: Identity, project_id: str) -> str:
-    """The project that a path names: the asker's own where none was given."""
-    return (who.project_id if project_id == _NOT_GIVEN else None) or project_id
-
-
 #: What a rule's check may name of an image, and the field that it stands for.
 _NAMED = {
     "image_id": "id",

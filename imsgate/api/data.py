@@ -125,7 +125,7 @@ class Data:
             for location in copies:
                 with contextlib.suppress(errors.ObjectNotFound):
                     store.delete(location.url)
-        except errors.Error:
+        except BaseException:
             self._relocate(left, image.locations)
             raise
         return webob.Response(status=204)

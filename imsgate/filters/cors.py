@@ -22,7 +22,8 @@ from imsgate import config
 from imsgate.filters import base
 from imsgate.wsgi import Request, WsgiApp
 
-#: Names as in oslo.middleware, defaults as in Glance.
+#: Names as in oslo.middleware, whose help does not say that nothing is done by default; defaults as
+#: in Glance.
 OPTS: Sequence[cfg.Opt] = (
     cfg.ListOpt(
         "allowed_origin",

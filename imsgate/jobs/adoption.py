@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from imsgate import errors, quota
 from imsgate.digests import Digests
 from imsgate.jobs.context import Context, Interrupted
-from imsgate.jobs.imports import Source
+from imsgate.jobs.imports import Source, held
 from imsgate.model import Image, Job, Location, Status
 from imsgate.registry.base import Registry
 from imsgate.signatures import signed
@@ -89,13 +89,11 @@ class Adoption:
     def _look(self, job: Job, context: Context, location: Location) -> Mapping[str, Any]:
         """The fields of a record that has the data."""
         told = job.arguments["validation_data"]
-        try:
+        with held(location):
             image = context.image()
             if job.arguments["read"] or signed(image):
                 return self._read(job, context, image, location)
             size = self.stores.get(location.store).size(location.url)
-        except errors.ObjectNotFound as error:
-            raise errors.SourceFailed(problem=f"store {location.store} has lost it") from error
         return {"size": size, **told}
 
     def _read(

@@ -44,6 +44,15 @@ def reservation(image: Image, method: str, stores: int) -> int:
     return quota.FIRST if method == WEB else (image.size or 0) * stores
 
 
+@contextlib.contextmanager
+def held(location: Location) -> Iterator[None]:
+    """Raises SourceFailed in place of ObjectNotFound, for data that its store has lost."""
+    try:
+        yield
+    except errors.ObjectNotFound as error:
+        raise errors.SourceFailed(problem=f"store {location.store} has lost it") from error
+
+
 class Source(Protocol):
     """Image data that the gate checks as it is read, with what it then knows of it."""
 
@@ -269,10 +278,8 @@ class _Attempt:
                 raise errors.CopyDiffers(store=source.store)
             return {}
 
-        try:
+        with held(source):
             chunks: Any = self._stores.get(source.store).read(source.url)
-        except errors.ObjectNotFound as error:
-            raise errors.SourceFailed(problem=f"store {source.store} has lost it") from error
         with contextlib.closing(chunks):
             try:
                 fields = self._write(to, lambda _: next(chunks, b""), self._facts["size"], compare)

@@ -10,7 +10,7 @@ from typing import Any
 from imsgate import body, errors, gating
 from imsgate.formats.gate import Gate
 from imsgate.jobs.context import Context
-from imsgate.jobs.imports import WEB
+from imsgate.jobs.imports import WEB, held
 from imsgate.jobs.unpack import HEAD, Unpacker
 from imsgate.jobs.web import Web
 from imsgate.model import Image, Job, Location
@@ -71,15 +71,6 @@ class _Peeked:
         return first or self._then(size)
 
 
-@contextlib.contextmanager
-def _held(staged: Location) -> Iterator[None]:
-    """Raises SourceFailed for staged data that its store has lost."""
-    try:
-        yield
-    except errors.ObjectNotFound as error:
-        raise errors.SourceFailed(problem=f"store {staged.store} has lost it") from error
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sources:
     """Downloads, and staged data to unpack. ``limit`` is the largest image in bytes."""
@@ -98,7 +89,7 @@ class Sources:
 
     def _packed(self, staged: Location) -> bool:
         store = self.stores.get(staged.store)
-        with _held(staged):
+        with held(staged):
             size = min(HEAD, store.size(staged.url))
             chunks: Any = store.read(staged.url, 0, size)
         with contextlib.closing(chunks):
@@ -126,7 +117,7 @@ class Sources:
                 yield self._gated(image, job, found.read, found.size)
             return
         (staged, *_) = image.locations
-        with _held(staged):
+        with held(staged):
             chunks: Any = self.stores.get(staged.store).read(staged.url)
         with contextlib.closing(chunks):
             read = _asking(context.check, sized(chunks))

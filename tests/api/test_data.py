@@ -237,6 +237,16 @@ def test_a_copy_whose_store_is_away_stays(people, gate, copies):
     assert people.admin.get(copies).json["stores"] == "fast,archive"
 
 
+def test_a_copy_that_a_faulty_driver_does_not_delete_stays(people, gate, copies):
+    def faulty(location):
+        raise ZeroDivisionError
+
+    gate.stores.get("archive").delete = faulty
+    with pytest.raises(ZeroDivisionError):
+        people.admin.delete(f"/v2/stores/archive/{copies.rpartition('/')[2]}")
+    assert people.admin.get(copies).json["stores"] == "fast,archive"
+
+
 def test_the_only_copy_stays(people, owner, path):
     owner.upload(path)
     image_id = path.rpartition("/")[2]

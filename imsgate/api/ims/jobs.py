@@ -8,7 +8,8 @@ from typing import Any
 import webob
 
 from imsgate import errors, wsgi
-from imsgate.api.access import Access, identity, project_in_path
+from imsgate.api.access import Access, identity
+from imsgate.api.ims import projects
 from imsgate.jobs import export, imports, register
 from imsgate.model import Identity, Job, JobState
 from imsgate.registry.base import Registry
@@ -43,7 +44,7 @@ class Jobs:
             job = self.registry.get_job(str(uuid.UUID(job_id)))
         except (ValueError, errors.NotFound) as error:
             raise missing from error
-        named = job.project if project_id is None else project_in_path(who, project_id)
+        named = job.project if project_id is None else projects.named(who, project_id)
         if job.project is None or named != job.project:
             raise missing
         if job.project != who.project_id and not self.access.policy.is_admin(who):

@@ -7,8 +7,9 @@ from typing import Any
 import webob
 
 from imsgate import errors, wsgi
-from imsgate.api.access import identity, project_in_path
+from imsgate.api.access import identity
 from imsgate.api.images import Images, check_quota, json_object
+from imsgate.api.ims import projects
 from imsgate.errors import BadAttribute
 from imsgate.model import Image
 from imsgate.registry.base import Condition, Op, Query
@@ -174,7 +175,7 @@ class ImageTags:
     @staticmethod
     def _own(request: Request, project_id: str) -> None:
         who = identity(request)
-        if project_in_path(who, project_id) != who.project_id:
+        if projects.named(who, project_id) != who.project_id:
             raise errors.NotFound(what=f"Project {project_id}")
 
     def _change(
