@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from oslo_config import cfg
 
 from imsgate import errors, quota
-from imsgate.digests import Digests
+from imsgate.digests import CHUNK, Digests
 from imsgate.model import GONE, Image, Limits, Location, Status
 from imsgate.registry.base import Registry
 from imsgate.stores.base import Sink, Store
@@ -85,7 +85,7 @@ def copy(
     check()
     began = time.monotonic()
     while chunk := read(step):
-        step = _next(step, time.monotonic() - began, digests.portion)
+        step = _next(step, time.monotonic() - began)
         digests.feed(chunk)
         sink.write(chunk)
         count += len(chunk)
@@ -95,10 +95,10 @@ def copy(
     return count
 
 
-def _next(step: int, seconds: float, most: int) -> int:
+def _next(step: int, seconds: float) -> int:
     """The size of the next read, by how long the last one took."""
     if seconds < QUICK:
-        return min(2 * step, most)
+        return min(2 * step, CHUNK)
     return max(step // 2, FIRST) if seconds > SLOW else step
 
 
@@ -118,7 +118,8 @@ def write(
     raises to refuse the whole. ``check`` may raise at any time to stop. Raises SizeMismatch,
     and whatever reading or storing raises; then the store holds nothing.
     """
-    with sink, Digests(("md5", algorithm)) as digests:
+    with sink:
+        digests = Digests(("md5", algorithm))
         count = copy(read, sink, digests, check)
         if size is not None and count != size:
             raise errors.SizeMismatch(announced=size, received=count)

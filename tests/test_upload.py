@@ -24,7 +24,6 @@ from imsgate.testing.gateways import gateway, memory_store, settings
 SIZE = 300_000
 DATA = hashlib.shake_128(b"image").digest(SIZE)
 LEASE = 60
-MOST = 8 * upload.FIRST
 
 
 class Clock:
@@ -290,8 +289,7 @@ def test_every_attempt_has_a_key_of_its_own(attempt):
     assert len(set(keys)) == 3
 
 
-def test_the_first_read_is_small_and_none_is_large(attempt, monkeypatch):
-    monkeypatch.setattr(digests, "_THREADS", 1)
+def test_the_first_read_is_small_and_none_is_large(attempt):
     asked = []
 
     def read(size):
@@ -299,21 +297,21 @@ def test_the_first_read_is_small_and_none_is_large(attempt, monkeypatch):
         return bytes(size) if len(asked) < 8 else b""
 
     attempt.uploads.receive(attempt.image, read, store=attempt.store, size=None)
-    assert (asked[0], max(asked)) == (upload.FIRST, digests.LARGE)
+    assert (asked[0], max(asked)) == (upload.FIRST, digests.CHUNK)
 
 
 @pytest.mark.parametrize(
     ("step", "seconds", "following"),
     [
         (upload.FIRST, 0.0, 2 * upload.FIRST),
-        (MOST, 0.0, MOST),
-        (MOST, 2.0, MOST),
-        (MOST, 60.0, MOST // 2),
+        (digests.CHUNK, 0.0, digests.CHUNK),
+        (digests.CHUNK, 2.0, digests.CHUNK),
+        (digests.CHUNK, 60.0, digests.CHUNK // 2),
         (upload.FIRST, 60.0, upload.FIRST),
     ],
 )
 def test_a_slow_client_is_asked_for_less_at_a_time(step, seconds, following):
-    assert upload._next(step, seconds, MOST) == following
+    assert upload._next(step, seconds) == following
 
 
 # Failures: each leaves the image queued, and nothing in the store

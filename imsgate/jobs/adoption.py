@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from imsgate import errors, quota
-from imsgate.digests import Digests
+from imsgate.digests import CHUNK, Digests
 from imsgate.jobs.context import Context, Interrupted
 from imsgate.jobs.imports import Source, held
 from imsgate.model import Image, Job, Location, Status
@@ -103,8 +103,9 @@ class Adoption:
         told, done = job.arguments["validation_data"], 0
         algorithm = told.get("os_hash_algo", self.algorithm)
         stored = self.sources.stored(image, location, job)
-        with stored as source, Digests(("md5", algorithm)) as digests:
-            while chunk := source.read(digests.portion):
+        digests = Digests(("md5", algorithm))
+        with stored as source:
+            while chunk := source.read(CHUNK):
                 digests.feed(chunk)
                 done += len(chunk)
                 context.report(done, source.size)

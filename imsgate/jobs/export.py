@@ -65,8 +65,8 @@ class Export:
         with (
             contextlib.closing(chunks),
             buckets.create(url.bucket, url.key, size) as sink,
-            Digests([algorithm]) as digests,
         ):
+            digests = Digests([algorithm])
             if sink.begun is not None:
                 context.note({_BEGUN: sink.begun})
             read, done = sized(chunks), 0
