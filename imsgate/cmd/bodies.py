@@ -5,13 +5,8 @@ eight percent of the CPU of an upload.
 """
 
 import io
-import select
-import socket
 from collections.abc import Callable
 from typing import Any
-
-#: Milliseconds to wait for as many bytes as are asked for before those that came are taken.
-_PATIENCE = 1000
 
 
 class LongBody(io.RawIOBase):
@@ -65,26 +60,12 @@ def of_length(reader: Any) -> LongBody:
         if not left:
             return None
         # Not before the first read: a client may wait for leave to send.
-        piece = _receive(unreader.sock, min(size, left)) if begun else unreader.read()
+        piece = unreader.sock.recv(min(size, left)) if begun else unreader.read()
         piece, begun = piece[:left], True
         left -= len(piece)
         return piece or None
 
     return LongBody(pull)
-
-
-def _receive(connection: socket.socket, size: int) -> bytes:
-    """So many bytes, or what has come of them after a while, or the end.
-
-    Until then no thread wakes up and no buffer is taken. To do both for every small piece that
-    a client sends was a tenth of the CPU of many uploads at once.
-    """
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
-    waiting = select.poll()
-    waiting.register(connection, select.POLLIN)
-    waiting.poll(_PATIENCE)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
-    return connection.recv(size)
 
 
 def chunked(reader: Any) -> LongBody:

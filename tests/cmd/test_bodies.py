@@ -1,6 +1,5 @@
 """Long bodies, over a real connection behind gunicorn's own readers."""
 
-import concurrent.futures
 import io
 import os
 import socket
@@ -20,9 +19,7 @@ NEXT = b"GET / HTTP/1.1\r\n\r\n"
 
 @pytest.fixture
 def connection():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        theirs = socket.create_connection(server.getsockname())
-        ours, _ = server.accept()
+    ours, theirs = socket.socketpair()
     with ours, theirs:
         for one in (ours, theirs):
             one.settimeout(10)
@@ -139,85 +136,3 @@ def test_a_timeout_of_the_socket_ends_the_read(connection, make, sent):
     connection[0].settimeout(0.01)
     with pytest.raises(TimeoutError):
         found.read(1000)
-
-
-class Counted:
-    """A connection that counts what is received from it at a time."""
-
-    def __init__(self, connection):
-        self._connection = connection
-        self.received = []
-
-    def recv(self, size):
-        piece = self._connection.recv(size)
-        self.received.append(len(piece))
-        return piece
-
-    def __getattr__(self, name):
-        return getattr(self._connection, name)
-
-
-@pytest.fixture
-def reading(connection, monkeypatch):
-    """Call with milliseconds of patience: 200 kB behind the first byte, being read, and in what
-    pieces."""
-    ours, theirs = connection
-    counted = Counted(ours)
-    theirs.sendall(DATA[:1])
-    found = of_length((counted, theirs), b"")
-    assert found.read(1) == DATA[:1]
-    counted.received.clear()
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-
-        def begin(patience):
-            monkeypatch.setattr(bodies, "_PATIENCE", patience)
-            return pool.submit(found.read, 200_000), counted.received
-
-        yield begin
-
-
-def await_wait(connection, read):
-    """Return when it waits for all that it was asked for."""
-    while connection.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) == 1 and not read.done():
-        pass
-
-
-def test_a_small_piece_wakes_nobody(connection, reading):
-    """Each did, so that many uploads at once waited for each other."""
-    ours, theirs = connection
-    theirs.sendall(DATA[1:1000])
-    read, pieces = reading(30_000)
-    await_wait(ours, read)
-    theirs.sendall(DATA[1000:200_001])
-    assert read.result(30) == DATA[1:200_001]
-    assert pieces == [200_000]
-
-
-def test_what_has_come_of_a_slow_client_is_taken_after_a_while(connection, reading):
-    theirs = connection[1]
-    theirs.sendall(DATA[1:1000])
-    read, pieces = reading(10)
-    while not pieces:
-        pass
-    theirs.sendall(DATA[1000:200_001])
-    assert read.result(30) == DATA[1:200_001]
-    assert pieces[0] == 999
-
-
-@pytest.mark.parametrize("end", [socket.SHUT_WR, socket.SHUT_RDWR])
-def test_a_client_that_leaves_is_not_waited_for(connection, reading, end):
-    ours, theirs = connection
-    theirs.sendall(DATA[1:1000])
-    read, _ = reading(30_000)
-    await_wait(ours, read)
-    theirs.shutdown(end)
-    assert read.result(10) == DATA[1:1000]
-
-
-def test_a_connection_that_is_shut_down_is_not_waited_for(connection, reading):
-    """As ``pace`` does with one that is too slow."""
-    ours, _ = connection
-    read, _ = reading(30_000)
-    await_wait(ours, read)
-    ours.shutdown(socket.SHUT_RD)
-    assert read.result(10) == b""
