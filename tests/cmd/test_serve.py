@@ -105,7 +105,7 @@ def test_of_all_workers_one_announces_what_is_served(tmp_path, capsys):
 HELD = """
 import os, sys
 told, go_on, state, conf = sys.argv[1:]
-from imsgate.cmd import main, pastefile, serve
+from imsgate.cmd import main, serve
 
 class Held(serve.Worker):
     def init_process(self):
@@ -156,7 +156,7 @@ ENDING = """
 import concurrent.futures, os, sys
 told, state = sys.argv[1:]
 from imsgate import app
-from imsgate.cmd import main, pastefile, serve
+from imsgate.cmd import main, serve
 
 class Ending:
     def stop(self):
