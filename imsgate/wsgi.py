@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, cast
 
+import orjson
 import webob
 import webob.exc
 
@@ -173,10 +174,17 @@ class Request(webob.Request):
 def json_response(value: Any, status: int = 200, **headers: str) -> webob.Response:
     """``value`` as a JSON document."""
     response = webob.Response(status=status, content_type="application/json", charset="UTF-8")
-    response.body = json.dumps(value, ensure_ascii=False).encode()
+    response.body = _encoded(value)
     for name, text in headers.items():
         response.headers[name.replace("_", "-")] = text
     return response
+
+
+def _encoded(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # numbers beyond 64 bits, which a task's input may hold
+        return json.dumps(value, ensure_ascii=False).encode()
 
 
 # WebOb's own page without its per-status introductions: Glance's clients cut it

@@ -4,6 +4,8 @@ import json
 import string
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from imsgate import body, errors, wsgi
 from imsgate.errors import BadImage, Error
@@ -253,6 +255,21 @@ def test_json_answers():
     assert (response.status_int, response.json) == (201, {"name": "caf\u00e9"})
     assert response.headers["Content-Type"] == "application/json"
     assert response.headers["X-Any"] == "y"
+
+
+def _json(numbers):
+    scalars = st.none() | st.booleans() | numbers | st.text()
+    return st.recursive(scalars, lambda some: st.lists(some) | st.dictionaries(st.text(), some))
+
+
+@given(_json(st.integers() | st.floats(allow_nan=False, allow_infinity=False)))
+def test_json_answers_say_what_they_were_given(value):
+    assert wsgi.json_response(value).json == value
+
+
+@pytest.mark.parametrize("number", [1 << 63, 1 << 64, -(1 << 63) - 1, 10**40])
+def test_json_answers_say_numbers_of_any_size(number):
+    assert wsgi.json_response({"input": [number]}).json == {"input": [number]}
 
 
 # Applications that are called
