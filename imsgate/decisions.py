@@ -7,6 +7,7 @@ images of a list are alike in that.
 """
 
 import contextlib
+import functools
 import re
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -16,11 +17,10 @@ from imsgate.model import Identity
 
 #: Seconds that a decision is kept, and so a change of the policy file may go unnoticed.
 KEPT = 1.0
-#: Decisions kept at most; beyond it they are forgotten early.
-_MOST = 10_000
 
 Target = Mapping[str, Any]
 Names = tuple[str, ...]
+Answers = dict[tuple[Any, ...], bool]
 
 _NAME = re.compile(r"%\(([^)]*)\)")
 
@@ -34,32 +34,38 @@ class Decisions:
         """``rules`` gives the check of each rule's name as it is now."""
         self._rules = rules
         self._ask = ask
-        #: What a rule looks at, and answers by question.
-        self._kept: tuple[dict[str, Names | None], dict[Hashable, bool]] = ({}, {})
+        #: What a rule looks at, and its answers to somebody by that of the target. No more
+        #: than can be asked for while they are kept, which is a few thousand.
+        self._kept: tuple[dict[str, Names | None], dict[Hashable, Answers]] = ({}, {})
         self._until = 0.0
 
-    def allows(self, rule: str, who: Identity, target: Target) -> bool:
-        """What ``ask`` says, or said of the same question a moment ago."""
+    def judge(self, rule: str, who: Identity) -> Callable[[Target], bool]:
+        """Gives for any target what ``ask`` says, or said of the same question a moment ago."""
         looks_at, answers = self._fresh()
         if rule not in looks_at:
             looks_at[rule] = named(self._rules(), rule)
         names = looks_at[rule]
         if names is None:
-            return self._ask(rule, who, target)
-        question = (rule, names, who, tuple([target.get(name) for name in names]))
-        if question in answers:
-            return answers[question]
-        answer = self._ask(rule, who, target)
-        # To ask may be to read a changed file, whose rule looks at something else.
-        looks_at[rule] = now = named(self._rules(), rule)
-        if now == names:
-            answers[question] = answer
-        return answer
+            return functools.partial(self._ask, rule, who)
+        known = answers.setdefault((rule, names, who), {})
 
-    def _fresh(self) -> tuple[dict[str, Names | None], dict[Hashable, bool]]:
+        def judged(target: Target) -> bool:
+            values = tuple([target.get(name) for name in names])
+            if values in known:
+                return known[values]
+            answer = self._ask(rule, who, target)
+            # To ask may be to read a changed file, whose rule looks at something else.
+            looks_at[rule] = now = named(self._rules(), rule)
+            if now == names:
+                known[values] = answer
+            return answer
+
+        return judged
+
+    def _fresh(self) -> tuple[dict[str, Names | None], dict[Hashable, Answers]]:
         """What is kept by now. Whoever still has the last one may finish."""
         now = time.monotonic()
-        if now >= self._until or len(self._kept[1]) > _MOST:
+        if now >= self._until:
             self._kept, self._until = ({}, {}), now + KEPT
         return self._kept
 

@@ -8,7 +8,7 @@ A rule is asked about a target, a mapping of what ``%(name)s`` in a check may st
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from oslo_config import cfg
@@ -282,9 +282,13 @@ class Policy:
         A token whose scope the rule does not take (of the system, of a domain) is refused.
         Raises KeyError for a rule that does not exist.
         """
+        return self.judge(rule, who)(target)
+
+    def judge(self, rule: str, who: Identity) -> Callable[[Mapping[str, Any]], bool]:
+        """``allows``, for the many targets of one list."""
         if rule not in self._enforcer.registered_rules:
             raise KeyError(rule)
-        return self._decisions.allows(rule, who, target)
+        return self._decisions.judge(rule, who)
 
     def _ask(self, rule: str, who: Identity, target: Mapping[str, Any]) -> bool:
         creds, target = credentials(who), dict(target)

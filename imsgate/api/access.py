@@ -7,7 +7,7 @@ one that of the projects it is shared with.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from imsgate import errors
@@ -136,15 +136,18 @@ class Access:
         found = any(member.member_id == who.project_id for member in members)
         return who.project_id if found else None
 
-    def listed(self, who: Identity, image: Image) -> bool:
-        """Whether an image that a registry's list holds for ``who`` is to be shown.
+    def listed(self, who: Identity, images: Iterable[Image]) -> list[Image]:
+        """Those of a registry's list for ``who`` that are to be shown.
 
-        A list holds no shared image but one's own and those one is a member of.
+        It holds no shared image but one's own and those one is a member of.
         """
-        shared = image.visibility == Visibility.SHARED and image.owner != who.project_id
-        return self.policy.allows(
-            "get_image", who, Target(image, who.project_id if shared else None)
-        )
+        allows = self.policy.judge("get_image", who)
+
+        def shown(image: Image) -> bool:
+            shared = image.visibility == Visibility.SHARED and image.owner != who.project_id
+            return allows(Target(image, who.project_id if shared else None))
+
+        return list(filter(shown, images))
 
     def enforce(self, rule: str, who: Identity, subject: Mapping[str, Any], what: str) -> None:
         """Raises Forbidden unless ``who`` may do to ``subject`` what ``rule`` stands for."""

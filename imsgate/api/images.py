@@ -218,7 +218,7 @@ class Images:
             query = dataclasses.replace(query, marker=found)
         images = self.registry.list(query)
         following = images[-1].id if images and len(images) == query.limit else None
-        return [image for image in images if self.access.listed(who, image)], following
+        return self.access.listed(who, images), following
 
     def update(self, request: Request, image_id: str) -> webob.Response:
         who = access.identity(request)

@@ -11,7 +11,7 @@ from imsgate.wsgi import Request
 
 def isotime(when: datetime.datetime) -> str:
     """A time as Glance writes it: ISO 8601, whole seconds, UTC."""
-    return when.isoformat(timespec="seconds")[:19] + "Z"
+    return when.isoformat("T", "seconds")[:19] + "Z"
 
 
 def base_url(request: Request, public_endpoint: str | None) -> str:
