@@ -98,7 +98,7 @@ def make_parts(
     recheck = rechecks.Rechecks(gatekeeper, native)
     kinds: dict[str, engine.Work] = {
         imports.KIND: imports.Imports(stores, algorithm, origins, quotas, recheck),
-        adoption.KIND: adoption.Adoption(registry, stores, algorithm, origins, quotas, recheck),
+        adoption.KIND: adoption.Adoption(stores, algorithm, origins, quotas, recheck),
     }
     allowed = None
     if accounts is not None:

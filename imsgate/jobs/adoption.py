@@ -16,7 +16,6 @@ from imsgate.digests import CHUNK, Digests
 from imsgate.jobs.context import Context, Interrupted
 from imsgate.jobs.imports import Source, held
 from imsgate.model import Image, Job, Location, Status
-from imsgate.registry.base import Registry
 from imsgate.signatures import signed
 from imsgate.stores.loader import Stores
 
@@ -48,7 +47,6 @@ class Adoption:
     why one is to be refused after all.
     """
 
-    registry: Registry
     stores: Stores
     algorithm: str
     sources: Sources
@@ -64,7 +62,8 @@ class Adoption:
             context.renew()
             # The object may have grown since its size was reserved.
             context.reserve(context.limits(self.quotas, context.image()), fields["size"])
-            context.succeed(lambda image: self._adopted(image, location, fields))
+            # Refused by the registry where another image has been given it meanwhile.
+            context.succeed(lambda image: _adopted(image, location, fields))
         except Interrupted:
             raise
         except errors.Error as error:
@@ -73,18 +72,6 @@ class Adoption:
         except Exception:
             LOG.exception("Job %s failed", job.id)
             _fail(context, errors.Error())
-
-    def _adopted(
-        self, image: Image, location: Location, fields: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """What makes the object this image's data. Raises WrongStatus and LocationRefused."""
-        if image.status != Status.IMPORTING:
-            needed = Status.IMPORTING
-            raise errors.WrongStatus(image_id=image.id, status=image.status, needed=needed)
-        # As late as can be: another image may have been given it meanwhile.
-        if self.registry.holds(location):
-            raise errors.LocationRefused(problem="it holds the data of an image")
-        return {**fields, **_HAS_IT, "locations": (location,)}
 
     def _look(self, job: Job, context: Context, location: Location) -> Mapping[str, Any]:
         """The fields of a record that has the data."""
@@ -122,6 +109,14 @@ class Adoption:
                 "os_hash_value": found,
                 **source.facts(),
             }
+
+
+def _adopted(image: Image, location: Location, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes the object this image's data. Raises WrongStatus."""
+    if image.status != Status.IMPORTING:
+        needed = Status.IMPORTING
+        raise errors.WrongStatus(image_id=image.id, status=image.status, needed=needed)
+    return {**fields, **_HAS_IT, "locations": (location,)}
 
 
 def _fail(context: Context, error: errors.Error) -> None:

@@ -106,6 +106,9 @@ class Registry(abc.ABC):
     when it makes the usage of that project grow beyond one of them; then nothing happened.
     Of steps at the same time each is judged with what the others did. A step that makes
     nothing grow is never refused so. Raises Conflict when the image has another owner.
+
+    A place is that of one image's data, once: a step that would bring a second there is refused
+    with LocationRefused, and nothing happened.
     """
 
     OPTS: ClassVar[Sequence[cfg.Opt]] = ()

@@ -12,7 +12,7 @@ from typing import Any
 
 from imsgate import model
 from imsgate.config import Section
-from imsgate.errors import AlreadyExists, Conflict, MemberExists, NotFound
+from imsgate.errors import AlreadyExists, Conflict, LocationRefused, MemberExists, NotFound
 from imsgate.model import (
     GOING,
     GONE,
@@ -58,11 +58,18 @@ class MemoryRegistry(Registry):
 
     def _put(self, image: Image, within: Limits | None) -> Image:
         image = _frozen(image)
+        self._check_places(image)
         if within is not None:
             usage = _sum(within.project, (self._images | {image.id: image}).values())
             limits.check(within, limits.grown(within, self._images.get(image.id), image), usage)
         self._images[image.id] = image
         return image
+
+    def _check_places(self, image: Image) -> None:
+        others = [one.locations for one in self._images.values() if one.id != image.id]
+        for number, place in enumerate(image.locations):
+            if place in image.locations[:number] or any(place in places for places in others):
+                raise LocationRefused(problem="it holds the data of an image")
 
     def get(self, image_id: str) -> Image:
         image = self._images.get(image_id)

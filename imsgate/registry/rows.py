@@ -7,9 +7,11 @@ from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 
+from imsgate.errors import LocationRefused
 from imsgate.model import GONE, Image, Location
-from imsgate.registry.tables import IMAGES, LOCATIONS, PROPERTIES, TAGS
+from imsgate.registry.tables import IMAGES, LOCATIONS, PROPERTIES, TAGS, place
 
 Row = Mapping[Any, Any]
 
@@ -29,6 +31,8 @@ class _Child:
     position: str | None
     split: Callable[[Any], Iterable[Pair]]
     join: Callable[[Sequence[Pair]], Any]
+    #: Columns that follow from the texts.
+    derived: Callable[[str, str], Row] = lambda first, second: {}
 
     def rows(self, image_id: str, value: Any) -> list[Row]:
         """The rows to insert for a value of the field."""
@@ -36,6 +40,7 @@ class _Child:
             {"image_id": image_id, self.first: first}
             | ({self.second: second} if self.second else {})
             | ({self.position: position} if self.position else {})
+            | dict(self.derived(first, second))
             for position, (first, second) in enumerate(self.split(value))
         ]
 
@@ -64,6 +69,7 @@ _CHILDREN = {
         "position",
         lambda locations: [(location.store, location.url) for location in locations],
         lambda pairs: tuple(Location(*pair) for pair in pairs),
+        lambda store, url: {"place": place(store, url)},
     ),
 }
 _NAMES = tuple(_CHILDREN)
@@ -108,7 +114,7 @@ def columns(fields: Row) -> dict[str, Any]:
 
 
 def insert(connection: sa.Connection, image: Image) -> None:
-    """Raises IntegrityError, before all else, when the id is taken."""
+    """Raises IntegrityError, before all else, when the id is taken, and LocationRefused."""
     fields = {field.name: getattr(image, field.name) for field in dataclasses.fields(image)}
     connection.execute(sa.insert(IMAGES).values(columns(fields)))
     for name, child in _CHILDREN.items():
@@ -136,7 +142,10 @@ def _image(columns: Iterable[tuple[str, Any]]) -> Image:
 
 
 def replace(connection: sa.Connection, image: Image, to: Row) -> Image:
-    """Write those fields of ``to`` that have tables of their own, where they differ."""
+    """Write those fields of ``to`` that have tables of their own, where they differ.
+
+    Raises LocationRefused for a place where another image has its data.
+    """
     for name, child in _CHILDREN.items():
         if name in to and to[name] != getattr(image, name):
             connection.execute(sa.delete(child.table).where(child.table.c.image_id == image.id))
@@ -147,7 +156,12 @@ def replace(connection: sa.Connection, image: Image, to: Row) -> Image:
 
 def _fill(connection: sa.Connection, child: _Child, image_id: str, value: Any) -> None:
     if rows := child.rows(image_id, value):
-        connection.execute(sa.insert(child.table), rows)
+        try:
+            connection.execute(sa.insert(child.table), rows)
+        except exc.IntegrityError:
+            if child.table is not LOCATIONS:
+                raise
+            raise LocationRefused(problem="it holds the data of an image") from None
 
 
 def _joined(connection: sa.Connection, ids: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -17,7 +17,14 @@ from typing import Any
 import pytest
 
 from imsgate import model
-from imsgate.errors import AlreadyExists, Conflict, Error, NotFound, QuotaExceeded
+from imsgate.errors import (
+    AlreadyExists,
+    Conflict,
+    Error,
+    LocationRefused,
+    NotFound,
+    QuotaExceeded,
+)
 from imsgate.model import (
     GONE,
     Image,
@@ -53,7 +60,7 @@ _FULL: dict[str, Any] = {
     "updated_at": datetime.datetime(2024, 12, 31, 23, 59, 59, 999_999, tzinfo=datetime.UTC),
     "properties": {"Key": "upper", "key": "lower", "key ": "", "long": "x" * 5000},
     "tags": frozenset({"t", "T", "t ", "ü"}),
-    "locations": (Location("slow", "z"), Location("fast", "a"), Location("fast", "a")),
+    "locations": (Location("slow", "z"), Location("fast", "b"), Location("fast", "a")),
     "upload_store": "fast",
     "upload_key": "attempt-1",
     "upload_expires": 1_700_000_000.123_456,
@@ -259,6 +266,22 @@ class RegistryContract(ListContract, LimitContract, JobContract):
         registry.change(given.id, {}, locations=())
         assert not registry.holds(place)
 
+    def test_a_place_is_one_images(self, registry: Registry) -> None:
+        place, other = Location("fast", "a"), Location("fast", "b")
+        first, second = image(locations=(place,)), image(locations=(other,))
+        for one in (first, second):
+            registry.add(one)
+        with pytest.raises(LocationRefused):
+            registry.add(image(locations=(place,)))
+        with pytest.raises(LocationRefused):
+            registry.change(second.id, {}, name="taken", locations=(other, place))
+        with pytest.raises(LocationRefused):
+            registry.change(second.id, {}, locations=(other, other))
+        assert registry.get(second.id) == second
+        registry.change(first.id, {}, locations=())
+        for locations in ((other, place), (place, other), (place,)):
+            assert registry.change(second.id, {}, locations=locations).locations == locations
+
     @pytest.mark.parametrize(
         ("to", "moves"),
         [
@@ -312,6 +335,19 @@ class RegistryContract(ListContract, LimitContract, JobContract):
 
             winner = _winner(together(8, create), AlreadyExists)
             assert registry.get(image_id).properties == {"by": str(winner)}
+
+    def test_a_place_becomes_one_images(self, registry: Registry) -> None:
+        for round_ in range(5):
+            place, rivals = Location("fast", str(round_)), [image() for _ in range(8)]
+            for rival in rivals:
+                registry.add(rival)
+
+            def take(number: int, place: Location = place, rivals: list[Image] = rivals) -> object:
+                return registry.change(rivals[number].id, {}, locations=(place,))
+
+            winner = _winner(together(8, take), LocationRefused)
+            kept = [registry.get(rival.id).locations for rival in rivals]
+            assert kept == [(place,) if number == winner else () for number in range(8)]
 
     def test_writers_of_different_images_do_not_disturb_one_another(
         self, registry: Registry

@@ -1,5 +1,6 @@
 """The part of the registry contract that is about what a project's images add up to."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -73,7 +74,9 @@ class LimitContract:
         assert registry.usage("project") == Usage()
         for owner in ("project", "Project", None):
             for fields, _ in _COUNTED:
-                registry.add(image(owner=owner, **fields))
+                given = image(owner=owner, **fields)
+                copies = tuple(Location(copy.store, given.id) for copy in given.locations)
+                registry.add(dataclasses.replace(given, locations=copies))
         sums = map(sum, zip(*(amounts for _, amounts in _COUNTED), strict=True))
         assert registry.usage("project") == registry.usage("Project") == _usage(tuple(sums))
 

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from imsgate.errors import Error
+from imsgate.errors import Error, LocationRefused
 from imsgate.model import Limits, Location, MemberStatus, Status, Visibility
 from imsgate.registry.base import Condition, Op, Query, Registry
 from imsgate.registry.memory import MemoryRegistry
@@ -137,7 +137,9 @@ class _Walk(RuleBasedStateMachine):
         image_id = f"{number * 7 % 10}-{number}-{self.run}"  # does not sort as they were added
         self.ids.append(image_id)
         record = image(**fields, id=image_id)
-        self.both(lambda registry: registry.add(record))
+        if self.both(lambda registry: registry.add(record)) is LocationRefused:
+            elsewhere = dataclasses.replace(record, locations=())
+            self.both(lambda registry: registry.add(elsewhere))
         return image_id
 
     @rule(image_id=images)
@@ -192,7 +194,8 @@ class _Walk(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         for image_id in self.ids:
-            self.registry.change(image_id, {}, status=Status.DELETED, upload_expires=None)
+            to: dict[str, Any] = {"status": Status.DELETED, "locations": (), "upload_expires": None}
+            self.registry.change(image_id, {}, **to)
 
 
 class _LimitedWalk(_Walk):

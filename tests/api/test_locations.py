@@ -294,7 +294,7 @@ def test_a_file_has_no_url(tmp_path):
 
 
 def test_another_image_may_have_it_by_the_time_it_was_read(here, monkeypatch):
-    """It is looked at once more when its quota has been asked for."""
+    """Even after its quota has been asked for, which is the last thing before the record."""
     other = here.new()
     url = here.put()
     assert here.add(url).status_int == here.add(url, other).status_int == 202

@@ -9,6 +9,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from setuptools import find_packages
 
+from imsgate.errors import LocationRefused
 from imsgate.model import Location, Status
 from imsgate.registry import database, migrations, rows, sql
 from imsgate.registry.base import Query
@@ -119,6 +120,30 @@ def test_upgrade_keeps_what_there_is(unmade, revision):
         assert registry.members(_KEPT.id) == [_MEMBER]
         assert registry.change(_DELETED.id, {}) == _DELETED
         assert registry.jobs_of(_KEPT.id) == ([_JOB] if had_jobs else [])
+
+
+def test_images_that_share_a_place_stay_as_they_are(unmade):
+    shared = Location("fast", "shared")
+    own = [[Location("fast", f"{number} {name}") for number in range(700)] for name in "abc"]
+    images = [image(locations=(*places, shared)) for places in own]
+    with contextlib.closing(database.Database(unmade)) as opened, opened.writing() as connection:
+        settings = migrations.config()
+        settings.attributes["connection"] = connection
+        command.upgrade(settings, "0004")
+        for one in images:
+            connection.execute(sa.insert(IMAGES).values(rows.columns(_fields(one))))
+            places = [
+                {"image_id": one.id, "position": position, "store": place.store, "url": place.url}
+                for position, place in enumerate(one.locations)
+            ]
+            connection.execute(sa.insert(LOCATIONS), places)
+    sql.upgrade(unmade)
+    with contextlib.closing(sql.SqlRegistry(unmade)) as registry:
+        assert [registry.get(one.id) for one in images] == images
+        for place in (shared, *(place for places in own for place in places[::233])):
+            assert registry.holds(place)
+            with pytest.raises(LocationRefused):
+                registry.add(image(locations=(place,)))
 
 
 def test_revisions_are_shipped():

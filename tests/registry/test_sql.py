@@ -201,7 +201,7 @@ def _full(number, **fields):
         created_at=after(number),
         properties={"a": "1", "b": "2", "n": str(number)},
         tags=frozenset({"x", "y"}),
-        locations=(Location("fast", "a"), Location("slow", "b")),
+        locations=(Location("fast", f"a{number}"), Location("slow", f"b{number}")),
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import Phase
 
 from imsgate import model
-from imsgate.errors import Conflict, NotFound
+from imsgate.errors import Conflict, LocationRefused, NotFound
 from imsgate.model import GONE, MemberStatus, Status, Visibility
 from imsgate.registry import limits, memory
 from imsgate.registry.base import Op
@@ -523,6 +523,27 @@ class AnswersLeaveTheTime(MemoryRegistry):
         return dataclasses.replace(changed, updated_at=changed.created_at)
 
 
+class PutsAnyNumberAtOnePlace(MemoryRegistry):
+    def _check_places(self, image):
+        pass
+
+
+class LooksAtPlacesBeforeItWrites(MemoryRegistry):
+    """All may have looked before one writes."""
+
+    def __init__(self):
+        super().__init__()
+        self.all_looked = threading.Barrier(8, timeout=10)
+
+    def change(self, image_id, was, /, **to):
+        if any(self.holds(place) for place in to["locations"]):
+            raise LocationRefused(problem="it holds the data of an image")
+        with contextlib.suppress(threading.BrokenBarrierError):
+            self.all_looked.wait()
+        with mock.patch.object(self, "_check_places"):
+            return super().change(image_id, was, **to)
+
+
 REJECTED = [
     (ComparesNothing, "every_field_can_be_compared"),
     (ComparesNothing, "one_of_many_writers_wins"),
@@ -579,6 +600,8 @@ REJECTED = [
     (PagesNeedTheMarker, "page_starts_behind_a_marker_that_has_left_the_list"),
     (PagesCountFromTheMarkersPlace, "page_starts_behind_a_marker_that_has_left_the_list"),
     (IgnoresLimit, "no_page_is_longer_than_its_limit"),
+    (PutsAnyNumberAtOnePlace, "a_place_is_one_images"),
+    (LooksAtPlacesBeforeItWrites, "a_place_becomes_one_images"),
     (SweepsLivingOnly, "expired"),
     (SweepsLateOnly, "expired"),
     (SweepsTooEarly, "expired"),
