@@ -17,6 +17,8 @@ from imsgate.model import Identity
 
 #: Seconds that a decision is kept, and so a change of the policy file may go unnoticed.
 KEPT = 1.0
+#: Decisions kept at most; beyond it they are forgotten early.
+_MOST = 10_000
 
 Target = Mapping[str, Any]
 Names = tuple[str, ...]
@@ -34,10 +36,10 @@ class Decisions:
         """``rules`` gives the check of each rule's name as it is now."""
         self._rules = rules
         self._ask = ask
-        #: What a rule looks at, and its answers to somebody by that of the target. No more
-        #: than can be asked for while they are kept, which is a few thousand.
+        #: What a rule looks at, and its answers to somebody by that of the target.
         self._kept: tuple[dict[str, Names | None], dict[Hashable, Answers]] = ({}, {})
         self._until = 0.0
+        self._count = 0
 
     def judge(self, rule: str, who: Identity) -> Callable[[Target], bool]:
         """Gives for any target what ``ask`` says, or said of the same question a moment ago."""
@@ -58,6 +60,7 @@ class Decisions:
             looks_at[rule] = now = named(self._rules(), rule)
             if now == names:
                 known[values] = answer
+                self._count += 1
             return answer
 
         return judged
@@ -65,8 +68,8 @@ class Decisions:
     def _fresh(self) -> tuple[dict[str, Names | None], dict[Hashable, Answers]]:
         """What is kept by now. Whoever still has the last one may finish."""
         now = time.monotonic()
-        if now >= self._until:
-            self._kept, self._until = ({}, {}), now + KEPT
+        if now >= self._until or self._count > _MOST:
+            self._kept, self._until, self._count = ({}, {}), now + KEPT, 0
         return self._kept
 
 

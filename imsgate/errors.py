@@ -119,6 +119,10 @@ class LocationRefused(BadRequest):
     message = "No image data is taken from this location: {problem}"
 
 
+class LocationTaken(LocationRefused):
+    message = "No image data is taken from this location: it holds the data of an image"
+
+
 class FormatsNotSet(BadRequest):
     reason = "formats_not_set"
     code = "IMG.0057"

@@ -113,8 +113,9 @@ def test_what_may_depend_on_anything_is_asked_each_time() -> None:
     assert len(ask.asked) == 2
 
 
-def test_decisions_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decisions, "KEPT", 0)
+@pytest.mark.parametrize("limit", ["KEPT", "_MOST"])
+def test_decisions_are_forgotten(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decisions, limit, 0)
     ask = Ask()
     kept = Decisions(lambda: rules(see="@"), ask)
     for _ in range(2):

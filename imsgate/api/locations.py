@@ -126,7 +126,7 @@ class Locations:
     def _size(self, location: Location) -> int:
         """Bytes of an object that may be taken. Raises LocationRefused."""
         if self.registry.holds(location):
-            raise errors.LocationRefused(problem="it holds the data of an image")
+            raise errors.LocationTaken
         try:
             return self.stores.get(location.store).size(location.url)
         except errors.ObjectNotFound:

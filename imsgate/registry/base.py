@@ -108,7 +108,7 @@ class Registry(abc.ABC):
     nothing grow is never refused so. Raises Conflict when the image has another owner.
 
     A place is that of one image's data, once: a step that would bring a second there is refused
-    with LocationRefused, and nothing happened.
+    with LocationTaken, and nothing happened.
     """
 
     OPTS: ClassVar[Sequence[cfg.Opt]] = ()

@@ -12,7 +12,7 @@ from typing import Any
 
 from imsgate import model
 from imsgate.config import Section
-from imsgate.errors import AlreadyExists, Conflict, LocationRefused, MemberExists, NotFound
+from imsgate.errors import AlreadyExists, Conflict, LocationTaken, MemberExists, NotFound
 from imsgate.model import (
     GOING,
     GONE,
@@ -69,7 +69,7 @@ class MemoryRegistry(Registry):
         others = [one.locations for one in self._images.values() if one.id != image.id]
         for number, place in enumerate(image.locations):
             if place in image.locations[:number] or any(place in places for places in others):
-                raise LocationRefused(problem="it holds the data of an image")
+                raise LocationTaken
 
     def get(self, image_id: str) -> Image:
         image = self._images.get(image_id)

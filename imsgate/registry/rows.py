@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from imsgate.errors import LocationRefused
+from imsgate.errors import LocationTaken
 from imsgate.model import GONE, Image, Location
 from imsgate.registry.tables import IMAGES, LOCATIONS, PROPERTIES, TAGS, place
 
@@ -114,7 +114,7 @@ def columns(fields: Row) -> dict[str, Any]:
 
 
 def insert(connection: sa.Connection, image: Image) -> None:
-    """Raises IntegrityError, before all else, when the id is taken, and LocationRefused."""
+    """Raises IntegrityError, before all else, when the id is taken, and LocationTaken."""
     fields = {field.name: getattr(image, field.name) for field in dataclasses.fields(image)}
     connection.execute(sa.insert(IMAGES).values(columns(fields)))
     for name, child in _CHILDREN.items():
@@ -144,7 +144,7 @@ def _image(columns: Iterable[tuple[str, Any]]) -> Image:
 def replace(connection: sa.Connection, image: Image, to: Row) -> Image:
     """Write those fields of ``to`` that have tables of their own, where they differ.
 
-    Raises LocationRefused for a place where another image has its data.
+    Raises LocationTaken for a place where another image has its data.
     """
     for name, child in _CHILDREN.items():
         if name in to and to[name] != getattr(image, name):
@@ -161,7 +161,7 @@ def _fill(connection: sa.Connection, child: _Child, image_id: str, value: Any) -
         except exc.IntegrityError:
             if child.table is not LOCATIONS:
                 raise
-            raise LocationRefused(problem="it holds the data of an image") from None
+            raise LocationTaken from None
 
 
 def _joined(connection: sa.Connection, ids: Sequence[str]) -> dict[str, dict[str, Any]]:

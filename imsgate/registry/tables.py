@@ -1,6 +1,6 @@
 """The schema, and column types that mean the same on every database.
 
-Migrations use these types too: what they render must not change without one.
+Migrations use these types and ``place`` too: what they make must not change without one.
 """
 
 import datetime

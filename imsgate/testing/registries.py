@@ -21,7 +21,7 @@ from imsgate.errors import (
     AlreadyExists,
     Conflict,
     Error,
-    LocationRefused,
+    LocationTaken,
     NotFound,
     QuotaExceeded,
 )
@@ -271,11 +271,11 @@ class RegistryContract(ListContract, LimitContract, JobContract):
         first, second = image(locations=(place,)), image(locations=(other,))
         for one in (first, second):
             registry.add(one)
-        with pytest.raises(LocationRefused):
+        with pytest.raises(LocationTaken):
             registry.add(image(locations=(place,)))
-        with pytest.raises(LocationRefused):
+        with pytest.raises(LocationTaken):
             registry.change(second.id, {}, name="taken", locations=(other, place))
-        with pytest.raises(LocationRefused):
+        with pytest.raises(LocationTaken):
             registry.change(second.id, {}, locations=(other, other))
         assert registry.get(second.id) == second
         registry.change(first.id, {}, locations=())
@@ -345,7 +345,7 @@ class RegistryContract(ListContract, LimitContract, JobContract):
             def take(number: int, place: Location = place, rivals: list[Image] = rivals) -> object:
                 return registry.change(rivals[number].id, {}, locations=(place,))
 
-            winner = _winner(together(8, take), LocationRefused)
+            winner = _winner(together(8, take), LocationTaken)
             kept = [registry.get(rival.id).locations for rival in rivals]
             assert kept == [(place,) if number == winner else () for number in range(8)]
 

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from imsgate.errors import Error, LocationRefused
+from imsgate.errors import Error, LocationTaken
 from imsgate.model import Limits, Location, MemberStatus, Status, Visibility
 from imsgate.registry.base import Condition, Op, Query, Registry
 from imsgate.registry.memory import MemoryRegistry
@@ -137,7 +137,7 @@ class _Walk(RuleBasedStateMachine):
         image_id = f"{number * 7 % 10}-{number}-{self.run}"  # does not sort as they were added
         self.ids.append(image_id)
         record = image(**fields, id=image_id)
-        if self.both(lambda registry: registry.add(record)) is LocationRefused:
+        if self.both(lambda registry: registry.add(record)) is LocationTaken:
             elsewhere = dataclasses.replace(record, locations=())
             self.both(lambda registry: registry.add(elsewhere))
         return image_id

@@ -9,7 +9,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from setuptools import find_packages
 
-from imsgate.errors import LocationRefused
+from imsgate.errors import LocationTaken
 from imsgate.model import Location, Status
 from imsgate.registry import database, migrations, rows, sql
 from imsgate.registry.base import Query
@@ -142,7 +142,7 @@ def test_images_that_share_a_place_stay_as_they_are(unmade):
         assert [registry.get(one.id) for one in images] == images
         for place in (shared, *(place for places in own for place in places[::233])):
             assert registry.holds(place)
-            with pytest.raises(LocationRefused):
+            with pytest.raises(LocationTaken):
                 registry.add(image(locations=(place,)))
 
 

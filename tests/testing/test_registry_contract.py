@@ -10,7 +10,7 @@ import pytest
 from hypothesis import Phase
 
 from imsgate import model
-from imsgate.errors import Conflict, LocationRefused, NotFound
+from imsgate.errors import Conflict, LocationTaken, NotFound
 from imsgate.model import GONE, MemberStatus, Status, Visibility
 from imsgate.registry import limits, memory
 from imsgate.registry.base import Op
@@ -537,7 +537,7 @@ class LooksAtPlacesBeforeItWrites(MemoryRegistry):
 
     def change(self, image_id, was, /, **to):
         if any(self.holds(place) for place in to["locations"]):
-            raise LocationRefused(problem="it holds the data of an image")
+            raise LocationTaken
         with contextlib.suppress(threading.BrokenBarrierError):
             self.all_looked.wait()
         with mock.patch.object(self, "_check_places"):
