@@ -5,7 +5,7 @@ import json
 import logging
 import urllib.parse
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import webob
@@ -54,6 +54,10 @@ _PROPERTY_BYTES = 1 << 17
 #: How often a change is tried again when another request got in between.
 _ATTEMPTS = 10
 
+#: Values in a JSON document, names of members among them, and levels. A value takes up to a tenth
+#: of a millisecond to check, and 1 MiB has room for half a million.
+_MOST_VALUES, _MOST_LEVELS = 10_000, 100
+
 
 def json_body(request: Request) -> Any:
     """The request's JSON document. Raises BadJson."""
@@ -63,12 +67,11 @@ def json_body(request: Request) -> Any:
     try:
         document = json.loads(text)
         json.dumps(document, ensure_ascii=False).encode()
-        holds_nul = _holds_nul(document)
     except UnicodeEncodeError as error:
         raise errors.BadJson(problem="it holds half a surrogate pair") from error
     except (ValueError, RecursionError) as error:
         raise errors.BadJson(problem="it is not a JSON document") from error
-    if holds_nul:
+    if any(isinstance(value, str) and "\0" in value for value in _values(document)):
         raise errors.BadJson(problem="it holds a NUL character")
     return document
 
@@ -81,12 +84,23 @@ def json_object(request: Request) -> dict[str, Any]:
     return document
 
 
-def _holds_nul(value: Any) -> bool:
+def _values(document: Any) -> list[Any]:
+    """The document and everything in it, names of members too. Raises BadJson for too much."""
+    found, level = [], [document]
+    for _ in range(_MOST_LEVELS):
+        found += level
+        if len(found) > _MOST_VALUES:
+            raise errors.BadJson(problem=f"it holds more than {_MOST_VALUES} values")
+        level = [part for value in level for part in _parts(value)]
+        if not level:
+            return found
+    raise errors.BadJson(problem=f"it has more than {_MOST_LEVELS} levels")
+
+
+def _parts(value: Any) -> Iterable[Any]:
     if isinstance(value, dict):
-        return any(_holds_nul(part) for pair in value.items() for part in pair)
-    if isinstance(value, list):
-        return any(map(_holds_nul, value))
-    return isinstance(value, str) and "\0" in value
+        return [*value, *value.values()]
+    return value if isinstance(value, list) else ()
 
 
 def check_quota(

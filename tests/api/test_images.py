@@ -114,6 +114,7 @@ REFUSED = {
     "not-utf-8": (b'{"name": "\xff"}', 400, "bad_json"),
     "deep": (b"[" * 100_000, 400, "bad_json"),
     "deep-objects": (b'{"a":' * 900 + b"1" + b"}" * 900, 400, "bad_json"),
+    "many-values": ({"tags": ["a"] * 10_000}, 400, "bad_json"),
     "half-a-pair": (b'{"name": "\\ud800"}', 400, "bad_json"),
     "nul": (b'{"name": "\\u0000"}', 400, "bad_json"),
     "nul-in-utf-16": ('{"name": "\\u0000"}'.encode("utf-16"), 400, "bad_json"),
