@@ -82,13 +82,12 @@ class Query:
 
 
 def ordering(query: Query) -> list[tuple[str, bool]]:
-    """The query's sort with the tie-breakers that make it total."""
-    order = list(query.sort)
-    descending = order[-1][1] if order else True
-    for field in ("created_at", "id"):
-        if field not in (name for name, _ in order):
-            order.append((field, descending))
-    return order
+    """The query's sort with the tie-breakers that make it total; no field comes twice."""
+    descending = query.sort[-1][1] if query.sort else True
+    order: dict[str, bool] = {}
+    for field, down in (*query.sort, ("created_at", descending), ("id", descending)):
+        order.setdefault(field, down)
+    return list(order.items())
 
 
 def moves(to: Mapping[str, Any]) -> bool:

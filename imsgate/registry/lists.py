@@ -29,8 +29,8 @@ def page(query: Query, nulls_are_largest: bool) -> sa.Select[Any]:
     """The images of one page, in order. A field that is no column raises KeyError."""
     order = ordering(query)
     clauses = [EXISTS, *map(_holds, query.conditions)]
-    clauses += [_has_property(name, value) for name, value in query.properties.items()]
-    clauses += [_has_tag(tag) for tag in sorted(query.tags)]
+    clauses += _has_all(PROPERTIES, ("name", "value"), sorted(query.properties.items()))
+    clauses += _has_all(TAGS, ("tag",), [(tag,) for tag in sorted(query.tags)])
     if query.marker is not None:
         clauses.append(_behind(query.marker, order))
 
@@ -113,16 +113,25 @@ def _compared(condition: Condition) -> Clause:
     return _COMPARE[condition.op](column, sa.literal(value, column.type))
 
 
-def _has_property(name: str, value: str) -> Clause:
-    return sa.exists().where(
-        PROPERTIES.c.image_id == IMAGES.c.id,
-        PROPERTIES.c.name == name,
-        PROPERTIES.c.value == value,
-    )
+def _has_all(
+    table: sa.Table, names: Sequence[str], wanted: Sequence[tuple[str, ...]]
+) -> list[Clause]:
+    """That an image has all these rows of ``table``, of which no two are equal.
 
-
-def _has_tag(tag: str) -> Clause:
-    return sa.exists().where(TAGS.c.image_id == IMAGES.c.id, TAGS.c.tag == tag)
+    The first by a join, which may begin with its index, and the others by their number: of
+    twenty joins PostgreSQL takes seconds to find the best order.
+    """
+    own = table.c.image_id == IMAGES.c.id
+    columns = [table.c[name] for name in names]
+    clauses: list[Clause] = []
+    if wanted:
+        first = (column == text for column, text in zip(columns, wanted[0], strict=True))
+        clauses.append(sa.exists().where(own, *first))
+    if rest := wanted[1:]:
+        among = sa.tuple_(*columns).in_(rest)
+        count = sa.select(sa.func.count()).select_from(table).where(own, among)
+        clauses.append(count.scalar_subquery() == len(rest))
+    return clauses
 
 
 # Pages

@@ -245,6 +245,7 @@ class ListContract:
             ({"os": "linux "}, ""),
             ({"os": "lin%"}, ""),
             ({"os": "linux", "arch": "arm"}, "both"),
+            ({"os": "linux", "arch": "arm", "none": ""}, ""),
             ({"arch": "linux"}, ""),
             ({"none": ""}, ""),
         ],
@@ -270,6 +271,22 @@ class ListContract:
         assert (
             sorted(found(registry, everything(tags=frozenset(tags.split(","))))) == expected.split()
         )
+
+    def test_as_many_tags_and_properties_as_a_request_can_name(self, registry: Registry) -> None:
+        names = [f"{number:04}" for number in range(1200)]
+        for count in (2, 1199, 1200):
+            some = names[:count]
+            made = image(name=str(count), tags=frozenset(some), properties=dict.fromkeys(some, ""))
+            registry.add(made)
+        assert found(registry, everything(tags=frozenset(names))) == ["1200"]
+        assert found(registry, everything(properties=dict.fromkeys(names, ""))) == ["1200"]
+
+    def test_an_order_may_name_a_field_again_and_again(self, registry: Registry) -> None:
+        for one in _SORTED:
+            registry.add(one)
+        once = registry.list(everything(sort=[("name", False)]))
+        again = everything(sort=[("name", False)] * 3000, limit=3)
+        assert _paged(registry, again) == once
 
     @pytest.mark.parametrize(("sort", "expected"), _ORDERS, ids=str)
     def test_order_and_pages(
