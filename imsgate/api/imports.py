@@ -33,15 +33,16 @@ OPTS = (
 )
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 4096}
+_METHOD: schemas.Schema = {
+    "type": "object",
+    "required": ["name"],
+    "properties": {"name": _TEXT, "uri": _TEXT, "digest": _TEXT},
+}
 SCHEMA: schemas.Schema = {
     "type": "object",
     "required": ["method"],
     "properties": {
-        "method": {
-            "type": "object",
-            "required": ["name"],
-            "properties": {"name": _TEXT, "uri": _TEXT, "digest": _TEXT},
-        },
+        "method": _METHOD,
         "stores": {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": 100},
         "all_stores": {"type": "boolean"},
         "all_stores_must_succeed": {"type": "boolean"},
@@ -71,6 +72,7 @@ class Imports:
         who = identity(request)
         body = json_body(request)
         self.schema.check(body)
+        body = {**_known(SCHEMA, body), "method": _known(_METHOD, body["method"])}
         method = body["method"]["name"]
         if method not in self.methods:
             raise errors.BadRequest(problem=f"Import method {method!r} is not enabled here")
@@ -138,6 +140,11 @@ class Imports:
             properties={**image.properties, **shown},
             upload_reserved=reservation(image, method, len(store_ids)),
         )
+
+
+def _known(schema: schemas.Schema, asked: dict[str, Any]) -> dict[str, Any]:
+    """The members that mean something: a job keeps them, and others may be of any size."""
+    return {name: asked[name] for name in schema["properties"] if name in asked}
 
 
 def _check_formats(image: Image) -> None:

@@ -15,3 +15,11 @@ def test_formats_are_needed(owner, missing):
     assert reason(answer) == (409, "conflict")
     assert answer.json["message"] == f"'{missing}' needs to be set before import"
     assert owner.get(path).json == before
+
+
+def test_a_task_keeps_no_more_of_a_request_than_means_something(owner):
+    path = owner.create(disk_format="raw", container_format="bare")
+    body = {**WEB, "method": {**WEB["method"], "x": "y"}, "all_stores": True, "z": [1]}
+    assert owner.post(f"{path}/import", body).status_int == 202
+    (task,) = owner.get(f"{path}/tasks").json["tasks"]
+    assert task["input"]["import_req"] == {**WEB, "all_stores": True}
