@@ -37,6 +37,8 @@ def upgrade(settings: Section) -> None:
     Raises BadConfig when the database cannot be reached, or is newer than this code.
     """
     opened = database.Database(settings)
+    if is_embedded(settings):
+        _make(database.parse(settings).database)
     try:
         with opened.migrating() as connection:
             found = migrations.state(connection)
@@ -50,6 +52,14 @@ def upgrade(settings: Section) -> None:
         raise _unusable(opened, error) from None
     finally:
         opened.close()
+
+
+def _make(file: str | None) -> None:
+    """Make the file for its owner alone, as SQLite then makes those beside it: URIs with
+    passwords stand in the records of jobs, and the directory may be open to all."""
+    if file and file != ":memory:":
+        with contextlib.suppress(OSError):  # it is there, or SQLite says why it cannot be
+            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _refusal(state: State) -> BadConfig:

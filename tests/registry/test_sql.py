@@ -44,6 +44,16 @@ def test_default_is_a_file_in_the_state_directory(settings, tmp_path):
     assert not sql.is_embedded(with_connection(settings, "postgresql://db/imsgate"))
 
 
+def test_a_new_file_is_its_owners_alone(settings, tmp_path):
+    tmp_path.chmod(0o755)
+    sql.upgrade(settings)
+    with contextlib.closing(SqlRegistry(settings)) as registry:
+        registry.add(image())
+        files = sorted(tmp_path.glob("imsgate.sqlite*"))
+        made = [(path.name.partition(".")[2], path.stat().st_mode & 0o777) for path in files]
+    assert made == [("sqlite", 0o600), ("sqlite-shm", 0o600), ("sqlite-wal", 0o600)]
+
+
 @pytest.mark.parametrize(
     ("connection", "problem"),
     [
