@@ -15,7 +15,7 @@ from imsgate.formats.tables import Tables
 COOKIE = b"conectix"
 SIZE = 512
 
-_FOOTER = struct.Struct(">8xIIQ16xQQ4xII")
+_FOOTER = struct.Struct(">8xIIQ4x4s8xQQHBBII")
 _CHECKSUM = struct.Struct(">I")
 _DYNAMIC = struct.Struct(">8xQQIII")
 _HEADER_SIZE = 1024
@@ -23,6 +23,10 @@ _FIXED, _DYNAMIC_KIND, _DIFFERENCING = 2, 3, 4
 _KINDS = {_FIXED: "fixed", _DYNAMIC_KIND: "dynamic", _DIFFERENCING: "differencing"}
 _UNUSED = 0xFFFF_FFFF
 _MOST_BLOCKS = 1 << 28
+_BY_SIZE = (b"win ", b"qem2", b"d2v ", b"tap\0", b"wa\0\0")
+"""Whose disks QEMU takes for as large as the footer says; of other writers the geometry counts."""
+_LARGEST_GEOMETRY = (65535, 16, 255)
+"""That of all larger disks too, for which the size counts again."""
 _REPEATED = (slice(16, 24), slice(40, 64), slice(68, 84))
 """Header place, sizes, kind and id: what both copies of a footer must agree on."""
 
@@ -32,10 +36,29 @@ class _Footer:
     features: int
     version: int
     header: int
+    creator: bytes
     original: int
     size: int
+    cylinders: int
+    heads: int
+    sectors: int
     kind: int
     checksum: int
+
+    @property
+    def cylinder(self) -> int:
+        """Bytes of a cylinder."""
+        return self.heads * self.sectors * 512
+
+    @property
+    def shown(self) -> int:
+        """The size of the disk in bytes, as the reader sees it for whom it is largest."""
+        geometry = self.cylinders, self.heads, self.sectors
+        if self.creator in _BY_SIZE or geometry == _LARGEST_GEOMETRY:
+            return self.size
+        # Some writers round the geometry up.
+        by_geometry = self.cylinders * self.cylinder
+        return by_geometry if by_geometry > self.size + self.cylinder else self.size
 
 
 def sum_of(data: bytes, at: int) -> int:
@@ -82,14 +105,19 @@ def inspect(head: bytes, report: Report) -> Reader:
 
 
 def _judge_footer(data: bytes, at: int, report: Report) -> _Footer:
-    footer = _Footer(*unpack(_FOOTER, data))
-    report.disk(footer.size, at + 48)
+    footer = _Footer(*_FOOTER.unpack(data[: _FOOTER.size].ljust(_FOOTER.size, b"\0")))
+    report.disk(footer.shown, at + 48)
     report.variant = _KINDS.get(footer.kind)
     for wrong, offset, reason in (
         (sum_of(data, 64) != footer.checksum, 64, "the footer's checksum is wrong"),
         (footer.version >> 16 != 1, 12, f"version {footer.version:#x} is not known"),
         (footer.kind not in _KINDS, 60, f"disk type {footer.kind} is not known"),
         (footer.size % 512, 48, f"a disk of {footer.size} bytes"),
+        (
+            footer.shown > footer.size,
+            56,
+            f"{footer.shown} bytes by geometry, {footer.size} by size",
+        ),
     ):
         if wrong:
             report.find("bad_header", at + offset, reason)

@@ -1,7 +1,7 @@
 """VHD."""
 
 from tests.formats import craft
-from tests.formats.corpus.entry import DISK, Entry, bad, good
+from tests.formats.corpus.entry import DISK, GIB, Entry, bad, good
 from tests.formats.workshop import (
     MIB,
     converted,
@@ -17,6 +17,8 @@ def vhd() -> list[Entry]:
     fixed = disk + craft.vhd_footer(2 * MIB)
     dynamic, data = craft.vhd_dynamic(), converted("vpc")
     diff = craft.vhd_dynamic(kind=4)
+    # 1000 cylinders of 2 MiB, by a program whose geometry counts
+    odd = craft.patched(craft.vhd_footer(2 * MIB), (28, b"vpc "), (56, b"\x03\xe8\x10\xff"))
     partitioned = craft.mbr((0x83, 8, 4000)).ljust(2 * MIB, b"\0") + craft.vhd_footer(2 * MIB)
     return [
         good("fixed", created("vpc", "10M", "subformat=fixed"), "vhd", rounded, declared="vpc"),
@@ -27,11 +29,19 @@ def vhd() -> list[Entry]:
         good("dynamic", created("vpc"), "vhd", rounded),
         good("dynamic-data", data, "vhd", rounded, declared="vpc"),
         good("dynamic-forced", created("vpc", "10M", force), "vhd", DISK),
+        good("dynamic-200g", created("vpc", "200G"), "vhd", 200 * GIB),
         good("dynamic-by-hand", written(dynamic), "vhd", 4 * MIB),
         bad("differencing", written(diff), "vhd", 4 * MIB, "parent"),
         bad("fixed-as-raw", written(fixed), "vhd", 2 * MIB, "declared_format", declared="raw"),
         bad("raw-as-fixed", written(disk), "raw", 2 * MIB, "declared_format", declared="vhd"),
         bad("fixed-short", written(disk[:MIB] + fixed[-512:]), "vhd", 2 * MIB, "truncated"),
+        bad(
+            "fixed-geometry",
+            written(disk + craft.summed(odd, 64)),
+            "vhd",
+            1000 * 16 * 255 * 512,
+            "bad_header",
+        ),
         bad("fixed-long", written(disk + fixed), "vhd", 2 * MIB, "footer_mismatch"),
         bad(
             "fixed-checksum",
