@@ -21,7 +21,7 @@ from imsgate.stores.s3.client import Client
 #: What a call that failed may raise.
 _FAILURES = (BotoCoreError, ClientError, ResponseParserError, Stopped)
 
-_CONTENT_RANGE = re.compile(r"bytes ([0-9]+)-([0-9]+)/([0-9]+)")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
 
 _REPLACED = "the object was replaced while it was copied"
 

@@ -5,6 +5,7 @@ is passed on, nor kept as a cause that a traceback would print.
 """
 
 import logging
+import re
 
 from botocore import exceptions
 
@@ -23,6 +24,8 @@ _DENIED = frozenset(
 )
 _BUSY = frozenset("503 429 Busy RequestLimitExceeded SlowDown Throttling TooManyRequests".split())
 _SKEWED = frozenset("RequestTimeTooSkewed RequestExpired".split())
+#: What codes and ids of requests look like; anything else could forge lines of a log.
+_WORD = re.compile(r"[A-Za-z0-9._:/+=-]{1,100}")
 
 
 class UploadGone(errors.StoreUnavailable):
@@ -83,12 +86,12 @@ def _silence(error: Exception) -> str:
 
 def _refusal(store: str, operation: str, error: exceptions.ClientError) -> Exception:
     reply = error.response
-    code = str(reply.get("Error", {}).get("Code", ""))
+    code = _word(reply.get("Error", {}).get("Code"))
     meta = reply.get("ResponseMetadata", {})
     status = int(meta.get("HTTPStatusCode", 0))
     _LOG.info(
         "store %s: %s was answered %s %s (request %s)",
-        *(store, operation, status, code, meta.get("RequestId", "-")),
+        *(store, operation, status, code, _word(meta.get("RequestId")) or "-"),
     )
     if code == "NoSuchBucket" or (operation == "head_bucket" and status == 404):
         return BucketMissing(store=store, problem="its bucket is missing")
@@ -107,10 +110,15 @@ def _refusal(store: str, operation: str, error: exceptions.ClientError) -> Excep
     return _trouble(store, code, status, meta.get("HTTPHeaders", {}).get("retry-after", ""))
 
 
+def _word(text: object) -> str:
+    return str(text) if _WORD.fullmatch(str(text or "")) else ""
+
+
 def _trouble(store: str, code: str, status: int, retry_after: str) -> errors.Error:
     if code in _FULL or status in (413, 507):
         return errors.StoreFull(store=store)
-    wait = int(retry_after) if retry_after.isascii() and retry_after.isdigit() else 30
+    # int() refuses thousands of digits.
+    wait = int(retry_after[:9]) if retry_after.isascii() and retry_after.isdigit() else 30
     if code in _BUSY or status in (429, 503):
         return errors.StoreUnavailable(
             store=store, problem="it is overloaded", retry_after=min(wait, 3600)

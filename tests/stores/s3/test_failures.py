@@ -24,6 +24,7 @@ REFUSALS = {
     "too many": ("TooManyRequests", 429, errors.StoreUnavailable, "overloaded"),
     "internal": ("InternalError", 500, errors.StoreUnavailable, "InternalError"),
     "digest": ("BadDigest", 400, errors.StoreUnavailable, "other bytes"),
+    "no word": ("A\nB", 400, errors.StoreUnavailable, "it answered 400"),
     "class": ("InvalidStorageClass", 400, errors.StoreUnavailable, "InvalidStorageClass"),
 }
 
@@ -31,7 +32,11 @@ REFUSALS = {
 def refusal(code, status, headers=()):
     reply = {
         "Error": {"Code": code, "Message": f"{KEY} is not welcome"},
-        "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": dict(headers)},
+        "ResponseMetadata": {
+            "HTTPStatusCode": status,
+            "HTTPHeaders": dict(headers),
+            "RequestId": "7\n8",
+        },
     }
     return exceptions.ClientError(reply, "PutObject")
 
@@ -44,10 +49,12 @@ def test_a_refusal_becomes(caplog, code, status, kind, words):
     assert words in str(found)
     assert found.status == (413 if kind is errors.StoreFull else 503)
     assert KEY not in str(found) + caplog.text
+    assert "\n" not in str(found) + caplog.text.rstrip("\n")
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"), [("7", "7"), ("", "30"), ("soon", "30"), ("99999", "3600")]
+    ("told", "expected"),
+    [("7", "7"), ("", "30"), ("soon", "30"), ("99999", "3600"), ("9" * 5000, "3600")],
 )
 def test_a_busy_service_says_when_to_come_again(told, expected):
     busy = refusal("SlowDown", 503, {"retry-after": told})
