@@ -35,6 +35,17 @@ SETTABLE = frozenset(
 
 #: Characters of a custom property; what Glance's column holds.
 LONGEST_PROPERTY = 65535
+#: Custom properties by the names that other services read. ``glance`` makes an option of each
+#: property in the schema it was served, so it has ``--os-distro`` only where the schema says so.
+COMMON = {
+    "kernel_id": "Image that holds the kernel, for an AMI",
+    "ramdisk_id": "Image that holds the ramdisk, for an AMI",
+    "instance_uuid": "Server it was made from",
+    "architecture": "Processor architecture it needs",
+    "os_distro": "Operating system in it, by its common name",
+    "os_version": "Version of the operating system, by its maker",
+    "description": "What it is, for people",
+}
 
 _INT = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
 
@@ -96,6 +107,8 @@ def image(disk_formats: Sequence[str], container_formats: Sequence[str]) -> Sche
     }
     for name in READ_ONLY & properties.keys():
         properties[name] = {**properties[name], "readOnly": True}
+    for name, about in COMMON.items():
+        properties[name] = _text(about, LONGEST_PROPERTY, null=False, is_base=False)
     return {
         "name": "image",
         "properties": properties,

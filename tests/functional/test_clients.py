@@ -263,9 +263,12 @@ def test_glance(client: Client, gateway: Gateway, disk: pathlib.Path) -> None:
     client.run(GLANCE, "image-download", "--file", copy, image["id"])
     assert digest(copy) == digest(disk)
     assert image["id"] in client.run(GLANCE, "image-list")
-    client.run(GLANCE, "image-update", "--name", "renamed", "--remove-property", "a", image["id"])
+    # By now it knows the properties that the schema names, and makes its options of them.
+    changes = ("--name", "renamed", "--remove-property", "a", "--os-distro", "debian")
+    client.run(GLANCE, "image-update", *changes, image["id"])
     shown = client.run(GLANCE, "image-show", image["id"])
     assert "renamed" in shown
+    assert "debian" in shown
     assert "file" in client.run(GLANCE, "stores-info")
     client.run(GLANCE, "member-create", image["id"], "friend")
     assert "friend" in client.run(GLANCE, "member-list", "--image-id", image["id"])
