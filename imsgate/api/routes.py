@@ -28,13 +28,19 @@ Handler = Callable[..., webob.Response]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Route:
-    """A path template with ``{names}``, and the handler of each method."""
+    """A path template with ``{names}``, and the handler of each method.
+
+    A slash may follow, but not where ``slash`` is false: behind a collection it asks for a
+    member whose id is empty, and there is none.
+    """
 
     template: str
     handlers: dict[str, Handler]
+    slash: bool = True
 
     def pattern(self) -> str:
-        return re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(self.template)) + "/?"
+        path = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(self.template))
+        return path + "/?" if self.slash else path
 
 
 def routes(
@@ -57,19 +63,19 @@ def routes(
         Route("/v2/info/stores/detail", {"GET": info.stores_detail}),
         Route("/v2/info/usage", {"GET": info.usage}),
         Route("/v2/stores/{store_id}/{image_id}", {"DELETE": data.delete_copy}),
-        Route("/v2/images", {"GET": images.index, "POST": images.create}),
+        Route("/v2/images", {"GET": images.index, "POST": images.create}, slash=False),
         Route(image, {"GET": images.show, "PATCH": images.update, "DELETE": images.delete}),
         Route(image + "/file", {"GET": data.download, "PUT": data.upload}),
         Route(image + "/stage", {"PUT": data.stage}),
         Route(image + "/import", {"POST": imports.start}),
         Route(image + "/locations", {"GET": locations.index, "POST": locations.add}),
         Route(image + "/tasks", {"GET": tasks.of_image}),
-        Route("/v2/tasks", {"GET": tasks.index}),
+        Route("/v2/tasks", {"GET": tasks.index}, slash=False),
         Route("/v2/tasks/{task_id}", {"GET": tasks.show}),
         Route(image + "/actions/deactivate", {"POST": images.deactivate}),
         Route(image + "/actions/reactivate", {"POST": images.reactivate}),
         Route(image + "/tags/{tag}", {"PUT": images.add_tag, "DELETE": images.remove_tag}),
-        Route(image + "/members", {"GET": members.index, "POST": members.create}),
+        Route(image + "/members", {"GET": members.index, "POST": members.create}, slash=False),
         Route(
             image + "/members/{member_id}",
             {"GET": members.show, "PUT": members.update, "DELETE": members.delete},

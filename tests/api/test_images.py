@@ -361,6 +361,13 @@ def test_paths_that_do_not_exist(owner, path):
     assert reason(owner.get(path)) == (404, "not_found")
 
 
+@pytest.mark.parametrize("collection", ["/v2/images", "/v2/tasks", "{image}/members"])
+def test_nothing_has_an_empty_id(owner, collection):
+    path = collection.format(image=owner.create()) + "/"
+    for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
+        assert reason(owner.ask(method, path)) == (404, "not_found")
+
+
 @pytest.mark.parametrize("path", ["/v2/images/%ff", "/v2/images/%ed%a0%80", "/v2/images/a%00"])
 def test_paths_that_are_no_text(owner, path):
     assert reason(owner.get(path)) == (400, "bad_request")
