@@ -157,6 +157,8 @@ class FilesystemStore(Store, LocalFiles):
             removed = [_unlink(path) for path in (self.temporary(key), self.final(key))]
             if any(removed):
                 self.sync()
+            else:
+                os.stat(self._directory)  # without it, nobody knows what is left
 
     def open(self, location: str) -> BinaryIO:
         path = self._existing(location)
