@@ -128,9 +128,11 @@ class Store(abc.ABC):
     def discard(self, key: str) -> None:
         """Remove whatever an attempt under ``key`` left, committed or not.
 
-        Does nothing when there is nothing. Called for attempts of processes
-        that died, possibly while a stale one still writes; that one's
-        ``commit`` then fails.
+        Does nothing when there is nothing, but raises StoreUnavailable or StoreDenied where
+        that cannot be seen. Called for attempts of processes that died, possibly while a
+        stale one still writes. That one's ``commit`` then fails where it is of the same
+        process; of another, where the medium can tell. What it commits all the same, a
+        later ``discard`` removes.
         """
 
     def check(self) -> None:  # noqa: B027 - most stores have nothing cheap to ask

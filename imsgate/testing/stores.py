@@ -29,7 +29,7 @@ from imsgate.errors import ObjectNotFound
 from imsgate.stores.base import Addressed, LocalFiles, Sink, Store
 from imsgate.testing import store_machine
 from imsgate.testing.store_data import body, content, new_key, pieces
-from imsgate.testing.store_faults import FaultChecks
+from imsgate.testing.store_faults import REPORTED, FaultChecks
 
 MIB = 1024 * 1024
 
@@ -158,7 +158,7 @@ ENDINGS = {
 class StoreContract(FaultChecks):
     """Subclass it, with a ``store`` fixture and ``leftovers``.
 
-    ``small_store``, ``write_fault``, ``read_fault`` and ``private`` are optional.
+    ``small_store``, ``write_fault``, ``read_fault``, ``away`` and ``private`` are optional.
     """
 
     #: The driver's part, block or chunk in bytes, whose edges are then tried.
@@ -180,6 +180,18 @@ class StoreContract(FaultChecks):
     def leftovers(self, store: Store) -> Collection[Any]:
         """Everything in ``store``: objects and the residue of attempts, seen past the driver."""
         raise NotImplementedError("the subclass says what is left")
+
+    def again(self, store: Store) -> Store:
+        """The same store as another process builds it."""
+        return type(store)(store.name, store.settings)
+
+    @pytest.fixture
+    def twin(self, store: Store) -> Iterator[Store]:
+        """What ``again`` makes, closed in the end where it can be."""
+        made = self.again(store)
+        yield made
+        if made is not store and hasattr(made, "close"):
+            made.close()
 
     @pytest.fixture(autouse=True)
     def _nothing_is_left(self, store: Store) -> Iterator[None]:
@@ -244,7 +256,7 @@ class StoreContract(FaultChecks):
         data = body(size)
         try:
             location = self.put(store, data, size=announced)
-        except errors.Error:
+        except REPORTED:
             assert not self.leftovers(store)
             return
         self.keep(store, location)
@@ -290,10 +302,20 @@ class StoreContract(FaultChecks):
         place, _, key = rest.rpartition("/")
         assert "@" not in place
         twisted = [f"file://{rest}", f"{scheme}://user:secret@{rest}", f"{scheme}://{place}x/{key}"]
+        twisted += [f"{scheme}://x{rest}", f"{scheme}x://{rest}", f"x{url}"]
         twisted += [f"{url}?a=b", f"{url}#a", f"{url}\n", f"{url}/../{key}", f"{url}%00"]
         twisted += [f"{scheme}://{place}/", f"{scheme}://{place}/../{key}", rest, key, "", location]
         for wrong in twisted:
             assert store.locate(wrong) is None, wrong
+
+    def test_a_url_stays_that_of_what_is_gone(self, store: Store) -> None:
+        if not isinstance(store, Addressed):
+            pytest.skip("this driver's objects have no URLs")
+        location = self.put(store, b"data")
+        url = store.url(location)
+        store.delete(location)
+        assert store.url(location) == url
+        assert url is None or store.locate(url) == location
 
     @pytest.mark.parametrize("size", [0, 1, SIZE])
     def test_a_deleted_object_is_missing(self, store: Store, size: int) -> None:
@@ -306,6 +328,9 @@ class StoreContract(FaultChecks):
     @pytest.mark.parametrize("location", FOREIGN.values(), ids=FOREIGN)
     def test_what_no_sink_returned_is_missing(self, store: Store, location: str) -> None:
         assert missing(store, location)
+        with pytest.raises(ObjectNotFound) as caught:
+            store.size(location)
+        assert not [text for text in self.private(store) if text in str(caught.value)]
 
     def test_a_key_of_the_greatest_length(self, store: Store) -> None:
         key = new_key()
@@ -348,7 +373,7 @@ class StoreContract(FaultChecks):
         with store.create(new_key(), None) as sink:
             sink.write(b"data")
             sink.abort()
-            with pytest.raises(errors.Error):
+            with pytest.raises(REPORTED):
                 sink.commit()
             assert not self.leftovers(store)
 
@@ -438,7 +463,7 @@ class StoreContract(FaultChecks):
             sink.write(body(MIB))
             store.discard(key)
             assert not self.leftovers(store)
-            with pytest.raises(errors.Error):  # either call may notice
+            with pytest.raises(REPORTED):  # either call may notice
                 sink.write(body(SIZE - MIB))
                 sink.commit()
         assert not self.leftovers(store)
@@ -450,6 +475,42 @@ class StoreContract(FaultChecks):
         store.discard(key)
         assert missing(store, location)
         assert not self.leftovers(store)
+
+    # Another process, another store.
+
+    def test_another_process_reads_and_deletes(self, store: Store, twin: Store) -> None:
+        data = body(SIZE)
+        location = self.put(store, data)
+        assert twin.size(location) == SIZE
+        assert content(twin, location) == data
+        twin.delete(location)
+        assert missing(store, location)
+
+    def test_what_another_process_discards_is_gone(self, store: Store, twin: Store) -> None:
+        """An attempt under way, and what a stale one may have committed all the same."""
+        key = new_key()
+        with store.create(key, None) as sink:
+            for chunk in pieces(body(SIZE), MIB):
+                sink.write(chunk)
+            twin.discard(key)
+            assert not self.leftovers(store)
+            with contextlib.suppress(*REPORTED):
+                sink.commit()
+        twin.discard(key)
+        assert not self.leftovers(store)
+        location = self.put(store, b"data", key=key)
+        twin.discard(key)
+        assert missing(store, location)
+
+    def test_two_stores_share_nothing(self, store: Store, small_store: Store) -> None:
+        data = body(SIZE)
+        location = self.keep(store, self.put(store, data))
+        small = self.put(small_store, b"data")
+        assert missing(small_store, location)
+        assert missing(store, small)
+        assert content(store, location) == data
+        small_store.delete(small)
+        assert store.place() is None or store.place() != small_store.place()
 
     # Nothing is held.
 
@@ -488,10 +549,27 @@ class StoreContract(FaultChecks):
             self.keep(store, sinks[-2].commit())
         assert descriptors() < before + 16
 
+    def test_asking_holds_nothing(self, store: Store) -> None:
+        location = self.keep(store, self.put(store, b"data"))
+
+        def ask() -> None:
+            store.check()
+            assert store.size(location) == 4
+            assert missing(store, new_key())
+            store.discard(new_key())
+
+        ask()
+        before = descriptors()
+        for _ in range(16):
+            ask()
+        assert descriptors() < before + 16
+
     # What it says of itself.
 
     def test_properties_can_be_shown(self, store: Store) -> None:
-        json.dumps(dict(store.properties()))
+        shown = json.dumps(dict(store.properties()))
+        secrets = [getattr(store.settings, opt.dest, None) for opt in store.OPTS if opt.secret]
+        assert not [secret for secret in secrets if secret and secret in shown]
 
     def test_free_space_is_a_number_of_bytes_where_known(self, store: Store) -> None:
         free = store.free_space()
@@ -529,6 +607,19 @@ class StoreContract(FaultChecks):
         assert not self.leftovers(small_store)
         small_store.delete(self.put(small_store, body(size), size=size))
 
+    def test_what_does_not_fit_is_refused_as_such(self, small_store: Store) -> None:
+        """By ``create`` or later: a driver that announces the size may hear of it otherwise."""
+        size, chunk = 64 * MIB, body(65_536)
+        with (
+            pytest.raises(errors.StoreFull) as caught,
+            small_store.create(new_key(), size) as sink,
+        ):
+            for _ in range(size // len(chunk)):
+                sink.write(chunk)
+            sink.commit()
+        assert caught.value.details == {"store": small_store.name}
+        assert not self.leftovers(small_store)
+
     def test_a_store_that_fills_up_gives_all_of_it_back(self, small_store: Store) -> None:
         chunk = body(65_536)
         for _ in range(3):
@@ -538,7 +629,7 @@ class StoreContract(FaultChecks):
                         sink.write(chunk)
                     sink.commit()
                 assert caught.value.details == {"store": small_store.name}
-                with pytest.raises(errors.Error):
+                with pytest.raises(REPORTED):
                     sink.commit()
             assert not self.leftovers(small_store)
         location = self.put(small_store, chunk, size=len(chunk))

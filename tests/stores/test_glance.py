@@ -58,6 +58,9 @@ class TestWithItsFilesystemDriver(StoreContract):
     def leftovers(self, store):
         return os.listdir(store.settings.filesystem_store_datadir)
 
+    def again(self, store):
+        return store  # a driver's thread may begin to write after another process has looked
+
     def write_fault(self, store, nth):
         return largest_file((nth - 1) << 19)
 
@@ -94,6 +97,9 @@ class TestWithItsS3Driver(StoreContract):
 
     def leftovers(self, store):
         return self.bucket.leftovers()
+
+    def again(self, store):
+        return store
 
     def private(self, store):
         return [servers.SECRET]

@@ -39,6 +39,10 @@ class TestLimitedStore(StoreContract):
             + "\nlimited_write_rate = 100000\nlimited_read_rate = 100000",
         )
 
+    def again(self, store):
+        # A driver's thread may begin to write after another process has looked.
+        return store if store.settings.limited_driver == "glance" else super().again(store)
+
     def leftovers(self, store):
         return os.listdir(store.settings.filesystem_store_datadir)
 

@@ -16,5 +16,8 @@ class TestMemoryStore(StoreContract):
     def small_store(self):
         return MemoryStore("memory", Section(memory_store_capacity=300_000))
 
+    def again(self, store):
+        return store  # each process has its own
+
     def leftovers(self, store):
         return store.held()

@@ -13,8 +13,10 @@ import threading
 
 import hypothesis
 import pytest
+from oslo_config import cfg
 
 from imsgate import config, errors
+from imsgate.stores import base
 from imsgate.stores.base import Sink
 from imsgate.stores.filesystem import FilesystemStore
 from imsgate.stores.memory import MemoryStore
@@ -57,6 +59,27 @@ class Sound(MemoryStore):
     SINK = SoundSink
     #: After how many writes or reads the medium fails.
     writes = reads = math.inf
+    #: Whether the medium is not there at all.
+    gone = False
+
+    def answering(self):
+        if self.gone:
+            raise errors.StoreUnavailable(store=self.name, problem="no answer")
+
+    def check(self):
+        self.answering()
+
+    def _get(self, location):
+        self.answering()
+        return super()._get(location)
+
+    def delete(self, location):
+        self.answering()
+        super().delete(location)
+
+    def discard(self, key):
+        self.answering()
+        super().discard(key)
 
     def append(self, key, chunk):
         self.writes -= 1
@@ -83,6 +106,7 @@ class Sound(MemoryStore):
         raise errors.StoreUnavailable(store=self.name, problem="a read failed")
 
     def create(self, key, size):
+        self.answering()
         super().create(key, size)
         return self.SINK(self, key, size)
 
@@ -158,6 +182,26 @@ class KnowsNoUrl(Sound):
         return None
 
 
+@rejected_by(URLS)
+class KnowsNoHosts(Sound):
+    def url(self, location):
+        return f"http://host/images/{location}"
+
+    def locate(self, url):
+        scheme, _, rest = url.partition("://")
+        _, _, path = rest.partition("/")
+        sound = scheme == "http" and "@" not in rest and path.startswith("images/")
+        location = path.removeprefix("images/")
+        return location if sound and base.LOCATION.fullmatch(location) else None
+
+
+@rejected_by("test_a_url_stays_that_of_what_is_gone")
+class LocatesOnlyWhatIsThere(Sound):
+    def locate(self, url):
+        location = super().locate(url)
+        return location if location in self._objects else None
+
+
 # Residue
 
 
@@ -228,6 +272,14 @@ class SecondAbortRaises(SoundSink):
 class CommitsWhatWasAborted(SoundSink):
     def commit(self):
         self.store._parts.setdefault(self.key, [])
+        return super().commit()
+
+
+@rejected_sink("test_an_aborted_attempt_cannot_be_committed")
+class BlamesTheRequest(SoundSink):
+    def commit(self):
+        if self.key not in {*self.store._parts, self.location}:
+            raise errors.BadRequest(problem="no such upload")
         return super().commit()
 
 
@@ -531,6 +583,38 @@ class KeepsWhatFailed(Sound):
         raise errors.StoreUnavailable(store=self.name, problem="a write failed")
 
 
+@rejected_sink(WRITES)
+class AbortFailsAsWell(SoundSink):
+    def abort(self):
+        super().abort()
+        if self.store.writes <= 0:
+            raise errors.StoreUnavailable(store="s", problem="a write failed")
+
+
+AWAY = "test_what_cannot_be_asked_is_not_taken_for_missing"
+
+
+@rejected_by(AWAY)
+class TakesSilenceForMissing(Sound):
+    def _get(self, location):
+        if self.gone:
+            raise errors.ObjectNotFound("s")
+        return super()._get(location)
+
+
+@rejected_by(AWAY)
+class DiscardsWhatItCannotReach(Sound):
+    def discard(self, key):
+        if not self.gone:
+            super().discard(key)
+
+
+@rejected_by(AWAY)
+class ChecksNothing(Sound):
+    def check(self):
+        pass
+
+
 @rejected_by(READS)
 class EndsWhereAReadFails(Sound):
     def read_failed(self):
@@ -561,6 +645,15 @@ class NeedsAscii(Sound):
     def size(self, location):
         location.encode("ascii")
         return super().size(location)
+
+
+@rejected_by("test_what_no_sink_returned_is_missing")
+class TellsWhereItLooked(Sound):
+    def _get(self, location):
+        try:
+            return super()._get(location)
+        except errors.ObjectNotFound:
+            raise errors.ObjectNotFound(f"http://user:hunter2@host/{location}") from None
 
 
 @rejected_sink("test_whole_parts_and_a_byte_more_or_less")
@@ -632,6 +725,67 @@ class AbortDiscardsTheOthersToo(SoundSink):
             self.store._parts.clear()
 
 
+# Another process, another store
+
+
+@rejected_by("test_another_process_reads_and_deletes")
+class RemembersSizes(Sound):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.sizes = {}
+
+    def size(self, location):
+        if location not in self.sizes:
+            self.sizes[location] = super().size(location)
+        return self.sizes[location]
+
+    def publish(self, key):
+        super().publish(key)
+        self.size(key)
+
+    def delete(self, location):
+        super().delete(location)
+        self.sizes.pop(location, None)
+
+
+@rejected_by("test_what_another_process_discards_is_gone")
+class DiscardsItsOwnAttempts(Sound):
+    own = frozenset()
+
+    def create(self, key, size):
+        self.own |= {key}
+        return super().create(key, size)
+
+    def discard(self, key):
+        if key in self.own:
+            super().discard(key)
+
+
+SHARES = "test_two_stores_share_nothing"
+
+
+@rejected_by(SHARES)
+class HasTheOptionsOfTheLastOne(Sound):
+    latest = None
+
+    def __init__(self, name, settings):
+        super().__init__(name, settings)
+        type(self).latest = settings
+
+    def append(self, key, chunk):
+        self.settings = self.latest
+        super().append(key, chunk)
+
+
+@rejected_by(SHARES)
+class OnePlaceForAll(Sound):
+    everything = {}  # noqa: RUF012 - that is what is wrong
+
+    def __init__(self, name, settings):
+        super().__init__(name, settings)
+        self._objects = self.everything
+
+
 # A full store
 
 
@@ -672,6 +826,25 @@ class KeepsWhatWasPromised(Sound):
         )
 
 
+@rejected_by("test_what_does_not_fit_is_refused_as_such")
+class HearsNothingOfAFullStore(Sound):
+    """Its server closes the connection of a body whose announced size does not fit."""
+
+    def create(self, key, size):
+        sink = super().create(key, None)
+        sink.size = size
+        return sink
+
+    class SINK(SoundSink):
+        def write(self, chunk):
+            try:
+                super().write(chunk)
+            except errors.StoreFull:
+                if self.size is None:
+                    raise
+                raise errors.StoreUnavailable(store=self.store.name, problem="closed") from None
+
+
 @rejected_by(FULL)
 class SaysUnavailableForFull(Sound):
     def append(self, key, chunk):
@@ -700,6 +873,14 @@ class LosesSpace(Sound):
 class PropertiesAreObjects(Sound):
     def properties(self):
         return {"lock": self._lock}
+
+
+@rejected_by("test_properties_can_be_shown")
+class ShowsItsPassword(Sound):
+    OPTS = (*Sound.OPTS, cfg.StrOpt("memory_store_password", secret=True, default="hunter2"))
+
+    def properties(self):
+        return {"url": f"http://user:{self.settings.memory_store_password}@host"}
 
 
 @rejected_by("test_free_space_is_a_number_of_bytes_where_known")
@@ -758,6 +939,19 @@ class ClosesOnlyWhenToldTo(Files):
         return reader
 
 
+@rejected_by("test_asking_holds_nothing")
+class HoldsWhatItMeasured(Files):
+    def size(self, location):
+        self.held.append(self.open(location))
+        return super().size(location)
+
+
+@rejected_by("test_asking_holds_nothing")
+class ChecksWithAFileOfItsOwn(Files):
+    def check(self):
+        self.held.append(os.open(os.devnull, os.O_RDONLY))
+
+
 @rejected_by("test_a_sink_that_ended_holds_nothing")
 class SinksKeepTheirFile(Files):
     def create(self, key, size):
@@ -783,7 +977,8 @@ class LocalFileIsACopyOfTheBeginning(Files):
 
 def make(kind, directory, capacity=None):
     if issubclass(kind, MemoryStore):
-        return kind("s", config.Section(memory_store_capacity=capacity))
+        values = {opt.dest: opt.default for opt in kind.OPTS}
+        return kind("s", config.Section(**{**values, "memory_store_capacity": capacity}))
     values = {opt.dest: opt.default for opt in kind.OPTS}
     values["filesystem_store_datadir"] = str(directory)
     return kind("s", config.Section(**values))
@@ -799,6 +994,13 @@ def under_test(kind):
         def small_store(self, tmp_path):
             return make(kind, tmp_path, 300_000)
 
+        def again(self, store):
+            other = super().again(store)
+            if isinstance(store, MemoryStore):
+                for what in ("_lock", "_objects", "_parts", "_announced"):
+                    setattr(other, what, getattr(store, what))
+            return other
+
         def leftovers(self, store):
             if isinstance(store, MemoryStore):
                 return store.held()
@@ -809,6 +1011,12 @@ def under_test(kind):
 
         def read_fault(self, store, nth):
             return failing(store, "reads", nth)
+
+        @contextlib.contextmanager
+        def away(self, store):
+            store.gone = True
+            yield
+            store.gone = False
 
         def private(self, store):
             return ["hunter2"]

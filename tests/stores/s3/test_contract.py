@@ -64,6 +64,9 @@ class TestBrokenConnections(FaultChecks):
     def read_fault(self, store, nth):
         return self._fault("GET", nth)
 
+    def away(self, store):
+        return self._fault("", 1)
+
     def private(self, store):
         return servers.ACCESS, servers.SECRET, self.proxy.url
 
