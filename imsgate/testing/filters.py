@@ -101,6 +101,10 @@ class FilterContract:
         """Entries on top of ``passing`` with which the filter refuses at once, if there are any."""
         return None
 
+    def refused_body(self) -> bytes | None:
+        """A body that the filter refuses while the application reads it, if there is one."""
+        return None
+
     def options(self) -> Iterable[tuple[str | None, Iterable[Any]]]:
         """What ``oslo-config-generator`` finds in the filter's own distribution.
 
@@ -334,6 +338,22 @@ class FilterContract:
         assert 400 <= answer.code < 500
         assert not app.called
         assert stream.asked == 0
+
+    @pytest.mark.parametrize("how", apps.ReadFails.HOW)
+    def test_a_refused_body_is_refused_whatever_the_application_does(
+        self, build: Any, how: str
+    ) -> None:
+        data = self.refused_body()
+        if data is None:
+            pytest.skip("this filter refuses no body by what is in it")
+        filtered = build(apps.ReadFails("passes", 100))
+        refusal = servers.serve(filtered, self.request(data, chunked=True))
+        assert 400 <= refusal.code < 500
+        app = apps.ReadFails(how, 100)
+        answer = servers.serve(build(app), self.request(data, chunked=True))
+        assert (answer.status, answer.body) == (refusal.status, refusal.body)
+        assert app.bodies == []
+        assert all(one.closed == 1 for one in app.answers)
 
     def _refused(self) -> Mapping[str, Any]:
         refused = self.refused()

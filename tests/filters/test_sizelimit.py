@@ -21,6 +21,9 @@ class TestSizeLimit(FilterContract):
     def refused(self):
         return {"CONTENT_LENGTH": str(self.SIZE + 1)}
 
+    def refused_body(self):
+        return bytes(self.SIZE + 1)
+
 
 @pytest.mark.parametrize(
     ("request_", "limit"),

@@ -33,6 +33,9 @@ class TestSniff(FilterContract):
     def factory(self):
         return sniff.filter_factory
 
+    def refused_body(self):
+        return qcow2(backing=0x200)
+
 
 @pytest.mark.parametrize("how", apps.ReadFails.HOW)
 @pytest.mark.parametrize("size", [1, 104, 65536])

@@ -495,6 +495,38 @@ class HasAnUnlistedOption(Sound):
     OPTS = (*Sound.OPTS, cfg.IntOpt("unlisted", help="Not in the sample."))
 
 
+class Refuses(Sound):
+    """What those deviate from that refuse a body by what is in it."""
+
+    def enter(self, request):
+        request.tap(self)
+        return request.environ
+
+    def feed(self, chunk):
+        if b"bad" in chunk:
+            raise errors.BadRequest(problem="bad")
+
+    def finish(self):
+        pass
+
+
+@rejected_by("test_a_refused_body_is_refused_whatever_the_application_does")
+class LeavesItToTheApplication(Refuses):
+    pass
+
+
+@rejected_by("test_a_refused_body_is_refused_whatever_the_application_does")
+class DoesNotCloseWhatItReplaces(Refuses):
+    def forward(self, request, start_response):
+        request.tap(self)
+        tapped = request.tapped()
+        status, headers, answer = wsgi.call(self.app, request.environ)
+        if tapped.failure:
+            raise tapped.failure
+        start_response(status, headers)
+        return answer
+
+
 # The kit, run against each
 
 
@@ -506,6 +538,9 @@ def under_test(kind):
 
         def refused(self):
             return {"HTTP_X_BAD": "yes"}
+
+        def refused_body(self):
+            return b"bad" if issubclass(kind, Refuses) else None
 
         def options(self):
             self.kind = sizelimit.SizeLimit
