@@ -121,8 +121,8 @@ def canonical_requests(message: Message, *, scoped: bool) -> Iterable[bytes]:
     """What may have been signed, the documented form first."""
     clean: Callable[[str], str] = _collapsed if scoped else str.strip
     pairs = _pairs(message.query, plus=scoped)
-    # gophertelekomcloud sorts what is encoded, the vendor's SDKs what is not.
-    pairs.sort(key=(lambda pair: _quote(pair[0]).lower()) if scoped else None)
+    if scoped:  # gophertelekomcloud sorts what is encoded, the vendor's SDKs what is not
+        pairs.sort(key=lambda pair: _quote(pair[0]).lower())
     query = "&".join(f"{_quote(name)}={_quote(value)}" for name, value in pairs)
     headers = [(name, clean(value)) for name, value in message.headers]
     yield _canonical(message, query, headers, message.payload)

@@ -142,17 +142,21 @@ def test_the_guides_own_example():
 
 def test_gophertelekomcloud_signs_its_query_as_the_payload_of_an_empty_post():
     """Its query is sorted without regard to case, its spaces are plus signs."""
-    request = message("POST", b"/v2/x", {"x-sdk-date": DATE, "a": " b   c "}, query="b=1+2&A=%2B")
+    request = message("POST", b"/v2/x", {"x-sdk-date": DATE, "a": " b   c "}, query="B=1+2&a=z%2B")
     first, second = signing.canonical_requests(request, scoped=True)
-    assert first.split(b"\n")[2:5] == [b"A=%2B&b=1%202", b"a:b c", b"x-sdk-date:" + DATE.encode()]
+    assert first.split(b"\n")[2:5] == [b"a=z%2B&B=1%202", b"a:b c", b"x-sdk-date:" + DATE.encode()]
     assert second.split(b"\n")[2] == b""
-    assert second.endswith(hashlib.sha256(b"A=%2B&b=1+2").hexdigest().encode())
+    assert second.endswith(hashlib.sha256(b"B=1+2&a=z%2B").hexdigest().encode())
+    for other in ({"method": "PUT"}, {"empty": False}, {"declared": True}):
+        changed = dataclasses.replace(request, **other)
+        assert len(list(signing.canonical_requests(changed, scoped=True))) == 1
+    assert len(list(signing.canonical_requests(request, scoped=False))) == 1
 
 
 def test_a_plus_sign_is_one_for_the_vendors_own():
-    request = message("GET", b"/", {"x-sdk-date": DATE}, query="a=1+2&b&=&c==")
+    request = message("GET", b"/", {"x-sdk-date": DATE}, query="a=1+2&b&=&c==&B=2&B=1")
     (text,) = signing.canonical_requests(request, scoped=False)
-    assert text.split(b"\n")[2] == b"=&a=1%2B2&b=&c=%3D"
+    assert text.split(b"\n")[1:3] == [b"/", b"=&B=1&B=2&a=1%2B2&b=&c=%3D"]
 
 
 # The Authorization header
