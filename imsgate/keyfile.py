@@ -111,6 +111,7 @@ def _make_seal(path: str) -> None:
         os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
         fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with open(fd, "wb") as file:
+            linefile.give(fd, os.path.dirname(path) or ".")
             file.write(Fernet.generate_key() + b"\n")
             file.flush()
             os.fsync(file.fileno())

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -76,8 +77,9 @@ def appended(old: bytes, entry: dict[str, Any]) -> bytes:
 def change(path: str, option: str, edit: Callable[[bytes], bytes]) -> None:
     """Replace a file's content by what ``edit`` makes of it (``b""`` where there is none).
 
-    The file gets mode 0600 and is replaced whole, so that a reader never sees half of it; two
-    writers wait for one another. Raises BadConfig, naming the option, where that cannot be.
+    The file is replaced whole, so that a reader never sees half of it; two writers wait for one
+    another. A new one gets mode 0600; one that is there stays its owner's, and readable for its
+    group where it was. Raises BadConfig, naming the option, where that cannot be.
     """
     try:
         os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
@@ -93,8 +95,10 @@ def change(path: str, option: str, edit: Callable[[bytes], bytes]) -> None:
 
 @contextlib.contextmanager
 def _locked(path: str) -> Iterator[None]:
-    fd = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    # Of whoever may write in that directory: not a link of theirs to a file of root's.
+    fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
     try:
+        give(fd, os.path.dirname(path) or ".")
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
@@ -103,12 +107,30 @@ def _locked(path: str) -> Iterator[None]:
 
 def _replace(path: str, content: bytes) -> None:
     temporary = path + ".new"
-    fd = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+    fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     with open(fd, "wb") as file:
+        if os.path.exists(path):
+            give(fd, path)
+            os.fchmod(fd, 0o600 | (os.stat(path).st_mode & stat.S_IRGRP))
+        else:
+            give(fd, os.path.dirname(path) or ".")
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def give(fd: int, owners: str) -> None:
+    """Make the open file one of whom the file or directory ``owners`` belongs to.
+
+    An operator is root, and the service that must read what the operator's command wrote most
+    often is not. Nobody but root can give a file away, or needs to.
+    """
+    owner = os.stat(owners)
+    if os.geteuid() == 0:
+        os.fchown(fd, owner.st_uid, owner.st_gid)
 
 
 class Watched(Generic[T]):

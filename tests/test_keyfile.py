@@ -45,6 +45,17 @@ def test_no_secret_is_kept_or_shown_in_the_clear(files):
     assert stat.S_IMODE(os.stat(os.path.dirname(files[0])).st_mode) == 0o700
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="nobody else can give files away")
+def test_what_root_writes_belongs_to_whom_the_directory_does(files):
+    """The service that reads the files is somebody else."""
+    os.makedirs(os.path.dirname(files[0]))
+    os.chown(os.path.dirname(files[0]), 65534, 65533)
+    one = add(files)
+    add(files)
+    keyfile.remove(files[0], one.access)
+    assert {os.stat(path).st_uid for path in files} == {65534}
+
+
 def test_removing(files):
     one, other = add(files), add(files)
     assert keyfile.remove(files[0], one.access)

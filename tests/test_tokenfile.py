@@ -1,6 +1,7 @@
 """The token file: what is kept, compared and written."""
 
 import concurrent.futures
+import contextlib
 import hmac
 import itertools
 import json
@@ -59,6 +60,44 @@ def test_the_file_holds_no_token_and_is_its_owners_alone(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert len(token) >= 43
+
+
+def test_a_file_that_its_group_may_read_stays_so(path):
+    path.chmod(0o644)
+    add(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="nobody else can give files away")
+def test_what_root_writes_belongs_to_whom_it_did(path):
+    """The service that reads the file is somebody else."""
+    os.chown(path.parent, 65534, 65533)
+    os.chown(path, 65534, 65532)
+    add(path)
+    add(path.with_name("new"))
+    owners = {
+        name: (path.with_name(name).stat().st_uid, path.with_name(name).stat().st_gid)
+        for name in os.listdir(path.parent)
+    }
+    theirs = (65534, 65533)
+    assert owners == {
+        "tokens": (65534, 65532),
+        "tokens.lock": theirs,
+        "new": theirs,
+        "new.lock": theirs,
+    }
+
+
+@pytest.mark.parametrize("name", ["tokens.lock", "tokens.new"])
+def test_links_of_others_lead_to_no_other_file(path, name):
+    """In a directory of the service's, it could have root write, or give it, any file."""
+    precious = path.with_name("precious")
+    precious.write_text("precious")
+    path.with_name(name).symlink_to(precious)
+    with contextlib.suppress(errors.BadConfig):
+        add(path)
+    assert precious.read_text() == "precious"
+    assert os.stat(precious).st_ino != os.stat(path).st_ino
 
 
 def test_a_last_line_without_an_end_stays_a_line(path):
