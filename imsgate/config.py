@@ -121,6 +121,11 @@ class Config:
     def _value(self, dest: str, group: str, name: str | None) -> Any:
         try:
             return self._conf[name][dest] if name else self._conf[dest]
+        except (cfg.NoSuchOptError, cfg.NoSuchGroupError, cfg.TemplateSubstitutionError):
+            # oslo.config says part of the value, which may be a password, or that the option
+            # itself is not there.
+            problem = "$ begins the name of an option there, which is none; a dollar sign is $$"
+            raise BadConfig(f"[{group}] {dest}", problem) from None
         except (cfg.Error, ValueError) as error:
             raise BadConfig(f"[{group}] {dest}", str(error)) from error
 

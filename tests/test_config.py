@@ -109,10 +109,14 @@ def test_an_unknown_override_names_its_key(written, key):
     assert caught.value.key == f"part.{key}"
 
 
-def test_a_reference_to_nothing_names_its_key(written):
-    with pytest.raises(BadConfig) as caught:
-        written("[part]\npath = $nowhere/x\n").section("part", OPTS)
-    assert caught.value.key == "[part] path"
+@pytest.mark.parametrize("key", ["path", "count", "flag"])
+@pytest.mark.parametrize("text", ["x$secret/y", "x${secret}y", "x${se.cret}y"])
+def test_a_reference_to_nothing_names_its_key_and_not_the_value(written, key, text):
+    """It may be a password that has a dollar sign."""
+    with pytest.raises(BadConfig, match=r"\$\$") as caught:
+        written(f"[part]\n{key} = {text}\n").section("part", OPTS)
+    assert caught.value.key == f"[part] {key}"
+    assert "cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
