@@ -56,6 +56,17 @@ _LOG_LEVELS = (
 )
 
 
+#: Which option of oslo.log is meant by what its ``setup`` raises; the first that fits.
+_LOG_KEYS: Mapping[type[Exception], str] = {
+    cfg.Error: "log_*",  # says which
+    log.LogConfigError: "log_config_append",
+    OSError: "log_file",
+    TypeError: "syslog_log_facility",
+    ValueError: "default_log_levels",
+    RuntimeError: "use_journal",
+}
+
+
 class Section(types.SimpleNamespace):
     """The settings of one group, read-only."""
 
@@ -86,6 +97,9 @@ class Config:
             raise BadConfig("config_file", str(error)) from error
         except UnicodeDecodeError as error:
             raise BadConfig("config_file", f"{', '.join(found)}: {error}") from error
+        except SystemExit:
+            # Those options of oslo.log could stand in a command line, and it has said which.
+            raise BadConfig("[DEFAULT]", "an option there is no value of its kind") from None
         if state_path:
             self._conf.set_override("state_path", os.path.abspath(state_path))
 
@@ -133,6 +147,14 @@ class Config:
     def state_path(self) -> str:
         """The state directory, absolute."""
         return os.path.abspath(self._conf.state_path)
+
+    def set_up_log(self) -> None:
+        """Log as the files say. Raises BadConfig, naming the key."""
+        try:
+            log.setup(self._conf, PROJECT)
+        except tuple(_LOG_KEYS) as error:
+            key = next(key for kind, key in _LOG_KEYS.items() if isinstance(error, kind))
+            raise BadConfig(f"[DEFAULT] {key}", str(error)) from error
 
     @property
     def native(self) -> cfg.ConfigOpts:

@@ -9,7 +9,6 @@ import os
 from typing import Any
 
 from gunicorn.errors import AppImportError
-from oslo_log import log
 from paste.deploy import loadwsgi
 
 from imsgate import config
@@ -23,7 +22,7 @@ _NAMES = {"config_file": "IMSGATE_CONFIG_FILE", "state_path": "IMSGATE_STATE"}
 def _load() -> Any:
     values = {key: os.environ[name] for key, name in _NAMES.items() if os.environ.get(name)}
     conf = config.load(values)
-    log.setup(conf.native, config.PROJECT)
+    conf.set_up_log()
     paste = pastefile.uri(conf, os.environ.get("IMSGATE_PASTE"))
     try:
         app = loadwsgi.loadapp(paste, global_conf=values)

@@ -20,7 +20,6 @@ from gunicorn.errors import AppImportError, HaltServer
 from gunicorn.http import message
 from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.workers import gthread
-from oslo_log import log
 from paste.deploy import loadwsgi
 
 from imsgate import config, parts, tokenfile
@@ -80,7 +79,7 @@ def _address(text: str) -> str:
 def run(args: argparse.Namespace) -> int:
     conf = arguments.load(args)
     paste = pastefile.uri(conf, args.paste)
-    log.setup(conf.native, config.PROJECT)
+    conf.set_up_log()
     parts.import_drivers(conf)
     prepare(conf, paste, arguments.global_conf(args))
     try:

@@ -4,9 +4,6 @@ import argparse
 import signal
 from typing import Any
 
-from oslo_log import log
-
-from imsgate import config
 from imsgate.cmd import arguments
 from imsgate.jobs import engine
 from imsgate.parts import load_parts
@@ -28,7 +25,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Until SIGTERM or SIGINT, which hand the running jobs back."""
     conf = arguments.load(args)
-    log.setup(conf.native, config.PROJECT)
+    conf.set_up_log()
     # Blocked before any thread begins, so that the signal waits for this one.
     signal.pthread_sigmask(signal.SIG_BLOCK, engine.ENDS)
     parts = load_parts(conf)

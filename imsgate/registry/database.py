@@ -175,9 +175,13 @@ class Database:
 def parse(settings: Section) -> sa.URL:
     """The configured URL. Raises BadConfig, never showing it."""
     try:
-        return sa.make_url(settings.connection)
+        url = sa.make_url(settings.connection)
     except (exc.ArgumentError, ValueError):
         raise BadConfig(KEY, "this is not a SQLAlchemy URL") from None
+    if "@" in (url.host or ""):
+        # What stands before it is the end of a password.
+        raise BadConfig(KEY, "in a user name and a password @ is written %40")
+    return url
 
 
 def without_secrets(url: sa.URL, problem: object) -> str:

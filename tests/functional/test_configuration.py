@@ -150,6 +150,30 @@ CONFIGS = {
         "[DEFAULT] public_endpoint",
         "'images'",
     ),
+    "log that cannot be written": ("[DEFAULT]\nlog_file = /proc/none", "[DEFAULT] log_file"),
+    "log configuration missing": (
+        "[DEFAULT]\nlog_config_append = /nowhere",
+        "[DEFAULT] log_config_append",
+        "/nowhere",
+    ),
+    "unknown syslog facility": (
+        "[DEFAULT]\nuse_syslog = true\nsyslog_log_facility = LOG_NONE",
+        "[DEFAULT] syslog_log_facility",
+    ),
+    "unknown log level": (
+        "[DEFAULT]\ndefault_log_levels = imsgate=LOUD",
+        "[DEFAULT] default_log_levels",
+        "LOUD",
+    ),
+    "unknown rotation": (
+        "[DEFAULT]\nlog_file = {state}.log\nlog_rotation_type = rarely",
+        "log_rotation_type",
+    ),
+    "log option that is parsed early": (
+        "[DEFAULT]\ndebug = maybe",
+        "--debug",
+        "imsgate: [DEFAULT]",
+    ),
     "bad api limit": ("[api]\napi_limit_max = none", "[api] api_limit_max"),
 }
 

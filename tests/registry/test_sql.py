@@ -59,6 +59,7 @@ def test_a_new_file_is_its_owners_alone(settings, tmp_path):
     [
         ("", "not a SQLAlchemy URL"),
         ("user:secret@host", "not a SQLAlchemy URL"),
+        ("postgresql+psycopg://u:se@secret@127.0.0.1:1/d", "written %40"),
         ("nosuch://user:secret@host/db", "no driver for 'nosuch'"),
         ("sqlite+nosuch://user:secret@host/db", "no driver for"),
         ("sqlite://user:secret@/db?sslpassword=a-secret", "Invalid SQLite URL"),
