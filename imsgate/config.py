@@ -6,6 +6,7 @@ option's own type; an unknown key refuses to start. There is no global CONF.
 """
 
 import functools
+import glob
 import os
 import types
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,8 @@ from oslo_config import cfg
 from oslo_log import log
 
 from imsgate.errors import BadConfig
+
+LOG = log.getLogger(__name__)
 
 PROJECT = "imsgate"
 
@@ -56,6 +59,10 @@ _LOG_LEVELS = (
 )
 
 
+#: They stand in no list of options.
+_OLD_LOG_NAMES = ("log_config", "logfile", "logdir")
+
+
 #: Which option of oslo.log is meant by what its ``setup`` raises; the first that fits.
 _LOG_KEYS: Mapping[type[Exception], str] = {
     cfg.Error: "log_*",  # says which
@@ -87,6 +94,7 @@ class Config:
     def __init__(self, files: Sequence[str] = (), state_path: str | None = None) -> None:
         """Raises BadConfig when a file is missing or cannot be parsed."""
         self._conf = cfg.ConfigOpts()
+        self._asked: dict[str, set[str]] = {"default": set(_OLD_LOG_NAMES)}
         self._conf.register_opts(OPTS)
         log.register_options(self._conf)
         log.set_defaults(default_log_levels=[*log.get_default_log_levels(), *_LOG_LEVELS])
@@ -116,6 +124,9 @@ class Config:
         """
         name = None if group == "DEFAULT" else group
         self._conf.register_opts(opts, group=name)
+        asked = self._asked.setdefault(group.lower(), set())
+        for opt in opts:
+            asked.update((str(opt.dest), *(str(old.name) for old in opt.deprecated_opts)))
         known = {opt.dest: opt for opt in opts}
         values = {dest: self._value(dest, group, name) for dest in known}
         for key, text in overrides.items():
@@ -147,6 +158,52 @@ class Config:
     def state_path(self) -> str:
         """The state directory, absolute."""
         return os.path.abspath(self._conf.state_path)
+
+    def unread(self) -> list[str]:
+        """What stands in the files and nothing has asked for, so that it has no effect.
+
+        To be asked once all parts are there. Of sections that libraries read, whatever their
+        options are, only those are found that none has read.
+        """
+        groups = {name.lower() for name in self._conf if self._is_group(name)}
+        told = []
+        for path in self._files():
+            sections: dict[str, dict[str, Any]] = {}
+            cfg.ConfigParser(path, sections).parse()
+            for section, values in sections.items():
+                asked = self._asked.get(section.lower())
+                if asked is None and section.lower() not in groups:
+                    told.append(f"{path}: [{section}]")
+                elif asked is not None:
+                    told += [
+                        f"{path}: [{section}] {key}"
+                        for key in values
+                        if key not in asked and not self._is_option(section, key)
+                    ]
+        return told
+
+    def tell_unread(self) -> None:
+        """Warn of what ``unread`` finds: a misspelt option may have been meant to refuse."""
+        for place in self.unread():
+            LOG.warning("%s has no effect: nothing that is served reads it", place)
+
+    def _files(self) -> list[str]:
+        found = list(self._conf.config_file or ())
+        for directory in self._conf.config_dir or ():
+            found += sorted(glob.glob(os.path.join(directory, "*.conf")))
+        return found
+
+    def _is_group(self, name: str) -> bool:
+        try:
+            return isinstance(self._conf[name], cfg.ConfigOpts.GroupAttr)
+        except (cfg.Error, ValueError):  # an option with a value that nobody needed
+            return False
+
+    def _is_option(self, section: str, key: str) -> bool:
+        """Whether a library that shares the section has it."""
+        if section == "DEFAULT":
+            return key in self._conf
+        return section in self._conf and key in self._conf[section]
 
     def set_up_log(self) -> None:
         """Log as the files say. Raises BadConfig, naming the key."""

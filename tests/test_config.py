@@ -145,6 +145,34 @@ def test_later_files_go_before_earlier_ones(tmp_path):
     assert loaded.section("part", OPTS).count == 7
 
 
+# What nobody reads
+
+
+def test_what_nothing_asks_for_is_found(written):
+    conf = written(
+        "[DEFAULT]\nstate_path = /s\nlogdir = /l\npublish_errors = maybe\ndebugg = 1\n"
+        "[Part]\ncount = 5\ncuont = 6\n[prat]\ncount = 7\n[library]\nits = 1\nown = 2\n"
+        "[shared]\nours = 1\nits = 2\nnobodys = 3\n"
+    )
+    conf.section("part", OPTS)
+    conf.section("shared", [cfg.StrOpt("ours")])
+    for group in ("library", "shared"):
+        conf.native.register_opt(cfg.StrOpt("its"), group=group)
+    [file] = conf.native.config_file
+    places = ["[DEFAULT] debugg", "[Part] cuont", "[prat]", "[shared] nobodys"]
+    assert conf.unread() == [f"{file}: {place}" for place in places]
+
+
+def test_what_nothing_asks_for_is_found_in_every_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    more = tmp_path / ".imsgate" / "imsgate.conf.d" / "more.conf"
+    more.parent.mkdir(parents=True)
+    more.write_text("[more]\n")
+    more.parent.with_name("imsgate.conf").write_text("[first]\n")
+    names = [place.rpartition("/")[2] for place in Config().unread()]
+    assert names == ["imsgate.conf: [first]", "more.conf: [more]"]
+
+
 # The state directory
 
 
