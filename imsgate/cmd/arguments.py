@@ -1,6 +1,7 @@
 """Arguments that several subcommands have, and the configuration that they name."""
 
 import argparse
+import math
 import time
 from typing import Any
 
@@ -29,6 +30,17 @@ def positive(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text)):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return int(text)
+
+
+def seconds(text: str) -> float:
+    """The ``type`` of an argument: seconds, from 0 on."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 on")
+    return number
 
 
 def name(text: str) -> str:

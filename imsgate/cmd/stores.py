@@ -45,7 +45,7 @@ def add_parser(subparsers: Any) -> None:
     )
     sweep.add_argument(
         "--age",
-        type=float,
+        type=arguments.seconds,
         default=residue.AGE,
         metavar="SECONDS",
         help="only of uploads that began so long ago (default: %(default)s)",

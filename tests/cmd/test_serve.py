@@ -80,6 +80,14 @@ def test_numbers_that_mean_nothing(capsys, argument, number):
     assert argument.split()[-1] in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("number", ["nan", "inf", "-1", "old", ""])
+def test_ages_that_mean_nothing(capsys, number):
+    with pytest.raises(SystemExit) as ended:
+        main.main(["stores", "sweep", "--age", number])
+    assert ended.value.code == 2
+    assert "--age" in capsys.readouterr().err
+
+
 def test_a_flavor_whose_extra_is_missing(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "keystoneauth1", None)
     monkeypatch.delitem(sys.modules, "imsgate.filters.authtoken", raising=False)
