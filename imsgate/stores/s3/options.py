@@ -162,6 +162,9 @@ def check(name: str, settings: Any) -> None:
             raise BadConfig(f"[{name}] s3_store_{word}", "must be set")
     if not re.fullmatch(r"[0-9A-Za-z._-]{1,255}", settings.s3_store_bucket, re.ASCII):
         raise BadConfig(f"[{name}] s3_store_bucket", "this is not the name of a bucket")
+    # As botocore asks for, with a traceback.
+    if not re.fullmatch(r"(?![0-9]+$)(?!-)[a-zA-Z0-9-]{0,63}(?<!-)", settings.s3_store_region_name):
+        raise BadConfig(f"[{name}] s3_store_region_name", "this is not the name of a region")
     if settings.s3_store_cacert and not os.access(settings.s3_store_cacert, os.R_OK):
         raise BadConfig(f"[{name}] s3_store_cacert", "not a readable file")
     _check_host(f"[{name}] s3_store_host", endpoint(settings))

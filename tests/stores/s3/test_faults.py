@@ -307,6 +307,8 @@ def test_a_bucket_that_is_removed(ceph):
 
 WRONG = {
     "bucket": ({"s3_store_bucket": "no-such-bucket"}, "s3_store_bucket"),
+    "no region": ({"s3_store_region_name": "eu_central 1"}, "s3_store_region_name"),
+    "number for a region": ({"s3_store_region_name": "1"}, "s3_store_region_name"),
     "no bucket": ({"s3_store_bucket": None}, "s3_store_bucket"),
     "no bucket's name": ({"s3_store_bucket": "a/../b"}, "s3_store_bucket"),
     "access key": ({"s3_store_access_key": "someone"}, "s3_store_access_key"),
