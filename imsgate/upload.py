@@ -42,6 +42,7 @@ OPTS = (
         "lease",
         default=60,
         min=1,
+        max=10**9,  # added to the time of day it must have a date
         help="Seconds after which an upload whose process died counts as abandoned. "
         "A living upload renews its lease three times in this time, or more often.",
     ),

@@ -1,9 +1,11 @@
 """The list of all options."""
 
+import datetime
+
 import pytest
 from oslo_config import generator
 
-from imsgate import config, opts, profiles, upload
+from imsgate import config, model, opts, profiles, upload
 from imsgate.api import images
 from imsgate.filters import base
 from imsgate.parts import REGISTRY_OPTS
@@ -54,3 +56,11 @@ def test_no_option_is_listed_twice():
 def test_the_generator_finds_them():
     found = [group or "DEFAULT" for group, _ in dict(generator._list_opts(["imsgate"]))["imsgate"]]
     assert set(found) == {group for group, _ in opts.list_opts()}
+
+
+@pytest.mark.parametrize("place", [("upload", "lease"), ("jobs", "lease"), ("jobs", "keep")])
+def test_times_that_are_added_to_now_have_a_date(place):
+    """Longer ones were accepted, and failed an upload, or every sweep, in the end."""
+    [option] = [option for group, option in LISTED if (group, option.dest) == place]
+    for sign in (-1, 1):
+        assert model.now() + sign * datetime.timedelta(seconds=option.type.max)

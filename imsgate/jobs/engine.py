@@ -66,6 +66,7 @@ OPTS = (
         "lease",
         default=60,
         min=0.1,
+        max=1e9,  # added to the time of day it must have a date, and so must "keep"
         help="Seconds after which a job whose process died is taken over by another. A living "
         "process renews its lease three times in this time, or more often.",
     ),
@@ -85,6 +86,7 @@ OPTS = (
         "keep",
         default=7 * 24 * 3600,
         min=0,
+        max=10**9,
         help="Seconds for which a job can still be looked up after it ended.",
     ),
 )
