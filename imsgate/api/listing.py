@@ -38,9 +38,6 @@ def parse(params: Params, viewer: str | None, *, admin: bool, default: int, maxi
     as in Glance; but all tags and times do.
     """
     params = list(params)
-    for key, text in params:
-        if "\0" in key + text:
-            raise _bad(key.replace("\0", "?"), "it holds a NUL character")
     named = {key: text for key, text in params if key not in _REPEATED}
     conditions = [_time_condition(key, text) for key, text in params if key in _TIME]
     properties: dict[str, str] = {}

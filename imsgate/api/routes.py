@@ -130,15 +130,19 @@ class Router:
         self._otherwise = otherwise
 
     def __call__(self, request: Request) -> webob.Response:
-        """Raises NotFound, or MethodNotAllowed with the methods that are."""
+        """Raises NotFound, MethodNotAllowed with the methods that are, BadRequest and BadQuery."""
         try:
             # Both are decoded when they are looked at.
-            _ = request.path_info, request.GET
+            _, query = request.path_info, request.GET.items()
         except UnicodeDecodeError as error:
             raise errors.BadRequest(problem="the path or the query is not UTF-8") from error
         path = request.route
         if "\0" in path:
             raise errors.BadRequest(problem="the path holds a NUL character")
+        for name, text in query:
+            if "\0" in name + text:
+                problem = "it holds a NUL character"
+                raise errors.BadQuery(parameter=name.replace("\0", "?"), problem=problem)
         for pattern, handlers in self._table:
             if match := pattern.fullmatch(path):
                 return self._handler(request, handlers)(request, **match.groupdict())

@@ -251,6 +251,13 @@ def test_a_query_that_is_no_text(path, query):
     assert reason(OWNER.get(f"{path}?{query}")) == (400, "bad_request")
 
 
+@pytest.mark.parametrize("path", ["/v2/images", "/v2/tasks", "/v2/info/stores", "/"])
+def test_a_query_that_holds_what_postgresql_cannot(path):
+    answer = OWNER.get(f"{path}?marker=a%00", Accept="application/json")
+    assert reason(answer) == (400, "bad_query")
+    assert answer.json["parameter"] == "marker"
+
+
 # Pages
 
 
