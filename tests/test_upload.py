@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from imsgate import digests, errors, model, upload
 from imsgate.config import Section
-from imsgate.model import Image, Status
+from imsgate.model import Image, Location, Status
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.stores.base import Store
 from imsgate.stores.filesystem import FilesystemStore
@@ -476,6 +476,18 @@ def test_an_upload_outlasts_an_outage_at_its_end(attempt, at):
     attempt.registry.at = lambda status: at(status) if next(tries) < 4 else None
     assert attempt.receive().status == Status.ACTIVE
     assert attempt.record.status == Status.ACTIVE
+    assert b"".join(attempt.store.read(attempt.record.locations[0].url)) == DATA
+
+
+def test_a_copy_made_before_the_finish_was_heard_of_costs_no_data(attempt):
+    def copied():
+        attempt.registry.at = lambda status: None
+        copies = (*attempt.record.locations, Location("archive", "copy"))
+        attempt.registry.change(attempt.image.id, {}, locations=copies)
+        raise errors.Unavailable(what="The database")
+
+    attempt.registry.at = lambda status: copied if status == Status.ACTIVE else None
+    assert attempt.receive().status == Status.ACTIVE
     assert b"".join(attempt.store.read(attempt.record.locations[0].url)) == DATA
 
 
