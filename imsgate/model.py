@@ -100,8 +100,7 @@ class Image:
     ``upload_store``, ``upload_key`` and ``upload_expires`` (seconds since the
     epoch) describe the attempt that is writing data now. The key is unique per
     attempt, so comparing it fences off every older attempt. ``upload_reserved`` are
-    the bytes that the data coming in may take of its owner's quota; below zero, those
-    of staged data that is about to go.
+    the bytes that the data coming in may take of its owner's quota.
     """
 
     id: str

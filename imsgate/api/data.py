@@ -110,7 +110,7 @@ class Data:
         store = self.stores.choose(store_id)
         if image.status != Status.ACTIVE:
             raise errors.WrongStatus(image_id=image.id, status=image.status, needed=Status.ACTIVE)
-        # Some of what an import has left in the locations may be about to go.
+        # It may be what a job makes another copy of.
         if any(job.state in GOING for job in self.registry.jobs_of(image.id)):
             raise errors.Conflict(problem=f"Image {image.id} is being worked at by a job")
         copies = [location for location in image.locations if location.store == store_id]

@@ -165,14 +165,13 @@ class _Attempt:
 
         def activate(image: Image) -> dict[str, Any]:
             properties = {**self._properties(image), **self._job.arguments.get(PROPERTIES, {})}
-            fields = {"properties": properties, **self._facts}
-            # What is about to go counts as one of the copies until it has.
-            reserved = -self._facts["size"] * len(surplus)
+            # Not the surplus: what was unpacked is not what is in there.
             return {
-                **fields,
+                "properties": properties,
+                **self._facts,
                 "status": Status.ACTIVE,
-                "locations": (*kept, *surplus),
-                "upload_reserved": reserved,
+                "locations": tuple(kept),
+                "upload_reserved": 0,
             }
 
         self._settle(activate, surplus)
@@ -186,8 +185,8 @@ class _Attempt:
     ) -> None:
         """The step that makes what was written the image's data; it also ends most jobs.
 
-        The record lets go of surplus (staged) data only when that has gone, so that nothing
-        is left behind by whoever dies in between; until then the job goes on.
+        The job keeps surplus (staged) data and goes on until that has gone, so that nothing is
+        left behind by whoever dies in between. The record has it no more.
         """
         self._recheck(self._job)
         self._settling = True
@@ -200,18 +199,13 @@ class _Attempt:
         )
 
     def tidy(self) -> None:
-        """Remove the surplus data of an active image, then end the job."""
+        """Remove the surplus data of an active image, or of one deleted since; end the job."""
         surplus = [Location(*one) for one in self._job.arguments.get(_SURPLUS, ())]
         if not surplus:
             return
         with self._or_later():
             self._delete(surplus)
-            self._context.succeed(
-                lambda image: {
-                    "locations": tuple(one for one in image.locations if one not in surplus),
-                    "upload_reserved": 0,
-                }
-            )
+            self._context.succeed()
 
     @contextlib.contextmanager
     def _or_later(self) -> Iterator[None]:

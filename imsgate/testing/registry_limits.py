@@ -32,10 +32,6 @@ _COUNTED: list[tuple[dict[str, Any], tuple[int, int, int, int]]] = [
         {"status": Status.ACTIVE, "size": 5, "locations": _COPIES, "upload_reserved": 5},
         (15, 0, 1, 1),
     ),
-    (
-        {"status": Status.ACTIVE, "size": 5, "locations": _COPIES, "upload_reserved": -5},
-        (5, 0, 1, 0),
-    ),
     ({"status": Status.KILLED, "upload_reserved": 7}, (7, 0, 1, 1)),
     ({"status": Status.PENDING_DELETE, "size": 5, "locations": _COPIES}, (0, 0, 0, 0)),
     ({"status": Status.DELETED, "size": 5, "upload_reserved": 7}, (0, 0, 0, 0)),
