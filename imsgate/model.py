@@ -99,7 +99,8 @@ class Image:
 
     ``upload_store``, ``upload_key`` and ``upload_expires`` (seconds since the
     epoch) describe the attempt that is writing data now. The key is unique per
-    attempt, so comparing it fences off every older attempt. ``upload_reserved`` are
+    attempt, so comparing it fences off every older attempt. Of an active image, they are
+    the copy that is being removed, by its location. ``upload_reserved`` are
     the bytes that the data coming in may take of its owner's quota.
     """
 
@@ -150,11 +151,20 @@ class Image:
 
     @property
     def copies(self) -> tuple[Location, ...]:
-        """The copies that may be read: none before the image is active.
+        """The copies that may be read: none before the image is active, nor one that is removed.
 
         While it is ``uploading`` or ``importing``, ``locations`` hold what was staged.
         """
-        return self.locations if self.status in READABLE else ()
+        if self.status not in READABLE:
+            return ()
+        if self.upload_key is None:
+            return self.locations
+        return tuple(one for one in self.locations if one != self.removed)
+
+    @property
+    def removed(self) -> Location:
+        """What ``upload_store`` and ``upload_key`` say of an image that is active."""
+        return Location(str(self.upload_store), str(self.upload_key))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from oslo_config import cfg
 
 from imsgate import errors, quota
 from imsgate.digests import CHUNK, Digests
-from imsgate.model import GONE, Image, Limits, Location, Status
+from imsgate.model import GONE, READABLE, Image, Limits, Location, Status
 from imsgate.registry.base import Registry
 from imsgate.stores.base import Sink, Store
 from imsgate.stores.loader import Stores
@@ -409,12 +409,16 @@ class Uploads:
             # alive, its commit would otherwise point the record at nothing.
             running = image.status in (UPLOAD.during, STAGE.during)
             status = Status.KILLED if running else image.status
-            self.registry.change(
+            taken = self.registry.change(
                 image.id,
                 {"status": image.status, "upload_expires": image.upload_expires},
                 status=status,
                 upload_expires=time.time() + self.settings.lease,
             )
+            if status in READABLE:
+                self._delete(taken.removed)
+                self._forget_copy(taken)
+                return
             self.stores.get(image.upload_store).discard(image.upload_key)
             to = {"status": Status.QUEUED} if status == Status.KILLED else {}
             self.registry.change(
@@ -430,11 +434,47 @@ class Uploads:
         Raises StoreUnavailable; the image then stays for the next sweep.
         """
         for location in image.locations:
-            with contextlib.suppress(errors.ObjectNotFound):
-                self.stores.get(location.store).delete(location.url)
+            self._delete(location)
         self.registry.change(
             image.id, {"status": Status.PENDING_DELETE}, status=Status.DELETED, locations=()
         )
+
+    def _delete(self, location: Location) -> None:
+        """Remove an object, which may be gone already."""
+        with contextlib.suppress(errors.ObjectNotFound):
+            self.stores.get(location.store).delete(location.url)
+
+    def remove_copy(self, image: Image, copy: Location) -> None:
+        """Remove one of the copies of an active image.
+
+        The record has it until it has gone, with a lease: whoever dies meanwhile leaves it to
+        the sweep. Raises Conflict when the record has changed since it was read, or another copy
+        is being removed, and what the store raises; then the copy stays.
+        """
+        image = self.registry.change(
+            image.id,
+            {"status": image.status, "updated_at": image.updated_at, "upload_key": None},
+            upload_store=copy.store,
+            upload_key=copy.url,
+            upload_expires=time.time() + self.settings.lease,
+        )
+        try:
+            self._delete(copy)
+        except BaseException:
+            # Where the image was deleted or the sweep is at it, it goes after all.
+            with contextlib.suppress(errors.Error):
+                self.registry.change(image.id, _held(image), **NO_UPLOAD)
+            raise
+        self._forget_copy(image)
+
+    def _forget_copy(self, image: Image) -> None:
+        """Let the record go of a copy that was removed."""
+        self.registry.change(image.id, _held(image), locations=image.copies, **NO_UPLOAD)
+
+
+def _held(image: Image) -> dict[str, Any]:
+    """What is compared by whoever holds the lease of an image."""
+    return {name: getattr(image, name) for name in ("status", "upload_key", "upload_expires")}
 
 
 def sweep_forever(sweep: Callable[[], object], seconds: float) -> None:

@@ -1,6 +1,5 @@
 """Image data: ``/v2/images/{id}/file``."""
 
-import contextlib
 import dataclasses
 import logging
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ import webob
 from imsgate import download, errors, gating, headers
 from imsgate.api.access import Access
 from imsgate.api.signing import Signing
-from imsgate.model import GOING, Image, Location, Status
+from imsgate.model import GOING, Image, Status
 from imsgate.registry.base import Registry
 from imsgate.stores.loader import Stores
 from imsgate.upload import STAGE, UPLOAD, Uploads, Way
@@ -107,30 +106,16 @@ class Data:
     def delete_copy(self, request: Request, store_id: str, image_id: str) -> webob.Response:
         """Remove one of several copies. What cannot be deleted stays a copy."""
         image = self.access.image(request, image_id, "delete_image_location")
-        store = self.stores.choose(store_id)
+        self.stores.choose(store_id)
         if image.status != Status.ACTIVE:
             raise errors.WrongStatus(image_id=image.id, status=image.status, needed=Status.ACTIVE)
         # It may be what a job makes another copy of.
         if any(job.state in GOING for job in self.registry.jobs_of(image.id)):
             raise errors.Conflict(problem=f"Image {image.id} is being worked at by a job")
-        copies = [location for location in image.locations if location.store == store_id]
+        copies = [copy for copy in image.copies if copy.store == store_id]
         if not copies:
             raise errors.NotFound(what=f"Image {image.id} in store {store_id}")
-        if len(copies) == len(image.locations):
+        if len(copies) == len(image.copies):
             raise errors.Forbidden(action="delete the only copy; delete the image instead")
-        rest = tuple(location for location in image.locations if location.store != store_id)
-        # The record first: of two who each leave the other's copy, one has to be refused.
-        left = self._relocate(image, rest)
-        try:
-            for location in copies:
-                with contextlib.suppress(errors.ObjectNotFound):
-                    store.delete(location.url)
-        except BaseException:
-            self._relocate(left, image.locations)
-            raise
+        self.uploads.remove_copy(image, copies[0])
         return webob.Response(status=204)
-
-    def _relocate(self, image: Image, locations: tuple[Location, ...]) -> Image:
-        """Raises Conflict when the record has changed since it was read."""
-        was = {"status": Status.ACTIVE, "updated_at": image.updated_at}
-        return self.registry.change(image.id, was, locations=locations)

@@ -17,7 +17,7 @@ from imsgate.api.access import Access
 from imsgate.model import Identity, Image, Status
 from imsgate.registry.base import Registry
 from imsgate.stores.loader import Stores
-from imsgate.upload import Uploads
+from imsgate.upload import NO_UPLOAD, Uploads
 from imsgate.wsgi import Request
 
 LOG = logging.getLogger(__name__)
@@ -305,7 +305,8 @@ class Images:
         def fields(image: Image) -> dict[str, Any]:
             if image.protected:
                 raise errors.Protected(image_id=image.id)
-            return {"status": Status.PENDING_DELETE}
+            # A copy that is just being removed is one of the locations still.
+            return {"status": Status.PENDING_DELETE, **(NO_UPLOAD if image.copies else {})}
 
         image = self.change(request, image_id, "delete_image", fields)
         self.registry.cancel_jobs(image.id)

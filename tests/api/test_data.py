@@ -6,7 +6,7 @@ import gzip
 import pytest
 
 from imsgate import errors
-from imsgate.model import Location, Status
+from imsgate.model import Location, Status, Usage
 from imsgate.testing import servers
 from imsgate.testing.gateways import gateway, memory_store
 from imsgate.wsgi import IDENTITY
@@ -240,14 +240,68 @@ def test_staged_data_that_cannot_go_yet_is_no_copy(then):
     assert [len(keys) for keys in held(gate)] == [0, int(then == "served")]
 
 
-def test_a_copy_whose_store_is_away_stays(people, gate, copies):
+@pytest.mark.parametrize("meanwhile", ["nothing", "renamed", "deleted"])
+def test_a_copy_whose_store_is_away_stays(people, gate, copies, meanwhile):
+    store = gate.stores.get("archive")
+    delete = store.delete
+
     def away(location):
+        assert people.owner.get(copies).json["stores"] == "fast"
+        if meanwhile == "renamed":
+            change = {"op": "replace", "path": "/name", "value": "x"}
+            assert people.owner.patch(copies, change).status_int == 200
+        if meanwhile == "deleted":
+            store.delete = away_still
+            assert people.owner.delete(copies).status_int == 204
         raise errors.StoreUnavailable(store="archive", problem="away")
 
-    gate.stores.get("archive").delete = away
+    def away_still(location):
+        raise errors.StoreUnavailable(store="archive", problem="away")
+
+    store.delete = away
     answer = people.admin.delete(f"/v2/stores/archive/{copies.rpartition('/')[2]}")
     assert reason(answer) == (503, "store_unavailable")
-    assert people.admin.get(copies).json["stores"] == "fast,archive"
+    store.delete = delete
+    assert gate.uploads.sweep() == (meanwhile == "deleted")
+    if meanwhile == "deleted":
+        assert held(gate) == [[], []]
+        assert gate.registry.usage("p1") == Usage()
+    else:
+        assert people.admin.get(copies).json["stores"] == "fast,archive"
+        answer = people.admin.delete(f"/v2/stores/archive/{copies.rpartition('/')[2]}")
+        assert answer.status_int == 204
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_who_dies_while_a_copy_is_removed_leaves_none(people, gate, copies, when):
+    class Killed(BaseException):
+        pass
+
+    def killed(*_, **__):
+        raise Killed
+
+    store, change = gate.stores.get("archive"), gate.registry.change
+    delete, image_id = store.delete, copies.rpartition("/")[2]
+
+    def dies(location):
+        gate.registry.change = killed
+        if when == "before":
+            raise Killed
+        delete(location)
+
+    store.delete = dies
+    with pytest.raises(Killed):
+        people.admin.delete(f"/v2/stores/archive/{image_id}")
+    store.delete, gate.registry.change = delete, change
+    copy = {"method": {"name": "copy-image"}, "stores": ["archive"]}
+    assert reason(people.admin.post(f"{copies}/import", copy)) == (409, "wrong_status")
+    assert gate.uploads.sweep() == 0
+    gate.registry.change(image_id, {}, upload_expires=1.0)
+    assert gate.uploads.sweep() == 1
+    assert [location.store for location in record(gate, copies).locations] == ["fast"]
+    assert gate.stores.get("archive").held() == []
+    assert people.owner.get(f"{copies}/file").body == b"data"
+    assert people.admin.post(f"{copies}/import", copy).status_int == 202
 
 
 def test_a_copy_that_a_faulty_driver_does_not_delete_stays(people, gate, copies):
