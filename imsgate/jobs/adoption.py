@@ -58,7 +58,7 @@ class Adoption:
         try:
             context.check()
             fields = self._look(job, context, location)
-            self.recheck(job)
+            context.ask(self.recheck)
             context.renew()
             # The object may have grown since its size was reserved.
             context.reserve(context.limits(self.quotas, context.image()), fields["size"])

@@ -1,5 +1,6 @@
 """What a running job may ask, and the thread that keeps its lease."""
 
+import itertools
 import logging
 import threading
 import time
@@ -10,6 +11,7 @@ from imsgate import errors, model
 from imsgate.model import Image, Job, JobState, Limits
 from imsgate.quota import Quotas
 from imsgate.registry.base import NOTHING, Registry
+from imsgate.upload import PAUSES
 
 LOG = logging.getLogger(__name__)
 
@@ -91,6 +93,18 @@ class Context:
         """
         if limits is not None:
             self._change(NOTHING, NOTHING, limits, upload_reserved=count)
+
+    def ask(self, recheck: Callable[[Job], object]) -> None:
+        """Ask ``recheck`` about the job, all of whose work is done: once what that needs is not
+        away, however long it takes. Raises what ``recheck`` raises, and as ``check``."""
+        for pause in itertools.chain(PAUSES, itertools.repeat(PAUSES[-1])):
+            try:
+                recheck(self._job)
+                return
+            except errors.Unavailable as error:
+                LOG.warning("Job %s waits: %s", self._job.id, error)
+            self.wait(pause)
+            self.check()
 
     def note(self, arguments: Mapping[str, Any]) -> None:
         """Set arguments of the job, for whoever takes it over. Raises Interrupted."""

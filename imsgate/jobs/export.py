@@ -81,7 +81,7 @@ class Export:
             count = upload.copy(counted, sink, digests, context.check)
             if (count, digests.values()[algorithm]) != (image.size, image.os_hash_value):
                 raise errors.CopyDiffers(store=location.store)
-            self.recheck(job)
+            context.ask(self.recheck)
             _active(context)
             if buckets.find(url.bucket, url.key) is not None:
                 # Not every service refuses to replace an object.

@@ -188,7 +188,7 @@ class _Attempt:
         The job keeps surplus (staged) data and goes on until that has gone, so that nothing is
         left behind by whoever dies in between. The record has it no more.
         """
-        self._recheck(self._job)
+        self._context.ask(self._recheck)
         self._settling = True
         if not surplus:
             self._context.succeed(changes)

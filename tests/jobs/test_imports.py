@@ -199,6 +199,30 @@ def test_whoever_may_no_longer_gets_nothing(place, method):
     assert place.held() == {"a": int(method == "copy-image"), "b": 0, "c": 0}
 
 
+@pytest.mark.parametrize("stopped", [False, True])
+def test_whether_one_still_may_cannot_be_found_out_now(place, stopped):
+    """Nothing of what was done is thrown away for that."""
+    one = place.image(Status.QUEUED)
+    place.start(one, "web-download", "b")
+    outages = iter([errors.Unavailable(what="Keystone")])
+
+    def recheck(job):
+        if stopped:
+            place.engine.stop()
+        for outage in outages:
+            raise outage
+
+    place.recheck = recheck
+    place.engine.run_one()
+    done, found = place.job(one), place.registry.get(one.id)
+    if stopped:
+        assert (done.state, done.lease) == (JobState.RUNNING, 0.0)
+        assert (found.status, place.held()["b"]) == (Status.IMPORTING, 0)
+    else:
+        assert (done.state, done.epoch) == (JobState.SUCCESS, 1)
+        assert (found.status, place.held()["b"]) == (Status.ACTIVE, 1)
+
+
 @pytest.mark.parametrize("written", [False, True])
 @pytest.mark.parametrize("staged", [False, True])
 def test_database_is_lost_at_the_last_step(place, written, staged):
