@@ -8,6 +8,7 @@ their keys, which also ends whatever a stale worker still writes there.
 import contextlib
 import dataclasses
 import functools
+import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -31,8 +32,9 @@ IMPORTING, FAILED = "os_glance_importing_to_stores", "os_glance_failed_import"
 #: The argument with what the image has in addition once the data is its own.
 PROPERTIES = "properties"
 
-#: The argument that a job gets when the image is active and its staged data may go.
-_SURPLUS = "surplus"
+#: The arguments that a job gets when the image has its data and something may go: what was
+#: staged, and what lies in stores that were left out.
+_SURPLUS, _LEFT_OUT = "surplus", "left_out"
 
 #: What a record says of data, and says no more when the data has gone.
 _FACTS = ("size", "virtual_size", "checksum", "os_hash_algo", "os_hash_value")
@@ -100,7 +102,7 @@ class Imports:
         try:
             if _SURPLUS not in job.arguments:
                 context.check()
-                attempt.discard(range(1, job.epoch))
+                attempt.clear()
                 attempt.make_copies()
         except Interrupted:
             attempt.abandon()
@@ -130,6 +132,7 @@ class _Attempt:
         self._context = context
         self._wanted: list[str] = list(job.arguments["stores"])
         self._failed: list[str] = []
+        self._begun: set[str] = set()
         self._origin: Location | None = None
         self._facts: dict[str, Any] = {}
         self._done = 0
@@ -185,26 +188,42 @@ class _Attempt:
     ) -> None:
         """The step that makes what was written the image's data; it also ends most jobs.
 
-        The job keeps surplus (staged) data and goes on until that has gone, so that nothing is
-        left behind by whoever dies in between. The record has it no more.
+        The job keeps surplus (staged) data, and which stores may hold something of what failed,
+        and goes on until that has gone, so that nothing is left behind by whoever dies in
+        between. The record has it no more.
         """
         self._context.ask(self._recheck)
+        left_out = [store_id for store_id in self._failed if not self._is_clear(store_id)]
         self._settling = True
-        if not surplus:
+        if not (surplus or left_out):
             self._context.succeed(changes)
             return
         shown = [[one.store, one.url] for one in surplus]
+        more = {_SURPLUS: shown, _LEFT_OUT: left_out}
         self._job = self._context.amend(
-            changes, {"arguments": {**without_warrant(self._job.arguments), _SURPLUS: shown}}
+            changes, {"arguments": {**without_warrant(self._job.arguments), **more}}
         )
 
+    def _is_clear(self, store_id: str) -> bool:
+        """Whether nothing of this attempt is in a store that failed, now at the latest."""
+        if store_id not in self._begun:
+            return True
+        try:
+            self.discard([self._job.epoch], [store_id])
+        except errors.StoreUnavailable as error:
+            LOG.warning("Job %s goes on until store %s is clear: %s", self._job.id, store_id, error)
+            return False
+        return True
+
     def tidy(self) -> None:
-        """Remove the surplus data of an active image, or of one deleted since; end the job."""
+        """Remove what an active image, or one deleted since, does not need; then end the job."""
         surplus = [Location(*one) for one in self._job.arguments.get(_SURPLUS, ())]
-        if not surplus:
+        left_out = self._job.arguments.get(_LEFT_OUT, ())
+        if not (surplus or left_out):
             return
         with self._or_later():
             self._delete(surplus)
+            self.discard(range(1, self._job.epoch + 1), left_out)
             self._context.succeed()
 
     @contextlib.contextmanager
@@ -307,9 +326,11 @@ class _Attempt:
             self._context.renew()  # a stale worker finds out before it commits
             return more
 
+        sink = sink or store.create(self._key(self._job.epoch), size)
+        self._begun.add(store.name)
         return upload.write(
             store,
-            sink or store.create(self._key(self._job.epoch), size),
+            sink,
             counted,
             size=size,
             algorithm=self._facts.get("os_hash_algo") or self._algorithm,
@@ -322,11 +343,15 @@ class _Attempt:
 
     # Ends
 
-    def discard(self, epochs: Iterable[int]) -> None:
-        """Remove whatever these attempts wrote, in every store that was wanted."""
-        for epoch in epochs:
-            for store_id in self._wanted:
-                self._stores.get(store_id).discard(self._key(epoch))
+    def clear(self) -> None:
+        """Remove whatever former attempts wrote. Raises Interrupted when that cannot be now."""
+        with self._or_later():
+            self.discard(range(1, self._job.epoch), self._wanted)
+
+    def discard(self, epochs: Iterable[int], store_ids: Iterable[str]) -> None:
+        """Remove whatever these attempts wrote in these stores."""
+        for epoch, store_id in itertools.product(epochs, store_ids):
+            self._stores.get(store_id).discard(self._key(epoch))
 
     def _delete(self, locations: Iterable[Location]) -> None:
         for location in locations:
@@ -338,7 +363,7 @@ class _Attempt:
         not known once it tried to settle; then the other one decides, by the record."""
         if not self._settling:
             with contextlib.suppress(errors.StoreUnavailable):
-                self.discard([self._job.epoch])
+                self.discard([self._job.epoch], self._wanted)
 
     def undo(self, error: errors.Error) -> None:
         """End in failure: nothing is left in any store, and the image is ``queued`` again (or
@@ -348,7 +373,7 @@ class _Attempt:
         """
         try:
             with self._or_later():
-                self.discard(range(1, self._job.epoch + 1))
+                self.discard(range(1, self._job.epoch + 1), self._wanted)
                 image = self._context.image()
                 if image.status == Status.IMPORTING:
                     self._delete(image.locations)

@@ -13,6 +13,7 @@ from imsgate.jobs.engine import Engine
 from imsgate.jobs.imports import KIND, Imports
 from imsgate.model import JobState, Limits, Location, Status
 from imsgate.registry.memory import MemoryRegistry
+from imsgate.stores import memory
 from imsgate.stores.loader import Backend, Stores
 from imsgate.stores.memory import MemoryStore
 from imsgate.testing.records import image
@@ -347,6 +348,62 @@ def test_stores_that_are_away(place, must):
 
 
 DOWN = {"down": True, "name": "b"}
+
+
+@pytest.mark.parametrize("end", ["back at once", "back later", "deleted meanwhile"])
+def test_nothing_stays_in_a_store_that_was_left_out(place, end):
+    """It goes away when it has some of the data: nobody else would look there again."""
+    one = place.image(Status.ACTIVE, "a")
+    place.start(one, "copy-image", "b", "c", must=False)
+    store = place.store("b")
+    append = store.append
+
+    def away(key, chunk):
+        append(key, chunk)
+        store.down = True
+        raise errors.StoreUnavailable(store="b", problem="away")
+
+    def recheck(job):
+        store.down = end != "back at once"
+
+    store.append, place.recheck = away, recheck
+    # What the contract asks for: aborting never raises.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(memory._MemorySink, "abort", lambda sink: None)
+        place.engine.run_one()
+    found = place.registry.get(one.id)
+    assert [location.store for location in found.locations] == ["a", "c"]
+    if end != "back at once":
+        assert (place.job(one).state, place.held()["b"]) == (JobState.RUNNING, 1)
+        store.down = False
+        if end == "deleted meanwhile":
+            place.registry.change(one.id, {}, status=Status.DELETED, locations=())
+            place.registry.cancel_jobs(one.id)
+        place.expire(one)
+        place.engine.run_one()
+    assert place.job(one).state == JobState.SUCCESS
+    assert place.held() == {"a": 1, "b": 0, "c": 1}
+
+
+def test_store_that_is_away_for_a_moment_after_a_death_fails_no_job(place):
+    """When what the dead worker left is to go, before anything is begun."""
+    one = place.image(Status.QUEUED)
+    place.start(one, "web-download", "b")
+    place.registry.claim_job([KIND], 0.0, 1.0)
+    store = place.store("b")
+    discard = store.discard
+
+    def away(key):
+        store.discard = discard
+        raise errors.StoreUnavailable(store="b", problem="away")
+
+    store.discard = away
+    assert place.engine.run_one()
+    assert place.job(one).state == JobState.RUNNING
+    place.expire(one)
+    assert place.engine.run_one()
+    assert place.job(one).state == JobState.SUCCESS
+    assert place.held() == {"a": 0, "b": 1, "c": 0}
 
 
 def test_failure_that_cannot_be_cleared_up_yet(place):
