@@ -39,6 +39,10 @@ class Interrupted(Exception):
     """The job is not this worker's any more, or not for long: it goes on elsewhere."""
 
 
+class TakenOver(Interrupted):
+    """What this worker wanted to write was refused: nothing of it is in the record."""
+
+
 class Context:
     """One attempt at a job. Inside the ``with`` block its lease is kept."""
 
@@ -187,7 +191,7 @@ class Context:
         /,
         **to: Any,
     ) -> Job:
-        """Raises Interrupted when the job was taken over, Conflict when the image differs."""
+        """Raises TakenOver, Conflict when the image differs, and Interrupted for an outage."""
         job = self._job
         try:
             try:
@@ -200,7 +204,7 @@ class Context:
             # Nobody knows whether it was written; the lease decides who looks.
             raise Interrupted(str(error)) from error
         self._lost = True
-        raise Interrupted("another worker has taken it over")
+        raise TakenOver("another worker has taken it over")
 
     def _renew(self) -> None:
         lease = time.time() + self._settings.lease

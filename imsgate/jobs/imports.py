@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from imsgate import errors, quota, upload
-from imsgate.jobs.context import Context, Interrupted, without_warrant
+from imsgate.jobs.context import Context, Interrupted, TakenOver, without_warrant
 from imsgate.model import Image, Job, Location, Status
 from imsgate.stores.base import Sink, Store
 from imsgate.stores.loader import Stores
@@ -104,8 +104,8 @@ class Imports:
                 context.check()
                 attempt.clear()
                 attempt.make_copies()
-        except Interrupted:
-            attempt.abandon()
+        except Interrupted as interruption:
+            attempt.abandon(interruption)
             raise
         except errors.Error as error:
             LOG.info("Job %s failed: %s", job.id, error)
@@ -358,12 +358,22 @@ class _Attempt:
             with contextlib.suppress(errors.ObjectNotFound):
                 self._stores.get(location.store).delete(location.url)
 
-    def abandon(self) -> None:
-        """Let another worker go on. Whether the record points at what this one wrote is
-        not known once it tried to settle; then the other one decides, by the record."""
-        if not self._settling:
-            with contextlib.suppress(errors.StoreUnavailable):
-                self.discard([self._job.epoch], self._wanted)
+    def abandon(self, interruption: Interrupted) -> None:
+        """Let another worker go on. Whether the record points at what this one wrote is not
+        known once it tried to settle, unless that was refused; then the other one decides, by
+        the record.
+
+        What the other one has removed may be here again: a store may not be able to refuse a
+        commit that was on its way.
+        """
+        if self._settling and not isinstance(interruption, TakenOver):
+            return
+        for store_id in self._wanted:
+            try:
+                self.discard([self._job.epoch], [store_id])
+            except Exception as problem:
+                # Whoever goes on looks there again, unless he has begun already.
+                LOG.warning("Job %s may have left something: %s", self._job.id, problem)
 
     def undo(self, error: errors.Error) -> None:
         """End in failure: nothing is left in any store, and the image is ``queued`` again (or

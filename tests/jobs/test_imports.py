@@ -466,6 +466,49 @@ def test_stale_worker_leaves_nothing(place):
     assert place.store("a").held() == [found.locations[0].url]
 
 
+def test_stale_worker_whose_commit_comes_late_leaves_nothing(place):
+    """S3 takes a small image in one piece, from whoever sends it and whenever it comes."""
+    one = place.image(Status.QUEUED)
+    place.start(one, "web-download", "a")
+    store = place.store("a")
+    publish = store.publish
+
+    def late(key):
+        store.publish, parts = publish, list(store._parts[key])
+        place.expire(one)
+        place.new_engine().run_one()
+        store._parts[key] = parts
+        publish(key)
+
+    store.publish = late
+    place.engine.run_one()
+    found, done = place.registry.get(one.id), place.job(one)
+    assert (found.status, done.state, done.epoch) == (Status.ACTIVE, JobState.SUCCESS, 2)
+    assert store.held() == [found.locations[0].url]
+
+
+def test_bug_in_leaving_a_job_to_others_fails_no_job(place, caplog):
+    one = place.image(Status.UPLOADING, "a")
+    place.start(one, "glance-direct", "b")
+
+    def bug(key):
+        raise ZeroDivisionError
+
+    def recheck(job):
+        place.store("b").discard = bug
+        place.engine.stop()
+        raise errors.Unavailable(what="Keystone")
+
+    place.recheck = recheck
+    place.engine.run_one()
+    assert (place.job(one).state, place.job(one).lease) == (JobState.RUNNING, 0.0)
+    del place.store("b").discard
+    place.recheck = lambda job: None
+    place.new_engine().run_one()
+    assert place.job(one).state == JobState.SUCCESS
+    assert place.held() == {"a": 0, "b": 1, "c": 0}
+
+
 @pytest.mark.parametrize("end", ["deleted", "taken over", "stopped"])
 def test_source_that_asks_and_is_told_to_end(place, end):
     """The wrapper round a body makes what it does not know a cut body: that is not the reason."""
