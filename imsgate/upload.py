@@ -426,7 +426,11 @@ class Uploads:
             )
             LOG.info("Image %s: an abandoned upload was cleared up", image.id)
         if image.status == Status.PENDING_DELETE:
-            self.erase(image)
+            # Many others may have been cleared up since the record was read: what was
+            # there has perhaps gone, and something else may have been put in its place.
+            found = self.registry.recall(image.id)
+            if found.status == Status.PENDING_DELETE:
+                self.erase(found)
 
     def erase(self, image: Image) -> None:
         """Remove the data of an image in ``pending_delete`` and mark it ``deleted``.

@@ -703,6 +703,25 @@ def test_a_deletion_whose_store_was_away_is_swept(attempt):
     assert attempt.record.locations == ()
 
 
+def test_a_sweep_deletes_nothing_by_a_record_that_it_read_long_ago(attempt):
+    """Services name the objects that they make an image's data, and may use a name again."""
+    [location] = attempt.receive().locations
+    attempt.registry.change(attempt.image.id, {}, status=Status.PENDING_DELETE)
+    expired = attempt.registry.expired
+
+    def long_ago(now):
+        found = expired(now)
+        attempt.uploads.erase(attempt.record)  # another sweep
+        with attempt.store.create(location.url, None) as sink:
+            sink.write(b"another")
+            sink.commit()
+        return found
+
+    attempt.registry.expired = long_ago
+    attempt.uploads.sweep()
+    assert b"".join(attempt.store.read(location.url)) == b"another"
+
+
 def test_a_deletion_of_what_the_store_lost_is_done(attempt):
     image = attempt.receive()
     attempt.store.delete(image.locations[0].url)
