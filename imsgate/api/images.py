@@ -308,14 +308,21 @@ class Images:
             # A copy that is just being removed is one of the locations still.
             return {"status": Status.PENDING_DELETE, **(NO_UPLOAD if image.copies else {})}
 
-        image = self.change(request, image_id, "delete_image", fields)
+        self._erase(self.change(request, image_id, "delete_image", fields))
+        return webob.Response(status=204)
+
+    def discard(self, image_id: str) -> None:
+        """Delete an image that nobody was told of. Raises Unavailable."""
+        to = {"status": Status.PENDING_DELETE, **NO_UPLOAD}
+        self._erase(self.registry.change(image_id, {}, **to))
+
+    def _erase(self, image: Image) -> None:
         self.registry.cancel_jobs(image.id)
         try:
             self.uploads.erase(image)
         except (errors.StoreUnavailable, errors.Conflict) as error:
             # It is gone for every client; the sweep tries the store again.
             LOG.warning("The data of image %s could not be deleted yet: %s", image.id, error)
-        return webob.Response(status=204)
 
     def deactivate(self, request: Request, image_id: str) -> webob.Response:
         return self._toggle(request, image_id, "deactivate", Status.ACTIVE, Status.DEACTIVATED)

@@ -6,7 +6,7 @@ import uuid
 import pytest
 
 from imsgate.api.ims import systems
-from imsgate.errors import BadAttribute
+from imsgate.errors import BadAttribute, Unavailable
 from imsgate.stores.buckets import Accounts
 from imsgate.testing.gateways import gateway
 from tests.api.buckets import MemoryBuckets, options
@@ -528,6 +528,25 @@ def test_over_quota_nothing_is_made():
     owner = Person(parts.app, PEOPLE["owner"])
     assert code(owner.post("/v2/cloudimages/action", GOOD)) == (400, "IMG.0015")
     assert owner.get("/v2/cloudimages").json == {"images": []}
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["not begun", "done"])
+def test_a_job_whose_start_was_not_heard_of_leaves_nothing(monkeypatch, done):
+    buckets = MemoryBuckets()
+    buckets.objects["bkt", "a.raw"] = RAW
+    parts = gateway(buckets=buckets, further=options("none", "p1:bkt"))
+    start, store = parts.engine.start, parts.stores.get("fast")
+
+    def unheard(*args, **more):
+        start(*args, **more)
+        assert not done or parts.engine.run_one()
+        raise Unavailable(what="The database")
+
+    monkeypatch.setattr(parts.engine, "start", unheard)
+    owner = Person(parts.app, PEOPLE["owner"])
+    assert owner.post("/v2/cloudimages/action", GOOD).status_int == 503
+    parts.engine.run_one()
+    assert (owner.get("/v2/cloudimages").json, store.held()) == ({"images": []}, [])
 
 
 def test_a_project_with_an_account_of_its_own():

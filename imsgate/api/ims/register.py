@@ -1,5 +1,6 @@
 """Images from and to users' buckets: the calls that start register, create and export jobs."""
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -111,8 +112,9 @@ class Register:
         try:
             return jobs.accepted(self._start(request, CREATE, image, url, **more))
         except errors.Error:
-            # Nobody was told of this image.
-            self.images.registry.change(image.id, {}, status=Status.DELETED)
+            # Nobody was told of this image. If only the answer was lost, its job goes on.
+            with contextlib.suppress(errors.Error):
+                self.images.discard(image.id)
             raise
 
     # Out
