@@ -7,6 +7,7 @@ option's own type; an unknown key refuses to start. There is no global CONF.
 
 import functools
 import glob
+import math
 import os
 import types
 from collections.abc import Mapping, Sequence
@@ -137,10 +138,9 @@ class Config:
             except ValueError as error:
                 raise BadConfig(f"{group}.{key}", str(error)) from error
         for dest, option in known.items():
-            # oslo.config takes an empty text for no value at all.
-            if values[dest] is None and option.default is not None:
+            if problem := _problem(values[dest], option):
                 key = f"{group}.{dest}" if dest in overrides else f"[{group}] {dest}"
-                raise BadConfig(key, "it needs a value")
+                raise BadConfig(key, problem)
         return Section(**values)
 
     def _value(self, dest: str, group: str, name: str | None) -> Any:
@@ -217,6 +217,17 @@ class Config:
     def native(self) -> cfg.ConfigOpts:
         """The parsed files, for libraries that register options of their own (oslo.log)."""
         return self._conf
+
+
+def _problem(value: Any, option: cfg.Opt) -> str | None:
+    """Why a value cannot work that oslo.config takes, whatever the option is for."""
+    if value is None and option.default is not None:
+        return "it needs a value"  # an empty text is none at all
+    if isinstance(value, float) and not math.isfinite(value):
+        return "it is a finite number"
+    if isinstance(value, str) and "\0" in value:
+        return "it holds a NUL character"
+    return None
 
 
 @functools.cache
