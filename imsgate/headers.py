@@ -13,8 +13,11 @@ from imsgate import errors
 # "+5", " 5 ", "5_0" and Arabic digits. Twenty digits pass 2**64.
 _DIGITS = re.compile(r"[0-9]{1,19}", re.ASCII)
 _STORE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}", re.ASCII)
-_RANGE = re.compile(r"bytes[ \t]*=[ \t]*([0-9]{0,19})-([0-9]{0,19})", re.ASCII)
-_CONTENT_RANGE = re.compile(r"bytes[ \t]+([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", re.ASCII)
+# RFC 9110 section 14.1: the name of a range unit is case-insensitive.
+_RANGE = re.compile(r"(?i:bytes)[ \t]*=[ \t]*([0-9]{0,19})-([0-9]{0,19})", re.ASCII)
+_CONTENT_RANGE = re.compile(
+    r"(?i:bytes)[ \t]+([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", re.ASCII
+)
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _REQUEST_ID = re.compile(r"req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 

@@ -57,6 +57,7 @@ RANGES = {
     # text: (range, its offset and length in ten bytes; None: not satisfiable)
     "bytes=0-0": (Range(0, 0), (0, 1)),
     "bytes=0-9": (Range(0, 9), (0, 10)),
+    "Bytes=0-8": (Range(0, 8), (0, 9)),
     "bytes=2-4": (Range(2, 4), (2, 3)),
     "bytes=2-": (Range(2, None), (2, 8)),
     "bytes=0-": (Range(0, None), (0, 10)),
@@ -110,6 +111,7 @@ def test_several_ranges_are_refused(text):
     [
         ("bytes 0-4/5", Range(0, 4)),
         ("bytes 0-4/*", Range(0, 4)),
+        ("BYTES 0-4/9", Range(0, 4)),
         ("bytes 0-4/9", Range(0, 4)),
         ("bytes 0-5/5", None),
         ("bytes 0-9/5", None),

@@ -140,9 +140,9 @@ def _admin_token(state_path: str) -> pathlib.Path:
 
 
 def announce(bind: str, state_path: str) -> None:
-    """Commands to paste for a first upload."""
+    """Commands to paste for a first upload; OpenStack's clients do not speak to a socket file."""
     path = _admin_token(state_path)
-    if not path.exists():
+    if bind.startswith("unix:") or not path.exists():
         return
     url = f"http://{bind}"
     print(

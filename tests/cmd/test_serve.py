@@ -99,15 +99,18 @@ def test_a_flavor_whose_extra_is_missing(monkeypatch, tmp_path):
     assert caught.value.key == "[paste_deploy] flavor"
 
 
-def test_of_all_workers_one_announces_what_is_served_and_what_is_not_read(tmp_path, capsys, caplog):
+@pytest.mark.parametrize(("bind", "announced"), [("127.0.0.1:9", 1), ("unix:/run/x", 0)])
+def test_of_all_workers_one_announces_what_is_served_and_what_is_not_read(
+    tmp_path, capsys, caplog, bind, announced
+):
     (tmp_path / "admin-token").touch()
     (tmp_path / "conf").write_text("[snif]\naccept_qcow = false\n")
-    args = main.parser().parse_args(["serve", "--bind", "127.0.0.1:9"])
+    args = main.parser().parse_args(["serve", "--bind", bind])
     given = {"config_file": str(tmp_path / "conf")}
     server = serve.Server("config:none#main", given, args, str(tmp_path))
     for worker in range(3):
         server.loaded(worker)
-    assert capsys.readouterr().err.count("imsgate serves http://127.0.0.1:9, ") == 1
+    assert capsys.readouterr().err.count("imsgate serves http://127.0.0.1:9, ") == announced
     assert [record.args[0].rpartition(": ")[2] for record in caplog.records] == ["[snif]"]
 
 
