@@ -256,7 +256,7 @@ class StoreContract(FaultChecks):
         data = body(size)
         try:
             location = self.put(store, data, size=announced)
-        except REPORTED:
+        except (*REPORTED, errors.SizeMismatch):
             assert not self.leftovers(store)
             return
         self.keep(store, location)
