@@ -2,6 +2,7 @@
 
 import random
 import tracemalloc
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -64,34 +65,55 @@ def test_a_damaged_vhdx_is_judged_all_the_same(patches):
     assert fed(Gate().begin(patient=True), data, cuts) == at_once
 
 
-def hostile() -> dict[str, bytes]:
-    """Images whose tables are as large and as full as their headers allow."""
-    rng = random.Random(7)
-    size = 8 << 20
-    offsets = b"".join(
-        be(1 << 63 | at * 65536, 8) for at in rng.sample(range(16, 1 << 22), 1 << 17)
-    )
-    huge_l1 = craft.patched(craft.qcow2(), (24, be(1 << 51, 8)), (36, be(1 << 22, 4)))
-    sectors = b"".join(le(at, 4) for at in rng.sample(range(1 << 8, 1 << 24), 1 << 18))
-    text = craft.descriptor()
-    wide = craft.vmdk(text, capacity=1 << 34)
-    vdi = craft.vdi(size=1 << 45, blocks=1 << 25)
-    vdi = craft.patched(vdi, (344, le(512 + (4 << 25), 4)))
-    return {
-        "l1": huge_l1[:0x30000] + offsets * (size // len(offsets)),
-        "l1-same": huge_l1[:0x30000] + be(1 << 63 | 1 << 24, 8) * (size // 8),
-        "grain-directory": wide[: 26 * 512] + sectors * (size // len(sectors)),
-        "block-map": vdi[:512] + sectors * (size // len(sectors)),
-        "descriptor": craft.vmdk((b"RW 1 SPARSE \"a\"\n" * 4000), descriptor_size=120),
-        "extensions": craft.patched(craft.qcow2(), (104, (be(1, 4) + be(0, 4)) * 8000)),
-        "comments": b"#" * 500 + b"\nversion=1\n" + b"RW 1 FLAT \"x\" 0\n" * 300_000,
-        "random": rng.randbytes(size),
-    }  # fmt: skip
+_SIZE = 8 << 20
 
 
-@pytest.mark.parametrize("name", sorted(hostile()))
-def test_no_image_makes_an_inspection_large(name):
-    data = hostile()[name]
+def tables(head: bytes, entries: list[bytes]) -> bytes:
+    """As much as an inspection might want to keep: ``entries`` over and over, after a head."""
+    table = b"".join(entries)
+    return head + table * (_SIZE // len(table))
+
+
+def l1(at: int) -> bytes:
+    return be(1 << 63 | at, 8)
+
+
+def huge_l1() -> bytes:
+    return craft.patched(craft.qcow2(), (24, be(1 << 51, 8)), (36, be(1 << 22, 4)))[:0x30000]
+
+
+def clusters() -> list[bytes]:
+    return [l1(at * 65536) for at in random.Random(7).sample(range(16, 1 << 22), 1 << 17)]
+
+
+def sectors() -> list[bytes]:
+    return [le(at, 4) for at in random.Random(7).sample(range(1 << 8, 1 << 24), 1 << 18)]
+
+
+def wide_vmdk() -> bytes:
+    return craft.vmdk(craft.descriptor(), capacity=1 << 34)[: 26 * 512]
+
+
+def wide_vdi() -> bytes:
+    return craft.patched(craft.vdi(size=1 << 45, blocks=1 << 25), (344, le(512 + (4 << 25), 4)))
+
+
+#: Images whose tables are as large and as full as their headers allow; made when they are used.
+HOSTILE: dict[str, Callable[[], bytes]] = {
+    "l1": lambda: tables(huge_l1(), clusters()),
+    "l1-same": lambda: tables(huge_l1(), [l1(1 << 24)]),
+    "grain-directory": lambda: tables(wide_vmdk(), sectors()),
+    "block-map": lambda: tables(wide_vdi()[:512], sectors()),
+    "descriptor": lambda: craft.vmdk(b'RW 1 SPARSE "a"\n' * 4000, descriptor_size=120),
+    "extensions": lambda: craft.patched(craft.qcow2(), (104, (be(1, 4) + be(0, 4)) * 8000)),
+    "comments": lambda: b"#" * 500 + b"\nversion=1\n" + b'RW 1 FLAT "x" 0\n' * 300_000,
+    "random": lambda: random.Random(7).randbytes(_SIZE),
+}
+
+
+@pytest.mark.parametrize("make", HOSTILE.values(), ids=HOSTILE)
+def test_no_image_makes_an_inspection_large(make):
+    data = make()
     chunks = [data[at : at + 65536] for at in range(0, len(data), 65536)]
     inspection = Gate().begin(patient=True)
     tracemalloc.start()
