@@ -37,7 +37,7 @@ def mariadb_server() -> Iterator[databases.Server]:
 def _postgresql(
     postgresql_server: databases.Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[databases.Shared]:
-    shared = databases.Shared(postgresql_server, tmp_path_factory.mktemp("postgresql"))
+    shared = databases.Shared(postgresql_server.create(), tmp_path_factory.mktemp("postgresql"))
     with contextlib.closing(shared):
         yield shared
 
@@ -46,7 +46,7 @@ def _postgresql(
 def _mariadb(
     mariadb_server: databases.Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[databases.Shared]:
-    shared = databases.Shared(mariadb_server, tmp_path_factory.mktemp("mariadb"))
+    shared = databases.Shared(mariadb_server.create(), tmp_path_factory.mktemp("mariadb"))
     with contextlib.closing(shared):
         yield shared
 

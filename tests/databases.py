@@ -200,8 +200,9 @@ def settings(url: str, directory: pathlib.Path) -> Section:
 class Shared:
     """A migrated database that one test after the other may have."""
 
-    def __init__(self, server: Server, directory: pathlib.Path) -> None:
-        self.settings = settings(server.create(), directory)
+    def __init__(self, url: str, directory: pathlib.Path) -> None:
+        """``url`` is that of a new database; ``directory`` is for its configuration."""
+        self.settings = settings(url, directory)
         sql.upgrade(self.settings)
         self._engine = sa.create_engine(self.settings.connection, pool_pre_ping=True)
 

@@ -17,6 +17,7 @@ from imsgate.registry.base import Query
 from imsgate.registry.sql import SqlRegistry
 from imsgate.testing.records import after, image, member
 from imsgate.testing.registries import RegistryContract
+from tests import databases
 
 
 @pytest.fixture
@@ -25,10 +26,25 @@ def registry(migrated):
         yield registry
 
 
+@pytest.fixture(scope="module")
+def _shared(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("sqlite")
+    shared = databases.Shared(f"sqlite:///{directory}/imsgate.sqlite", directory)
+    with contextlib.closing(shared):
+        yield shared
+
+
+@pytest.fixture(scope="module")
+def _registry(_shared):
+    with contextlib.closing(SqlRegistry(_shared.settings)) as registry:
+        yield registry
+
+
 class TestSqlite(RegistryContract):
     @pytest.fixture
-    def registry(self, registry):
-        return registry
+    def registry(self, _registry, _shared):
+        _shared.emptied()
+        return _registry
 
 
 def with_connection(settings, connection):
