@@ -263,12 +263,12 @@ class StoreContract(FaultChecks):
         assert store.size(location) == size
         assert content(store, location) == data
 
-    @pytest.mark.parametrize(("offset", "length"), RANGES.values(), ids=RANGES)
-    def test_ranges(self, store: Store, offset: int, length: int | None) -> None:
+    def test_ranges(self, store: Store) -> None:
         data = body(SIZE)
         location = self.keep(store, self.put(store, data, size=SIZE))
-        end = SIZE if length is None else offset + length
-        assert content(store, location, offset, length) == data[offset:end]
+        for name, (offset, length) in RANGES.items():
+            end = SIZE if length is None else offset + length
+            assert content(store, location, offset, length) == data[offset:end], name
 
     def test_two_readers_of_one_object(self, store: Store) -> None:
         data = body(SIZE)
@@ -325,12 +325,12 @@ class StoreContract(FaultChecks):
         assert missing(store, location)
         assert content(store, other) == b"other"
 
-    @pytest.mark.parametrize("location", FOREIGN.values(), ids=FOREIGN)
-    def test_what_no_sink_returned_is_missing(self, store: Store, location: str) -> None:
-        assert missing(store, location)
-        with pytest.raises(ObjectNotFound) as caught:
-            store.size(location)
-        assert not [text for text in self.private(store) if text in str(caught.value)]
+    def test_what_no_sink_returned_is_missing(self, store: Store) -> None:
+        for name, location in FOREIGN.items():
+            assert missing(store, location), name
+            with pytest.raises(ObjectNotFound) as caught:
+                store.size(location)
+            assert not [text for text in self.private(store) if text in str(caught.value)], name
 
     def test_a_key_of_the_greatest_length(self, store: Store) -> None:
         key = new_key()
