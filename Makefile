@@ -25,7 +25,7 @@ run: $(VENV)/.serve
 
 test: $(VENV)/.test
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -n $(JOBS)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check .

@@ -1,11 +1,16 @@
-"""For all tests: database servers; hypothesis judges by what happens, never by how long it took."""
+"""For all tests: which run in one process, database servers, and what hypothesis judges by.
+
+That is what happens, never how long it took.
+"""
 
 import contextlib
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from imsgate.config import Section
 from imsgate.registry import sql
@@ -13,6 +18,28 @@ from tests import databases
 
 settings.register_profile("imsgate", deadline=None)
 settings.load_profile("imsgate")
+
+#: Files that share servers, by how their names begin. Each process that runs any of them would
+#: start these servers anew.
+TOGETHER = (
+    ("tests/stores/s3/",),
+    ("tests/registry/", "tests/functional/test_databases.py", "tests/functional/test_quotas.py"),
+    ("tests/functional/test_keystone.py", "tests/functional/test_recheck.py"),
+    tuple(f"tests/functional/test_{name}.py" for name in "records refusals stores clients".split()),
+)
+
+
+class _Together(LoadScopeScheduling):
+    """A file, or all that share servers, go to one process; the most tests first."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return next((beginnings[0] for beginnings in TOGETHER if file.startswith(beginnings)), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Together:
+    return _Together(config, log)
 
 
 def _serving(server: databases.Server) -> Iterator[databases.Server]:
