@@ -70,9 +70,6 @@ def test_more_parts_than_one_answer_lists(small_parts):
     location = put(store, data, None)
     assert content(store, location) == data
     store.delete(location)
-    with store.create(new_key(), None) as sink:
-        sink.write(data)
-        sink.discard()
     with store.create(key := new_key(), None) as sink:
         sink.write(data)
         store.discard(key)
