@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from imsgate import errors
+
 
 class Status(enum.StrEnum):
     """Image statuses, as Glance names them."""
@@ -165,6 +167,11 @@ class Image:
     def removed(self) -> Location:
         """What ``upload_store`` and ``upload_key`` say of an image that is active."""
         return Location(str(self.upload_store), str(self.upload_key))
+
+    def require(self, status: Status) -> None:
+        """Raises WrongStatus unless it is in this one."""
+        if self.status != status:
+            raise errors.WrongStatus(image_id=self.id, status=self.status, needed=status)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,8 +44,7 @@ class Data:
         self, request: Request, image_id: str, rule: str, way: Way, store_id: str | None
     ) -> webob.Response:
         image = self.access.image(request, image_id, rule)
-        if image.status != Status.QUEUED:
-            raise errors.WrongStatus(image_id=image.id, status=image.status, needed=Status.QUEUED)
+        image.require(Status.QUEUED)
         if not (self.detects or (image.disk_format and image.container_format)):
             raise errors.FormatsNotSet
         store = self.stores.choose(store_id)
@@ -107,8 +106,7 @@ class Data:
         """Remove one of several copies. What cannot be deleted stays a copy."""
         image = self.access.image(request, image_id, "delete_image_location")
         self.stores.choose(store_id)
-        if image.status != Status.ACTIVE:
-            raise errors.WrongStatus(image_id=image.id, status=image.status, needed=Status.ACTIVE)
+        image.require(Status.ACTIVE)
         # It may be what a job makes another copy of.
         if any(job.state in GOING for job in self.registry.jobs_of(image.id)):
             raise errors.Conflict(problem=f"Image {image.id} is being worked at by a job")

@@ -101,8 +101,7 @@ class Locations:
         self.schema.check(body)
         told = body.get("validation_data", {})
         _check_digest(told)
-        if image.status != Status.QUEUED:
-            raise errors.WrongStatus(image_id=image.id, status=image.status, needed=Status.QUEUED)
+        image.require(Status.QUEUED)
         if not image.disk_format or not image.container_format:
             raise errors.FormatsNotSet
         location = self._find(body["url"])

@@ -113,9 +113,7 @@ class Adoption:
 
 def _adopted(image: Image, location: Location, fields: Mapping[str, Any]) -> dict[str, Any]:
     """What makes the object this image's data. Raises WrongStatus."""
-    if image.status != Status.IMPORTING:
-        needed = Status.IMPORTING
-        raise errors.WrongStatus(image_id=image.id, status=image.status, needed=needed)
+    image.require(Status.IMPORTING)
     return {**fields, **_HAS_IT, "locations": (location,)}
 
 

@@ -93,8 +93,7 @@ class Export:
 def _active(context: Context) -> Image:
     """The image. Raises WrongStatus when it was deactivated meanwhile: nobody may read it then."""
     image = context.image()
-    if image.status != Status.ACTIVE:
-        raise errors.WrongStatus(image_id=image.id, status=image.status, needed=Status.ACTIVE)
+    image.require(Status.ACTIVE)
     return image
 
 

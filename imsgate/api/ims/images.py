@@ -5,7 +5,7 @@ from typing import Any
 
 import webob
 
-from imsgate import errors, wsgi
+from imsgate import wsgi
 from imsgate.api import patch
 from imsgate.api.access import identity
 from imsgate.api.images import Images, json_body
@@ -51,16 +51,13 @@ class CloudImages:
     def update(self, request: Request, image_id: str) -> webob.Response:
         operations = [_checked(one) for one in patch.parse(json_body(request), patch.V21)]
         operations = self.dialect.changes(operations)
-        image = self.images.apply(request, image_id, operations, _changeable)
+        image = self.images.apply(
+            request, image_id, operations, lambda image: image.require(Status.ACTIVE)
+        )
         return wsgi.json_response(self._view(request, image))
 
     def _view(self, request: Request, image: Image) -> dict[str, Any]:
         return self.dialect.image(image, identity(request).project_id)
-
-
-def _changeable(image: Image) -> None:
-    if image.status != Status.ACTIVE:
-        raise errors.WrongStatus(image_id=image.id, status=image.status, needed=Status.ACTIVE)
 
 
 def _checked(operation: patch.Operation) -> patch.Operation:

@@ -125,8 +125,7 @@ class Register:
         image = self.access.image(request, image_id, "export_image")
         body = json_object(request)
         url = self._object(who, body.get("bucket_url"))
-        if image.status != Status.ACTIVE:
-            raise errors.WrongStatus(image_id=image.id, status=image.status, needed=Status.ACTIVE)
+        image.require(Status.ACTIVE)
         quick = body.get("is_quick_export", False) is True
         if (wanted := "zvhd2" if quick else body.get("file_format")) != image.disk_format:
             raise errors.ExportFormat(found=image.disk_format, wanted=wanted)
