@@ -238,7 +238,7 @@ def seaweed(home: pathlib.Path) -> Server:
         "s3.port.iceberg": "0",
         "s3.port.lance": "0",
         "s3.config": str(home / "s3.json"),
-        "volume.max": "50",
+        "volume.max": "1000",  # each bucket takes several
         "volume.preStopSeconds": "0",
         "master.volumeSizeLimitMB": "1024",
         # Alone, it need not wait long for other masters when it starts again.
