@@ -13,7 +13,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from oslo_config import cfg
@@ -154,6 +154,18 @@ STAGE = Way(Status.UPLOADING, Status.UPLOADING)
 _JUDGED = ("disk_format", "container_format", "properties", "owner")
 
 
+def beats(done: threading.Event, seconds: float) -> Iterator[None]:
+    """Again and again, each so many seconds after the last one began, until ``done`` is set.
+
+    What a slow database takes of a lease while it is renewed is not waited for once more.
+    """
+    pause = seconds
+    while not done.wait(pause):
+        began = time.monotonic()
+        yield
+        pause = max(0.0, seconds - (time.monotonic() - began))
+
+
 class Lease:
     """Keeps an attempt's ``upload_expires`` in the future on a thread of its own.
 
@@ -190,7 +202,7 @@ class Lease:
         return step()
 
     def _renew(self) -> None:
-        while not self._done.wait(min(RENEWAL, self._seconds / 3)):
+        for _ in beats(self._done, min(RENEWAL, self._seconds / 3)):
             try:
                 self._registry.change(
                     self._image_id, self._was, upload_expires=time.time() + self._seconds

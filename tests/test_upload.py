@@ -6,6 +6,7 @@ import io
 import itertools
 import os
 import threading
+import types
 import uuid
 from time import sleep
 
@@ -615,6 +616,20 @@ def test_a_living_upload_renews_its_lease(store):
         return b"x" if len(expiries) < 4 else b""
 
     assert uploads.receive(attempt.image, read, store=store, size=None).status == Status.ACTIVE
+
+
+def test_a_lease_that_a_slow_database_has_used_up_is_renewed_at_once(monkeypatch):
+    now, pauses = 0.0, []
+
+    class Done(threading.Event):
+        def wait(self, timeout=None):
+            pauses.append(timeout)
+            return len(pauses) == 4
+
+    monkeypatch.setattr(upload, "time", types.SimpleNamespace(monotonic=lambda: now))
+    for _, taken in zip(upload.beats(Done(), 5.0), (2, 55, 0), strict=False):
+        now += taken
+    assert pauses == [5.0, 3.0, 0.0, 5.0]
 
 
 def test_a_lease_survives_an_outage(store, caplog):

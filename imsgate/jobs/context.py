@@ -11,7 +11,7 @@ from imsgate import errors, model
 from imsgate.model import Image, Job, JobState, Limits
 from imsgate.quota import Quotas
 from imsgate.registry.base import NOTHING, Registry
-from imsgate.upload import PAUSES
+from imsgate.upload import PAUSES, beats
 
 LOG = logging.getLogger(__name__)
 
@@ -211,7 +211,7 @@ class Context:
         self._cancelled = self._change({"lease": lease, **self._progress}).cancelled
 
     def _beat(self) -> None:
-        while not self._done.wait(min(_REPORT, self._settings.lease / 3)):
+        for _ in beats(self._done, min(_REPORT, self._settings.lease / 3)):
             try:
                 self._renew()
             except Exception:
