@@ -8,6 +8,7 @@ datetimes in UTC.
 import dataclasses
 import datetime
 import enum
+import hashlib
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -68,6 +69,11 @@ class Location:
     store: str
     url: str
 
+    @property
+    def place(self) -> str:
+        """64 characters that no other place has. Databases hold it: it must never change."""
+        return hashlib.sha256(f"{self.store}\0{self.url}".encode()).hexdigest()
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
@@ -102,7 +108,7 @@ class Image:
     ``upload_store``, ``upload_key`` and ``upload_expires`` (seconds since the
     epoch) describe the attempt that is writing data now. The key is unique per
     attempt, so comparing it fences off every older attempt. Of an active image, they are
-    the copy that is being removed, by its location. ``upload_reserved`` are
+    the copy that is being removed, by its store and place. ``upload_reserved`` are
     the bytes that the data coming in may take of its owner's quota.
     """
 
@@ -161,12 +167,12 @@ class Image:
             return ()
         if self.upload_key is None:
             return self.locations
-        return tuple(one for one in self.locations if one != self.removed)
+        return tuple(one for one in self.locations if one.place != self.upload_key)
 
     @property
-    def removed(self) -> Location:
-        """What ``upload_store`` and ``upload_key`` say of an image that is active."""
-        return Location(str(self.upload_store), str(self.upload_key))
+    def removed(self) -> tuple[Location, ...]:
+        """The copy of an active image that is being removed, if one is."""
+        return tuple(one for one in self.locations if one.place == self.upload_key)
 
     def require(self, status: Status) -> None:
         """Raises WrongStatus unless it is in this one."""

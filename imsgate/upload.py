@@ -428,7 +428,8 @@ class Uploads:
                 upload_expires=time.time() + self.settings.lease,
             )
             if status in READABLE:
-                self._delete(taken.removed)
+                for copy in taken.removed:
+                    self._delete(copy)
                 self._forget_copy(taken)
                 return
             self.stores.get(image.upload_store).discard(image.upload_key)
@@ -471,7 +472,7 @@ class Uploads:
             image.id,
             {"status": image.status, "updated_at": image.updated_at, "upload_key": None},
             upload_store=copy.store,
-            upload_key=copy.url,
+            upload_key=copy.place,
             upload_expires=time.time() + self.settings.lease,
         )
         try:

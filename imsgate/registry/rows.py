@@ -11,7 +11,7 @@ from sqlalchemy import exc
 
 from imsgate.errors import LocationTaken
 from imsgate.model import GONE, Image, Location
-from imsgate.registry.tables import IMAGES, LOCATIONS, PROPERTIES, TAGS, place
+from imsgate.registry.tables import IMAGES, LOCATIONS, PROPERTIES, TAGS
 
 Row = Mapping[Any, Any]
 
@@ -69,7 +69,7 @@ _CHILDREN = {
         "position",
         lambda locations: [(location.store, location.url) for location in locations],
         lambda pairs: tuple(Location(*pair) for pair in pairs),
-        lambda store, url: {"place": place(store, url)},
+        lambda store, url: {"place": Location(store, url).place},
     ),
 }
 _NAMES = tuple(_CHILDREN)

@@ -19,7 +19,7 @@ from imsgate.registry import database, jobs, limits, lists, migrations, rows, to
 from imsgate.registry.base import NOTHING, Query, Registry, moves
 from imsgate.registry.database import repeated
 from imsgate.registry.migrations import State
-from imsgate.registry.tables import IMAGES, LOCATIONS, MEMBERS, place
+from imsgate.registry.tables import IMAGES, LOCATIONS, MEMBERS
 
 #: The one image of an id; built once, as the busiest statement of all.
 _RECORDED = sa.select(IMAGES).where(IMAGES.c.id == sa.bindparam("image_id"))
@@ -152,7 +152,7 @@ class SqlRegistry(Registry):
 
     @repeated
     def holds(self, location: Location) -> bool:
-        is_it = LOCATIONS.c.place == place(location.store, location.url)
+        is_it = LOCATIONS.c.place == location.place
         select = sa.select(LOCATIONS.c.image_id).where(is_it)
         with self._database.reading() as connection:
             return connection.execute(select.limit(1)).first() is not None

@@ -1,11 +1,10 @@
 """The schema, and column types that mean the same on every database.
 
-Migrations use these types and ``place`` too: what they make must not change without one.
+Migrations use these types too: what they make must not change without one.
 """
 
 import datetime
 import enum
-import hashlib
 import json
 from types import MappingProxyType
 from typing import Any
@@ -172,15 +171,10 @@ LOCATIONS = sa.Table(
     sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("store", Exact(255), nullable=False),
     sa.Column("url", Exact, nullable=False),
-    # What keeps two images from one place, as ``place`` says it: no database makes an index of
-    # URLs of any length. NULL where two images had one place before there was this column.
+    # What keeps two images from one place, as ``Location.place`` says it: no database makes an
+    # index of URLs of any length. NULL where two images had one before there was this column.
     sa.Column("place", Exact(64), unique=True, index=True),
 )
-
-
-def place(store: str, url: str) -> str:
-    """A text of 64 characters that no other place has."""
-    return hashlib.sha256(f"{store}\0{url}".encode()).hexdigest()
 
 
 #: Projects that have limits: a row to lock for each, nothing else. What they use is the

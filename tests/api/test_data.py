@@ -272,6 +272,26 @@ def test_a_copy_whose_store_is_away_stays(people, gate, copies, meanwhile):
         assert answer.status_int == 204
 
 
+def test_a_copy_of_any_url_can_be_removed(people, gate, path):
+    """Databases have room for 255 characters of what is being done."""
+    people.owner.upload(path, b"data")
+    image, store, url = record(gate, path), gate.stores.get("archive"), "x" * 1000
+    with store.create(url, 4) as sink:
+        sink.write(b"data")
+        copy = Location("archive", sink.commit())
+    gate.registry.change(image.id, {}, locations=(*image.locations, copy))
+    delete, noted = store.delete, []
+
+    def look(location):
+        noted.append(record(gate, path).upload_key)
+        delete(location)
+
+    store.delete = look
+    assert people.admin.delete(f"/v2/stores/archive/{image.id}").status_int == 204
+    assert [len(key) for key in noted] == [64]
+    assert (store.held(), record(gate, path).locations) == ([], image.locations)
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_who_dies_while_a_copy_is_removed_leaves_none(people, gate, copies, when):
     class Killed(BaseException):

@@ -6,7 +6,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from imsgate.registry.tables import Exact, place
+from imsgate.model import Location
+from imsgate.registry.tables import Exact
 
 revision = "0005"
 down_revision = "0004"
@@ -29,7 +30,8 @@ def upgrade() -> None:
     op.add_column("image_locations", sa.Column("place", Exact(64)))
     connection = op.get_bind()
     for rows in _batches(connection):
-        _set(connection, [(image, number, place(store, url)) for image, number, store, url in rows])
+        places = [(row[0], row[1], Location(*row[2:]).place) for row in rows]
+        _set(connection, places)
     # Of images that share a place already, which nothing kept them from, one has it.
     for shared in connection.scalars(_shared()).all():
         keys = sa.select(_TABLE.c.image_id, _TABLE.c.position).where(shared == _PLACE)
