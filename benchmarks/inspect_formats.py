@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from imsgate.formats.gate import Gate
+from imsgate.formats.inspector import Inspector
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 CHUNKS = (64 * KIB, MIB)
@@ -49,7 +49,7 @@ def pieces(head: bytes, size: int, chunk: int) -> list[bytes]:
 
 
 def ours(stream: Iterable[bytes]) -> None:
-    inspection = Gate().begin(patient=True)
+    inspection = Inspector().begin(patient=True)
     for chunk in stream:
         inspection.feed(chunk)
 

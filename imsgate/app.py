@@ -7,7 +7,7 @@ from typing import Any
 
 from oslo_config import cfg
 
-from imsgate import config, errors, profiles, residue, signatures, wsgi
+from imsgate import config, errors, profiles
 from imsgate.api import (
     access,
     data,
@@ -17,7 +17,7 @@ from imsgate.api import (
     members,
     routes,
     schemas,
-    signing,
+    signatures,
     tasks,
     views,
 )
@@ -30,17 +30,21 @@ from imsgate.api.ims import members as ims_members
 from imsgate.api.ims import register as ims_register
 from imsgate.api.ims import tags as ims_tags
 from imsgate.errors import BadConfig
+from imsgate.http import responses
+from imsgate.http.request import Request
+from imsgate.http.wsgi import Environ, WsgiApp
 from imsgate.jobs import engine
-from imsgate.parts import Parts, SectionOf, load_parts
+from imsgate.services import SectionOf, Services, load_services
+from imsgate.signatures import verify
 from imsgate.stores import loader
 from imsgate.stores.base import Addressed
-from imsgate.upload import GROUP as UPLOAD
-from imsgate.upload import OPTS as UPLOAD_OPTS
-from imsgate.upload import sweep_forever
-from imsgate.wsgi import Environ, Request, WsgiApp
+from imsgate.transfer import orphans
+from imsgate.transfer.upload import GROUP as UPLOAD
+from imsgate.transfer.upload import OPTS as UPLOAD_OPTS
+from imsgate.transfer.upload import sweep_forever
 
 
-class Gate:
+class Application:
     """The WSGI application: routes a request and renders what it raises."""
 
     def __init__(self, router: Callable[[Request], Any]) -> None:
@@ -51,7 +55,7 @@ class Gate:
         try:
             answer: WsgiApp = self._router(request)
         except errors.Error as error:
-            answer = wsgi.refusal(error)
+            answer = responses.refusal(error)
         return answer(environ, start_response)
 
 
@@ -59,13 +63,13 @@ class Gate:
 _engines: list[engine.Engine] = []
 
 
-def app_factory(global_conf: dict[str, str], **local_conf: str) -> Gate:
+def app_factory(global_conf: dict[str, str], **local_conf: str) -> Application:
     """The ``paste.app_factory`` of ``egg:imsgate#gate``; its keys are options of ``[api]``.
 
     Raises BadConfig, naming the key, for anything that cannot work.
     """
     conf = config.load(global_conf)
-    parts = load_parts(conf)
+    parts = load_services(conf)
     api = conf.section(images.GROUP, images.OPTS, local_conf)
     gate = assemble(parts, conf.native, conf.section, api)
     threading.Thread(target=_look_after, args=(parts,), name="sweep", daemon=True).start()
@@ -87,7 +91,7 @@ def hand_back() -> None:
         _engines.pop().stop()
 
 
-def assemble(parts: Parts, conf: cfg.ConfigOpts, section: SectionOf, api: Any) -> Gate:
+def assemble(parts: Services, conf: cfg.ConfigOpts, section: SectionOf, api: Any) -> Application:
     """The application of these parts; ``api`` are the values of ``[api]``, ``conf`` what
     libraries read their own options from. Raises BadConfig."""
     registry, stores, uploads = parts.registry, parts.stores, parts.uploads
@@ -135,15 +139,15 @@ def assemble(parts: Parts, conf: cfg.ConfigOpts, section: SectionOf, api: Any) -
         tasks.Tasks(gatekeeper, registry, api.limit_param_default, api.api_limit_max),
     )
     ims_table = _ims_table(parts, records, shared, native, signer)
-    return Gate(routes.Router([*table, *ims_table], otherwise=about.versions))
+    return Application(routes.Router([*table, *ims_table], otherwise=about.versions))
 
 
 def _ims_table(
-    parts: Parts,
+    parts: Services,
     records: images.Images,
     shared: members.Members,
     native: dialect.Native,
-    signer: signing.Signing,
+    signer: signatures.Signing,
 ) -> Sequence[routes.Route]:
     gatekeeper, quotas = parts.access, parts.uploads.quotas
     return routes.ims_routes(
@@ -165,13 +169,13 @@ def _ims_table(
     )
 
 
-def _signing(parts: Parts, native: cfg.ConfigOpts, section: SectionOf) -> signing.Signing:
-    options = section(signatures.GROUP, signatures.OPTS)
-    return signing.Signing(parts.signatures, signatures.load_source(options, native))
+def _signing(parts: Services, native: cfg.ConfigOpts, section: SectionOf) -> signatures.Signing:
+    options = section(verify.GROUP, verify.OPTS)
+    return signatures.Signing(parts.signatures, verify.load_source(options, native))
 
 
 def _locations(
-    parts: Parts, gatekeeper: access.Access, signer: signing.Signing, section: SectionOf
+    parts: Services, gatekeeper: access.Access, signer: signatures.Signing, section: SectionOf
 ) -> locations.Locations:
     """Raises BadConfig for a store that is not there, or has no URLs."""
     key = f"[{locations.GROUP}] stores"
@@ -203,9 +207,9 @@ def _staging_store(stores: loader.Stores, named: str | None) -> str:
     return named or stores.default
 
 
-def _look_after(parts: Parts) -> None:
+def _look_after(parts: Services) -> None:
     """The work of a daemon thread: the stores once, then the records again and again."""
-    residue.sweep_quietly(parts.registry, parts.stores)
+    orphans.sweep_quietly(parts.registry, parts.stores)
 
     def sweep() -> None:
         parts.uploads.sweep()

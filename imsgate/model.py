@@ -31,7 +31,7 @@ class Status(enum.StrEnum):
 
 
 #: An image in one of these no longer exists for any client.
-GONE = frozenset({Status.DELETED, Status.PENDING_DELETE})
+DELETED = frozenset({Status.DELETED, Status.PENDING_DELETE})
 
 
 #: The data of an image in one of these is coming in. ``killed`` ones return to ``queued``.
@@ -141,7 +141,7 @@ class Image:
     @property
     def usage(self) -> Usage:
         """What this image adds to its owner's usage."""
-        if self.status in GONE:
+        if self.status in DELETED:
             if self.upload_expires is None:
                 return Usage()
             # What was coming in goes on until the upload has noticed.
@@ -201,7 +201,7 @@ class JobState(enum.StrEnum):
 
 
 #: Of jobs that have not ended.
-GOING = frozenset({JobState.INIT, JobState.RUNNING})
+UNFINISHED = frozenset({JobState.INIT, JobState.RUNNING})
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,7 +238,7 @@ class Job:
 class Identity:
     """Who is asking, as an authentication filter established it.
 
-    What may be done with it, ``imsgate.policy`` says. ``service_roles`` are those of a
+    What may be done with it, ``imsgate.auth.policy`` says. ``service_roles`` are those of a
     service that asks for the user; ``domain_id`` and ``system_scope`` are set for a
     token of a domain's or the system's scope, as Keystone knows them.
     """

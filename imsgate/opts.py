@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from oslo_config import cfg
 
-from imsgate import config, profiles, quota, signatures, upload
+from imsgate import config, profiles
 from imsgate.api import images, imports, locations
+from imsgate.buckets import base
 from imsgate.filters import (
     aksk,
     cors,
@@ -18,10 +19,14 @@ from imsgate.filters import (
     sniff,
     tokens,
 )
-from imsgate.jobs import engine, unpack, uris, web
-from imsgate.parts import REGISTRY_OPTS
+from imsgate.jobs import engine
+from imsgate.quotas import quota
 from imsgate.registry import sql
-from imsgate.stores import buckets, loader
+from imsgate.services import REGISTRY_OPTS
+from imsgate.signatures import verify
+from imsgate.sources import decompress, uris, web
+from imsgate.stores import loader
+from imsgate.transfer import upload
 
 _FILTERS = (
     faults.Faults,
@@ -55,10 +60,10 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         (engine.GROUP, engine.OPTS),
         (uris.GROUP, uris.OPTS),
         (web.GROUP, web.OPTS),
-        (unpack.GROUP, unpack.OPTS),
-        (signatures.GROUP, signatures.OPTS),
+        (decompress.GROUP, decompress.OPTS),
+        (verify.GROUP, verify.OPTS),
         ("registry", REGISTRY_OPTS),
         ("database", sql.SqlRegistry.OPTS),
-        *buckets.list_opts(),
+        *base.list_opts(),
         *loader.list_opts(),
     ]

@@ -12,9 +12,9 @@ from gunicorn.errors import AppImportError
 from paste.deploy import loadwsgi
 
 from imsgate import config
-from imsgate.cmd import pastefile
 from imsgate.errors import BadConfig
-from imsgate.uwsgi_body import ChunkedInput
+from imsgate.server import pastefile
+from imsgate.server.uwsgi import ChunkedInput
 
 _NAMES = {"config_file": "IMSGATE_CONFIG_FILE", "state_path": "IMSGATE_STATE"}
 

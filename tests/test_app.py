@@ -8,8 +8,8 @@ from paste.deploy import loadwsgi
 from imsgate import app, config
 from imsgate.cmd import serve
 from imsgate.errors import BadConfig
-from imsgate.parts import load_registry
 from imsgate.registry.memory import MemoryRegistry
+from imsgate.services import load_registry
 from imsgate.testing import apps, servers
 from tests.functional.gateway import INI
 

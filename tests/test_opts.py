@@ -5,12 +5,13 @@ import datetime
 import pytest
 from oslo_config import generator
 
-from imsgate import config, model, opts, profiles, upload
+from imsgate import config, model, opts, profiles
 from imsgate.api import images
 from imsgate.filters import base
-from imsgate.parts import REGISTRY_OPTS
 from imsgate.registry import sql
+from imsgate.services import REGISTRY_OPTS
 from imsgate.stores import loader
+from imsgate.transfer import upload
 
 LISTED = [(group, option) for group, options in opts.list_opts() for option in options]
 

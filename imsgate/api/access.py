@@ -1,4 +1,4 @@
-"""Who may do what with an image: the seam between handlers and ``imsgate.policy``.
+"""Who may do what with an image: the seam between handlers and ``imsgate.auth.policy``.
 
 What another project may not see does not exist for it (404); what it may see but not
 do is forbidden (403). Whether an image can be seen at all is not the policy's alone to
@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from imsgate import errors
-from imsgate.model import GONE, Identity, Image, Visibility
-from imsgate.policy import Policy
+from imsgate.auth.policy import Policy
+from imsgate.http.request import Request
+from imsgate.model import DELETED, Identity, Image, Visibility
 from imsgate.registry.base import Registry
-from imsgate.wsgi import Request
 
 _BY_VISIBILITY = {
     Visibility.PUBLIC: "publicize_image",
@@ -46,7 +46,7 @@ _NAMED = {
 _MEMBER = "member_id"
 
 
-class Target(Mapping[str, Any]):
+class PolicyTarget(Mapping[str, Any]):
     """What a rule's check may name of an image; custom properties too, unless ours hide them.
 
     Looked up when asked for: most rules name two or three of a list's thousand images.
@@ -111,7 +111,7 @@ class Access:
         """
         who = identity(request)
         image = self.registry.recall(image_id.lower())
-        if image.status in GONE and not self.owns(who, image):
+        if image.status in DELETED and not self.owns(who, image):
             raise errors.NotFound(what=f"Image {image.id}")
         return self._permitted(who, image, "get_image")
 
@@ -119,14 +119,14 @@ class Access:
         member_id = self._member(who, image)
         if not self._sees(who, image, member_id):
             raise errors.NotFound(what=f"Image {image.id}")
-        self.enforce(rule, who, Target(image, member_id), f"image {image.id}")
+        self.enforce(rule, who, PolicyTarget(image, member_id), f"image {image.id}")
         return image
 
     def _sees(self, who: Identity, image: Image, member_id: str | None) -> bool:
         theirs = (
             image.visibility in _BY_VISIBILITY or member_id is not None or self.owns(who, image)
         )
-        return theirs and self.policy.allows("get_image", who, Target(image, member_id))
+        return theirs and self.policy.allows("get_image", who, PolicyTarget(image, member_id))
 
     def _member(self, who: Identity, image: Image) -> str | None:
         """The asking project's id, if it is a member of the image."""
@@ -145,7 +145,7 @@ class Access:
 
         def shown(image: Image) -> bool:
             shared = image.visibility == Visibility.SHARED and image.owner != who.project_id
-            return allows(Target(image, who.project_id if shared else None))
+            return allows(PolicyTarget(image, who.project_id if shared else None))
 
         return list(filter(shown, images))
 
@@ -156,14 +156,14 @@ class Access:
 
     def creatable(self, who: Identity, image: Image) -> None:
         """Raises Forbidden unless ``who`` may create this image."""
-        self.enforce("add_image", who, Target(image), f"owner {image.owner}")
+        self.enforce("add_image", who, PolicyTarget(image), f"owner {image.owner}")
         self.may_show(who, image, image.visibility)
 
     def may_show(self, who: Identity, image: Image, visibility: Visibility) -> None:
         """Raises Forbidden unless ``who`` may give the image that visibility."""
         rule = _BY_VISIBILITY.get(visibility)
         if rule:
-            self.enforce(rule, who, Target(image), f"image {image.id}")
+            self.enforce(rule, who, PolicyTarget(image), f"image {image.id}")
 
     def is_admin(self, request: Request) -> bool:
         """Whether an administrator asks."""

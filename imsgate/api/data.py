@@ -7,14 +7,16 @@ from typing import Any
 
 import webob
 
-from imsgate import download, errors, gating, headers
+from imsgate import errors, inspection
 from imsgate.api.access import Access
-from imsgate.api.signing import Signing
-from imsgate.model import GOING, Image, Status
+from imsgate.api.signatures import Signing
+from imsgate.http import headers
+from imsgate.http.request import Request
+from imsgate.model import UNFINISHED, Image, Status
 from imsgate.registry.base import Registry
 from imsgate.stores.loader import Stores
-from imsgate.upload import STAGE, UPLOAD, Uploads, Way
-from imsgate.wsgi import Request
+from imsgate.transfer import download
+from imsgate.transfer.upload import STAGE, UPLOAD, Transition, Uploads
 
 LOG = logging.getLogger(__name__)
 
@@ -41,7 +43,7 @@ class Data:
         return self._receive(request, image_id, "modify_image", STAGE, self.staging_store)
 
     def _receive(
-        self, request: Request, image_id: str, rule: str, way: Way, store_id: str | None
+        self, request: Request, image_id: str, rule: str, way: Transition, store_id: str | None
     ) -> webob.Response:
         image = self.access.image(request, image_id, rule)
         image.require(Status.QUEUED)
@@ -75,11 +77,15 @@ class Data:
     @staticmethod
     def _declare(request: Request, image: Image) -> None:
         if request.inspection is not None:
-            request.inspection.declare(gating.declared(image))
+            request.inspection.declare(inspection.declared_format(image))
 
     @staticmethod
     def _facts(request: Request, image: Image) -> Mapping[str, Any]:
-        return gating.learnt(image, request.inspection.facts) if request.inspection else {}
+        return (
+            inspection.fields_from_content(image, request.inspection.facts)
+            if request.inspection
+            else {}
+        )
 
     def download(self, request: Request, image_id: str) -> webob.Response:
         image = self.access.image(request, image_id, "download_image")
@@ -108,7 +114,7 @@ class Data:
         self.stores.choose(store_id)
         image.require(Status.ACTIVE)
         # It may be what a job makes another copy of.
-        if any(job.state in GOING for job in self.registry.jobs_of(image.id)):
+        if any(job.state in UNFINISHED for job in self.registry.jobs_of(image.id)):
             raise errors.Conflict(problem=f"Image {image.id} is being worked at by a job")
         copies = [copy for copy in image.copies if copy.store == store_id]
         if not copies:

@@ -1,24 +1,25 @@
 """Image records: ``/v2/images`` and ``/v2/images/{id}``."""
 
 import dataclasses
-import json
 import logging
 import urllib.parse
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import webob
 from oslo_config import cfg
 
-from imsgate import errors, model, wsgi
+from imsgate import errors, model
 from imsgate.api import access, patch, schemas, views
 from imsgate.api.access import Access
+from imsgate.http import responses
+from imsgate.http.json_body import json_body, json_object
+from imsgate.http.request import Request
 from imsgate.model import Identity, Image, Status
 from imsgate.registry.base import Registry
 from imsgate.stores.loader import Stores
-from imsgate.upload import NO_UPLOAD, Uploads
-from imsgate.wsgi import Request
+from imsgate.transfer.upload import NO_UPLOAD, Uploads
 
 LOG = logging.getLogger(__name__)
 
@@ -53,54 +54,6 @@ _PROPERTY_BYTES = 1 << 17
 
 #: How often a change is tried again when another request got in between.
 _ATTEMPTS = 10
-
-#: Values in a JSON document, names of members among them, and levels. A value takes up to a tenth
-#: of a millisecond to check, and 1 MiB has room for half a million.
-_MOST_VALUES, _MOST_LEVELS = 10_000, 100
-
-
-def json_body(request: Request) -> Any:
-    """The request's JSON document. Raises BadJson."""
-    text = request.reader().read()
-    if not text:
-        raise errors.EmptyBody(problem="it is empty")
-    try:
-        document = json.loads(text)
-        json.dumps(document, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        raise errors.BadJson(problem="it holds half a surrogate pair") from error
-    except (ValueError, RecursionError) as error:
-        raise errors.BadJson(problem="it is not a JSON document") from error
-    if any(isinstance(value, str) and "\0" in value for value in _values(document)):
-        raise errors.BadJson(problem="it holds a NUL character")
-    return document
-
-
-def json_object(request: Request) -> dict[str, Any]:
-    """The request's JSON object. Raises BadJson."""
-    document = json_body(request)
-    if not isinstance(document, dict):
-        raise errors.BadJson(problem="it must be an object")
-    return document
-
-
-def _values(document: Any) -> list[Any]:
-    """The document and everything in it, names of members too. Raises BadJson for too much."""
-    found, level = [], [document]
-    for _ in range(_MOST_LEVELS):
-        found += level
-        if len(found) > _MOST_VALUES:
-            raise errors.BadJson(problem=f"it holds more than {_MOST_VALUES} values")
-        level = [part for value in level for part in _parts(value)]
-        if not level:
-            return found
-    raise errors.BadJson(problem=f"it has more than {_MOST_LEVELS} levels")
-
-
-def _parts(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return [*value, *value.values()]
-    return value if isinstance(value, list) else ()
 
 
 def check_quota(
@@ -140,7 +93,7 @@ class Images:
             schemas.check_id(body["id"])
         image = self.add(who, self.dialect.complete(body))
         href = f"/v2/images/{image.id}"
-        response = wsgi.json_response(self._view(who, image), 201)
+        response = responses.json_response(self._view(who, image), 201)
         response.headers["Location"] = views.base_url(request, self.public_endpoint) + href
         if self.import_methods:
             response.headers["OpenStack-image-import-methods"] = ",".join(self.import_methods)
@@ -191,7 +144,7 @@ class Images:
 
     def show(self, request: Request, image_id: str) -> webob.Response:
         image = self.access.image(request, image_id)
-        return wsgi.json_response(self._view(access.identity(request), image))
+        return responses.json_response(self._view(access.identity(request), image))
 
     def index(self, request: Request) -> webob.Response:
         who = access.identity(request)
@@ -204,7 +157,7 @@ class Images:
         }
         if following:
             page["next"] = _link([*kept, ("marker", following)])
-        return wsgi.json_response(page)
+        return responses.json_response(page)
 
     def page(
         self, request: Request, dialect: views.Dialect, default: int
@@ -247,7 +200,7 @@ class Images:
                 self.schema.check({operation.name: operation.value})
 
         image = self.apply(request, image_id, self.dialect.changes(operations))
-        return wsgi.json_response(self._view(who, image))
+        return responses.json_response(self._view(who, image))
 
     def apply(
         self,

@@ -6,18 +6,19 @@ from typing import Any
 import webob
 from oslo_config import cfg, types
 
-from imsgate import errors, headers
+from imsgate import errors
 from imsgate.api import rechecks, schemas
 from imsgate.api.access import Access, identity
-from imsgate.api.images import json_body
-from imsgate.api.signing import Signing
+from imsgate.api.signatures import Signing
+from imsgate.http import headers
+from imsgate.http.json_body import json_body
+from imsgate.http.request import Request
 from imsgate.jobs.engine import Engine
 from imsgate.jobs.imports import COPY, DIRECT, FAILED, IMPORTING, KIND, WEB, reservation
-from imsgate.jobs.web import Web
 from imsgate.model import Identity, Image, Status
-from imsgate.quota import Quotas
+from imsgate.quotas.quota import Quotas
+from imsgate.sources.web import Web
 from imsgate.stores.loader import Stores
-from imsgate.wsgi import Request
 
 METHODS = (DIRECT, WEB, COPY)
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import webob
 
-from imsgate import errors, wsgi
+from imsgate import errors
 from imsgate.api import schemas, views
 from imsgate.api.access import Access, identity
-from imsgate.quota import Quotas
+from imsgate.http import responses
+from imsgate.http.request import Request
+from imsgate.quotas.quota import Quotas
 from imsgate.stores.loader import Backend, Stores
-from imsgate.wsgi import Request
 
 #: Minor versions of the Image API whose additions are all here, newest first. As in a Glance
 #: that has stores and no cache, 2.14 and 2.16 are missing: they are the cache's. 2.13 is
@@ -46,24 +47,26 @@ class Info:
             }
             for version in VERSIONS
         ]
-        return wsgi.json_response({"versions": versions})
+        return responses.json_response({"versions": versions})
 
     def schema(self, request: Request, name: str) -> webob.Response:
         if name not in self.schemas:
             raise errors.NotFound(what=f"Schema {name}")
-        return wsgi.json_response(self.schemas[name])
+        return responses.json_response(self.schemas[name])
 
     def imports(self, request: Request) -> webob.Response:
         value = {"type": "array", "value": list(self.import_methods)}
         methods = {"description": "Import methods available.", **value}
-        return wsgi.json_response({"import-methods": methods})
+        return responses.json_response({"import-methods": methods})
 
     def list_stores(self, request: Request) -> webob.Response:
-        return wsgi.json_response({"stores": [self._view(store) for store in self.stores]})
+        return responses.json_response({"stores": [self._view(store) for store in self.stores]})
 
     def stores_detail(self, request: Request) -> webob.Response:
         self.access.enforce("stores_info_detail", identity(request), {}, "stores")
-        return wsgi.json_response({"stores": [self._detail(backend) for backend in self.stores]})
+        return responses.json_response(
+            {"stores": [self._detail(backend) for backend in self.stores]}
+        )
 
     def usage(self, request: Request) -> webob.Response:
         """What the asking project may have, and has."""
@@ -71,7 +74,7 @@ class Info:
         if project is None:
             raise errors.Forbidden(action="see the usage of a project without being in one")
         usage = self.quotas.told(project, self.access.registry.usage(project))
-        return wsgi.json_response({"usage": usage})
+        return responses.json_response({"usage": usage})
 
     def _detail(self, backend: Backend) -> dict[str, Any]:
         properties: dict[str, Any] = {}

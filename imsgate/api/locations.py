@@ -13,19 +13,20 @@ from typing import Any
 import webob
 from oslo_config import cfg
 
-from imsgate import errors, wsgi
+from imsgate import errors
 from imsgate.api import rechecks, schemas
 from imsgate.api.access import Access, identity
-from imsgate.api.images import json_body
-from imsgate.api.signing import Signing
-from imsgate.jobs.adoption import KIND
+from imsgate.api.signatures import Signing
+from imsgate.http import responses
+from imsgate.http.json_body import json_body
+from imsgate.http.request import Request
 from imsgate.jobs.engine import Engine
+from imsgate.jobs.locations import KIND
 from imsgate.model import Identity, Image, Location, Status
-from imsgate.quota import Quotas
+from imsgate.quotas.quota import Quotas
 from imsgate.registry.base import Registry
 from imsgate.stores.base import Addressed
 from imsgate.stores.loader import Stores
-from imsgate.wsgi import Request
 
 GROUP = "locations"
 OPTS = (
@@ -84,7 +85,9 @@ class Locations:
     def index(self, request: Request, image_id: str) -> webob.Response:
         """Only of stores whose objects have URLs; files of a host are nobody's business."""
         image = self.access.image(request, image_id, "fetch_image_location")
-        return wsgi.json_response([shown for one in image.copies if (shown := self._view(one))])
+        return responses.json_response(
+            [shown for one in image.copies if (shown := self._view(one))]
+        )
 
     def _view(self, location: Location) -> dict[str, Any] | None:
         store = self.stores.get(location.store)

@@ -5,13 +5,14 @@ from typing import Any
 
 import webob
 
-from imsgate import errors, model, wsgi
+from imsgate import errors, model
 from imsgate.api import schemas, views
-from imsgate.api.access import Access, Target, identity
-from imsgate.api.images import json_body
+from imsgate.api.access import Access, PolicyTarget, identity
+from imsgate.http import responses
+from imsgate.http.json_body import json_body
+from imsgate.http.request import Request
 from imsgate.model import Image, Member, MemberStatus, Visibility
 from imsgate.registry.base import Registry
-from imsgate.wsgi import Request
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Members:
 
     def index(self, request: Request, image_id: str) -> webob.Response:
         _, members = self._readable(request, image_id, "get_members")
-        return wsgi.json_response(
+        return responses.json_response(
             {"members": [views.member(m) for m in members], "schema": "/v2/schemas/members"}
         )
 
@@ -34,7 +35,7 @@ class Members:
             _, members = self._readable(request, image_id, "get_member")
         except errors.Forbidden as error:
             raise errors.NotFound(what=f"Member {member_id}") from error
-        return wsgi.json_response(views.member(_find(members, member_id)))
+        return responses.json_response(views.member(_find(members, member_id)))
 
     def create(self, request: Request, image_id: str) -> webob.Response:
         image = _shared(self.access.image(request, image_id))
@@ -45,7 +46,7 @@ class Members:
         member_id = body["member"].strip()
         if not 0 < len(member_id) <= 255:
             raise errors.BadJson(problem="member: a project id is 1 to 255 characters long")
-        return wsgi.json_response(views.member(self.add(image, member_id)))
+        return responses.json_response(views.member(self.add(image, member_id)))
 
     def add(self, image: Image, member_id: str) -> Member:
         """Share an image with a project. Raises AlreadyExists, QuotaExceeded."""
@@ -61,14 +62,14 @@ class Members:
         member = _find(members, member_id)
         # An administrator may answer for any project, everybody else only for the own one.
         asked = None if member.member_id != who.project_id else member.member_id
-        self.access.enforce("modify_member", who, Target(image, asked), f"member {member_id}")
+        self.access.enforce("modify_member", who, PolicyTarget(image, asked), f"member {member_id}")
         body = json_body(request)
         if not isinstance(body, dict) or "status" not in body:
             raise errors.BadJson(problem='it must be an object with a member "status"')
         self.schema.check({"status": body["status"]})
         status = MemberStatus(body["status"])
         changed = self.registry.change_member(image.id, member.member_id, status)
-        return wsgi.json_response(views.member(changed))
+        return responses.json_response(views.member(changed))
 
     def delete(self, request: Request, image_id: str, member_id: str) -> webob.Response:
         image, members = self._readable(request, image_id, "get_member")
@@ -78,7 +79,7 @@ class Members:
         return webob.Response(status=204)
 
     def _owner_may(self, request: Request, image: Image, rule: str) -> None:
-        self.access.enforce(rule, identity(request), Target(image), f"image {image.id}")
+        self.access.enforce(rule, identity(request), PolicyTarget(image), f"image {image.id}")
 
     def _readable(self, request: Request, image_id: str, rule: str) -> tuple[Image, list[Member]]:
         """The members the asker may see: all of its own image's, else only itself."""
@@ -89,7 +90,7 @@ class Members:
         if not self.access.owns(who, image):
             members = own
         asked = who.project_id if own else None
-        self.access.enforce(rule, who, Target(image, asked), f"image {image.id}")
+        self.access.enforce(rule, who, PolicyTarget(image, asked), f"image {image.id}")
         return image, members
 
 

@@ -9,9 +9,9 @@ from oslo_config import cfg
 
 from imsgate.api.access import Access
 from imsgate.filters.identity import established
+from imsgate.http.request import Request
 from imsgate.jobs.context import WARRANT
 from imsgate.model import Job
-from imsgate.wsgi import Request
 
 
 def argument(request: Request, rule: str) -> dict[str, Any]:
@@ -19,14 +19,14 @@ def argument(request: Request, rule: str) -> dict[str, Any]:
 
     A service beside the user has vouched already; its roles stay those of the beginning.
     """
-    sealed = request.warrant()
+    sealed = request.sealed_credential()
     if sealed is None:
         return {}
     roles = sorted(request.identity.service_roles) if request.identity else []
     return {WARRANT: {"sealed": sealed, "rule": rule, "service_roles": roles}}
 
 
-class Rechecks:
+class Reauthorizer:
     """Decides by the policy of now, for the identity of now."""
 
     def __init__(self, access: Access, native: cfg.ConfigOpts) -> None:

@@ -21,7 +21,7 @@ from imsgate.api.info import Info
 from imsgate.api.locations import Locations
 from imsgate.api.members import Members
 from imsgate.api.tasks import Tasks
-from imsgate.wsgi import Request
+from imsgate.http.request import Request
 
 Handler = Callable[..., webob.Response]
 

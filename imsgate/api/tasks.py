@@ -6,13 +6,14 @@ from typing import Any
 
 import webob
 
-from imsgate import errors, wsgi
+from imsgate import errors
 from imsgate.api.access import Access, identity
 from imsgate.api.views import isotime
-from imsgate.jobs import adoption, imports
+from imsgate.http import responses
+from imsgate.http.request import Request
+from imsgate.jobs import imports, locations
 from imsgate.model import Identity, Job, JobState
 from imsgate.registry.base import Registry
-from imsgate.wsgi import Request
 
 _STATUS = {
     JobState.INIT: "pending",
@@ -22,7 +23,7 @@ _STATUS = {
 }
 
 #: Glance's words for the kinds of jobs; others keep their own.
-_TYPES = {imports.KIND: "api_image_import", adoption.KIND: "location_import"}
+_TYPES = {imports.KIND: "api_image_import", locations.KIND: "location_import"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Tasks:
             view(job) if owns or _began(who, job) else {**view(job), **_UNTOLD}
             for job in self.registry.jobs_of(image.id)
         ]
-        return wsgi.json_response({"tasks": tasks})
+        return responses.json_response({"tasks": tasks})
 
     def index(self, request: Request) -> webob.Response:
         who = self._enter(request)
@@ -58,10 +59,10 @@ class Tasks:
         }
         if len(jobs) == limit:
             page["next"] = f"/v2/tasks?limit={limit}&marker={jobs[-1].id}"
-        return wsgi.json_response(page)
+        return responses.json_response(page)
 
     def show(self, request: Request, task_id: str) -> webob.Response:
-        return wsgi.json_response(view(self._job(request, task_id)))
+        return responses.json_response(view(self._job(request, task_id)))
 
     def _enter(self, request: Request) -> Identity:
         who = identity(request)

@@ -4,9 +4,9 @@ import datetime
 from typing import Any
 
 from imsgate.api import listing, patch
+from imsgate.http.request import Request
 from imsgate.model import Image, Member
 from imsgate.registry.base import Query
-from imsgate.wsgi import Request
 
 
 def isotime(when: datetime.datetime) -> str:

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from imsgate import errors, gating
+from imsgate import errors, inspection
 from imsgate.cmd import arguments
 from imsgate.formats.facts import Facts
-from imsgate.formats.gate import Gate
+from imsgate.formats.inspector import Inspector
 from imsgate.formats.names import is_known
 
 _CHUNK = 1 << 20
@@ -32,7 +32,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Inspect every file; returns the exit status."""
-    gate = gating.shared(arguments.load(args).section(gating.GROUP, gating.OPTS))
+    gate = inspection.shared(arguments.load(args).section(inspection.GROUP, inspection.OPTS))
     show = _print_json if args.json else _print_text
     problems: list[OSError] = []
     refused = False
@@ -73,7 +73,7 @@ def _files(paths: list[str], report: Callable[[OSError], None]) -> Iterator[str]
             yield from (file for file in inside if os.path.isfile(file) or not os.path.exists(file))
 
 
-def _inspect(path: str, gate: Gate, declared: str | None) -> tuple[Facts, bool]:
+def _inspect(path: str, gate: Inspector, declared: str | None) -> tuple[Facts, bool]:
     """The facts of one file and whether it would be accepted. Raises OSError."""
     inspection = gate.begin(declared, patient=True)
     with open(path, "rb", buffering=0) as file:

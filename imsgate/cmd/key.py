@@ -4,7 +4,7 @@ import argparse
 import sys
 from typing import Any
 
-from imsgate import keyfile, signing
+from imsgate.auth import aksk, key_file
 from imsgate.cmd import arguments
 from imsgate.filters.aksk import Aksk
 
@@ -44,7 +44,7 @@ def _settings(args: argparse.Namespace) -> Any:
 def run_add(args: argparse.Namespace) -> int:
     """Prints what the vendor's SDKs and Terraform read from the environment."""
     settings = _settings(args)
-    issued = keyfile.add(
+    issued = key_file.add(
         settings.key_file,
         settings.seal_file,
         user=args.user,
@@ -61,7 +61,7 @@ def run_add(args: argparse.Namespace) -> int:
 
 
 def run_list(args: argparse.Namespace) -> int:
-    for entry in keyfile.entries(_settings(args).key_file):
+    for entry in key_file.entries(_settings(args).key_file):
         expires = entry.get("expires")
         print(
             entry["access"],
@@ -69,14 +69,14 @@ def run_list(args: argparse.Namespace) -> int:
             ",".join(entry["projects"]),
             ",".join(entry["roles"]),
             "temporary" if entry.get("token_sha256") else "permanent",
-            f"until {signing.text_of(expires)}" if expires else "for ever",
+            f"until {aksk.text_of(expires)}" if expires else "for ever",
         )
     return 0
 
 
 def run_remove(args: argparse.Namespace) -> int:
     """Exit status 1 when there is no such key."""
-    if keyfile.remove(_settings(args).key_file, args.access):
+    if key_file.remove(_settings(args).key_file, args.access):
         return 0
     print(f"imsgate: there is no access key {args.access}", file=sys.stderr)
     return 1

@@ -22,12 +22,14 @@ from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.workers import gthread
 from paste.deploy import loadwsgi
 
-from imsgate import config, parts, tokenfile
+from imsgate import config, services
 from imsgate.app import hand_back
-from imsgate.cmd import arguments, bodies, buffers, pastefile, writing
+from imsgate.auth import token_file
+from imsgate.cmd import arguments, writing
 from imsgate.errors import BadConfig
 from imsgate.filters.tokens import Tokens
 from imsgate.registry import sql
+from imsgate.server import bodies, malloc, pastefile
 
 LOG = logging.getLogger(__name__)
 
@@ -80,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     conf = arguments.load(args)
     paste = pastefile.uri(conf, args.paste)
     conf.set_up_log()
-    parts.import_drivers(conf)
+    services.import_drivers(conf)
     prepare(conf, paste, arguments.global_conf(args))
     try:
         Server(paste, arguments.global_conf(args), args, conf.state_path).run()
@@ -103,16 +105,16 @@ def prepare(conf: config.Config, paste: str, global_conf: dict[str, str]) -> Non
     overrides = _tokens_section(paste, global_conf)
     if overrides is None:
         return
-    token_file = conf.section(Tokens.NAME, Tokens.OPTS, overrides).token_file
-    if os.path.exists(token_file):
+    path_of_tokens = conf.section(Tokens.NAME, Tokens.OPTS, overrides).token_file
+    if os.path.exists(path_of_tokens):
         return
-    token, path = tokenfile.new(), _admin_token(conf.state_path)
+    token, path = token_file.new(), _admin_token(conf.state_path)
     # In this order: a crash in between leaves no token that nobody knows.
     with writing.naming("[DEFAULT] state_path", str(path)):
         path.touch(mode=0o600)
         path.write_text(token + "\n")
     roles = ["admin", "member"]
-    tokenfile.add(token_file, user="admin", project="admin", roles=roles, presented=token)
+    token_file.add(path_of_tokens, user="admin", project="admin", roles=roles, presented=token)
 
 
 def _tokens_section(paste: str, global_conf: dict[str, str]) -> dict[str, str] | None:
@@ -309,7 +311,7 @@ class Server(gunicorn.app.base.BaseApplication):
 
     def load(self) -> Any:
         """The pipeline, built in the worker; what cannot work ends the server, by name."""
-        buffers.keep()
+        malloc.keep()
         try:
             app = loadwsgi.loadapp(self._paste, global_conf=self._global_conf)
             # What is loaded by now stays: the collector need not look at it again and again,

@@ -5,13 +5,14 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from imsgate import errors, residue
-from imsgate.cmd import arguments, trial
+from imsgate import errors
+from imsgate.cmd import arguments, store_check
 from imsgate.errors import BadConfig
-from imsgate.parts import load_registry
+from imsgate.services import load_registry
 from imsgate.stores import loader
 from imsgate.stores.base import Store
 from imsgate.stores.loader import Backend
+from imsgate.transfer import orphans
 
 
 def add_parser(subparsers: Any) -> None:
@@ -46,7 +47,7 @@ def add_parser(subparsers: Any) -> None:
     sweep.add_argument(
         "--age",
         type=arguments.seconds,
-        default=residue.AGE,
+        default=orphans.AGE,
         metavar="SECONDS",
         help="only of uploads that began so long ago (default: %(default)s)",
     )
@@ -73,7 +74,7 @@ def check_stores(args: argparse.Namespace) -> int:
     failed = False
     rows = [("STORE", "STEP", "RESULT", "MS", "MIB/S")]
     for backend in _chosen(args):
-        for step in trial.run(backend, args.size << 20):
+        for step in store_check.run(backend, args.size << 20):
             failed = failed or bool(step.problem)
             rate = f"{step.rate / (1 << 20):.0f}" if step.rate else ""
             result = step.problem or "ok"
@@ -86,7 +87,7 @@ def sweep_stores(args: argparse.Namespace) -> int:
     """Exit status 1 when any store could not be swept."""
     registry = load_registry(arguments.load(args))
     failed = False
-    for store_id, outcome in residue.sweep(registry, _chosen(args), args.age):
+    for store_id, outcome in orphans.sweep(registry, _chosen(args), args.age):
         if isinstance(outcome, errors.Error):
             failed = True
             print(f"imsgate: {store_id}: {outcome}", file=sys.stderr)

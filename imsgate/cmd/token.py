@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from imsgate import tokenfile
+from imsgate.auth import token_file
 from imsgate.cmd import arguments
 from imsgate.filters.tokens import Tokens
 
@@ -23,7 +23,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     settings = arguments.load(args).section(Tokens.NAME, Tokens.OPTS)
-    token = tokenfile.add(
+    token = token_file.add(
         settings.token_file,
         user=args.user,
         project=args.project,

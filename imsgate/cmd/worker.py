@@ -6,7 +6,7 @@ from typing import Any
 
 from imsgate.cmd import arguments
 from imsgate.jobs import engine
-from imsgate.parts import load_parts
+from imsgate.services import load_services
 
 
 def add_parser(subparsers: Any) -> None:
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     conf.set_up_log()
     # Blocked before any thread begins, so that the signal waits for this one.
     signal.pthread_sigmask(signal.SIG_BLOCK, engine.ENDS)
-    parts = load_parts(conf)
+    parts = load_services(conf)
     parts.engine.work(args.threads)
     parts.registry.close()
     return 0

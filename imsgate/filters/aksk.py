@@ -25,12 +25,14 @@ from typing import Any
 
 from oslo_config import cfg
 
-from imsgate import errors, keyfile, linefile, signing, wsgi
+from imsgate import errors
+from imsgate.auth import aksk, jsonl, key_file
+from imsgate.auth.aksk import AuthorizationHeader, Message
+from imsgate.auth.key_file import Key
 from imsgate.errors import BadConfig
 from imsgate.filters import base, variables
-from imsgate.keyfile import Key
-from imsgate.signing import Claim, Message
-from imsgate.wsgi import Environ, Request, WsgiApp
+from imsgate.http.request import REAUTHENTICATE, Request
+from imsgate.http.wsgi import Environ, WsgiApp
 
 _STEP = 1 << 16
 
@@ -79,25 +81,25 @@ class Aksk(base.TappingFilter):
         self._clock = clock or time.time
         self._limit = settings.max_signed_body
         files = (settings.key_file, settings.seal_file)
-        self._keys = linefile.Watched(files, lambda: keyfile.load(*files))
+        self._keys = jsonl.WatchedFile(files, lambda: key_file.load(*files))
 
     def check(self, request: Request) -> None:
-        if wsgi.VOUCHER in request.environ:  # nothing a client could have set
+        if REAUTHENTICATE in request.environ:  # nothing a client could have set
             return
         authorization = request.presented("Authorization")
-        if not signing.is_signed(authorization):
+        if not aksk.is_signed(authorization):
             self._leave(request)
             return
-        claim, now = signing.parse(authorization), self._clock()
+        claim, now = aksk.parse(authorization), self._clock()
         key = self._key(claim.access, now)
         date = request.presented("X-Sdk-Date").strip()
-        if abs(now - signing.moment(claim, date)) > self.settings.clock_window:
-            raise errors.SignatureExpired(signed=date, now=signing.text_of(now))
+        if abs(now - aksk.moment(claim, date)) > self.settings.clock_window:
+            raise errors.SignatureExpired(signed=date, now=aksk.text_of(now))
         declared = request.presented("X-Sdk-Content-Sha256").strip()
-        if declared != signing.UNSIGNED and (request.body_length or 0) > self._limit:
+        if declared != aksk.UNSIGNED and (request.body_length or 0) > self._limit:
             raise errors.SignedBodyTooLarge
         payload = declared or self._digest(request)
-        signing.verify(claim, key.secret, date, _message(request, claim, payload, bool(declared)))
+        aksk.verify(claim, key.secret, date, _message(request, claim, payload, bool(declared)))
         _check_token(key, request.presented("X-Security-Token").strip())
         if declared:
             self._watch(request, declared)
@@ -123,7 +125,7 @@ class Aksk(base.TappingFilter):
     def _digest(self, request: Request) -> str:
         """The SHA-256 of a body that no header tells of; it is read, and put back."""
         if request.body_is_empty:
-            return signing.EMPTY
+            return aksk.EMPTY
         reader, ahead, digest = request.reader(), io.BytesIO(), hashlib.sha256()
         while chunk := reader.read(_STEP):
             ahead.write(chunk)
@@ -136,9 +138,9 @@ class Aksk(base.TappingFilter):
 
     def _watch(self, request: Request, payload: str) -> None:
         """Hold the body to its hash, which the signature covers."""
-        if payload == signing.UNSIGNED:
+        if payload == aksk.UNSIGNED:
             return
-        if not signing.is_hash(payload):
+        if not aksk.is_hash(payload):
             raise errors.SignatureMalformed(problem="X-Sdk-Content-Sha256 is no SHA-256")
         promise = BodyHash(payload, self._limit)
         if request.body_is_empty:
@@ -156,7 +158,7 @@ class Aksk(base.TappingFilter):
 
         variables.remove(request.environ)
         request.environ.update(found)
-        request.environ[wsgi.VOUCHER] = vouch
+        request.environ[REAUTHENTICATE] = vouch
 
 
 class BodyHash:
@@ -180,7 +182,7 @@ class BodyHash:
             raise errors.SignedBodyDiffers(found=found, signed=self._signed)
 
 
-def _message(request: Request, claim: Claim, payload: str, declared: bool) -> Message:
+def _message(request: Request, claim: AuthorizationHeader, payload: str, declared: bool) -> Message:
     environ = request.environ
     path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
     return Message(
@@ -196,8 +198,8 @@ def _message(request: Request, claim: Claim, payload: str, declared: bool) -> Me
 
 def _check_token(key: Key, presented: str) -> None:
     """A temporary key goes with its security token, any other with none."""
-    found = linefile.digest(presented)
-    if not hmac.compare_digest(found, key.token_sha256 or linefile.digest("")):
+    found = jsonl.digest(presented)
+    if not hmac.compare_digest(found, key.token_sha256 or jsonl.digest("")):
         raise errors.SecurityTokenRefused(access=key.access)
 
 

@@ -19,7 +19,7 @@ from keystonemiddleware.audit import _api
 
 from imsgate import config
 from imsgate.errors import BadConfig
-from imsgate.wsgi import WsgiApp
+from imsgate.http.wsgi import WsgiApp
 
 #: What it takes from the Paste file alone, and each time warns not to know.
 _OWN = ("audit_map_file", "ignore_path_list", "ignore_req_list", "log_name", "service_name")

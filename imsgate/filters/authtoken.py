@@ -34,9 +34,11 @@ from keystonemiddleware import auth_token
 from keystonemiddleware import exceptions as middleware
 from oslo_config import cfg
 
-from imsgate import config, errors, wsgi
+from imsgate import config, errors
 from imsgate.errors import BadConfig
-from imsgate.wsgi import Environ, WsgiApp
+from imsgate.http import responses, wsgi
+from imsgate.http.request import REAUTHENTICATE, SEALED_CREDENTIAL
+from imsgate.http.wsgi import Environ, WsgiApp
 
 GROUP = "keystone_authtoken"
 
@@ -69,11 +71,11 @@ class Authtoken(auth_token.AuthProtocol):
             request.user_token_valid = False
         except (webob.exc.HTTPServiceUnavailable, keystone.ClientException) as error:
             self.log.error("Keystone cannot be asked: %s", error)
-            return wsgi.refusal(errors.Unavailable(what="Keystone"))
+            return responses.refusal(errors.Unavailable(what="Keystone"))
         else:
             environ = request.environ
-            environ[wsgi.VOUCHER] = lambda: self._again.vouch(environ)
-            environ[wsgi.WARRANT] = lambda: self._seal.close(environ.get("HTTP_X_AUTH_TOKEN"))
+            environ[REAUTHENTICATE] = lambda: self._again.vouch(environ)
+            environ[SEALED_CREDENTIAL] = lambda: self._seal.close(environ.get("HTTP_X_AUTH_TOKEN"))
         return None
 
 
@@ -121,7 +123,7 @@ class _Seal:
         secret = next(filter(None, (getattr(section, name, None) for name in _SECRETS)), None)
         if secret is None:
             return None
-        key = hashlib.scrypt(secret.encode(), salt=wsgi.WARRANT.encode(), n=1 << 14, r=8, p=1)
+        key = hashlib.scrypt(secret.encode(), salt=SEALED_CREDENTIAL.encode(), n=1 << 14, r=8, p=1)
         return Fernet(base64.urlsafe_b64encode(key[:32]))
 
     def close(self, token: str | None) -> str | None:
@@ -136,7 +138,7 @@ class _Seal:
             raise errors.Unauthenticated from error
 
 
-class Warrants:
+class SealedCredentials:
     """Asks Keystone again for jobs. Its settings are those of the configuration file."""
 
     def __init__(self, native: cfg.ConfigOpts) -> None:

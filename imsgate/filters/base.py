@@ -13,13 +13,15 @@ from typing import Any, ClassVar
 
 from oslo_config import cfg
 
-from imsgate import config, errors, wsgi
-from imsgate.wsgi import Environ, Request, WsgiApp
+from imsgate import config, errors
+from imsgate.http import responses, wsgi
+from imsgate.http.request import IMAGE_REQUESTS, Request
+from imsgate.http.wsgi import Environ, WsgiApp
 
 #: The option of a filter that does something else with images than with other bodies.
 REQUESTS = cfg.StrOpt(
     "requests",
-    default=wsgi.IMAGE_REQUESTS,
+    default=IMAGE_REQUESTS,
     help="Regular expression of the requests whose body is an image: method, space, path "
     "(with /v2 for /v2.5, and one slash for several).",
 )
@@ -51,7 +53,7 @@ class Filter:
             self.check(request)
             return self.forward(request, start)
         except errors.Error as error:
-            return wsgi.refusal(error)(environ, start.anew)
+            return responses.refusal(error)(environ, start.anew)
 
     def forward(self, request: Request, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Call the application as it is; a filter that taps uses :class:`TappingFilter`."""

@@ -20,7 +20,8 @@ from oslo_middleware import cors
 
 from imsgate import config
 from imsgate.filters import base
-from imsgate.wsgi import Request, WsgiApp
+from imsgate.http.request import Request
+from imsgate.http.wsgi import WsgiApp
 
 #: Names as in oslo.middleware, whose help does not say that nothing is done by default; defaults as
 #: in Glance.

@@ -22,9 +22,11 @@ from typing import Any
 import webob
 from oslo_context import context
 
-from imsgate import body, errors, headers, wsgi
+from imsgate import errors
 from imsgate.filters import base, variables
-from imsgate.wsgi import Environ, Request
+from imsgate.http import body, headers, responses, wsgi
+from imsgate.http.request import PRESENTED, REQUEST_ID, Request
+from imsgate.http.wsgi import Environ
 
 _ID_HEADER = "X-Openstack-Request-Id"
 
@@ -33,15 +35,15 @@ class Faults(base.Filter):
     NAME = "faults"
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        environ[wsgi.PRESENTED] = variables.remove(environ)
+        environ[PRESENTED] = variables.remove(environ)
         request_id = context.generate_request_id()
         inbound = headers.request_id(environ.get("HTTP_X_OPENSTACK_REQUEST_ID"))
-        environ[wsgi.REQUEST_ID] = environ["openstack.request_id"] = request_id
+        environ[REQUEST_ID] = environ["openstack.request_id"] = request_id
         if inbound:
             environ["openstack.global_request_id"] = inbound
         # oslo.log puts both ids on every line this thread logs from here on.
         context.RequestContext(request_id=request_id, global_request_id=inbound, overwrite=True)
-        exchange = Exchange(Request(environ), self.log)
+        exchange = LoggedExchange(Request(environ), self.log)
 
         def start(
             status: str, fields: list[tuple[str, str]], exc_info: Any = None
@@ -58,11 +60,11 @@ class Faults(base.Filter):
 
         def explain(error: Exception) -> Iterable[bytes]:
             if isinstance(error, errors.Error):
-                page: wsgi.WsgiApp = wsgi.refusal(error)
+                page: wsgi.WsgiApp = responses.refusal(error)
             else:
                 self.log.exception("Unforeseen failure")
-                ims = wsgi.speaks_ims(environ)
-                page = wsgi.refusal(errors.Error()) if ims else self._plain(request_id)
+                ims = responses.speaks_ims(environ)
+                page = responses.refusal(errors.Error()) if ims else self._plain(request_id)
             chunks: Iterable[bytes] = page(environ, started.anew)
             return chunks
 
@@ -82,7 +84,7 @@ class Faults(base.Filter):
         )
 
 
-class Exchange:
+class LoggedExchange:
     """One request and its answer, logged once when the answer is closed."""
 
     def __init__(self, request: Request, log: Any) -> None:
@@ -103,7 +105,7 @@ class Exchange:
         wrapper = self._request.environ.get("wsgi.file_wrapper")
         if isinstance(wrapper, type) and isinstance(answer, wrapper):
             return self._watch_file(answer)
-        return Watched(answer, self, explain)
+        return WatchedBody(answer, self, explain)
 
     def _watch_file(self, answer: Any) -> Iterable[bytes]:
         if self.announced.isdigit():
@@ -136,13 +138,13 @@ class Exchange:
         )
 
 
-class Watched:
+class WatchedBody:
     """An answer's chunks, counted, its end logged and its failure too."""
 
     def __init__(
         self,
         answer: Iterable[bytes],
-        exchange: Exchange,
+        exchange: LoggedExchange,
         explain: Callable[[Exception], Iterable[bytes]],
     ) -> None:
         self._answer = answer

@@ -14,9 +14,11 @@ from typing import Any
 
 from oslo_config import cfg
 
-from imsgate import errors, headers
+from imsgate import errors
 from imsgate.filters import base
-from imsgate.wsgi import Request, WsgiApp
+from imsgate.http import headers
+from imsgate.http.request import Request
+from imsgate.http.wsgi import WsgiApp
 
 OCTET_STREAM = "application/octet-stream"
 

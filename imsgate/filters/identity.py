@@ -12,10 +12,11 @@ with 401, except on ``public_paths``.
 
 from oslo_config import cfg
 
-from imsgate import errors, wsgi
+from imsgate import errors
 from imsgate.filters import base
+from imsgate.http.request import IDENTIFY, IDENTITY, REAUTHENTICATE, Request
+from imsgate.http.wsgi import Environ
 from imsgate.model import Identity
-from imsgate.wsgi import Environ, Request
 
 
 class IdentityFilter(base.Filter):
@@ -37,9 +38,9 @@ class IdentityFilter(base.Filter):
     def check(self, request: Request) -> None:
         environ = request.environ
         if environ.get("HTTP_X_IDENTITY_STATUS") == "Confirmed":
-            environ[wsgi.IDENTITY] = established(environ)
-            if voucher := environ.get(wsgi.VOUCHER):
-                environ[wsgi.IDENTIFY] = lambda: established(voucher())
+            environ[IDENTITY] = established(environ)
+            if voucher := environ.get(REAUTHENTICATE):
+                environ[IDENTIFY] = lambda: established(voucher())
         elif (request.route or "/") not in self.settings.public_paths:
             how = self.settings.www_authenticate
             raise errors.Unauthenticated(headers={"WWW-Authenticate": how} if how else None)

@@ -23,9 +23,10 @@ from typing import Any
 from oslo_config import cfg
 
 from imsgate import errors
-from imsgate.body import Tapped
 from imsgate.filters import base
-from imsgate.wsgi import Request, WsgiApp
+from imsgate.http.body import Tapped
+from imsgate.http.request import Request
+from imsgate.http.wsgi import WsgiApp
 
 #: Seconds between two looks at the bodies.
 _LOOK = 1.0

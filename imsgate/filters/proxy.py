@@ -18,7 +18,8 @@ from oslo_middleware import http_proxy_to_wsgi
 
 from imsgate import config
 from imsgate.filters import base
-from imsgate.wsgi import Request, WsgiApp
+from imsgate.http.request import Request
+from imsgate.http.wsgi import WsgiApp
 
 GROUP = "oslo_middleware"
 OPTS: Sequence[cfg.Opt] = http_proxy_to_wsgi.OPTS

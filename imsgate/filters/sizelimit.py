@@ -16,9 +16,11 @@ from typing import Any
 
 from oslo_config import cfg
 
-from imsgate import body, config, errors, profiles
+from imsgate import config, errors, profiles
 from imsgate.filters import base
-from imsgate.wsgi import Request, WsgiApp
+from imsgate.http import body
+from imsgate.http.request import Request
+from imsgate.http.wsgi import WsgiApp
 
 
 class SizeLimit(base.TappingFilter):

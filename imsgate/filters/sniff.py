@@ -20,13 +20,14 @@ from typing import Any
 
 from oslo_config import cfg
 
-from imsgate import gating, wsgi
+from imsgate import inspection
 from imsgate.filters import base
-from imsgate.wsgi import Request, WsgiApp
+from imsgate.http.request import INSPECTION, Request
+from imsgate.http.wsgi import WsgiApp
 
 
 class Sniff(base.TappingFilter):
-    NAME = gating.GROUP
+    NAME = inspection.GROUP
     OPTS = (
         base.REQUESTS,
         cfg.StrOpt(
@@ -35,12 +36,12 @@ class Sniff(base.TappingFilter):
             help="Request header in which a client may declare the format; empty for none. What "
             "the application declares counts instead.",
         ),
-        *gating.OPTS,
+        *inspection.OPTS,
     )
 
     def __init__(self, app: WsgiApp, settings: Any) -> None:
         super().__init__(app, settings)
-        self._gate = gating.shared(settings)
+        self._gate = inspection.shared(settings)
         self._header = settings.disk_format_header
         self._requests = base.image_requests(self.NAME, settings)
 
@@ -48,7 +49,7 @@ class Sniff(base.TappingFilter):
         if request.is_one_of(self._requests):
             declared = request.headers.get(self._header) if self._header else None
             inspection = self._gate.begin(declared)
-            request.environ[wsgi.INSPECTION] = inspection
+            request.environ[INSPECTION] = inspection
             request.tap(inspection)
 
 

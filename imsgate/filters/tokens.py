@@ -17,10 +17,12 @@ from typing import Any
 
 from oslo_config import cfg
 
-from imsgate import errors, linefile, tokenfile, wsgi
+from imsgate import errors
+from imsgate.auth import jsonl, token_file
 from imsgate.errors import BadConfig
 from imsgate.filters import base, variables
-from imsgate.wsgi import Environ, Request, WsgiApp
+from imsgate.http.request import REAUTHENTICATE, Request
+from imsgate.http.wsgi import Environ, WsgiApp
 
 
 class Tokens(base.Filter):
@@ -43,37 +45,37 @@ class Tokens(base.Filter):
     def __init__(self, app: WsgiApp, settings: Any) -> None:
         super().__init__(app, settings)
         path = settings.token_file
-        self._tokens = linefile.Watched([path], lambda: tokenfile.load(path))
+        self._tokens = jsonl.WatchedFile([path], lambda: token_file.load(path))
 
     def check(self, request: Request) -> None:
         presented = request.environ.get("HTTP_X_AUTH_TOKEN")
         began = time.time()
-        token = tokenfile.find(self._current(), presented, began) if presented else None
+        token = token_file.find(self._current(), presented, began) if presented else None
         if presented is None or token is None:
             request.environ["HTTP_X_IDENTITY_STATUS"] = "Invalid"
             if not self.settings.delay_auth_decision:
                 raise errors.Unauthenticated(headers={"WWW-Authenticate": 'Token realm="imsgate"'})
             return
         request.environ.update(_variables(token))
-        request.environ[wsgi.VOUCHER] = lambda: self._vouch(presented, began)
+        request.environ[REAUTHENTICATE] = lambda: self._vouch(presented, began)
 
     def _vouch(self, presented: str, began: float) -> Environ:
-        token = tokenfile.find(self._current(), presented, began)
+        token = token_file.find(self._current(), presented, began)
         if token is None:
             raise errors.Unauthenticated
         return _variables(token)
 
-    def _current(self) -> list[tokenfile.Token]:
+    def _current(self) -> list[token_file.Token]:
         return self._tokens.current(self._nobody)
 
-    def _nobody(self, problem: BadConfig) -> list[tokenfile.Token]:
+    def _nobody(self, problem: BadConfig) -> list[token_file.Token]:
         # A file that is gone or broken lets nobody in: keeping the old tokens
         # would keep alive what the operator meant to take away.
         self.log.error("No token is accepted until this is mended: %s", problem)
         return []
 
 
-def _variables(token: tokenfile.Token) -> Environ:
+def _variables(token: token_file.Token) -> Environ:
     return variables.confirmed(token.user, token.project, token.roles)
 
 

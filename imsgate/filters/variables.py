@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from imsgate.wsgi import Environ
+from imsgate.http.wsgi import Environ
 
 # Every name keystonemiddleware sets, with and without its service prefix. WSGI
 # spells X-Roles and X_Roles alike, so the underscore variants fall here too.

@@ -9,9 +9,9 @@ from typing import Any
 
 from imsgate import errors, model
 from imsgate.model import Image, Job, JobState, Limits
-from imsgate.quota import Quotas
+from imsgate.quotas.quota import Quotas
 from imsgate.registry.base import NOTHING, Registry
-from imsgate.upload import PAUSES, beats
+from imsgate.transfer.upload import PAUSES, beats
 
 LOG = logging.getLogger(__name__)
 

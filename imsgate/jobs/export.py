@@ -6,14 +6,15 @@ import hashlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from imsgate import errors, upload
-from imsgate.digests import Digests
-from imsgate.image_url import Allowed, ImageUrl
+from imsgate import errors
+from imsgate.buckets.base import Accounts, Buckets
+from imsgate.buckets.image_url import Allowed, ImageUrl
 from imsgate.jobs.context import Context
-from imsgate.jobs.sources import sized
 from imsgate.model import Image, Job, Status
-from imsgate.stores.buckets import Accounts, Buckets
+from imsgate.sources.inspected import sized
 from imsgate.stores.loader import Stores
+from imsgate.transfer import upload
+from imsgate.transfer.digests import Digests
 
 #: The kind of these jobs.
 KIND = "ims-export"
@@ -23,7 +24,7 @@ _BEGUN = "begun"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Export:
+class ExportWork:
     """The work of export jobs: the bytes as they are in the store, compared on the way.
 
     ``recheck`` raises why a job is to be refused after all.

@@ -13,11 +13,13 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from imsgate import errors, quota, upload
+from imsgate import errors
 from imsgate.jobs.context import Context, Interrupted, TakenOver, without_warrant
 from imsgate.model import Image, Job, Location, Status
+from imsgate.quotas import quota
 from imsgate.stores.base import Sink, Store
 from imsgate.stores.loader import Stores
+from imsgate.transfer import upload
 
 LOG = logging.getLogger(__name__)
 
@@ -86,7 +88,7 @@ class Sources(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Imports:
+class ImportWork:
     """The work of import jobs. ``failed`` is what becomes of the image when one fails;
     ``recheck`` raises why a job is to be refused after all."""
 
@@ -121,7 +123,7 @@ class _Attempt:
     """``_origin`` is where copies are made from, once there is one; ``_facts`` what is known of
     the data."""
 
-    def __init__(self, imports: Imports, job: Job, context: Context) -> None:
+    def __init__(self, imports: ImportWork, job: Job, context: Context) -> None:
         self._stores = imports.stores
         self._algorithm = imports.algorithm
         self._sources = imports.sources

@@ -10,13 +10,13 @@ from sqlalchemy import exc
 
 from imsgate import model
 from imsgate.errors import AlreadyExists, Conflict, NotFound
-from imsgate.model import GOING, Job, JobState
+from imsgate.model import UNFINISHED, Job, JobState
 from imsgate.registry.tables import JOBS
 
 _AGE = (JOBS.c.created_at, JOBS.c.id)
 #: More than look for jobs at one moment, mostly.
 CANDIDATES = 20
-_GOING = JOBS.c.state.in_(GOING)
+_GOING = JOBS.c.state.in_(UNFINISHED)
 
 
 def insert(connection: sa.Connection, job: Job) -> None:

@@ -14,8 +14,8 @@ from imsgate import model
 from imsgate.config import Section
 from imsgate.errors import AlreadyExists, Conflict, LocationTaken, MemberExists, NotFound
 from imsgate.model import (
-    GOING,
-    GONE,
+    DELETED,
+    UNFINISHED,
     Image,
     Job,
     JobState,
@@ -27,7 +27,7 @@ from imsgate.model import (
     Usage,
     Visibility,
 )
-from imsgate.registry import limits
+from imsgate.quotas import limits
 from imsgate.registry.base import NOTHING, Condition, Op, Query, Registry, moves, ordering
 
 _COMPARE: Mapping[Op, Callable[[Any, Any], bool]] = {
@@ -73,7 +73,7 @@ class MemoryRegistry(Registry):
 
     def get(self, image_id: str) -> Image:
         image = self._images.get(image_id)
-        if image is None or image.status in GONE:
+        if image is None or image.status in DELETED:
             raise NotFound(what=f"Image {image_id}")
         return image
 
@@ -95,7 +95,7 @@ class MemoryRegistry(Registry):
 
     def _listed(self, image: Image, query: Query) -> bool:
         return (
-            image.status not in GONE
+            image.status not in DELETED
             and self._seen(image, query)
             and all(_holds(image, condition) for condition in query.conditions)
             and query.properties.items() <= image.properties.items()
@@ -157,7 +157,7 @@ class MemoryRegistry(Registry):
         return sorted(found, key=operator.attrgetter("created_at", "member_id"))
 
     def _is_member(self, member: Member, image_id: str) -> bool:
-        return member.image_id == image_id and self._images[image_id].status not in GONE
+        return member.image_id == image_id and self._images[image_id].status not in DELETED
 
     def change_member(self, image_id: str, member_id: str, status: MemberStatus) -> Member:
         with self._lock:
@@ -190,7 +190,7 @@ class MemoryRegistry(Registry):
             self._jobs[job.id] = dataclasses.replace(job, arguments=arguments)
 
     def _check_idle(self, image_id: str) -> None:
-        if any(job.state in GOING for job in self.jobs_of(image_id)):
+        if any(job.state in UNFINISHED for job in self.jobs_of(image_id)):
             raise Conflict(problem=f"Image {image_id} is being worked at by another job")
 
     def get_job(self, job_id: str) -> Job:
@@ -265,7 +265,7 @@ class MemoryRegistry(Registry):
     def cancel_jobs(self, image_id: str) -> None:
         with self._lock:
             for job in self.jobs_of(image_id):
-                if job.state in GOING:
+                if job.state in UNFINISHED:
                     self._jobs[job.id] = dataclasses.replace(job, cancelled=True)
 
     def forget_jobs(self, before: datetime.datetime) -> int:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from imsgate.errors import LocationTaken
-from imsgate.model import GONE, Image, Location
+from imsgate.model import DELETED, Image, Location
 from imsgate.registry.tables import IMAGES, LOCATIONS, PROPERTIES, TAGS
 
 Row = Mapping[Any, Any]
@@ -109,7 +109,7 @@ def columns(fields: Row) -> dict[str, Any]:
     """The columns of an image's own row that these of its fields make."""
     found = {name: value for name, value in fields.items() if name not in _CHILDREN}
     if "status" in found:
-        found["alive"] = found["status"] not in GONE
+        found["alive"] = found["status"] not in DELETED
     return found
 
 

@@ -15,7 +15,8 @@ from imsgate import model
 from imsgate.config import Section
 from imsgate.errors import AlreadyExists, BadConfig, Conflict, MemberExists, NotFound, Unavailable
 from imsgate.model import Image, Job, Limits, Location, Member, MemberStatus, Usage
-from imsgate.registry import database, jobs, limits, lists, migrations, rows, totals
+from imsgate.quotas import limits
+from imsgate.registry import database, jobs, lists, migrations, rows, totals
 from imsgate.registry.base import NOTHING, Query, Registry, moves
 from imsgate.registry.database import repeated
 from imsgate.registry.migrations import State

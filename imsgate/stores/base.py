@@ -196,7 +196,7 @@ class Addressed(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Origin:
+class CopySource:
     """An object that may be copied where it lies, while its ETag is ``etag``.
 
     ``service`` is equal for two drivers that speak to the same one.
@@ -212,7 +212,9 @@ class Copies(abc.ABC):
     """An optional ability: the service behind the store copies from its other buckets itself."""
 
     @abc.abstractmethod
-    def copy(self, key: str, origin: Origin, size: int, check: Callable[[], object]) -> Sink | None:
+    def copy(
+        self, key: str, origin: CopySource, size: int, check: Callable[[], object]
+    ) -> Sink | None:
         """Begin an object as ``create`` does, of the ``size`` bytes of ``origin``.
 
         The sink has them already, and need only be committed. None when ``origin`` lies in

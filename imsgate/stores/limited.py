@@ -27,7 +27,7 @@ from imsgate.stores.base import Sink, Store, Sweeps, Swept
 _MIB = 1 << 20
 
 
-class Pace:
+class Throttle:
     """So many bytes a second, shared by all threads of a process."""
 
     def __init__(
@@ -87,8 +87,8 @@ class LimitedStore(Store, Sweeps):
     def __init__(self, name: str, settings: Any) -> None:
         super().__init__(name, settings)
         self._store = _wrapped(name, settings)(name, settings)
-        self._reading = Pace(settings.limited_read_rate)
-        self._writing = Pace(settings.limited_write_rate)
+        self._reading = Throttle(settings.limited_read_rate)
+        self._writing = Throttle(settings.limited_write_rate)
 
     def create(self, key: str, size: int | None) -> Sink:
         return _LimitedSink(self._store.create(key, size), self._writing)
@@ -138,7 +138,7 @@ def _wrapped(name: str, settings: Any) -> type[Store]:
 
 
 class _LimitedSink(Sink):
-    def __init__(self, sink: Sink, pace: Pace) -> None:
+    def __init__(self, sink: Sink, pace: Throttle) -> None:
         self._sink = sink
         self._pace = pace
 
@@ -154,7 +154,7 @@ class _LimitedSink(Sink):
 
 
 class _LimitedReader(Iterator[bytes]):
-    def __init__(self, chunks: Iterator[bytes], pace: Pace) -> None:
+    def __init__(self, chunks: Iterator[bytes], pace: Throttle) -> None:
         self._chunks = chunks
         self._pace = pace
 

@@ -15,8 +15,9 @@ from typing import Any, cast
 import stevedore
 from oslo_config import cfg
 
-from imsgate import config, errors, headers, plugins
+from imsgate import config, errors, plugins
 from imsgate.errors import BadConfig
+from imsgate.http import headers
 from imsgate.model import Location
 from imsgate.stores.base import Store
 

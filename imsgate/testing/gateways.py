@@ -7,18 +7,20 @@ from typing import Any, cast
 
 from oslo_config import cfg
 
-from imsgate import app, quota, upload
+from imsgate import app
 from imsgate.api import images
+from imsgate.buckets.base import Accounts, Buckets
 from imsgate.config import Section
 from imsgate.jobs.engine import Engine
-from imsgate.parts import make_parts
+from imsgate.quotas import quota
 from imsgate.registry.base import Registry
 from imsgate.registry.memory import MemoryRegistry
+from imsgate.services import make_services
 from imsgate.stores.base import Store
-from imsgate.stores.buckets import Accounts, Buckets
 from imsgate.stores.loader import STORE_OPTS, Backend, Stores
 from imsgate.stores.memory import MemoryStore
-from imsgate.upload import Uploads
+from imsgate.transfer import upload
+from imsgate.transfer.upload import Uploads
 
 
 def settings(options: Iterable[cfg.Opt], **changed: Any) -> Section:
@@ -35,7 +37,7 @@ def memory_store(name: str = "fast", capacity: int | None = None) -> MemoryStore
 class Gateway:
     """The application and the parts behind it."""
 
-    app: app.Gate
+    app: app.Application
     registry: Registry
     stores: Stores
     uploads: Uploads
@@ -75,7 +77,7 @@ def gateway(
 
     quotas = quota.configured(section(quota.GROUP, quota.OPTS))
     accounts = Accounts(buckets) if isinstance(buckets, Buckets) else buckets
-    parts = make_parts(registry, enabled, quotas, conf, section, accounts)
+    parts = make_services(registry, enabled, quotas, conf, section, accounts)
     gate = app.assemble(parts, conf, section, settings(images.OPTS, **api))
     return Gateway(gate, registry, enabled, parts.uploads, parts.engine)
 

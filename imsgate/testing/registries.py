@@ -17,22 +17,8 @@ from typing import Any
 import pytest
 
 from imsgate import model
-from imsgate.errors import (
-    AlreadyExists,
-    Conflict,
-    Error,
-    LocationTaken,
-    NotFound,
-    QuotaExceeded,
-)
-from imsgate.model import (
-    GONE,
-    Image,
-    Location,
-    MemberStatus,
-    Status,
-    Visibility,
-)
+from imsgate.errors import AlreadyExists, Conflict, Error, LocationTaken, NotFound, QuotaExceeded
+from imsgate.model import DELETED, Image, Location, MemberStatus, Status, Visibility
 from imsgate.registry.base import Condition, Op, Query, Registry
 from imsgate.testing import registry_machine
 from imsgate.testing.records import START, after, image, member
@@ -162,7 +148,7 @@ class RegistryContract(ListContract, LimitContract, JobContract):
         kept = registry.change(first.id, {})
         assert (kept.name, kept.status, kept.tags) == ("first", status, {"first"})
 
-    @pytest.mark.parametrize("status", sorted(GONE))
+    @pytest.mark.parametrize("status", sorted(DELETED))
     def test_deleted_record_is_seen_by_change_and_recall(
         self, registry: Registry, status: Status
     ) -> None:
@@ -469,7 +455,7 @@ class RegistryContract(ListContract, LimitContract, JobContract):
         registry.add_member(member(given.id, "a"))
         assert len(registry.members(given.id)) == 2
 
-    @pytest.mark.parametrize("gone", [None, *sorted(GONE)])
+    @pytest.mark.parametrize("gone", [None, *sorted(DELETED)])
     def test_members_of_nothing(self, registry: Registry, gone: Status | None) -> None:
         given = image()
         if gone:

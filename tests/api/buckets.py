@@ -1,7 +1,7 @@
 """Users' buckets in memory."""
 
+from imsgate.buckets.base import Buckets, ObjectInfo, ObjectWriter
 from imsgate.errors import SourceMissing, TargetExists
-from imsgate.stores.buckets import Buckets, Found, Target
 
 
 class MemoryBuckets(Buckets):
@@ -20,7 +20,7 @@ class MemoryBuckets(Buckets):
     def find(self, bucket, key):
         body = self.objects.get((bucket, key))
         storage_class = self.classes.get((bucket, key), "STANDARD")
-        return None if body is None else Found(len(body), storage_class)
+        return None if body is None else ObjectInfo(len(body), storage_class)
 
     def read(self, bucket, key, length=None):
         if (bucket, key) not in self.objects:
@@ -35,7 +35,7 @@ class MemoryBuckets(Buckets):
             self.begun.remove(begun)
 
 
-class MemoryTarget(Target):
+class MemoryTarget(ObjectWriter):
     def __init__(self, buckets, bucket, key):
         self._buckets = buckets
         self._place = bucket, key

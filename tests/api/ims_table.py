@@ -10,7 +10,7 @@ from typing import Any
 
 import webtest
 
-from imsgate import wsgi
+from imsgate.http.request import IDENTITY
 from imsgate.testing.gateways import gateway
 from tests.api.buckets import MemoryBuckets, options
 from tests.api.people import V21, identity
@@ -145,7 +145,7 @@ class Cloud:
 
     def ask(self, project: str, call: str, body: Any = None) -> Any:
         who = identity(project, "member", "reader")
-        app = webtest.TestApp(self._parts.app, extra_environ={wsgi.IDENTITY: who})
+        app = webtest.TestApp(self._parts.app, extra_environ={IDENTITY: who})
         method, _, path = call.partition(" ")
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         kind = "application/json"

@@ -4,7 +4,7 @@ import json
 
 import webtest
 
-from imsgate import wsgi
+from imsgate.http.request import IDENTITY
 from imsgate.model import Identity
 
 V20 = "application/openstack-images-v2.0-json-patch"
@@ -30,7 +30,7 @@ class Person:
     """One client of a gateway, whose every answer is looked at."""
 
     def __init__(self, app, who):
-        self._app = webtest.TestApp(app, extra_environ={wsgi.IDENTITY: who} if who else {})
+        self._app = webtest.TestApp(app, extra_environ={IDENTITY: who} if who else {})
 
     def ask(self, method, path, body=b"", **headers):
         """``body`` may be bytes or a document; names of headers are given with underscores."""

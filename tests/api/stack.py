@@ -6,7 +6,8 @@ from typing import Any
 
 import webob
 
-from imsgate import app, wsgi
+from imsgate import app
+from imsgate.http.request import IDENTITY
 from imsgate.model import Identity
 
 CONFIG = """
@@ -33,14 +34,14 @@ OTHER = who("other")
 
 @dataclasses.dataclass(frozen=True)
 class Stack:
-    gate: app.Gate
+    gate: app.Application
 
     def call(
         self, identity: Identity | None, method: str, path: str, body: Any = None, **headers: str
     ) -> Any:
         request = webob.Request.blank(path, method=method)
         if identity is not None:
-            request.environ[wsgi.IDENTITY] = identity
+            request.environ[IDENTITY] = identity
         if body is not None:
             request.body = body if isinstance(body, bytes) else json.dumps(body).encode()
             request.content_type = PATCH if method == "PATCH" else "application/json"

@@ -173,7 +173,7 @@ def test_store_details_are_for_admins(people, who):
 def test_a_property_stands_for_nothing_that_rules_look_at():
     theirs = {"project_id": "p2", "member_id": "p2", "visibility": "public", "own": "x"}
     image = Image(id="i", owner="p1", properties=theirs, created_at=0, updated_at=0)
-    target = access.Target(image)
+    target = access.PolicyTarget(image)
     named = {"image_id": "i", "id": "i", "owner": "p1", "project_id": "p1", "own": "x"}
     named |= {"status": "queued", "visibility": "shared", "protected": False, "os_hidden": False}
     assert dict(target) == named

@@ -6,10 +6,10 @@ import gzip
 import pytest
 
 from imsgate import errors
+from imsgate.http.request import IDENTITY
 from imsgate.model import Location, Status, Usage
 from imsgate.testing import servers
 from imsgate.testing.gateways import gateway, memory_store
-from imsgate.wsgi import IDENTITY
 from tests.api.people import PEOPLE, Person, reason
 
 OCTETS = {"Content_Type": "application/octet-stream"}

@@ -6,8 +6,8 @@ import uuid
 import pytest
 
 from imsgate.api.ims import systems
+from imsgate.buckets.base import Accounts
 from imsgate.errors import BadAttribute, Unavailable
-from imsgate.stores.buckets import Accounts
 from imsgate.testing.gateways import gateway
 from tests.api.buckets import MemoryBuckets, options
 from tests.api.people import PEOPLE, Person, add, remove, replace

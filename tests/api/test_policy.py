@@ -10,8 +10,8 @@ from unittest import mock
 
 import pytest
 
-from imsgate import decisions, policy
 from imsgate.api import routes
+from imsgate.auth import policy, policy_cache
 from imsgate.errors import BadConfig
 from tests.api import ims_table, table
 from tests.api.stack import ADMIN, MEMBER, OTHER, READER, Stack, who
@@ -280,7 +280,7 @@ def test_other_services_see_how_stores_fare(stack: Stack, identity: Any, status:
 def test_an_override_counts_and_is_read_again(
     start: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decisions, "KEPT", 0.0)
+    monkeypatch.setattr(policy_cache, "KEPT", 0.0)
     stack = start('"add_image": "role:image_maker"')
     assert stack.call(MEMBER, "POST", "/v2/images", {}).status_int == 403
     assert stack.call(who(roles="image_maker"), "POST", "/v2/images", {}).status_int == 201

@@ -7,8 +7,8 @@ import uuid
 
 import pytest
 
-from imsgate import signatures
 from imsgate.errors import BadConfig
+from imsgate.signatures import verify
 from imsgate.testing.gateways import gateway, memory_store
 from tests import signing
 from tests.api.buckets import MemoryBuckets, options
@@ -95,7 +95,7 @@ def test_a_file_that_holds_no_certificate(gate, owner, certificates):
     assert reason(upload(owner, create(owner, **signed), DATA)) == REFUSED
 
 
-@pytest.mark.parametrize("left", signatures.PROPERTIES)
+@pytest.mark.parametrize("left", verify.PROPERTIES)
 def test_some_of_the_properties_are_no_signature(owner, certificates, left):
     path = create(owner, **signing.properties(certificates, DATA))
     owner.patch(path, remove(left))
@@ -188,7 +188,7 @@ def test_what_cannot_work_refuses_to_start(tmp_path, monkeypatch):
     with pytest.raises(BadConfig, match=r"\[signatures\] certificates: .*nor a directory"):
         gateway(further={"signatures": {"certificates": str(tmp_path / "nowhere")}})
     monkeypatch.setitem(sys.modules, "cursive", None)
-    monkeypatch.delitem(sys.modules, "imsgate.certificates", raising=False)
+    monkeypatch.delitem(sys.modules, "imsgate.signatures.certificates", raising=False)
     with pytest.raises(BadConfig, match=r"\[signatures\] certificates: .*imsgate\[signatures\]"):
         gateway(further={"signatures": {"certificates": str(tmp_path)}})
 

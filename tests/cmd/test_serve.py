@@ -13,8 +13,9 @@ import pytest
 from gunicorn.workers import gthread
 
 from imsgate import config
-from imsgate.cmd import main, pastefile, serve
+from imsgate.cmd import main, serve
 from imsgate.errors import BadConfig
+from imsgate.server import pastefile
 
 
 @pytest.fixture

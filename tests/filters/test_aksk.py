@@ -7,8 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imsgate import errors, keyfile, signing, wsgi
+from imsgate import errors
+from imsgate.auth import aksk as signing
+from imsgate.auth import key_file
 from imsgate.filters import aksk
+from imsgate.http.request import REAUTHENTICATE
 from imsgate.testing import FilterContract, apps, servers
 from tests.filters.alone import FILE, put
 
@@ -56,7 +59,7 @@ def signed(
         empty=not body,
     )
     names = tuple(name for name, _ in covered)
-    claim = signing.Claim(access, scope, names, "")
+    claim = signing.AuthorizationHeader(access, scope, names, "")
     text = next(iter(signing.canonical_requests(request, scoped=bool(scope))))
     who = f"Credential={access}/{'/'.join(scope)}/sdk_request" if scope else f"Access={access}"
     proof = signing.signature(claim, secret, date, text)
@@ -82,7 +85,7 @@ def files(tmp_path):
 
 def add(files, access=ACCESS, secret=SECRET, **more):
     how = {"user": "u1", "projects": ["p1", "p2"], "roles": ["member"], **more}
-    return keyfile.add(*files, pair=(access, secret), **how)
+    return key_file.add(*files, pair=(access, secret), **how)
 
 
 @pytest.fixture(autouse=True)
@@ -237,7 +240,11 @@ def test_who_does_not_sign_is_refused_or_left_to_identity(alone, entries):
 def test_whoever_was_vouched_for_passes(alone):
     """By a token; a client cannot set this key."""
     app = apps.App()
-    entries = {wsgi.VOUCHER: dict, "HTTP_X_IDENTITY_STATUS": "Confirmed", "HTTP_X_USER_ID": "t"}
+    entries = {
+        REAUTHENTICATE: dict,
+        "HTTP_X_IDENTITY_STATUS": "Confirmed",
+        "HTTP_X_USER_ID": "t",
+    }
     assert put(alone("aksk", app), **entries).code == 200
     assert app.environs[0]["HTTP_X_USER_ID"] == "t"
 
@@ -331,7 +338,7 @@ def test_unknown_and_removed_keys(alone, files):
     assert message == "Get secretKey failed,ak:AKOTHER,err:ak not exist"
     add(files, "AKOTHER", projects=["p9"])
     assert put(filtered, **signed(access="AKOTHER")).code == 200
-    assert keyfile.remove(files[0], ACCESS)
+    assert key_file.remove(files[0], ACCESS)
     assert put(filtered, **signed()).reason == "key_unknown"
 
 
@@ -383,16 +390,16 @@ def test_the_voucher_tells_of_now(alone, files):
     app = apps.App()
     filtered = alone("aksk", app)
     put(filtered, **signed(x_project_id="p2"))
-    voucher = app.environs[0][wsgi.VOUCHER]
+    voucher = app.environs[0][REAUTHENTICATE]
     assert voucher()["HTTP_X_PROJECT_ID"] == "p2"
-    keyfile.remove(files[0], ACCESS)
+    key_file.remove(files[0], ACCESS)
     with pytest.raises(errors.KeyUnknown):
         voucher()
     add(files, projects=["p1"], roles=["reader"])
     with pytest.raises(errors.KeyForbidden):
         voucher()
     add(files, "AKOTHER")
-    keyfile.remove(files[0], ACCESS)
+    key_file.remove(files[0], ACCESS)
     add(files, roles=["reader"])
     assert voucher()["HTTP_X_ROLES"] == "reader"
 

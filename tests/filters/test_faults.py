@@ -7,8 +7,9 @@ import re
 
 import pytest
 
-from imsgate import errors, wsgi
+from imsgate import errors
 from imsgate.filters import faults
+from imsgate.http import request
 from imsgate.testing import FilterContract, apps, servers
 from tests.filters.alone import put
 
@@ -41,7 +42,7 @@ def test_every_answer_has_the_id_that_the_application_saw(alone):
     found = answer.header("X-Openstack-Request-Id")
     assert REQUEST_ID.fullmatch(found)
     environ = app.environs[0]
-    assert environ[wsgi.REQUEST_ID] == environ["openstack.request_id"] == found
+    assert environ[request.REQUEST_ID] == environ["openstack.request_id"] == found
 
 
 def test_every_request_has_an_id_of_its_own(alone):

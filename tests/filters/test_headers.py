@@ -4,9 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imsgate import errors, wsgi
+from imsgate import errors
 from imsgate.config import Section
 from imsgate.filters import headers
+from imsgate.http.request import IMAGE_REQUESTS
 from imsgate.testing import FilterContract, apps, servers
 from tests.filters.alone import CREATE, FILE, UPLOAD, put, refused
 
@@ -212,7 +213,7 @@ TEXT = st.one_of(
 @given(st.dictionaries(st.sampled_from(NAMES), TEXT), st.sampled_from(["PUT", "GET", "POST"]))
 def test_any_header_passes_or_is_refused_by_name(entries, method):
     app = apps.App()
-    filtered = headers.Headers(app, Section(max_json_size=100, requests=wsgi.IMAGE_REQUESTS))
+    filtered = headers.Headers(app, Section(max_json_size=100, requests=IMAGE_REQUESTS))
     request = servers.environ(b"12345", **{**UPLOAD, **entries, "REQUEST_METHOD": method})
     answer = servers.serve(filtered, request, validated=False)
     assert app.called is (answer.reason is None)

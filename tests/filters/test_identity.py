@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from imsgate import wsgi
 from imsgate.filters import identity
+from imsgate.http.request import IDENTITY
 from imsgate.model import Identity
 from imsgate.testing import FilterContract, apps, servers
 from tests.filters.alone import IMAGE, put, refused
@@ -45,7 +45,7 @@ class TestIdentity(FilterContract):
 def test_one_identity_is_made(alone, entries, expected):
     app = apps.App()
     assert put(alone("identity", app), **{**VOUCHED, **entries}).code == 200
-    found = app.environs[0][wsgi.IDENTITY]
+    found = app.environs[0][IDENTITY]
     assert found == dataclasses.replace(expected, roles=frozenset(expected.roles))
     assert isinstance(found.roles, frozenset)
 
@@ -61,7 +61,7 @@ def test_all_that_keystone_says_is_kept(alone):
         "HTTP_X_SERVICE_ROLES": "Service",
     }
     put(alone("identity", app), **{**VOUCHED, **said})
-    assert app.environs[0][wsgi.IDENTITY] == Identity(
+    assert app.environs[0][IDENTITY] == Identity(
         user_id="u1",
         project_id="p1",
         roles=frozenset({"member", "reader"}),
@@ -114,7 +114,7 @@ def test_public_paths_are_open(alone, path):
         alone("identity", app), REQUEST_METHOD="GET", SCRIPT_NAME="", PATH_INFO=path or "/"
     )
     assert answer.code == 200
-    assert wsgi.IDENTITY not in app.environs[0]
+    assert IDENTITY not in app.environs[0]
 
 
 def test_public_paths_can_be_chosen(alone):

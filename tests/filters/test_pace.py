@@ -7,8 +7,9 @@ import time
 
 import pytest
 
-from imsgate import body, errors
+from imsgate import errors
 from imsgate.filters import pace
+from imsgate.http import body
 from imsgate.testing import FilterContract, apps, servers
 from tests.filters.alone import put
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from imsgate import errors, wsgi
+from imsgate import errors
 from imsgate.filters import sniff
+from imsgate.http.request import INSPECTION
 from imsgate.testing import FilterContract, apps, servers
 from tests.filters.alone import IMAGE, put
 
@@ -63,7 +64,7 @@ def test_the_refusal_comes_with_the_deciding_bytes(alone):
 def test_a_good_image_passes_and_is_known_afterwards(alone, chunked):
     app = apps.App(apps.by(4096))
     assert put(alone("sniff", app), qcow2(), chunked=chunked).code == 200
-    facts = app.environs[0][wsgi.INSPECTION].facts
+    facts = app.environs[0][INSPECTION].facts
     assert app.bodies == [qcow2()]
     assert (facts.format, facts.virtual_size) == ("qcow2", 10 << 20)
 
@@ -100,7 +101,7 @@ class Declares(apps.App):
         self.disk_format = disk_format
 
     def __call__(self, environ, start_response):
-        environ[wsgi.INSPECTION].declare(self.disk_format)
+        environ[INSPECTION].declare(self.disk_format)
         return super().__call__(environ, start_response)
 
 
@@ -134,7 +135,7 @@ def test_other_bodies_are_left_alone(alone, entries):
     app = apps.App(apps.by(4096))
     answer = put(alone("sniff", app), qcow2(backing=0x200), **entries)
     assert answer.code == 200
-    assert wsgi.INSPECTION not in app.environs[0]
+    assert INSPECTION not in app.environs[0]
 
 
 def test_other_requests_can_be_named(alone):

@@ -6,8 +6,10 @@ from wsgiref.util import setup_testing_defaults
 
 import pytest
 
-from imsgate import errors, gating, wsgi
+from imsgate import errors, inspection
 from imsgate.filters import sniff
+from imsgate.formats.inspector import InspectionPolicy
+from imsgate.http.request import INSPECTION
 from tests.formats import craft
 
 GOOD = craft.qcow2()
@@ -42,7 +44,7 @@ def clumsy(environ, start_response):
 
 def wants_qcow2(environ, start_response):
     """Knows what it expects, as an image service does."""
-    environ[wsgi.INSPECTION].declare("qcow2")
+    environ[INSPECTION].declare("qcow2")
     return careful(environ, start_response)
 
 
@@ -77,7 +79,7 @@ def test_a_bad_image_is_refused_whatever_the_application_makes_of_it(app):
 def test_a_good_image_passes_untouched(app):
     status, text, environ = ask(app, GOOD)
     assert (status, text) == (201, str(len(GOOD)).encode())
-    assert environ[wsgi.INSPECTION].facts.virtual_size == 10 << 20
+    assert environ[INSPECTION].facts.virtual_size == 10 << 20
 
 
 def test_the_application_may_declare_the_format():
@@ -143,18 +145,18 @@ def test_equal_settings_share_one_gate():
     class Settings:
         pass
 
-    for option in gating.OPTS:
+    for option in inspection.OPTS:
         setattr(Settings, option.dest, option.default)
-    gate = gating.shared(Settings)
-    assert gating.shared(Settings) is gate
+    gate = inspection.shared(Settings)
+    assert inspection.shared(Settings) is gate
     Settings.max_ratio = 3.0
-    assert gating.shared(Settings) is not gate
+    assert inspection.shared(Settings) is not gate
 
 
 def test_the_defaults_of_options_and_policy_agree():
     class Settings:
         pass
 
-    for option in gating.OPTS:
+    for option in inspection.OPTS:
         setattr(Settings, option.dest, option.default)
-    assert gating.policy(Settings) == gating.Policy()
+    assert inspection.policy(Settings) == InspectionPolicy()

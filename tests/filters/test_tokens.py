@@ -5,7 +5,8 @@ import resource
 
 import pytest
 
-from imsgate import errors, linefile, tokenfile
+from imsgate import errors
+from imsgate.auth import jsonl, token_file
 from imsgate.filters import tokens
 from imsgate.testing import FilterContract, apps, servers
 from tests.filters.alone import put, refused
@@ -17,7 +18,7 @@ class TestTokens(FilterContract):
     @pytest.fixture(autouse=True)
     def token(self, tmp_path):
         path = str(tmp_path / "tokens")
-        self.valid = tokenfile.add(path, user="u", project="p", roles=["member"])
+        self.valid = token_file.add(path, user="u", project="p", roles=["member"])
 
     @pytest.fixture
     def factory(self):
@@ -39,7 +40,7 @@ def path(tmp_path):
 
 
 def add(path, user="u1", **more):
-    return tokenfile.add(str(path), user=user, project="p1", roles=["member", "reader"], **more)
+    return token_file.add(str(path), user=user, project="p1", roles=["member", "reader"], **more)
 
 
 def enter(app, token):
@@ -63,7 +64,7 @@ def strangers(token):
         "shorter": token[:-1],
         "longer": token + "A",
         "space": f" {token}",
-        "its-digest": linefile.digest(token),
+        "its-digest": jsonl.digest(token),
         "latin-1": "caf\xe9",
         "line": f"{token}\n{token}",
     }

@@ -1,7 +1,7 @@
 """Feeds bytes to a gate, whole and in pieces."""
 
 from imsgate import errors
-from imsgate.formats.gate import Gate, Inspection
+from imsgate.formats.inspector import Inspection, Inspector
 
 Outcome = tuple[object, str | None, object]
 
@@ -17,7 +17,7 @@ def fed(inspection: Inspection, data: bytes, cuts: list[int]) -> Outcome:
     return inspection.report(), None, None
 
 
-def same_for_splits(gate: Gate, data: bytes, first: int) -> None:
+def same_for_splits(gate: Inspector, data: bytes, first: int) -> None:
     """Assert that one cut changes nothing, for an inspection that stops and one that goes on."""
     cut = first % (len(data) + 1)
     for patient in (False, True):

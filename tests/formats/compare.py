@@ -18,7 +18,7 @@ from pathlib import Path
 from oslo_utils.imageutils import format_inspector as oslo
 
 from imsgate import errors
-from imsgate.formats.gate import Gate
+from imsgate.formats.inspector import Inspector
 from tests.formats.corpus import Entry, entries, manifest_row
 
 _CHUNK = 64 * 1024
@@ -46,7 +46,7 @@ class Opinion:
 
 
 def ours(path: Path, declared: str) -> Opinion:
-    inspection = Gate().begin(declared, patient=True)
+    inspection = Inspector().begin(declared, patient=True)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             inspection.feed(chunk)

@@ -15,7 +15,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["imsgate.formats"]):
-    from imsgate.formats.gate import Gate
+    from imsgate.formats.inspector import Inspector
 
 from tests.formats.check import same_for_splits
 from tests.formats.seeds import SEEDS, VHDX
@@ -26,7 +26,7 @@ SECONDS = 2.0
 def one_input(data: bytes) -> None:
     first, image = int.from_bytes(data[:4], "big"), data[4:]
     begun = time.process_time()
-    same_for_splits(Gate(), image, first)
+    same_for_splits(Inspector(), image, first)
     assert time.process_time() - begun < SECONDS, "too slow"
 
 

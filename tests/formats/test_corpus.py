@@ -10,8 +10,8 @@ import pytest
 
 from imsgate import errors
 from imsgate.cmd import main
-from imsgate.formats.gate import REFUSED_CHECKS as REFUSED
-from imsgate.formats.gate import Gate
+from imsgate.formats.inspector import REFUSED_CHECKS as REFUSED
+from imsgate.formats.inspector import Inspector
 from tests.formats import corpus, workshop
 
 ENTRIES = corpus.entries()
@@ -30,7 +30,7 @@ def is_early(entry):
 
 def judge(path, declared, chunk=1 << 16, *, patient=True):
     """Facts, verdict and the bytes that were fed before it fell."""
-    inspection = Gate().begin(declared, patient=patient)
+    inspection = Inspector().begin(declared, patient=patient)
     fed = 0
     try:
         with path.open("rb") as file:

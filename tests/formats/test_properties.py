@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imsgate.formats.gate import Gate
+from imsgate.formats.inspector import Inspector
 from tests.formats import craft
 from tests.formats.check import fed
 from tests.formats.craft import be, le
@@ -20,7 +20,7 @@ MEMORY = 1 << 20
 
 def begin(cuts: list[int], *, patient: bool):
     """An inspection; an odd number of cuts stands for a declared qcow2."""
-    return Gate().begin("qcow2" if len(cuts) % 2 else None, patient=patient)
+    return Inspector().begin("qcow2" if len(cuts) % 2 else None, patient=patient)
 
 
 @st.composite
@@ -51,8 +51,8 @@ def test_the_verdict_is_the_same_for_any_split(data, cuts, patient):
 @pytest.mark.parametrize("name", sorted(SEEDS))
 def test_byte_by_byte_is_as_good_as_at_once(name):
     data = SEEDS[name][:70_000] + SEEDS[name][-5000:]
-    at_once = fed(Gate().begin(patient=True), data, [])
-    assert fed(Gate().begin(patient=True), data, list(range(1, len(data)))) == at_once
+    at_once = fed(Inspector().begin(patient=True), data, [])
+    assert fed(Inspector().begin(patient=True), data, list(range(1, len(data)))) == at_once
 
 
 @given(patches=st.lists(st.tuples(st.sampled_from([0, 65536, 131072, 196608, 262144, 2 << 20]),
@@ -60,9 +60,9 @@ def test_byte_by_byte_is_as_good_as_at_once(name):
 @settings(max_examples=60, deadline=None)
 def test_a_damaged_vhdx_is_judged_all_the_same(patches):
     data = craft.patched(VHDX, *((base + at, new) for base, at, new in patches))
-    at_once = fed(Gate().begin(patient=True), data, [])
+    at_once = fed(Inspector().begin(patient=True), data, [])
     cuts = [1, 65535, 65537, 131072 + 50, 196608 + 8, 2 << 20]
-    assert fed(Gate().begin(patient=True), data, cuts) == at_once
+    assert fed(Inspector().begin(patient=True), data, cuts) == at_once
 
 
 _SIZE = 8 << 20
@@ -115,7 +115,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
 def test_no_image_makes_an_inspection_large(make):
     data = make()
     chunks = [data[at : at + 65536] for at in range(0, len(data), 65536)]
-    inspection = Gate().begin(patient=True)
+    inspection = Inspector().begin(patient=True)
     tracemalloc.start()
     try:
         for chunk in chunks:
@@ -127,7 +127,7 @@ def test_no_image_makes_an_inspection_large(make):
 
 
 def test_after_the_verdict_a_chunk_costs_no_memory():
-    inspection = Gate().begin(patient=True)
+    inspection = Inspector().begin(patient=True)
     inspection.feed(bytes(1 << 20))
     chunk = bytes(1 << 20)
     tracemalloc.start()

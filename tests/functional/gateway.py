@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from imsgate import tokenfile
+from imsgate.auth import token_file
 from tests.functional import programs
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -278,7 +278,7 @@ class Gateway:
         if key not in self._tokens:
             path = str(self.state / "tokens")
             user = f"user-of-{project}"
-            self._tokens[key] = tokenfile.add(path, user=user, project=project, roles=roles)
+            self._tokens[key] = token_file.add(path, user=user, project=project, roles=roles)
         return self._tokens[key]
 
     @property

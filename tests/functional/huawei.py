@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
-from imsgate.keyfile import Issued
+from imsgate.auth.key_file import Issued
 from tests.functional.gateway import ROOT, Gateway, clean_env
 
 AVAILABLE = importlib.util.find_spec("huaweicloudsdkims") is not None

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from imsgate import keyfile
+from imsgate.auth import key_file
 from tests.functional import huawei
 from tests.functional.conftest import needs
 from tests.functional.gateway import HOST, Answer, Gateway, eventually, serving
@@ -23,7 +23,7 @@ def files(gateway):
 
 def add_key(gateway, *projects, **more):
     how = {"user": "signer", "roles": ["member", "reader"], **more}
-    return keyfile.add(*files(gateway), projects=projects, **how)
+    return key_file.add(*files(gateway), projects=projects, **how)
 
 
 @pytest.fixture(scope="module")
@@ -142,8 +142,8 @@ def test_refusals_reach_the_sdk(signing, process):
     access, secret = signing.key.access, signing.key.secret
     told = "verify aksk signature fail, canonicalRequest:GET|/v2/images/|"
     for key, project, status, code, words in (
-        (keyfile.Issued(access, "wrong"), "demo", 401, "APIGW.0301", told),
-        (keyfile.Issued("AKX", secret), "demo", 401, "APIGW.0301", "ak:AKX,err:ak not exist"),
+        (key_file.Issued(access, "wrong"), "demo", 401, "APIGW.0301", told),
+        (key_file.Issued("AKX", secret), "demo", 401, "APIGW.0301", "ak:AKX,err:ak not exist"),
         (signing.key, "third", 403, "APIGW.0302", "third"),
     ):
         with pytest.raises(huawei.Refused) as caught:
@@ -221,7 +221,7 @@ def test_a_key_that_is_removed_while_it_uploads(signing, process):
 
     def body():
         yield BODY
-        assert keyfile.remove(files(signing)[0], key.access)
+        assert key_file.remove(files(signing)[0], key.access)
         yield BODY
 
     assert upload(signing, image_id, body(), headers).outcome == (401, "key_unknown")

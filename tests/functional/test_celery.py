@@ -18,7 +18,7 @@ from tests.functional.importing import (
     slow,
     task,
 )
-from tests.jobs import web_server
+from tests.sources import web_server
 
 CONFIG = STORES + WEB + "[jobs]\nengine = celery\nlease = 1.5\nresend = 0.3\nbroker_url = "
 

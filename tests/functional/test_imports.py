@@ -26,7 +26,7 @@ from tests.functional.importing import (
     stage,
     task,
 )
-from tests.jobs import web_server
+from tests.sources import web_server
 
 
 @pytest.fixture(scope="module")

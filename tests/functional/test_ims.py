@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from imsgate import keyfile
+from imsgate.auth import key_file
 from tests.formats import corpus
 from tests.functional import huawei, images
 from tests.functional.conftest import needs
@@ -77,7 +77,7 @@ def _ims(bucket, tmp_path_factory):
     files = str(gateway.state / "keys"), str(gateway.state / "keys.seal")
     key = {"user": "signer", "roles": ["member", "reader"]}
     gateway.keys = {
-        project: keyfile.add(*files, projects=[project], **key) for project in ("demo", "other")
+        project: key_file.add(*files, projects=[project], **key) for project in ("demo", "other")
     }
     with serving(gateway):
         yield gateway

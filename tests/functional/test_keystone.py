@@ -12,7 +12,7 @@ from tests.functional import importing, programs
 from tests.functional.conftest import needs_program
 from tests.functional.gateway import HOST, clean_env, serving
 from tests.functional.keystone import REGION, Keystone, StackGateway, config
-from tests.jobs import web_server
+from tests.sources import web_server
 
 DATA = b"not much of a disk" * 4096
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from imsgate import linefile
+from imsgate.auth import jsonl
 from tests.functional import importing
 from tests.functional.gateway import Gateway, eventually
 from tests.functional.importing import begin, slow
 from tests.functional.keystone import Keystone, StackGateway
 from tests.functional.wire import Wire, length
-from tests.jobs import web_server
+from tests.sources import web_server
 
 DATA = bytes(1 << 20)
 
@@ -65,7 +65,7 @@ def test_a_token_file_that_changed_meanwhile(
     with Wire(gateway) as wire:
         image_id = begun(gateway, wire, token)
         kept = path.read_text()
-        _rewrite(path, linefile.digest(token), change)
+        _rewrite(path, jsonl.digest(token), change)
         answer = wire.send(DATA[-1:]).answer()
         path.write_text(kept)
     assert answer.outcome == outcome

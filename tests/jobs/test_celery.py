@@ -7,8 +7,8 @@ import pytest
 from imsgate import errors
 from imsgate.jobs import engine
 from imsgate.model import JobState
-from imsgate.parts import make_engine
 from imsgate.registry.memory import MemoryRegistry
+from imsgate.services import make_engine
 from imsgate.testing.gateways import settings
 from imsgate.testing.records import after, job
 from tests.functional.gateway import HOST, free_port

@@ -8,10 +8,12 @@ import types
 
 import pytest
 
-from imsgate import body, errors, quota
+from imsgate import errors
+from imsgate.http import body
 from imsgate.jobs.engine import Engine
-from imsgate.jobs.imports import KIND, Imports
+from imsgate.jobs.imports import KIND, ImportWork
 from imsgate.model import JobState, Limits, Location, Status
+from imsgate.quotas import quota
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.stores import memory
 from imsgate.stores.loader import Backend, Stores
@@ -108,7 +110,7 @@ class Place:
         self.engine = self.new_engine()
 
     def new_engine(self):
-        work = Imports(self.stores, "sha256", self.source, self.quotas, self.ask)
+        work = ImportWork(self.stores, "sha256", self.source, self.quotas, self.ask)
         return Engine(self.registry, {KIND: work}, SETTINGS)
 
     def ask(self, job):

@@ -8,7 +8,7 @@ from glance_store._drivers import s3
 
 from imsgate import config, errors
 from imsgate.stores import loader
-from imsgate.stores.glance.handover import Ended, Handover
+from imsgate.stores.glance.bounded_pipe import BoundedPipe, Ended
 from imsgate.testing import StoreContract
 from tests.stores.s3 import servers
 from tests.stores.test_filesystem import largest_file
@@ -175,7 +175,7 @@ def test_a_driver_that_only_reads_takes_nothing(tmp_path):
 
 
 def test_the_writer_waits_for_a_slow_reader():
-    pipe = Handover(room=2)
+    pipe = BoundedPipe(room=2)
     pipe.put(b"ab")
     waiting = threading.Thread(target=pipe.put, args=(b"cd",))
     waiting.start()
@@ -188,14 +188,14 @@ def test_the_writer_waits_for_a_slow_reader():
 
 
 def test_who_puts_is_told_that_nobody_reads():
-    pipe = Handover()
+    pipe = BoundedPipe()
     pipe.leave()
     with pytest.raises(Ended):
         pipe.put(b"data")
 
 
 def test_who_reads_is_told_that_it_was_cancelled():
-    pipe = Handover()
+    pipe = BoundedPipe()
     pipe.put(b"data")
     pipe.cancel(ValueError("why"))
     with pytest.raises(ValueError, match="why"):

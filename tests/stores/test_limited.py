@@ -8,7 +8,7 @@ from imsgate import config
 from imsgate.errors import BadConfig
 from imsgate.stores import loader
 from imsgate.stores.base import LocalFiles, Swept
-from imsgate.stores.limited import Pace
+from imsgate.stores.limited import Throttle
 from imsgate.testing import StoreContract
 
 MIB = 1 << 20
@@ -61,7 +61,7 @@ class Clock:
 @pytest.mark.parametrize(("rate", "seconds"), [(None, 0), (1, 30), (10, 3), (0.5, 60)])
 def test_bytes_pass_at_the_rate(rate, seconds):
     clock = Clock()
-    pace = Pace(rate, lambda: clock.now, clock.sleep)
+    pace = Throttle(rate, lambda: clock.now, clock.sleep)
     for _ in range(31):
         pace.take(MIB)
     assert clock.now - 100 == pytest.approx(seconds)
@@ -69,7 +69,7 @@ def test_bytes_pass_at_the_rate(rate, seconds):
 
 def test_time_in_which_nothing_passed_is_not_made_up_for():
     clock = Clock()
-    pace = Pace(1, lambda: clock.now, clock.sleep)
+    pace = Throttle(1, lambda: clock.now, clock.sleep)
     pace.take(MIB)
     clock.now += 1000
     for _ in range(3):

@@ -9,9 +9,10 @@ import threading
 import pytest
 from oslo_config import cfg
 
-from imsgate import body, config, errors, wsgi
+from imsgate import config, errors
 from imsgate.errors import BadConfig
 from imsgate.filters import base, sizelimit
+from imsgate.http import body, wsgi
 from imsgate.testing import FilterContract
 
 DOUBLES = {}

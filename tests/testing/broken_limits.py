@@ -6,8 +6,9 @@ import threading
 from unittest import mock
 
 from imsgate.errors import OverLimit
-from imsgate.model import GONE, Status, Usage
-from imsgate.registry import limits, memory
+from imsgate.model import DELETED, Status, Usage
+from imsgate.quotas import limits
+from imsgate.registry import memory
 from imsgate.registry.base import NOTHING
 from imsgate.registry.memory import MemoryRegistry
 
@@ -104,7 +105,9 @@ class _Counts(MemoryRegistry):
 
 class CountsDeleted(_Counts):
     def seen(self, image):
-        return dataclasses.replace(image, status=Status.ACTIVE) if image.status in GONE else image
+        return (
+            dataclasses.replace(image, status=Status.ACTIVE) if image.status in DELETED else image
+        )
 
 
 class ForgetsKilled(_Counts):

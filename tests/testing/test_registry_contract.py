@@ -11,8 +11,9 @@ from hypothesis import Phase
 
 from imsgate import model
 from imsgate.errors import Conflict, LocationTaken, NotFound
-from imsgate.model import GONE, MemberStatus, Status, Visibility
-from imsgate.registry import limits, memory
+from imsgate.model import DELETED, MemberStatus, Status, Visibility
+from imsgate.quotas import limits
+from imsgate.registry import memory
 from imsgate.registry.base import Op
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.testing import registry_machine
@@ -145,7 +146,7 @@ class ChangesNothingUnchecked(MemoryRegistry):
 
 class UsesDeletedIdsAgain(MemoryRegistry):
     def add(self, image):
-        if image.id in self._images and self._images[image.id].status in GONE:
+        if image.id in self._images and self._images[image.id].status in DELETED:
             del self._images[image.id]
         super().add(image)
 
@@ -187,7 +188,7 @@ class RecallsLivingOnly(MemoryRegistry):
 class RecallsDeletedOnly(MemoryRegistry):
     def recall(self, image_id):
         image = super().recall(image_id)
-        if image.status not in GONE:
+        if image.status not in DELETED:
             raise NotFound(what=image_id)
         return image
 
@@ -197,7 +198,7 @@ class ForgetsWhatDeletedOnesHeld(MemoryRegistry):
 
     def recall(self, image_id):
         image = super().recall(image_id)
-        return dataclasses.replace(image, name=None) if image.status in GONE else image
+        return dataclasses.replace(image, name=None) if image.status in DELETED else image
 
 
 class RecallsWhatNeverWas(MemoryRegistry):
@@ -295,7 +296,7 @@ class AdminSeesWhatAnybodySees(MemoryRegistry):
 class ListsDeleted(MemoryRegistry):
     def _listed(self, image, query):
         revived = dataclasses.replace(image, status=Status.ACTIVE)
-        return super()._listed(revived if image.status in GONE else image, query)
+        return super()._listed(revived if image.status in DELETED else image, query)
 
 
 class _Compares(MemoryRegistry):
@@ -405,7 +406,7 @@ _behind = memory._behind
 
 class PagesNeedTheMarker(MemoryRegistry):
     def list(self, query):
-        if query.marker and self._images[query.marker.id].status in GONE:
+        if query.marker and self._images[query.marker.id].status in DELETED:
             return []
         return super().list(query)
 

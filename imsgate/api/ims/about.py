@@ -4,12 +4,12 @@ import dataclasses
 
 import webob
 
-from imsgate import wsgi
 from imsgate.api.access import Access, identity
 from imsgate.api.ims import systems
-from imsgate.quota import Quotas
+from imsgate.http import responses
+from imsgate.http.request import Request
+from imsgate.quotas.quota import Quotas
 from imsgate.registry.base import Registry
-from imsgate.wsgi import Request
 
 #: What the service says of the numbers that can be asked for.
 _SMALLEST, _LARGEST = 1, 1000
@@ -35,7 +35,7 @@ class About:
             "min": _SMALLEST,
             "max": _LARGEST,
         }
-        return wsgi.json_response({"quotas": {"resources": [image]}})
+        return responses.json_response({"quotas": {"resources": [image]}})
 
     def os_versions(self, request: Request) -> webob.Response:
         """With ``tag=uefi`` those that such an image can have: of 64 bits."""
@@ -44,4 +44,4 @@ class About:
             for platform in platforms:
                 versions = platform["version_list"]
                 platform["version_list"] = [one for one in versions if one["os_bit"] == 64]
-        return wsgi.json_response(platforms)
+        return responses.json_response(platforms)

@@ -5,15 +5,16 @@ from typing import Any
 
 import webob
 
-from imsgate import wsgi
 from imsgate.api import patch
 from imsgate.api.access import identity
-from imsgate.api.images import Images, json_body
+from imsgate.api.images import Images
 from imsgate.api.ims import attributes
 from imsgate.api.views import Dialect
 from imsgate.errors import BadAttribute
+from imsgate.http import responses
+from imsgate.http.json_body import json_body
+from imsgate.http.request import Request
 from imsgate.model import Image, Status
-from imsgate.wsgi import Request
 
 #: Images on a page unless the query says otherwise.
 _PAGE = 500
@@ -46,7 +47,7 @@ class CloudImages:
         page: dict[str, Any] = {"images": [self._view(request, image) for image in found]}
         if following:
             page["page_info"] = {"next_marker": following}
-        return wsgi.json_response(page)
+        return responses.json_response(page)
 
     def update(self, request: Request, image_id: str) -> webob.Response:
         operations = [_checked(one) for one in patch.parse(json_body(request), patch.V21)]
@@ -54,7 +55,7 @@ class CloudImages:
         image = self.images.apply(
             request, image_id, operations, lambda image: image.require(Status.ACTIVE)
         )
-        return wsgi.json_response(self._view(request, image))
+        return responses.json_response(self._view(request, image))
 
     def _view(self, request: Request, image: Image) -> dict[str, Any]:
         return self.dialect.image(image, identity(request).project_id)

@@ -7,20 +7,22 @@ from typing import Any
 
 import webob
 
-from imsgate import errors, wsgi
+from imsgate import errors
 from imsgate.api.access import Access, identity
 from imsgate.api.ims import projects
-from imsgate.jobs import export, imports, register
+from imsgate.http import responses
+from imsgate.http.request import Request
+from imsgate.jobs import export, imports
 from imsgate.model import Identity, Job, JobState
 from imsgate.registry.base import Registry
-from imsgate.wsgi import Request
+from imsgate.sources import bucket
 
 #: This service's words for the kinds of jobs. The argument ``job_type`` is more precise, as
 #: ``code`` is than the code that its reason stands for.
 _TYPES = {
     imports.KIND: "imsImportImageJob",
-    register.REGISTER: "imsNativeImportImageJob",
-    register.CREATE: "imsImportImageJob",
+    bucket.REGISTER: "imsNativeImportImageJob",
+    bucket.CREATE: "imsImportImageJob",
     export.KIND: "imsNativeExportImageJob",
 }
 
@@ -35,7 +37,7 @@ class Jobs:
     def show(self, request: Request, job_id: str, project_id: str | None = None) -> webob.Response:
         who = identity(request)
         self.access.enforce("get_job", who, {"project_id": who.project_id}, "jobs")
-        return wsgi.json_response(view(self._job(who, job_id, project_id)))
+        return responses.json_response(view(self._job(who, job_id, project_id)))
 
     def _job(self, who: Identity, job_id: str, project_id: str | None) -> Job:
         """Another project's job does not exist, nor does one's own by another's path."""
@@ -59,7 +61,7 @@ def shown_id(job: Job) -> str:
 
 def accepted(job: Job) -> webob.Response:
     """The answer to a call that started a job."""
-    return wsgi.json_response({"job_id": shown_id(job)})
+    return responses.json_response({"job_id": shown_id(job)})
 
 
 def view(job: Job) -> dict[str, Any]:
@@ -87,7 +89,7 @@ def _entities(job: Job) -> dict[str, Any]:
     if "results" in job.arguments:
         return {"results": job.arguments["results"]}
     entities: dict[str, Any] = {"image_id": job.image_id}
-    if job.kind == register.CREATE:
+    if job.kind == bucket.CREATE:
         entities["image_name"] = job.arguments["name"]
         entities["process_percent"] = _fraction(job)
     return entities

@@ -11,12 +11,12 @@ from typing import Any
 import webob
 
 from imsgate import errors, model
-from imsgate.api.access import Target, identity
-from imsgate.api.images import json_object
+from imsgate.api.access import PolicyTarget, identity
 from imsgate.api.ims import jobs
 from imsgate.api.members import Members
+from imsgate.http.json_body import json_object
+from imsgate.http.request import Request
 from imsgate.model import Image, Job, JobState, MemberStatus, Visibility
-from imsgate.wsgi import Request
 
 #: The kinds of these jobs, by method.
 _TYPES = {
@@ -91,7 +91,7 @@ class CloudMembers:
         if image.visibility != Visibility.SHARED:
             raise errors.Forbidden(action="use members: only shared images have them")
         asked = who.project_id if rule == "modify_member" else None
-        self.members.access.enforce(rule, who, Target(image, asked), f"image {image.id}")
+        self.members.access.enforce(rule, who, PolicyTarget(image, asked), f"image {image.id}")
         return image
 
     def _record(self, request: Request, results: list[Any], failure: errors.Error | None) -> Job:

@@ -7,23 +7,25 @@ from typing import Any
 
 import webob
 
-from imsgate import errors, image_url
+from imsgate import errors
 from imsgate.api import rechecks
 from imsgate.api.access import Access, identity
-from imsgate.api.images import Images, json_object
+from imsgate.api.images import Images
 from imsgate.api.ims import attributes, jobs, systems, tags
-from imsgate.api.signing import Signing
+from imsgate.api.signatures import Signing
 from imsgate.api.views import Dialect
+from imsgate.buckets import image_url
+from imsgate.buckets.image_url import Allowed, ImageUrl
 from imsgate.errors import BadAttribute, NotOffered
-from imsgate.image_url import Allowed, ImageUrl
+from imsgate.http.json_body import json_object
+from imsgate.http.request import Request
 from imsgate.jobs import export
 from imsgate.jobs.engine import Engine
 from imsgate.jobs.imports import PROPERTIES
-from imsgate.jobs.register import CREATE, QUICK, REGISTER
 from imsgate.model import Identity, Image, Job, Status
-from imsgate.quota import FIRST, Quotas
+from imsgate.quotas.quota import FIRST, Quotas
+from imsgate.sources.bucket import CREATE, QUICK, REGISTER
 from imsgate.stores.loader import Stores
-from imsgate.wsgi import Request
 
 #: What the service can do and this gateway cannot, by the member that asks for it.
 _NOT_OFFERED = {

@@ -6,14 +6,16 @@ from typing import Any
 
 import webob
 
-from imsgate import errors, wsgi
+from imsgate import errors
 from imsgate.api.access import identity
-from imsgate.api.images import Images, check_quota, json_object
+from imsgate.api.images import Images, check_quota
 from imsgate.api.ims import projects
 from imsgate.errors import BadAttribute
+from imsgate.http import responses
+from imsgate.http.json_body import json_object
+from imsgate.http.request import Request
 from imsgate.model import Image
 from imsgate.registry.base import Condition, Op, Query
-from imsgate.wsgi import Request
 
 #: At most so many of an image, and so many characters.
 _MOST, _LONGEST_KEY, _LONGEST_VALUE = 10, 36, 43
@@ -122,7 +124,7 @@ class ImageTags:
     def index(self, request: Request, project_id: str, image_id: str) -> webob.Response:
         self._own(request, project_id)
         image = self.images.access.image(request, image_id)
-        return wsgi.json_response({"tags": _view(image.tags)})
+        return responses.json_response({"tags": _view(image.tags)})
 
     def add(self, request: Request, project_id: str, image_id: str) -> webob.Response:
         self._own(request, project_id)
@@ -159,7 +161,7 @@ class ImageTags:
             for key, value in map(split, image.tags):
                 found.setdefault(key, set()).add(value)
         tags = [{"key": key, "values": sorted(found[key])} for key in sorted(found)]
-        return wsgi.json_response({"tags": tags})
+        return responses.json_response({"tags": tags})
 
     def _all(self, request: Request) -> Iterable[Image]:
         """Every image of the asking project."""

@@ -8,7 +8,7 @@ from glance_store import exceptions
 
 from imsgate import errors
 from imsgate.stores.base import Sink
-from imsgate.stores.glance.handover import Ended, Handover
+from imsgate.stores.glance.bounded_pipe import BoundedPipe, Ended
 
 if TYPE_CHECKING:
     from imsgate.stores.glance.store import GlanceStore
@@ -57,7 +57,7 @@ class Pushed(Attempt):
     def __init__(self, store: "GlanceStore", key: str, size: int | None) -> None:
         super().__init__(store, key)
         self._size = size
-        self._feed = Handover()
+        self._feed = BoundedPipe()
         self._uri: str | None = None
         self._count = 0
         self._error: BaseException | None = None

@@ -11,7 +11,7 @@ from imsgate.stores.glance.failures import Failures
 _HELD = ("fp", "resp_iter")
 
 
-class Reader(Iterator[bytes]):
+class GlanceReader(Iterator[bytes]):
     """``length`` bytes of ``source`` after the first ``skip``; has ``close``."""
 
     def __init__(self, failures: Failures, store: str, source: Any, skip: int, length: int) -> None:

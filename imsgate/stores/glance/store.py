@@ -26,7 +26,7 @@ from imsgate.errors import BadConfig
 from imsgate.stores.base import Addressed, Sink, Store
 from imsgate.stores.glance.attempts import Attempt, Pushed, Spooled
 from imsgate.stores.glance.failures import Failures
-from imsgate.stores.glance.reader import Reader
+from imsgate.stores.glance.reader import GlanceReader
 
 _LOG = logging.getLogger(__name__)
 
@@ -95,7 +95,9 @@ class GlanceStore(Store, Addressed):
             size = driver.get_size(place)
         if length is None:
             length = max(0, int(size) - offset)
-        return Reader(self._failures, self.name, source, offset - asked.get("offset", 0), length)
+        return GlanceReader(
+            self._failures, self.name, source, offset - asked.get("offset", 0), length
+        )
 
     def size(self, location: str) -> int:
         driver, place = self._find(location)
@@ -103,7 +105,7 @@ class GlanceStore(Store, Addressed):
             size = int(driver.get_size(place))
             if not size:  # swift's answer to whatever it cannot measure, missing objects included
                 source, size = driver.get(place)
-                Reader(self._failures, self.name, source, 0, 0).close()
+                GlanceReader(self._failures, self.name, source, 0, 0).close()
             return int(size)
 
     def delete(self, location: str) -> None:

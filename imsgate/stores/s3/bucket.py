@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
 from imsgate import errors
-from imsgate.stores.base import Origin
+from imsgate.stores.base import CopySource
 from imsgate.stores.s3 import failures
 from imsgate.stores.s3.body import Body, Stopped
 from imsgate.stores.s3.checksums import Checksums, Receipt
@@ -128,7 +128,7 @@ class Bucket:
         return self._receipt(expected, data, reply)
 
     def copy_part(
-        self, key: str, upload: str, number: int, origin: Origin, start: int, end: int
+        self, key: str, upload: str, number: int, origin: CopySource, start: int, end: int
     ) -> Receipt:
         """Have the service make a part of the bytes ``start`` to before ``end`` of ``origin``.
 
@@ -157,7 +157,7 @@ class Bucket:
             raise failures.NotCopied(store=self.store, problem="it does not say what it copied")
         return receipt
 
-    def unchanged(self, origin: Origin) -> None:
+    def unchanged(self, origin: CopySource) -> None:
         """Raises SourceFailed when ``origin`` was replaced: Ceph heeds no condition of a copy."""
         try:
             found = self._call("head_object", "ETag", Bucket=origin.bucket, Key=origin.key)
@@ -248,7 +248,7 @@ class Bucket:
         if self._conditional:
             try:
                 return self._call(operation, whole, **params, IfNoneMatch="*")
-            except failures.NotOffered:
+            except failures.OperationUnsupported:
                 self._conditional = False
                 if "Body" in params:
                     params["Body"].seek(0)

@@ -40,7 +40,7 @@ class OutOfRange(errors.StoreUnavailable):
     """The object ends before what was asked for."""
 
 
-class NotOffered(errors.StoreUnavailable):
+class OperationUnsupported(errors.StoreUnavailable):
     """The service does not know what it was asked for."""
 
 
@@ -104,7 +104,7 @@ def _refusal(store: str, operation: str, error: exceptions.ClientError) -> Excep
     if status == 416:
         return OutOfRange(store=store, problem="the object ends before its size")
     if status == 501:
-        return NotOffered(store=store, problem=f"it does not offer {operation}")
+        return OperationUnsupported(store=store, problem=f"it does not offer {operation}")
     if code in ("BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch"):
         return corrupted(store)
     return _trouble(store, code, status, meta.get("HTTPHeaders", {}).get("retry-after", ""))

@@ -6,7 +6,7 @@ import logging
 import threading
 
 from imsgate import errors
-from imsgate.stores.base import Origin
+from imsgate.stores.base import CopySource
 from imsgate.stores.s3 import failures
 from imsgate.stores.s3.bucket import Bucket, Upload
 from imsgate.stores.s3.checksums import Receipt
@@ -83,7 +83,7 @@ class Multipart:
         self.parts += 1
         self._pool.submit(self._send, self.parts, data, taken)
 
-    def copy(self, origin: Origin, start: int, taken: int) -> None:
+    def copy(self, origin: CopySource, start: int, taken: int) -> None:
         """As ``send``, but of that many bytes of ``origin``, by the service itself."""
         self.check()
         self.parts += 1
@@ -135,7 +135,7 @@ class Multipart:
             del data  # before the next part may take its place in memory
             self._budget.give(taken)
 
-    def _copy(self, number: int, origin: Origin, start: int, taken: int) -> None:
+    def _copy(self, number: int, origin: CopySource, start: int, taken: int) -> None:
         try:
             if self._failure is None:
                 self._receipts[number] = self._bucket.copy_part(

@@ -27,7 +27,7 @@ _STEP = MIB
 _PATIENCE = 5
 
 
-class Reader(Iterator[bytes]):
+class RangeReader(Iterator[bytes]):
     """``length`` bytes of an object from ``offset`` on, or all the rest.
 
     Raises ObjectNotFound when it is made, and StoreUnavailable rather than end

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from imsgate import errors
-from imsgate.stores.base import Origin, Sink
+from imsgate.stores.base import CopySource, Sink
 from imsgate.stores.s3 import failures
 from imsgate.stores.s3.bucket import Bucket
 from imsgate.stores.s3.checksums import Receipt
@@ -57,7 +57,7 @@ class S3Sink(Sink):
                 self._buffer += rest[:count]
                 rest = rest[count:]
 
-    def copy(self, origin: Origin, size: int, check: Callable[[], object]) -> None:
+    def copy(self, origin: CopySource, size: int, check: Callable[[], object]) -> None:
         """Instead of ``write``: the announced ``size`` from ``origin``, by the service itself.
 
         ``check`` is called before each part. Raises NotCopied, and SourceFailed when ``origin``

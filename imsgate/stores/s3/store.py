@@ -25,8 +25,8 @@ from imsgate.stores.base import (
     LOCATION,
     Addressed,
     Copies,
+    CopySource,
     DirectUrls,
-    Origin,
     Sink,
     Store,
     Sweeps,
@@ -36,7 +36,7 @@ from imsgate.stores.s3 import failures, options
 from imsgate.stores.s3.bucket import Bucket
 from imsgate.stores.s3.options import MIB
 from imsgate.stores.s3.plan import Plan
-from imsgate.stores.s3.reader import Reader
+from imsgate.stores.s3.reader import RangeReader
 from imsgate.stores.s3.sink import S3Sink
 
 _LOG = logging.getLogger(__name__)
@@ -91,7 +91,9 @@ class S3Store(Store, Addressed, Copies, DirectUrls, Sweeps):
             self._sinks[key] = sink
         return sink
 
-    def copy(self, key: str, origin: Origin, size: int, check: Callable[[], object]) -> Sink | None:
+    def copy(
+        self, key: str, origin: CopySource, size: int, check: Callable[[], object]
+    ) -> Sink | None:
         """None also for what is sent in one piece: that takes fewer requests."""
         if origin.service != options.service(self.settings) or size <= self._whole:
             return None
@@ -108,7 +110,7 @@ class S3Store(Store, Addressed, Copies, DirectUrls, Sweeps):
     def read(self, location: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         """Memory is that of the blocks read ahead. ``close`` waits for the step being read."""
         key = self._key(location)
-        return Reader(self._bucket, key, offset, length, self.settings.s3_store_read_ahead)
+        return RangeReader(self._bucket, key, offset, length, self.settings.s3_store_read_ahead)
 
     def size(self, location: str) -> int:
         return int(self._bucket.head(self._key(location))["ContentLength"])

@@ -3,14 +3,7 @@
 from tests.formats import craft
 from tests.formats.corpus.entry import Entry, bad, good
 from tests.formats.craft import be
-from tests.formats.workshop import (
-    MIB,
-    SEED,
-    cut,
-    packed,
-    sized,
-    written,
-)
+from tests.formats.workshop import MIB, SEED, cut, packed, sized, written
 
 
 def disks() -> list[Entry]:

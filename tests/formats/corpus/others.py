@@ -2,13 +2,7 @@
 
 from tests.formats import craft
 from tests.formats.corpus.entry import DISK, GIB, Entry, bad, good
-from tests.formats.workshop import (
-    MIB,
-    converted,
-    created,
-    cut,
-    written,
-)
+from tests.formats.workshop import MIB, converted, created, cut, written
 
 
 def vdi() -> list[Entry]:

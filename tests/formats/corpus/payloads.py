@@ -6,12 +6,7 @@ import zipfile
 
 from tests.formats import craft
 from tests.formats.corpus.entry import DISK, Entry, bad
-from tests.formats.workshop import (
-    MIB,
-    created,
-    packed,
-    written,
-)
+from tests.formats.workshop import MIB, created, packed, written
 
 
 def payloads() -> list[Entry]:

@@ -2,14 +2,7 @@
 
 from tests.formats.corpus.entry import DISK, TIB, Entry, good
 from tests.formats.craft import be
-from tests.formats.workshop import (
-    changed,
-    converted,
-    created,
-    retried,
-    then,
-    written,
-)
+from tests.formats.workshop import changed, converted, created, retried, then, written
 
 
 def qcow2_good() -> list[Entry]:

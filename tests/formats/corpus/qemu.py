@@ -3,14 +3,7 @@
 from tests.formats import craft
 from tests.formats.corpus.entry import DISK, Entry, bad, good
 from tests.formats.craft import be, le
-from tests.formats.workshop import (
-    changed,
-    converted,
-    created,
-    cut,
-    overlay,
-    written,
-)
+from tests.formats.workshop import changed, converted, created, cut, overlay, written
 
 
 def old_qemu() -> list[Entry]:

@@ -3,14 +3,7 @@
 from tests.formats import craft
 from tests.formats.corpus.entry import DISK, TIB, Entry, bad, good
 from tests.formats.craft import le
-from tests.formats.workshop import (
-    MIB,
-    changed,
-    converted,
-    created,
-    cut,
-    written,
-)
+from tests.formats.workshop import MIB, changed, converted, created, cut, written
 
 
 def vhdx() -> list[Entry]:

@@ -3,15 +3,7 @@
 from tests.formats import craft
 from tests.formats.corpus.entry import DISK, TIB, Entry, bad, good
 from tests.formats.craft import le
-from tests.formats.workshop import (
-    MIB,
-    converted,
-    created,
-    cut,
-    overlay,
-    piece_of,
-    written,
-)
+from tests.formats.workshop import MIB, converted, created, cut, overlay, piece_of, written
 
 
 def vmdk() -> list[Entry]:

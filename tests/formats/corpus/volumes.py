@@ -2,13 +2,7 @@
 
 from tests.formats import craft
 from tests.formats.corpus.entry import Entry, bad, good
-from tests.formats.workshop import (
-    MIB,
-    cut,
-    sized,
-    volume,
-    written,
-)
+from tests.formats.workshop import MIB, cut, sized, volume, written
 
 
 def volumes() -> list[Entry]:

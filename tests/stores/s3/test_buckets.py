@@ -7,8 +7,8 @@ import re
 import pytest
 
 from imsgate import errors
+from imsgate.buckets.s3 import S3Buckets
 from imsgate.config import Section
-from imsgate.stores.s3.buckets import S3Buckets
 from tests.stores.s3 import servers
 from tests.stores.s3.proxy import between
 

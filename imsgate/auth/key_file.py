@@ -1,0 +1,192 @@
+"""The key file: access keys whose owners sign their requests (AK/SK).
+
+One JSON object a line: ``access``, ``sealed`` (the secret, encrypted), ``user``,
+``projects`` (the first is meant where a request names none), ``roles``, and optionally
+``expires`` (seconds since the epoch) and ``token_sha256`` (of the security token that
+temporary keys are used with). A signature is checked with the secret itself, so a hash
+would not do; the key that seals all secrets (Fernet) stands in a file of its own, which
+nobody else may read.
+"""
+
+import dataclasses
+import os
+import secrets
+import string
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from cryptography.fernet import Fernet, InvalidToken
+
+from imsgate.auth import jsonl
+from imsgate.errors import BadConfig
+
+_OPTION = "[aksk] key_file"
+_SEAL_OPTION = "[aksk] seal_file"
+_LETTERS = string.ascii_uppercase + string.digits
+_FIELDS = {"access", "sealed", "user", "projects", "roles", "expires", "token_sha256"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Key:
+    """One line of the file, its secret in the clear."""
+
+    access: str
+    secret: str = dataclasses.field(repr=False)
+    user: str
+    projects: tuple[str, ...]
+    roles: tuple[str, ...]
+    expires: float | None = None
+    token_sha256: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Issued:
+    """What the owner of a new key is given, and nobody can look up again."""
+
+    access: str
+    secret: str = dataclasses.field(repr=False)
+    token: str | None = dataclasses.field(default=None, repr=False)
+
+
+def load(path: str, seal_path: str) -> dict[str, Key]:
+    """All keys by their access key. Raises BadConfig for files that cannot be used."""
+    seal = _seal(seal_path)
+    keys = jsonl.read(path, _OPTION, lambda entry: _parse(entry, seal))
+    found = {key.access: key for key in keys}
+    if len(found) < len(keys):
+        raise BadConfig(_OPTION, f"{path}: an access key stands there twice")
+    return found
+
+
+def entries(path: str) -> list[dict[str, Any]]:
+    """The lines of the file as they are, for whoever cannot or need not unseal them."""
+    return jsonl.read(path, _OPTION, dict)
+
+
+def _check(entry: Any) -> None:
+    """Raises ValueError and KeyError for what the fields beside the secret cannot be."""
+    if unknown := set(entry) - _FIELDS:
+        raise ValueError(f"{min(unknown)!r} is not a field")
+    for name in ("projects", "roles"):
+        if not (isinstance(entry[name], list) and entry[name]):
+            raise ValueError(f"{name} is not a list of at least one")
+    jsonl.check_printable(entry["access"], entry["user"], *entry["projects"], *entry["roles"])
+    jsonl.check_expiry(entry.get("expires"))
+    if entry.get("token_sha256") is not None:
+        jsonl.check_digest("token_sha256", entry["token_sha256"])
+
+
+def _parse(entry: Any, seal: Fernet) -> Key:
+    _check(entry)
+    try:
+        secret = seal.decrypt(entry["sealed"]).decode()
+    except InvalidToken:
+        raise ValueError("its secret was not sealed with this key") from None
+    return Key(
+        access=entry["access"],
+        secret=secret,
+        user=entry["user"],
+        projects=tuple(entry["projects"]),
+        roles=tuple(entry["roles"]),
+        expires=entry.get("expires"),
+        token_sha256=entry.get("token_sha256"),
+    )
+
+
+def _seal(path: str) -> Fernet:
+    try:
+        with open(path, "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            content = file.read()
+        if mode & 0o077:
+            raise BadConfig(_SEAL_OPTION, f"{path} must be for its owner alone (chmod 600)")
+        return Fernet(content.strip())
+    except (OSError, ValueError) as error:
+        problem = f"{path} cannot be used: {error}; `imsgate key add` makes it"
+        raise BadConfig(_SEAL_OPTION, problem) from error
+
+
+def _make_seal(path: str) -> None:
+    try:
+        os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+        with open(fd, "wb") as file:
+            jsonl.give(fd, os.path.dirname(path) or ".")
+            file.write(Fernet.generate_key() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise BadConfig(_SEAL_OPTION, f"{path} cannot be made: {error.strerror}") from error
+
+
+def add(
+    path: str,
+    seal_path: str,
+    *,
+    user: str,
+    projects: Sequence[str],
+    roles: Iterable[str],
+    expires: float | None = None,
+    temporary: bool = False,
+    pair: tuple[str, str] | None = None,
+) -> Issued:
+    """Append a new key, or the ``pair`` of access key and secret, and return it.
+
+    A ``temporary`` one comes with a security token. The first call makes the sealing key.
+    Raises BadConfig, changing nothing, when the files there cannot be used or have this
+    access key already.
+    """
+    access, secret = pair or (
+        _random(20, _LETTERS),
+        _random(40, string.ascii_letters + "0123456789"),
+    )
+    token = secrets.token_hex(48) if temporary else None
+
+    entry = {
+        "access": access,
+        "user": user,
+        "projects": list(projects),
+        "roles": list(roles),
+        "expires": expires,
+        "token_sha256": jsonl.digest(token) if token else None,
+    }
+    try:
+        _check(entry)
+    except ValueError as error:
+        raise BadConfig("the new key", str(error)) from error
+
+    def edit(old: bytes) -> bytes:
+        if not old and not os.path.exists(seal_path):
+            _make_seal(seal_path)
+        if access in (load(path, seal_path) if old else {}):
+            raise BadConfig(_OPTION, f"{path} has the access key {access} already")
+        sealed = _seal(seal_path).encrypt(secret.encode()).decode()
+        return jsonl.appended(old, {**entry, "sealed": sealed})
+
+    jsonl.change(path, _OPTION, edit)
+    return Issued(access, secret, token)
+
+
+def remove(path: str, access: str) -> bool:
+    """Take a key out; return whether it was there.
+
+    Raises BadConfig for a file that cannot be used.
+    """
+    removed = False
+
+    def edit(old: bytes) -> bytes:
+        nonlocal removed
+        kept = b""
+        for entry in entries(path):
+            if entry.get("access") == access:
+                removed = True
+            else:
+                kept = jsonl.appended(kept, entry)
+        return kept
+
+    jsonl.change(path, _OPTION, edit)
+    return removed
+
+
+def _random(length: int, letters: str) -> str:
+    return "".join(secrets.choice(letters) for _ in range(length))

@@ -1,0 +1,323 @@
+"""What each role may do: Glance's rules by Glance's names, in oslo.policy.
+
+The defaults are scope-aware: a ``reader`` of a project sees, a ``member`` changes,
+``admin`` may do anything, and ``service`` is another service of the stack. An operator
+overrides any of them in ``policy.yaml``; a file written for Glance can be used as it is.
+
+A rule is asked about a target, a mapping of what ``%(name)s`` in a check may stand for.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from oslo_config import cfg
+from oslo_policy import policy as oslo_policy
+
+from imsgate import config
+from imsgate.auth.policy_cache import DecisionCache
+from imsgate.errors import BadConfig
+from imsgate.model import Identity
+
+LOG = logging.getLogger(__name__)
+
+GROUP = "oslo_policy"
+#: oslo.policy's own default; only this file may be missing.
+DEFAULT_FILE = "policy.yaml"
+
+ADMIN = "rule:context_is_admin"
+SERVICE = "rule:service_api"
+_MEMBER = "role:member and project_id:%(project_id)s"
+_READER = "role:reader and project_id:%(project_id)s"
+#: The asking project is one the image is shared with.
+_SHARED_WITH = "project_id:%(member_id)s"
+_SEEN = (
+    f"project_id:%(project_id)s or {_SHARED_WITH} or "
+    "'community':%(visibility)s or 'public':%(visibility)s"
+)
+ADMIN_OR_MEMBER = f"{ADMIN} or ({_MEMBER})"
+ADMIN_OR_READER = f"{ADMIN} or ({_READER})"
+
+_IMAGE = "/v2/images/{image_id}"
+#: The same image in Huawei's image service.
+_IMS_IMAGE = "/v1/cloudimages/{image_id}"
+_IMS_TAGS = "/v2/{project_id}/images/{image_id}/tags"
+_CREATE = (
+    "POST /v2/cloudimages/action",
+    "POST /v2/cloudimages/quickimport/action",
+    "POST /v1/cloudimages/dataimages/action",
+)
+
+
+def _rule(name: str, check: str, description: str, *operations: str) -> Any:
+    """A rule of project scope; an operation is a method and a path template of ``routes``."""
+    pairs = [operation.split(" ", 1) for operation in operations]
+    return oslo_policy.DocumentedRuleDefault(
+        name,
+        check,
+        description,
+        [{"method": method, "path": path} for method, path in pairs],
+        scope_types=["project"],
+    )
+
+
+RULES = (
+    oslo_policy.RuleDefault("default", "", "What other rules may refer to; decides nothing."),
+    oslo_policy.RuleDefault("context_is_admin", "role:admin", "Who is an administrator."),
+    oslo_policy.RuleDefault(
+        "service_api",
+        "role:service or role:admin or service_roles:service",
+        "Another service, by its own token or by a service token beside its user's.",
+    ),
+    _rule(
+        "add_image",
+        f"{ADMIN} or ({_MEMBER} and project_id:%(owner)s)",
+        "Create an image.",
+        "POST /v2/images",
+        *_CREATE,
+    ),
+    _rule(
+        "get_image",
+        f"{ADMIN} or (role:reader and ({_SEEN}))",
+        "See an image. Who may not do this is told that it does not exist.",
+        f"GET {_IMAGE}",
+        f"GET {_IMAGE}/tasks",
+        f"GET {_IMS_TAGS}",
+    ),
+    _rule(
+        "get_images",
+        ADMIN_OR_READER,
+        "List images.",
+        "GET /v2/images",
+        "GET /v2/cloudimages",
+        "GET /v2/{project_id}/images/tags",
+    ),
+    _rule(
+        "modify_image",
+        ADMIN_OR_MEMBER,
+        "Change an image's attributes, properties and tags; stage and import its data.",
+        f"PATCH {_IMAGE}",
+        f"PUT {_IMAGE}/stage",
+        f"POST {_IMAGE}/import",
+        f"PUT {_IMAGE}/tags/{{tag}}",
+        f"DELETE {_IMAGE}/tags/{{tag}}",
+        "PATCH /v2/cloudimages/{image_id}",
+        "PUT /v1/cloudimages/tags",
+        f"POST {_IMS_TAGS}",
+        f"POST {_IMS_TAGS}/action",
+        f"DELETE {_IMS_TAGS}/{{key}}",
+    ),
+    _rule("delete_image", ADMIN_OR_MEMBER, "Delete an image.", f"DELETE {_IMAGE}"),
+    _rule(
+        "publicize_image",
+        ADMIN,
+        "Let everybody see an image.",
+        "POST /v2/images",
+        f"PATCH {_IMAGE}",
+    ),
+    _rule(
+        "communitize_image",
+        ADMIN_OR_MEMBER,
+        "Let everybody who knows its id see an image.",
+        "POST /v2/images",
+        f"PATCH {_IMAGE}",
+    ),
+    _rule("upload_image", ADMIN_OR_MEMBER, "Upload an image's data.", f"PUT {_IMAGE}/file"),
+    _rule(
+        "register_image",
+        ADMIN_OR_MEMBER,
+        "Make an object of a bucket an image's data.",
+        f"PUT {_IMS_IMAGE}/upload",
+        *_CREATE,
+    ),
+    _rule(
+        "export_image",
+        ADMIN_OR_MEMBER,
+        "Write an image's data into a bucket.",
+        f"POST {_IMS_IMAGE}/file",
+    ),
+    _rule(
+        "get_job",
+        ADMIN_OR_READER,
+        "See the jobs of one's project by the calls of Huawei's image service.",
+        "GET /v1/{project_id}/jobs/{job_id}",
+        "GET /v1/cloudimages/job/{job_id}",
+    ),
+    _rule(
+        "get_quota",
+        ADMIN_OR_READER,
+        "See how many images one's project may have.",
+        "GET /v1/cloudimages/quota",
+    ),
+    _rule(
+        "copy_image",
+        ADMIN,
+        "Copy an image's data to further stores.",
+        f"POST {_IMAGE}/import",
+    ),
+    _rule(
+        "tasks_api_access",
+        ADMIN,
+        "See the tasks of all images; those of one image go with the image.",
+        "GET /v2/tasks",
+        "GET /v2/tasks/{task_id}",
+    ),
+    _rule(
+        "download_image",
+        f"{ADMIN} or (role:member and ({_SEEN}))",
+        "Download an image's data.",
+        f"GET {_IMAGE}/file",
+    ),
+    _rule(
+        "delete_image_location",
+        ADMIN,
+        "Remove one of several copies of an image's data.",
+        "DELETE /v2/stores/{store_id}/{image_id}",
+    ),
+    _rule(
+        "add_image_location",
+        f"{SERVICE} or ({_MEMBER} and project_id:%(owner)s)",
+        "Make an object that lies in a store the data of an image. Beside this rule, only "
+        "services may.",
+        f"POST {_IMAGE}/locations",
+    ),
+    _rule(
+        "fetch_image_location",
+        SERVICE,
+        "See where an image's data lies.",
+        f"GET {_IMAGE}/locations",
+    ),
+    _rule(
+        "deactivate",
+        ADMIN_OR_MEMBER,
+        "Stop downloads of an image.",
+        f"POST {_IMAGE}/actions/deactivate",
+    ),
+    _rule(
+        "reactivate",
+        ADMIN_OR_MEMBER,
+        "Allow downloads of an image again.",
+        f"POST {_IMAGE}/actions/reactivate",
+    ),
+    _rule(
+        "add_member",
+        ADMIN_OR_MEMBER,
+        "Share an image with a project.",
+        f"POST {_IMAGE}/members",
+        "POST /v1/cloudimages/members",
+    ),
+    _rule(
+        "get_members",
+        f"{ADMIN} or (role:reader and (project_id:%(project_id)s or {_SHARED_WITH}))",
+        "List the projects an image is shared with.",
+        f"GET {_IMAGE}/members",
+    ),
+    _rule(
+        "get_member",
+        f"{ADMIN} or (role:reader and (project_id:%(project_id)s or {_SHARED_WITH}))",
+        "See one project an image is shared with.",
+        f"GET {_IMAGE}/members/{{member_id}}",
+    ),
+    _rule(
+        "modify_member",
+        f"{ADMIN} or (role:member and {_SHARED_WITH})",
+        "Accept or reject an image that is shared with the asking project.",
+        f"PUT {_IMAGE}/members/{{member_id}}",
+        "PUT /v1/cloudimages/members",
+    ),
+    _rule(
+        "delete_member",
+        ADMIN_OR_MEMBER,
+        "Stop sharing an image with a project.",
+        f"DELETE {_IMAGE}/members/{{member_id}}",
+        "DELETE /v1/cloudimages/members",
+    ),
+    _rule(
+        "stores_info_detail",
+        f"{ADMIN} or {SERVICE}",
+        "See how the stores are configured and how they fare.",
+        "GET /v2/info/stores/detail",
+    ),
+)
+
+
+def list_rules() -> tuple[Any, ...]:
+    """All rules with their defaults, for ``oslopolicy-sample-generator``."""
+    return RULES
+
+
+def enforcer(conf: cfg.ConfigOpts | None = None) -> oslo_policy.Enforcer:
+    """The rules with the operator's overrides.
+
+    Without ``conf``, as oslo.policy's tools call it, the usual files of imsgate say them.
+    """
+    made = oslo_policy.Enforcer(conf or config.load({}).native)
+    made.register_defaults(RULES)
+    return made
+
+
+#: What oslo.policy raises for a file that is no mapping of names to checks.
+_UNUSABLE = (ValueError, AttributeError, TypeError, OSError)
+
+
+class Policy:
+    """Decides by the rules of one process. A change of the file counts within a second."""
+
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
+        """Raises BadConfig when the policy file is missing or cannot work."""
+        self._enforcer = enforcer(conf)
+        try:
+            self._enforcer.load_rules()
+            self._enforcer.check_rules(raise_on_violation=True)
+        except (oslo_policy.InvalidDefinitionError, *_UNUSABLE) as error:
+            raise BadConfig(f"[{GROUP}] policy_file", str(error)) from error
+        file = conf[GROUP].policy_file
+        if self._enforcer.policy_path is None and file != DEFAULT_FILE:
+            raise BadConfig(f"[{GROUP}] policy_file", f"{file} is not found")
+        self._decisions = DecisionCache(lambda: self._enforcer.rules, self._ask)
+
+    def allows(self, rule: str, who: Identity, target: Mapping[str, Any]) -> bool:
+        """Whether ``who`` may do what ``rule`` stands for to ``target``.
+
+        A token whose scope the rule does not take (of the system, of a domain) is refused.
+        Raises KeyError for a rule that does not exist.
+        """
+        return self.judge(rule, who)(target)
+
+    def judge(self, rule: str, who: Identity) -> Callable[[Mapping[str, Any]], bool]:
+        """``allows``, for the many targets of one list."""
+        if rule not in self._enforcer.registered_rules:
+            raise KeyError(rule)
+        return self._decisions.judge(rule, who)
+
+    def _ask(self, rule: str, who: Identity, target: Mapping[str, Any]) -> bool:
+        creds, target = credentials(who), dict(target)
+        try:
+            return bool(self._enforcer.enforce(rule, target, creds))
+        except _UNUSABLE as error:
+            # The file was changed into one that cannot be read: the rules of before stay,
+            # as oslo.policy keeps them in every service.
+            LOG.error("The policy file cannot be used: %s", error)
+            return bool(self._enforcer.enforce(rule, target, creds))
+
+    def is_admin(self, who: Identity) -> bool:
+        """Whether ``who`` sees the images of all projects."""
+        return self.allows("context_is_admin", who, {})
+
+
+def credentials(who: Identity) -> dict[str, Any]:
+    """What a check's left side may name; what is not known is left out, so nothing equals it."""
+    known = {
+        "user_id": who.user_id,
+        "project_id": who.project_id,
+        "domain_id": who.domain_id,
+        "user_domain_id": who.user_domain_id,
+        "project_domain_id": who.project_domain_id,
+        "system_scope": who.system_scope,
+    }
+    return {
+        **{name: value for name, value in known.items() if value is not None},
+        "roles": sorted(who.roles),
+        "service_roles": sorted(who.service_roles),
+        "is_admin_project": who.is_admin_project,
+    }

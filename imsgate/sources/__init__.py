@@ -1,0 +1,1 @@
+"""Where image data comes from besides a request body."""

@@ -1,0 +1,1 @@
+"""How image data travels into stores and out of them."""

@@ -1,0 +1,233 @@
+"""The one wrapper: every byte once, in order, whatever the sizes; failures stay."""
+
+import contextlib
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imsgate import errors
+from imsgate.http.body import Limit, Tapped
+from imsgate.testing import servers
+
+
+class Watch:
+    """A tap that remembers, and may object."""
+
+    def __init__(self, *, at=None, finishing=None):
+        self.chunks = []
+        self.finished = 0
+        self._at = at
+        self._finishing = finishing
+
+    def feed(self, chunk):
+        self.chunks.append(chunk)
+        if self._at is not None and len(self.seen) > self._at:
+            raise errors.BadRequest(problem="enough")
+
+    def finish(self):
+        self.finished += 1
+        if self._finishing:
+            raise self._finishing
+
+    @property
+    def seen(self):
+        return b"".join(self.chunks)
+
+
+def tapped(data, length=None, watch=None, **how):
+    stream = Tapped(servers.Input(data, **how), length)
+    if watch:
+        stream.join(watch)
+    return stream
+
+
+def whole(read, sizes):
+    """Read with these sizes, over and over, to the end."""
+    parts = []
+    while True:
+        for size in sizes:
+            part = read(size)
+            if not part and size:
+                return b"".join(parts)
+            parts.append(part)
+
+
+@given(
+    st.binary(max_size=200),
+    st.lists(st.integers(0, 70), min_size=1).filter(any),
+    st.none() | st.integers(1, 20),
+    st.booleans(),
+)
+def test_every_byte_once_and_in_order(data, sizes, step, known):
+    watch = Watch()
+    stream = tapped(data, len(data) if known else None, watch, step=step)
+    assert whole(stream.read, sizes) == data
+    assert watch.seen == data
+    assert all(watch.chunks)
+    assert (watch.finished, stream.received, stream.failure) == (1, len(data), None)
+    assert stream.read(10) == b""
+    assert watch.finished == 1
+
+
+READS = {
+    "read": lambda stream: stream.read(),
+    "read(-1)": lambda stream: stream.read(-1),
+    "read(None)": lambda stream: stream.read(None),
+    "readall": lambda stream: stream.readall(),
+    "iteration": b"".join,
+    "readlines": lambda stream: b"".join(stream.readlines()),
+    "buffered": lambda stream: io.BufferedReader(stream, 7).read(),
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
+def test_every_way_to_read(read, known):
+    data, watch = b"one\ntwo\n\nlast", Watch()
+    assert read(tapped(data, len(data) if known else None, watch, step=3)) == data
+    assert (watch.seen, watch.finished) == (data, 1)
+
+
+def test_readinto_fills_a_part_of_a_buffer():
+    buffer = bytearray(b"xxxxxxxx")
+    assert tapped(b"abc", 3).readinto(memoryview(buffer)) == 3
+    assert buffer == b"abcxxxxx"
+
+
+def test_it_is_a_readable_stream_and_no_more():
+    stream = tapped(b"abc", 3)
+    assert (stream.readable(), stream.writable(), stream.seekable()) == (True, False, False)
+
+
+def test_nothing_is_read_beyond_the_length():
+    source = servers.Input(b"bodynext request")
+    stream = Tapped(source, 4)
+    assert stream.read(100) == b"body"
+    asked = source.asked
+    assert stream.read(100) == b""
+    assert (source.given, source.asked) == (4, asked)
+
+
+def test_a_read_of_nothing_asks_nothing():
+    source = servers.Input(b"body")
+    stream = Tapped(source, 4)
+    assert stream.read(0) == b""
+    assert source.asked == 0
+
+
+@pytest.mark.parametrize("length", [0, None], ids=["known", "unknown"])
+def test_an_empty_body_is_finished_by_its_first_read(length):
+    watch = Watch()
+    stream = tapped(b"", length, watch)
+    assert watch.finished == 0
+    assert stream.read(1) == b""
+    assert stream.read(1) == b""
+    assert watch.finished == 1
+
+
+def test_a_known_body_is_finished_with_its_last_byte():
+    watch = Watch()
+    stream = tapped(b"abcd", 4, watch)
+    stream.read(3)
+    assert watch.finished == 0
+    stream.read(1)
+    assert watch.finished == 1
+
+
+def test_all_taps_see_all_before_the_reader():
+    watches = [Watch(), Watch()]
+    stream = tapped(b"abcd", 4)
+    for watch in watches:
+        stream.join(watch)
+    assert stream.read(2) == b"ab"
+    assert [watch.seen for watch in watches] == [b"ab", b"ab"]
+
+
+# Failures
+
+
+def test_a_tap_that_objects_ends_the_body_for_good():
+    watch, second = Watch(at=3), Watch()
+    stream = tapped(b"abcdefgh", 8, watch)
+    stream.join(second)
+    assert stream.read(3) == b"abc"
+    caught = []
+    for size in (3, 1, 0, -1):
+        with pytest.raises(errors.BadRequest) as failure:
+            stream.read(size)
+        caught.append(failure.value)
+    assert len(set(map(id, caught))) == 1
+    assert stream.failure is caught[0]
+    assert (watch.seen, second.seen) == (b"abcdef", b"abc")
+    assert (watch.finished, second.finished) == (0, 0)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
+def test_a_tap_that_objects_to_the_end_fails_the_last_read(known):
+    error = errors.BadImage(check="c", offset=0, problem="p")
+    watch = Watch(finishing=error)
+    stream = tapped(b"abcd", 4 if known else None, watch)
+    if not known:
+        assert stream.read(4) == b"abcd"
+    for _ in range(2):
+        with pytest.raises(errors.BadImage):
+            stream.read(4)
+    assert (stream.failure, watch.finished) == (error, 1)
+
+
+@pytest.mark.parametrize(
+    ("how", "length", "received"),
+    [
+        pytest.param({}, 5, 3, id="silent-end"),
+        pytest.param({"fails": ConnectionResetError("peer")}, 5, 3, id="reset"),
+        pytest.param({"fails": ValueError("bad chunk")}, None, 3, id="bad-chunk"),
+        pytest.param({"fails": EOFError()}, None, 3, id="end-of-file"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_a_cut_body_is_no_whole_one(how, length, received, size):
+    watch = Watch()
+    stream = tapped(b"abc", length, watch, **how)
+    with pytest.raises(errors.BodyCut) as caught:
+        whole(stream.read, [size])
+    assert caught.value.details == {"received": received}
+    assert stream.failure is caught.value
+    assert (watch.seen, watch.finished) == (b"abc", 0)
+    with pytest.raises(errors.BodyCut):
+        stream.read(1)
+
+
+def test_what_the_process_is_told_is_no_cut_body():
+    class Stop(BaseException):
+        pass
+
+    class Stops:
+        def read(self, size):
+            raise Stop
+
+    stream = Tapped(Stops(), 5)
+    with pytest.raises(Stop):
+        stream.read(1)
+    assert stream.failure is None
+
+
+def test_closing_it_leaves_the_servers_stream_open():
+    source = io.BytesIO(b"abc")
+    Tapped(source, 3).close()
+    assert not source.closed
+
+
+# The counter
+
+
+@given(st.lists(st.binary(max_size=20)), st.integers(0, 100))
+def test_a_limit_is_the_number_of_bytes_allowed(chunks, limit):
+    counter = Limit(limit)
+    allowed = sum(map(len, chunks)) <= limit
+    with contextlib.nullcontext() if allowed else pytest.raises(errors.TooLarge) as caught:
+        for chunk in chunks:
+            counter.feed(chunk)
+        counter.finish()
+    assert allowed or caught.value.details == {"limit": limit}
