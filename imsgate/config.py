@@ -11,12 +11,13 @@ import math
 import os
 import types
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from oslo_config import cfg
 from oslo_log import log
 
 from imsgate.errors import BadConfig
+from imsgate.settings import Settings
 
 LOG = log.getLogger(__name__)
 
@@ -89,6 +90,9 @@ class Section(types.SimpleNamespace):
         return f"Section({', '.join(vars(self))})"
 
 
+S = TypeVar("S", bound=Settings)
+
+
 class Config:
     """The configuration files of one process, and a state directory that overrides theirs."""
 
@@ -142,6 +146,10 @@ class Config:
                 key = f"{group}.{dest}" if dest in overrides else f"[{group}] {dest}"
                 raise BadConfig(key, problem)
         return Section(**values)
+
+    def read(self, record: type[S], overrides: Mapping[str, str] = types.MappingProxyType({})) -> S:
+        """The options of a group as its typed record. Raises BadConfig as ``section``."""
+        return record.of(self.section(record.GROUP, record.OPTS, overrides))
 
     def _value(self, dest: str, group: str, name: str | None) -> Any:
         try:

@@ -1,5 +1,6 @@
 """Configuration: files, overrides, and everything that refuses to start by its key."""
 
+import dataclasses
 import os
 
 import pytest
@@ -8,6 +9,7 @@ from oslo_config import cfg
 from imsgate import config
 from imsgate.config import Config, Section
 from imsgate.errors import BadConfig
+from imsgate.settings import Settings
 
 OPTS = (
     cfg.IntOpt("count", default=5, min=1, max=10),
@@ -220,3 +222,53 @@ def test_a_record_is_read_only(written):
 
 def test_records_are_made_of_names():
     assert Section(a=1).a == 1
+
+
+TYPED_OPTS = (
+    cfg.IntOpt("lease", default=60),
+    cfg.StrOpt("store"),
+    cfg.ListOpt("methods", default=["a"]),
+    cfg.StrOpt("password", secret=True, default="x"),
+)
+
+
+class Typed(Settings, group="typed", opts=TYPED_OPTS):
+    lease: int
+    store: str | None
+    methods: list[str]
+    password: str
+
+
+def test_a_typed_record_has_the_values_of_its_group(written):
+    settings = written("[typed]\nlease = 5\npassword = hush\n").read(Typed, {"store": "fast"})
+    assert settings == Typed(lease=5, store="fast", methods=["a"], password="hush")
+    assert "hush" not in repr(settings)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.lease = 6
+
+
+def test_defaults_of_options_are_those_of_fields():
+    assert (Typed().lease, Typed().store, Typed().methods) == (60, None, ["a"])
+    assert Typed().methods is not Typed().methods
+
+
+def test_a_typed_record_takes_its_own_values_out_of_a_section(written):
+    section = written().section("typed", [*TYPED_OPTS, cfg.IntOpt("other", default=1)])
+    assert Typed.of(section) == Typed()
+
+
+@pytest.mark.parametrize(
+    ("annotations", "problem"),
+    [
+        ({"lease": int}, "store"),
+        ({"lease": int, "store": str | None, "more": int}, "more"),
+        ({"lease": float, "store": str | None}, "lease"),
+        ({"lease": int | None, "store": str | None}, "lease"),
+        ({"lease": int, "store": str}, "store"),
+    ],
+    ids=str,
+)
+def test_fields_and_options_cannot_drift_apart(annotations, problem):
+    members = {"__annotations__": annotations}
+    with pytest.raises(TypeError, match=problem):
+        type(Settings)("Drifted", (Settings,), members, group="drifted", opts=TYPED_OPTS[:2])
