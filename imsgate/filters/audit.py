@@ -15,7 +15,6 @@ from collections.abc import Callable
 from typing import Any
 
 from keystonemiddleware import audit
-from keystonemiddleware.audit import _api
 
 from imsgate import config
 from imsgate.errors import BadConfig
@@ -37,7 +36,7 @@ def filter_factory(global_conf: dict[str, str], **local_conf: str) -> Callable[[
     def build(app: WsgiApp) -> WsgiApp:
         try:
             made: WsgiApp = audit.AuditMiddleware(app, **conf)
-        except (_api.PycadfAuditApiConfigError, OSError) as error:
+        except (audit.PycadfAuditApiConfigError, OSError) as error:
             raise BadConfig("audit.audit_map_file", str(error)) from error
         return made
 
