@@ -42,7 +42,7 @@ def signed(
 ):
     """The environ entries of a signed request. ``hashed`` is what the hash header says, "real"
     for the truth, None for no such header; ``unsigned`` names headers left out of the signature."""
-    date = signing.text_of(when)
+    date = signing.format_date(when)
     headers = {"content-type": "application/octet-stream", "host": HOST, "x-sdk-date": date}
     digest = hashlib.sha256(body).hexdigest()
     if hashed:
@@ -277,7 +277,7 @@ def test_what_is_signed_cannot_be_changed(alone, change):
 def test_the_shown_canonical_request_is_the_vendors(alone):
     answer = put(alone("aksk", apps.App()), **signed(secret="wrong", x_security_token="hush"))
     message = refusal(answer, 401, "signature_mismatch")
-    date = signing.text_of(NOW)
+    date = signing.format_date(NOW)
     assert message.partition("canonicalRequest:")[2] == (
         f"PUT|{FILE}/||content-type:application/octet-stream|host:{HOST}|"
         f"x-sdk-content-sha256:UNSIGNED-PAYLOAD|x-sdk-date:{date}|x-security-token:***||"
@@ -311,7 +311,7 @@ def test_what_cannot_be_read_is_refused(alone, request_):
 def test_outside_of_the_window_it_is_refused(alone, when):
     answer = put(alone("aksk", apps.App()), **signed(when=when))
     assert refusal(answer, 401, "signature_expired") == (
-        f"calc aksk signature fail:signature expired, signature time:{signing.text_of(when)},"
+        f"calc aksk signature fail:signature expired, signature time:{signing.format_date(when)},"
         "server time:20240601T120000Z"
     )
 
@@ -371,7 +371,7 @@ def test_a_broken_file_lets_nobody_in_until_it_is_mended(alone, files, caplog):
         good = file.read()
         file.write("{")
     assert put(filtered, **signed()).reason == "key_unknown"
-    assert "No access key is accepted until this is mended" in caplog.text
+    assert "No access key is accepted until this is fixed" in caplog.text
     with open(files[0], "w", encoding="utf-8") as file:
         file.write(good)
     assert put(filtered, **signed()).code == 200

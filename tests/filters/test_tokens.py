@@ -143,7 +143,7 @@ def test_a_file_that_breaks_lets_nobody_in_until_it_is_mended(alone, path, caplo
     good = path.read_text()
     broken(path)
     refused(enter(filtered, token), app, 401, "unauthenticated")
-    assert "No token is accepted until this is mended" in caplog.text
+    assert "No token is accepted until this is fixed" in caplog.text
     assert token not in caplog.text
     if path.is_dir():
         path.rmdir()
