@@ -326,7 +326,7 @@ def test_a_file_that_cannot_work_refuses_to_start(start: Any, text: str) -> None
 
 
 def test_a_file_that_is_missing_refuses_to_start(start: Any) -> None:
-    with pytest.raises(BadConfig, match=r"nowhere\.yaml is not found"):
+    with pytest.raises(BadConfig, match=r"nowhere\.yaml does not exist"):
         start(config="\n[oslo_policy]\npolicy_file = nowhere.yaml\n")
 
 
