@@ -22,7 +22,7 @@ from oslo_context import context
 from imsgate.errors import BadConfig, SignatureRefused
 
 
-class Directory:
+class CertificateDirectory:
     """Certificates in the files of one directory, each named UUID.pem."""
 
     def __init__(self, path: str, key: str) -> None:

@@ -91,10 +91,10 @@ def load_source(settings: SignatureSettings, native: cfg.ConfigOpts) -> Source |
     if not settings.certificates:
         return None
     with _extra_required():
-        from imsgate.signatures.certificates import Directory, KeyManager  # noqa: PLC0415
+        from imsgate.signatures.certificates import CertificateDirectory, KeyManager  # noqa: PLC0415
     if settings.certificates == CASTELLAN:
         return KeyManager(native)
-    return Directory(settings.certificates, f"[{GROUP}] certificates")
+    return CertificateDirectory(settings.certificates, f"[{GROUP}] certificates")
 
 
 @contextlib.contextmanager
