@@ -136,7 +136,7 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
-def test_a_signature_vouches(alone, variant):
+def test_a_signature_authenticates(alone, variant):
     app = apps.App(apps.by(3))
     assert put(alone("aksk", app), b"body", **signed(b"body", **variant)).code == 200
     environ = app.environs[0]
@@ -203,7 +203,7 @@ def test_a_foreign_project_is_refused(alone):
     assert not app.called
 
 
-def test_claims_of_a_client_vouch_for_nothing(alone):
+def test_identity_headers_of_a_client_are_ignored(alone):
     app = apps.App()
     forged = {
         "HTTP_X_ROLES": "admin",
@@ -237,7 +237,7 @@ def test_who_does_not_sign_is_refused_or_left_to_identity(alone, entries):
     assert app.environs[0]["HTTP_X_IDENTITY_STATUS"] == "Invalid"
 
 
-def test_whoever_was_vouched_for_passes(alone):
+def test_an_authenticated_request_passes(alone):
     """By a token; a client cannot set this key."""
     app = apps.App()
     entries = {
@@ -386,22 +386,22 @@ def test_without_its_files_it_does_not_start(alone, tmp_path, files):
                 assert caught.value.key == f"[aksk] {option}"
 
 
-def test_the_voucher_tells_of_now(alone, files):
+def test_reauthentication_uses_the_current_files(alone, files):
     app = apps.App()
     filtered = alone("aksk", app)
     put(filtered, **signed(x_project_id="p2"))
-    voucher = app.environs[0][REAUTHENTICATE]
-    assert voucher()["HTTP_X_PROJECT_ID"] == "p2"
+    reauthenticate = app.environs[0][REAUTHENTICATE]
+    assert reauthenticate()["HTTP_X_PROJECT_ID"] == "p2"
     key_file.remove(files[0], ACCESS)
     with pytest.raises(errors.KeyUnknown):
-        voucher()
+        reauthenticate()
     add(files, projects=["p1"], roles=["reader"])
     with pytest.raises(errors.KeyForbidden):
-        voucher()
+        reauthenticate()
     add(files, "AKOTHER")
     key_file.remove(files[0], ACCESS)
     add(files, roles=["reader"])
-    assert voucher()["HTTP_X_ROLES"] == "reader"
+    assert reauthenticate()["HTTP_X_ROLES"] == "reader"
 
 
 # Bodies

@@ -234,7 +234,7 @@ def test_whoever_signs_like_the_vendors_sdk_is_told_its_codes(kind):
 @pytest.mark.parametrize(
     ("token", "why"), [(None, "x-auth-token not found"), ("t", "decrypt token fail")]
 )
-def test_whoever_nobody_vouches_for_is_told_as_by_the_vendors_gateway(token, why):
+def test_an_unauthenticated_request_gets_the_words_of_the_vendors_gateway(token, why):
     entries = {"PATH_INFO": "/v2/cloudimages", "HTTP_X_AUTH_TOKEN": token}
     answer = servers.serve(responses.refusal(errors.Unauthenticated()), servers.environ(**entries))
     told = json.loads(answer.body)
