@@ -34,6 +34,7 @@ from imsgate.http import responses
 from imsgate.http.request import Request
 from imsgate.http.wsgi import Environ, WsgiApp
 from imsgate.jobs import engine
+from imsgate.profiles import ProfileSettings
 from imsgate.services import SectionOf, Services, load_services
 from imsgate.signatures import verify
 from imsgate.stores import loader
@@ -109,7 +110,8 @@ def assemble(parts: Services, conf: cfg.ConfigOpts, section: SectionOf, api: Any
     }
     gatekeeper = parts.access
     signer = _signing(parts, conf, section)
-    native = dialect.Native(profiles.chosen(section))
+    profile = ProfileSettings.of(section(profiles.GROUP, profiles.OPTS))
+    native = dialect.Native(profiles.chosen(profile))
     spoken = views.GLANCE if native.profile is profiles.NONE else native
     endpoint = section("DEFAULT", config.OPTS).public_endpoint
     about = info.Info(gatekeeper, stores, endpoint, documents, uploads.quotas, methods)
@@ -170,7 +172,7 @@ def _ims_table(
 
 
 def _signing(parts: Services, native: cfg.ConfigOpts, section: SectionOf) -> signatures.Signing:
-    options = section(verify.GROUP, verify.OPTS)
+    options = verify.SignatureSettings.of(section(verify.GROUP, verify.OPTS))
     return signatures.Signing(parts.signatures, verify.load_source(options, native))
 
 

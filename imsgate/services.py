@@ -13,8 +13,10 @@ from imsgate.buckets import base as user_buckets
 from imsgate.buckets.image_url import Allowed
 from imsgate.errors import BadConfig
 from imsgate.filters.sizelimit import SizeLimit
+from imsgate.inspection import InspectionSettings
 from imsgate.jobs import engine, export, imports, locations
 from imsgate.model import Status
+from imsgate.profiles import ProfileSettings
 from imsgate.quotas import quota
 from imsgate.registry.base import Registry
 from imsgate.signatures import verify
@@ -82,7 +84,7 @@ def make_services(
     """``section`` gives the values of a group's options, ``native`` is what libraries read
     their own from. Raises BadConfig."""
     upload = section(UPLOAD, UPLOAD_OPTS)
-    gate = inspection.shared(section(inspection.GROUP, inspection.OPTS))
+    gate = inspection.shared(InspectionSettings.of(section(inspection.GROUP, inspection.OPTS)))
     limit = section(SizeLimit.NAME, SizeLimit.OPTS).image_size_cap
     downloads = web.Web(section(uris.GROUP, uris.OPTS), section(web.GROUP, web.OPTS))
     origins = inspected.Sources(
@@ -91,7 +93,7 @@ def make_services(
         decompress.Decompressor(section(decompress.GROUP, decompress.OPTS)),
         gate,
         limit,
-        verify.load(section(verify.GROUP, verify.OPTS)),
+        verify.load(verify.SignatureSettings.of(section(verify.GROUP, verify.OPTS))),
     )
     algorithm = upload.hashing_algorithm
     gatekeeper = access.Access(registry, Policy(native))
@@ -103,7 +105,8 @@ def make_services(
     allowed = None
     if accounts is not None:
         allowed = _allowed(section)
-        most = min(limit, profiles.chosen(section).import_limit or limit)
+        profile = profiles.chosen(ProfileSettings.of(section(profiles.GROUP, profiles.OPTS)))
+        most = min(limit, profile.import_limit or limit)
         objects = bucket.BucketSources(accounts, allowed, gate, most, origins.signatures)
         of_objects = imports.ImportWork(stores, algorithm, objects, quotas, recheck)
         kinds[bucket.REGISTER] = of_objects

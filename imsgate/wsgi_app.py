@@ -28,7 +28,7 @@ def _load() -> Any:
         app = loadwsgi.loadapp(paste, global_conf=values)
     except (LookupError, ImportError) as error:
         raise pastefile.unloadable(paste, error) from error
-    conf.tell_unread()
+    conf.log_unread()
     try:
         import uwsgi  # noqa: PLC0415 - exists only inside that server
     except ImportError:

@@ -73,7 +73,7 @@ class Info:
         project = identity(request).project_id
         if project is None:
             raise errors.Forbidden(action="see the usage of a project without being in one")
-        usage = self.quotas.told(project, self.access.registry.usage(project))
+        usage = self.quotas.report(project, self.access.registry.usage(project))
         return responses.json_response({"usage": usage})
 
     def _detail(self, backend: Backend) -> dict[str, Any]:

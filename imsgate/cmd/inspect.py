@@ -32,7 +32,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Inspect every file; returns the exit status."""
-    gate = inspection.shared(arguments.load(args).section(inspection.GROUP, inspection.OPTS))
+    gate = inspection.shared(arguments.load(args).read(inspection.InspectionSettings))
     show = _print_json if args.json else _print_text
     problems: list[OSError] = []
     refused = False

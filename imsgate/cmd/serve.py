@@ -307,7 +307,7 @@ class Server(gunicorn.app.base.BaseApplication):
         """gunicorn's ``post_worker_init``: what is configured works; the first worker says so."""
         if os.read(self._untold, 1):
             announce(self._args.bind, self._state_path)
-            config.load(self._global_conf).tell_unread()
+            config.load(self._global_conf).log_unread()
 
     def load(self) -> Any:
         """The pipeline, built in the worker; what cannot work ends the server, by name."""

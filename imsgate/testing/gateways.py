@@ -75,7 +75,7 @@ def gateway(
         more = {**changed.get(group, {}), **further.get(group, {})}
         return settings(options, **more)
 
-    quotas = quota.configured(section(quota.GROUP, quota.OPTS))
+    quotas = quota.configured(quota.QuotaSettings.of(section(quota.GROUP, quota.OPTS)))
     accounts = Accounts(buckets) if isinstance(buckets, Buckets) else buckets
     parts = make_services(registry, enabled, quotas, conf, section, accounts)
     gate = app.assemble(parts, conf, section, settings(images.OPTS, **api))

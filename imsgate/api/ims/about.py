@@ -27,7 +27,7 @@ class About:
         who = identity(request)
         self.access.enforce("get_quota", who, {"project_id": who.project_id}, "quotas")
         project = who.project_id or ""
-        images = self.quotas.told(project, self.registry.usage(project))["image_count_total"]
+        images = self.quotas.report(project, self.registry.usage(project))["image_count_total"]
         image = {
             "type": "image",
             "used": images["usage"],
