@@ -127,9 +127,13 @@ class MemoryRegistry(Registry):
                 raise NotFound(what=f"Image {image_id}")
             if any(getattr(image, field) != value for field, value in was.items()):
                 raise Conflict(problem=f"Image {image_id} was changed by another request")
+            self._check_transition(image, to)
             if moves(to):
                 to["updated_at"] = model.now()
             return self._put(dataclasses.replace(image, **to), within)
+
+    def _check_transition(self, image: Image, to: Mapping[str, Any]) -> None:
+        model.check_transition(image.id, image.status, to.get("status", image.status))
 
     def holds(self, location: Location) -> bool:
         with self._lock:

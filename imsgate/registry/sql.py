@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import datetime
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,7 +14,7 @@ from sqlalchemy import exc
 from imsgate import model
 from imsgate.config import Section
 from imsgate.errors import AlreadyExists, BadConfig, Conflict, MemberExists, NotFound, Unavailable
-from imsgate.model import Image, Job, Limits, Location, Member, MemberStatus, Usage
+from imsgate.model import Image, Job, Limits, Location, Member, MemberStatus, Status, Usage
 from imsgate.quotas import limits
 from imsgate.registry import database, jobs, lists, migrations, rows, totals
 from imsgate.registry.base import NOTHING, Query, Registry, moves
@@ -299,9 +299,9 @@ def _change(
     before = _locked(connection, image_id) if within else None
     # Matches "no value" too, which "=" never does.
     unchanged = [IMAGES.c[field].is_not_distinct_from(value) for field, value in was.items()]
-    step = sa.update(IMAGES).where(_is(image_id), *unchanged).values(columns or {"id": image_id})
-    if connection.execute(step).rowcount == 0:
-        raise _lost(connection, image_id)
+    step = sa.update(IMAGES).where(_is(image_id), *unchanged, *_may_become(to))
+    if connection.execute(step.values(columns or {"id": image_id})).rowcount == 0:
+        raise _refused_change(connection, image_id, unchanged, to)
     (image,) = rows.read(connection, sa.select(IMAGES).where(_is(image_id)))
     image = rows.replace(connection, image, to)
     _check(connection, within, before, image)
@@ -332,8 +332,29 @@ def _is_member(image_id: str, *member_id: str) -> tuple[sa.ColumnElement[bool], 
     return (MEMBERS.c.image_id.in_(exists), *one)
 
 
-def _lost(connection: sa.Connection, image_id: str) -> Conflict | NotFound:
-    """Why a compare-and-set found no row."""
-    if connection.execute(sa.select(IMAGES.c.id).where(_is(image_id))).first() is None:
+def _may_become(to: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
+    """Selects images that are in a status from which TRANSITIONS leads to the new one.
+
+    Part of the UPDATE, so that the status is compared that is stored at that moment.
+    """
+    if "status" not in to:
+        return []
+    before = [status for status in Status if model.may_become(status, to["status"])]
+    return [IMAGES.c.status.in_(before)]
+
+
+def _refused_change(
+    connection: sa.Connection,
+    image_id: str,
+    unchanged: Sequence[sa.ColumnElement[bool]],
+    to: Mapping[str, Any],
+) -> Conflict | NotFound:
+    """Why a compare-and-set found no row. Raises ValueError for an illegal change of status."""
+    recorded = sa.select(IMAGES.c.status).where(_is(image_id))
+    # Locked: the row may have changed since the UPDATE, and only what is stored now is judged.
+    status = connection.scalar(recorded.where(*unchanged).with_for_update())
+    if status is not None:
+        model.check_transition(image_id, status, to.get("status", status))
+    elif connection.scalar(recorded) is None:
         return NotFound(what=f"Image {image_id}")
     return Conflict(problem=f"Image {image_id} was changed by another request")

@@ -13,7 +13,7 @@ from imsgate.registry.database import Database, Undone, repeated
 from imsgate.registry.sql import SqlRegistry
 from imsgate.registry.tables import IMAGES, JOBS
 from imsgate.testing.records import after, image, job
-from imsgate.testing.registry_jobs import together
+from imsgate.testing.registries.threads import together
 
 _KILL = {"postgresql": "SELECT pg_terminate_backend({})", "mysql": "KILL CONNECTION {}"}
 _SELF = {"postgresql": "SELECT pg_backend_pid()", "mysql": "SELECT connection_id()"}
