@@ -6,7 +6,8 @@ from imsgate import hashing
 
 
 @pytest.mark.parametrize(
-    "algorithm", {*hashing.OS_HASH, *hashing.VALIDATION_DATA, *hashing.DOWNLOAD, hashing.CHECKSUM}
+    "algorithm",
+    sorted({*hashing.OS_HASH, *hashing.VALIDATION_DATA, *hashing.DOWNLOAD, hashing.CHECKSUM}),
 )
 def test_algorithm_fits_into_the_record(algorithm):
     assert 16 <= hashing.digest_size(algorithm) <= 64
