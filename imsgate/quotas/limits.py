@@ -29,7 +29,7 @@ def grown(limits: Limits, before: Image | None, after: Image) -> dict[str, int]:
     if after.owner != limits.project:
         raise errors.Conflict(problem=f"Image {after.id} has another owner now")
     old = before.usage if before and before.owner == limits.project else Usage()
-    deltas = {name: getattr(after.usage, name) - getattr(old, name) for name in limits.most}
+    deltas = {name: getattr(after.usage, name) - getattr(old, name) for name in limits.maximum}
     return {name: delta for name, delta in deltas.items() if delta > 0}
 
 
@@ -46,7 +46,7 @@ def check(limits: Limits, deltas: Mapping[str, int], usage: Usage) -> None:
     Nothing else of ``usage`` is looked at.
     """
     for name, delta in deltas.items():
-        total, most = getattr(usage, name), limits.most[name]
+        total, most = getattr(usage, name), limits.maximum[name]
         if total > most:
             before = in_units(name, total - delta)
             raise errors.OverLimit(

@@ -10,19 +10,21 @@ from imsgate.registry.memory import MemoryRegistry
 
 
 class LeaksCommunity(MemoryRegistry):
-    def _seen(self, image, query):
-        return image.visibility == Visibility.COMMUNITY or super()._seen(image, query)
+    def _visible(self, image, query):
+        return image.visibility == Visibility.COMMUNITY or super()._visible(image, query)
 
 
 class HidesOwnCommunity(MemoryRegistry):
-    def _seen(self, image, query):
+    def _visible(self, image, query):
         asked = query.all_visibilities or query.visibility
-        return super()._seen(image, query) and (asked or image.visibility != Visibility.COMMUNITY)
+        return super()._visible(image, query) and (
+            asked or image.visibility != Visibility.COMMUNITY
+        )
 
 
 class MembershipOpensPrivate(MemoryRegistry):
-    def _seen(self, image, query):
-        return super()._seen(image, query) or self._shared_with(image, query)
+    def _visible(self, image, query):
+        return super()._visible(image, query) or self._shared_with(image, query)
 
 
 class IgnoresAnswers(MemoryRegistry):
@@ -37,13 +39,13 @@ class SharesPending(MemoryRegistry):
 
 
 class NobodyOwnsWhatIsNobodys(MemoryRegistry):
-    def _seen(self, image, query):
-        return super()._seen(image, query) or image.owner == query.viewer
+    def _visible(self, image, query):
+        return super()._visible(image, query) or image.owner == query.viewer
 
 
 class AdminSeesWhatAnybodySees(MemoryRegistry):
-    def _seen(self, image, query):
-        return super()._seen(image, dataclasses.replace(query, admin=False))
+    def _visible(self, image, query):
+        return super()._visible(image, dataclasses.replace(query, admin=False))
 
 
 class ListsDeleted(MemoryRegistry):

@@ -24,18 +24,18 @@ class AddsMembersToNothing(MemoryRegistry):
 
 
 class LetsAnyNumberBeMembers(MemoryRegistry):
-    def add_member(self, member, most=None):
+    def add_member(self, member, limit=None):
         super().add_member(member)
 
 
 class LimitsMembersByOneTooMany(MemoryRegistry):
-    def add_member(self, member, most=None):
-        super().add_member(member, None if most is None else most + 1)
+    def add_member(self, member, limit=None):
+        super().add_member(member, None if limit is None else limit + 1)
 
 
 class CountsTheMembersOfAll(MemoryRegistry):
-    def add_member(self, member, most=None):
-        limits.check_members(len(self._members), most)
+    def add_member(self, member, limit=None):
+        limits.check_members(len(self._members), limit)
         super().add_member(member)
 
 
@@ -46,10 +46,10 @@ class LooksBeforeItAddsMembers(MemoryRegistry):
         super().__init__()
         self.all_looked = threading.Barrier(8, timeout=10)
 
-    def add_member(self, member, most=None):
+    def add_member(self, member, limit=None):
         members = self.members(member.image_id)
-        limits.check_members(len(members), most)
-        if members and most:
+        limits.check_members(len(members), limit)
+        if members and limit:
             with contextlib.suppress(threading.BrokenBarrierError):
                 self.all_looked.wait()
         super().add_member(member)

@@ -97,11 +97,9 @@ class JudgesTheStatusFirst(MemoryRegistry):
 
 REJECTED = [
     (AllowsAnyTransition, "illegal_changes_of_status"),
-    (AllowsAnyTransition, "stored_status_is_judged"),
     (AllowsAnyTransitionOfJobs, "illegal_change_of_status_by_a_new_job"),
     (AllowsAnyTransitionOfJobs, "illegal_change_of_status_by_a_worker"),
     (BelievesTheCaller, "illegal_changes_of_status"),
-    (BelievesTheCaller, "stored_status_is_judged"),
     (LooksBeforeItWrites, "stored_status_is_judged"),
     (WritesBeforeItChecks, "illegal_changes_of_status"),
     (EndsTheJobAllTheSame, "illegal_change_of_status_by_a_worker"),

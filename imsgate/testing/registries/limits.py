@@ -55,8 +55,8 @@ def _usage(amounts: tuple[int, ...]) -> Usage:
     )
 
 
-def within(project: str = "project", **most: int) -> Limits:
-    return Limits(project, most)
+def within(project: str = "project", **maximum: int) -> Limits:
+    return Limits(project, maximum)
 
 
 class LimitContract:

@@ -44,9 +44,9 @@ class MemberContract:
             registry.add(shared)
             registry.add_member(member(shared.id, "a"), 1)
         registry.add_member(member(record.id, "b"), 2)
-        for most in (0, 1, 2):
+        for limit in (0, 1, 2):
             with pytest.raises(QuotaExceeded):
-                registry.add_member(member(record.id, "c"), most)
+                registry.add_member(member(record.id, "c"), limit)
         assert [added.member_id for added in registry.members(record.id)] == ["a", "b"]
         registry.remove_member(record.id, "a")
         registry.add_member(member(record.id, "c"), 2)
