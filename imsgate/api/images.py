@@ -266,8 +266,9 @@ class Images:
 
     def discard(self, image_id: str) -> None:
         """Delete an image that nobody was told of. Raises Unavailable."""
+        status = self.registry.get(image_id).status  # its job may have removed it already
         to = {"status": Status.PENDING_DELETE, **NO_UPLOAD}
-        self._erase(self.registry.change(image_id, {}, **to))
+        self._erase(self.registry.change(image_id, {"status": status}, **to))
 
     def _erase(self, image: Image) -> None:
         self.registry.cancel_jobs(image.id)

@@ -6,14 +6,13 @@ becomes the image's data; they see where an image's data lies.
 
 import binascii
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import webob
 from oslo_config import cfg
 
-from imsgate import errors
+from imsgate import errors, hashing
 from imsgate.api import rechecks, schemas
 from imsgate.api.access import Access, identity
 from imsgate.api.signatures import Signing
@@ -56,7 +55,7 @@ SCHEMA: schemas.Schema = {
             "type": "object",
             "additionalProperties": False,
             "properties": {
-                "os_hash_algo": {"type": "string", "enum": ["sha1", "sha256", "sha512", "md5"]},
+                "os_hash_algo": {"type": "string", "enum": list(hashing.VALIDATION_DATA)},
                 "os_hash_value": {"type": "string", "maxLength": 128},
             },
             "dependentRequired": {
@@ -172,6 +171,6 @@ def _check_digest(told: Mapping[str, str]) -> None:
         found = len(binascii.unhexlify(value))
     except ValueError as error:
         raise errors.BadJson(problem="os_hash_value is not hexadecimal") from error
-    wanted = hashlib.new(algorithm, usedforsecurity=False).digest_size
+    wanted = hashing.digest_size(algorithm)
     if found != wanted:
         raise errors.BadJson(problem=f"os_hash_value: {algorithm} has {wanted} bytes, not {found}")

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from imsgate import errors
+from imsgate import errors, hashing
 from imsgate.jobs.context import Context, Interrupted
 from imsgate.jobs.imports import Source, held
 from imsgate.model import Image, Job, Location, Status
@@ -91,7 +91,7 @@ class AddLocation:
         told, done = job.arguments["validation_data"], 0
         algorithm = told.get("os_hash_algo", self.algorithm)
         stored = self.sources.stored(image, location, job)
-        digests = Digests(("md5", algorithm))
+        digests = Digests((hashing.CHECKSUM, algorithm))
         with stored as source:
             while chunk := source.read(CHUNK):
                 digests.feed(chunk)
@@ -105,7 +105,7 @@ class AddLocation:
                 raise errors.DigestMismatch(algorithm=algorithm, found=found, expected=expected)
             return {
                 "size": done,
-                "checksum": values["md5"],
+                "checksum": values[hashing.CHECKSUM],
                 "os_hash_algo": algorithm,
                 "os_hash_value": found,
                 **source.facts(),

@@ -29,7 +29,7 @@ def grown(limits: Limits, before: Image | None, after: Image) -> dict[str, int]:
     if after.owner != limits.project:
         raise errors.Conflict(problem=f"Image {after.id} has another owner now")
     old = before.usage if before and before.owner == limits.project else Usage()
-    deltas = {name: getattr(after.usage, name) - getattr(old, name) for name in limits.most}
+    deltas = {name: getattr(after.usage, name) - getattr(old, name) for name in limits.maximum}
     return {name: delta for name, delta in deltas.items() if delta > 0}
 
 
@@ -46,7 +46,7 @@ def check(limits: Limits, deltas: Mapping[str, int], usage: Usage) -> None:
     Only the resources in ``deltas`` are checked.
     """
     for name, delta in deltas.items():
-        total, limit = getattr(usage, name), limits.most[name]
+        total, limit = getattr(usage, name), limits.maximum[name]
         if total > limit:
             before = in_units(name, total - delta)
             raise errors.OverLimit(

@@ -20,7 +20,7 @@ from typing import Any, cast
 
 from oslo_config import cfg
 
-from imsgate import errors
+from imsgate import errors, hashing
 from imsgate.errors import BadConfig, SourceFailed, UriRefused
 from imsgate.sources import uris
 from imsgate.sources.addresses import Network, Rules
@@ -58,7 +58,6 @@ OPTS = (
 )
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_DIGESTS = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
 
 #: What breaks while a connection is used.
@@ -324,11 +323,12 @@ def parse_digest(text: str | None) -> tuple[str, str] | None:
     if text is None:
         return None
     algorithm, _, digest = text.lower().partition(":")
-    if algorithm in _DIGESTS:
-        length = 2 * hashlib.new(algorithm, usedforsecurity=False).digest_size
+    if algorithm in hashing.DOWNLOAD:
+        length = 2 * hashing.digest_size(algorithm)
         if re.fullmatch(f"[0-9a-f]{{{length}}}", digest):
             return algorithm, digest
-    raise errors.BadRequest(problem=f"digest is ALGORITHM:HEX, with one of {', '.join(_DIGESTS)}")
+    algorithms = ", ".join(hashing.DOWNLOAD)
+    raise errors.BadRequest(problem=f"digest is ALGORITHM:HEX, with one of {algorithms}")
 
 
 def _networks(option: str, texts: list[str]) -> tuple[Network, ...]:

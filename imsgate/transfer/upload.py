@@ -8,7 +8,6 @@ attempt runs it renews a lease; whoever finds a lease run out cleans up after it
 
 import contextlib
 import dataclasses
-import hashlib
 import logging
 import secrets
 import threading
@@ -18,7 +17,7 @@ from typing import Any, TypeVar
 
 from oslo_config import cfg
 
-from imsgate import errors
+from imsgate import errors, hashing
 from imsgate.model import DELETED, READABLE, Image, Limits, Location, Status
 from imsgate.quotas import quota
 from imsgate.registry.base import Registry
@@ -35,7 +34,7 @@ OPTS = (
     cfg.StrOpt(
         "hashing_algorithm",
         default="sha512",
-        choices=sorted(hashlib.algorithms_guaranteed - {"shake_128", "shake_256"}),
+        choices=list(hashing.OS_HASH),
         help="The algorithm of os_hash_value. sha256 is about twice as fast as sha512 "
         "on processors that support it.",
     ),
@@ -121,14 +120,14 @@ def write(
     and whatever reading or storing raises; then the store holds nothing.
     """
     with sink:
-        digests = Digests(("md5", algorithm))
+        digests = Digests((hashing.CHECKSUM, algorithm))
         count = copy(read, sink, digests, check)
         if size is not None and count != size:
             raise errors.SizeMismatch(announced=size, received=count)
         values = digests.values()
         fields: dict[str, Any] = {
             "size": count,
-            "checksum": values["md5"],
+            "checksum": values[hashing.CHECKSUM],
             "os_hash_algo": algorithm,
             "os_hash_value": values[algorithm],
         }

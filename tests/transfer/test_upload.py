@@ -21,6 +21,7 @@ from imsgate.registry.memory import MemoryRegistry
 from imsgate.stores.base import Store
 from imsgate.stores.filesystem import FilesystemStore
 from imsgate.testing.gateways import gateway, memory_store, settings
+from imsgate.testing.registries.statuses import bring
 from imsgate.transfer import digests, upload
 
 SIZE = 300_000
@@ -396,7 +397,8 @@ def test_what_a_store_that_went_away_keeps_is_swept(attempt, clock, step):
 
 @pytest.mark.parametrize("status", [Status.SAVING, Status.ACTIVE, Status.DEACTIVATED])
 def test_only_a_queued_image_takes_data(attempt, status):
-    attempt.registry.change(attempt.image.id, {}, status=status, upload_key="k")
+    bring(attempt.registry, attempt.image.id, status)
+    attempt.registry.change(attempt.image.id, {}, upload_key="k")
     attempt.fail("read", AssertionError("nothing is to be read"))
     with pytest.raises(errors.WrongStatus) as caught:
         attempt.receive()

@@ -1,4 +1,4 @@
-"""The part of the registry contract that is about what a project's images add up to."""
+"""The part of the registry contract about limits on what a project's images add up to."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,13 +9,16 @@ import pytest
 from imsgate.errors import AlreadyExists, Conflict, NotFound, OverLimit
 from imsgate.model import Limits, Location, Status, Usage
 from imsgate.registry.base import Registry
-from imsgate.testing import registry_machine
 from imsgate.testing.records import image, job
-from imsgate.testing.registry_jobs import running, together
+from imsgate.testing.registries import walk
+from imsgate.testing.registries.jobs import running
+from imsgate.testing.registries.statuses import bring
+from imsgate.testing.registries.threads import together
 
 _COPIES = (Location("fast", "a"), Location("slow", "b"))
 
-#: Fields of an image, and what it counts for: bytes stored, bytes staged, one, coming in.
+#: Fields of an image, and its usage: bytes stored, bytes staged, images, images with data
+#: coming in.
 _COUNTED: list[tuple[dict[str, Any], tuple[int, int, int, int]]] = [
     ({}, (0, 0, 1, 0)),
     ({"status": Status.SAVING, "upload_reserved": 7}, (7, 0, 1, 1)),
@@ -52,8 +55,8 @@ def _usage(amounts: tuple[int, ...]) -> Usage:
     )
 
 
-def within(project: str = "project", **most: int) -> Limits:
-    return Limits(project, most)
+def within(project: str = "project", **maximum: int) -> Limits:
+    return Limits(project, maximum)
 
 
 class LimitContract:
@@ -70,18 +73,18 @@ class LimitContract:
         assert registry.usage("project") == Usage()
         for owner in ("project", "Project", None):
             for fields, _ in _COUNTED:
-                given = image(owner=owner, **fields)
-                copies = tuple(Location(copy.store, given.id) for copy in given.locations)
-                registry.add(dataclasses.replace(given, locations=copies))
+                record = image(owner=owner, **fields)
+                copies = tuple(Location(copy.store, record.id) for copy in record.locations)
+                registry.add(dataclasses.replace(record, locations=copies))
         sums = map(sum, zip(*(amounts for _, amounts in _COUNTED), strict=True))
         assert registry.usage("project") == registry.usage("Project") == _usage(tuple(sums))
 
     def test_number_of_images_is_limited(self, registry: Registry) -> None:
         registry.add(image(owner="other"))
         limits = within(image_count_total=2)
-        kept = [image(owner="project") for _ in range(2)]
-        for one in kept:
-            registry.add(one, limits)
+        allowed = [image(owner="project") for _ in range(2)]
+        for record in allowed:
+            registry.add(record, limits)
         refused = image(owner="project")
         with pytest.raises(OverLimit) as refusal:
             registry.add(refused, limits)
@@ -91,15 +94,15 @@ class LimitContract:
         )
         with pytest.raises(NotFound):
             registry.get(refused.id)
-        registry.change(kept[0].id, {}, status=Status.DELETED)
+        bring(registry, allowed[0].id, Status.DELETED)
         registry.add(refused, limits)
 
     def test_bytes_are_limited_to_the_last(self, registry: Registry) -> None:
         mib = 1 << 20
         limits = within(image_size_total=3 * mib)
         first, second = (image(owner="project", status=Status.SAVING) for _ in range(2))
-        for one in (first, second):
-            registry.add(one, limits)
+        for record in (first, second):
+            registry.add(record, limits)
         registry.change(first.id, {}, limits, upload_reserved=2 * mib)
         with pytest.raises(OverLimit) as refusal:
             registry.change(second.id, {}, limits, upload_reserved=mib + 1, tags={"t"})
@@ -120,13 +123,13 @@ class LimitContract:
             registry.change(first.id, {}, limits, upload_reserved=2 * mib + 1)
 
     def test_jobs_are_limited_with_their_images(self, registry: Registry) -> None:
-        given = image(owner="project", status=Status.ACTIVE, size=5, locations=_COPIES[:1])
-        registry.add(given)
+        record = image(owner="project", status=Status.ACTIVE, size=5, locations=_COPIES[:1])
+        registry.add(record)
         limits = within(image_size_total=10)
         with pytest.raises(OverLimit):
-            registry.add_job(job(given.id), {}, limits, upload_reserved=6)
-        assert registry.jobs_of(given.id) == []
-        taken = running(registry, image_id=given.id)
+            registry.add_job(job(record.id), {}, limits, upload_reserved=6)
+        assert registry.jobs_of(record.id) == []
+        taken = running(registry, image_id=record.id)
         with pytest.raises(OverLimit):
             registry.change_job(
                 taken.id, taken.epoch, {"progress": 1}, {}, limits, upload_reserved=6
@@ -136,63 +139,63 @@ class LimitContract:
         assert registry.usage("project").image_size_total == 10
 
     def test_what_does_not_grow_is_not_refused(self, registry: Registry) -> None:
-        """As after a limit was lowered."""
+        """For example after a limit was lowered."""
         limits = within(image_size_total=1, image_count_total=0, image_count_uploading=0)
-        given = image(owner="project", status=Status.SAVING, upload_reserved=10)
-        registry.add(given)
-        registry.change(given.id, {}, limits, name="named")
+        record = image(owner="project", status=Status.SAVING, upload_reserved=10)
+        registry.add(record)
+        registry.change(record.id, {}, limits, name="named")
         with pytest.raises(OverLimit):
-            registry.change(given.id, {}, limits, upload_reserved=11)
-        registry.change(given.id, {}, limits, upload_reserved=9)
+            registry.change(record.id, {}, limits, upload_reserved=11)
+        registry.change(record.id, {}, limits, upload_reserved=9)
         registry.change(
-            given.id, {}, limits, status=Status.ACTIVE, size=9, locations=_COPIES[:1],
+            record.id, {}, limits, status=Status.ACTIVE, size=9, locations=_COPIES[:1],
             upload_reserved=0,
         )  # fmt: skip
         assert registry.usage("project") == _usage((9, 0, 1, 0))
 
     def test_what_is_not_named_is_not_limited(self, registry: Registry) -> None:
         limits = within(image_stage_total=0)
-        given = image(owner="project", status=Status.SAVING, upload_reserved=2**50)
-        registry.add(given, limits)
+        record = image(owner="project", status=Status.QUEUED, upload_reserved=2**50)
+        registry.add(record, limits)
         with pytest.raises(OverLimit):
-            registry.change(given.id, {}, limits, status=Status.UPLOADING)
+            registry.change(record.id, {}, limits, status=Status.UPLOADING)
 
     def test_limits_are_those_of_the_owner(self, registry: Registry) -> None:
-        given = image(owner="project", status=Status.SAVING, upload_reserved=5)
-        registry.add(given)
+        record = image(owner="project", status=Status.SAVING, upload_reserved=5)
+        registry.add(record)
         limits = within("other", image_size_total=5, image_count_total=1)
         for refused in (
-            lambda: registry.change(given.id, {}, limits, upload_reserved=1),
+            lambda: registry.change(record.id, {}, limits, upload_reserved=1),
             lambda: registry.add(image(owner="project"), limits),
         ):
             with pytest.raises(Conflict):
                 refused()
-        registry.change(given.id, {}, limits, owner="other")
+        registry.change(record.id, {}, limits, owner="other")
         with pytest.raises(OverLimit):
             registry.add(image(owner="other"), limits)
 
     def test_all_else_is_refused_as_without_limits(self, registry: Registry) -> None:
         limits = within(image_count_total=100)
-        given = image(owner="project")
-        registry.add(given, limits)
+        record = image(owner="project")
+        registry.add(record, limits)
         with pytest.raises(AlreadyExists):
-            registry.add(given, limits)
+            registry.add(record, limits)
         with pytest.raises(Conflict):
-            registry.change(given.id, {"status": Status.SAVING}, limits, name="n")
+            registry.change(record.id, {"status": Status.SAVING}, limits, name="n")
         with pytest.raises(NotFound):
             registry.change(image().id, {}, limits, name="n")
 
     def test_random_walk_within_limits(self, registry: Registry) -> None:
-        registry_machine.walk(registry, limited=True, max_examples=15)
+        walk.walk(registry, limited=True, max_examples=15)
 
     def test_many_at_once_keep_within_the_limit(self, registry: Registry) -> None:
         limits = within(image_size_total=20, image_count_total=8)
 
         def work(number: int) -> object:
-            given = image(owner="project", status=Status.SAVING)
-            registry.add(given, limits)
+            record = image(owner="project", status=Status.SAVING)
+            registry.add(record, limits)
             return _count_steps(
-                lambda reserved: registry.change(given.id, {}, limits, upload_reserved=reserved)
+                lambda reserved: registry.change(record.id, {}, limits, upload_reserved=reserved)
             )
 
         outcomes = together(8, work)
@@ -200,7 +203,7 @@ class LimitContract:
         assert registry.usage("project") == _usage((20, 0, 8, 8))
 
     def test_many_first_ones_at_once(self, registry: Registry) -> None:
-        """Of projects that nobody has asked for yet."""
+        """The first images of a project, for which the registry may have no row to lock yet."""
         for number in range(5):
             limits = within(f"project {number}", image_count_total=3)
 
@@ -208,12 +211,12 @@ class LimitContract:
                 return registry.add(image(owner=limits.project), limits)
 
             outcomes = together(8, create)
-            assert sum(isinstance(one, OverLimit) for one in outcomes) == 5, outcomes
+            assert sum(isinstance(outcome, OverLimit) for outcome in outcomes) == 5, outcomes
             assert outcomes.count(None) == 3, outcomes
 
 
 def _count_steps(reserve: Callable[[int], object]) -> int:
-    """How often a byte more could be reserved, of five times."""
+    """How many bytes could be reserved, at most five, one more at a time."""
     for reserved in range(1, 6):
         try:
             reserve(reserved)

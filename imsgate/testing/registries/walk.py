@@ -1,4 +1,4 @@
-"""Random walks through a registry, compared step by step with the memory registry."""
+"""Random walks: each step is made on a registry and on the memory registry, and compared."""
 
 import dataclasses
 import itertools
@@ -18,10 +18,11 @@ from hypothesis.stateful import (
 )
 
 from imsgate.errors import Error, LocationTaken
-from imsgate.model import Limits, Location, MemberStatus, Status, Visibility
+from imsgate.model import Limits, Location, MemberStatus, Status, Visibility, may_become
 from imsgate.registry.base import Condition, Op, Query, Registry
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.testing.records import START, after, image, member
+from imsgate.testing.registries.statuses import path
 
 _RUNS = itertools.count()
 
@@ -107,7 +108,7 @@ _narrow_queries = st.builds(
 
 
 class _Walk(RuleBasedStateMachine):
-    """Each step is done to both registries, which must answer alike."""
+    """Each step is made on both registries, which must return or raise the same."""
 
     images = Bundle("images")
 
@@ -134,7 +135,7 @@ class _Walk(RuleBasedStateMachine):
 
     def add_one(self, fields: dict[str, Any]) -> str:
         number = len(self.ids)
-        image_id = f"{number * 7 % 10}-{number}-{self.run}"  # does not sort as they were added
+        image_id = f"{number * 7 % 10}-{number}-{self.run}"  # sorts differently than by age
         self.ids.append(image_id)
         record = image(**fields, id=image_id)
         if self.both(lambda registry: registry.add(record)) is LocationTaken:
@@ -156,15 +157,27 @@ class _Walk(RuleBasedStateMachine):
     def change(
         self, image_id: str, was: dict[str, Any], to: dict[str, Any], updated_at: Any
     ) -> None:
-        to = {"updated_at": updated_at} | to
+        to = {"updated_at": updated_at} | self.legal(image_id, to)
         self.both(lambda registry: registry.change(image_id, was, **to))
 
     @rule(image_id=images, fields=st.sets(st.sampled_from(sorted(_FIELDS))), to=_some_fields)
     def change_knowing(self, image_id: str, fields: set[str], to: dict[str, Any]) -> None:
         now = self.model.change(image_id, {})
         was = {field: getattr(now, field) for field in fields}
-        to = {"updated_at": START} | to
+        to = {"updated_at": START} | self.legal(image_id, to)
         self.both(lambda registry: registry.change(image_id, was, **to))
+
+    @rule(image_id=images, status=st.sampled_from(Status))
+    def change_status(self, image_id: str, status: Status) -> None:
+        """Legal or not."""
+        self.both(lambda registry: registry.change(image_id, {}, status=status, updated_at=START))
+
+    def legal(self, image_id: str, to: dict[str, Any]) -> dict[str, Any]:
+        """``to`` without a status that the image cannot change to, which would refuse it all."""
+        before = self.model.recall(image_id).status
+        if may_become(before, to.get("status", before)):
+            return to
+        return {field: value for field, value in to.items() if field != "status"}
 
     @rule(image_id=images, member_id=_PROJECTS, status=st.sampled_from(MemberStatus))
     def share(self, image_id: str, member_id: str, status: MemberStatus) -> None:
@@ -194,16 +207,17 @@ class _Walk(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         for image_id in self.ids:
-            to: dict[str, Any] = {"status": Status.DELETED, "locations": (), "upload_expires": None}
-            self.registry.change(image_id, {}, **to)
+            for status in path(self.registry.recall(image_id).status, Status.DELETED):
+                self.registry.change(image_id, {}, status=status)
+            self.registry.change(image_id, {}, locations=(), upload_expires=None)
 
 
 class _LimitedWalk(_Walk):
-    """Changes that keep within limits, or do not, and what images add up to."""
+    """Also changes within limits or beyond them, and a project's usage."""
 
     @rule(image_id=_Walk.images, within=_LIMITS, to=_counted_fields)
     def change_within(self, image_id: str, within: Limits, to: dict[str, Any]) -> None:
-        to = {"updated_at": START} | to
+        to = {"updated_at": START} | self.legal(image_id, to)
         self.both(lambda registry: registry.change(image_id, {}, within, **to))
 
     @rule(project=_PROJECTS)
@@ -214,17 +228,17 @@ class _LimitedWalk(_Walk):
 def _outcome(step: Callable[[Registry], Any], registry: Registry) -> Any:
     try:
         return step(registry)
-    except Error as error:
+    except (Error, ValueError) as error:
         return type(error)
 
 
 def walk(registry: Registry, *, limited: bool = False, **overrides: Any) -> None:
-    """Fails at the first answer that differs; leaves deleted records behind.
+    """Raise AssertionError at the first difference. Leaves deleted records behind.
 
-    With ``limited``, some changes are to keep within limits. ``overrides`` are hypothesis'
-    settings.
+    With ``limited``, some changes must keep within limits. ``overrides`` are settings of
+    hypothesis.
     """
-    chosen: dict[str, Any] = {
+    options: dict[str, Any] = {
         "max_examples": 50,
         "stateful_step_count": 20,
         "deadline": None,
@@ -232,4 +246,4 @@ def walk(registry: Registry, *, limited: bool = False, **overrides: Any) -> None
         "suppress_health_check": list(HealthCheck),
     }
     walker = type("Walk", (_LimitedWalk if limited else _Walk,), {"registry": registry})
-    run_state_machine_as_test(walker, settings=settings(**(chosen | overrides)))
+    run_state_machine_as_test(walker, settings=settings(**(options | overrides)))

@@ -1,4 +1,4 @@
-"""The part of the registry contract that is about lists: who sees what, filters, order, pages."""
+"""The part of the registry contract about lists: who sees what, filters, order, pages."""
 
 import dataclasses
 import datetime
@@ -18,7 +18,7 @@ def everything(**query: Any) -> Query:
     return dataclasses.replace(EVERYTHING, **query)
 
 
-def found(registry: Registry, query: Query) -> list[str]:
+def names(registry: Registry, query: Query) -> list[str]:
     """The names of the images listed."""
     return [str(image.name) for image in registry.list(query)]
 
@@ -27,7 +27,10 @@ def found(registry: Registry, query: Query) -> list[str]:
 
 
 def _add_projects(registry: Registry) -> None:
-    """Images of a, of b and of nobody, named by what they are; some are shared with a."""
+    """Images of projects a and b and of no project, named by owner and visibility or status.
+
+    Some of b's are shared with a.
+    """
     for owner in ("a", "b"):
         for visibility in Visibility:
             registry.add(image(name=f"{owner}-{visibility}", owner=owner, visibility=visibility))
@@ -51,7 +54,7 @@ _NO_COMMUNITY = (
 )
 
 _WHO_SEES_WHAT: list[tuple[dict[str, Any], str]] = [
-    # Somebody without a project
+    # A user without a project
     ({}, _PUBLIC),
     ({"member_status": None}, _PUBLIC),
     ({"all_visibilities": True}, f"{_PUBLIC} {_COMMUNITY}"),
@@ -59,7 +62,7 @@ _WHO_SEES_WHAT: list[tuple[dict[str, Any], str]] = [
     ({"visibility": Visibility.COMMUNITY}, _COMMUNITY),
     ({"visibility": Visibility.SHARED}, ""),
     ({"visibility": Visibility.PRIVATE}, ""),
-    # A project that another shares with
+    # A project with which another one shares images
     ({"viewer": "a"}, f"{_A} b-accepted"),
     ({"viewer": "a", "member_status": MemberStatus.PENDING}, f"{_A} b-pending"),
     ({"viewer": "a", "member_status": MemberStatus.REJECTED}, f"{_A} b-rejected"),
@@ -73,7 +76,7 @@ _WHO_SEES_WHAT: list[tuple[dict[str, Any], str]] = [
         "a-shared b-pending b-accepted b-rejected",
     ),
     ({"viewer": "a", "visibility": Visibility.PRIVATE}, "a-private"),
-    # The one that shares, one that does neither, one that differs in case only
+    # The project that shares, a project without images, one whose name differs in case only
     ({"viewer": "b"}, _B),
     ({"viewer": "b", "all_visibilities": True}, f"{_B} a-community"),
     ({"viewer": "c"}, _PUBLIC),
@@ -188,7 +191,7 @@ _ORDERS: list[tuple[list[tuple[str, bool]], str]] = [
 
 
 class ListContract:
-    """What ``Registry.list`` promises."""
+    """The promises of ``imsgate.registry.base`` about ``list``."""
 
     @pytest.mark.parametrize(
         ("query", "expected"),
@@ -197,16 +200,16 @@ class ListContract:
     )
     def test_who_sees_what(self, registry: Registry, query: dict[str, Any], expected: str) -> None:
         _add_projects(registry)
-        assert sorted(found(registry, Query(**query))) == sorted(expected.split())
+        assert sorted(names(registry, Query(**query))) == sorted(expected.split())
 
     @pytest.mark.parametrize(("field", "op", "value", "expected"), _CONDITIONS, ids=str)
     def test_condition(
         self, registry: Registry, field: str, op: Op, value: Any, expected: str
     ) -> None:
-        for one in _SIZED:
-            registry.add(one)
+        for record in _SIZED:
+            registry.add(record)
         query = everything(conditions=[Condition(field, op, value)], sort=[("created_at", False)])
-        assert found(registry, query) == expected.split()
+        assert names(registry, query) == expected.split()
 
     @pytest.mark.parametrize(
         ("field", "op", "value", "expected"),
@@ -224,17 +227,17 @@ class ListContract:
     def test_condition_that_no_value_satisfies_too(
         self, registry: Registry, field: str, op: Op, value: Any, expected: str
     ) -> None:
-        for one in _SIZED:
-            registry.add(one)
+        for record in _SIZED:
+            registry.add(record)
         conditions = [Condition(field, op, value, or_none=True)]
         query = everything(conditions=conditions, sort=[("created_at", False)])
-        assert found(registry, query) == expected.split()
+        assert names(registry, query) == expected.split()
 
     def test_all_conditions_must_hold(self, registry: Registry) -> None:
-        for one in _SIZED:
-            registry.add(one)
+        for record in _SIZED:
+            registry.add(record)
         conditions = [Condition("size", Op.GT, 1), Condition("size", Op.LT, 3)]
-        assert found(registry, everything(conditions=conditions)) == ["two"]
+        assert names(registry, everything(conditions=conditions)) == ["two"]
 
     @pytest.mark.parametrize(
         ("properties", "expected"),
@@ -258,7 +261,7 @@ class ListContract:
         registry.add(image(name="both", properties={"os": "linux", "arch": "arm"}))
         registry.add(image(name="case", properties={"os": "Linux", "arch": "arm"}))
         registry.add(image(name="key", properties={"OS": "linux"}))
-        assert sorted(found(registry, everything(properties=properties))) == expected.split()
+        assert sorted(names(registry, everything(properties=properties))) == expected.split()
 
     @pytest.mark.parametrize(
         ("tags", "expected"),
@@ -269,21 +272,20 @@ class ListContract:
         registry.add(image(name="both", tags=frozenset({"x", "y"})))
         registry.add(image(name="upper", tags=frozenset({"X", "y"})))
         assert (
-            sorted(found(registry, everything(tags=frozenset(tags.split(","))))) == expected.split()
+            sorted(names(registry, everything(tags=frozenset(tags.split(","))))) == expected.split()
         )
 
     def test_as_many_tags_and_properties_as_a_request_can_name(self, registry: Registry) -> None:
-        names = [f"{number:04}" for number in range(1200)]
+        words = [f"{number:04}" for number in range(1200)]
         for count in (2, 1199, 1200):
-            some = names[:count]
-            made = image(name=str(count), tags=frozenset(some), properties=dict.fromkeys(some, ""))
-            registry.add(made)
-        assert found(registry, everything(tags=frozenset(names))) == ["1200"]
-        assert found(registry, everything(properties=dict.fromkeys(names, ""))) == ["1200"]
+            tags, properties = frozenset(words[:count]), dict.fromkeys(words[:count], "")
+            registry.add(image(name=str(count), tags=tags, properties=properties))
+        assert names(registry, everything(tags=frozenset(words))) == ["1200"]
+        assert names(registry, everything(properties=dict.fromkeys(words, ""))) == ["1200"]
 
     def test_an_order_may_name_a_field_again_and_again(self, registry: Registry) -> None:
-        for one in _SORTED:
-            registry.add(one)
+        for record in _SORTED:
+            registry.add(record)
         once = registry.list(everything(sort=[("name", False)]))
         again = everything(sort=[("name", False)] * 3000, limit=3)
         assert _paged(registry, again) == once
@@ -292,31 +294,31 @@ class ListContract:
     def test_order_and_pages(
         self, registry: Registry, sort: list[tuple[str, bool]], expected: str
     ) -> None:
-        for one in _SORTED:
-            registry.add(one)
+        for record in _SORTED:
+            registry.add(record)
         whole = registry.list(everything(sort=sort))
-        assert "".join(one.id for one in whole) == expected
+        assert "".join(record.id for record in whole) == expected
         for limit in (1, 2, 3, 7, 8):
             assert _paged(registry, everything(sort=sort, limit=limit)) == whole
 
     def test_page_starts_behind_a_marker_that_has_left_the_list(self, registry: Registry) -> None:
-        for one in _SORTED:
-            registry.add(one)
+        for record in _SORTED:
+            registry.add(record)
         order = everything(sort=[("name", True)])
         marker = registry.list(order)[2]
-        registry.change(marker.id, {}, name="zzz", status=Status.DELETED)
+        registry.change(marker.id, {}, name="zzz", status=Status.PENDING_DELETE)
         page = registry.list(dataclasses.replace(order, marker=marker))
-        assert "".join(one.id for one in page) == "5261"
+        assert "".join(record.id for record in page) == "5261"
 
     def test_no_page_is_longer_than_its_limit(self, registry: Registry) -> None:
         assert registry.list(EVERYTHING) == []
-        for one in _SORTED:
-            registry.add(one)
+        for record in _SORTED:
+            registry.add(record)
         assert [len(registry.list(everything(limit=limit))) for limit in (0, 1, 6)] == [0, 1, 6]
 
 
 def _paged(registry: Registry, query: Query) -> list[Image]:
-    """All pages, one behind the other."""
+    """The images of all pages, in order."""
     images: list[Image] = []
     while page := registry.list(query):
         assert len(page) <= query.limit
