@@ -17,8 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from imsgate import config, errors
-from imsgate.stores import disk
-from imsgate.stores.filesystem import FilesystemStore
+from imsgate.stores.filesystem import FilesystemStore, disk
 from imsgate.testing import StoreContract
 
 IMAGE = "6f1c6b2e-0c3a-4f5e-9d1b-1f2e3d4c5b6a"
@@ -71,7 +70,7 @@ def tiny(tmp_path):
 @pytest.fixture
 def reserving(monkeypatch):
     """Files in memory stand for those of a disk."""
-    monkeypatch.setattr(disk, "_TMPFS", 0)
+    monkeypatch.setattr(disk, "_TMPFS_MAGIC", 0)
 
 
 @pytest.fixture
@@ -126,7 +125,7 @@ def bad_sector(store, nth):
             return super().read(size)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "open", lambda location: Bad(store.final(location)))
+        patch.setattr(store, "open", lambda location: Bad(store.directory.final(location)))
         yield
 
 
@@ -163,7 +162,7 @@ class TestFilesystemStore(StoreContract):
 class TestThinInSmallSteps(StoreContract):
     @pytest.fixture
     def store(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(disk, "WINDOW", 100_000)
+        monkeypatch.setattr(disk, "WINDOW_BYTES", 100_000)
         small = {"filesystem_store_chunk_size": 65_521}
         return make(tmp_path, filesystem_thin_provisioning=True, **small)
 
@@ -267,7 +266,7 @@ def test_thin_files_may_promise_more_than_there_is(tiny):
 
 def test_data_is_on_its_way_to_the_disk_before_the_end(store, monkeypatch):
     """Of the last two windows at most, whatever the size, an fsync has to write anything."""
-    monkeypatch.setattr(disk, "WINDOW", 1000)
+    monkeypatch.setattr(disk, "WINDOW_BYTES", 1000)
     seen = []
     monkeypatch.setattr(disk, "_sync_file_range", lambda _, *what: seen.append(what) or 0)
     with store.create(KEY, None) as sink:
@@ -282,7 +281,7 @@ def test_data_is_on_its_way_to_the_disk_before_the_end(store, monkeypatch):
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EOPNOTSUPP])
 def test_a_disk_that_fails_behind_a_write(store, monkeypatch, number):
     """What early writeback is told, the fsync would not be told again."""
-    monkeypatch.setattr(disk, "WINDOW", 1000)
+    monkeypatch.setattr(disk, "WINDOW_BYTES", 1000)
     monkeypatch.setattr(disk, "_sync_file_range", lambda *args: -1)
     monkeypatch.setattr(disk.ctypes, "get_errno", lambda: number)
     with store.create(KEY, None) as sink:
@@ -455,7 +454,7 @@ def test_full_at_create_write_and_never_in_between(tiny):
 
 def test_a_reservation_that_fails_leaves_nothing(tiny, reserving, monkeypatch):
     store = make(tiny)
-    monkeypatch.setattr(store, "free_space", lambda: None)
+    monkeypatch.setattr(store.space, "free", lambda: None)
     fails(errors.StoreFull, store.create, KEY, 1 << 20)
     assert os.listdir(tiny) == []
 
@@ -562,7 +561,8 @@ def test_an_attempt_that_failed_leaves_nothing(store, directory, monkeypatch, pl
 def test_a_rename_that_is_not_durable_is_taken_back(store, directory, monkeypatch):
     with store.create(KEY, None) as sink:
         sink.write(b"data")
-        monkeypatch.setattr(store, "sync", failing(store.sync, errno.EIO, [1]))
+        directory_sync = failing(store.directory.sync, errno.EIO, [1])
+        monkeypatch.setattr(store.directory, "sync", directory_sync)
         fails(errors.StoreUnavailable, sink.commit)
         assert os.listdir(directory) == []
 
