@@ -773,7 +773,7 @@ class HasTheOptionsOfTheLastOne(Sound):
         type(self).latest = settings
 
     def append(self, key, chunk):
-        self.settings = self.latest
+        self._capacity = self.latest.memory_store_capacity
         super().append(key, chunk)
 
 
@@ -820,8 +820,8 @@ class KeepsWhatWasPromised(Sound):
         super()._forget(key)
         self._announced.update(announced)
 
-    def _left(self):
-        return super()._left() - sum(
+    def _remaining(self, capacity):
+        return super()._remaining(capacity) - sum(
             size for key, size in self._announced.items() if key not in self._parts
         )
 
@@ -997,8 +997,8 @@ def under_test(kind):
         def again(self, store):
             other = super().again(store)
             if isinstance(store, MemoryStore):
-                for what in ("_lock", "_objects", "_parts", "_announced"):
-                    setattr(other, what, getattr(store, what))
+                for name in ("_lock", "_objects", "_parts", "_announced"):
+                    setattr(other, name, getattr(store, name))
             return other
 
         def leftovers(self, store):

@@ -300,7 +300,7 @@ def test_a_bucket_that_is_removed(ceph):
             lambda: store.read("key"),
             lambda: store.create(new_key(), 1 << 30),
         ):
-            with pytest.raises(errors.StoreUnavailable, match="bucket is missing"):
+            with pytest.raises(errors.StoreUnavailable, match="bucket does not exist"):
                 call()
         store.close()
 
