@@ -10,7 +10,8 @@ import sys
 import pytest
 
 from imsgate import errors
-from imsgate.testing.stores import body, content, missing, new_key
+from imsgate.testing.store_checks import assert_missing
+from imsgate.testing.store_data import body, content, new_key
 from tests.functional.gateway import clean_env, eventually
 from tests.stores.s3 import servers
 from tests.stores.s3.proxy import between
@@ -221,7 +222,7 @@ def test_another_process_cannot_commit_what_was_discarded(bucket, make):
         other.discard(key)
         with pytest.raises(errors.StoreUnavailable):
             sink.commit()
-    assert missing(store, key)
+    assert_missing(store, key, "another process discarded it")
 
 
 def test_a_server_that_restarts_during_an_upload(tmp_path):
