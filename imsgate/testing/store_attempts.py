@@ -203,7 +203,7 @@ class AttemptChecks(StoreChecks):
         key = new_key()
         location = self.put(store, b"data", key=key)
         store.discard(key)
-        assert_missing(store, location, "discard must also remove a committed object")
+        assert_missing(store, location, "the committed attempt was discarded")
         self.assert_empty(store, "after discard of a committed attempt")
 
     # Other processes and other stores.

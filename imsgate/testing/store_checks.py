@@ -105,7 +105,8 @@ def assert_missing(store: Store, location: str, why: str) -> None:
         closing = contextlib.closing(result) if hasattr(result, "close") else None
         with closing or contextlib.nullcontext():
             name = getattr(call, "__name__", call)
-            pytest.fail(f"{name} must raise ObjectNotFound ({why}); it returned {result!r}")
+            problem = f"{name} must raise ObjectNotFound at the call, because {why}"
+            pytest.fail(f"{problem}; it returned {result!r}")
 
 
 def assert_full(error: errors.StoreFull, store: Store) -> None:

@@ -190,7 +190,7 @@ class ContentChecks(StoreChecks):
 
     def test_what_no_sink_returned_is_missing(self, store: Store) -> None:
         for name, location in FOREIGN.items():
-            assert_missing(store, location, f"no sink returned this location: {name}")
+            assert_missing(store, location, f"no sink returned this location ({name})")
             with pytest.raises(ObjectNotFound) as caught:
                 store.size(location)
             shown = [text for text in self.private(store) if text in str(caught.value)]

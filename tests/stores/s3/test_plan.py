@@ -1,4 +1,4 @@
-"""The arithmetic of parts."""
+"""The arithmetic of part sizes."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Clients that are sent to the service itself, and services that put objects there."""
+"""Redirects of clients to the service, and objects that other services put there."""
 
 import dataclasses
 import urllib.request

@@ -1,4 +1,4 @@
-"""Sizes around a part, and images of more parts than one answer lists or one upload has."""
+"""Sizes around that of a part, and images with very many parts."""
 
 import concurrent.futures
 
@@ -50,7 +50,7 @@ def sizes_store(bucket):
 
 @pytest.fixture
 def small_parts(ceph):
-    """A store with parts of 64 KiB, which this server is told to take."""
+    """A store with parts of 64 KiB, which this server is configured to accept."""
     with servers.bucket(ceph) as bucket:
         made = []
 
