@@ -134,7 +134,7 @@ def _allowed(section: SectionOf) -> Allowed:
 def load_services(conf: config.Config) -> Services:
     """The parts that the configuration names. Raises BadConfig, naming the key."""
     registry, stores = load_registry(conf), loader.load(conf)
-    accounts = user_buckets.load(conf.section)
+    accounts = user_buckets.load(conf)
     return make_services(registry, stores, quota.load(conf), conf.native, conf.section, accounts)
 
 
@@ -142,5 +142,5 @@ def import_drivers(conf: config.Config) -> None:
     """Import the drivers that the configuration names, with all their libraries, so that
     processes forked later share them. Raises BadConfig, naming the key."""
     loader.drivers(conf)
-    user_buckets.driver(conf.section)
+    user_buckets.driver(conf)
     _engine_driver(conf.section(engine.GROUP, engine.OPTS))

@@ -101,7 +101,7 @@ class BucketSources:
         object meanwhile. The object's own first bytes are looked at before: most of what the
         gate refuses is refused by them, and not copied.
         """
-        origin = found.origin
+        origin = found.copy_source
         if origin is None or not isinstance(store, Copies):
             return None
         head: Any = buckets.read(origin.bucket, origin.key, min(HEAD, found.size))

@@ -1,4 +1,4 @@
-"""A whole gateway in memory, made of the parts the served one is made of."""
+"""A complete gateway in memory, for tests; it is assembled as a served one is."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -24,18 +24,18 @@ from imsgate.transfer.upload import Uploads
 
 
 def settings(options: Iterable[cfg.Opt], **changed: Any) -> Section:
-    """The defaults of these options, with some changed."""
+    """The default values of ``options``, some of them changed."""
     return Section(**{option.dest: option.default for option in options} | changed)
 
 
 def memory_store(name: str = "fast", capacity: int | None = None) -> MemoryStore:
-    """A memory store of so many bytes."""
+    """A memory store with a capacity in bytes; None means unlimited."""
     return MemoryStore(name, Section(memory_store_capacity=capacity))
 
 
 @dataclasses.dataclass(frozen=True)
 class Gateway:
-    """The application and the parts behind it."""
+    """The application and the services behind it."""
 
     app: app.Application
     registry: Registry
@@ -55,15 +55,15 @@ def gateway(
     further: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     **api: Any,
 ) -> Gateway:
-    """A gateway with these parts, or parts in memory; ``api`` are options of ``[api]``,
-    ``further`` those of other groups.
+    """A gateway with this registry and these stores, or with ones in memory.
 
-    The first store is the default one. Nothing sweeps or does jobs by itself.
+    ``api`` are options of ``[api]``, ``further`` those of other groups. The first store is the
+    default store. Neither sweeps nor jobs run by themselves.
     """
     registry = registry or MemoryRegistry()
-    found = list(stores) or [memory_store()]
-    backends = [_backend(store, (descriptions or {}).get(store.name)) for store in found]
-    enabled = Stores(backends, found[0].name)
+    opened = list(stores) or [memory_store()]
+    backends = [_backend(store, (descriptions or {}).get(store.name)) for store in opened]
+    enabled = Stores(backends, opened[0].name)
     conf = cfg.ConfigOpts()
     conf(args=[], default_config_files=[], default_config_dirs=[])
     changed: dict[str, dict[str, Any]] = {
@@ -72,8 +72,7 @@ def gateway(
     }
 
     def section(group: str, options: Iterable[cfg.Opt]) -> Section:
-        more = {**changed.get(group, {}), **further.get(group, {})}
-        return settings(options, **more)
+        return settings(options, **{**changed.get(group, {}), **further.get(group, {})})
 
     quotas = quota.configured(quota.QuotaSettings.of(section(quota.GROUP, quota.OPTS)))
     accounts = Accounts(buckets) if isinstance(buckets, Buckets) else buckets
@@ -83,9 +82,9 @@ def gateway(
 
 
 def _backend(store: Store, description: str | None) -> Backend:
-    told = settings(STORE_OPTS, store_description=description)
+    options = settings(STORE_OPTS, store_description=description)
 
-    def built(name: str, settings: Any) -> Store:
+    def build(name: str, settings: Section) -> Store:
         return store
 
-    return Backend(store.name, "memory", cast(type[Store], built), told)
+    return Backend(store.name, "memory", cast(type[Store], build), options)
