@@ -47,7 +47,7 @@ class Inspection:
     """One stream on its way through the gate.
 
     With ``patient`` nothing is raised before :meth:`finish`, so that every finding is in
-    ``facts``; otherwise the first refusal is raised as soon as its bytes have passed, and
+    ``image_info``; otherwise the first refusal is raised as soon as its bytes have passed, and
     again by every later call.
     """
 
@@ -65,7 +65,7 @@ class Inspection:
         self.declare(declared)
 
     @property
-    def facts(self) -> Facts | None:
+    def image_info(self) -> Facts | None:
         """What is known so far; None before the format is certain."""
         return self._report.facts() if self._report.format else None
 
@@ -85,7 +85,7 @@ class Inspection:
         self._scan.feed(chunk)
 
     def finish(self) -> None:
-        """The stream has ended. Raises as :meth:`feed`; after it ``facts`` is final."""
+        """The stream has ended. Raises as :meth:`feed`; after it ``image_info`` is final."""
         if not (self.refusal and not self._patient):
             self._scan.finish()
             self._judge_size()

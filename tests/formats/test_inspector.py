@@ -21,7 +21,7 @@ def put(data: bytes, declared: str | None = None, policy: InspectionPolicy | Non
     inspection = Inspector(policy).begin(declared)
     inspection.feed(data)
     inspection.finish()
-    return inspection.facts
+    return inspection.image_info
 
 
 def test_a_plain_qcow2_is_accepted():
