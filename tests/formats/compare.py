@@ -46,7 +46,7 @@ class Opinion:
 
 
 def ours(path: Path, declared: str) -> Opinion:
-    inspection = Inspector().begin(declared, patient=True)
+    inspection = Inspector().begin(declared, keep_going=True)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             inspection.feed(chunk)
@@ -55,8 +55,8 @@ def ours(path: Path, declared: str) -> Opinion:
         verdict = "accept"
     except errors.BadImage:
         verdict = "refuse"
-    facts = inspection.report()
-    return Opinion(facts.format or "unknown", facts.virtual_size, verdict)
+    image_info = inspection.partial_info()
+    return Opinion(image_info.format or "unknown", image_info.virtual_size, verdict)
 
 
 def theirs(path: Path, declared: str) -> Opinion:
