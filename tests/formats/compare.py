@@ -26,7 +26,7 @@ _CHUNK_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class Result:
-    """What one of the two says about an image."""
+    """The result of one of the two inspections of an image."""
 
     format: str
     virtual_size: int | None
