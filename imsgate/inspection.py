@@ -19,7 +19,7 @@ from imsgate.settings import Settings
 
 GROUP = "sniff"
 
-_SETTLED = ("format", "payload", "virtual_size", "size_ratio")
+_SETTLED = ("format", "payload", "virtual_size", "size_ratio", "compression")
 """Checks that have options of another form."""
 
 _FINDINGS = tuple(name for name in CHECKS if name not in _SETTLED)

@@ -82,7 +82,7 @@ class Data:
     @staticmethod
     def _facts(request: Request, image: Image) -> Mapping[str, Any]:
         return (
-            inspection.fields_from_content(image, request.inspection.facts)
+            inspection.fields_from_content(image, request.inspection.image_info)
             if request.inspection
             else {}
         )

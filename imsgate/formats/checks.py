@@ -1,131 +1,155 @@
-"""The checks: their names, whether they refuse by default, and what a user can do."""
+"""The checks of a format inspection: name, default verdict, and what a user can do about it."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """``meaning`` is for operators, ``hint`` for the user whose image is refused."""
+    """One check.
+
+    ``meaning`` completes the sentence "Refuse ..." in the help of the option
+    ``[sniff] refuse_NAME``. ``refuse`` is the default of that option. ``hint`` tells the user
+    whose image is refused how to get an image that is accepted.
+    """
 
     meaning: str
     refuse: bool
     hint: str
 
 
+_FLATTEN = "Convert it to a self-contained image: qemu-img convert -O qcow2 <image> <new image>"
+_EXPORT_AGAIN = "The file is damaged or was made by hand. Export the image again"
+_SINGLE_VMDK = (
+    "Convert it to a VMDK in a single file: "
+    "qemu-img convert -O vmdk -o subformat=streamOptimized <image> <new image>"
+)
+_DECRYPT = (
+    "Decrypt it: qemu-img convert, with the key (--object secret) and without encryption options "
+    "for the new image"
+)
+_REPAIR = "Repair it: qemu-img check -r all <image>"
+
 CHECKS = {
-    # what an image must never have, because it reads what is not in it
+    # The image refers to other files, which whoever opens it would read.
     "backing_file": Check(
-        "an image that is an overlay over another file",
+        "an image that has a backing file: reading the image would read that file too",
         True,
-        "Flatten it: qemu-img convert -O qcow2 <image> <new image>",
+        _FLATTEN,
     ),
-    "data_file": Check(
-        "an image whose data lies in another file",
-        True,
-        "Convert it to an image that holds its data: qemu-img convert -O qcow2 <image> <new>",
-    ),
+    "data_file": Check("an image whose data is in an external file", True, _FLATTEN),
     "parent": Check(
-        "a differencing image that needs its parent",
+        "a differencing disk, which is incomplete without its parent disk",
         True,
-        "Merge it with its parent and upload the whole disk",
+        "Merge it into its parent and upload the merged disk",
     ),
     "extent_outside": Check(
-        "a VMDK whose extents are other files or devices",
+        "a VMDK whose data is in other files or devices",
         True,
-        "Convert it to one file: qemu-img convert -O vmdk -o subformat=streamOptimized",
+        _SINGLE_VMDK,
     ),
     "polyglot": Check(
-        "bytes that are valid as two formats",
+        "a file that is valid in two formats, because programs may disagree on its content",
         True,
-        "Convert the image to a new file of one format",
+        "Convert the image to a new file, which is valid in one format only",
     ),
-    # what nobody can open safely or at all
+    # The image cannot be opened safely, or not at all.
     "unknown_features": Check(
-        "feature bits that must be understood and are not",
+        "an image that uses format features which this server does not support",
         True,
-        "Convert it with a current qemu-img to a plain image",
+        "Convert it with a current qemu-img to a new image without optional features",
     ),
     "bad_header": Check(
-        "header fields that cannot be",
+        "an image with invalid or contradictory header fields",
         True,
-        "The file is damaged or made by hand; export the image again",
+        _EXPORT_AGAIN,
     ),
     "bad_table": Check(
-        "tables beyond the format's maxima, or placed where none can be",
+        "an image whose internal tables are too large or at an invalid offset",
         True,
-        "The file is damaged or made by hand; export the image again",
+        _EXPORT_AGAIN,
     ),
     "bad_descriptor": Check(
-        "a VMDK descriptor that is missing, too long or cannot be read",
+        "a VMDK whose descriptor is missing, too long or invalid",
         True,
-        "Convert it again: qemu-img convert -O vmdk -o subformat=streamOptimized",
+        _SINGLE_VMDK,
     ),
     "footer_mismatch": Check(
-        "a footer that contradicts the header",
+        "an image whose footer, or second copy of its header, contradicts the first",
         True,
-        "The file is damaged or made by hand; export the image again",
+        _EXPORT_AGAIN,
     ),
     "truncated": Check(
-        "an image shorter than its own tables say",
+        "an image that is shorter than its own header and tables require",
         True,
-        "The file was cut; compare its size and checksum with the original and upload it again",
+        "The file is incomplete. Compare its size and checksum with the original, then upload "
+        "it again",
     ),
     "corrupt": Check(
-        "an image marked as corrupt by the program that wrote it",
+        "an image that is marked as corrupt",
         True,
-        "Repair it: qemu-img check -r all <image>",
+        _REPAIR,
     ),
     "dirty_log": Check(
-        "a VHDX log that would change the image when replayed",
+        "a VHDX with unreplayed log entries: opening it would change its content",
         True,
-        "Shut the machine down cleanly, or Mount-VHD and Dismount-VHD, and upload it again",
+        "Shut down the virtual machine cleanly, or attach and detach the disk (Mount-VHD, "
+        "Dismount-VHD), then upload it again",
     ),
-    # what depends on the site
+    # It depends on the site whether these are a problem.
     "encrypted": Check(
-        "an image encrypted inside its format with LUKS",
+        "a qcow2 image that is encrypted with LUKS inside the format",
         False,
-        "Decrypt it: qemu-img convert with the key and no encryption options",
+        _DECRYPT,
     ),
     "legacy_encryption": Check(
-        "an image encrypted with the old AES scheme, which no current program runs",
+        "an image with the old AES encryption of qcow and qcow2, which is insecure and which "
+        "QEMU no longer accepts for virtual machines",
         True,
-        "Decrypt it: qemu-img convert with the key and no encryption options",
+        _DECRYPT,
     ),
     "internal_snapshots": Check(
-        "snapshots inside the image, whose data is uploaded with it",
+        "an image with internal snapshots, whose data is uploaded with it",
         False,
-        "Remove them: qemu-img snapshot -d <name> <image>",
+        "Delete them: qemu-img snapshot -d <name> <image>",
     ),
     "dirty": Check(
-        "an image not closed cleanly; its counts may be stale, its data is whole",
+        "an image that was not closed cleanly. Its data is complete, but its reference counts "
+        "may be outdated",
         False,
-        "Repair it: qemu-img check -r all <image>",
+        _REPAIR,
     ),
     "virtual_size": Check(
-        "a virtual size above the cap",
+        "an image with a virtual size above the limit",
         True,
-        "Shrink the disk (qemu-img resize --shrink), or ask the operator for a higher cap",
+        "Shrink the disk (qemu-img resize --shrink), or ask the operator for a higher limit",
     ),
     "size_ratio": Check(
-        "a virtual size too many times the size of the file",
+        "an image whose virtual size is too many times the size of the file",
         True,
-        "Shrink the disk, or write the image with preallocated data",
+        "Shrink the disk (qemu-img resize --shrink), or preallocate its data (qemu-img convert "
+        "-o preallocation=full)",
     ),
-    # what the gate itself says
+    # The content is not of a format that is accepted or declared.
     "format": Check(
-        "a format that is not accepted here",
+        "an image in a format that is not accepted",
         True,
-        "Convert the image to an accepted format",
+        "Convert it to an accepted format: qemu-img convert -O qcow2 <image> <new image>",
     ),
     "payload": Check(
-        "a compressed or archived file instead of an image",
+        "a compressed file or an archive instead of a disk image",
         True,
-        "Unpack it and upload the disk image inside",
+        "Unpack it and upload the disk image that it contains",
     ),
     "declared_format": Check(
-        "content that is not what disk_format, or a container that wraps the disk, says",
+        "content that does not match disk_format, or container_format if it wraps the disk",
         True,
-        "Set disk_format (container_format) to the format of the content, or convert the image",
+        "Set disk_format (or container_format) to the format of the content, or convert the image",
+    ),
+    # Reported while an import decompresses an image, not by the inspection.
+    "compression": Check(
+        "compressed data that is damaged or decompresses to too many times its size",
+        True,
+        "Compress the image again, or upload it uncompressed",
     ),
 }
 

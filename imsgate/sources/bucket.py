@@ -44,7 +44,7 @@ class BucketObject(InspectedSource):
         return self.copying(store, key)
 
     def facts(self) -> Mapping[str, Any]:
-        facts = self._inspection.facts
+        facts = self._inspection.image_info
         content = "raw" if facts is None else facts.format
         if self.formats and content not in self.formats:
             raise errors.QuickImportFormat(found=content)

@@ -52,7 +52,7 @@ class InspectedSource:
         return None
 
     def facts(self) -> Mapping[str, Any]:
-        found = fields_from_content(self._image, self._inspection.facts)
+        found = fields_from_content(self._image, self._inspection.image_info)
         return found if self._container is None else {**found, "container_format": self._container}
 
 

@@ -80,7 +80,7 @@ def test_a_bad_image_is_refused_whatever_the_application_makes_of_it(app):
 def test_a_good_image_passes_untouched(app):
     status, text, environ = ask(app, GOOD)
     assert (status, text) == (201, str(len(GOOD)).encode())
-    assert environ[INSPECTION].facts.virtual_size == 10 << 20
+    assert environ[INSPECTION].image_info.virtual_size == 10 << 20
 
 
 def test_the_application_may_declare_the_format():
