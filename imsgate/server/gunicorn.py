@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gunicorn.app.base
+from gunicorn import util
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import AppImportError, HaltServer
 from gunicorn.http import message
@@ -158,6 +159,8 @@ class Worker(gthread.ThreadWorker):
         kept = super().handle(conn)
         while kept is True and self.alive and _is_readable(conn.sock, _LINGER_MS):
             kept = super().handle(conn)
+        if kept is False:
+            _half_close(conn.sock)
         return kept
 
     def handle_request(self, req: Any, conn: Any) -> Any:
@@ -183,6 +186,17 @@ class Worker(gthread.ThreadWorker):
         if not self.alive:
             for listener in self.sockets:
                 listener.close()
+
+
+def _half_close(connection: socket.socket) -> None:
+    """End the response, and discard what still arrives of the request (RFC 9112, section 9.6).
+
+    gunicorn does so in the main thread of the worker. There, a client that left its connection
+    open kept all others waiting for two seconds. Afterwards it finds that nothing is left to do.
+    """
+    with contextlib.suppress(OSError):  # already closed by the client
+        util.close_graceful(connection.dup())
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _is_readable(connection: socket.socket, milliseconds: int) -> bool:

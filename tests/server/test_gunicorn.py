@@ -1,6 +1,7 @@
 """The workers of ``imsgate serve``: their connections, signals and shutdown."""
 
 import contextlib
+import functools
 import os
 import select
 import signal
@@ -10,6 +11,7 @@ import sys
 import types
 
 import pytest
+from gunicorn import util
 from gunicorn.workers import gthread
 
 from imsgate.server.gunicorn import Server, Worker
@@ -65,6 +67,23 @@ def test_only_a_kept_connection_is_waited_for(monkeypatch, connection, outcome):
 def test_a_stopping_worker_does_not_wait(monkeypatch, connection):
     connection.client.sendall(b"12")
     assert served(monkeypatch, connection, [True], alive=False) == (True, 1)
+
+
+def test_the_thread_that_served_a_connection_also_discards_the_rest(monkeypatch, connection):
+    """gunicorn does it in its main thread, for two seconds if the client leaves it open."""
+    patience = functools.partial(util.close_graceful, timeout=0.01)
+    monkeypatch.setattr(util, "close_graceful", patience)
+    connection.client.sendall(b"1the rest of a body")
+    assert served(monkeypatch, connection, [False]) == (False, 1)
+    assert connection.client.recv(1) == b""
+    connection.sock.setblocking(False)  # the main thread would have to wait
+    assert connection.sock.recv(1) == b""
+
+
+def test_a_client_that_resets_its_connection_does_no_harm(monkeypatch, connection):
+    connection.client.sendall(b"1")
+    connection.client.close()
+    assert served(monkeypatch, connection, [False]) == (False, 1)
 
 
 def test_only_one_worker_reports_that_the_application_is_loaded():
