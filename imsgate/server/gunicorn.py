@@ -4,7 +4,6 @@ This module uses private parts of gunicorn: its gthread worker, its arbiter and 
 request line. The versions it was verified with are in tests/server/test_gunicorn_internals.py.
 """
 
-import contextlib
 import gc
 import logging
 import os
@@ -160,20 +159,31 @@ class Worker(gthread.ThreadWorker):
         while kept is True and self.alive and _is_readable(conn.sock, _LINGER_MS):
             kept = super().handle(conn)
         if kept is False:
-            _half_close(conn.sock)
+            # Ends the response and discards what still arrives (RFC 9112, section 9.6).
+            util.close_graceful(conn.sock)
         return kept
+
+    def finish_request(self, conn: Any, fs: Any) -> None:
+        """Runs in the main thread after ``handle``, which has already closed most connections.
+
+        gunicorn would close them here. A client that left its connection open after a refused
+        upload kept all others waiting for two seconds.
+        """
+        if conn.sock.fileno() < 0:
+            self.nr_conns -= 1
+        else:
+            super().finish_request(conn, fs)
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Serve one request; also end the connection of a client that does not read (``pace``).
 
-        gunicorn would log a traceback, and its main thread would wait two seconds for the client.
+        gunicorn would log a traceback, and wait two more seconds for the client.
         """
         try:
             return super().handle_request(req, conn)
         except TimeoutError:
             LOG.warning("%s does not read the response", conn.client)
-            with contextlib.suppress(OSError):  # already closed by the client
-                conn.sock.shutdown(socket.SHUT_RDWR)
+            conn.sock.close()
             return False
 
     def set_accept_enabled(self, enabled: bool) -> None:
@@ -186,17 +196,6 @@ class Worker(gthread.ThreadWorker):
         if not self.alive:
             for listener in self.sockets:
                 listener.close()
-
-
-def _half_close(connection: socket.socket) -> None:
-    """End the response, and discard what still arrives of the request (RFC 9112, section 9.6).
-
-    gunicorn does so in the main thread of the worker. There, a client that left its connection
-    open kept all others waiting for two seconds. Afterwards it finds that nothing is left to do.
-    """
-    with contextlib.suppress(OSError):  # already closed by the client
-        util.close_graceful(connection.dup())
-        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _is_readable(connection: socket.socket, milliseconds: int) -> bool:

@@ -1,7 +1,7 @@
 """The workers of ``imsgate serve``: their connections, signals and shutdown."""
 
+import concurrent.futures
 import contextlib
-import functools
 import os
 import select
 import signal
@@ -61,6 +61,7 @@ def test_a_closed_connection_is_noticed(monkeypatch, connection):
 @pytest.mark.parametrize("outcome", [False, object()], ids=["closed", "deferred"])
 def test_only_a_kept_connection_is_waited_for(monkeypatch, connection, outcome):
     connection.client.sendall(b"12")
+    monkeypatch.setattr(util, "close_graceful", lambda sock: sock.close())
     assert served(monkeypatch, connection, [outcome]) == (outcome, 1)
 
 
@@ -69,15 +70,30 @@ def test_a_stopping_worker_does_not_wait(monkeypatch, connection):
     assert served(monkeypatch, connection, [True], alive=False) == (True, 1)
 
 
-def test_the_thread_that_served_a_connection_also_discards_the_rest(monkeypatch, connection):
+def finished(conn, result):
+    """How many connections gunicorn counts after ``finish_request``; they were one."""
+    worker = object.__new__(Worker)
+    worker.nr_conns = 1
+    future = concurrent.futures.Future()
+    future.set_result(result)
+    worker.finish_request(conn, future)
+    return worker.nr_conns
+
+
+def test_the_thread_that_served_a_connection_closes_it(monkeypatch, connection):
     """gunicorn does it in its main thread, for two seconds if the client leaves it open."""
-    patience = functools.partial(util.close_graceful, timeout=0.01)
-    monkeypatch.setattr(util, "close_graceful", patience)
     connection.client.sendall(b"1the rest of a body")
+    connection.client.shutdown(socket.SHUT_WR)
     assert served(monkeypatch, connection, [False]) == (False, 1)
     assert connection.client.recv(1) == b""
-    connection.sock.setblocking(False)  # the main thread would have to wait
-    assert connection.sock.recv(1) == b""
+    assert connection.sock.fileno() < 0
+    assert finished(connection, False) == 0
+
+
+def test_a_connection_that_gunicorn_has_to_close_is_closed(connection):
+    connection.close = lambda graceful: connection.sock.close()
+    assert finished(connection, False) == 0
+    assert connection.client.recv(1) == b""
 
 
 def test_a_client_that_resets_its_connection_does_no_harm(monkeypatch, connection):
@@ -138,6 +154,7 @@ def held(tmp_path, conf=""):
         yield reports, resume, tmp_path / "log"
 
 
+@pytest.mark.gateway
 def test_a_worker_that_has_just_been_forked_can_be_terminated(tmp_path):
     with held(tmp_path) as (reports, resume, log):
         first = int(os.read(reports, 99).split()[0])
@@ -172,6 +189,7 @@ sys.exit(main.main(["serve", "--workers", "1", "--bind", "127.0.0.1:0", "--state
 """
 
 
+@pytest.mark.gateway
 def test_jobs_are_handed_back_while_threads_can_be_started(tmp_path):
     """A job that writes to S3 needs some, and the interpreter's shutdown begins with theirs."""
     reports, report = os.pipe()
@@ -192,6 +210,7 @@ STORE = "[DEFAULT]\nenabled_backends = far:s3\n"
 BUCKETS = "[ims_buckets]\ndriver = s3\n"
 
 
+@pytest.mark.gateway
 @pytest.mark.parametrize("conf", [STORE, BUCKETS], ids=["store", "buckets"])
 def test_workers_share_the_libraries_of_drivers(tmp_path, conf):
     with held(tmp_path, conf) as (reports, _, log):

@@ -46,6 +46,7 @@ def test_setup_requires_the_lowest_verified_version():
         (gthread.ThreadWorker.run, ["self"]),
         (gthread.ThreadWorker.handle, ["self", "conn"]),
         (gthread.ThreadWorker.handle_request, ["self", "req", "conn"]),
+        (gthread.ThreadWorker.finish_request, ["self", "conn", "fs"]),
         (gthread.ThreadWorker.set_accept_enabled, ["self", "enabled"]),
         (util.close_graceful, ["sock", "timeout", "max_drain"]),
     ],
