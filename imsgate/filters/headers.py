@@ -68,7 +68,7 @@ class Headers(base.Filter):
         kind = request.environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
         if kind != OCTET_STREAM:
             raise errors.UnsupportedMediaType(accepted=OCTET_STREAM)
-        headers.store_id(request.environ.get("HTTP_X_IMAGE_META_STORE"))
+        _ = request.store_id  # raises for an invalid one
         announced = request.announced_size
         if announced is not None and length is not None and announced != length:
             raise errors.SizeMismatch(announced=announced, received=length)

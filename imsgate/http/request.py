@@ -118,6 +118,11 @@ class Request(webob.Request):
         )
 
     @property
+    def store_id(self) -> str | None:
+        """The store that the client names in ``X-Image-Meta-Store``, or None. Raises BadHeader."""
+        return headers.store_id(self.environ.get("HTTP_X_IMAGE_META_STORE"))
+
+    @property
     def body_is_empty(self) -> bool:
         """Whether it is known that there is no body. Raises BadHeader."""
         return not self.body_length and "HTTP_TRANSFER_ENCODING" not in self.environ

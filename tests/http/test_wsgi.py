@@ -82,6 +82,13 @@ def test_what_filters_leave_is_found_by_name():
     assert (request.identity, request.request_id, request.inspection) == (who, "req-1", "i")
 
 
+def test_the_store_that_a_request_names():
+    assert Request(servers.environ()).store_id is None
+    assert Request(servers.environ(HTTP_X_IMAGE_META_STORE="fast")).store_id == "fast"
+    with pytest.raises(errors.BadHeader):
+        _ = Request(servers.environ(HTTP_X_IMAGE_META_STORE="../fast")).store_id
+
+
 def test_there_is_one_wrapper_however_many_ask():
     environ = servers.environ(b"body")
     first, second = Request(environ), Request(environ)
