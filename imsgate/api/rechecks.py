@@ -2,16 +2,17 @@
 
 import dataclasses
 import functools
-import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from oslo_config import cfg
 
 from imsgate.api.access import Access
-from imsgate.filters.identity import established
 from imsgate.http.request import Request
 from imsgate.jobs.context import WARRANT
 from imsgate.model import Job
+
+if TYPE_CHECKING:
+    from imsgate.auth.keystone import SealedCredentials
 
 
 def argument(request: Request, rule: str) -> dict[str, Any]:
@@ -38,12 +39,13 @@ class Reauthorizer:
         kept = job.arguments.get(WARRANT)
         if kept is None:
             return
-        who = established(self._warrants.vouch(kept["sealed"]))
+        who = self._credentials.identify(kept["sealed"])
         who = dataclasses.replace(who, service_roles=frozenset(kept["service_roles"]))
         self._access.permitted(who, str(job.image_id), kept["rule"])
 
     @functools.cached_property
-    def _warrants(self) -> Any:
-        # Only a gateway behind Keystone has sealed anything; others need not have its packages.
-        authtoken: Any = importlib.import_module("imsgate.filters.authtoken")
-        return authtoken.Warrants(self._native)
+    def _credentials(self) -> "SealedCredentials":
+        # Only a gateway that uses Keystone has sealed credentials and needs its packages.
+        from imsgate.auth.keystone import SealedCredentials  # noqa: PLC0415
+
+        return SealedCredentials(self._native)

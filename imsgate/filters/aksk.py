@@ -28,9 +28,10 @@ from oslo_config import cfg
 from imsgate import errors
 from imsgate.auth import aksk, jsonl, key_file
 from imsgate.auth.aksk import AuthorizationHeader, Message
+from imsgate.auth.identity import confirmed_variables, mark_unauthenticated, remove_variables
 from imsgate.auth.key_file import Key
 from imsgate.errors import BadConfig
-from imsgate.filters import base, variables
+from imsgate.filters import base
 from imsgate.http.request import REAUTHENTICATE, Request
 from imsgate.http.wsgi import Environ, WsgiApp
 
@@ -108,7 +109,7 @@ class Aksk(base.TappingFilter):
     def _leave(self, request: Request) -> None:
         if not self.settings.delay_auth_decision:
             raise errors.RequestNotSigned
-        request.environ["HTTP_X_IDENTITY_STATUS"] = "Invalid"
+        mark_unauthenticated(request.environ)
 
     def _key(self, access: str, when: float) -> Key:
         """Raises KeyUnknown for one that is not in the file, or had expired at ``when``."""
@@ -153,12 +154,12 @@ class Aksk(base.TappingFilter):
         project = named or key.projects[0]
         found = _variables(key, project)
 
-        def vouch() -> Environ:
+        def reauthenticate() -> Environ:
             return _variables(self._key(key.access, when), project)
 
-        variables.remove(request.environ)
+        remove_variables(request.environ)
         request.environ.update(found)
-        request.environ[REAUTHENTICATE] = vouch
+        request.environ[REAUTHENTICATE] = reauthenticate
 
 
 class BodyHash:
@@ -207,7 +208,7 @@ def _variables(key: Key, project: str) -> Environ:
     """Raises KeyForbidden for a project that the key is not for."""
     if project not in key.projects:
         raise errors.KeyForbidden(access=key.access, project=project)
-    return variables.confirmed(key.user, project, key.roles)
+    return confirmed_variables(key.user, project, key.roles)
 
 
 filter_factory = base.filter_factory(Aksk)

@@ -23,7 +23,8 @@ import webob
 from oslo_context import context
 
 from imsgate import errors
-from imsgate.filters import base, variables
+from imsgate.auth.identity import remove_variables
+from imsgate.filters import base
 from imsgate.http import body, headers, responses, wsgi
 from imsgate.http.request import PRESENTED, REQUEST_ID, Request
 from imsgate.http.wsgi import Environ
@@ -35,7 +36,7 @@ class Faults(base.Filter):
     NAME = "faults"
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        environ[PRESENTED] = variables.remove(environ)
+        environ[PRESENTED] = remove_variables(environ)
         request_id = context.generate_request_id()
         inbound = headers.request_id(environ.get("HTTP_X_OPENSTACK_REQUEST_ID"))
         environ[REQUEST_ID] = environ["openstack.request_id"] = request_id

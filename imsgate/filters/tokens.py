@@ -19,8 +19,9 @@ from oslo_config import cfg
 
 from imsgate import errors
 from imsgate.auth import jsonl, token_file
+from imsgate.auth.identity import confirmed_variables, mark_unauthenticated
 from imsgate.errors import BadConfig
-from imsgate.filters import base, variables
+from imsgate.filters import base
 from imsgate.http.request import REAUTHENTICATE, Request
 from imsgate.http.wsgi import Environ, WsgiApp
 
@@ -52,14 +53,14 @@ class Tokens(base.Filter):
         began = time.time()
         token = token_file.find(self._current(), presented, began) if presented else None
         if presented is None or token is None:
-            request.environ["HTTP_X_IDENTITY_STATUS"] = "Invalid"
+            mark_unauthenticated(request.environ)
             if not self.settings.delay_auth_decision:
                 raise errors.Unauthenticated(headers={"WWW-Authenticate": 'Token realm="imsgate"'})
             return
         request.environ.update(_variables(token))
-        request.environ[REAUTHENTICATE] = lambda: self._vouch(presented, began)
+        request.environ[REAUTHENTICATE] = lambda: self._reauthenticated(presented, began)
 
-    def _vouch(self, presented: str, began: float) -> Environ:
+    def _reauthenticated(self, presented: str, began: float) -> Environ:
         token = token_file.find(self._current(), presented, began)
         if token is None:
             raise errors.Unauthenticated
@@ -76,7 +77,7 @@ class Tokens(base.Filter):
 
 
 def _variables(token: token_file.Token) -> Environ:
-    return variables.confirmed(token.user, token.project, token.roles)
+    return confirmed_variables(token.user, token.project, token.roles)
 
 
 filter_factory = base.filter_factory(Tokens)
