@@ -68,11 +68,10 @@ class Services:
     allowed_buckets: Allowed | None
 
 
-#: No overrides of options.
-_NONE: Mapping[str, str] = MappingProxyType({})
+_NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
 
 
-def load_services(conf: Config, api_overrides: Mapping[str, str] = _NONE) -> Services:
+def load_services(conf: Config, api_overrides: Mapping[str, str] = _NO_OVERRIDES) -> Services:
     """The services that the configuration describes. ``api_overrides`` are options of ``[api]``.
 
     Raises BadConfig, naming the option.
@@ -94,7 +93,7 @@ def make_services(
     stores: Stores,
     quotas: Quotas,
     accounts: user_buckets.Accounts | None = None,
-    api_overrides: Mapping[str, str] = _NONE,
+    api_overrides: Mapping[str, str] = _NO_OVERRIDES,
 ) -> Services:
     """The services around these drivers. ``accounts`` are those of users' object storage, if any.
 

@@ -60,9 +60,9 @@ _COMMON_PROPERTIES = {
 _INT = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
 
 
-def _text(description: str, length: int, *, null: bool = True, **more: Any) -> Schema:
+def _text(description: str, length: int, *, null: bool = True, **keywords: Any) -> Schema:
     kind: Any = ["null", "string"] if null else "string"
-    return {"type": kind, "description": description, "maxLength": length, **more}
+    return {"type": kind, "description": description, "maxLength": length, **keywords}
 
 
 def image(disk_formats: Sequence[str], container_formats: Sequence[str]) -> Schema:

@@ -231,9 +231,14 @@ class Records:
         self._erase(self.change(who, image_id, "delete_image", decide))
 
     def discard(self, image_id: str) -> None:
-        """Delete an image whose id no client has received. Raises Unavailable."""
+        """Delete an image whose id no client has received.
+
+        Raises NotFound if its job has deleted it already, and Conflict if the job has just
+        changed its status.
+        """
+        was = {"status": self.registry.get(image_id).status}
         fields = {"status": Status.PENDING_DELETE, **NO_UPLOAD}
-        self._erase(self.registry.change(image_id, {}, **fields))
+        self._erase(self.registry.change(image_id, was, **fields))
 
     def _erase(self, image: Image) -> None:
         self.registry.cancel_jobs(image.id)
