@@ -1,4 +1,4 @@
-"""The attributes that an image has in IMS: which there are, checked and derived. Pure.
+"""The attributes of an image in IMS: checked, derived and shown. Pure.
 
 Values of attributes that begin with ``__`` are strings. Some attributes are stored as properties
 of the record, so that lists can be filtered by them; others are computed from the record
@@ -49,7 +49,7 @@ def check_name(name: Any) -> None:
     if len(name) > 128:
         raise BadAttribute("IMG.0002", problem="name: it has more than 128 characters")
     if not _NAME.fullmatch(name) or name != name.strip():
-        problem = "name: only letters, digits, - . _ and spaces inside of it are allowed"
+        problem = "name: only letters, digits, - . _ and inner spaces are allowed"
         raise BadAttribute("IMG.0003", problem=problem)
 
 
@@ -72,9 +72,10 @@ def check_firmware(kind: Any) -> None:
 
 def _check_disk(size: int, environment: str, smallest: int) -> None:
     """Raises BadAttribute unless ``size`` (GiB) is a valid min_disk."""
-    limits = _DATA_DISK_GIB if environment == DATA else (smallest, _MAX_SYSTEM_DISK_GIB)
-    if not limits[0] <= size <= limits[1]:
-        problem = f"min_disk: it must be from {limits[0]} to {limits[1]} GB"
+    system_disk = (smallest, _MAX_SYSTEM_DISK_GIB)
+    low, high = _DATA_DISK_GIB if environment == DATA else system_disk
+    if not low <= size <= high:
+        problem = f"min_disk: it must be from {low} to {high} GB"
         raise BadAttribute("IMG.0055", problem=problem)
 
 

@@ -82,7 +82,7 @@ def _boolean(key: str, text: str) -> str:
 
 
 def _as_shown(condition: Condition, profile: Profile) -> Condition:
-    """The condition on records for one on what IMS shows of them."""
+    """The condition on records that selects those which IMS shows as the given one says."""
     values = condition.value if condition.op is Op.IN else (condition.value,)
     if condition.field == "status":
         statuses = [status for text in values for status in _STATUSES.get(text, (text,))]
@@ -104,7 +104,7 @@ def _iso(wanted: bool) -> Condition:
 
 
 def _of_kind(query: Query, kind: str) -> Query:
-    """The query for only public images, the viewer's own, or shared ones of others."""
+    """The query restricted to one ``__imagetype``."""
     mine = Condition("owner", Op.EQ, query.viewer)
     others = Condition("owner", Op.NEQ, query.viewer)
     unseen = Condition("visibility", Op.IN, (Visibility.PRIVATE, Visibility.SHARED))
