@@ -1,18 +1,19 @@
 """A complete gateway in memory, for tests; it is assembled as a served one is."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, cast
 
 from oslo_config import cfg
 
 from imsgate import app
-from imsgate.api import images
 from imsgate.buckets.base import Accounts, Buckets
-from imsgate.config import Section
+from imsgate.config import Config, Section
 from imsgate.jobs.engine import Engine
 from imsgate.quotas import quota
+from imsgate.records.settings import ApiSettings
 from imsgate.registry.base import Registry
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.services import make_services
@@ -64,21 +65,37 @@ def gateway(
     opened = list(stores) or [memory_store()]
     backends = [_backend(store, (descriptions or {}).get(store.name)) for store in opened]
     enabled = Stores(backends, opened[0].name)
-    conf = cfg.ConfigOpts()
-    conf(args=[], default_config_files=[], default_config_dirs=[])
-    changed: dict[str, dict[str, Any]] = {
-        upload.GROUP: {"lease": lease},
-        "DEFAULT": {"public_endpoint": public_endpoint},
-    }
-
-    def section(group: str, options: Iterable[cfg.Opt]) -> Section:
-        return settings(options, **{**changed.get(group, {}), **further.get(group, {})})
-
-    quotas = quota.configured(quota.QuotaSettings.of(section(quota.GROUP, quota.OPTS)))
+    conf = _Defaults(
+        {
+            ApiSettings.GROUP: api,
+            **further,
+            upload.GROUP: {"lease": lease, **further.get(upload.GROUP, {})},
+            "DEFAULT": {"public_endpoint": public_endpoint, **further.get("DEFAULT", {})},
+        }
+    )
+    quotas = quota.configured(conf.read(quota.QuotaSettings))
     accounts = Accounts(buckets) if isinstance(buckets, Buckets) else buckets
-    parts = make_services(registry, enabled, quotas, conf, section, accounts)
-    gate = app.assemble(parts, conf, section, settings(images.OPTS, **api))
-    return Gateway(gate, registry, enabled, parts.uploads, parts.engine)
+    services = make_services(
+        conf, registry=registry, stores=enabled, quotas=quotas, accounts=accounts
+    )
+    made = app.make_application(services, conf)
+    return Gateway(made, registry, enabled, services.uploads, services.engine)
+
+
+class _Defaults(Config):
+    """The defaults of all options, with some changed by group."""
+
+    def __init__(self, changed: Mapping[str, Mapping[str, Any]]) -> None:
+        super().__init__([os.devnull])
+        self._changed = changed
+
+    def section(
+        self,
+        group: str,
+        opts: Sequence[cfg.Opt],
+        overrides: Mapping[str, str] = MappingProxyType({}),
+    ) -> Section:
+        return settings(opts, **self._changed.get(group, {}))
 
 
 def _backend(store: Store, description: str | None) -> Backend:

@@ -35,8 +35,8 @@ def calls(*pages: Callable[..., list[routes.Route]]) -> set[tuple[str, str]]:
     """Method and path template of every route."""
     found = set()
     for page in pages:
-        handlers: Any = [mock.MagicMock() for _ in inspect.signature(page).parameters]
-        found |= {(method, one.template) for one in page(*handlers) for method in one.handlers}
+        handlers: Any = {name: mock.MagicMock() for name in inspect.signature(page).parameters}
+        found |= {(method, one.template) for one in page(**handlers) for method in one.handlers}
     return found
 
 

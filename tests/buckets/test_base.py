@@ -19,13 +19,13 @@ def conf(tmp_path, text):
 
 def test_none_unless_asked_for(tmp_path):
     assert base.load(conf(tmp_path, "")) is None
-    assert load_services(conf(tmp_path, "")).allowed is None
+    assert load_services(conf(tmp_path, "")).allowed_buckets is None
 
 
 def test_they_need_no_connection_to_start(tmp_path):
     parts = load_services(conf(tmp_path, f"{WHOLE}allowed = p:bkt, *:all-of-us\n"))
-    parts.allowed.check("p", "bkt")
-    parts.allowed.check("q", "all-of-us")
+    parts.allowed_buckets.check("p", "bkt")
+    parts.allowed_buckets.check("q", "all-of-us")
 
 
 OWN = "s3_store_host = http://127.0.0.1:2\ns3_store_access_key = b\n"
