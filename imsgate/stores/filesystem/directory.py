@@ -26,7 +26,7 @@ _MISSING = frozenset({errno.ENOENT, errno.ELOOP})
 TEMPORARY_PREFIX = ".part-"
 
 
-class Directory:
+class DataDirectory:
     """The data directory of the store with the id ``store``."""
 
     def __init__(self, store: str, path: str) -> None:

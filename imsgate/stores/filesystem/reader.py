@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from imsgate import errors
-from imsgate.stores.filesystem.directory import Directory
+from imsgate.stores.filesystem.directory import DataDirectory
 
 
 class FileReader(Iterator[bytes]):
@@ -17,7 +17,7 @@ class FileReader(Iterator[bytes]):
     """
 
     def __init__(
-        self, directory: Directory, file: BinaryIO, offset: int, length: int | None, chunk: int
+        self, directory: DataDirectory, file: BinaryIO, offset: int, length: int | None, chunk: int
     ) -> None:
         """``chunk`` is the number of bytes per read."""
         self._directory = directory

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from imsgate import errors
 from imsgate.stores.base import Sink
 from imsgate.stores.filesystem import disk
-from imsgate.stores.filesystem.directory import Directory
+from imsgate.stores.filesystem.directory import DataDirectory
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class FileSink(Sink):
 
     def __init__(
         self,
-        directory: Directory,
+        directory: DataDirectory,
         key: str,
         *,
         mode: int | None,

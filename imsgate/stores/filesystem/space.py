@@ -6,7 +6,7 @@ import threading
 
 from imsgate import errors
 from imsgate.stores.filesystem import disk
-from imsgate.stores.filesystem.directory import TEMPORARY_PREFIX, Directory
+from imsgate.stores.filesystem.directory import TEMPORARY_PREFIX, DataDirectory
 
 #: Unit of st_blocks in stat(2), whatever the file system's block size is.
 _BLOCK_UNIT_BYTES = 512
@@ -15,7 +15,7 @@ _BLOCK_UNIT_BYTES = 512
 class Space:
     """The space of one data directory, shared with all processes and hosts that use it."""
 
-    def __init__(self, directory: Directory) -> None:
+    def __init__(self, directory: DataDirectory) -> None:
         self._directory = directory
         self._promising = threading.Lock()
 

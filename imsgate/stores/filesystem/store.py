@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 from imsgate.config import Section
 from imsgate.stores.base import LocalFiles, Sink, Store
 from imsgate.stores.filesystem import options
-from imsgate.stores.filesystem.directory import Directory, regular
+from imsgate.stores.filesystem.directory import DataDirectory, regular
 from imsgate.stores.filesystem.options import FileSettings
 from imsgate.stores.filesystem.reader import FileReader
 from imsgate.stores.filesystem.sink import FileSink
@@ -26,7 +26,7 @@ class FilesystemStore(Store, LocalFiles):
         self._options = FileSettings.of(settings)
         options.check_directories(name, self._options)
         self._mode = options.file_mode(name, self._options)
-        self.directory = Directory(name, self._options.filesystem_store_datadir)
+        self.directory = DataDirectory(name, self._options.filesystem_store_datadir)
         self.directory.make_usable()
         self.space = Space(self.directory)
 
