@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """One check.
 
@@ -30,126 +30,140 @@ _DECRYPT = (
 _REPAIR = "Repair it: qemu-img check -r all <image>"
 
 CHECKS = {
-    # The image refers to other files, which whoever opens it would read.
+    # The image refers to other files: a program that opens it would read them.
     "backing_file": Check(
-        "an image that has a backing file: reading the image would read that file too",
-        True,
-        _FLATTEN,
+        meaning="an image that has a backing file: reading the image would read that file too",
+        refuse=True,
+        hint=_FLATTEN,
     ),
-    "data_file": Check("an image whose data is in an external file", True, _FLATTEN),
+    "data_file": Check(
+        meaning="an image whose data is in an external file", refuse=True, hint=_FLATTEN
+    ),
     "parent": Check(
-        "a differencing disk, which is incomplete without its parent disk",
-        True,
-        "Merge it into its parent and upload the merged disk",
+        meaning="a differencing disk, which is incomplete without its parent disk",
+        refuse=True,
+        hint="Merge it into its parent and upload the merged disk",
     ),
     "extent_outside": Check(
-        "a VMDK whose data is in other files or devices",
-        True,
-        _SINGLE_VMDK,
+        meaning="a VMDK whose data is in other files or devices",
+        refuse=True,
+        hint=_SINGLE_VMDK,
     ),
     "polyglot": Check(
-        "a file that is valid in two formats, because programs may disagree on its content",
-        True,
-        "Convert the image to a new file, which is valid in one format only",
+        meaning="a file that is valid in two formats, because programs may disagree on its content",
+        refuse=True,
+        hint="Convert the image to a new file, which is valid in one format only",
     ),
     # The image cannot be opened safely, or not at all.
     "unknown_features": Check(
-        "an image that uses format features which this server does not support",
-        True,
-        "Convert it with a current qemu-img to a new image without optional features",
+        meaning="an image that uses format features which this server does not support",
+        refuse=True,
+        hint="Convert it with a current qemu-img to a new image without optional features",
     ),
     "bad_header": Check(
-        "an image with invalid or contradictory header fields",
-        True,
-        _EXPORT_AGAIN,
+        meaning="an image with invalid or contradictory header fields",
+        refuse=True,
+        hint=_EXPORT_AGAIN,
     ),
     "bad_table": Check(
-        "an image whose internal tables are too large or at an invalid offset",
-        True,
-        _EXPORT_AGAIN,
+        meaning="an image whose internal tables are too large or at an invalid offset",
+        refuse=True,
+        hint=_EXPORT_AGAIN,
     ),
     "bad_descriptor": Check(
-        "a VMDK whose descriptor is missing, too long or invalid",
-        True,
-        _SINGLE_VMDK,
+        meaning="a VMDK whose descriptor is missing, too long or invalid",
+        refuse=True,
+        hint=_SINGLE_VMDK,
     ),
     "footer_mismatch": Check(
-        "an image whose footer, or second copy of its header, contradicts the first",
-        True,
-        _EXPORT_AGAIN,
+        meaning="an image whose header and footer, or whose two copies of a header, contradict "
+        "each other",
+        refuse=True,
+        hint=_EXPORT_AGAIN,
     ),
     "truncated": Check(
-        "an image that is shorter than its own header and tables require",
-        True,
-        "The file is incomplete. Compare its size and checksum with the original, then upload "
-        "it again",
+        meaning="an image that is shorter than its own header and tables require",
+        refuse=True,
+        hint=(
+            "The file is incomplete. Compare its size and checksum with the original, then upload "
+            "it again"
+        ),
     ),
     "corrupt": Check(
-        "an image that is marked as corrupt",
-        True,
-        _REPAIR,
+        meaning="an image that is marked as corrupt",
+        refuse=True,
+        hint=_REPAIR,
     ),
     "dirty_log": Check(
-        "a VHDX with unreplayed log entries: opening it would change its content",
-        True,
-        "Shut down the virtual machine cleanly, or attach and detach the disk (Mount-VHD, "
-        "Dismount-VHD), then upload it again",
+        meaning="a VHDX with unreplayed log entries: opening it would change its content",
+        refuse=True,
+        hint=(
+            "Shut down the virtual machine cleanly, or attach and detach the disk (Mount-VHD, "
+            "Dismount-VHD), then upload it again"
+        ),
     ),
     # It depends on the site whether these are a problem.
     "encrypted": Check(
-        "a qcow2 image that is encrypted with LUKS inside the format",
-        False,
-        _DECRYPT,
+        meaning="a qcow2 image that is encrypted with LUKS inside the format",
+        refuse=False,
+        hint=_DECRYPT,
     ),
     "legacy_encryption": Check(
-        "an image with the old AES encryption of qcow and qcow2, which is insecure and which "
-        "QEMU no longer accepts for virtual machines",
-        True,
-        _DECRYPT,
+        meaning=(
+            "an image with the old AES encryption of qcow and qcow2, which is insecure and which "
+            "QEMU no longer accepts for virtual machines"
+        ),
+        refuse=True,
+        hint=_DECRYPT,
     ),
     "internal_snapshots": Check(
-        "an image with internal snapshots, whose data is uploaded with it",
-        False,
-        "Delete them: qemu-img snapshot -d <name> <image>",
+        meaning="an image with internal snapshots, whose data is uploaded with it",
+        refuse=False,
+        hint="Delete them: qemu-img snapshot -d <name> <image>",
     ),
     "dirty": Check(
-        "an image that was not closed cleanly. Its data is complete, but its reference counts "
-        "may be outdated",
-        False,
-        _REPAIR,
+        meaning=(
+            "an image that was not closed cleanly. Its data is complete, but its reference counts "
+            "may be outdated"
+        ),
+        refuse=False,
+        hint=_REPAIR,
     ),
     "virtual_size": Check(
-        "an image with a virtual size above the limit",
-        True,
-        "Shrink the disk (qemu-img resize --shrink), or ask the operator for a higher limit",
+        meaning="an image with a virtual size above the limit",
+        refuse=True,
+        hint="Shrink the disk (qemu-img resize --shrink), or ask the operator for a higher limit",
     ),
     "size_ratio": Check(
-        "an image whose virtual size is too many times the size of the file",
-        True,
-        "Shrink the disk (qemu-img resize --shrink), or preallocate its data (qemu-img convert "
-        "-o preallocation=full)",
+        meaning="an image whose virtual size is too many times the size of the file",
+        refuse=True,
+        hint=(
+            "Shrink the disk (qemu-img resize --shrink), or preallocate its data (qemu-img convert "
+            "-o preallocation=full)"
+        ),
     ),
     # The content is not of a format that is accepted or declared.
     "format": Check(
-        "an image in a format that is not accepted",
-        True,
-        "Convert it to an accepted format: qemu-img convert -O qcow2 <image> <new image>",
+        meaning="an image in a format that is not accepted",
+        refuse=True,
+        hint="Convert it to an accepted format: qemu-img convert -O qcow2 <image> <new image>",
     ),
     "payload": Check(
-        "a compressed file or an archive instead of a disk image",
-        True,
-        "Unpack it and upload the disk image that it contains",
+        meaning="a compressed file or an archive instead of a disk image",
+        refuse=True,
+        hint="Unpack it and upload the disk image that it contains",
     ),
     "declared_format": Check(
-        "content that does not match disk_format, or container_format if it wraps the disk",
-        True,
-        "Set disk_format (or container_format) to the format of the content, or convert the image",
+        meaning="content that does not match disk_format, or container_format if it wraps the disk",
+        refuse=True,
+        hint="Set disk_format (or container_format) to the format of the content, or convert the "
+        "image",
     ),
     # Reported while an import decompresses an image, not by the inspection.
     "compression": Check(
-        "compressed data that is damaged or decompresses to too many times its size",
-        True,
-        "Compress the image again, or upload it uncompressed",
+        meaning="compressed data that is damaged or decompresses to too many times its size",
+        refuse=True,
+        hint="Compress the image again, or upload it uncompressed",
     ),
 }
 
