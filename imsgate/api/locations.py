@@ -6,14 +6,13 @@ image, and see where an image's data is.
 
 import binascii
 import dataclasses
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import webob
 from oslo_config import cfg
 
-from imsgate import errors
+from imsgate import errors, hashing
 from imsgate.api import schemas
 from imsgate.api.job_starter import JobStarter
 from imsgate.api.requester import identity
@@ -66,7 +65,7 @@ SCHEMA: schemas.Schema = {
             "type": "object",
             "additionalProperties": False,
             "properties": {
-                "os_hash_algo": {"type": "string", "enum": ["sha1", "sha256", "sha512", "md5"]},
+                "os_hash_algo": {"type": "string", "enum": list(hashing.VALIDATION_DATA)},
                 "os_hash_value": {"type": "string", "maxLength": 128},
             },
             "dependentRequired": {
@@ -206,7 +205,7 @@ def _check_digest(validation: Mapping[str, str]) -> None:
         size = len(binascii.unhexlify(value))
     except ValueError as error:
         raise errors.BadJson(problem="os_hash_value is not hexadecimal") from error
-    expected = hashlib.new(algorithm, usedforsecurity=False).digest_size
+    expected = hashing.digest_size(algorithm)
     if size != expected:
         problem = f"os_hash_value: a {algorithm} digest has {expected} bytes, not {size}"
         raise errors.BadJson(problem=problem)
