@@ -39,9 +39,9 @@ from imsgate.signatures import verify
 from imsgate.stores import loader
 from imsgate.stores.base import Addressed
 from imsgate.transfer import orphans
+from imsgate.transfer.cleanup import sweep_forever
 from imsgate.transfer.upload import GROUP as UPLOAD
 from imsgate.transfer.upload import OPTS as UPLOAD_OPTS
-from imsgate.transfer.upload import sweep_forever
 
 
 class Application:
@@ -116,19 +116,30 @@ def assemble(parts: Services, conf: cfg.ConfigOpts, section: SectionOf, api: Any
     checker = schemas.Checker(image)
     import_checker = schemas.Checker(import_api.SCHEMA)
     records = images.Images(
-        gatekeeper, registry, stores, uploads, api, checker, methods, spoken, endpoint
+        gatekeeper,
+        registry,
+        stores,
+        uploads,
+        parts.cleanup,
+        api,
+        checker,
+        methods,
+        spoken,
+        endpoint,
     )
     shared = members.Members(gatekeeper, registry, api, schemas.Checker(schemas.MEMBER))
     table = routes.routes(
         about,
         records,
-        data.Data(gatekeeper, registry, stores, uploads, signer, staging, spoken.detects),
+        data.Data(
+            gatekeeper, registry, stores, uploads, parts.cleanup, signer, staging, spoken.detects
+        ),
         shared,
         import_api.Imports(
             gatekeeper,
             stores,
             parts.engine,
-            parts.web,
+            parts.import_sources,
             uploads.quotas,
             signer,
             methods,
@@ -212,7 +223,7 @@ def _look_after(parts: Services) -> None:
     orphans.sweep_quietly(parts.registry, parts.stores)
 
     def sweep() -> None:
-        parts.uploads.sweep()
+        parts.cleanup.sweep()
         parts.engine.forget()
 
     sweep_forever(sweep, parts.uploads.settings.lease)

@@ -13,16 +13,20 @@ from imsgate.buckets import base as user_buckets
 from imsgate.buckets.image_url import Allowed
 from imsgate.errors import BadConfig
 from imsgate.filters.sizelimit import SizeLimit
-from imsgate.jobs import engine, export, imports, locations
-from imsgate.model import Status
+from imsgate.jobs import engine, export, locations, methods
+from imsgate.jobs.imports import ImportWork
 from imsgate.quotas import quota
 from imsgate.registry.base import Registry
 from imsgate.signatures import verify
-from imsgate.sources import bucket, decompress, inspected, uris, web
+from imsgate.sources import uris, web
+from imsgate.sources.bucket import BucketSources
+from imsgate.sources.decompress import DecompressionSettings, Decompressor
+from imsgate.sources.inspected import SourceInspector
+from imsgate.sources.staged import StagedSources
+from imsgate.sources.stored import StoredSources
 from imsgate.stores import loader
-from imsgate.transfer.upload import GROUP as UPLOAD
-from imsgate.transfer.upload import OPTS as UPLOAD_OPTS
-from imsgate.transfer.upload import Uploads
+from imsgate.transfer.cleanup import Cleanup
+from imsgate.transfer.upload import Uploads, UploadSettings
 
 #: The values of a group's options.
 SectionOf = Callable[[str, Sequence[cfg.Opt]], Any]
@@ -45,14 +49,14 @@ def load_registry(conf: config.Config) -> Registry:
 
 
 def make_engine(
-    registry: Registry, kinds: Mapping[str, engine.Work], settings: Any
+    registry: Registry, kinds: Mapping[str, engine.Work], settings: engine.JobSettings
 ) -> engine.Engine:
     """The engine that ``[jobs] engine`` names. Raises BadConfig."""
     made: engine.Engine = _engine_driver(settings)(registry, kinds, settings)
     return made
 
 
-def _engine_driver(settings: Any) -> Any:
+def _engine_driver(settings: engine.JobSettings) -> Any:
     key, hint = f"[{engine.GROUP}] engine", "; celery needs imsgate[celery]"
     return plugins.find("imsgate.engines", settings.engine, key, hint)
 
@@ -64,7 +68,8 @@ class Services:
     registry: Registry
     stores: loader.Stores
     uploads: Uploads
-    web: web.Web
+    cleanup: Cleanup
+    import_sources: methods.ImportSources
     signatures: verify.Signatures
     access: access.Access
     engine: engine.Engine
@@ -81,43 +86,68 @@ def make_services(
 ) -> Services:
     """``section`` gives the values of a group's options, ``native`` is what libraries read
     their own from. Raises BadConfig."""
-    upload = section(UPLOAD, UPLOAD_OPTS)
-    gate = inspection.shared(section(inspection.GROUP, inspection.OPTS))
+    upload = UploadSettings.of(section(UploadSettings.GROUP, UploadSettings.OPTS))
     limit = section(SizeLimit.NAME, SizeLimit.OPTS).image_size_cap
-    downloads = web.Web(section(uris.GROUP, uris.OPTS), section(web.GROUP, web.OPTS))
-    origins = inspected.Sources(
-        stores,
-        downloads,
-        decompress.Decompressor(section(decompress.GROUP, decompress.OPTS)),
-        gate,
-        limit,
-        verify.load(section(verify.GROUP, verify.OPTS)),
+    downloads = web.Web(
+        uris.UriSettings.of(section(uris.GROUP, uris.OPTS)),
+        web.WebSettings.of(section(web.GROUP, web.OPTS)),
     )
-    algorithm = upload.hashing_algorithm
+    unpacking = section(DecompressionSettings.GROUP, DecompressionSettings.OPTS)
+    inspector = SourceInspector(
+        inspector=inspection.shared(section(inspection.GROUP, inspection.OPTS)),
+        signatures=verify.load(section(verify.GROUP, verify.OPTS)),
+        decompressor=Decompressor(DecompressionSettings.of(unpacking)),
+        limit=limit,
+    )
     gatekeeper = access.Access(registry, Policy(native))
     recheck = rechecks.Reauthorizer(gatekeeper, native)
-    kinds: dict[str, engine.Work] = {
-        imports.KIND: imports.ImportWork(stores, algorithm, origins, quotas, recheck),
-        locations.KIND: locations.AddLocation(stores, algorithm, origins, quotas, recheck),
-    }
-    allowed = None
+    allowed = objects = None
     if accounts is not None:
         allowed = _allowed(section)
         most = min(limit, profiles.chosen(section).import_limit or limit)
-        objects = bucket.BucketSources(accounts, allowed, gate, most, origins.signatures)
-        of_objects = imports.ImportWork(stores, algorithm, objects, quotas, recheck)
-        kinds[bucket.REGISTER] = of_objects
-        kinds[bucket.CREATE] = dataclasses.replace(of_objects, failed=Status.DELETED)
-        kinds[export.KIND] = export.ExportWork(stores, accounts, allowed, recheck)
+        objects = BucketSources(
+            accounts=accounts,
+            allowed=allowed,
+            inspector=dataclasses.replace(inspector, limit=most),
+        )
+    import_sources = methods.ImportSources(
+        staged=StagedSources(stores=stores, inspector=inspector),
+        web=web.WebSources(web=downloads, inspector=inspector),
+        objects=objects,
+    )
+    importing = ImportWork(
+        stores=stores,
+        algorithm=upload.hashing_algorithm,
+        sources=import_sources,
+        quotas=quotas,
+        reauthorize=recheck,
+    )
+    kinds: dict[str, engine.Work] = {
+        methods.IMPORT: importing,
+        locations.KIND: locations.AddLocation(
+            stores=stores,
+            algorithm=upload.hashing_algorithm,
+            sources=StoredSources(stores=stores, inspector=inspector),
+            quotas=quotas,
+            reauthorize=recheck,
+        ),
+    }
+    if accounts is not None and allowed is not None:
+        kinds[methods.REGISTER] = kinds[methods.CREATE] = importing
+        kinds[export.KIND] = export.ExportWork(
+            stores=stores, accounts=accounts, allowed=allowed, reauthorize=recheck
+        )
+    settings = engine.JobSettings.of(section(engine.GROUP, engine.OPTS))
     return Services(
-        registry,
-        stores,
-        Uploads(registry, stores, upload, quotas),
-        downloads,
-        origins.signatures,
-        gatekeeper,
-        make_engine(registry, kinds, section(engine.GROUP, engine.OPTS)),
-        allowed,
+        registry=registry,
+        stores=stores,
+        uploads=Uploads(registry=registry, settings=upload, quotas=quotas),
+        cleanup=Cleanup(registry=registry, stores=stores, lease=upload.lease),
+        import_sources=import_sources,
+        signatures=inspector.signatures,
+        access=gatekeeper,
+        engine=make_engine(registry, kinds, settings),
+        allowed=allowed,
     )
 
 
@@ -140,4 +170,4 @@ def import_drivers(conf: config.Config) -> None:
     processes forked later share them. Raises BadConfig, naming the key."""
     loader.drivers(conf)
     user_buckets.driver(conf.section)
-    _engine_driver(conf.section(engine.GROUP, engine.OPTS))
+    _engine_driver(conf.read(engine.JobSettings))

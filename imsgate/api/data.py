@@ -16,6 +16,7 @@ from imsgate.model import UNFINISHED, Image, Status
 from imsgate.registry.base import Registry
 from imsgate.stores.loader import Stores
 from imsgate.transfer import download
+from imsgate.transfer.cleanup import Cleanup
 from imsgate.transfer.upload import STAGE, UPLOAD, Transition, Uploads
 
 LOG = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ class Data:
     registry: Registry
     stores: Stores
     uploads: Uploads
+    cleanup: Cleanup
     signing: Signing
     staging_store: str | None = None
     detects: bool = False
@@ -56,12 +58,12 @@ class Data:
             self.signing.watch(request, image)
         self.uploads.receive(
             image,
-            body.read,
+            body,
             store=store,
             size=self._announced(request),
-            facts=lambda: self._facts(request, image),
-            way=way,
-            recheck=lambda: self.access.permitted(request.identify(), image.id, rule),
+            content_fields=lambda: self._facts(request, image),
+            transition=way,
+            reauthorize=lambda: self.access.permitted(request.identify(), image.id, rule),
         )
         return webob.Response(status=204)
 
@@ -121,5 +123,5 @@ class Data:
             raise errors.NotFound(what=f"Image {image.id} in store {store_id}")
         if len(copies) == len(image.copies):
             raise errors.Forbidden(action="delete the only copy; delete the image instead")
-        self.uploads.remove_copy(image, copies[0])
+        self.cleanup.remove_copy(image, copies[0])
         return webob.Response(status=204)

@@ -19,6 +19,7 @@ from imsgate.http.request import Request
 from imsgate.model import Identity, Image, Status
 from imsgate.registry.base import Registry
 from imsgate.stores.loader import Stores
+from imsgate.transfer.cleanup import Cleanup
 from imsgate.transfer.upload import NO_UPLOAD, Uploads
 
 LOG = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class Images:
     registry: Registry
     stores: Stores
     uploads: Uploads
+    cleanup: Cleanup
     settings: Any
     schema: schemas.Checker
     import_methods: tuple[str, ...] = ()
@@ -272,7 +274,7 @@ class Images:
     def _erase(self, image: Image) -> None:
         self.registry.cancel_jobs(image.id)
         try:
-            self.uploads.erase(image)
+            self.cleanup.erase(image)
         except (errors.StoreUnavailable, errors.Conflict) as error:
             # It is gone for every client; the sweep tries the store again.
             LOG.warning("The data of image %s could not be deleted yet: %s", image.id, error)

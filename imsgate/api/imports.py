@@ -13,21 +13,20 @@ from imsgate.api.signatures import Signing
 from imsgate.http import headers
 from imsgate.http.json_body import json_body
 from imsgate.http.request import Request
+from imsgate.jobs.arguments import for_import, requested_by
 from imsgate.jobs.engine import Engine
-from imsgate.jobs.imports import COPY, DIRECT, FAILED, IMPORTING, KIND, WEB, reservation
-from imsgate.model import Identity, Image, Status
+from imsgate.jobs.methods import GLANCE_METHODS, METHODS, ImportMethod, ImportSources
+from imsgate.jobs.progress import with_progress
+from imsgate.model import Identity, Image
 from imsgate.quotas.quota import Quotas
-from imsgate.sources.web import Web
 from imsgate.stores.loader import Stores
-
-METHODS = (DIRECT, WEB, COPY)
 
 #: Options of ``[DEFAULT]``, as in Glance.
 OPTS = (
     cfg.ListOpt(
         "enabled_import_methods",
-        default=list(METHODS),
-        item_type=types.String(choices=METHODS, quotes=True),
+        default=list(GLANCE_METHODS),
+        item_type=types.String(choices=GLANCE_METHODS, quotes=True),
         bounds=True,
         help="The import methods that clients may use, in brackets: [glance-direct,web-download].",
     ),
@@ -50,9 +49,6 @@ SCHEMA: schemas.Schema = {
     },
 }
 
-#: The status an image must have, by method.
-_NEEDED = {DIRECT: Status.UPLOADING, WEB: Status.QUEUED, COPY: Status.ACTIVE}
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Imports:
@@ -61,7 +57,7 @@ class Imports:
     access: Access
     stores: Stores
     engine: Engine
-    web: Web
+    sources: ImportSources
     quotas: Quotas
     signing: Signing
     methods: tuple[str, ...]
@@ -74,21 +70,21 @@ class Imports:
         body = json_body(request)
         self.schema.check(body)
         body = {**_known(SCHEMA, body), "method": _known(_METHOD, body["method"])}
-        method = body["method"]["name"]
-        if method not in self.methods:
-            raise errors.BadRequest(problem=f"Import method {method!r} is not enabled here")
+        name = body["method"]["name"]
+        if name not in self.methods:
+            raise errors.BadRequest(problem=f"Import method {name!r} is not enabled here")
+        method = METHODS[name]
         image = self._target(request, image_id, method)
         store_ids = self._stores(request, body, image)
-        if method == WEB:
-            self.web.check(body["method"].get("uri", ""), body["method"].get("digest"))
+        method.check(self.sources, body["method"])
         if store_ids:
-            self._start(request, who, image, body, store_ids)
+            self._start(request, who, image, method, body, store_ids)
         return webob.Response(status=202)
 
-    def _target(self, request: Request, image_id: str, method: str) -> Image:
-        image = self.access.image(request, image_id, _rule(method))
-        if image.status != _NEEDED[method] or image.upload_key is not None:
-            needed = _NEEDED[method]
+    def _target(self, request: Request, image_id: str, method: ImportMethod) -> Image:
+        image = self.access.image(request, image_id, method.rule)
+        if image.status != method.requires or image.upload_key is not None:
+            needed = method.requires
             raise errors.WrongStatus(image_id=image.id, status=image.status, needed=needed)
         if not self.detects:
             _check_formats(image)
@@ -115,31 +111,38 @@ class Imports:
         return wanted
 
     def _start(
-        self, request: Request, who: Identity, image: Image, body: Any, store_ids: list[str]
+        self,
+        request: Request,
+        who: Identity,
+        image: Image,
+        method: ImportMethod,
+        body: Any,
+        store_ids: list[str],
     ) -> None:
-        method = body["method"]["name"]
-        status = image.status if method == COPY else Status.IMPORTING
-        shown = {IMPORTING: ",".join(store_ids), FAILED: ""}
-        was = {"status": image.status, "updated_at": image.updated_at, "upload_key": None}
+        brings_data = method.open is not None
         self.engine.start(
-            KIND,
+            method.kind,
             project=who.project_id,
             image_id=image.id,
             arguments={
-                "method": body["method"],
-                "stores": store_ids,
-                "all_stores_must_succeed": body.get("all_stores_must_succeed", True),
-                "asked": body,
-                "user_id": who.user_id,
-                "request_id": request.request_id,
-                **({} if method == COPY else self.signing.argument(request, image)),
-                **rechecks.argument(request, _rule(method)),
+                **for_import(
+                    method=body["method"],
+                    store_ids=store_ids,
+                    all_stores_must_succeed=body.get("all_stores_must_succeed", True),
+                    asked=body,
+                ),
+                **requested_by(
+                    user_id=who.user_id,
+                    request_id=request.request_id,
+                    credential=rechecks.credential(request, method.rule),
+                    certificate=self.signing.certificate(request, image) if brings_data else None,
+                ),
             },
-            was=was,
+            was={"status": image.status, "updated_at": image.updated_at, "upload_key": None},
             within=self.quotas.of(image.owner),
-            status=status,
-            properties={**image.properties, **shown},
-            upload_reserved=reservation(image, method, len(store_ids)),
+            status=method.during,
+            properties=with_progress(image, importing=store_ids),
+            upload_reserved=method.reservation(image, len(store_ids)),
         )
 
 
@@ -153,8 +156,3 @@ def _check_formats(image: Image) -> None:
     for name in ("container_format", "disk_format"):
         if getattr(image, name) is None:
             raise errors.Conflict(problem=f"'{name}' needs to be set before import")
-
-
-def _rule(method: str) -> str:
-    """The policy rule that decides who may import so."""
-    return "copy_image" if method == COPY else "modify_image"

@@ -20,6 +20,7 @@ from imsgate.api.signatures import Signing
 from imsgate.http import responses
 from imsgate.http.json_body import json_body
 from imsgate.http.request import Request
+from imsgate.jobs.arguments import for_location, requested_by
 from imsgate.jobs.engine import Engine
 from imsgate.jobs.locations import KIND
 from imsgate.model import Identity, Image, Location, Status
@@ -148,13 +149,13 @@ class Locations:
             project=who.project_id,
             image_id=image.id,
             arguments={
-                "location": [location.store, location.url],
-                "validation_data": dict(told),
-                "read": self.secure,
-                "user_id": who.user_id,
-                "request_id": request.request_id,
-                **self.signing.argument(request, image),
-                **rechecks.argument(request, "add_image_location"),
+                **for_location(location=location, validation_data=told, read=self.secure),
+                **requested_by(
+                    user_id=who.user_id,
+                    request_id=request.request_id,
+                    credential=rechecks.credential(request, "add_image_location"),
+                    certificate=self.signing.certificate(request, image),
+                ),
             },
             was={"status": Status.QUEUED, "updated_at": image.updated_at},
             within=self.quotas.of(image.owner),

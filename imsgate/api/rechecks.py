@@ -10,20 +10,20 @@ from oslo_config import cfg
 from imsgate.api.access import Access
 from imsgate.filters.identity import established
 from imsgate.http.request import Request
-from imsgate.jobs.context import WARRANT
+from imsgate.jobs.arguments import SealedCredential
 from imsgate.model import Job
 
 
-def argument(request: Request, rule: str) -> dict[str, Any]:
-    """What a job keeps of its asker until it ends; nothing where nobody can be asked again.
+def credential(request: Request, rule: str) -> SealedCredential | None:
+    """What a job keeps of its asker until it ends; None where nobody can be asked again.
 
     A service beside the user has vouched already; its roles stay those of the beginning.
     """
     sealed = request.sealed_credential()
     if sealed is None:
-        return {}
-    roles = sorted(request.identity.service_roles) if request.identity else []
-    return {WARRANT: {"sealed": sealed, "rule": rule, "service_roles": roles}}
+        return None
+    roles: frozenset[str] = request.identity.service_roles if request.identity else frozenset()
+    return SealedCredential(sealed=sealed, rule=rule, service_roles=roles)
 
 
 class Reauthorizer:
@@ -35,12 +35,12 @@ class Reauthorizer:
 
     def __call__(self, job: Job) -> None:
         """Raises what the request would be refused with now, and Unavailable."""
-        kept = job.arguments.get(WARRANT)
-        if kept is None:
+        credential = SealedCredential.of(job)
+        if credential is None:
             return
-        who = established(self._warrants.vouch(kept["sealed"]))
-        who = dataclasses.replace(who, service_roles=frozenset(kept["service_roles"]))
-        self._access.permitted(who, str(job.image_id), kept["rule"])
+        who = established(self._warrants.vouch(credential.sealed))
+        who = dataclasses.replace(who, service_roles=credential.service_roles)
+        self._access.permitted(who, str(job.image_id), credential.rule)
 
     @functools.cached_property
     def _warrants(self) -> Any:

@@ -1,6 +1,5 @@
 """Signed images, as requests meet them: the certificate is fetched for the user who asks."""
 
-import base64
 import dataclasses
 
 from imsgate.http.request import Request
@@ -21,13 +20,11 @@ class Signing:
         if tap is not None:
             request.tap(tap)
 
-    def argument(self, request: Request, image: Image) -> dict[str, str]:
+    def certificate(self, request: Request, image: Image) -> bytes | None:
         """What a job verifies by, which has no token to ask with. Raises SignatureRefused."""
         certificate = self._certificate(request, image)
         self.signatures.begin(image, certificate)
-        if certificate is None:
-            return {}
-        return {"certificate": base64.b64encode(certificate).decode("ascii")}
+        return certificate
 
     def _certificate(self, request: Request, image: Image) -> bytes | None:
         if self.source is None or not signed(image):

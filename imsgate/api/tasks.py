@@ -11,7 +11,7 @@ from imsgate.api.access import Access, identity
 from imsgate.api.views import isotime
 from imsgate.http import responses
 from imsgate.http.request import Request
-from imsgate.jobs import imports, locations
+from imsgate.jobs import locations, methods
 from imsgate.model import Identity, Job, JobState
 from imsgate.registry.base import Registry
 
@@ -23,7 +23,7 @@ _STATUS = {
 }
 
 #: Glance's words for the kinds of jobs; others keep their own.
-_TYPES = {imports.KIND: "api_image_import", locations.KIND: "location_import"}
+_TYPES = {methods.IMPORT: "api_image_import", locations.KIND: "location_import"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from imsgate.stores.base import Store
 from imsgate.stores.loader import STORE_OPTS, Backend, Stores
 from imsgate.stores.memory import MemoryStore
 from imsgate.transfer import upload
+from imsgate.transfer.cleanup import Cleanup
 from imsgate.transfer.upload import Uploads
 
 
@@ -41,6 +42,7 @@ class Gateway:
     registry: Registry
     stores: Stores
     uploads: Uploads
+    cleanup: Cleanup
     engine: Engine
 
 
@@ -79,7 +81,7 @@ def gateway(
     accounts = Accounts(buckets) if isinstance(buckets, Buckets) else buckets
     parts = make_services(registry, enabled, quotas, conf, section, accounts)
     gate = app.assemble(parts, conf, section, settings(images.OPTS, **api))
-    return Gateway(gate, registry, enabled, parts.uploads, parts.engine)
+    return Gateway(gate, registry, enabled, parts.uploads, parts.cleanup, parts.engine)
 
 
 def _backend(store: Store, description: str | None) -> Backend:

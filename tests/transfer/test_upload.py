@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imsgate import errors, model
-from imsgate.config import Section
+from imsgate.http.body import Tapped
 from imsgate.model import Image, Location, Status
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.stores.base import Store
 from imsgate.stores.filesystem import FilesystemStore
 from imsgate.testing.gateways import gateway, memory_store, settings
-from imsgate.transfer import digests, upload
+from imsgate.transfer import cleanup, copy, digests, lease, upload
 
 SIZE = 300_000
 DATA = hashlib.shake_128(b"image").digest(SIZE)
@@ -50,14 +50,19 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(upload, "time", clock)
+    pass_time(monkeypatch, clock)
     return clock
+
+
+def pass_time(monkeypatch, clock):
+    for module in (upload, lease, cleanup):
+        monkeypatch.setattr(module, "time", clock)
 
 
 @pytest.fixture(autouse=True)
 def _no_pauses(monkeypatch):
     """As many tries, one behind the other."""
-    monkeypatch.setattr(upload, "PAUSES", [0] * len(upload.PAUSES))
+    monkeypatch.setattr(lease, "RETRY_PAUSES_SECONDS", [0] * len(lease.RETRY_PAUSES_SECONDS))
 
 
 @pytest.fixture(autouse=True)
@@ -142,6 +147,11 @@ class Registry(MemoryRegistry):
         return image
 
 
+def body(read):
+    """A request body of unknown length."""
+    return Tapped(types.SimpleNamespace(read=read), None)
+
+
 class Attempt:
     """One image, and an upload to it whose every step can be interfered with."""
 
@@ -150,7 +160,7 @@ class Attempt:
         self.store = store
         self.wrapped = Wrapped(store, self.in_store)
         self.gate = gateway(registry=self.registry, stores=[self.wrapped], lease=LEASE)
-        self.uploads = self.gate.uploads
+        self.uploads, self.cleanup = self.gate.uploads, self.gate.cleanup
         now = model.now()
         self.image = Image(id=str(uuid.uuid4()), owner="p", created_at=now, updated_at=now)
         self.registry.add(self.image)
@@ -179,16 +189,16 @@ class Attempt:
             self.in_store("read")
             return stream.read(size)
 
-        return self.uploads.receive(self.record, read, store=self.wrapped, size=size, **more)
+        return self.uploads.receive(self.record, body(read), store=self.wrapped, size=size, **more)
 
     def again(self, data=b"another"):
         """A whole upload, by another request."""
         read = io.BytesIO(data).read
-        return self.uploads.receive(self.record, read, store=self.store, size=None)
+        return self.uploads.receive(self.record, body(read), store=self.store, size=None)
 
     def delete(self):
         self.registry.change(self.image.id, {}, status=Status.PENDING_DELETE)
-        self.uploads.erase(self.record)
+        self.cleanup.erase(self.record)
 
     @property
     def record(self):
@@ -227,7 +237,7 @@ def test_what_changed_since_the_request_read_the_record(attempt, change, taken):
     attempt.registry.change(attempt.image.id, {}, **change)
     read = io.BytesIO(DATA).read
     with contextlib.nullcontext() if taken else pytest.raises(errors.Conflict):
-        attempt.uploads.receive(attempt.image, read, store=attempt.store, size=None)
+        attempt.uploads.receive(attempt.image, body(read), store=attempt.store, size=None)
     assert attempt.record.status == (Status.ACTIVE if taken else Status.QUEUED)
     assert len(held(attempt.store)) == taken
 
@@ -259,14 +269,14 @@ def test_facts_are_asked_after_the_last_byte(attempt):
         asked.append("facts")
         return {"virtual_size": 7}
 
-    assert attempt.receive(facts=facts).virtual_size == 7
+    assert attempt.receive(content_fields=facts).virtual_size == 7
     assert asked.index("facts") == len(asked) - 1
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "md5", "sha3_512", "blake2b"])
 def test_the_algorithm_can_be_chosen(attempt, algorithm):
-    chosen = Section(hashing_algorithm=algorithm, lease=LEASE)
-    attempt.uploads = upload.Uploads(attempt.registry, attempt.gate.stores, chosen)
+    chosen = upload.UploadSettings(hashing_algorithm=algorithm, lease=LEASE)
+    attempt.uploads = upload.Uploads(registry=attempt.registry, settings=chosen)
     image = attempt.receive()
     assert image.os_hash_value == hashlib.new(algorithm, DATA).hexdigest()
     assert image.checksum == hashlib.md5(DATA).hexdigest()
@@ -298,22 +308,22 @@ def test_the_first_read_is_small_and_none_is_large(attempt):
         asked.append(size)
         return bytes(size) if len(asked) < 8 else b""
 
-    attempt.uploads.receive(attempt.image, read, store=attempt.store, size=None)
-    assert (asked[0], max(asked)) == (upload.FIRST, digests.CHUNK)
+    attempt.uploads.receive(attempt.image, body(read), store=attempt.store, size=None)
+    assert (asked[0], max(asked)) == (copy.FIRST_READ_BYTES, digests.BEST_CHUNK_BYTES)
 
 
 @pytest.mark.parametrize(
     ("step", "seconds", "following"),
     [
-        (upload.FIRST, 0.0, 2 * upload.FIRST),
-        (digests.CHUNK, 0.0, digests.CHUNK),
-        (digests.CHUNK, 2.0, digests.CHUNK),
-        (digests.CHUNK, 60.0, digests.CHUNK // 2),
-        (upload.FIRST, 60.0, upload.FIRST),
+        (copy.FIRST_READ_BYTES, 0.0, 2 * copy.FIRST_READ_BYTES),
+        (digests.BEST_CHUNK_BYTES, 0.0, digests.BEST_CHUNK_BYTES),
+        (digests.BEST_CHUNK_BYTES, 2.0, digests.BEST_CHUNK_BYTES),
+        (digests.BEST_CHUNK_BYTES, 60.0, digests.BEST_CHUNK_BYTES // 2),
+        (copy.FIRST_READ_BYTES, 60.0, copy.FIRST_READ_BYTES),
     ],
 )
 def test_a_slow_client_is_asked_for_less_at_a_time(step, seconds, following):
-    assert upload._next(step, seconds) == following
+    assert copy._next_size(step, seconds) == following
 
 
 # Failures: each leaves the image queued, and nothing in the store
@@ -344,7 +354,7 @@ def bad_facts(attempt):
     def facts():
         raise errors.BadImage(check="c", offset=1, problem="p")
 
-    return {"facts": facts}
+    return {"content_fields": facts}
 
 
 FAILURES = {
@@ -390,7 +400,7 @@ def test_what_a_store_that_went_away_keeps_is_swept(attempt, clock, step):
     assert attempt.record.status == Status.SAVING
     attempt.steps.clear()
     clock.expire()
-    assert attempt.uploads.sweep() == 1
+    assert attempt.cleanup.sweep() == 1
     assert (attempt.record.status, attempt.residue) == (Status.QUEUED, [])
 
 
@@ -464,9 +474,9 @@ def test_an_outage_is_swept_once_the_lease_has_run_out(attempt, clock, at):
         attempt.receive()
     attempt.registry.at = lambda status: None
     assert attempt.record.status == Status.SAVING
-    assert attempt.uploads.sweep() == 0
+    assert attempt.cleanup.sweep() == 0
     clock.expire()
-    assert attempt.uploads.sweep() == 1
+    assert attempt.cleanup.sweep() == 1
     assert (attempt.record.status, attempt.residue) == (Status.QUEUED, [])
     assert attempt.receive().status == Status.ACTIVE
 
@@ -497,12 +507,16 @@ def test_an_upload_outlasts_an_outage_at_the_second_check(attempt):
     """Of Keystone, or of the database."""
     outages = iter([errors.Unavailable(what="Keystone")] * 3)
 
-    def recheck():
+    def reauthorize():
         for one in outages:
             raise one
 
     attempt.uploads.receive(
-        attempt.image, io.BytesIO(DATA).read, store=attempt.store, size=None, recheck=recheck
+        attempt.image,
+        body(io.BytesIO(DATA).read),
+        store=attempt.store,
+        size=None,
+        reauthorize=reauthorize,
     )
     assert attempt.record.status == Status.ACTIVE
 
@@ -523,7 +537,7 @@ def test_an_image_whose_finish_was_not_heard_of_keeps_its_data(attempt, clock):
     with pytest.raises(errors.Unavailable):
         attempt.receive()
     clock.expire()
-    assert attempt.uploads.sweep() == 0
+    assert attempt.cleanup.sweep() == 0
     image = attempt.registry.get(attempt.image.id)
     assert image.status == Status.ACTIVE
     assert b"".join(attempt.store.read(image.locations[0].url)) == DATA
@@ -538,7 +552,7 @@ def test_an_outage_after_a_failure_is_swept(attempt, clock):
     assert attempt.record.status == Status.SAVING
     assert held(attempt.store) == []
     clock.expire()
-    assert attempt.uploads.sweep() == 1
+    assert attempt.cleanup.sweep() == 1
     assert (attempt.record.status, attempt.residue) == (Status.QUEUED, [])
 
 
@@ -571,7 +585,7 @@ def test_a_stale_attempt_cannot_commit(attempt, clock, step, then):
 
     def overtake():
         clock.expire()
-        assert attempt.uploads.sweep() == 1
+        assert attempt.cleanup.sweep() == 1
         if then == "active":
             attempt.again()
 
@@ -587,13 +601,13 @@ def test_a_stale_attempt_cannot_commit(attempt, clock, step, then):
         assert attempt.residue == []
 
 
-@pytest.mark.parametrize(("lease", "renewal"), [(0.003, 5.0), (1e9, 0.001)])
-def test_a_lost_lease_ends_an_endless_body(store, monkeypatch, lease, renewal):
+@pytest.mark.parametrize(("seconds", "renewal"), [(0.003, 5.0), (1e9, 0.001)])
+def test_a_lost_lease_ends_an_endless_body(store, monkeypatch, seconds, renewal):
     """Soon, also where a lease is long."""
-    monkeypatch.setattr(upload, "RENEWAL", renewal)
+    monkeypatch.setattr(upload, "RENEWAL_SECONDS", renewal)
     attempt = Attempt(store)
-    chosen = Section(hashing_algorithm="md5", lease=lease)
-    uploads = upload.Uploads(attempt.registry, attempt.gate.stores, chosen)
+    chosen = upload.UploadSettings(hashing_algorithm="md5", lease=seconds)
+    uploads = upload.Uploads(registry=attempt.registry, settings=chosen)
     reads = itertools.count()
 
     def read(size):
@@ -602,21 +616,23 @@ def test_a_lost_lease_ends_an_endless_body(store, monkeypatch, lease, renewal):
         return b"x"
 
     with pytest.raises(errors.Gone):
-        uploads.receive(attempt.image, read, store=store, size=None)
+        uploads.receive(attempt.image, body(read), store=store, size=None)
     assert (attempt.record.status, attempt.residue) == (Status.DELETED, [])
 
 
 def test_a_living_upload_renews_its_lease(store):
     attempt = Attempt(store)
-    tiny = Section(hashing_algorithm="md5", lease=0.003)
-    uploads = upload.Uploads(attempt.registry, attempt.gate.stores, tiny)
+    tiny = upload.UploadSettings(hashing_algorithm="md5", lease=0.003)
+    uploads = upload.Uploads(registry=attempt.registry, settings=tiny)
     expiries = set()
 
     def read(size):
         expiries.add(attempt.record.upload_expires)
         return b"x" if len(expiries) < 4 else b""
 
-    assert uploads.receive(attempt.image, read, store=store, size=None).status == Status.ACTIVE
+    assert (
+        uploads.receive(attempt.image, body(read), store=store, size=None).status == Status.ACTIVE
+    )
 
 
 def test_a_lease_that_a_slow_database_has_used_up_is_renewed_at_once(monkeypatch):
@@ -627,22 +643,24 @@ def test_a_lease_that_a_slow_database_has_used_up_is_renewed_at_once(monkeypatch
             pauses.append(timeout)
             return len(pauses) == 4
 
-    monkeypatch.setattr(upload, "time", types.SimpleNamespace(monotonic=lambda: now))
-    for _, taken in zip(upload.beats(Done(), 5.0), (2, 55, 0), strict=False):
+    monkeypatch.setattr(lease, "time", types.SimpleNamespace(monotonic=lambda: now))
+    for _, taken in zip(lease.every(5.0, Done()), (2, 55, 0), strict=False):
         now += taken
     assert pauses == [5.0, 3.0, 0.0, 5.0]
 
 
 def test_a_lease_survives_an_outage(store, caplog):
     attempt = Attempt(store)
-    tiny = Section(hashing_algorithm="md5", lease=0.003)
-    uploads = upload.Uploads(attempt.registry, attempt.gate.stores, tiny)
+    tiny = upload.UploadSettings(hashing_algorithm="md5", lease=0.003)
+    uploads = upload.Uploads(registry=attempt.registry, settings=tiny)
     attempt.registry.at = outage(None)  # renewals change no status
 
     def read(size):
         return b"" if "could not be renewed" in caplog.text else b"x"
 
-    assert uploads.receive(attempt.image, read, store=store, size=None).status == Status.ACTIVE
+    assert (
+        uploads.receive(attempt.image, body(read), store=store, size=None).status == Status.ACTIVE
+    )
 
 
 # The sweep
@@ -650,7 +668,7 @@ def test_a_lease_survives_an_outage(store, caplog):
 
 def abandoned(attempt, clock, commit):
     """An attempt whose process was killed, amid the bytes or after the commit."""
-    image = attempt.uploads._begin(attempt.image, attempt.store)
+    image = attempt.uploads._begin(attempt.image, attempt.store, upload.UPLOAD, None, None)
     sink = attempt.store.create(image.upload_key, None)
     sink.write(b"some")
     if commit:
@@ -661,12 +679,12 @@ def abandoned(attempt, clock, commit):
 @pytest.mark.parametrize("commit", [False, True], ids=["amid", "committed"])
 def test_an_abandoned_upload_is_swept(attempt, clock, commit):
     with contextlib.closing(Closes(abandoned(attempt, clock, commit))):
-        assert attempt.uploads.sweep() == 0
+        assert attempt.cleanup.sweep() == 0
         assert attempt.record.status == Status.SAVING
         clock.expire()
-        assert attempt.uploads.sweep() == 1
+        assert attempt.cleanup.sweep() == 1
         assert (attempt.record.status, attempt.residue) == (Status.QUEUED, [])
-        assert attempt.uploads.sweep() == 0
+        assert attempt.cleanup.sweep() == 0
 
 
 class Closes:
@@ -680,7 +698,7 @@ def test_an_abandoned_upload_of_a_deleted_image_is_swept(attempt, clock):
     with contextlib.closing(Closes(abandoned(attempt, clock, False))):
         attempt.delete()
         clock.expire()
-        assert attempt.uploads.sweep() == 1
+        assert attempt.cleanup.sweep() == 1
         assert (attempt.record.status, attempt.residue) == (Status.DELETED, [])
 
 
@@ -688,12 +706,12 @@ def test_a_store_that_is_away_is_swept_later(attempt, clock):
     with contextlib.closing(Closes(abandoned(attempt, clock, True))):
         clock.expire()
         attempt.fail("discard", AWAY)
-        assert attempt.uploads.sweep() == 0
+        assert attempt.cleanup.sweep() == 0
         assert attempt.record.status == Status.KILLED
         attempt.steps.clear()
-        assert attempt.uploads.sweep() == 0, "another sweep may be at it"
+        assert attempt.cleanup.sweep() == 0, "another sweep may be at it"
         clock.expire()
-        assert attempt.uploads.sweep() == 1
+        assert attempt.cleanup.sweep() == 1
         assert (attempt.record.status, attempt.residue) == (Status.QUEUED, [])
 
 
@@ -701,8 +719,8 @@ def test_of_two_sweeps_one_clears_up(attempt, clock):
     with contextlib.closing(Closes(abandoned(attempt, clock, False))):
         clock.expire()
         both = []
-        attempt.on("discard", lambda: both.append(attempt.uploads.sweep()), 1)
-        assert attempt.uploads.sweep() == 1
+        attempt.on("discard", lambda: both.append(attempt.cleanup.sweep()), 1)
+        assert attempt.cleanup.sweep() == 1
         assert both == [0]
 
 
@@ -711,10 +729,10 @@ def test_a_deletion_whose_store_was_away_is_swept(attempt):
     attempt.fail("delete", AWAY)
     with pytest.raises(errors.StoreUnavailable):
         attempt.delete()
-    assert attempt.uploads.sweep() == 0
+    assert attempt.cleanup.sweep() == 0
     assert attempt.record.status == Status.PENDING_DELETE
     attempt.steps.clear()
-    assert attempt.uploads.sweep() == 1
+    assert attempt.cleanup.sweep() == 1
     assert (attempt.record.status, attempt.residue) == (Status.DELETED, [])
     assert attempt.record.locations == ()
 
@@ -727,14 +745,14 @@ def test_a_sweep_deletes_nothing_by_a_record_that_it_read_long_ago(attempt):
 
     def long_ago(now):
         found = expired(now)
-        attempt.uploads.erase(attempt.record)  # another sweep
+        attempt.cleanup.erase(attempt.record)  # another sweep
         with attempt.store.create(location.url, None) as sink:
             sink.write(b"another")
             sink.commit()
         return found
 
     attempt.registry.expired = long_ago
-    attempt.uploads.sweep()
+    attempt.cleanup.sweep()
     assert b"".join(attempt.store.read(location.url)) == b"another"
 
 
@@ -760,7 +778,7 @@ def test_one_image_that_cannot_be_cleared_keeps_none_waiting(attempt, clock):
             )
         )
     attempt.fail("discard", Boom(), 1)
-    assert attempt.uploads.sweep() == 1
+    assert attempt.cleanup.sweep() == 1
 
 
 def test_the_sweep_goes_on_after_a_failure(caplog, monkeypatch):
@@ -777,9 +795,9 @@ def test_the_sweep_goes_on_after_a_failure(caplog, monkeypatch):
             raise Enough
 
     slept = []
-    monkeypatch.setattr(upload.time, "sleep", slept.append)
+    monkeypatch.setattr(cleanup.time, "sleep", slept.append)
     with pytest.raises(Enough):
-        upload.sweep_forever(Broken().sweep, 7)
+        cleanup.sweep_forever(Broken().sweep, 7)
     assert slept == [7]
     assert "it will be tried again" in caplog.text
 
@@ -809,7 +827,7 @@ def test_whatever_happens_data_is_whole_or_nowhere(script, outage_at, heard):
         if event == "expire":
             clock.expire()
         if event == "sweep":
-            attempt.uploads.sweep()
+            attempt.cleanup.sweep()
         with contextlib.suppress(errors.Error):
             if event == "delete":
                 attempt.registry.get(attempt.image.id)
@@ -829,13 +847,13 @@ def test_whatever_happens_data_is_whole_or_nowhere(script, outage_at, heard):
     if outage_at:
         attempt.registry.at = (lost_answer if heard else outage)(outage_at)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(upload, "time", clock)
+        pass_time(patch, clock)
         with contextlib.suppress(errors.Error, Boom):
             attempt.receive()
         attempt.registry.at = lambda status: None
         for _ in range(3):
             clock.expire()
-            attempt.uploads.sweep()
+            attempt.cleanup.sweep()
     record = attempt.record
     if record.status == Status.ACTIVE:
         [location] = record.locations

@@ -12,17 +12,16 @@ from imsgate.api.access import Access, identity
 from imsgate.api.ims import projects
 from imsgate.http import responses
 from imsgate.http.request import Request
-from imsgate.jobs import export, imports
+from imsgate.jobs import export, methods
 from imsgate.model import Identity, Job, JobState
 from imsgate.registry.base import Registry
-from imsgate.sources import bucket
 
 #: This service's words for the kinds of jobs. The argument ``job_type`` is more precise, as
 #: ``code`` is than the code that its reason stands for.
 _TYPES = {
-    imports.KIND: "imsImportImageJob",
-    bucket.REGISTER: "imsNativeImportImageJob",
-    bucket.CREATE: "imsImportImageJob",
+    methods.IMPORT: "imsImportImageJob",
+    methods.REGISTER: "imsNativeImportImageJob",
+    methods.CREATE: "imsImportImageJob",
     export.KIND: "imsNativeExportImageJob",
 }
 
@@ -89,7 +88,7 @@ def _entities(job: Job) -> dict[str, Any]:
     if "results" in job.arguments:
         return {"results": job.arguments["results"]}
     entities: dict[str, Any] = {"image_id": job.image_id}
-    if job.kind == bucket.CREATE:
+    if job.kind == methods.CREATE:
         entities["image_name"] = job.arguments["name"]
         entities["process_percent"] = _fraction(job)
     return entities

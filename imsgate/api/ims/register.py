@@ -20,11 +20,11 @@ from imsgate.errors import BadAttribute, NotOffered
 from imsgate.http.json_body import json_object
 from imsgate.http.request import Request
 from imsgate.jobs import export
+from imsgate.jobs.arguments import for_bucket_import, for_export, requested_by
 from imsgate.jobs.engine import Engine
-from imsgate.jobs.imports import PROPERTIES
+from imsgate.jobs.methods import CREATE, METHODS, REGISTER
 from imsgate.model import Identity, Image, Job, Status
-from imsgate.quotas.quota import FIRST, Quotas
-from imsgate.sources.bucket import CREATE, QUICK, REGISTER
+from imsgate.quotas.quota import Quotas
 from imsgate.stores.loader import Stores
 
 #: What the service can do and this gateway cannot, by the member that asks for it.
@@ -110,9 +110,11 @@ class Register:
             self.access.enforce(rule, who, mine, "new image")
         url = self._object(who, body.get("image_url"))
         image = self.images.add(who, self.dialect.complete(_asked(body, quick=quick)))
-        more = {"name": image.name, "job_type": job_type, **({"formats": QUICK} if quick else {})}
         try:
-            return jobs.accepted(self._start(request, CREATE, image, url, **more))
+            job = self._start(
+                request, CREATE, image, url, name=image.name, job_type=job_type, quick=quick
+            )
+            return jobs.accepted(job)
         except errors.Error:
             # Nobody was told of this image. If only the answer was lost, its job goes on.
             with contextlib.suppress(errors.Error):
@@ -135,7 +137,14 @@ class Register:
             export.KIND,
             project=who.project_id,
             image_id=image.id,
-            arguments=_arguments(request, who, url, "export_image"),
+            arguments={
+                **for_export(url=url),
+                **requested_by(
+                    user_id=who.user_id,
+                    request_id=request.request_id,
+                    credential=rechecks.credential(request, "export_image"),
+                ),
+            },
             was={"status": Status.ACTIVE, "updated_at": image.updated_at},
         )
         return jobs.accepted(job)
@@ -152,37 +161,34 @@ class Register:
         self.allowed.check(who.project_id, url.bucket)
         return url
 
-    def _start(self, request: Request, kind: str, image: Image, url: ImageUrl, **more: Any) -> Job:
-        who = identity(request)
-        into = {"stores": [self.stores.default], "all_stores_must_succeed": True}
+    def _start(
+        self, request: Request, method_name: str, image: Image, url: ImageUrl, **more: Any
+    ) -> Job:
+        who, method = identity(request), METHODS[method_name]
         return self.engine.start(
-            kind,
+            method.kind,
             project=who.project_id,
             image_id=image.id,
             arguments={
-                **_arguments(request, who, url, "register_image"),
-                **into,
-                **self.signing.argument(request, image),
-                "method": {"name": kind},
-                PROPERTIES: {attributes.ORIGIN: f"file,{url.bucket}:{url.key}"},
-                **more,
+                **for_bucket_import(
+                    method=method_name,
+                    url=url,
+                    store_id=self.stores.default,
+                    properties={attributes.ORIGIN: f"file,{url.bucket}:{url.key}"},
+                    **more,
+                ),
+                **requested_by(
+                    user_id=who.user_id,
+                    request_id=request.request_id,
+                    credential=rechecks.credential(request, method.rule),
+                    certificate=self.signing.certificate(request, image),
+                ),
             },
             was={"status": Status.QUEUED, "updated_at": image.updated_at, "upload_key": None},
             within=self.quotas.of(image.owner),
-            status=Status.IMPORTING,
-            upload_reserved=FIRST,
+            status=method.during,
+            upload_reserved=method.reservation(image, 1),
         )
-
-
-def _arguments(request: Request, who: Identity, url: ImageUrl, rule: str) -> dict[str, Any]:
-    """``rule`` is asked about once more before the job ends."""
-    return {
-        **rechecks.argument(request, rule),
-        "object": [url.bucket, url.key],
-        "asked": {"object": f"{url.bucket}:{url.key}"},
-        "user_id": who.user_id,
-        "request_id": request.request_id,
-    }
 
 
 def _asked(body: Mapping[str, Any], *, quick: bool) -> dict[str, Any]:
