@@ -1,222 +1,31 @@
-"""Uploads: what each ending leaves of the record and in the store; and the sweep."""
+"""Uploads: what each ending leaves of the record and in the store."""
 
 import contextlib
 import hashlib
 import io
 import itertools
-import os
-import threading
-import types
-import uuid
-from time import sleep
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imsgate import errors, model
-from imsgate.http.body import Tapped
-from imsgate.model import Image, Location, Status
-from imsgate.registry.memory import MemoryRegistry
-from imsgate.stores.base import Store
-from imsgate.stores.filesystem import FilesystemStore
-from imsgate.testing.gateways import gateway, memory_store, settings
-from imsgate.transfer import cleanup, copy, digests, lease, upload
-
-SIZE = 300_000
-DATA = hashlib.shake_128(b"image").digest(SIZE)
-LEASE = 60
-
-
-class Clock:
-    """Time that passes when it is told to."""
-
-    def __init__(self):
-        self.now = 1_000_000.0
-
-    def monotonic(self):
-        return self.time()
-
-    def time(self):
-        return self.now
-
-    def expire(self):
-        self.now += LEASE + 1
-
-    #: Sweeps of other tests' applications run on in their threads.
-    sleep = staticmethod(sleep)
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    clock = Clock()
-    pass_time(monkeypatch, clock)
-    return clock
-
-
-def pass_time(monkeypatch, clock):
-    for module in (upload, lease, cleanup):
-        monkeypatch.setattr(module, "time", clock)
-
-
-@pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch):
-    """As many tries, one behind the other."""
-    monkeypatch.setattr(lease, "RETRY_PAUSES_SECONDS", [0] * len(lease.RETRY_PAUSES_SECONDS))
-
-
-@pytest.fixture(autouse=True)
-def threads():
-    """Whatever happens, no thread of an upload outlives it."""
-    yield
-    names = [thread.name for thread in threading.enumerate()]
-    assert not [name for name in names if name.startswith(("lease", "digest-"))]
-
-
-def held(store):
-    """Everything in a store, whole or not."""
-    if isinstance(store, FilesystemStore):
-        root = store.settings.filesystem_store_datadir
-        return sorted(
-            os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names
-        )
-    return store.held()
-
-
-@pytest.fixture(params=["memory", "file"])
-def store(request, tmp_path):
-    if request.param == "memory":
-        return memory_store()
-    directory = tmp_path / "images"
-    options = settings(FilesystemStore.OPTS, filesystem_store_datadir=str(directory))
-    return FilesystemStore("fast", options)
-
-
-class Wrapped(Store):
-    """A store that does something else at one point: ``at(name)`` runs before each step."""
-
-    def __init__(self, store, at):
-        super().__init__(store.name, store.settings)
-        self.store = store
-        self.at = at
-
-    def create(self, key, size):
-        self.at("create")
-        sink, at = self.store.create(key, size), self.at
-
-        class Sink(type(sink)):
-            def write(self, chunk):
-                at("write")
-                super().write(chunk)
-
-            def commit(self):
-                at("commit")
-                location = super().commit()
-                at("committed")
-                return location
-
-        sink.__class__ = Sink
-        return sink
-
-    def read(self, location, offset=0, length=None):
-        return self.store.read(location, offset, length)
-
-    def size(self, location):
-        return self.store.size(location)
-
-    def delete(self, location):
-        self.at("delete")
-        self.store.delete(location)
-
-    def discard(self, key):
-        self.at("discard")
-        self.store.discard(key)
-
-
-class Registry(MemoryRegistry):
-    """A registry that does something else at one point: ``at(status)`` runs before a change
-    to that status, and what it returns, if it can be called, after it."""
-
-    at = staticmethod(lambda status: None)
-
-    def change(self, image_id, *was, **to):
-        after = self.at(to.get("status"))
-        image = super().change(image_id, *was, **to)
-        if after:
-            after()
-        return image
-
-
-def body(read):
-    """A request body of unknown length."""
-    return Tapped(types.SimpleNamespace(read=read), None)
-
-
-class Attempt:
-    """One image, and an upload to it whose every step can be interfered with."""
-
-    def __init__(self, store):
-        self.registry = Registry()
-        self.store = store
-        self.wrapped = Wrapped(store, self.in_store)
-        self.gate = gateway(registry=self.registry, stores=[self.wrapped], lease=LEASE)
-        self.uploads, self.cleanup = self.gate.uploads, self.gate.cleanup
-        now = model.now()
-        self.image = Image(id=str(uuid.uuid4()), owner="p", created_at=now, updated_at=now)
-        self.registry.add(self.image)
-        self.steps = {}
-
-    def on(self, step, action, times=None):
-        """Run ``action`` before a step: always, or the so-many-th time only."""
-        self.steps[step] = (itertools.count(1), times, action)
-
-    def fail(self, step, error, times=None):
-        def action():
-            raise error
-
-        self.on(step, action, times)
-
-    def in_store(self, step):
-        if step in self.steps:
-            count, times, action = self.steps[step]
-            if times in (None, next(count)):
-                action()
-
-    def receive(self, data=DATA, size=SIZE, **more):
-        stream = io.BytesIO(data)
-
-        def read(size):
-            self.in_store("read")
-            return stream.read(size)
-
-        return self.uploads.receive(self.record, body(read), store=self.wrapped, size=size, **more)
-
-    def again(self, data=b"another"):
-        """A whole upload, by another request."""
-        read = io.BytesIO(data).read
-        return self.uploads.receive(self.record, body(read), store=self.store, size=None)
-
-    def delete(self):
-        self.registry.change(self.image.id, {}, status=Status.PENDING_DELETE)
-        self.cleanup.erase(self.record)
-
-    @property
-    def record(self):
-        """The record, deleted or not."""
-        return self.registry._images[self.image.id]
-
-    @property
-    def residue(self):
-        """Whatever is not as it was before: upload fields, and what the store holds."""
-        record = self.record
-        left = [record.upload_store, record.upload_key, record.upload_expires]
-        return [word for word in left if word is not None] + held(self.store)
-
-
-@pytest.fixture
-def attempt(store, clock):
-    return Attempt(store)
-
+from imsgate import errors
+from imsgate.model import Location, Status
+from imsgate.testing.gateways import memory_store
+from imsgate.transfer import upload
+from tests.transfer.attempts import (
+    AWAY,
+    CUT,
+    DATA,
+    FULL,
+    LEASE,
+    Attempt,
+    Boom,
+    Clock,
+    body,
+    held,
+    pass_time,
+)
 
 # Whole uploads
 
@@ -301,41 +110,7 @@ def test_every_attempt_has_a_key_of_its_own(attempt):
     assert len(set(keys)) == 3
 
 
-def test_the_first_read_is_small_and_none_is_large(attempt):
-    asked = []
-
-    def read(size):
-        asked.append(size)
-        return bytes(size) if len(asked) < 8 else b""
-
-    attempt.uploads.receive(attempt.image, body(read), store=attempt.store, size=None)
-    assert (asked[0], max(asked)) == (copy.FIRST_READ_BYTES, digests.BEST_CHUNK_BYTES)
-
-
-@pytest.mark.parametrize(
-    ("step", "seconds", "following"),
-    [
-        (copy.FIRST_READ_BYTES, 0.0, 2 * copy.FIRST_READ_BYTES),
-        (digests.BEST_CHUNK_BYTES, 0.0, digests.BEST_CHUNK_BYTES),
-        (digests.BEST_CHUNK_BYTES, 2.0, digests.BEST_CHUNK_BYTES),
-        (digests.BEST_CHUNK_BYTES, 60.0, digests.BEST_CHUNK_BYTES // 2),
-        (copy.FIRST_READ_BYTES, 60.0, copy.FIRST_READ_BYTES),
-    ],
-)
-def test_a_slow_client_is_asked_for_less_at_a_time(step, seconds, following):
-    assert copy._next_size(step, seconds) == following
-
-
 # Failures: each leaves the image queued, and nothing in the store
-
-
-class Boom(Exception):
-    """Something no part of this knows."""
-
-
-FULL = errors.StoreFull(store="fast")
-AWAY = errors.StoreUnavailable(store="fast", problem="away")
-CUT = errors.BodyCut(received=5)
 
 
 def announced(size):
@@ -635,20 +410,6 @@ def test_a_living_upload_renews_its_lease(store):
     )
 
 
-def test_a_lease_that_a_slow_database_has_used_up_is_renewed_at_once(monkeypatch):
-    now, pauses = 0.0, []
-
-    class Done(threading.Event):
-        def wait(self, timeout=None):
-            pauses.append(timeout)
-            return len(pauses) == 4
-
-    monkeypatch.setattr(lease, "time", types.SimpleNamespace(monotonic=lambda: now))
-    for _, taken in zip(lease.every(5.0, Done()), (2, 55, 0), strict=False):
-        now += taken
-    assert pauses == [5.0, 3.0, 0.0, 5.0]
-
-
 def test_a_lease_survives_an_outage(store, caplog):
     attempt = Attempt(store)
     tiny = upload.UploadSettings(hashing_algorithm="md5", lease=0.003)
@@ -661,145 +422,6 @@ def test_a_lease_survives_an_outage(store, caplog):
     assert (
         uploads.receive(attempt.image, body(read), store=store, size=None).status == Status.ACTIVE
     )
-
-
-# The sweep
-
-
-def abandoned(attempt, clock, commit):
-    """An attempt whose process was killed, amid the bytes or after the commit."""
-    image = attempt.uploads._begin(attempt.image, attempt.store, upload.UPLOAD, None, None)
-    sink = attempt.store.create(image.upload_key, None)
-    sink.write(b"some")
-    if commit:
-        sink.commit()
-    return sink
-
-
-@pytest.mark.parametrize("commit", [False, True], ids=["amid", "committed"])
-def test_an_abandoned_upload_is_swept(attempt, clock, commit):
-    with contextlib.closing(Closes(abandoned(attempt, clock, commit))):
-        assert attempt.cleanup.sweep() == 0
-        assert attempt.record.status == Status.SAVING
-        clock.expire()
-        assert attempt.cleanup.sweep() == 1
-        assert (attempt.record.status, attempt.residue) == (Status.QUEUED, [])
-        assert attempt.cleanup.sweep() == 0
-
-
-class Closes:
-    """A dead process's files are closed."""
-
-    def __init__(self, sink):
-        self.close = sink.abort
-
-
-def test_an_abandoned_upload_of_a_deleted_image_is_swept(attempt, clock):
-    with contextlib.closing(Closes(abandoned(attempt, clock, False))):
-        attempt.delete()
-        clock.expire()
-        assert attempt.cleanup.sweep() == 1
-        assert (attempt.record.status, attempt.residue) == (Status.DELETED, [])
-
-
-def test_a_store_that_is_away_is_swept_later(attempt, clock):
-    with contextlib.closing(Closes(abandoned(attempt, clock, True))):
-        clock.expire()
-        attempt.fail("discard", AWAY)
-        assert attempt.cleanup.sweep() == 0
-        assert attempt.record.status == Status.KILLED
-        attempt.steps.clear()
-        assert attempt.cleanup.sweep() == 0, "another sweep may be at it"
-        clock.expire()
-        assert attempt.cleanup.sweep() == 1
-        assert (attempt.record.status, attempt.residue) == (Status.QUEUED, [])
-
-
-def test_of_two_sweeps_one_clears_up(attempt, clock):
-    with contextlib.closing(Closes(abandoned(attempt, clock, False))):
-        clock.expire()
-        both = []
-        attempt.on("discard", lambda: both.append(attempt.cleanup.sweep()), 1)
-        assert attempt.cleanup.sweep() == 1
-        assert both == [0]
-
-
-def test_a_deletion_whose_store_was_away_is_swept(attempt):
-    attempt.receive()
-    attempt.fail("delete", AWAY)
-    with pytest.raises(errors.StoreUnavailable):
-        attempt.delete()
-    assert attempt.cleanup.sweep() == 0
-    assert attempt.record.status == Status.PENDING_DELETE
-    attempt.steps.clear()
-    assert attempt.cleanup.sweep() == 1
-    assert (attempt.record.status, attempt.residue) == (Status.DELETED, [])
-    assert attempt.record.locations == ()
-
-
-def test_a_sweep_deletes_nothing_by_a_record_that_it_read_long_ago(attempt):
-    """Services name the objects that they make an image's data, and may use a name again."""
-    [location] = attempt.receive().locations
-    attempt.registry.change(attempt.image.id, {}, status=Status.PENDING_DELETE)
-    expired = attempt.registry.expired
-
-    def long_ago(now):
-        found = expired(now)
-        attempt.cleanup.erase(attempt.record)  # another sweep
-        with attempt.store.create(location.url, None) as sink:
-            sink.write(b"another")
-            sink.commit()
-        return found
-
-    attempt.registry.expired = long_ago
-    attempt.cleanup.sweep()
-    assert b"".join(attempt.store.read(location.url)) == b"another"
-
-
-def test_a_deletion_of_what_the_store_lost_is_done(attempt):
-    image = attempt.receive()
-    attempt.store.delete(image.locations[0].url)
-    attempt.delete()
-    assert attempt.record.status == Status.DELETED
-
-
-def test_one_image_that_cannot_be_cleared_keeps_none_waiting(attempt, clock):
-    now = model.now()
-    for number in range(3):
-        attempt.registry.add(
-            Image(
-                id=str(uuid.uuid4()),
-                status=Status.SAVING,
-                created_at=now,
-                updated_at=now,
-                upload_store="gone" if number == 1 else "fast",
-                upload_key=f"k.{number}",
-                upload_expires=clock.now - 1,
-            )
-        )
-    attempt.fail("discard", Boom(), 1)
-    assert attempt.cleanup.sweep() == 1
-
-
-def test_the_sweep_goes_on_after_a_failure(caplog, monkeypatch):
-    class Enough(BaseException):
-        pass
-
-    class Broken:
-        turns = 0
-
-        def sweep(self):
-            self.turns += 1
-            if self.turns == 1:
-                raise Boom("once")
-            raise Enough
-
-    slept = []
-    monkeypatch.setattr(cleanup.time, "sleep", slept.append)
-    with pytest.raises(Enough):
-        cleanup.sweep_forever(Broken().sweep, 7)
-    assert slept == [7]
-    assert "it will be tried again" in caplog.text
 
 
 # Whatever happens, in whatever order
