@@ -28,8 +28,9 @@ from imsgate.jobs import engine
 from imsgate.profiles import Profile
 from imsgate.services import Services, load_services
 from imsgate.signatures import verify
-from imsgate.transfer import orphans, upload
-from imsgate.transfer.upload import sweep_forever
+from imsgate.transfer import orphans
+from imsgate.transfer.cleanup import sweep_forever
+from imsgate.transfer.upload import UploadSettings
 
 
 class Application:
@@ -60,7 +61,7 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Application:
     services = load_services(conf, local_conf)
     application = make_application(services, conf)
     threading.Thread(target=_sweep, args=(services,), name="sweep", daemon=True).start()
-    services.engine.start_threads(conf.section(engine.GROUP, engine.OPTS).threads)
+    services.engine.start_threads(conf.read(engine.JobSettings).threads)
     _engines.append(services.engine)
     # For servers that do not call hand_back earlier.
     atexit.register(hand_back)
@@ -82,7 +83,7 @@ def _sweep(services: Services) -> None:
     orphans.sweep_quietly(services.registry, services.stores)
 
     def sweep() -> None:
-        services.uploads.sweep()
+        services.cleanup.sweep()
         services.engine.forget()
 
     sweep_forever(sweep, services.uploads.settings.lease)
@@ -152,7 +153,9 @@ def _image_api(
         ),
         download=data.ImageDownload(access=access, stores=services.stores),
         members=members.Members(sharing=services.sharing),
-        imports=imports.Imports(access=access, web=services.web, jobs=jobs, deployment=deployment),
+        imports=imports.Imports(
+            access=access, sources=services.import_sources, jobs=jobs, deployment=deployment
+        ),
         locations=locations.Locations(
             records=records,
             jobs=jobs,
@@ -184,7 +187,7 @@ def _check_staging_store(services: Services) -> None:
     """Raises BadConfig if the store for staged data does not exist; it may be unavailable."""
     name = services.uploads.settings.staging_store
     if name and name not in {backend.id for backend in services.stores}:
-        raise BadConfig(f"[{upload.GROUP}] staging_store", f"there is no store {name!r}")
+        raise BadConfig(f"[{UploadSettings.GROUP}] staging_store", f"there is no store {name!r}")
 
 
 class Paths:

@@ -14,9 +14,9 @@ from imsgate.buckets.image_url import Allowed
 from imsgate.config import Config
 from imsgate.errors import BadConfig
 from imsgate.filters.sizelimit import SizeLimitSettings
-from imsgate.formats.inspector import Inspector
-from imsgate.jobs import engine, export, imports, locations
-from imsgate.model import Status
+from imsgate.jobs import engine, export, locations, methods
+from imsgate.jobs.imports import ImportWork
+from imsgate.jobs.methods import ImportSources
 from imsgate.quotas import quota
 from imsgate.quotas.quota import Quotas
 from imsgate.records.access import Access
@@ -28,12 +28,17 @@ from imsgate.registry.base import Registry
 from imsgate.settings import Settings
 from imsgate.signatures import verify
 from imsgate.signatures.verify import Signatures
-from imsgate.sources import bucket, decompress, inspected, uris, web
-from imsgate.sources.web import Web
+from imsgate.sources.bucket import BucketSources
+from imsgate.sources.decompress import DecompressionSettings, Decompressor
+from imsgate.sources.inspected import SourceInspector
+from imsgate.sources.staged import StagedSources
+from imsgate.sources.stored import StoredSources
+from imsgate.sources.uris import UriSettings
+from imsgate.sources.web import Web, WebSettings, WebSources
 from imsgate.stores import loader
 from imsgate.stores.loader import Stores
-from imsgate.transfer import upload
-from imsgate.transfer.upload import Uploads
+from imsgate.transfer.cleanup import Cleanup
+from imsgate.transfer.upload import Uploads, UploadSettings
 
 REGISTRY_OPTS = (
     cfg.StrOpt(
@@ -62,7 +67,8 @@ class Services:
     records: Records
     sharing: Sharing
     uploads: Uploads
-    web: Web
+    cleanup: Cleanup
+    import_sources: ImportSources
     signatures: Signatures
     engine: engine.Engine
     allowed_buckets: Allowed | None
@@ -100,110 +106,97 @@ def make_services(
     Raises BadConfig, naming the option.
     """
     api = conf.read(ApiSettings, api_overrides)
+    upload = conf.read(UploadSettings)
     access = Access(registry=registry, policy=Policy(conf.native))
-    uploads = Uploads(
-        registry=registry,
-        stores=stores,
-        settings=conf.section(upload.GROUP, upload.OPTS),
-        quotas=quotas,
-    )
-    records = Records(
-        registry=registry, access=access, cleanup=uploads, quotas=quotas, settings=api
-    )
-    downloads = Web(conf.section(uris.GROUP, uris.OPTS), conf.section(web.GROUP, web.OPTS))
-    allowed_buckets = None if accounts is None else _allowed_buckets(conf)
-    work = _Work(
-        stores=stores,
-        quotas=quotas,
-        web=downloads,
-        signatures=verify.load(conf.read(verify.SignatureSettings)),
+    cleanup = Cleanup(registry=registry, stores=stores, lease=upload.lease)
+    inspector = SourceInspector(
         inspector=inspection.shared(conf.read(inspection.InspectionSettings)),
-        algorithm=uploads.settings.hashing_algorithm,
-        max_size=conf.read(SizeLimitSettings).image_size_cap,
-        recheck=Reauthorizer(access=access, native=conf.native),
+        signatures=verify.load(conf.read(verify.SignatureSettings)),
+        decompressor=Decompressor(conf.read(DecompressionSettings)),
+        limit=conf.read(SizeLimitSettings).image_size_cap,
     )
-    kinds = work.import_kinds(conf)
-    if accounts is not None and allowed_buckets is not None:
-        kinds |= work.bucket_kinds(conf, accounts, allowed_buckets)
+    objects = None if accounts is None else _bucket_sources(conf, accounts, inspector)
+    sources = ImportSources(
+        staged=StagedSources(stores=stores, inspector=inspector),
+        web=WebSources(
+            web=Web(conf.read(UriSettings), conf.read(WebSettings)), inspector=inspector
+        ),
+        objects=objects,
+    )
+    work = _work(
+        stores=stores,
+        algorithm=upload.hashing_algorithm,
+        sources=sources,
+        inspector=inspector,
+        quotas=quotas,
+        reauthorize=Reauthorizer(access=access, native=conf.native),
+    )
     return Services(
         registry=registry,
         stores=stores,
         quotas=quotas,
         access=access,
-        records=records,
+        records=Records(
+            registry=registry, access=access, cleanup=cleanup, quotas=quotas, settings=api
+        ),
         sharing=Sharing(registry=registry, access=access, settings=api),
-        uploads=uploads,
-        web=downloads,
-        signatures=work.signatures,
-        engine=make_engine(registry, kinds, conf.section(engine.GROUP, engine.OPTS)),
-        allowed_buckets=allowed_buckets,
+        uploads=Uploads(registry=registry, settings=upload, quotas=quotas),
+        cleanup=cleanup,
+        import_sources=sources,
+        signatures=inspector.signatures,
+        engine=make_engine(registry, work, conf.read(engine.JobSettings)),
+        allowed_buckets=objects.allowed if objects else None,
     )
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class _Work:
-    """What the work of jobs is made of. ``max_size`` is that of an image, in bytes."""
-
-    stores: Stores
-    quotas: Quotas
-    web: Web
-    signatures: Signatures
-    inspector: Inspector
-    algorithm: str
-    max_size: int
-    recheck: Reauthorizer
-
-    def import_kinds(self, conf: Config) -> dict[str, engine.Work]:
-        """The kinds of jobs that every deployment has, and their work."""
-        sources = inspected.Sources(
-            stores=self.stores,
-            web=self.web,
-            unpacker=decompress.Decompressor(conf.section(decompress.GROUP, decompress.OPTS)),
-            gate=self.inspector,
-            limit=self.max_size,
-            signatures=self.signatures,
+def _work(
+    *,
+    stores: Stores,
+    algorithm: str,
+    sources: ImportSources,
+    inspector: SourceInspector,
+    quotas: Quotas,
+    reauthorize: Reauthorizer,
+) -> dict[str, engine.Work]:
+    """The kinds of jobs that this deployment has, and their work."""
+    importing = ImportWork(
+        stores=stores,
+        algorithm=algorithm,
+        sources=sources,
+        quotas=quotas,
+        reauthorize=reauthorize,
+    )
+    work: dict[str, engine.Work] = {
+        methods.IMPORT: importing,
+        locations.KIND: locations.AddLocation(
+            stores=stores,
+            algorithm=algorithm,
+            sources=StoredSources(stores=stores, inspector=inspector),
+            quotas=quotas,
+            reauthorize=reauthorize,
+        ),
+    }
+    if sources.objects is not None:
+        work[methods.REGISTER] = work[methods.CREATE] = importing
+        work[export.KIND] = export.ExportWork(
+            stores=stores,
+            accounts=sources.objects.accounts,
+            allowed=sources.objects.allowed,
+            reauthorize=reauthorize,
         )
-        return {
-            imports.KIND: self._import_from(sources),
-            locations.KIND: locations.AddLocation(
-                stores=self.stores,
-                algorithm=self.algorithm,
-                sources=sources,
-                quotas=self.quotas,
-                recheck=self.recheck,
-            ),
-        }
+    return work
 
-    def bucket_kinds(
-        self, conf: Config, accounts: user_buckets.Accounts, allowed: Allowed
-    ) -> dict[str, engine.Work]:
-        """The kinds of jobs that read and write users' buckets, and their work."""
-        profile = profiles.chosen(conf.read(profiles.ProfileSettings))
-        limit = min(self.max_size, profile.import_limit or self.max_size)
-        sources = bucket.BucketSources(
-            accounts=accounts,
-            allowed=allowed,
-            gate=self.inspector,
-            limit=limit,
-            signatures=self.signatures,
-        )
-        register = self._import_from(sources)
-        return {
-            bucket.REGISTER: register,
-            bucket.CREATE: dataclasses.replace(register, failed=Status.DELETED),
-            export.KIND: export.ExportWork(
-                stores=self.stores, accounts=accounts, allowed=allowed, recheck=self.recheck
-            ),
-        }
 
-    def _import_from(self, sources: imports.Sources) -> imports.ImportWork:
-        return imports.ImportWork(
-            stores=self.stores,
-            algorithm=self.algorithm,
-            sources=sources,
-            quotas=self.quotas,
-            recheck=self.recheck,
-        )
+def _bucket_sources(
+    conf: Config, accounts: user_buckets.Accounts, inspector: SourceInspector
+) -> BucketSources:
+    profile = profiles.chosen(conf.read(profiles.ProfileSettings))
+    limit = min(inspector.limit, profile.import_limit or inspector.limit)
+    return BucketSources(
+        accounts=accounts,
+        allowed=_allowed_buckets(conf),
+        inspector=dataclasses.replace(inspector, limit=limit),
+    )
 
 
 def _allowed_buckets(conf: Config) -> Allowed:
@@ -222,14 +215,14 @@ def load_registry(conf: Config) -> Registry:
 
 
 def make_engine(
-    registry: Registry, kinds: Mapping[str, engine.Work], settings: Any
+    registry: Registry, kinds: Mapping[str, engine.Work], settings: engine.JobSettings
 ) -> engine.Engine:
     """The engine that ``[jobs] engine`` names. Raises BadConfig."""
     made: engine.Engine = _engine_driver(settings)(registry, kinds, settings)
     return made
 
 
-def _engine_driver(settings: Any) -> Any:
+def _engine_driver(settings: engine.JobSettings) -> Any:
     key, hint = f"[{engine.GROUP}] engine", "; celery needs imsgate[celery]"
     return plugins.find("imsgate.engines", settings.engine, key, hint)
 
@@ -241,4 +234,4 @@ def import_drivers(conf: Config) -> None:
     """
     loader.drivers(conf)
     user_buckets.driver(conf)
-    _engine_driver(conf.section(engine.GROUP, engine.OPTS))
+    _engine_driver(conf.read(engine.JobSettings))

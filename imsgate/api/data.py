@@ -68,12 +68,12 @@ class ImageUpload:
             self.signing.watch(request, image)
         self.uploads.receive(
             image,
-            body.read,
+            body,
             store=store,
             size=_announced_size(request),
-            facts=lambda: _fields_from_content(request, image),
-            way=transition,
-            recheck=lambda: self.access.image(request.identify(), image.id, rule),
+            content_fields=lambda: _fields_from_content(request, image),
+            transition=transition,
+            reauthorize=lambda: self.access.image(request.identify(), image.id, rule),
         )
         return webob.Response(status=204)
 

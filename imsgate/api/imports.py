@@ -13,20 +13,19 @@ from imsgate.api.job_starter import JobStarter
 from imsgate.api.requester import identity
 from imsgate.http.json_body import json_body
 from imsgate.http.request import Request
-from imsgate.jobs.imports import COPY, DIRECT, FAILED, IMPORTING, KIND, WEB, reservation
-from imsgate.model import Image, Status
+from imsgate.jobs.arguments import for_import
+from imsgate.jobs.methods import GLANCE_METHODS, METHODS, ImportMethod, ImportSources
+from imsgate.jobs.progress import with_progress
+from imsgate.model import Image
 from imsgate.records.access import Access
 from imsgate.settings import Settings
-from imsgate.sources.web import Web
-
-METHODS = (DIRECT, WEB, COPY)
 
 #: Options of ``[DEFAULT]``, as in Glance.
 OPTS = (
     cfg.ListOpt(
         "enabled_import_methods",
-        default=list(METHODS),
-        item_type=types.String(choices=METHODS, quotes=True),
+        default=list(GLANCE_METHODS),
+        item_type=types.String(choices=GLANCE_METHODS, quotes=True),
         bounds=True,
         help="Import methods that clients may use, in brackets: [glance-direct,web-download].",
     ),
@@ -55,16 +54,13 @@ SCHEMA: schemas.Schema = {
 }
 _CHECKER = schemas.Checker(SCHEMA)
 
-#: The status that an image must have, by import method.
-_NEEDED_STATUS = {DIRECT: Status.UPLOADING, WEB: Status.QUEUED, COPY: Status.ACTIVE}
-
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Imports:
     """The handler that starts imports."""
 
     access: Access
-    web: Web
+    sources: ImportSources
     jobs: JobStarter
     deployment: Deployment
 
@@ -74,15 +70,15 @@ class Imports:
         Records a job and answers 202. What can be refused now is not left to the job.
         """
         body = self._body(request)
-        method = body["method"]["name"]
-        if method not in self.deployment.import_methods:
-            raise errors.BadRequest(problem=f"Import method {method!r} is not enabled here")
+        name = body["method"]["name"]
+        if name not in self.deployment.import_methods:
+            raise errors.BadRequest(problem=f"Import method {name!r} is not enabled here")
+        method = METHODS[name]
         image = self._image(request, image_id, method)
         store_ids = self._store_ids(request, body, image)
-        if method == WEB:
-            self.web.check(body["method"].get("uri", ""), body["method"].get("digest"))
+        method.check(self.sources, body["method"])
         if store_ids:
-            self._start(request, image, body, store_ids)
+            self._start(request, image, method, body, store_ids)
         return webob.Response(status=202)
 
     @staticmethod
@@ -94,10 +90,10 @@ class Imports:
         _CHECKER.check(body)
         return {**_known(SCHEMA, body), "method": _known(_METHOD, body["method"])}
 
-    def _image(self, request: Request, image_id: str, method: str) -> Image:
-        image = self.access.image(identity(request), image_id, _rule(method))
-        if image.status != _NEEDED_STATUS[method] or image.upload_key is not None:
-            needed = _NEEDED_STATUS[method]
+    def _image(self, request: Request, image_id: str, method: ImportMethod) -> Image:
+        image = self.access.image(identity(request), image_id, method.rule)
+        if image.status != method.requires or image.upload_key is not None:
+            needed = method.requires
             raise errors.WrongStatus(image_id=image.id, status=image.status, needed=needed)
         if not self.deployment.detects_formats:
             _check_formats(image)
@@ -125,27 +121,29 @@ class Imports:
         return requested
 
     def _start(
-        self, request: Request, image: Image, body: dict[str, Any], store_ids: list[str]
+        self,
+        request: Request,
+        image: Image,
+        method: ImportMethod,
+        body: dict[str, Any],
+        store_ids: list[str],
     ) -> None:
-        method = body["method"]["name"]
-        is_copy = method == COPY
-        progress = {IMPORTING: ",".join(store_ids), FAILED: ""}
         self.jobs.start_import(
             request,
             image,
-            KIND,
-            {
-                "method": body["method"],
-                "stores": store_ids,
-                "all_stores_must_succeed": body.get("all_stores_must_succeed", True),
-                "asked": body,
-            },
-            rule=_rule(method),
-            is_signed=not is_copy,
+            method.kind,
+            for_import(
+                method=body["method"],
+                store_ids=store_ids,
+                all_stores_must_succeed=body.get("all_stores_must_succeed", True),
+                asked=body,
+            ),
+            rule=method.rule,
+            is_signed=method.open is not None,
             was={"upload_key": None},
-            status=image.status if is_copy else Status.IMPORTING,
-            properties={**image.properties, **progress},
-            upload_reserved=reservation(image, method, len(store_ids)),
+            status=method.during,
+            properties=with_progress(image, importing=store_ids),
+            upload_reserved=method.reservation(image, len(store_ids)),
         )
 
 
@@ -159,8 +157,3 @@ def _check_formats(image: Image) -> None:
     for name in ("container_format", "disk_format"):
         if getattr(image, name) is None:
             raise errors.Conflict(problem=f"'{name}' needs to be set before import")
-
-
-def _rule(method: str) -> str:
-    """The policy rule that decides who may use the import method."""
-    return "copy_image" if method == COPY else "modify_image"

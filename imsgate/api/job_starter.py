@@ -7,6 +7,7 @@ from typing import Any
 from imsgate.api.requester import identity, sealed_credential
 from imsgate.api.signatures import Signing
 from imsgate.http.request import Request
+from imsgate.jobs.arguments import requested_by
 from imsgate.jobs.engine import Engine
 from imsgate.model import Image, Job, Limits
 from imsgate.quotas.quota import Quotas
@@ -43,16 +44,17 @@ class JobStarter:
         has changed since it was read or differs from ``was``, or another job uses it;
         OverLimit, SignatureRefused and Unavailable.
         """
-        certificate = self.signing.argument(request, image) if is_signed else {}
+        certificate = self.signing.certificate(request, image) if is_signed else None
         within = self.quotas.of(image.owner)
-        arguments = {**arguments, **certificate}
-        return self._start(request, image, kind, arguments, rule, within, was, **fields)
+        return self._start(
+            request, image, kind, arguments, rule, certificate, within, was, **fields
+        )
 
     def start_export(
         self, request: Request, image: Image, kind: str, arguments: Mapping[str, Any], *, rule: str
     ) -> Job:
         """Start a job that reads an image's data. Raises Conflict as ``start_import``."""
-        return self._start(request, image, kind, arguments, rule, None, NOTHING)
+        return self._start(request, image, kind, arguments, rule, None, None, NOTHING)
 
     def _start(
         self,
@@ -61,6 +63,7 @@ class JobStarter:
         kind: str,
         arguments: Mapping[str, Any],
         rule: str,
+        certificate: bytes | None,
         within: Limits | None,
         was: Mapping[str, Any],
         **fields: Any,
@@ -72,9 +75,12 @@ class JobStarter:
             image_id=image.id,
             arguments={
                 **arguments,
-                "user_id": who.user_id,
-                "request_id": request.request_id,
-                **sealed_credential(request, rule),
+                **requested_by(
+                    user_id=who.user_id,
+                    request_id=request.request_id,
+                    credential=sealed_credential(request, rule),
+                    certificate=certificate,
+                ),
             },
             was={"status": image.status, "updated_at": image.updated_at, **was},
             within=within,

@@ -20,6 +20,7 @@ from imsgate.errors import BadConfig
 from imsgate.http import responses
 from imsgate.http.json_body import json_body
 from imsgate.http.request import Request
+from imsgate.jobs.arguments import for_location
 from imsgate.jobs.locations import KIND
 from imsgate.model import Image, Location, Status
 from imsgate.records.records import Records
@@ -185,11 +186,7 @@ class Locations:
             request,
             image,
             KIND,
-            {
-                "location": [location.store, location.url],
-                "validation_data": dict(validation),
-                "read": self.reads_data,
-            },
+            for_location(location=location, validation_data=validation, read=self.reads_data),
             rule="add_image_location",
             status=Status.IMPORTING,
             upload_reserved=size,

@@ -1,6 +1,5 @@
 """Verification of signed images: the certificate is fetched with the user's own token."""
 
-import base64
 import dataclasses
 
 from imsgate.http.request import Request
@@ -21,16 +20,14 @@ class Signing:
         if tap is not None:
             request.tap(tap)
 
-    def argument(self, request: Request, image: Image) -> dict[str, str]:
-        """The argument with which a job verifies the data: it has no token of the user.
+    def certificate(self, request: Request, image: Image) -> bytes | None:
+        """The certificate (DER) with which a job verifies the data: it has no token of the user.
 
-        Raises SignatureRefused.
+        None for an image that is not signed. Raises SignatureRefused.
         """
         certificate = self._certificate(request, image)
         self.signatures.begin(image, certificate)
-        if certificate is None:
-            return {}
-        return {"certificate": base64.b64encode(certificate).decode("ascii")}
+        return certificate
 
     def _certificate(self, request: Request, image: Image) -> bytes | None:
         if self.source is None or not signed(image):

@@ -11,7 +11,7 @@ from imsgate.api.requester import identity
 from imsgate.api.views import isotime
 from imsgate.http import responses
 from imsgate.http.request import Request
-from imsgate.jobs import imports, locations
+from imsgate.jobs import locations, methods
 from imsgate.model import Identity, Job, JobState
 from imsgate.records.access import Access
 from imsgate.records.settings import ApiSettings
@@ -25,7 +25,7 @@ _STATUS = {
 }
 
 #: Glance's names for kinds of jobs. Other kinds keep their own name.
-_TYPES = {imports.KIND: "api_image_import", locations.KIND: "location_import"}
+_TYPES = {methods.IMPORT: "api_image_import", locations.KIND: "location_import"}
 
 #: Members that only the project that asked for a job sees: a URI may contain a signature or a
 #: password in its query.

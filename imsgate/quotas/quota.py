@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 from oslo_config import cfg
 
-from imsgate import config, errors
+from imsgate import config
 from imsgate.errors import BadConfig
 from imsgate.model import Limits, Usage
 from imsgate.quotas.limits import in_bytes, in_units
@@ -72,11 +72,6 @@ class KeystoneSettings(Settings, group="DEFAULT", opts=KEYSTONE_OPTS):
 
 _RESOURCES = tuple(str(option.dest) for option in OPTS)
 
-#: Reserved for data of unknown size before any has come.
-FIRST = 1
-#: Such data reserves as much again as has come, but no more than this.
-_STEP = 64 << 20
-
 
 class Quotas:
     """The limits of projects."""
@@ -125,43 +120,3 @@ def load(conf: config.Config) -> Quotas:
         problem = "it needs the package oslo.limit: install imsgate[keystone]"
         raise BadConfig("[DEFAULT] use_keystone_limits", problem) from error
     return Quotas(UnifiedLimits(conf.native, _RESOURCES))
-
-
-class Meter:
-    """Reads data, and lets none be stored that is not reserved."""
-
-    def __init__(
-        self,
-        read: Callable[[int], bytes],
-        size: int | None,
-        reserve: Callable[[int], object],
-    ) -> None:
-        """``size`` is what was announced and is reserved already, or None: then FIRST is.
-
-        ``reserve`` is given a whole number of bytes; it raises OverLimit, and what it gave
-        before stays.
-        """
-        self._read = read
-        self._size = size
-        self._reserve = reserve
-        self._reserved = FIRST if size is None else size
-        self._count = 0
-
-    def read(self, size: int) -> bytes:
-        """Raises OverLimit, SizeMismatch once more comes than was announced, and as ``read``."""
-        chunk = self._read(size)
-        self._count += len(chunk)
-        if self._count > self._reserved:
-            self._grow()
-        return chunk
-
-    def _grow(self) -> None:
-        if self._size is not None:
-            raise errors.SizeMismatch(announced=self._size, received=self._count)
-        ample = self._count + min(self._count, _STEP)
-        try:
-            self._reserve(ample)
-            self._reserved = ample
-        except errors.OverLimit:
-            self._reserve(self._count)
-            self._reserved = self._count

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from oslo_config import cfg
 
-from imsgate.jobs.context import WARRANT
+from imsgate.jobs.arguments import SealedCredential
 from imsgate.model import Job
 from imsgate.records.access import Access
 
@@ -32,12 +32,12 @@ class Reauthorizer:
 
         Does nothing for a job without a sealed credential: its user cannot be asked about.
         """
-        sealed = job.arguments.get(WARRANT)
-        if sealed is None:
+        credential = SealedCredential.of(job)
+        if credential is None:
             return
-        who = self._credentials.identify(sealed["sealed"])
-        who = dataclasses.replace(who, service_roles=frozenset(sealed["service_roles"]))
-        self.access.image(who, str(job.image_id), sealed["rule"])
+        who = self._credentials.identify(credential.sealed)
+        who = dataclasses.replace(who, service_roles=credential.service_roles)
+        self.access.image(who, str(job.image_id), credential.rule)
 
     @functools.cached_property
     def _credentials(self) -> "SealedCredentials":

@@ -18,7 +18,8 @@ from imsgate.records.operations import Operation, stored_value
 from imsgate.records.settings import ApiSettings
 from imsgate.registry.base import Condition, Op, Query, Registry
 from imsgate.registry.changes import read_decide_write, version_of
-from imsgate.transfer.upload import NO_UPLOAD, Uploads
+from imsgate.transfer.cleanup import Cleanup
+from imsgate.transfer.upload import NO_UPLOAD
 
 LOG = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Records:
 
     registry: Registry
     access: Access
-    cleanup: Uploads
+    cleanup: Cleanup
     quotas: Quotas
     settings: ApiSettings
 

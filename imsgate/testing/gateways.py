@@ -20,8 +20,8 @@ from imsgate.services import make_services
 from imsgate.stores.base import Store
 from imsgate.stores.loader import STORE_OPTS, Backend, Stores
 from imsgate.stores.memory import MemoryStore
-from imsgate.transfer import upload
-from imsgate.transfer.upload import Uploads
+from imsgate.transfer.cleanup import Cleanup
+from imsgate.transfer.upload import Uploads, UploadSettings
 
 
 def settings(options: Iterable[cfg.Opt], **changed: Any) -> Section:
@@ -42,6 +42,7 @@ class Gateway:
     registry: Registry
     stores: Stores
     uploads: Uploads
+    cleanup: Cleanup
     engine: Engine
 
 
@@ -69,7 +70,7 @@ def gateway(
         {
             ApiSettings.GROUP: api,
             **further,
-            upload.GROUP: {"lease": lease, **further.get(upload.GROUP, {})},
+            UploadSettings.GROUP: {"lease": lease, **further.get(UploadSettings.GROUP, {})},
             "DEFAULT": {"public_endpoint": public_endpoint, **further.get("DEFAULT", {})},
         }
     )
@@ -79,7 +80,7 @@ def gateway(
         conf, registry=registry, stores=enabled, quotas=quotas, accounts=accounts
     )
     made = app.make_application(services, conf)
-    return Gateway(made, registry, enabled, services.uploads, services.engine)
+    return Gateway(made, registry, enabled, services.uploads, services.cleanup, services.engine)
 
 
 class _Defaults(Config):

@@ -1,4 +1,4 @@
-"""The object in a user's bucket that a request names, and job arguments that name it."""
+"""The object in a user's bucket that a request names."""
 
 from typing import Any
 
@@ -21,11 +21,3 @@ def parse(deployment: Deployment, who: Identity, text: Any) -> ImageUrl:
     url = image_url.parse(text)
     deployment.allowed_buckets.check(who.project_id, url.bucket)
     return url
-
-
-def arguments(url: ImageUrl) -> dict[str, Any]:
-    """The arguments by which a job finds the object and its record shows it."""
-    return {
-        "object": [url.bucket, url.key],
-        "asked": {"object": f"{url.bucket}:{url.key}"},
-    }

@@ -12,6 +12,7 @@ from imsgate.api.requester import identity
 from imsgate.http.json_body import json_object
 from imsgate.http.request import Request
 from imsgate.jobs import export
+from imsgate.jobs.arguments import for_export
 from imsgate.model import Status
 from imsgate.records.access import Access
 
@@ -35,6 +36,7 @@ class ImageExport:
         wanted = "zvhd2" if quick else body.get("file_format")
         if wanted != image.disk_format:
             raise errors.ExportFormat(found=image.disk_format, wanted=wanted)
-        arguments = bucket_urls.arguments(url)
-        job = self.jobs.start_export(request, image, export.KIND, arguments, rule="export_image")
+        job = self.jobs.start_export(
+            request, image, export.KIND, for_export(url=url), rule="export_image"
+        )
         return jobs.accepted(job)

@@ -12,18 +12,17 @@ from imsgate.api.ims import projects
 from imsgate.api.requester import identity
 from imsgate.http import responses
 from imsgate.http.request import Request
-from imsgate.jobs import export, imports
+from imsgate.jobs import export, methods
 from imsgate.model import Identity, Job, JobState
 from imsgate.records.access import Access
 from imsgate.registry.base import Registry
-from imsgate.sources import bucket
 
 #: IMS's types for kinds of jobs. A job's argument ``job_type`` takes precedence, as ``code`` does
 #: over the code of its error's reason.
 _TYPES = {
-    imports.KIND: "imsImportImageJob",
-    bucket.REGISTER: "imsNativeImportImageJob",
-    bucket.CREATE: "imsImportImageJob",
+    methods.IMPORT: "imsImportImageJob",
+    methods.REGISTER: "imsNativeImportImageJob",
+    methods.CREATE: "imsImportImageJob",
     export.KIND: "imsNativeExportImageJob",
 }
 
@@ -92,7 +91,7 @@ def _entities(job: Job) -> dict[str, Any]:
     if "results" in job.arguments:
         return {"results": job.arguments["results"]}
     entities: dict[str, Any] = {"image_id": job.image_id}
-    if job.kind == bucket.CREATE:
+    if job.kind == methods.CREATE:
         entities["image_name"] = job.arguments["name"]
         entities["process_percent"] = _fraction(job)
     return entities

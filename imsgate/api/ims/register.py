@@ -16,13 +16,12 @@ from imsgate.api.requester import identity
 from imsgate.buckets.image_url import ImageUrl
 from imsgate.http.json_body import json_object
 from imsgate.http.request import Request
-from imsgate.jobs.imports import PROPERTIES
+from imsgate.jobs.arguments import for_bucket_import
+from imsgate.jobs.methods import CREATE, METHODS, REGISTER
 from imsgate.model import Image, Job, Status
-from imsgate.quotas.quota import FIRST
 from imsgate.records.records import Records
-from imsgate.sources.bucket import CREATE, QUICK, REGISTER
 
-_RULE = "register_image"
+_RULE = METHODS[REGISTER].rule
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +73,12 @@ class Register:
         url = bucket_urls.parse(self.deployment, who, body.get("image_url"))
         fields = self.dialect.complete(creation.fields(body, quick=quick))
         image = self.records.add(who, fields)
-        arguments = {"name": image.name, "job_type": job_type}
-        formats = {"formats": QUICK} if quick else {}
         try:
-            return jobs.accepted(self._start(request, CREATE, image, url, **arguments, **formats))
+            return jobs.accepted(
+                self._start(
+                    request, CREATE, image, url, name=image.name, job_type=job_type, quick=quick
+                )
+            )
         except errors.Error:
             # No client knows this image. If only the database's answer was lost, its job runs.
             with contextlib.suppress(errors.Error):
@@ -87,20 +88,20 @@ class Register:
     def _start(
         self, request: Request, kind: str, image: Image, url: ImageUrl, **arguments: Any
     ) -> Job:
+        method = METHODS[kind]
         return self.jobs.start_import(
             request,
             image,
-            kind,
-            {
-                **bucket_urls.arguments(url),
-                "stores": [self.deployment.stores.default],
-                "all_stores_must_succeed": True,
-                "method": {"name": kind},
-                PROPERTIES: {attributes.ORIGIN: f"file,{url.bucket}:{url.key}"},
+            method.kind,
+            for_bucket_import(
+                method=method.name,
+                url=url,
+                store_id=self.deployment.stores.default,
+                properties={attributes.ORIGIN: f"file,{url.bucket}:{url.key}"},
                 **arguments,
-            },
-            rule=_RULE,
+            ),
+            rule=method.rule,
             was={"upload_key": None},
-            status=Status.IMPORTING,
-            upload_reserved=FIRST,
+            status=method.during,
+            upload_reserved=method.reservation(image, 1),
         )
