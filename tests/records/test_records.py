@@ -32,7 +32,7 @@ def records(made):
     return Records(
         registry=made.registry,
         access=Access(registry=made.registry, policy=Policy(conf)),
-        cleanup=made.uploads,
+        cleanup=made.cleanup,
         quotas=quota.NONE,
         settings=ApiSettings(),
     )
