@@ -7,7 +7,6 @@ import gc
 import logging
 import os
 import pathlib
-import select
 import signal
 import socket
 import sys
@@ -19,7 +18,6 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import AppImportError, HaltServer
 from gunicorn.http import message
 from gunicorn.http.body import ChunkedReader, LengthReader
-from gunicorn.workers import gthread
 from paste.deploy import loadwsgi
 
 from imsgate import config, services
@@ -30,6 +28,7 @@ from imsgate.errors import BadConfig
 from imsgate.filters.tokens import Tokens
 from imsgate.registry import sql
 from imsgate.server import bodies, malloc, pastefile
+from imsgate.server.connections import ConnectionWorker
 
 LOG = logging.getLogger(__name__)
 
@@ -172,12 +171,8 @@ class Master(Arbiter):
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-class Worker(gthread.ThreadWorker):
-    """gunicorn's, which waits a moment for a client's next request, and stops listening."""
-
-    #: Milliseconds. To hand a connection to the thread that watches all and get it back for
-    #: the next request took a quarter of a small call's time.
-    LINGER = 5
+class Worker(ConnectionWorker):
+    """gunicorn's, which ends clients that take no answer, and stops listening."""
 
     def init_signals(self) -> None:
         super().init_signals()
@@ -186,12 +181,6 @@ class Worker(gthread.ThreadWorker):
     def run(self) -> None:
         super().run()
         hand_back()
-
-    def handle(self, conn: Any) -> Any:
-        kept = super().handle(conn)
-        while kept is True and self.alive and _readable(conn.sock, self.LINGER):
-            kept = super().handle(conn)
-        return kept
 
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Also end the connection of a client that does not take its answer (``pace``).
@@ -217,13 +206,6 @@ class Worker(gthread.ThreadWorker):
         if not self.alive:
             for listener in self.sockets:
                 listener.close()
-
-
-def _readable(connection: socket.socket, milliseconds: int) -> bool:
-    """Whether there is something to read within that time, be it the end."""
-    waiting = select.poll()
-    waiting.register(connection, select.POLLIN)
-    return bool(waiting.poll(milliseconds))
 
 
 #: The body of a refused request that gunicorn reads to its end to keep the connection.
