@@ -11,7 +11,7 @@ import pytest
 from gunicorn.config import Config
 from gunicorn.workers import gthread
 
-from imsgate.server import connections
+from imsgate.server import bodies, connections
 from imsgate.server.connections import HEAD_SECONDS, LINGER_SECONDS, ConnectionWorker
 from imsgate.server.heads import MAX_BYTES
 
@@ -107,6 +107,7 @@ def bench(monkeypatch):
     cfg = Config()
     cfg.set("threads", 2)
     cfg.set("worker_connections", 20)
+    cfg.set("pre_request", bodies.read_directly)
     app, listener = App(), socket.create_server(("127.0.0.1", 0), backlog=128)
     log = logging.getLogger("test")
     log.access = lambda *_: None
@@ -265,3 +266,54 @@ def test_a_worker_that_stops_waits_for_no_heads(bench):
     bench.turn(lambda: bench.worker._heads)
     bench.worker.alive = False
     bench.turn(lambda: bench.worker.nr_conns == 0)
+
+
+EXPECT = "PUT / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+FRAMINGS = ["Content-Length: 5", "Content-Length: 100000000", "Transfer-Encoding: chunked"]
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_a_body_that_nobody_reads_is_not_asked_for(bench, framing):
+    """Whether the client sends it all the same is not known, so the connection ends."""
+    response = bench.answer(bench.connect(f"{EXPECT}{framing}\r\n\r\n".encode()))
+    assert response.startswith(b"HTTP/1.1 200")
+    assert b"100 Continue" not in response
+    assert b"Connection: close" in response
+
+
+@pytest.mark.parametrize(
+    ("framing", "body", "closes"),
+    [
+        ("Content-Length: 5", b"12345", False),
+        ("Content-Length: 70000", bytes(70_000), True),
+        ("Transfer-Encoding: chunked", b"5\r\n12345\r\n0\r\n\r\n", True),
+    ],
+)
+def test_a_body_is_asked_for_when_it_is_read(bench, framing, body, closes):
+    bench.app.reads_body = True
+    client = bench.connect(f"{EXPECT}{framing}\r\n\r\n".encode())
+    received = []
+    waits = threading.Thread(target=lambda: received.append(client.recv(25)))
+    waits.start()
+    bench.turn(lambda: not waits.is_alive())
+    assert received == [b"HTTP/1.1 100 Continue\r\n\r\n"]
+    client.sendall(body)
+    response = bench.answer(client)
+    assert response.startswith(b"HTTP/1.1 200")
+    assert (b"Connection: close" in response) is closes
+    if not closes:
+        client.sendall(GET)
+        assert bench.answer(client).endswith(b"ok")
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_nothing_is_asked_for_where_nothing_comes(bench, version):
+    bench.app.reads_body = True
+    head = f"GET / HTTP/{version}\r\nHost: x\r\nExpect: 100-continue\r\n\r\n"
+    assert b"100 Continue" not in bench.answer(bench.connect(head.encode()))
+
+
+def test_http_1_0_knows_no_100(bench):
+    bench.app.reads_body = True
+    head = EXPECT.replace("1.1", "1.0") + "Content-Length: 5\r\n\r\n12345"
+    assert bench.answer(bench.connect(head.encode())).startswith(b"HTTP/1.0 200")
