@@ -79,5 +79,6 @@ def run(args: argparse.Namespace) -> int:
         workers=args.workers,
         threads=args.threads,
         grace=args.grace,
+        reserved_paths=pastefile.exact_paths(paste, global_conf),
     )
     return server.run()
