@@ -53,7 +53,7 @@ class Lingering:
     def drain(self, buffer: bytearray, now: float) -> bool:
         """Discard what has come; return whether the client has closed its side, or is gone."""
         try:
-            received = self.conn.sock.recv_into(buffer)
+            received: int = self.conn.sock.recv_into(buffer)
         except BlockingIOError:
             return False
         except OSError:
