@@ -135,10 +135,11 @@ def _keep_logging(**_: Any) -> None:
 def _app(settings: JobSettings) -> tuple[celery.Celery, tuple[type[Exception], ...]]:
     """The application, and the exceptions that its broker raises."""
     key, url = f"[{GROUP}] broker_url", settings.broker_url
+    connection: Any = Connection  # which is not typed
     if not url:
         raise BadConfig(key, "the engine celery needs it")
     try:
-        broker = Connection(url).transport  # of the URL's scheme; this connects to nothing
+        broker = connection(url).transport  # of the URL's scheme; this connects to nothing
     except (KeyError, ImportError) as error:
         raise BadConfig(key, f"it does not name a supported broker: {error}") from error
     except (ValueError, TypeError) as error:  # its text may contain part of a password

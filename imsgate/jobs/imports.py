@@ -233,8 +233,8 @@ class _Attempt:
                 fields = self._write(store, body, self._data_fields["size"], compare)
             except errors.SizeMismatch as error:
                 raise errors.CopyDiffers(store=origin.store) from error
-        copy: Location = fields["locations"][0]
-        return copy
+        location: Location = fields["locations"][0]
+        return location
 
     def _write(
         self,
@@ -249,9 +249,9 @@ class _Attempt:
         body.join(self._progress)
 
         def complete_and_renew(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-            more = complete(fields)
+            further = complete(fields)
             self._context.renew()  # a stale worker notices before it commits
-            return more
+            return further
 
         sink = sink or store.create(self._cleanup.key, size)
         self._begun.add(store.name)

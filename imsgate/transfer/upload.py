@@ -132,13 +132,6 @@ class Uploads:
         image = self._begin(image, store, transition, size, limits)
         attempt = _Attempt(self, image, store, transition, limits)
         body.join(ReservationTap(size, attempt.reserve))
-
-        def complete(_: Mapping[str, Any]) -> Mapping[str, Any]:
-            fields = content_fields()
-            attempt.check()
-            attempt.retry_while_unavailable(reauthorize)
-            return fields
-
         with attempt.lease:
             sink = attempt.create_object(size)
             try:
@@ -149,7 +142,7 @@ class Uploads:
                     size=size,
                     algorithm=self.settings.hashing_algorithm,
                     check=attempt.check,
-                    complete=complete,
+                    complete=lambda _: attempt.complete(content_fields, reauthorize),
                 )
             except BaseException as error:
                 attempt.undo(error)
@@ -251,6 +244,15 @@ class _Attempt:
         except BaseException:
             self._release()
             raise
+
+    def complete(
+        self, content_fields: Callable[[], Mapping[str, Any]], reauthorize: Callable[[], object]
+    ) -> Mapping[str, Any]:
+        """The checks between the last byte and the commit; returns ``content_fields()``."""
+        fields = content_fields()
+        self.check()
+        self.retry_while_unavailable(reauthorize)
+        return fields
 
     def undo(self, error: BaseException) -> None:
         """Leave nothing behind after ``error``; raises Gone if the image was deleted.
