@@ -14,7 +14,7 @@ from imsgate.formats.checks import CHECKS
 from imsgate.stores import loader
 
 ROOT = pathlib.Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "doc").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "doc").glob("*.md"))]
 
 
 def _reasons(of: type[errors.Error]) -> set[tuple[int, str]]:

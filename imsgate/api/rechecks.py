@@ -46,4 +46,4 @@ class Reauthorizer:
     def _warrants(self) -> Any:
         # Only a gateway behind Keystone has sealed anything; others need not have its packages.
         authtoken: Any = importlib.import_module("imsgate.filters.authtoken")
-        return authtoken.Warrants(self._native)
+        return authtoken.SealedCredentials(self._native)
