@@ -1,34 +1,31 @@
 """The pipeline for any WSGI server: ``imsgate.wsgi_app:application``.
 
-Environment: ``IMSGATE_PASTE`` (a Paste file), ``IMSGATE_CONFIG_FILE`` (files
-separated by commas) and ``IMSGATE_STATE`` (a directory); each defaults as for
-``imsgate serve``. The database must have been made (``imsgate db upgrade``).
+Environment variables: ``IMSGATE_PASTE`` (a Paste file), ``IMSGATE_CONFIG_FILE`` (files
+separated by commas) and ``IMSGATE_STATE`` (a directory). Their defaults are those of
+``imsgate serve``. The database must exist (``imsgate db upgrade``).
 """
 
 import os
-from typing import Any
 
 from gunicorn.errors import AppImportError
-from paste.deploy import loadwsgi
 
 from imsgate import config
 from imsgate.errors import BadConfig
+from imsgate.http.wsgi import WsgiApp
 from imsgate.server import pastefile
 from imsgate.server.uwsgi import ChunkedInput
 
-_NAMES = {"config_file": "IMSGATE_CONFIG_FILE", "state_path": "IMSGATE_STATE"}
+_VARIABLES = {"config_file": "IMSGATE_CONFIG_FILE", "state_path": "IMSGATE_STATE"}
 
 
-def _load() -> Any:
-    values = {key: os.environ[name] for key, name in _NAMES.items() if os.environ.get(name)}
-    conf = config.load(values)
+def _load() -> WsgiApp:
+    global_conf = {
+        key: os.environ[name] for key, name in _VARIABLES.items() if os.environ.get(name)
+    }
+    conf = config.load(global_conf)
     conf.set_up_log()
-    paste = pastefile.uri(conf, os.environ.get("IMSGATE_PASTE"))
-    try:
-        app = loadwsgi.loadapp(paste, global_conf=values)
-    except (LookupError, ImportError) as error:
-        raise pastefile.unloadable(paste, error) from error
-    conf.tell_unread()
+    app = pastefile.load(pastefile.uri(conf, os.environ.get("IMSGATE_PASTE")), global_conf)
+    conf.log_unread()
     try:
         import uwsgi  # noqa: PLC0415 - exists only inside that server
     except ImportError:
@@ -39,6 +36,6 @@ def _load() -> Any:
 try:
     application = _load()
 except BadConfig as problem:
-    # Of all exceptions the one by which gunicorn ends with one line. A SystemExit has it
-    # start the next worker, and that one, for ever.
+    # The only exception that makes gunicorn stop with a single line. After a SystemExit, it
+    # starts another worker, again and again.
     raise AppImportError(f"imsgate: {problem}") from None

@@ -6,9 +6,9 @@ import pytest
 from paste.deploy import loadwsgi
 
 from imsgate import app, config
-from imsgate.cmd import serve
 from imsgate.errors import BadConfig
 from imsgate.registry.memory import MemoryRegistry
+from imsgate.server import pastefile
 from imsgate.services import load_registry
 from imsgate.testing import apps, servers
 from tests.functional.gateway import INI
@@ -143,7 +143,7 @@ def test_every_shipped_flavor_is_whole(flavor):
     """Each begins and ends as the others; who may come in is what differs."""
     ini = f"config:{INI}#{flavor}"
     context = loadwsgi.loadcontext(loadwsgi.APP, ini, global_conf={})
-    names = [found.entry_point_name for found in serve._filters(context)]
+    names = [found.entry_point_name for found in pastefile.filters(context)]
     named = [name for name in names if name]
     first, last = ["faults", "cors", "proxy", "pace"], ["headers", "sizelimit", "sniff"]
     assert named == [*first, *FLAVORS[flavor], *last]

@@ -1,4 +1,4 @@
-"""Signed images, as requests meet them: the certificate is fetched for the user who asks."""
+"""Verification of signed images: the certificate is fetched with the user's own token."""
 
 import dataclasses
 
@@ -7,21 +7,24 @@ from imsgate.model import Image
 from imsgate.signatures.verify import CERTIFICATE, Signatures, Source, signed
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Signing:
-    """Without ``source`` no certificate is fetched, and signed images are refused."""
+    """If ``source`` is None, no certificate can be fetched and signed images are refused."""
 
     signatures: Signatures
     source: Source | None
 
     def watch(self, request: Request, image: Image) -> None:
-        """Let the body be verified. Raises SignatureRefused."""
+        """Verify the request body while it is read. Raises SignatureRefused."""
         tap = self.signatures.begin(image, self._certificate(request, image))
         if tap is not None:
             request.tap(tap)
 
     def certificate(self, request: Request, image: Image) -> bytes | None:
-        """What a job verifies by, which has no token to ask with. Raises SignatureRefused."""
+        """The certificate (DER) with which a job verifies the data: it has no token of the user.
+
+        None for an image that is not signed. Raises SignatureRefused.
+        """
         certificate = self._certificate(request, image)
         self.signatures.begin(image, certificate)
         return certificate

@@ -6,7 +6,7 @@ from typing import Any
 from oslo_config import cfg, generator
 
 from imsgate import config
-from imsgate.cmd import writing
+from imsgate.server import state
 
 
 def add_parser(subparsers: Any) -> None:
@@ -32,6 +32,6 @@ def run(args: argparse.Namespace) -> int:
             *output,
         ]
     )
-    with writing.naming("--output", args.output or "standard output"):
+    with state.writing_to(args.output or "standard output", "--output"):
         generator.generate(conf)
     return 0

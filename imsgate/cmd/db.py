@@ -3,8 +3,9 @@
 import argparse
 from typing import Any
 
-from imsgate.cmd import arguments, writing
+from imsgate.cmd import arguments
 from imsgate.registry import sql
+from imsgate.server import state
 
 
 def add_parser(subparsers: Any) -> None:
@@ -19,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
     conf = arguments.load(args)
     settings = conf.section("database", sql.SqlRegistry.OPTS)
     if sql.is_embedded(settings):
-        writing.make_state(conf)
+        state.create_directory(conf)
     sql.upgrade(settings)
     print("The database is up to date.")
     return 0

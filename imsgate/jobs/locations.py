@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from imsgate import errors
+from imsgate import errors, hashing
 from imsgate.jobs.arguments import LocationArguments
 from imsgate.jobs.context import Context
 from imsgate.jobs.engine import Work
@@ -75,7 +75,7 @@ class AddLocation(Work):
         opened = self.sources.open(image, arguments.location, certificate=arguments.certificate)
         with opened as source:
             source.body.join(ProgressTap(context.report, source.size))
-            digests = Digests(("md5", algorithm))
+            digests = Digests((hashing.CHECKSUM, algorithm))
             size = copy(source.body, None, digests, context.check)
             fields = data_fields(size, digests, algorithm)
             actual = fields["os_hash_value"]

@@ -1,13 +1,11 @@
-"""Quotas: how much each project may have, and bytes reserved before they are stored.
+"""Quotas: limits on the images of each project, and bytes reserved before they are stored.
 
-What a project uses is the sum over its image records (``model.Image.usage``), with the
-bytes that each has reserved for data coming in. So a reservation ends with its attempt,
-however that ends, and the registry refuses a step that would pass a limit.
+The usage of a project is the sum over its image records (``model.Image.usage``), including the
+bytes that each record reserves for an upload in progress. A reservation therefore ends together
+with its upload, whatever the outcome, and the registry refuses a change that exceeds a limit.
 """
 
-import importlib
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from oslo_config import cfg
 
@@ -15,6 +13,7 @@ from imsgate import config
 from imsgate.errors import BadConfig
 from imsgate.model import Limits, Usage
 from imsgate.quotas.limits import in_bytes, in_units
+from imsgate.settings import Settings
 
 GROUP = "quota"
 OPTS = (
@@ -22,62 +21,78 @@ OPTS = (
         "image_size_total",
         default=-1,
         min=-1,
-        help="MiB that the images of one project may take in the stores, each copy counted; "
-        "-1: no limit.",
+        help="The most that the images of one project may occupy in the stores, in MiB; every "
+        "copy counts. -1 means no limit.",
     ),
     cfg.IntOpt(
         "image_stage_total",
         default=-1,
         min=-1,
-        help="MiB of one project that may be staged and not imported yet; -1: no limit.",
+        help="The most staged data of one project that has not been imported yet, in MiB. "
+        "-1 means no limit.",
     ),
     cfg.IntOpt(
         "image_count_total",
         default=-1,
         min=-1,
-        help="Images that one project may have; -1: no limit.",
+        help="The most images of one project. -1 means no limit.",
     ),
     cfg.IntOpt(
         "image_count_uploading",
         default=-1,
         min=-1,
-        help="Images of one project whose data may be coming in at a time; -1: no limit.",
+        help="The most images of one project that may be uploaded or imported at the same time. "
+        "-1 means no limit.",
     ),
 )
 
-#: Of ``[DEFAULT]``, as in Glance.
+
+class QuotaSettings(Settings, group=GROUP, opts=OPTS):
+    image_size_total: int
+    image_stage_total: int
+    image_count_total: int
+    image_count_uploading: int
+
+
+#: In ``[DEFAULT]``, as in Glance.
 KEYSTONE_OPTS = (
     cfg.BoolOpt(
         "use_keystone_limits",
         default=False,
-        help="Take the limits of each project from Keystone's unified limits, by the names of "
-        "[quota], which then does not count. One that is not registered there is zero. Needs "
-        "imsgate[keystone] and [oslo_limit].",
+        help="Take the limits of each project from Keystone's unified limits. They have the names "
+        "of the options in [quota], which are then ignored. A limit that is not registered in "
+        "Keystone is zero. Needs imsgate[keystone] and [oslo_limit].",
     ),
 )
 
-_RESOURCES = tuple(option.dest for option in OPTS)
+
+class KeystoneSettings(Settings, group="DEFAULT", opts=KEYSTONE_OPTS):
+    use_keystone_limits: bool
+
+
+_RESOURCES = tuple(str(option.dest) for option in OPTS)
 
 
 class Quotas:
-    """The limits of projects. ``amounts`` gives those of one, in the units and names of OPTS."""
+    """The limits of projects."""
 
     def __init__(self, amounts: Callable[[str], Mapping[str, int]]) -> None:
+        """``amounts`` returns the limits of a project, in the names and units of ``OPTS``."""
         self._amounts = amounts
 
     def of(self, project: str | None) -> Limits | None:
-        """The limits of a project; None where there is none, and for images without owner.
+        """The limits of a project; None if it has none, and for images without owner.
 
         Raises Unavailable.
         """
         if project is None:
             return None
         amounts = self._amounts(project)
-        most = {name: in_bytes(name, amounts[name]) for name in _RESOURCES if amounts[name] >= 0}
-        return Limits(project, most) if most else None
+        limits = {name: in_bytes(name, amounts[name]) for name in _RESOURCES if amounts[name] >= 0}
+        return Limits(project, limits) if limits else None
 
-    def told(self, project: str, usage: Usage) -> dict[str, dict[str, int]]:
-        """Limits and usage of a project as Glance tells them. Raises Unavailable."""
+    def report(self, project: str, usage: Usage) -> dict[str, dict[str, int]]:
+        """Limits and usage of a project as in Glance's responses. Raises Unavailable."""
         amounts = self._amounts(project)
         return {
             name: {"limit": amounts[name], "usage": in_units(name, getattr(usage, name))}
@@ -85,8 +100,8 @@ class Quotas:
         }
 
 
-def configured(settings: Any) -> Quotas:
-    """The same limits for every project. ``settings`` are the values of OPTS."""
+def configured(settings: QuotaSettings) -> Quotas:
+    """The same limits for every project."""
     return Quotas(lambda _: vars(settings))
 
 
@@ -95,12 +110,13 @@ NONE = Quotas(lambda _: dict.fromkeys(_RESOURCES, -1))
 
 
 def load(conf: config.Config) -> Quotas:
-    """What the configuration asks for. Raises BadConfig."""
-    if not conf.section("DEFAULT", KEYSTONE_OPTS).use_keystone_limits:
-        return configured(conf.section(GROUP, OPTS))
+    """The quotas that the configuration selects. Raises BadConfig."""
+    if not conf.read(KeystoneSettings).use_keystone_limits:
+        return configured(conf.read(QuotaSettings))
     try:
-        unified: Any = importlib.import_module("imsgate.quotas.keystone")
+        # Importing it needs the extra imsgate[keystone].
+        from imsgate.quotas.keystone import UnifiedLimits  # noqa: PLC0415
     except ImportError as error:
-        problem = "it needs the package oslo.limit: imsgate[keystone]"
+        problem = "it needs the package oslo.limit: install imsgate[keystone]"
         raise BadConfig("[DEFAULT] use_keystone_limits", problem) from error
-    return Quotas(unified.UnifiedLimits(conf.native, _RESOURCES))
+    return Quotas(UnifiedLimits(conf.native, _RESOURCES))

@@ -1,1 +1,1 @@
-"""The embedded server, and what other servers need."""
+"""What a server process needs around the application: gunicorn, other servers, the first start."""

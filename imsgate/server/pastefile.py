@@ -1,43 +1,104 @@
-"""The Paste file: which is meant, which application of it, and why it cannot be loaded."""
+"""The Paste file: finding it, loading its application, and explaining why it does not load."""
 
+import configparser
 import pathlib
 import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from paste.deploy import loadwsgi
 
 import imsgate
 from imsgate import config
 from imsgate.errors import BadConfig
+from imsgate.http.wsgi import WsgiApp
 
 #: The application of the Paste file that is served by default.
 _MAIN = "main"
-#: What the extra imsgate[keystone] brings.
-_KEYSTONE = ("keystoneauth1", "keystonemiddleware")
+#: Packages that the extra imsgate[keystone] installs.
+_KEYSTONE_PACKAGES = ("keystoneauth1", "keystonemiddleware")
 
 
-def uri(conf: config.Config, named: str | None) -> str:
-    """The application to serve, as PasteDeploy names it. Raises BadConfig."""
+def uri(conf: config.Config, path: str | None) -> str:
+    """The application to serve, in PasteDeploy's notation.
+
+    ``path`` is a Paste file; None means the installed one. Raises BadConfig if there is none.
+    """
     flavor = conf.section(config.PASTE_GROUP, config.PASTE_OPTS).flavor or _MAIN
-    return f"config:{find(named)}#{flavor}"
+    return f"config:{find(path)}#{flavor}"
 
 
-def unloadable(paste: str, error: Exception) -> BadConfig:
-    """Why PasteDeploy could not load what ``uri`` named."""
+def find(path: str | None) -> str:
+    """The absolute path of this Paste file, or of the first that is installed.
+
+    Raises BadConfig if there is none.
+    """
+    if path:
+        candidates = [pathlib.Path(path)]
+    else:
+        source_tree = pathlib.Path(imsgate.__file__).parent.parent
+        directories = ("/etc/imsgate", f"{sys.prefix}/etc/imsgate", str(source_tree / "etc"))
+        candidates = [pathlib.Path(place) / "imsgate-paste.ini" for place in directories]
+    for candidate in candidates:
+        if candidate.is_file():
+            return str(candidate.resolve())
+    raise BadConfig("imsgate-paste.ini", f"not found in {', '.join(map(str, candidates))}")
+
+
+def load(paste: str, global_conf: Mapping[str, str]) -> WsgiApp:
+    """Build the application that ``uri`` returned, with all its filters. Raises BadConfig."""
+    try:
+        app: WsgiApp = loadwsgi.loadapp(paste, global_conf=global_conf)
+    except (LookupError, ImportError) as error:
+        raise _unloadable(paste, error) from error
+    return app
+
+
+def filter_options(
+    paste: str, global_conf: Mapping[str, str], entry_point: str
+) -> dict[str, str] | None:
+    """The Paste keys of the first filter with this entry point, or None if no pipeline has one.
+
+    Loads no filter and no application. Raises BadConfig if the Paste file cannot be read.
+    """
+    try:
+        main = loadwsgi.loadcontext(loadwsgi.APP, paste, global_conf=global_conf)
+        for context in filters(main):
+            if context.entry_point_name == entry_point:
+                return dict(context.local_conf)
+    except (LookupError, OSError, ValueError, ImportError, configparser.Error) as error:
+        raise _unloadable(paste, error) from error
+    return None
+
+
+def exact_paths(paste: str, global_conf: Mapping[str, str]) -> frozenset[str]:
+    """The paths that ``egg:imsgate#paths`` serves by an application of their own.
+
+    Raises BadConfig if the Paste file cannot be read.
+    """
+    try:
+        main = loadwsgi.loadcontext(loadwsgi.APP, paste, global_conf=global_conf)
+    except (LookupError, OSError, ValueError, ImportError, configparser.Error) as error:
+        raise _unloadable(paste, error) from error
+    return frozenset(main.local_conf if main.entry_point_name == "paths" else ()) - {"/"}
+
+
+def filters(context: Any) -> Iterator[Any]:
+    """PasteDeploy's contexts of the filters in every pipeline behind ``egg:imsgate#paths``."""
+    yield from getattr(context, "filter_contexts", ())
+    if context.entry_point_name == "paths":
+        for name in context.local_conf.values():
+            yield from filters(context.loader.get_context(loadwsgi.APP, name))
+
+
+def _unloadable(paste: str, error: Exception) -> BadConfig:
+    """Why PasteDeploy could not load ``paste``, and which option chose it."""
     problem = str(error)
-    if isinstance(error, ImportError) and (error.name or "").partition(".")[0] in _KEYSTONE:
+    if (
+        isinstance(error, ImportError)
+        and (error.name or "").partition(".")[0] in _KEYSTONE_PACKAGES
+    ):
         problem += "; this needs the extra imsgate[keystone]"
     if paste.endswith(f"#{_MAIN}"):
         return BadConfig(paste, problem)
     return BadConfig(f"[{config.PASTE_GROUP}] flavor", f"{paste}: {problem}")
-
-
-def find(named: str | None) -> str:
-    """The Paste file named, or the first that is installed. Raises BadConfig."""
-    if named:
-        candidates = [pathlib.Path(named)]
-    else:
-        source_tree = pathlib.Path(imsgate.__file__).parent.parent
-        places = ("/etc/imsgate", f"{sys.prefix}/etc/imsgate", str(source_tree / "etc"))
-        candidates = [pathlib.Path(place) / "imsgate-paste.ini" for place in places]
-    for path in candidates:
-        if path.is_file():
-            return str(path.resolve())
-    raise BadConfig("imsgate-paste.ini", f"not found in {', '.join(map(str, candidates))}")

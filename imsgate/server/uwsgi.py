@@ -1,8 +1,8 @@
 """Chunked request bodies under uWSGI, whose ``wsgi.input`` does not decode them.
 
-uWSGI hands them out by a function of its own (``uwsgi.chunked_read``, uWSGI
-manual, "Web sockets and chunked input"): one chunk a call, an empty one at the
-end, IOError when the body is cut.
+uWSGI has a function for them (``uwsgi.chunked_read``, see "Web sockets and chunked input" in
+its manual). Each call returns one chunk, an empty one at the end of the body; it raises IOError
+if the body is cut.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,7 +12,7 @@ from imsgate.http.wsgi import Environ, WsgiApp
 
 
 class ChunkedInput:
-    """A WSGI application that gives ``app`` chunked bodies as an ordinary ``wsgi.input``."""
+    """WSGI middleware that gives ``app`` a chunked body as an ordinary ``wsgi.input``."""
 
     def __init__(self, app: WsgiApp, read_chunk: Callable[[], bytes]) -> None:
         self._app = app
@@ -20,13 +20,13 @@ class ChunkedInput:
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked":
-            environ["wsgi.input"] = _Stream(self._read_chunk)
+            environ["wsgi.input"] = _ChunkedStream(self._read_chunk)
             environ["wsgi.input_terminated"] = True
         return self._app(environ, start_response)
 
 
-class _Stream:
-    """``read`` only: the pipeline puts its own wrapper round it at once."""
+class _ChunkedStream:
+    """Has only ``read``, because the pipeline wraps it before anything else reads it."""
 
     def __init__(self, read_chunk: Callable[[], bytes]) -> None:
         self._read_chunk = read_chunk

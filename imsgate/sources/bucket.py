@@ -54,7 +54,7 @@ class BucketObject(InspectedSource):
         The bytes that are checked and digested are then those that the store holds, whatever
         happens to the object in the meantime.
         """
-        origin = self._info.origin
+        origin = self._info.copy_source
         if origin is None or not isinstance(store, Copies):
             return None
         self._inspect_head(origin)
@@ -81,7 +81,7 @@ class BucketObject(InspectedSource):
             self._inspector.begin(self._image).feed(head.peek(size))
 
     def content_fields(self) -> Mapping[str, Any]:
-        facts = self._inspection.facts
+        facts = self._inspection.image_info
         content = "raw" if facts is None else facts.format
         if self._formats and content not in self._formats:
             raise errors.QuickImportFormat(found=content)

@@ -9,6 +9,7 @@ from typing import Any
 from oslo_config import cfg, types
 
 from imsgate.errors import BadConfig, BadImage
+from imsgate.formats.checks import HINTS
 from imsgate.settings import Settings
 
 GROUP = "import_unpack"
@@ -151,7 +152,8 @@ class DecompressedStream:
 
     def _bad(self, problem: str) -> BadImage:
         problem = f"the data is {self._name}, and {problem}"
-        return BadImage(check="compression", offset=self._bytes_in, problem=problem)
+        hint = HINTS["compression"]
+        return BadImage(check="compression", offset=self._bytes_in, problem=problem, hint=hint)
 
 
 class _Gzip:

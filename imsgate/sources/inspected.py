@@ -51,7 +51,7 @@ class InspectedSource:
         return None
 
     def content_fields(self) -> Mapping[str, Any]:
-        fields = fields_from_content(self._image, self._inspection.facts)
+        fields = fields_from_content(self._image, self._inspection.image_info)
         if self._container_format is None:
             return fields
         return {**fields, "container_format": self._container_format}

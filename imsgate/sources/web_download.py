@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from imsgate import errors
+from imsgate import errors, hashing
 from imsgate.errors import SourceFailed
 from imsgate.sources.deadline import Deadline
 from imsgate.sources.uris import DownloadTarget
@@ -14,7 +14,6 @@ from imsgate.sources.uris import DownloadTarget
 #: What a connection fails with while it is in use.
 CONNECTION_ERRORS = (OSError, http.client.HTTPException)
 
-_DIGESTS = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
 _MAX_PAUSE_SECONDS = 30.0
 
@@ -172,9 +171,9 @@ def parse_digest(text: str | None) -> tuple[str, str] | None:
     if text is None:
         return None
     algorithm, _, digest = text.lower().partition(":")
-    if algorithm in _DIGESTS:
-        length = 2 * hashlib.new(algorithm, usedforsecurity=False).digest_size
+    if algorithm in hashing.DOWNLOAD:
+        length = 2 * hashing.digest_size(algorithm)
         if re.fullmatch(f"[0-9a-f]{{{length}}}", digest):
             return algorithm, digest
-    problem = f"digest must be ALGORITHM:HEX with one of {', '.join(_DIGESTS)}"
+    problem = f"digest must be ALGORITHM:HEX with one of {', '.join(hashing.DOWNLOAD)}"
     raise errors.BadRequest(problem=problem)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from imsgate import errors
+from imsgate import errors, hashing
 from imsgate.http.body import Tapped
 from imsgate.model import Location
 from imsgate.stores.base import Sink, Store
@@ -68,7 +68,7 @@ def write(
     and storing raise; the store then holds nothing.
     """
     with sink:
-        digests = Digests(("md5", algorithm))
+        digests = Digests((hashing.CHECKSUM, algorithm))
         count = copy(body, sink, digests, check)
         if size is not None and count != size:
             raise errors.SizeMismatch(announced=size, received=count)
@@ -83,7 +83,7 @@ def data_fields(size: int, digests: Digests, algorithm: str) -> dict[str, Any]:
     values = digests.values()
     return {
         "size": size,
-        "checksum": values["md5"],
+        "checksum": values[hashing.CHECKSUM],
         "os_hash_algo": algorithm,
         "os_hash_value": values[algorithm],
     }

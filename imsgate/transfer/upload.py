@@ -8,7 +8,6 @@ its process dies, ``imsgate.transfer.cleanup`` cleans up once the lease has run 
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import logging
 import secrets
 import time
@@ -17,7 +16,7 @@ from typing import Any, TypeVar
 
 from oslo_config import cfg
 
-from imsgate import errors
+from imsgate import errors, hashing
 from imsgate.http.body import Tapped
 from imsgate.model import DELETED, Image, Limits, Status
 from imsgate.quotas import quota
@@ -37,7 +36,7 @@ OPTS = (
     cfg.StrOpt(
         "hashing_algorithm",
         default="sha512",
-        choices=sorted(hashlib.algorithms_guaranteed - {"shake_128", "shake_256"}),
+        choices=list(hashing.OS_HASH),
         help="The algorithm of os_hash_value. sha256 is about twice as fast as sha512 "
         "on processors with SHA instructions.",
     ),

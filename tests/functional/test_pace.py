@@ -48,7 +48,7 @@ def test_who_takes_no_answer_is_not_waited_for(start: Callable[..., Gateway], st
     with Wire(gateway) as wire:
         wire.head("GET", f"/v2/images/{image_id}/file", fields)
         assert wire.read(12) == b"HTTP/1.1 200"
-        eventually(lambda: "does not take its answer" in gateway.log_text(), "it is given up")
+        eventually(lambda: "does not read the response" in gateway.log_text(), "it is given up")
         count = 0
         with contextlib.suppress(ConnectionResetError):
             while chunk := wire.read(MIB):

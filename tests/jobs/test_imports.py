@@ -20,6 +20,7 @@ from imsgate.stores import memory
 from imsgate.stores.loader import Backend, Stores
 from imsgate.stores.memory import MemoryStore
 from imsgate.testing.records import image
+from imsgate.testing.registries.statuses import bring
 
 DATA = b"data of an image" * 10_000
 SETTINGS = JobSettings(lease=60.0, poll=0.01, attempts=3)
@@ -387,7 +388,8 @@ def test_nothing_stays_in_a_store_that_was_left_out(place, end):
         assert (place.job(one).state, place.held()["b"]) == (JobState.RUNNING, 1)
         store.down = False
         if end == "deleted meanwhile":
-            place.registry.change(one.id, {}, status=Status.DELETED, locations=())
+            bring(place.registry, one.id, Status.DELETED)
+            place.registry.change(one.id, {}, locations=())
             place.registry.cancel_jobs(one.id)
         place.expire(one)
         place.engine.run_one()

@@ -8,12 +8,13 @@ import pytest
 import sqlalchemy as sa
 
 from imsgate.errors import Unavailable
-from imsgate.registry import database, jobs
-from imsgate.registry.database import Database, Undone, repeated
+from imsgate.registry import jobs, outages
+from imsgate.registry.database import Database, DatabaseSettings
+from imsgate.registry.outages import Undone, repeated
 from imsgate.registry.sql import SqlRegistry
 from imsgate.registry.tables import IMAGES, JOBS
 from imsgate.testing.records import after, image, job
-from imsgate.testing.registry_jobs import together
+from imsgate.testing.registries.threads import together
 
 _KILL = {"postgresql": "SELECT pg_terminate_backend({})", "mysql": "KILL CONNECTION {}"}
 _SELF = {"postgresql": "SELECT pg_backend_pid()", "mysql": "SELECT connection_id()"}
@@ -26,7 +27,7 @@ def settings(request):
 
 @pytest.fixture
 def db(settings):
-    with contextlib.closing(Database(settings)) as opened:
+    with contextlib.closing(Database(DatabaseSettings.of(settings))) as opened:
         yield opened
 
 
@@ -108,7 +109,7 @@ def test_commit_that_was_not_answered_is_not_run_again(db, registry):
 
 
 def test_what_is_always_undone_is_given_up(monkeypatch):
-    monkeypatch.setattr(database, "time", types.SimpleNamespace(sleep=lambda seconds: None))
+    monkeypatch.setattr(outages, "time", types.SimpleNamespace(sleep=lambda seconds: None))
     tries = []
 
     @repeated

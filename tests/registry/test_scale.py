@@ -163,5 +163,5 @@ def test_claim_reads_few_rows(crowd):
 def test_sweep_reads_few_rows(crowd):
     server, registry = crowd
     assert len(registry.expired(2.0)) == 68
-    read, plan = server.rows_read(lists.late(2.0))
+    read, plan = server.rows_read(lists.expired(2.0))
     assert read < _FEW, plan

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from imsgate import errors
 from imsgate.config import Section
 from imsgate.model import Limits, Location
-from imsgate.registry import database, lists, sql
+from imsgate.registry import database, lists, outages, sql
 from imsgate.registry.base import Query
 from imsgate.registry.sql import SqlRegistry
 from imsgate.testing.records import after, image, member
@@ -75,7 +75,7 @@ def test_a_new_file_is_its_owners_alone(settings, tmp_path):
     [
         ("", "not a SQLAlchemy URL"),
         ("user:secret@host", "not a SQLAlchemy URL"),
-        ("postgresql+psycopg://u:se@secret@127.0.0.1:1/d", "written %40"),
+        ("postgresql+psycopg://u:se@secret@127.0.0.1:1/d", "write %40"),
         ("nosuch://user:secret@host/db", "no driver for 'nosuch'"),
         ("sqlite+nosuch://user:secret@host/db", "no driver for"),
         ("sqlite://user:secret@/db?sslpassword=a-secret", "Invalid SQLite URL"),
@@ -101,8 +101,8 @@ def test_new_file_that_another_process_has_just_begun_with(settings, tmp_path, m
         other.execute("BEGIN EXCLUSIVE")
         # Not that of all threads: other tests have left some that sleep.
         waits = types.SimpleNamespace(sleep=lambda seconds: other.rollback())
-        monkeypatch.setattr(database, "time", waits)
-        monkeypatch.setattr(database, "_SQLITE_WAIT", 0)
+        monkeypatch.setattr(outages, "time", waits)
+        monkeypatch.setattr(database, "_SQLITE_WAIT_SECONDS", 0)
         sql.upgrade(settings)
     SqlRegistry(settings).close()
 

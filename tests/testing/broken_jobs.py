@@ -1,4 +1,4 @@
-"""Registries that break one promise about jobs each, and the check that must notice."""
+"""Registries that break one promise about jobs each, and the test to fail."""
 
 import contextlib
 import dataclasses

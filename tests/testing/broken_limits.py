@@ -1,4 +1,4 @@
-"""Registries that break one promise about limits each, and the check that must notice."""
+"""Registries that break one promise about limits each, and the test to fail."""
 
 import contextlib
 import dataclasses
@@ -77,7 +77,7 @@ class LooksBeforeItGrows(MemoryRegistry):
 class RefusesWhateverIsOver(MemoryRegistry):
     def _put(self, image, within):
         if within:
-            limits.check(within, dict.fromkeys(within.most, 0), self.usage(within.project))
+            limits.check(within, dict.fromkeys(within.maximum, 0), self.usage(within.project))
         return super()._put(image, within)
 
 
@@ -90,8 +90,8 @@ class TakesAnyOwner(MemoryRegistry):
 class NothingMeansZero(MemoryRegistry):
     def _put(self, image, within):
         if within:
-            most = {field.name: 0 for field in dataclasses.fields(Usage)} | dict(within.most)
-            within = dataclasses.replace(within, most=most)
+            zeros = {field.name: 0 for field in dataclasses.fields(Usage)}
+            within = dataclasses.replace(within, maximum=zeros | dict(within.maximum))
         return super()._put(image, within)
 
 

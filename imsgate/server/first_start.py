@@ -1,0 +1,61 @@
+"""What ``imsgate serve`` prepares on its first start, and how it announces itself."""
+
+import os
+import pathlib
+import sys
+from collections.abc import Mapping
+
+from imsgate import config
+from imsgate.auth import token_file
+from imsgate.filters.tokens import Tokens
+from imsgate.registry import sql
+from imsgate.server import pastefile, state
+
+
+def prepare(conf: config.Config, paste: str, global_conf: Mapping[str, str]) -> None:
+    """Create the state directory, an embedded database and, if ``tokens`` runs, an admin token.
+
+    The database of a database server is left alone: ``imsgate db upgrade`` migrates it when its
+    operator decides to. Raises BadConfig.
+    """
+    state.create_directory(conf)
+    database = conf.section("database", sql.SqlRegistry.OPTS)
+    if sql.is_embedded(database):
+        sql.upgrade(database)
+    overrides = pastefile.filter_options(paste, global_conf, Tokens.NAME)
+    if overrides is not None:
+        tokens = conf.section(Tokens.NAME, Tokens.OPTS, overrides).token_file
+        if not os.path.exists(tokens):
+            _create_admin_token(tokens, _admin_token(conf.state_path))
+
+
+def announce(bind: str, state_path: str) -> None:
+    """Print commands for a first upload to stderr, if there is an admin token.
+
+    Prints nothing for a Unix socket, which OpenStack's clients cannot connect to.
+    """
+    path = _admin_token(state_path)
+    if bind.startswith("unix:") or not path.exists():
+        return
+    url = f"http://{bind}"
+    sys.stderr.write(
+        f"imsgate serves {url} and keeps all its data under {state_path}. To try it:\n\n"
+        f"  export OS_AUTH_TYPE=admin_token OS_ENDPOINT={url}/v2 OS_TOKEN=$(cat {path})\n"
+        f"  openstack image create --disk-format qcow2 --file disk.qcow2 first\n"
+        f"  openstack image list\n\n"
+    )
+    sys.stderr.flush()
+
+
+def _admin_token(state_path: str) -> pathlib.Path:
+    return pathlib.Path(state_path, "admin-token")
+
+
+def _create_admin_token(tokens: str, path: pathlib.Path) -> None:
+    token = token_file.new()
+    # In this order, so that a crash in between leaves no valid token that nobody knows.
+    with state.writing_to(str(path), "[DEFAULT] state_path"):
+        path.touch(mode=0o600)
+        path.write_text(token + "\n")
+    roles = ["admin", "member"]
+    token_file.add(tokens, user="admin", project="admin", roles=roles, presented=token)

@@ -1,0 +1,37 @@
+"""The first start of ``imsgate serve``: what it refuses, and its announcement."""
+
+import sys
+
+import pytest
+
+from imsgate import config
+from imsgate.errors import BadConfig
+from imsgate.server import first_start, pastefile
+
+
+def test_a_flavor_whose_extra_is_missing(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "keystoneauth1", None)
+    monkeypatch.delitem(sys.modules, "imsgate.filters.authtoken", raising=False)
+    (tmp_path / "conf").write_text("[paste_deploy]\nflavor = keystone\n")
+    global_conf = {"config_file": str(tmp_path / "conf"), "state_path": str(tmp_path / "state")}
+    conf = config.load(global_conf)
+    with pytest.raises(BadConfig, match=r"imsgate\[keystone\]") as caught:
+        first_start.prepare(conf, pastefile.uri(conf, None), global_conf)
+    assert caught.value.key == "[paste_deploy] flavor"
+
+
+@pytest.mark.parametrize(
+    ("bind", "announced"), [("127.0.0.1:9", True), ("unix:/run/x", False)], ids=["tcp", "unix"]
+)
+def test_commands_for_a_first_upload_are_announced(tmp_path, capsys, bind, announced):
+    (tmp_path / "admin-token").touch()
+    first_start.announce(bind, str(tmp_path))
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert ("imsgate serves http://127.0.0.1:9 " in output.err) is announced
+    assert (f"OS_TOKEN=$(cat {tmp_path}/admin-token)" in output.err) is announced
+
+
+def test_nothing_is_announced_without_an_admin_token(tmp_path, capsys):
+    first_start.announce("127.0.0.1:9", str(tmp_path))
+    assert capsys.readouterr().err == ""
