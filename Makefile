@@ -1,9 +1,11 @@
-# make run    install into .venv and serve on $(BIND), everything kept under $(STATE)
-# make test   lint, types, layers and tests
-# make bench  imsgate beside the floor and, with GLANCE_VENV, Glance; BENCH="--store DIR" for a disk
-# make bench-parts  memory, format inspection
-# make fuzz   feed the format inspectors for $(FUZZ_SECONDS)
-# make compare   write doc/formats-compared.md anew
+# make run    install into .venv and serve on $(BIND), with all data under $(STATE)
+# make quick  formatting, lint, types, layers, and the tests that need no server: under two minutes
+# make test   the same with all tests
+# make sample write etc/*.sample and the API tables of doc/ again
+# make bench  compare imsgate with the floor and, with GLANCE_VENV, Glance; BENCH="--store DIR" for a disk
+# make bench-parts  measure memory and format inspection
+# make fuzz   feed the format inspectors random input for $(FUZZ_SECONDS) seconds
+# make compare   write doc/formats-compared.md again
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIND ?= 127.0.0.1:9292
@@ -12,16 +14,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 FUZZ_SECONDS ?= 60
-# Processes of tests; more than processors, since many wait.
+# Test processes. More than two CPUs, because many tests wait for a server.
 JOBS ?= 3
+# Quick tests do not wait.
+QUICK_JOBS ?= 2
+# All markers of pyproject.toml.
+QUICK := not (gateway or s3 or postgresql or mariadb or keystone or broker or slow)
 
-# Where it is set, each of some thousand processes would compile anew what it imports.
+# If it is set, each of about a thousand processes compiles again everything that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test lint sample bench bench-parts fuzz compare clean
+.PHONY: run quick test lint sample bench bench-parts fuzz compare clean
 
 run: $(VENV)/.serve
 	$(BIN)/imsgate serve --bind $(BIND) --state $(STATE)
+
+quick: $(VENV)/.test
+	$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest -q -n $(QUICK_JOBS) -m "$(QUICK)"
 
 test: $(VENV)/.test
 	$(MAKE) --no-print-directory lint
@@ -56,7 +66,7 @@ compare: $(VENV)/.test
 clean:
 	rm -rf $(VENV) .state .fuzz build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
 
-# The pip that comes with Python takes twice the time of a new one.
+# The pip that comes with Python takes twice as long as the newest one.
 $(VENV)/bin/python:
 	$(PYTHON) -m venv --upgrade-deps $(VENV)
 
@@ -64,7 +74,7 @@ $(VENV)/.serve: $(VENV)/bin/python setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-# Most of what clients' packages hold is never imported: compiling it took a quarter of the time.
+# Most modules of the clients' packages are never imported. Compiling them took a quarter of the time.
 $(VENV)/.test: $(VENV)/bin/python setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-compile --editable .[test]
 	touch $@ $(VENV)/.serve

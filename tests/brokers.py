@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 
+from tests import markers
 from tests.functional.conftest import needs
 from tests.functional.gateway import HOST, PATIENCE, clean_env, eventually, free_port
 
@@ -22,6 +23,7 @@ class Broker:
         self._running: list[subprocess.Popen[bytes]] = []
 
     def _spawn(self, *command: str, **env: str) -> None:
+        markers.require("broker")
         with open(self.directory / "output", "ab") as output:
             process = subprocess.Popen(
                 ["setpriv", "--pdeathsig=KILL", *command],

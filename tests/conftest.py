@@ -1,7 +1,4 @@
-"""For all tests: which run in one process, database servers, and what hypothesis judges by.
-
-That is what happens, never how long it took.
-"""
+"""For all tests: markers, which tests share a process, and database servers."""
 
 import contextlib
 import pathlib
@@ -14,13 +11,14 @@ from xdist.scheduler import LoadScopeScheduling
 
 from imsgate.config import Section
 from imsgate.registry import sql
-from tests import databases
+from tests import databases, markers
 
+#: Hypothesis judges by what happens, never by how long it took.
 settings.register_profile("imsgate", deadline=None)
 settings.load_profile("imsgate")
 
-#: Files that share servers, by how their names begin. Each process that runs any of them would
-#: start these servers anew.
+#: Files that share servers, by the beginnings of their paths. Every process that runs one of them
+#: would have to start these servers.
 TOGETHER = (
     ("tests/stores/s3/",),
     ("tests/registry/", "tests/functional/test_databases.py", "tests/functional/test_quotas.py"),
@@ -28,18 +26,26 @@ TOGETHER = (
     tuple(f"tests/functional/test_{name}.py" for name in "records refusals stores clients".split()),
 )
 
-#: What takes longest, by how its names begin, if with fewer tests than others: it begins first, so
-#: that nothing of it is left to run alone in the end.
+#: The tests that take longest, by the beginnings of their paths. They start first, so that none of
+#: them is left to run alone at the end.
 FIRST = "tests/stores/s3/ tests/registry/ tests/functional/ tests/stores/ tests/formats/".split()
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m selects by markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # Of a tuple's first True the place; where there is none, behind all.
+    for item in items:
+        markers.mark(item)
+    # The position of the first beginning that matches; if none does, the end.
     items.sort(key=lambda item: (*map(item.nodeid.startswith, FIRST), True).index(True))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    markers.enter(item)
+
+
 class _Together(LoadScopeScheduling):
-    """A file, or all that share servers, go to one process, in the order of collection."""
+    """One process runs a whole file, or all files that share servers, in collection order."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
@@ -90,22 +96,22 @@ def _mariadb(
 
 @pytest.fixture
 def postgresql(_postgresql: databases.Shared) -> Section:
-    """The settings of ``[database]`` for a migrated database that holds nothing."""
+    """The settings of ``[database]`` for a migrated, empty database on PostgreSQL."""
     return _postgresql.emptied()
 
 
 @pytest.fixture
 def mariadb(_mariadb: databases.Shared) -> Section:
-    """As ``postgresql``, on MariaDB."""
+    """The settings of ``[database]`` for a migrated, empty database on MariaDB."""
     return _mariadb.emptied()
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def any_database(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Section:
-    """As ``postgresql``, on each database in turn."""
+    """The settings of ``[database]`` for a migrated, empty database on each server in turn."""
     if request.param != "sqlite":
-        found: Section = request.getfixturevalue(request.param)
-        return found
-    made = databases.settings(f"sqlite:///{tmp_path}/imsgate.sqlite", tmp_path)
-    sql.upgrade(made)
-    return made
+        server_settings: Section = request.getfixturevalue(request.param)
+        return server_settings
+    file_settings = databases.settings(f"sqlite:///{tmp_path}/imsgate.sqlite", tmp_path)
+    sql.upgrade(file_settings)
+    return file_settings

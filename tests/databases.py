@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from imsgate.config import Config, Section
 from imsgate.registry import sql
 from imsgate.registry.tables import METADATA
+from tests import markers
 from tests.functional.conftest import needs
 from tests.functional.gateway import HOST, PATIENCE, clean_env, eventually, free_port
 
@@ -63,6 +64,7 @@ class Server(abc.ABC):
 
     def start(self) -> None:
         """Returns when it can be connected to."""
+        markers.require(self.NAME)
         if not (self.directory / "data").exists():
             self._prepare()
         with open(self.directory / "log", "ab") as log:

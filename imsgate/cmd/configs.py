@@ -1,4 +1,4 @@
-"""``imsgate config generate``: the sample configuration, installed store drivers' options in it."""
+"""``imsgate config generate``: print a sample configuration with the options of all drivers."""
 
 import argparse
 from typing import Any
@@ -10,10 +10,10 @@ from imsgate.server import state
 
 
 def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser("config", help="look after the configuration")
+    parser = subparsers.add_parser("config", help="manage the configuration")
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
-    generate = actions.add_parser("generate", help="print imsgate.conf with every option")
-    generate.add_argument("--output", metavar="FILE", help="write there instead of printing")
+    generate = actions.add_parser("generate", help="print an imsgate.conf with every option")
+    generate.add_argument("--output", metavar="FILE", help="write to this file instead of printing")
     generate.set_defaults(run=run)
 
 

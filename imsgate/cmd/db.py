@@ -1,4 +1,4 @@
-"""``imsgate db upgrade``: create the database's tables or bring them up to date."""
+"""``imsgate db upgrade``: create or migrate the tables of the database."""
 
 import argparse
 from typing import Any
@@ -9,7 +9,7 @@ from imsgate.server import state
 
 
 def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser("db", help="look after the database")
+    parser = subparsers.add_parser("db", help="manage the database")
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
     upgrade = actions.add_parser("upgrade", help="create or migrate the tables")
     arguments.add_config(upgrade)

@@ -1,4 +1,4 @@
-"""``imsgate key``: access keys for clients that sign their requests."""
+"""``imsgate key``: manage the access keys of clients that sign their requests."""
 
 import argparse
 import sys
@@ -10,28 +10,32 @@ from imsgate.filters.aksk import Aksk
 
 
 def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser("key", help="look after the access keys (AK/SK)")
+    parser = subparsers.add_parser("key", help="manage access keys (AK/SK)")
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
-    add = actions.add_parser("add", help="make an access key and print it with its secret, once")
+    add = actions.add_parser("add", help="create an access key, and print it and its secret")
     arguments.add_config(add)
-    add.add_argument("--user", type=arguments.name, required=True, help="the user it stands for")
+    add.add_argument(
+        "--user", type=arguments.name, required=True, help="the user that it belongs to"
+    )
     add.add_argument(
         "--project",
         type=arguments.name,
         required=True,
         action="append",
-        help="a project it is for; may be repeated, the first is the one meant when a request "
-        "names none",
+        help="a project that it gives access to; may be repeated. The first is the default for "
+        "requests that name none",
     )
     arguments.add_grant(add)
     add.add_argument(
-        "--temporary", action="store_true", help="used together with a security token, printed too"
+        "--temporary",
+        action="store_true",
+        help="also create and print a security token, which requests must contain",
     )
     add.set_defaults(run=run_add)
-    show = actions.add_parser("list", help="show all access keys, without their secrets")
+    show = actions.add_parser("list", help="list all access keys, without their secrets")
     arguments.add_config(show)
     show.set_defaults(run=run_list)
-    remove = actions.add_parser("remove", help="take an access key out")
+    remove = actions.add_parser("remove", help="remove an access key")
     arguments.add_config(remove)
     remove.add_argument("access", metavar="ACCESS_KEY")
     remove.set_defaults(run=run_remove)
@@ -42,7 +46,7 @@ def _settings(args: argparse.Namespace) -> Any:
 
 
 def run_add(args: argparse.Namespace) -> int:
-    """Prints what the vendor's SDKs and Terraform read from the environment."""
+    """Print the environment variables that the vendor's SDKs and Terraform read."""
     settings = _settings(args)
     issued = key_file.add(
         settings.key_file,
@@ -75,7 +79,7 @@ def run_list(args: argparse.Namespace) -> int:
 
 
 def run_remove(args: argparse.Namespace) -> int:
-    """Exit status 1 when there is no such key."""
+    """Returns exit status 1 if there is no such key."""
     if key_file.remove(_settings(args).key_file, args.access):
         return 0
     print(f"imsgate: there is no access key {args.access}", file=sys.stderr)

@@ -1,7 +1,7 @@
-"""``imsgate``: one command, a module per subcommand.
+"""``imsgate``: the command line, with a module per command.
 
-Only the module of the command that is run is imported: all of them together take most
-of a second, which is many times what ``imsgate token`` or ``imsgate inspect`` need.
+Only the module of the command that runs is imported. To import all of them takes most of a
+second, many times as long as ``imsgate token`` or ``imsgate inspect`` need.
 """
 
 import argparse
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from imsgate.errors import BadConfig
 
-#: The module of each command; ``config`` would read as ``imsgate.config``.
+#: The module of each command. A module named ``config`` would be confused with imsgate.config.
 _MODULES = {
     "serve": "serve",
     "worker": "worker",
@@ -25,7 +25,7 @@ _MODULES = {
 
 
 def parser(command: str | None = None) -> argparse.ArgumentParser:
-    """The command line of one command, or the whole of it."""
+    """The parser for this command only, or for all commands if there is no such command."""
     top = argparse.ArgumentParser(
         prog="imsgate", description="An image-upload gateway: OpenStack Image API v2 and more."
     )
@@ -36,7 +36,7 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit status, 2 for a configuration that cannot work."""
+    """Run one command. Returns its exit status, which is 2 for an invalid configuration."""
     words = sys.argv[1:] if argv is None else argv
     args = parser(words[0] if words else None).parse_args(words)
     try:

@@ -1,4 +1,4 @@
-"""``imsgate stores``: which drivers there are, whether stores work, and what is left in them."""
+"""``imsgate stores``: list drivers, check stores, and remove orphaned data from them."""
 
 import argparse
 import sys
@@ -16,16 +16,16 @@ from imsgate.transfer import orphans
 
 
 def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser("stores", help="look after the stores")
+    parser = subparsers.add_parser("stores", help="manage the stores")
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
-    drivers = actions.add_parser("list", help="every installed driver")
+    drivers = actions.add_parser("list", help="list the installed drivers")
     drivers.set_defaults(run=list_drivers)
     check = _with_stores(
         actions.add_parser(
             "check",
             help="write, read and delete an object in configured stores",
-            description="Write, read and delete an object in configured stores. Exits with 0 when "
-            "all work, 1 when any does not, 2 for a configuration that cannot work.",
+            description="Write, read and delete an object in configured stores. Exits with 0 if "
+            "all work, 1 if any does not, 2 for an invalid configuration.",
         )
     )
     check.add_argument(
@@ -33,15 +33,15 @@ def add_parser(subparsers: Any) -> None:
         type=arguments.positive,
         default=8,
         metavar="MIB",
-        help="of the object (default: %(default)s)",
+        help="size of the object (default: %(default)s)",
     )
     check.set_defaults(run=check_stores)
     sweep = _with_stores(
         actions.add_parser(
             "sweep",
-            help="remove the residue of uploads that no record knows",
-            description="Remove the residue of uploads that no record knows, from stores that can "
-            "find it. What a running upload has written stays.",
+            help="remove data of uploads that belongs to no image record",
+            description="Remove data that uploads left behind and that belongs to no image record, "
+            "from stores that can find it. The data of uploads in progress stays.",
         )
     )
     sweep.add_argument(
@@ -49,7 +49,7 @@ def add_parser(subparsers: Any) -> None:
         type=arguments.seconds,
         default=orphans.AGE,
         metavar="SECONDS",
-        help="only of uploads that began so long ago (default: %(default)s)",
+        help="minimum time since the upload started (default: %(default)s)",
     )
     sweep.set_defaults(run=sweep_stores)
 
@@ -70,7 +70,7 @@ def list_drivers(args: argparse.Namespace) -> int:
 
 
 def check_stores(args: argparse.Namespace) -> int:
-    """Exit status 1 when any store fails at anything."""
+    """Returns exit status 1 if any step fails in any store."""
     failed = False
     rows = [("STORE", "STEP", "RESULT", "MS", "MIB/S")]
     for backend in _chosen(args):
@@ -84,7 +84,7 @@ def check_stores(args: argparse.Namespace) -> int:
 
 
 def sweep_stores(args: argparse.Namespace) -> int:
-    """Exit status 1 when any store could not be swept."""
+    """Returns exit status 1 if the cleanup of any store fails."""
     registry = load_registry(arguments.load(args))
     failed = False
     for store_id, outcome in orphans.sweep(registry, _chosen(args), args.age):
@@ -98,12 +98,14 @@ def sweep_stores(args: argparse.Namespace) -> int:
 
 
 def _chosen(args: argparse.Namespace) -> list[Backend]:
-    """The configured stores, or the one that is named. Raises BadConfig."""
+    """The configured stores, or only the one that the arguments name. Raises BadConfig."""
     backends = list(loader.load(arguments.load(args)))
     chosen = [backend for backend in backends if args.store in (None, backend.id)]
     if not chosen:
         known = ", ".join(backend.id for backend in backends)
-        raise BadConfig("ID", f"there is no store {args.store!r}; there are: {known}")
+        raise BadConfig(
+            "ID", f"there is no store {args.store!r}; the configured stores are: {known}"
+        )
     return chosen
 
 

@@ -1,4 +1,4 @@
-"""``imsgate token add``: let somebody in where there is no Keystone."""
+"""``imsgate token add``: give a user access to a gateway without Keystone."""
 
 import argparse
 from typing import Any
@@ -9,11 +9,13 @@ from imsgate.filters.tokens import Tokens
 
 
 def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser("token", help="look after the token file")
+    parser = subparsers.add_parser("token", help="manage the token file")
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
-    add = actions.add_parser("add", help="make a token and print it, once")
+    add = actions.add_parser("add", help="create a token, and print it")
     arguments.add_config(add)
-    add.add_argument("--user", type=arguments.name, required=True, help="the user it stands for")
+    add.add_argument(
+        "--user", type=arguments.name, required=True, help="the user that it belongs to"
+    )
     add.add_argument(
         "--project", type=arguments.name, required=True, help="the project that will own the images"
     )

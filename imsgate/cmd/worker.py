@@ -1,4 +1,4 @@
-"""``imsgate worker``: does jobs beside the serving processes, on any host."""
+"""``imsgate worker``: run jobs in a process of its own, on any host."""
 
 import argparse
 import signal
@@ -10,23 +10,23 @@ from imsgate.services import load_services
 
 
 def add_parser(subparsers: Any) -> None:
-    parser = subparsers.add_parser("worker", help="do jobs, such as imports")
+    parser = subparsers.add_parser("worker", help="run jobs, such as imports")
     arguments.add_config(parser)
     parser.add_argument(
         "--threads",
         type=arguments.positive,
         default=2,
         metavar="N",
-        help="jobs at once (default: %(default)s)",
+        help="concurrent jobs (default: %(default)s)",
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Until SIGTERM or SIGINT, which hand the running jobs back."""
+    """Run jobs until SIGTERM or SIGINT, then hand unfinished jobs back to other workers."""
     conf = arguments.load(args)
     conf.set_up_log()
-    # Blocked before any thread begins, so that the signal waits for this one.
+    # Blocked before any other thread starts, so that the main thread receives them.
     signal.pthread_sigmask(signal.SIG_BLOCK, engine.ENDS)
     parts = load_services(conf)
     parts.engine.work(args.threads)

@@ -12,9 +12,8 @@ from imsgate.model import Image, Limits, Status
 from imsgate.quotas import limits
 from imsgate.registry import rows, totals
 from imsgate.registry.base import sets_updated_at
+from imsgate.registry.lists import Clause
 from imsgate.registry.tables import IMAGES
-
-Clause = sa.ColumnElement[bool]
 
 
 def add(connection: sa.Connection, image: Image, within: Limits | None) -> None:

@@ -10,7 +10,8 @@ from imsgate.errors import MemberExists, NotFound
 from imsgate.model import Member, MemberStatus
 from imsgate.quotas import limits
 from imsgate.registry import lists
-from imsgate.registry.images import Clause, has_id
+from imsgate.registry.images import has_id
+from imsgate.registry.lists import Clause
 from imsgate.registry.tables import IMAGES, MEMBERS
 
 

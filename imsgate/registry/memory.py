@@ -90,7 +90,7 @@ class MemoryRegistry(Registry):
         for field, descending in reversed(order):
             images.sort(key=lambda image: _rank(image, field), reverse=descending)
         if query.marker is not None:
-            images = [image for image in images if _behind(image, query.marker, order)]
+            images = [image for image in images if _after(image, query.marker, order)]
         return images[: query.limit]
 
     def _listed(self, image: Image, query: Query) -> bool:
@@ -323,7 +323,7 @@ def _rank(image: Image, field: str) -> tuple[bool, Any]:
     return value is not None, value
 
 
-def _behind(image: Image, marker: Image, order: Sequence[tuple[str, bool]]) -> bool:
+def _after(image: Image, marker: Image, order: Sequence[tuple[str, bool]]) -> bool:
     for field, descending in order:
         rank, marker_rank = _rank(image, field), _rank(marker, field)
         if rank != marker_rank:

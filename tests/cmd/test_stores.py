@@ -63,7 +63,7 @@ def test_check_of_a_store_that_is_away(capsys, configured, tmp_path):
 
 def test_an_unknown_store_is_misuse(capsys, configured):
     assert main.main(["stores", "check", "nowhere", *configured]) == 2
-    assert "there are: near, far" in capsys.readouterr().err
+    assert "the configured stores are: near, far" in capsys.readouterr().err
 
 
 class Wrong(MemoryStore):

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from imsgate.auth import token_file
+from tests import markers
 from tests.functional import programs
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -136,6 +137,7 @@ class Gateway:
 
     def start(self) -> "Gateway":
         """Returns when it serves."""
+        markers.require("gateway")
         if self.server != "embedded":
             self._prepare()
         with open(self.log, "ab") as log:

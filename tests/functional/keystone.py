@@ -15,6 +15,7 @@ from keystoneauth1.exceptions import ClientException
 from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
 
+from tests import markers
 from tests.functional.gateway import BIN, HOST, PATIENCE, Gateway, clean_env, eventually, free_port
 
 AVAILABLE = importlib.util.find_spec("keystone") is not None
@@ -68,6 +69,7 @@ class Keystone:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "Keystone":
+        markers.require("keystone")
         if self._fresh:
             self._manage("db_sync")
             # As fernet_setup does, which takes 3 s of CPU: a key to come, and one in use.

@@ -47,7 +47,7 @@ def test_revisions_build_what_is_made_at_once(unmade):
 
 
 def _described(connection):
-    """All tables, whatever order things are in, and what has been applied."""
+    """All tables, independent of the order of their parts, and the applied revision."""
     there = sa.inspect(connection)
     tables = {
         name: (
@@ -87,7 +87,7 @@ _JOB = job(_KEPT.id, project="me", arguments={"stores": ["ü"]})
 
 
 def _filled(connection):
-    """One row or more in each table that there is, of the columns that there are."""
+    """Insert rows into each existing table, with the existing columns only."""
     contents = [
         (IMAGES, [rows.columns(_fields(one)) for one in (_KEPT, _DELETED)]),
         (PROPERTIES, [{"name": name, "value": _KEPT.properties[name]} for name in ("Key", "key")]),

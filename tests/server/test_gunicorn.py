@@ -64,6 +64,7 @@ def held(tmp_path, conf=""):
         yield reports, resume, tmp_path / "log"
 
 
+@pytest.mark.gateway
 def test_a_worker_that_has_just_been_forked_can_be_terminated(tmp_path):
     with held(tmp_path) as (reports, resume, log):
         first = int(os.read(reports, 99).split()[0])
@@ -98,6 +99,7 @@ sys.exit(main.main(["serve", "--workers", "1", "--bind", "127.0.0.1:0", "--state
 """
 
 
+@pytest.mark.gateway
 def test_jobs_are_handed_back_while_threads_can_be_started(tmp_path):
     """A job that writes to S3 needs some, and the interpreter's shutdown begins with theirs."""
     reports, report = os.pipe()
@@ -118,6 +120,7 @@ STORE = "[DEFAULT]\nenabled_backends = far:s3\n"
 BUCKETS = "[ims_buckets]\ndriver = s3\n"
 
 
+@pytest.mark.gateway
 @pytest.mark.parametrize("conf", [STORE, BUCKETS], ids=["store", "buckets"])
 def test_workers_share_the_libraries_of_drivers(tmp_path, conf):
     with held(tmp_path, conf) as (reports, _, log):

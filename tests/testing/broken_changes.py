@@ -23,7 +23,7 @@ class ComparesStatusOnly(MemoryRegistry):
 
 
 class NeverEqualsNone(MemoryRegistry):
-    """As ``column = NULL`` does."""
+    """As ``column = NULL``, which is never true."""
 
     def change(self, image_id, was, /, **to):
         if None in was.values():
@@ -37,7 +37,7 @@ class IgnoresNone(MemoryRegistry):
 
 
 class ChecksThenWrites(MemoryRegistry):
-    """All writers may have looked before one writes."""
+    """All threads may have looked before one writes."""
 
     def __init__(self):
         super().__init__()
@@ -59,7 +59,7 @@ class WritesCollectionsBeforeItChecks(MemoryRegistry):
 
 
 class ReadsInTwoSteps(MemoryRegistry):
-    """A record and its tags may be of two moments."""
+    """A record and its tags may be read at different times."""
 
     def __init__(self):
         super().__init__()
@@ -137,7 +137,7 @@ class PutsAnyNumberAtOnePlace(MemoryRegistry):
 
 
 class LooksAtPlacesBeforeItWrites(MemoryRegistry):
-    """All may have looked before one writes."""
+    """All threads may have looked before one writes."""
 
     def __init__(self):
         super().__init__()

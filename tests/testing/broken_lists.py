@@ -55,7 +55,7 @@ class ListsDeleted(MemoryRegistry):
 
 
 class _Compares(MemoryRegistry):
-    """Judges one condition by a rule of its own."""
+    """Overrides the rule for one condition."""
 
     def list(self, query):
         with mock.patch.object(memory, "_holds", self.holds):
@@ -137,10 +137,10 @@ class PagesRepeatTheMarker(MemoryRegistry):
 
 class PagesSkipTies(MemoryRegistry):
     def list(self, query):
-        def behind(image, marker, order):
-            return _behind(image, marker, order[:1])
+        def after(image, marker, order):
+            return _after(image, marker, order[:1])
 
-        with mock.patch.object(memory, "_behind", behind):
+        with mock.patch.object(memory, "_after", after):
             return super().list(query)
 
 
@@ -148,15 +148,15 @@ class PagesSkipNoValue(MemoryRegistry):
     """As ``column > marker`` does."""
 
     def list(self, query):
-        def behind(image, marker, order):
+        def after(image, marker, order):
             values = [getattr(one, order[0][0]) for one in (image, marker)]
-            return None not in values and _behind(image, marker, order)
+            return None not in values and _after(image, marker, order)
 
-        with mock.patch.object(memory, "_behind", behind):
+        with mock.patch.object(memory, "_after", after):
             return super().list(query)
 
 
-_behind = memory._behind
+_after = memory._after
 
 
 class PagesNeedTheMarker(MemoryRegistry):
@@ -167,7 +167,7 @@ class PagesNeedTheMarker(MemoryRegistry):
 
 
 class PagesCountFromTheMarkersPlace(MemoryRegistry):
-    """As an offset does."""
+    """As a page does that begins at an offset."""
 
     def list(self, query):
         if query.marker:

@@ -40,7 +40,7 @@ class CountsTheMembersOfAll(MemoryRegistry):
 
 
 class LooksBeforeItAddsMembers(MemoryRegistry):
-    """All may have counted before one is added."""
+    """All threads may have counted before one adds a member."""
 
     def __init__(self):
         super().__init__()

@@ -24,7 +24,7 @@ class Overwrites(MemoryRegistry):
 
 
 class LooksBeforeItAdds(MemoryRegistry):
-    """All creators may have seen that the id is free."""
+    """All threads may have looked before one adds."""
 
     def __init__(self):
         super().__init__()
@@ -59,62 +59,62 @@ class RecallsDeletedOnly(MemoryRegistry):
         return image
 
 
-class ForgetsWhatDeletedOnesHeld(MemoryRegistry):
-    """As a tombstone does."""
+class ForgetsFieldsOfDeletedImages(MemoryRegistry):
+    """Keeps only a tombstone of a deleted image."""
 
     def recall(self, image_id):
         image = super().recall(image_id)
         return dataclasses.replace(image, name=None) if image.status in DELETED else image
 
 
-class RecallsWhatNeverWas(MemoryRegistry):
+class RecallsUnknownImagesAsNone(MemoryRegistry):
     def recall(self, image_id):
         return self._images.get(image_id)
 
 
-class Keeps(MemoryRegistry):
-    """Keeps something else than it was given."""
+class _Stores(MemoryRegistry):
+    """Stores a modified copy of the record."""
 
     def add(self, image):
-        super().add(self.kept(image))
+        super().add(self.stored(image))
 
 
-class KeepsNoMicroseconds(Keeps):
-    def kept(self, image):
+class StoresNoMicroseconds(_Stores):
+    def stored(self, image):
         return dataclasses.replace(image, updated_at=image.updated_at.replace(microsecond=0))
 
 
-class KeepsNoZone(Keeps):
-    def kept(self, image):
+class StoresNoZone(_Stores):
+    def stored(self, image):
         return dataclasses.replace(image, updated_at=image.updated_at.replace(tzinfo=None))
 
 
-class KeepsExpiryInSinglePrecision(Keeps):
-    def kept(self, image):
+class StoresExpiryInSinglePrecision(_Stores):
+    def stored(self, image):
         (expires,) = struct.unpack("f", struct.pack("f", image.upload_expires or 0.0))
         return dataclasses.replace(image, upload_expires=image.upload_expires and expires)
 
 
-class KeepsNoTrailingSpaces(Keeps):
-    def kept(self, image):
+class StoresNoTrailingSpaces(_Stores):
+    def stored(self, image):
         return dataclasses.replace(image, tags={tag.strip() for tag in image.tags})
 
 
-class KeepsOneCase(Keeps):
-    def kept(self, image):
+class StoresOneCase(_Stores):
+    def stored(self, image):
         properties = {name.lower(): value for name, value in image.properties.items()}
         return dataclasses.replace(image, properties=properties)
 
 
-class CutsLongValues(Keeps):
-    """As MariaDB's TEXT does, where nobody told the server to be strict."""
+class CutsLongValues(_Stores):
+    """As MariaDB's TEXT column does if the server is not in strict mode."""
 
-    def kept(self, image):
+    def stored(self, image):
         properties = {name: value[:65_535] for name, value in image.properties.items()}
         return dataclasses.replace(image, properties=properties)
 
 
-class KeepsTheGiversMapping(MemoryRegistry):
+class StoresTheCallersMapping(MemoryRegistry):
     def add(self, image):
         self._images[image.id] = image
 
@@ -144,15 +144,15 @@ REJECTED = [
     (ShowsDeleted, "deleted_record_is_seen_by_change_and_recall"),
     (RecallsLivingOnly, "deleted_record_is_seen_by_change_and_recall"),
     (RecallsDeletedOnly, "living_image_is_recalled_as_it_is"),
-    (ForgetsWhatDeletedOnesHeld, "deleted_record_is_seen_by_change_and_recall"),
-    (RecallsWhatNeverWas, "unknown_image"),
-    (KeepsNoMicroseconds, "record_comes_back_as_it_was"),
-    (KeepsNoZone, "times_come_back_in_utc"),
-    (KeepsExpiryInSinglePrecision, "record_comes_back_as_it_was"),
-    (KeepsNoTrailingSpaces, "record_comes_back_as_it_was"),
-    (KeepsOneCase, "record_comes_back_as_it_was"),
+    (ForgetsFieldsOfDeletedImages, "deleted_record_is_seen_by_change_and_recall"),
+    (RecallsUnknownImagesAsNone, "unknown_image"),
+    (StoresNoMicroseconds, "record_comes_back_as_it_was"),
+    (StoresNoZone, "times_come_back_in_utc"),
+    (StoresExpiryInSinglePrecision, "record_comes_back_as_it_was"),
+    (StoresNoTrailingSpaces, "record_comes_back_as_it_was"),
+    (StoresOneCase, "record_comes_back_as_it_was"),
     (CutsLongValues, "long_values_come_back"),
-    (KeepsTheGiversMapping, "record_does_not_follow_what_it_was_made_from"),
+    (StoresTheCallersMapping, "record_does_not_follow_what_it_was_made_from"),
     (SweepsLivingOnly, "expired"),
     (SweepsLateOnly, "expired"),
     (SweepsTooEarly, "expired"),

@@ -23,6 +23,7 @@ from botocore.config import Config
 from imsgate.config import Section
 from imsgate.stores.s3.options import OPTS
 from imsgate.stores.s3.store import S3Store
+from tests import markers
 from tests.functional.gateway import BIN, HOST, clean_env, eventually, free_port
 
 ACCESS = "labaccess:lab"
@@ -42,6 +43,7 @@ class Process:
     running: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        markers.require("s3")
         with open(self.home / "output", "ab") as output:
             self.running = subprocess.Popen(
                 self.command,

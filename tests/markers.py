@@ -1,0 +1,79 @@
+"""Which tests need which server: markers that are set by rule, so that nobody has to think of them.
+
+``make quick`` runs the tests that have none of them. Code that starts a server calls ``require``,
+which fails a test that the rules do not cover.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+#: By the beginning of a test's id. Tests that start many processes are slow.
+_BY_ID = {
+    "tests/functional/": "gateway",
+    "tests/stores/s3/test_faults.py": "s3",
+    "tests/registry/test_processes.py": "slow",
+    "tests/registry/test_scale.py": "slow",
+    "tests/sources/test_decompress.py::test_bomb_is_refused": "slow",
+    "tests/sources/test_decompress.py::test_input_that_never": "slow",
+    "tests/stores/test_loader.py::test_plugins_of_other": "slow",
+    "tests/test_examples.py": "slow",
+    "tests/test_plugin_pages.py": "slow",
+    "tests/testing/": "slow",
+}
+
+#: By the name of a test in a contract: long random walks.
+_BY_NAME = {
+    "test_it_does_whatever_the_memory_store_does": "slow",
+    "test_random_walk": "slow",
+    "test_random_walk_within_limits": "slow",
+}
+
+#: By a fixture that the test uses, directly or through others.
+_BY_FIXTURE = {
+    "_mariadb": "mariadb",
+    "mariadb_server": "mariadb",
+    "_postgresql": "postgresql",
+    "postgresql_server": "postgresql",
+    "bucket": "s3",
+    "ceph": "s3",
+    "cloud": "s3",
+    "seaweed": "s3",
+    "swift": "s3",
+    "broker": "broker",
+    "gateway": "gateway",
+    "keystone": "keystone",
+}
+
+#: By the parameter of a fixture that starts one of several servers.
+_BY_PARAMETER = {"mariadb": "mariadb", "postgresql": "postgresql"}
+
+_running: list[pytest.Item] = []
+
+
+def mark(item: pytest.Item) -> None:
+    """Set the markers of a test that has been collected."""
+    for name in set(_markers(item)):
+        item.add_marker(name)
+
+
+def _markers(item: pytest.Item) -> Iterator[str]:
+    yield from (name for start, name in _BY_ID.items() if item.nodeid.startswith(start))
+    yield from (name for test, name in _BY_NAME.items() if item.name.partition("[")[0] == test)
+    fixtures = getattr(item, "fixturenames", ())
+    yield from (name for fixture, name in _BY_FIXTURE.items() if fixture in fixtures)
+    call = getattr(item, "callspec", None)
+    values = [value for value in call.params.values() if isinstance(value, str)] if call else []
+    yield from (_BY_PARAMETER[value] for value in _BY_PARAMETER if value in values)
+
+
+def enter(item: pytest.Item) -> None:
+    """Note that this test begins."""
+    _running[:] = [item]
+
+
+def require(name: str) -> None:
+    """Fail the running test unless it has this marker."""
+    for item in _running:
+        if item.get_closest_marker(name) is None:
+            pytest.fail(f"{item.nodeid} starts a server: add a rule for {name} in {__name__}")
