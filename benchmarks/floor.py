@@ -1,8 +1,8 @@
-"""The floor: what an upload costs with nothing but reading, two digests and writing.
+"""The floor: the least that an upload can cost, which is reading, two digests and writing.
 
-A WSGI application for the server that imsgate runs on, set up the same way. PUT writes
-the body to a file of that name in ``$FLOOR``, GET sends it, DELETE removes it. The digests
-are md5 and ``$FLOOR_ALGORITHM``.
+A WSGI application that runs on the same server as imsgate, set up the same way. PUT writes the
+request body to a file in the directory ``$FLOOR``, GET sends the file, DELETE removes it. The
+digests are md5 and ``$FLOOR_ALGORITHM``.
 """
 
 import hashlib
@@ -11,7 +11,8 @@ import queue
 import threading
 from typing import Any
 
-CHUNK = 1 << 20
+CHUNK_BYTES = 1 << 20
+QUEUED_CHUNKS = 4
 
 
 def _digest(digest: Any, chunks: queue.Queue[bytes | None]) -> None:
@@ -20,7 +21,7 @@ def _digest(digest: Any, chunks: queue.Queue[bytes | None]) -> None:
 
 
 def _receive(read: Any, path: str) -> None:
-    queues: list[queue.Queue[bytes | None]] = [queue.Queue(4), queue.Queue(4)]
+    queues: list[queue.Queue[bytes | None]] = [queue.Queue(QUEUED_CHUNKS) for _ in range(2)]
     digests = (hashlib.md5(), hashlib.new(os.environ["FLOOR_ALGORITHM"]))
     threads = [
         threading.Thread(target=_digest, args=pair) for pair in zip(digests, queues, strict=True)
@@ -28,12 +29,12 @@ def _receive(read: Any, path: str) -> None:
     for thread in threads:
         thread.start()
     with open(path, "wb", buffering=0) as file:
-        while chunk := read(CHUNK):
-            for one in queues:
-                one.put(chunk)
+        while chunk := read(CHUNK_BYTES):
+            for chunks in queues:
+                chunks.put(chunk)
             file.write(chunk)
-        for one in queues:
-            one.put(None)
+        for chunks in queues:
+            chunks.put(None)
         for thread in threads:
             thread.join()
         os.fsync(file.fileno())
@@ -59,4 +60,4 @@ def _send(environ: dict[str, Any], start_response: Any, path: str) -> Any:
     file.seek(first)
     length = str(size - first)
     start_response("206 Partial Content" if first else "200 OK", [("Content-Length", length)])
-    return environ["wsgi.file_wrapper"](file, CHUNK)
+    return environ["wsgi.file_wrapper"](file, CHUNK_BYTES)

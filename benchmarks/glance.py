@@ -1,11 +1,12 @@
-"""A real Glance to compare with, where ``GLANCE_VENV`` names a virtual environment that has one:
+"""Runs Glance for the comparison, if ``GLANCE_VENV`` is the path of a virtual environment with it:
 
     python3 -m venv /tmp/glance && /tmp/glance/bin/pip install glance uwsgi pymysql
     GLANCE_VENV=/tmp/glance make bench
 
-It runs as its documentation recommends: under uWSGI, four processes, one request each at a time;
-on MariaDB where mariadbd is installed, else on SQLite. Its own filter for contexts believes the
-headers that Keystone's would have set. Its images are beside those of the other servers.
+Glance runs as its documentation recommends: under uWSGI with four processes, each of which serves
+one request at a time. Its database is MariaDB if mariadbd is installed, otherwise SQLite. Instead
+of Keystone's middleware, the client sends the identity headers, which Glance's own context filter
+trusts. The images are on the same file system as those of the other servers.
 """
 
 import configparser
@@ -60,7 +61,7 @@ _UWSGI = (
 
 @contextlib.contextmanager
 def running(place: pathlib.Path) -> Iterator[targets.Target | None]:
-    """Glance, with all it keeps below ``place``; None where there is none."""
+    """Glance with its files in the directory ``place``; None if GLANCE_VENV is not set."""
     if "GLANCE_VENV" not in os.environ:
         yield None
         return
@@ -78,12 +79,13 @@ def running(place: pathlib.Path) -> Iterator[targets.Target | None]:
         log = place / "log"
         with targets.running(command, log, **environment) as pid:
             target = targets.Target("glance", f"http://127.0.0.1:{port}", pid, HEADERS)
-            _await(target, log)
+            _wait_until_loaded(target, log)
             yield target
 
 
 @contextlib.contextmanager
 def _database(place: pathlib.Path) -> Iterator[str]:
+    """The URL of an empty database."""
     if shutil.which("mariadbd", path=f"{os.environ['PATH']}:/usr/sbin") is None:
         yield f"sqlite:///{place}/glance.sqlite"
         return
@@ -93,7 +95,7 @@ def _database(place: pathlib.Path) -> Iterator[str]:
 
 
 def _pipeline(venv: pathlib.Path, place: pathlib.Path) -> None:
-    """The packaged one, with the filter that believes headers for the one that lets all in."""
+    """Glance's own pipeline, with the context filter instead of the one that needs no identity."""
     paste = configparser.ConfigParser(interpolation=None)
     paste.optionxform = str  # type: ignore[assignment, method-assign]
     with open(venv / "etc/glance/glance-api-paste.ini") as file:
@@ -110,9 +112,9 @@ def _migrate(venv: pathlib.Path, place: pathlib.Path, environment: Mapping[str, 
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, **environment})
 
 
-def _await(target: targets.Target, log: pathlib.Path) -> None:
-    """Until each process has answered its first request, which loads it, with all likelihood."""
-    targets.await_(target, log)
+def _wait_until_loaded(target: targets.Target, log: pathlib.Path) -> None:
+    """Send requests until each process has most likely served one: the first loads the code."""
+    targets.wait_until_up(target, log)
     for _ in range(5 * PROCESSES):
         with contextlib.closing(target.connect()) as connection:
             target.call(connection, "GET", "/v2/images?limit=1")

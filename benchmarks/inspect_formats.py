@@ -1,12 +1,12 @@
-"""What looking at an image costs: CPU seconds per GiB and peak memory, beside oslo.utils.
+"""The cost of format inspection: CPU time per GiB and peak memory, compared with oslo.utils.
 
 ::
 
     python benchmarks/inspect_formats.py [--size GIB]
 
-Each stream is an image's real first 64 MiB, then data, in chunks of 64 KiB and of 1 MiB.
-The copy it is compared with reads the same chunks from a file and writes them to another,
-without digests; an upload costs more.
+Each stream begins with the first 64 MiB of a real image; more data follows. It is fed in chunks
+of 64 KiB and of 1 MiB. "% of copy" compares the time with that of copying a file in the same
+chunks, without digests; an upload costs more than this copy.
 """
 
 import argparse
@@ -22,102 +22,121 @@ from pathlib import Path
 from imsgate.formats.inspector import Inspector
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-CHUNKS = (64 * KIB, MIB)
-HEAD = 64 * MIB
+CHUNK_SIZES = (64 * KIB, MIB)
+HEAD_BYTES = 64 * MIB
+
+Inspect = Callable[[Iterable[bytes]], None]
 
 
-def images(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Names and beginnings of images full of data; only raw without qemu-img."""
-    body = bytes(range(256)) * (HEAD // 256)
-    yield "raw", body
+def images(directory: Path) -> Iterator[tuple[str, bytes]]:
+    """Format and first bytes of images full of data; only raw if qemu-img is not installed."""
+    data = bytes(range(256)) * (HEAD_BYTES // 256)
+    yield "raw", data
     if not shutil.which("qemu-img"):
         return
-    raw = folder / "raw"
-    raw.write_bytes(body)
+    raw = directory / "raw"
+    raw.write_bytes(data)
     for kind in ("qcow2", "vmdk", "vhdx"):
-        image = folder / kind
+        image = directory / kind
         subprocess.run(
             ["qemu-img", "convert", "-f", "raw", "-O", kind, str(raw), str(image)], check=True
         )
-        yield kind, image.read_bytes()[:HEAD]
+        yield kind, image.read_bytes()[:HEAD_BYTES]
 
 
-def pieces(head: bytes, size: int, chunk: int) -> list[bytes]:
-    """The stream; its later chunks are one object, so that it fits into memory."""
-    first = [head[at : at + chunk] for at in range(0, len(head) - chunk + 1, chunk)]
-    return first + [first[-1]] * ((size - len(first) * chunk) // chunk)
+def chunks(head: bytes, size: int, chunk_size: int) -> list[bytes]:
+    """A stream of ``size`` bytes. After the head, it repeats one object, to fit into memory."""
+    last = len(head) - chunk_size
+    first_chunks = [head[at : at + chunk_size] for at in range(0, last + 1, chunk_size)]
+    remaining = (size - len(first_chunks) * chunk_size) // chunk_size
+    return first_chunks + [first_chunks[-1]] * remaining
 
 
-def ours(stream: Iterable[bytes]) -> None:
-    inspection = Inspector().begin(patient=True)
+def inspect_with_imsgate(stream: Iterable[bytes]) -> None:
+    inspection = Inspector().begin(keep_going=True)
     for chunk in stream:
         inspection.feed(chunk)
 
 
-def oslo(stream: Iterable[bytes]) -> None:
+def inspect_with_oslo(stream: Iterable[bytes]) -> None:
     from oslo_utils.imageutils import format_inspector  # noqa: PLC0415 - optional
 
     for _ in format_inspector.InspectWrapper(iter(stream)):
         pass
 
 
-def copy(folder: Path, size: int, chunk: int) -> float:
-    """CPU seconds to copy a file."""
-    source, target = folder / "source", folder / "target"
+def copy_cpu_seconds(directory: Path, size: int, chunk_size: int) -> float:
+    """CPU seconds to copy a file of ``size`` bytes."""
+    source, target = directory / "source", directory / "target"
     with source.open("wb") as file:
         for _ in range(size // MIB):
             file.write(bytes(MIB))
-    begun = time.process_time()
+    start = time.process_time()
     with source.open("rb", buffering=0) as reader, target.open("wb", buffering=0) as writer:
-        while data := reader.read(chunk):
+        while data := reader.read(chunk_size):
             writer.write(data)
-    spent = time.process_time() - begun
+    elapsed = time.process_time() - start
     source.unlink()
     target.unlink()
-    return spent
+    return elapsed
 
 
-def seconds(look: Callable[[Iterable[bytes]], None], stream: list[bytes]) -> float:
-    """The best of three runs, in CPU seconds."""
-    spent = []
+def cpu_seconds(inspect: Inspect, stream: list[bytes]) -> float:
+    """CPU seconds to inspect a stream: the best of three runs."""
+    elapsed = []
     for _ in range(3):
-        begun = time.process_time()
-        look(stream)
-        spent.append(time.process_time() - begun)
-    return min(spent)
+        start = time.process_time()
+        inspect(stream)
+        elapsed.append(time.process_time() - start)
+    return min(elapsed)
 
 
-def peak(look: Callable[[Iterable[bytes]], None], stream: list[bytes]) -> int:
-    """The most memory held at once, in bytes."""
+def peak_bytes(inspect: Inspect, stream: list[bytes]) -> int:
+    """Peak memory of inspecting a stream."""
     tracemalloc.start()
     try:
-        look(stream)
+        inspect(stream)
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
 
 
+def print_row(
+    kind: str, chunk_size: int, stream: list[bytes], size: int, copy_seconds: float
+) -> None:
+    short_stream = stream[: 64 * MIB // chunk_size]
+    imsgate = cpu_seconds(inspect_with_imsgate, stream)
+    oslo = cpu_seconds(inspect_with_oslo, stream)
+    imsgate_peak = peak_bytes(inspect_with_imsgate, short_stream)
+    oslo_peak = peak_bytes(inspect_with_oslo, short_stream)
+    print(
+        f"{kind:6} {chunk_size // KIB:4} KiB {imsgate * 1000 * GIB / size:12.1f}"
+        f" {imsgate / copy_seconds:10.2%} {imsgate_peak / KIB:9.0f}"
+        f" {oslo * 1000 * GIB / size:18.1f} {oslo_peak / KIB:9.0f}"
+    )
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--size", type=float, default=1, metavar="GIB")
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--size", type=float, default=1, metavar="GIB", help="of each stream (default: %(default)s)"
+    )
     size = int(parser.parse_args().size * GIB)
-    print("format chunk      ours ms/GiB  of the copy  peak KiB  oslo.utils ms/GiB  peak KiB")
+    print("format chunk    imsgate ms/GiB  % of copy  peak KiB  oslo.utils ms/GiB  peak KiB")
     with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        folder = Path(name)
-        copies = {chunk: copy(folder, size, chunk) for chunk in CHUNKS}
-        for kind, head in images(folder):
-            for chunk in CHUNKS:
-                stream = pieces(head, size, chunk)
-                mine, other = seconds(ours, stream), seconds(oslo, stream)
-                short = stream[: 64 * MIB // chunk]
-                print(
-                    f"{kind:6} {chunk // KIB:4} KiB {mine * 1000 * GIB / size:12.1f}"
-                    f"  {mine / copies[chunk]:10.2%} {peak(ours, short) / KIB:9.0f}"
-                    f"  {other * 1000 * GIB / size:17.1f} {peak(oslo, short) / KIB:9.0f}"
-                )
-        shown = ", ".join(f"{c // KIB} KiB: {s * GIB / size:.2f}" for c, s in copies.items())
-        print(f"the copy, CPU seconds per GiB: {shown}")
+        directory = Path(name)
+        copies = {
+            chunk_size: copy_cpu_seconds(directory, size, chunk_size) for chunk_size in CHUNK_SIZES
+        }
+        for kind, head in images(directory):
+            for chunk_size in CHUNK_SIZES:
+                stream = chunks(head, size, chunk_size)
+                print_row(kind, chunk_size, stream, size, copies[chunk_size])
+    costs = (
+        f"{seconds * GIB / size:.2f} ({chunk // KIB} KiB)" for chunk, seconds in copies.items()
+    )
+    print(f"CPU seconds per GiB of the copy, by chunk size: {', '.join(costs)}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Peak memory of the serving process, for a small and for a large image.
+"""Peak memory of a worker for a small and for a large image.
 
     python benchmarks/memory.py [--small MIB] [--large MIB]
 
-Starts `imsgate serve` with one worker on a free port and a scratch state
-directory, uploads and downloads an image of each size, and prints the worker's
-peak resident memory (VmHWM, reset in between) and CPU seconds per GiB.
+Starts `imsgate serve` with one worker on a free port and a temporary state directory, uploads and
+downloads an image of each size, and prints the worker's peak resident memory (VmHWM, reset before
+each image) and its CPU seconds per GiB.
 """
 
 import argparse
@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator
 
 MIB = 1 << 20
+START_TIMEOUT_SECONDS = 30
 BLOCK = os.urandom(MIB)
 
 
@@ -34,14 +35,14 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def gateway(state: str, *options: str) -> Iterator[tuple[int, int]]:
-    """A running server: its port and its worker's process id."""
+    """Run a server until the block ends; yields its port and the PID of its worker."""
     port = free_port()
     command = [sys.executable, "-m", "imsgate.cmd.main", "serve", "--state", state, *options]
     command += ["--bind", f"127.0.0.1:{port}", "--workers", "1"]
     with open(os.path.join(state, "log"), "wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while True:
             with contextlib.suppress(OSError):
                 call(port, "GET", "/healthcheck")
@@ -56,11 +57,15 @@ def gateway(state: str, *options: str) -> Iterator[tuple[int, int]]:
         process.wait()
 
 
-def call(port: int, method: str, path: str, token: str = "", **more: object) -> bytes:
+def call(port: int, method: str, path: str, token: str = "", **options: object) -> bytes:
+    """Send a request and return the response body; image data is read and dropped.
+
+    ``options`` are those of ``HTTPConnection.request``. Exits if the status is 400 or above.
+    """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
-    headers = {"X-Auth-Token": token, **more.pop("headers", {})}  # type: ignore[dict-item]
+    headers = {"X-Auth-Token": token, **options.pop("headers", {})}  # type: ignore[dict-item]
     with contextlib.closing(connection):
-        connection.request(method, path, headers=headers, **more)  # type: ignore[arg-type]
+        connection.request(method, path, headers=headers, **options)  # type: ignore[arg-type]
         response = connection.getresponse()
         if response.status >= 400:
             raise SystemExit(f"{method} {path}: {response.status} {response.read()!r}")
@@ -71,44 +76,48 @@ def call(port: int, method: str, path: str, token: str = "", **more: object) -> 
         return b""
 
 
-def peak(pid: int) -> float:
-    """The process's peak resident memory in MiB since it was last reset."""
+def reset_peak(pid: int) -> None:
+    pathlib.Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def peak_mib(pid: int) -> float:
+    """The peak resident memory of a process in MiB since :func:`reset_peak`."""
     status = pathlib.Path(f"/proc/{pid}/status").read_text()
     return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
 
 
-def cpu(pid: int) -> float:
-    """CPU seconds the process has used."""
+def cpu_seconds(pid: int) -> float:
+    """The CPU seconds that a process has used."""
     fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def measure(port: int, pid: int, token: str, mib: int) -> float:
-    """Upload and download ``mib`` MiB; print and return the peak."""
+    """Upload and download an image of ``mib`` MiB; print the costs, return the peak in MiB."""
     record = {"disk_format": "raw", "container_format": "bare"}
-    made = call(port, "POST", "/v2/images", token, body=json.dumps(record))
-    path = f"/v2/images/{json.loads(made)['id']}"
-    pathlib.Path(f"/proc/{pid}/clear_refs").write_text("5")
+    image = json.loads(call(port, "POST", "/v2/images", token, body=json.dumps(record)))
+    path = f"/v2/images/{image['id']}"
+    reset_peak(pid)
     headers = {"Content-Type": "application/octet-stream", "Content-Length": str(mib * MIB)}
-    before = cpu(pid)
+    start = cpu_seconds(pid)
     body = (BLOCK for _ in range(mib))
     call(port, "PUT", f"{path}/file", token, body=body, headers=headers)
-    between = cpu(pid)
+    uploaded = cpu_seconds(pid)
     call(port, "GET", f"{path}/file", token)
-    after, found = cpu(pid), peak(pid)
+    downloaded, peak = cpu_seconds(pid), peak_mib(pid)
     call(port, "DELETE", path, token)
     gib = mib / 1024
     print(
-        f"{mib:6} MiB: peak {found:6.1f} MiB, upload {(between - before) / gib:5.2f} and "
-        f"download {(after - between) / gib:5.2f} CPU s/GiB"
+        f"{mib:6} MiB: peak {peak:6.1f} MiB, upload {(uploaded - start) / gib:5.2f} and "
+        f"download {(downloaded - uploaded) / gib:5.2f} CPU s/GiB"
     )
-    return found
+    return peak
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--small", type=int, default=64)
-    parser.add_argument("--large", type=int, default=4096)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--small", type=int, default=64, help="MiB (default: %(default)s)")
+    parser.add_argument("--large", type=int, default=4096, help="MiB (default: %(default)s)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as state, gateway(state) as (port, pid):
         token = pathlib.Path(state, "admin-token").read_text().strip()

@@ -1,10 +1,10 @@
-"""Registering an image from a bucket: what it takes of memory and time for a small and a large.
+"""Memory and time of registering an image from a bucket, for a small and for a large object.
 
     python benchmarks/register.py [--small MIB] [--large MIB]
 
-Starts SeaweedFS and a gateway of one worker on scratch space, puts a sparse object of each
-size there and registers it. Prints the worker's peak resident memory (VmHWM, reset in
-between), the seconds, and its CPU seconds per GiB.
+Starts SeaweedFS and `imsgate serve` with one worker on temporary directories, uploads an object of
+zeros of each size to the bucket and registers it as an image. Prints the worker's peak resident
+memory (VmHWM, reset before each image), the speed, and the worker's CPU seconds per GiB.
 """
 
 import argparse
@@ -33,49 +33,49 @@ allowed = *:{bucket}
 """
 
 
-class Sparse:
-    """A file of so many MiB of zeros, as boto3 wants one."""
+class Zeros:
+    """A file-like object of ``mib`` MiB of zeros, for boto3."""
 
     def __init__(self, mib: int) -> None:
-        self._left = mib * MIB
+        self._remaining = mib * MIB
 
     def read(self, size: int = -1) -> bytes:
-        wanted = self._left if size < 0 else min(size, self._left)
-        self._left -= wanted
-        return bytes(wanted)
+        length = self._remaining if size < 0 else min(size, self._remaining)
+        self._remaining -= length
+        return bytes(length)
 
 
 def measure(port: int, pid: int, token: str, bucket: servers.Bucket, mib: int) -> float:
-    """Register ``mib`` MiB; print what it cost and return the peak."""
+    """Register an object of ``mib`` MiB; print the costs, return the peak in MiB."""
     key = f"{mib}.raw"
-    bucket.client.upload_fileobj(Sparse(mib), bucket.name, key)
+    bucket.client.upload_fileobj(Zeros(mib), bucket.name, key)
     record = json.dumps({"disk_format": "raw", "container_format": "bare"})
-    made = json.loads(memory.call(port, "POST", "/v2/images", token, body=record))
-    pathlib.Path(f"/proc/{pid}/clear_refs").write_text("5")
-    before, began = memory.cpu(pid), time.monotonic()
-    asked = json.dumps({"image_url": f"{bucket.name}:{key}"})
-    path = f"/v1/cloudimages/{made['id']}/upload"
-    job_id = json.loads(memory.call(port, "PUT", path, token, body=asked))["job_id"]
+    image = json.loads(memory.call(port, "POST", "/v2/images", token, body=record))
+    memory.reset_peak(pid)
+    start_cpu, start = memory.cpu_seconds(pid), time.monotonic()
+    body = json.dumps({"image_url": f"{bucket.name}:{key}"})
+    path = f"/v1/cloudimages/{image['id']}/upload"
+    job_id = json.loads(memory.call(port, "PUT", path, token, body=body))["job_id"]
     path = f"/v1/cloudimages/job/{job_id}"
     while not (job := json.loads(memory.call(port, "GET", path, token)))["end_time"]:
         time.sleep(0.1)
     if job["status"] != "SUCCESS":
         raise SystemExit(job)
-    seconds, used = time.monotonic() - began, memory.cpu(pid) - before
-    found = memory.peak(pid)
-    memory.call(port, "DELETE", f"/v2/images/{made['id']}", token)
+    seconds, cpu_seconds = time.monotonic() - start, memory.cpu_seconds(pid) - start_cpu
+    peak = memory.peak_mib(pid)
+    memory.call(port, "DELETE", f"/v2/images/{image['id']}", token)
     print(
-        f"{mib:6} MiB: peak {found:6.1f} MiB, {mib / seconds:5.0f} MiB/s, "
-        f"{used / mib * 1024:5.2f} CPU s/GiB",
+        f"{mib:6} MiB: peak {peak:6.1f} MiB, {mib / seconds:5.0f} MiB/s, "
+        f"{cpu_seconds / mib * 1024:5.2f} CPU s/GiB",
         flush=True,
     )
-    return found
+    return peak
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--small", type=int, default=64)
-    parser.add_argument("--large", type=int, default=2048)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--small", type=int, default=64, help="MiB (default: %(default)s)")
+    parser.add_argument("--large", type=int, default=2048, help="MiB (default: %(default)s)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory() as state:
         server = servers.seaweed(pathlib.Path(home))

@@ -1,4 +1,4 @@
-"""A table of medians and ratios, as text, JSON and bars."""
+"""Reports medians and ratios as text, as JSON and as a bar chart."""
 
 import contextlib
 import json
@@ -10,16 +10,19 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-#: By work, server and round: figures by their units.
+#: Figures by unit, for each round, by work and server.
 Results = dict[str, dict[str, list[dict[str, float]]]]
+#: Figures by unit, by work and server.
+Medians = dict[str, dict[str, dict[str, float]]]
 
-OUT = pathlib.Path(__file__).parent / "out"
-#: Of these more is better.
+OUT_DIRECTORY = pathlib.Path(__file__).parent / "out"
+#: Units in which more is better. In all others, less is better.
 RATES = frozenset({"MB/s"})
-OURS = "imsgate"
+IMSGATE = "imsgate"
 
 
-def medians(results: Results) -> dict[str, dict[str, dict[str, float]]]:
+def medians(results: Results) -> Medians:
+    """The median of each figure over the rounds."""
     return {
         work: {
             server: {unit: statistics.median(run[unit] for run in runs) for unit in runs[0]}
@@ -29,31 +32,32 @@ def medians(results: Results) -> dict[str, dict[str, dict[str, float]]]:
     }
 
 
-def ratios(found: dict[str, dict[str, dict[str, float]]]) -> dict[str, float]:
-    """How many times better than each other server imsgate is; above 1 is better."""
-    better = {}
-    for work, servers in found.items():
+def ratios(figures_by_work: Medians) -> dict[str, float]:
+    """How many times better imsgate is than each other server; above 1 is better."""
+    result = {}
+    for work, servers in figures_by_work.items():
         for server, figures in servers.items():
             for unit, value in figures.items():
-                if server != OURS and min(value, servers[OURS][unit]) > 0:
-                    ratio = servers[OURS][unit] / value
-                    key = f"{work}, {unit}, beside {server}"
-                    better[key] = ratio if unit in RATES else 1 / ratio
-    return better
+                if server != IMSGATE and min(value, servers[IMSGATE][unit]) > 0:
+                    ratio = servers[IMSGATE][unit] / value
+                    key = f"{work}, {unit}, compared with {server}"
+                    result[key] = ratio if unit in RATES else 1 / ratio
+    return result
 
 
 def show(results: Results, settings: Mapping[str, Any]) -> None:
-    found = medians(results)
-    better = ratios(found)
-    for work, servers in found.items():
+    """Print the figures, and write them to latest.json and latest.png."""
+    figures_by_work = medians(results)
+    better = ratios(figures_by_work)
+    for work, servers in figures_by_work.items():
         print(work)
         for server, figures in servers.items():
             row = "  ".join(f"{value:9.2f} {unit:<9}" for unit, value in figures.items())
             print(f"  {server:<8} {row}")
-    print("\nimsgate is so many times better (1: the same)")
+    print("\nHow many times better imsgate is (1: equal)")
     for key, ratio in better.items():
-        print(f"  {key:<44} {ratio:6.2f} {'#' * min(round(ratio * 4), 60)}")
-    OUT.mkdir(exist_ok=True)
+        print(f"  {key:<50} {ratio:6.2f} {'#' * min(round(ratio * 4), 60)}")
+    OUT_DIRECTORY.mkdir(exist_ok=True)
     document = {
         "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "host": {
@@ -63,24 +67,24 @@ def show(results: Results, settings: Mapping[str, Any]) -> None:
             "load": os.getloadavg(),
         },
         "settings": {name: str(value) for name, value in settings.items()},
-        "medians": found,
+        "medians": figures_by_work,
         "ratios": better,
         "rounds": results,
     }
-    (OUT / "latest.json").write_text(json.dumps(document, indent=1))
+    (OUT_DIRECTORY / "latest.json").write_text(json.dumps(document, indent=1))
     with contextlib.suppress(ImportError):
         _plot(better)
-    print(f"\n{OUT / 'latest.json'}")
+    print(f"\n{OUT_DIRECTORY / 'latest.json'}")
 
 
 def _plot(better: dict[str, float]) -> None:
-    """Raises ImportError without matplotlib."""
-    import matplotlib.pyplot as plt  # noqa: PLC0415 - most do without
+    """Write the bar chart. Raises ImportError if matplotlib is not installed."""
+    import matplotlib.pyplot as plt  # noqa: PLC0415 - optional
 
     figure, axes = plt.subplots(figsize=(9, 0.25 * len(better) + 1), layout="constrained")
     axes.barh(list(better), list(better.values()))
     axes.axvline(1, color="black")
     axes.set_xscale("log")
     axes.invert_yaxis()
-    axes.set_xlabel("so many times better")
-    figure.savefig(OUT / "latest.png")
+    axes.set_xlabel("how many times better (1: equal)")
+    figure.savefig(OUT_DIRECTORY / "latest.png")

@@ -1,12 +1,15 @@
-"""The S3 driver, and a whole gateway, beside boto3's own transfer into the same real server.
+"""The S3 driver and a whole gateway, compared with boto3's own transfer to the same server.
 
     python benchmarks/s3.py [--mib 1024 8192] [--slow 20]
 
-Starts SeaweedFS on scratch space (as large as the largest image) and sends and
-fetches an image of each size with each, in a process of its own: seconds, CPU
-seconds per GiB and peak resident memory of that process. The gateway's is its one
-worker, which makes two digests besides; its client runs beside it. Then once more
-into a server that takes --slow MiB/s, for which memory must stay as it was.
+Starts SeaweedFS on a temporary directory, which needs as much space as the largest image. Uploads
+and downloads an object of each size with boto3, with the driver and through a gateway, and prints
+seconds, CPU seconds per GiB and peak resident memory. boto3 and the driver run in a process of
+their own. For the gateway, CPU and memory are those of its one worker, which also computes two
+digests.
+
+Finally, the driver and the gateway use the server through a connection of --slow MiB/s, which must
+not increase their memory. 0 omits this part.
 """
 
 import argparse
@@ -36,29 +39,29 @@ from tests.stores.s3 import servers
 MIB = 1 << 20
 BLOCK = os.urandom(MIB)
 KEY = "12345678-1234-1234-1234-123456789012.0"
-PART, THREADS = 10, 4
+PART_MIB, THREADS = 10, 4
+WARM_UP_MIB = 1
+"""Before each measurement, this much is transferred, so that imports are not measured."""
+
+Cost = dict[str, float]
+"""``seconds``, ``cpu`` (seconds) and ``peak`` (MiB) of a transfer."""
 
 
 class Source:
-    """A file of so many MiB, as boto3 wants one."""
+    """A file-like object of ``mib`` MiB, for boto3."""
 
     def __init__(self, mib: int) -> None:
-        self._left = mib * MIB
+        self._remaining = mib * MIB
 
     def read(self, size: int = -1) -> bytes:
-        """Whole blocks joined: what a reader of a socket would be given."""
-        wanted = self._left if size < 0 else min(size, self._left)
-        self._left -= wanted
-        return BLOCK * (wanted // MIB) + BLOCK[: wanted % MIB]
-
-
-class Sink:
-    def write(self, chunk: bytes) -> int:
-        return len(chunk)
+        """The next ``size`` bytes in a new object, as a read from a socket would return them."""
+        length = self._remaining if size < 0 else min(size, self._remaining)
+        self._remaining -= length
+        return BLOCK * (length // MIB) + BLOCK[: length % MIB]
 
 
 def boto3_up(bucket: servers.Bucket, mib: int) -> None:
-    config = TransferConfig(multipart_chunksize=PART * MIB, max_concurrency=THREADS)
+    config = TransferConfig(multipart_chunksize=PART_MIB * MIB, max_concurrency=THREADS)
     bucket.client.upload_fileobj(Source(mib), bucket.name, KEY, Config=config)
 
 
@@ -80,11 +83,11 @@ def driver_down(bucket: servers.Bucket, mib: int) -> None:
 
 
 def store(bucket: servers.Bucket) -> S3Store:
-    changed = {"s3_store_large_object_chunk_size": PART, "s3_store_thread_pools": THREADS}
-    return S3Store("bench", Section(**vars(bucket.settings()) | changed))
+    options = {"s3_store_large_object_chunk_size": PART_MIB, "s3_store_thread_pools": THREADS}
+    return S3Store("bench", Section(**vars(bucket.settings()) | options))
 
 
-WAYS: dict[str, Callable[[servers.Bucket, int], None]] = {
+TRANSFERS: dict[str, Callable[[servers.Bucket, int], None]] = {
     "boto3 up": boto3_up,
     "boto3 down": boto3_down,
     "driver up": driver_up,
@@ -92,33 +95,35 @@ WAYS: dict[str, Callable[[servers.Bucket, int], None]] = {
 }
 
 
-def child(told: dict[str, Any]) -> None:
-    """One transfer; its cost as JSON."""
+def run_child(arguments: dict[str, Any]) -> None:
+    """Run one transfer in this process, and print its cost as JSON."""
     home = pathlib.Path(tempfile.gettempdir())
-    server = servers.Server("seaweed", home, told["port"], [])
-    bucket = servers.Bucket(server, told["bucket"], server.client())
-    for mib in (1, told["mib"]):  # the first so that no import is counted
-        if told["way"].endswith("up"):
+    server = servers.Server("seaweed", home, arguments["port"], [])
+    bucket = servers.Bucket(server, arguments["bucket"], server.client())
+    name = arguments["transfer"]
+    for mib in (WARM_UP_MIB, arguments["mib"]):
+        if name.endswith("up"):
             bucket.client.delete_object(Bucket=bucket.name, Key=KEY)
-        start, cpu = time.monotonic(), time.process_time()
-        WAYS[told["way"]](bucket, mib)
-    cost = {"seconds": time.monotonic() - start, "cpu": time.process_time() - cpu}
+        start, start_cpu = time.monotonic(), time.process_time()
+        TRANSFERS[name](bucket, mib)
+    cost = {"seconds": time.monotonic() - start, "cpu": time.process_time() - start_cpu}
     cost["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps(cost))
 
 
-def measure(way: str, mib: int, bucket: servers.Bucket, port: int) -> float:
-    told = {"way": way, "mib": mib, "bucket": bucket.name, "port": port}
-    command = [sys.executable, __file__, "--child", json.dumps(told)]
+def measure(name: str, mib: int, bucket: servers.Bucket, port: int) -> float:
+    """Run one transfer in a process of its own; return its seconds."""
+    arguments = {"transfer": name, "mib": mib, "bucket": bucket.name, "port": port}
+    command = [sys.executable, __file__, "--child", json.dumps(arguments)]
     cost = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    return tell(way, mib, cost)
+    return print_cost(name, mib, cost)
 
 
-def tell(way: str, mib: int, cost: dict[str, float]) -> float:
-    """Print what a transfer cost; its seconds."""
+def print_cost(name: str, mib: int, cost: Cost) -> float:
+    """Print the cost of a transfer; return its seconds."""
     gib = mib / 1024
     print(
-        f"{way:12} {mib:6} MiB {cost['seconds']:8.1f} s {mib / cost['seconds']:7.0f} MiB/s"
+        f"{name:12} {mib:6} MiB {cost['seconds']:8.1f} s {mib / cost['seconds']:7.0f} MiB/s"
         f" {cost['cpu'] / gib:6.2f} CPU s/GiB {cost['peak']:6.0f} MiB peak",
         flush=True,
     )
@@ -141,49 +146,49 @@ s3_store_thread_pools = {threads}
 """
 
 
-def through_gateway(mib: int, bucket: servers.Bucket, port: int) -> dict[str, float]:
-    """Upload and download an image through a gateway; the seconds of each."""
+def measure_gateway(mib: int, bucket: servers.Bucket, port: int) -> dict[str, float]:
+    """Upload and download an image through a gateway; return the seconds of each."""
     with tempfile.TemporaryDirectory() as state:
-        path = pathlib.Path(state, "imsgate.conf")
-        told = {"host": servers.HOST, "port": port, "bucket": bucket.name}
-        told |= {"access": servers.ACCESS, "secret": servers.SECRET}
-        path.write_text(CONF.format(**told, part=PART, threads=THREADS))
-        with memory.gateway(state, "--config-file", str(path)) as (at, worker):
+        conf = pathlib.Path(state, "imsgate.conf")
+        values = {"host": servers.HOST, "port": port, "bucket": bucket.name}
+        values |= {"access": servers.ACCESS, "secret": servers.SECRET}
+        conf.write_text(CONF.format(**values, part=PART_MIB, threads=THREADS))
+        with memory.gateway(state, "--config-file", str(conf)) as (gateway_port, worker):
             token = pathlib.Path(state, "admin-token").read_text().strip()
-            image(at, worker, token, 1)  # so that no import is counted
-            costs = image(at, worker, token, mib)
-    return {way: tell(f"gateway {way}", mib, cost) for way, cost in costs.items()}
+            transfer_image(gateway_port, worker, token, WARM_UP_MIB)
+            costs = transfer_image(gateway_port, worker, token, mib)
+    return {name: print_cost(name, mib, cost) for name, cost in costs.items()}
 
 
-def image(port: int, worker: int, token: str, mib: int) -> dict[str, dict[str, float]]:
-    """Upload, download and delete one image; the cost of the first two to the worker."""
+def transfer_image(port: int, worker: int, token: str, mib: int) -> dict[str, Cost]:
+    """Upload, download and delete an image; return the worker's cost of the first two."""
     record = json.dumps({"disk_format": "raw", "container_format": "bare"})
-    made = json.loads(memory.call(port, "POST", "/v2/images", token, body=record))
-    path, costs = f"/v2/images/{made['id']}", {}
+    image = json.loads(memory.call(port, "POST", "/v2/images", token, body=record))
+    path, costs = f"/v2/images/{image['id']}", {}
     headers = {"Content-Type": "application/octet-stream", "Content-Length": str(mib * MIB)}
-    sent = {"body": (BLOCK for _ in range(mib)), "headers": headers}
-    for way, method, more in (("up", "PUT", sent), ("down", "GET", {})):
-        pathlib.Path(f"/proc/{worker}/clear_refs").write_text("5")
-        start, cpu = time.monotonic(), memory.cpu(worker)
-        memory.call(port, method, f"{path}/file", token, **more)
-        costs[way] = {"seconds": time.monotonic() - start, "cpu": memory.cpu(worker) - cpu}
-        costs[way]["peak"] = memory.peak(worker)
+    upload = {"body": (BLOCK for _ in range(mib)), "headers": headers}
+    for name, method, options in (("gateway up", "PUT", upload), ("gateway down", "GET", {})):
+        memory.reset_peak(worker)
+        start, start_cpu = time.monotonic(), memory.cpu_seconds(worker)
+        memory.call(port, method, f"{path}/file", token, **options)
+        seconds, cpu = time.monotonic() - start, memory.cpu_seconds(worker) - start_cpu
+        costs[name] = {"seconds": seconds, "cpu": cpu, "peak": memory.peak_mib(worker)}
     memory.call(port, "DELETE", path, token)
     return costs
 
 
 @contextlib.contextmanager
-def slow(port: int, rate: float) -> Iterator[int]:
-    """A port that leads to the server, through which ``rate`` bytes pass a second in all."""
-    lock, free = threading.Lock(), [time.monotonic()]
+def slow_connection(port: int, rate: float) -> Iterator[int]:
+    """A port that forwards to ``port``, with ``rate`` bytes per second for all connections."""
+    lock, idle_at = threading.Lock(), [time.monotonic()]
 
-    def pump(source: socket.socket, target: socket.socket) -> None:
+    def forward(source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 with lock:
-                    free[0] = max(free[0], time.monotonic()) + len(data) / rate
-                    wait = free[0] - time.monotonic()
-                time.sleep(max(0.0, wait))
+                    idle_at[0] = max(idle_at[0], time.monotonic()) + len(data) / rate
+                    delay = idle_at[0] - time.monotonic()
+                time.sleep(max(0.0, delay))
                 target.sendall(data)
         for each in (source, target):
             with contextlib.suppress(OSError):
@@ -195,7 +200,7 @@ def slow(port: int, rate: float) -> Iterator[int]:
                 client = listener.accept()[0]
                 server = socket.create_connection((servers.HOST, port))
                 for pair in ((client, server), (server, client)):
-                    threading.Thread(target=pump, args=pair, daemon=True).start()
+                    threading.Thread(target=forward, args=pair, daemon=True).start()
 
     listener = socket.create_server((servers.HOST, 0))
     threading.Thread(target=accept, daemon=True).start()
@@ -205,14 +210,32 @@ def slow(port: int, rate: float) -> Iterator[int]:
         listener.close()
 
 
+def compare(mib: int, bucket: servers.Bucket, port: int) -> None:
+    """Measure all transfers of one size, and print the times relative to boto3's."""
+    seconds = {name: measure(name, mib, bucket, port) for name in TRANSFERS}
+    seconds |= measure_gateway(mib, bucket, port)
+    for name in ("driver up", "driver down", "gateway up", "gateway down"):
+        ratio = seconds[name] / seconds[f"boto3 {name.split()[1]}"]
+        print(f"{name}: {ratio:.2f} of the time of boto3")
+    bucket.client.delete_object(Bucket=bucket.name, Key=KEY)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--mib", type=int, nargs="+", default=[1024, 8192])
-    parser.add_argument("--slow", type=float, default=20.0)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--mib", type=int, nargs="+", default=[1024, 8192], help="sizes (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--slow",
+        type=float,
+        default=20.0,
+        metavar="MIB/S",
+        help="speed of the slow connection, 0 for none (default: %(default)s)",
+    )
     parser.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        child(args.child)
+        run_child(args.child)
         return
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home,
@@ -220,17 +243,12 @@ def main() -> None:
         servers.bucket(server) as bucket,
     ):
         for mib in args.mib:
-            taken = {way: measure(way, mib, bucket, server.port) for way in WAYS}
-            for way, seconds in through_gateway(mib, bucket, server.port).items():
-                taken[f"gateway {way}"] = seconds
-            for what in ("driver up", "driver down", "gateway up", "gateway down"):
-                ratio = taken[what] / taken[f"boto3 {what.split()[1]}"]
-                print(f"{what}: {ratio:.2f} of the time boto3 takes")
-            bucket.client.delete_object(Bucket=bucket.name, Key=KEY)
-        with slow(server.port, args.slow * MIB) as port:
-            print(f"through {args.slow:.0f} MiB/s:")
-            measure("driver up", args.mib[0], bucket, port)
-            through_gateway(args.mib[0], bucket, port)
+            compare(mib, bucket, server.port)
+        if args.slow > 0:
+            with slow_connection(server.port, args.slow * MIB) as port:
+                print(f"through a connection of {args.slow:g} MiB/s:")
+                measure("driver up", args.mib[0], bucket, port)
+                measure_gateway(args.mib[0], bucket, port)
 
 
 if __name__ == "__main__":

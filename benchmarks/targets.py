@@ -1,4 +1,4 @@
-"""The servers that are compared, and what they use while they work."""
+"""The servers that are compared, and the resources that they use."""
 
 import contextlib
 import http.client
@@ -15,12 +15,16 @@ from typing import Any
 
 import memory
 
-HERE = pathlib.Path(__file__).parent
+BENCHMARKS = pathlib.Path(__file__).parent
+START_TIMEOUT_SECONDS = 30
 RECORD = {"name": "bench", "disk_format": "raw", "container_format": "bare"}
 
 
 class Target:
-    """A server that runs. Below ``root`` are all its processes."""
+    """A running server. ``root`` is the PID of its first process, the parent of all others."""
+
+    #: Whether the server has image records. If not, it only stores data.
+    has_records = True
 
     def __init__(self, name: str, url: str, root: int, headers: Mapping[str, str]) -> None:
         self.name = name
@@ -29,51 +33,50 @@ class Target:
         self.host, self.port = parts.hostname or "127.0.0.1", parts.port or 80
         self._root = root
 
-    #: Whether there are records, or only data.
-    records = True
-
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(self.host, self.port, timeout=600)
 
     def call(
         self, connection: http.client.HTTPConnection, method: str, path: str, body: Any = None
     ) -> bytes:
+        """Send a request and return the response body. Exits if the status is 400 or above."""
         headers = {**self.headers, "Content-Type": "application/json"} if body else self.headers
         connection.request(method, path, json.dumps(body) if body else None, headers)
         response = connection.getresponse()
-        found = response.read()
+        content = response.read()
         if response.status >= 400:
-            raise SystemExit(f"{self.name}: {method} {path}: {response.status} {found[:300]!r}")
-        return found
+            raise SystemExit(f"{self.name}: {method} {path}: {response.status} {content[:300]!r}")
+        return content
 
     def create(self, connection: http.client.HTTPConnection) -> str:
-        """The path of a new image."""
-        made = self.call(connection, "POST", "/v2/images", RECORD)
-        return f"/v2/images/{json.loads(made)['id']}"
+        """Create an image and return its path."""
+        image = json.loads(self.call(connection, "POST", "/v2/images", RECORD))
+        return f"/v2/images/{image['id']}"
 
     def delete(self, connection: http.client.HTTPConnection, path: str) -> None:
         self.call(connection, "DELETE", path)
 
     def pids(self) -> list[int]:
-        found, waiting = [], [self._root]
-        while waiting:
-            pid = waiting.pop()
-            found.append(pid)
+        """All processes of the server."""
+        pids, parents = [], [self._root]
+        while parents:
+            pid = parents.pop()
+            pids.append(pid)
             with contextlib.suppress(OSError):
                 for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-                    waiting += map(int, (task / "children").read_text().split())
-        return found
+                    parents += map(int, (task / "children").read_text().split())
+        return pids
 
-    def cpu(self) -> float:
-        """CPU seconds of all its processes so far, to the nanosecond."""
+    def cpu_seconds(self) -> float:
+        """CPU seconds that all processes have used so far, with a resolution of nanoseconds."""
         total = 0.0
         for pid in self.pids():
             with contextlib.suppress(OSError):
                 total += time.clock_gettime((~pid << 3) | 2)  # clock_getcpuclockid(3)
         return total
 
-    def anonymous(self) -> float:
-        """Memory in MiB of all its processes; what they share is counted once, files never."""
+    def anonymous_mib(self) -> float:
+        """Anonymous memory of all processes in MiB. Shared pages are counted once, files never."""
         total = 0
         for pid in self.pids():
             with contextlib.suppress(OSError):
@@ -83,9 +86,9 @@ class Target:
 
 
 class Floor(Target):
-    """Has data under any name."""
+    """The floor (see floor.py), which stores data under any name."""
 
-    records = False
+    has_records = False
     _count = 0
 
     def create(self, connection: http.client.HTTPConnection) -> str:
@@ -97,17 +100,19 @@ class Floor(Target):
 
 
 class Peak:
-    """The most memory of a target while the block runs, in MiB."""
+    """Measures the peak memory of a target, in MiB, while the block runs."""
+
+    INTERVAL_SECONDS = 0.2
 
     def __init__(self, target: Target) -> None:
         self._target = target
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._look)
+        self._thread = threading.Thread(target=self._sample)
         self.mib = 0.0
 
-    def _look(self) -> None:
-        while not self._done.wait(0.2):
-            self.mib = max(self.mib, self._target.anonymous())
+    def _sample(self) -> None:
+        while not self._done.wait(self.INTERVAL_SECONDS):
+            self.mib = max(self.mib, self._target.anonymous_mib())
 
     def __enter__(self) -> "Peak":
         self._thread.start()
@@ -120,7 +125,7 @@ class Peak:
 
 @contextlib.contextmanager
 def running(command: list[str], log: pathlib.Path, **env: str) -> Iterator[int]:
-    """A server's first process, which ends with the block."""
+    """Run a server until the block ends; yields the PID of its first process."""
     with open(log, "wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, env={**os.environ, **env})
     try:
@@ -130,9 +135,9 @@ def running(command: list[str], log: pathlib.Path, **env: str) -> Iterator[int]:
         process.wait()
 
 
-def await_(target: Target, log: pathlib.Path) -> None:
-    """Returns when it takes connections. Raises SystemExit with its log when it never does."""
-    deadline = time.monotonic() + 30
+def wait_until_up(target: Target, log: pathlib.Path) -> None:
+    """Wait until the server accepts connections. After 30 seconds, exit with its log."""
+    deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while True:
         with contextlib.suppress(OSError), contextlib.closing(target.connect()) as connection:
             connection.connect()
@@ -144,30 +149,30 @@ def await_(target: Target, log: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def imsgate(place: pathlib.Path, workers: int, algorithm: str) -> Iterator[Target]:
-    """``imsgate serve``, its database and its images below ``place``."""
+    """``imsgate serve`` with its database and images in the directory ``place``."""
     port = memory.free_port()
     (place / "conf").write_text(f"[upload]\nhashing_algorithm = {algorithm}\n")
-    run = [sys.executable, "-m", "imsgate.cmd.main"]
+    program = [sys.executable, "-m", "imsgate.cmd.main"]
     state = ["--state", str(place), "--config-file", str(place / "conf")]
-    # As Glance's has been: what making the tables takes is not measured.
-    subprocess.run([*run, "db", "upgrade", *state], check=True, stdout=subprocess.DEVNULL)
-    command = [*run, "serve", *state, "--bind", f"127.0.0.1:{port}", "--workers", str(workers)]
+    # The time to create the database is not measured, as for Glance.
+    subprocess.run([*program, "db", "upgrade", *state], check=True, stdout=subprocess.DEVNULL)
+    command = [*program, "serve", *state, "--bind", f"127.0.0.1:{port}", "--workers", str(workers)]
     log = place / "log"
     with running(command, log) as pid:
         target = Target("imsgate", f"http://127.0.0.1:{port}", pid, {})
-        await_(target, log)
+        wait_until_up(target, log)
         target.headers["X-Auth-Token"] = (place / "admin-token").read_text().strip()
         yield target
 
 
 @contextlib.contextmanager
 def floor(place: pathlib.Path, workers: int, algorithm: str) -> Iterator[Target]:
-    """``floor.py`` on the same server, set up the same way."""
+    """``floor.py`` on gunicorn, set up like imsgate's."""
     port = memory.free_port()
-    command = [sys.executable, "-m", "gunicorn", "--chdir", str(HERE), "-k", "gthread"]
+    command = [sys.executable, "-m", "gunicorn", "--chdir", str(BENCHMARKS), "-k", "gthread"]
     command += ["--threads", "128", "-w", str(workers), "-b", f"127.0.0.1:{port}", "floor:app"]
     log = place / "log"
     with running(command, log, FLOOR=str(place), FLOOR_ALGORITHM=algorithm) as pid:
         target = Floor("floor", f"http://127.0.0.1:{port}", pid, {})
-        await_(target, log)
+        wait_until_up(target, log)
         yield target

@@ -1,51 +1,40 @@
-"""The upload application at the end of the pipeline: the parts, behind the whole API."""
+"""The application at the end of the pipeline: the services behind both APIs."""
 
 import atexit
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from oslo_config import cfg
-
 from imsgate import config, errors, profiles
-from imsgate.api import (
-    access,
-    data,
-    images,
-    info,
-    locations,
-    members,
-    routes,
-    schemas,
-    signatures,
-    tasks,
-    views,
-)
-from imsgate.api import imports as import_api
+from imsgate.api import data, images, imports, info, locations, members, routes, schemas, tasks
+from imsgate.api.deployment import Deployment
+from imsgate.api.dialect import Dialect
 from imsgate.api.ims import about as ims_about
-from imsgate.api.ims import dialect
+from imsgate.api.ims import export as ims_export
 from imsgate.api.ims import images as ims_images
 from imsgate.api.ims import jobs as ims_jobs
 from imsgate.api.ims import members as ims_members
 from imsgate.api.ims import register as ims_register
 from imsgate.api.ims import tags as ims_tags
+from imsgate.api.ims.dialect import ImsDialect
+from imsgate.api.job_starter import JobStarter
+from imsgate.api.signatures import Signing
+from imsgate.config import Config
 from imsgate.errors import BadConfig
 from imsgate.http import responses
 from imsgate.http.request import Request
 from imsgate.http.wsgi import Environ, WsgiApp
 from imsgate.jobs import engine
-from imsgate.services import SectionOf, Services, load_services
+from imsgate.profiles import Profile
+from imsgate.services import Services, load_services
 from imsgate.signatures import verify
-from imsgate.stores import loader
-from imsgate.stores.base import Addressed
 from imsgate.transfer import orphans
-from imsgate.transfer.upload import GROUP as UPLOAD
-from imsgate.transfer.upload import OPTS as UPLOAD_OPTS
-from imsgate.transfer.upload import sweep_forever
+from imsgate.transfer.cleanup import sweep_forever
+from imsgate.transfer.upload import UploadSettings
 
 
 class Application:
-    """The WSGI application: routes a request and renders what it raises."""
+    """The WSGI application: routes requests and renders errors."""
 
     def __init__(self, router: Callable[[Request], Any]) -> None:
         self._router = router
@@ -53,175 +42,158 @@ class Application:
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = Request(environ)
         try:
-            answer: WsgiApp = self._router(request)
+            response: WsgiApp = self._router(request)
         except errors.Error as error:
-            answer = responses.refusal(error)
-        return answer(environ, start_response)
+            response = responses.refusal(error)
+        return response(environ, start_response)
 
 
-#: The engines of this process's applications.
+#: The engines of the applications in this process.
 _engines: list[engine.Engine] = []
 
 
 def app_factory(global_conf: dict[str, str], **local_conf: str) -> Application:
     """The ``paste.app_factory`` of ``egg:imsgate#gate``; its keys are options of ``[api]``.
 
-    Raises BadConfig, naming the key, for anything that cannot work.
+    Raises BadConfig, naming the option, for an invalid configuration.
     """
     conf = config.load(global_conf)
-    parts = load_services(conf)
-    api = conf.section(images.GROUP, images.OPTS, local_conf)
-    gate = assemble(parts, conf.native, conf.section, api)
-    threading.Thread(target=_look_after, args=(parts,), name="sweep", daemon=True).start()
-    parts.engine.start_threads(conf.section(engine.GROUP, engine.OPTS).threads)
-    _engines.append(parts.engine)
-    # For servers that do not say so earlier.
+    services = load_services(conf, local_conf)
+    application = make_application(services, conf)
+    threading.Thread(target=_sweep, args=(services,), name="sweep", daemon=True).start()
+    services.engine.start_threads(conf.read(engine.JobSettings).threads)
+    _engines.append(services.engine)
+    # For servers that do not call hand_back earlier.
     atexit.register(hand_back)
-    return gate
+    return application
 
 
 def hand_back() -> None:
-    """Hand the running jobs of this process back: one that ends in peace does not leave them
-    to their leases.
+    """Hand the running jobs of this process back, so that others need not wait for their leases.
 
-    To be called before the interpreter ends its thread pools, which come before ``atexit``: a
-    job that writes into S3 would fail. May be called again.
+    To be called before the interpreter shuts down its thread pools, which happens before
+    ``atexit``: a job that writes to S3 would fail. May be called more than once.
     """
     while _engines:
         _engines.pop().stop()
 
 
-def assemble(parts: Services, conf: cfg.ConfigOpts, section: SectionOf, api: Any) -> Application:
-    """The application of these parts; ``api`` are the values of ``[api]``, ``conf`` what
-    libraries read their own options from. Raises BadConfig."""
-    registry, stores, uploads = parts.registry, parts.stores, parts.uploads
-    formats = section(images.FORMAT_GROUP, images.FORMAT_OPTS)
-    methods = tuple(section("DEFAULT", import_api.OPTS).enabled_import_methods)
-    staging = _staging_store(stores, section(UPLOAD, UPLOAD_OPTS).staging_store)
-    image = schemas.image(formats.disk_formats, formats.container_formats)
-    documents = {
-        "image": image,
-        "images": schemas.page("images", image),
-        "member": schemas.MEMBER,
-        "members": schemas.MEMBERS,
-        "task": schemas.TASK,
-        "tasks": schemas.page("tasks", schemas.TASK),
-    }
-    gatekeeper = parts.access
-    signer = _signing(parts, conf, section)
-    native = dialect.Native(profiles.chosen(section))
-    spoken = views.GLANCE if native.profile is profiles.NONE else native
-    endpoint = section("DEFAULT", config.OPTS).public_endpoint
-    about = info.Info(gatekeeper, stores, endpoint, documents, uploads.quotas, methods)
-    checker = schemas.Checker(image)
-    import_checker = schemas.Checker(import_api.SCHEMA)
-    records = images.Images(
-        gatekeeper, registry, stores, uploads, api, checker, methods, spoken, endpoint
-    )
-    shared = members.Members(gatekeeper, registry, api, schemas.Checker(schemas.MEMBER))
-    table = routes.routes(
-        about,
-        records,
-        data.Data(gatekeeper, registry, stores, uploads, signer, staging, spoken.detects),
-        shared,
-        import_api.Imports(
-            gatekeeper,
-            stores,
-            parts.engine,
-            parts.web,
-            uploads.quotas,
-            signer,
-            methods,
-            import_checker,
-            spoken.detects,
-        ),
-        _locations(parts, gatekeeper, signer, section),
-        tasks.Tasks(gatekeeper, registry, api.limit_param_default, api.api_limit_max),
-    )
-    ims_table = _ims_table(parts, records, shared, native, signer)
-    return Application(routes.Router([*table, *ims_table], otherwise=about.versions))
-
-
-def _ims_table(
-    parts: Services,
-    records: images.Images,
-    shared: members.Members,
-    native: dialect.Native,
-    signer: signatures.Signing,
-) -> Sequence[routes.Route]:
-    gatekeeper, quotas = parts.access, parts.uploads.quotas
-    return routes.ims_routes(
-        ims_about.About(gatekeeper, parts.registry, quotas),
-        ims_images.CloudImages(records, native),
-        ims_jobs.Jobs(gatekeeper, parts.registry),
-        ims_members.CloudMembers(shared),
-        ims_register.Register(
-            gatekeeper,
-            parts.stores,
-            parts.engine,
-            signer,
-            quotas,
-            records,
-            native,
-            parts.allowed,
-        ),
-        ims_tags.ImageTags(records),
-    )
-
-
-def _signing(parts: Services, native: cfg.ConfigOpts, section: SectionOf) -> signatures.Signing:
-    options = section(verify.GROUP, verify.OPTS)
-    return signatures.Signing(parts.signatures, verify.load_source(options, native))
-
-
-def _locations(
-    parts: Services, gatekeeper: access.Access, signer: signatures.Signing, section: SectionOf
-) -> locations.Locations:
-    """Raises BadConfig for a store that is not there, or has no URLs."""
-    key = f"[{locations.GROUP}] stores"
-    wanted = tuple(section(locations.GROUP, locations.OPTS).stores)
-    backends = {backend.id: backend for backend in parts.stores}
-    for store_id in wanted:
-        if store_id not in backends:
-            raise BadConfig(key, f"there is no store {store_id!r}")
-        store = backends[store_id].started
-        if store is not None and not isinstance(store, Addressed):
-            raise BadConfig(key, f"the objects of store {store_id!r} have no URLs")
-    return locations.Locations(
-        gatekeeper,
-        parts.registry,
-        parts.stores,
-        parts.engine,
-        signer,
-        parts.uploads.quotas,
-        wanted,
-        section("DEFAULT", locations.DEFAULT_OPTS).do_secure_hash,
-        schemas.Checker(locations.SCHEMA),
-    )
-
-
-def _staging_store(stores: loader.Stores, named: str | None) -> str:
-    """The id of the store for staged data, which need not be up yet."""
-    if named and named not in {backend.id for backend in stores}:
-        raise BadConfig(f"[{UPLOAD}] staging_store", f"there is no store {named!r}")
-    return named or stores.default
-
-
-def _look_after(parts: Services) -> None:
-    """The work of a daemon thread: the stores once, then the records again and again."""
-    orphans.sweep_quietly(parts.registry, parts.stores)
+def _sweep(services: Services) -> None:
+    """Thread body: sweep the stores once, then records and ended jobs regularly."""
+    orphans.sweep_quietly(services.registry, services.stores)
 
     def sweep() -> None:
-        parts.uploads.sweep()
-        parts.engine.forget()
+        services.cleanup.sweep()
+        services.engine.forget()
 
-    sweep_forever(sweep, parts.uploads.settings.lease)
+    sweep_forever(sweep, services.uploads.settings.lease)
+
+
+def make_application(services: Services, conf: Config) -> Application:
+    """The application in front of these services. Raises BadConfig, naming the option."""
+    _check_staging_store(services)
+    profile = profiles.chosen(conf.read(profiles.ProfileSettings))
+    deployment = _deployment(services, conf, profile)
+    formats = conf.read(schemas.FormatSettings)
+    schema = schemas.image(formats.disk_formats, formats.container_formats)
+    signing = Signing(
+        signatures=services.signatures,
+        source=verify.load_source(conf.read(verify.SignatureSettings), conf.native),
+    )
+    jobs = JobStarter(engine=services.engine, quotas=services.quotas, signing=signing)
+    checker = schemas.Checker(schema)
+    ims_dialect = ImsDialect(checker, profile)
+    dialect = Dialect(checker) if profile is profiles.NONE else ims_dialect
+    about = info.Info(
+        access=services.access,
+        records=services.records,
+        deployment=deployment,
+        schemas=schemas.documents(schema),
+    )
+    table = [
+        *_image_api(services, conf, deployment, dialect, jobs, about),
+        *_ims_api(services, deployment, ims_dialect, jobs),
+    ]
+    return Application(routes.Router(table, versions=about.versions))
+
+
+def _deployment(services: Services, conf: Config, profile: Profile) -> Deployment:
+    return Deployment(
+        stores=services.stores,
+        import_methods=tuple(conf.read(imports.ImportSettings).enabled_import_methods),
+        detects_formats=profile is not profiles.NONE,
+        allowed_buckets=services.allowed_buckets,
+        public_endpoint=conf.section("DEFAULT", config.OPTS).public_endpoint,
+    )
+
+
+def _image_api(
+    services: Services,
+    conf: Config,
+    deployment: Deployment,
+    dialect: Dialect,
+    jobs: JobStarter,
+    about: info.Info,
+) -> list[routes.Route]:
+    access, records = services.access, services.records
+    accepting = conf.read(locations.LocationSettings).stores
+    return routes.routes(
+        info=about,
+        images=images.Images(
+            records=records,
+            dialect=dialect,
+            deployment=deployment,
+            page_size=records.settings.limit_param_default,
+        ),
+        upload=data.ImageUpload(
+            access=access,
+            uploads=services.uploads,
+            signing=jobs.signing,
+            deployment=deployment,
+        ),
+        download=data.ImageDownload(access=access, stores=services.stores),
+        members=members.Members(sharing=services.sharing),
+        imports=imports.Imports(
+            access=access, sources=services.import_sources, jobs=jobs, deployment=deployment
+        ),
+        locations=locations.Locations(
+            records=records,
+            jobs=jobs,
+            stores=locations.LocationStores(services.stores, accepting),
+            reads_data=conf.read(locations.SecureHashSettings).do_secure_hash,
+        ),
+        tasks=tasks.Tasks(access=access, registry=services.registry, settings=records.settings),
+    )
+
+
+def _ims_api(
+    services: Services, deployment: Deployment, dialect: ImsDialect, jobs: JobStarter
+) -> list[routes.Route]:
+    access, records = services.access, services.records
+    return routes.ims_routes(
+        about=ims_about.About(access=access, records=records),
+        images=ims_images.CloudImages(records=records, dialect=dialect),
+        jobs=ims_jobs.Jobs(access=access, registry=services.registry),
+        members=ims_members.CloudMembers(sharing=services.sharing, registry=services.registry),
+        register=ims_register.Register(
+            records=records, dialect=dialect, jobs=jobs, deployment=deployment
+        ),
+        export=ims_export.ImageExport(access=access, jobs=jobs, deployment=deployment),
+        tags=ims_tags.ImageTags(records=records),
+    )
+
+
+def _check_staging_store(services: Services) -> None:
+    """Raises BadConfig if the store for staged data does not exist; it may be unavailable."""
+    name = services.uploads.settings.staging_store
+    if name and name not in {backend.id for backend in services.stores}:
+        raise BadConfig(f"[{UploadSettings.GROUP}] staging_store", f"there is no store {name!r}")
 
 
 class Paths:
-    """Sends a request to the application of its exact path, all others to that of ``/``."""
+    """Calls the application of a request's exact path, or that of ``/`` for any other path."""
 
-    def __init__(self, apps: dict[str, WsgiApp]) -> None:
+    def __init__(self, apps: Mapping[str, WsgiApp]) -> None:
         self._apps = apps
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -230,7 +202,10 @@ class Paths:
 
 
 def composite_factory(loader: Any, global_conf: dict[str, str], **paths: str) -> Paths:
-    """The ``paste.composite_factory`` of ``egg:imsgate#paths``: keys are paths, values apps."""
+    """The ``paste.composite_factory`` of ``egg:imsgate#paths``: keys are paths, values apps.
+
+    Raises BadConfig if there is no application for ``/``.
+    """
     if "/" not in paths:
-        raise BadConfig("[composite] /", "every request needs an application in the end")
+        raise BadConfig("[composite] /", "the application for all other paths is missing")
     return Paths({path: loader.get_app(name, global_conf) for path, name in paths.items()})

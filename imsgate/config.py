@@ -1,8 +1,8 @@
-"""Options, read once; every part is given a read-only record of its own group.
+"""The configuration files, read once; each part gets a read-only record of its option group.
 
-Paste says which filters run and in what order, oslo.config how each behaves. A
-Paste key overrides the option of that name for that instance, checked with the
-option's own type; an unknown key refuses to start. There is no global CONF.
+The Paste file says which filters run and in what order, imsgate.conf how each behaves. A key in
+the Paste file overrides the option of that name for that instance. It is checked with the type of
+the option, and an unknown key is an error. There is no global CONF.
 """
 
 import functools
@@ -23,7 +23,7 @@ LOG = log.getLogger(__name__)
 
 PROJECT = "imsgate"
 
-#: Options of ``[DEFAULT]``: what more than one part stands on.
+#: Options of ``[DEFAULT]`` that several parts use.
 OPTS: Sequence[cfg.Opt] = (
     cfg.StrOpt(
         "state_path",
@@ -31,43 +31,54 @@ OPTS: Sequence[cfg.Opt] = (
             os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), PROJECT
         ),
         sample_default="$XDG_STATE_HOME/imsgate",
-        help="Directory for everything the embedded defaults keep: database, images, tokens.",
+        help="Directory for the data of the default configuration: database, images, tokens.",
     ),
     cfg.URIOpt(
         "public_endpoint",
         schemes=["http", "https"],
-        help="The URL clients reach this service by, for links in answers. "
-        "Without it they use the address that the request says it came to.",
+        help="The URL by which clients reach this service, for links in responses. "
+        "If unset, links use the scheme, host and port of the request.",
     ),
 )
 
-#: As in Glance, so that a glance-api.conf says it already.
+
+class DefaultSettings(Settings, group="DEFAULT", opts=OPTS):
+    state_path: str
+    public_endpoint: str | None
+
+
+#: Named as in Glance, so that a glance-api.conf can be used.
 PASTE_GROUP = "paste_deploy"
 PASTE_OPTS: Sequence[cfg.Opt] = (
     cfg.StrOpt(
         "flavor",
-        help="Which application of the Paste file is served, as it says who may come in: main, "
-        "the default, by tokens; aksk by signatures; keystone; tokens+aksk or keystone+aksk.",
+        help="The application of the Paste file to serve. It decides how clients authenticate: "
+        "main (the default) by tokens of a file, aksk by signatures, keystone by Keystone's "
+        "tokens; tokens+aksk and keystone+aksk accept both.",
     ),
 )
+
+
+class PasteSettings(Settings, group=PASTE_GROUP, opts=PASTE_OPTS):
+    flavor: str | None
 
 
 _LOG_LEVELS = (
     "alembic=WARN",
     "botocore=WARN",
-    # It tells with a traceback of each connection that it could not put back in order, and
-    # takes a new one; what failed meanwhile is logged where it failed.
+    # It logs a traceback for each connection that it cannot reset, and replaces the connection.
+    # If a query fails because of that, the failure is logged elsewhere.
     "sqlalchemy.pool=CRITICAL",
 )
 
 
-#: They stand in no list of options.
+#: Deprecated names of oslo.log's options, which its lists of options lack.
 _OLD_LOG_NAMES = ("log_config", "logfile", "logdir")
 
 
-#: Which option of oslo.log is meant by what its ``setup`` raises; the first that fits.
+#: The option of oslo.log that causes an exception of its ``setup``; the first match counts.
 _LOG_KEYS: Mapping[type[Exception], str] = {
-    cfg.Error: "log_*",  # says which
+    cfg.Error: "log_*",  # the message names the option
     log.LogConfigError: "log_config_append",
     OSError: "log_file",
     TypeError: "syslog_log_facility",
@@ -77,7 +88,10 @@ _LOG_KEYS: Mapping[type[Exception], str] = {
 
 
 class Section(types.SimpleNamespace):
-    """The settings of one group, read-only."""
+    """The values of one group's options, read-only and untyped.
+
+    Plugins get one. imsgate itself uses :class:`~imsgate.settings.Settings`.
+    """
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"settings are read-only: {name}")
@@ -86,7 +100,7 @@ class Section(types.SimpleNamespace):
         raise AttributeError(f"settings are read-only: {name}")
 
     def __repr__(self) -> str:
-        """The names only: some values are secret."""
+        """The names only, because some values are secret."""
         return f"Section({', '.join(vars(self))})"
 
 
@@ -94,25 +108,27 @@ S = TypeVar("S", bound=Settings)
 
 
 class Config:
-    """The configuration files of one process, and a state directory that overrides theirs."""
+    """The configuration files of one process."""
 
     def __init__(self, files: Sequence[str] = (), state_path: str | None = None) -> None:
-        """Raises BadConfig when a file is missing or cannot be parsed."""
+        """``state_path`` overrides the option. Without ``files``, oslo.config searches its usual
+        places. Raises BadConfig if a file is missing or cannot be parsed."""
         self._conf = cfg.ConfigOpts()
-        self._asked: dict[str, set[str]] = {"default": set(_OLD_LOG_NAMES)}
+        #: Names of the options that were read, by group in lower case.
+        self._read: dict[str, set[str]] = {"default": set(_OLD_LOG_NAMES)}
         self._conf.register_opts(OPTS)
         log.register_options(self._conf)
         log.set_defaults(default_log_levels=[*log.get_default_log_levels(), *_LOG_LEVELS])
-        found = list(files) or cfg.find_config_files(project=PROJECT)
+        paths = list(files) or cfg.find_config_files(project=PROJECT)
         try:
-            self._conf(args=[], project=PROJECT, default_config_files=found)
+            self._conf(args=[], project=PROJECT, default_config_files=paths)
         except (cfg.Error, OSError) as error:
             raise BadConfig("config_file", str(error)) from error
         except UnicodeDecodeError as error:
-            raise BadConfig("config_file", f"{', '.join(found)}: {error}") from error
+            raise BadConfig("config_file", f"{', '.join(paths)}: {error}") from error
         except SystemExit:
-            # Those options of oslo.log could stand in a command line, and it has said which.
-            raise BadConfig("[DEFAULT]", "an option there is no value of its kind") from None
+            # oslo.config treats these as command line options: it prints the name and exits.
+            raise BadConfig("[DEFAULT]", "a logging option has an invalid value") from None
         if state_path:
             self._conf.set_override("state_path", os.path.abspath(state_path))
 
@@ -122,42 +138,44 @@ class Config:
         opts: Sequence[cfg.Opt],
         overrides: Mapping[str, str] = types.MappingProxyType({}),
     ) -> Section:
-        """The values of ``opts`` in ``[group]``, with ``overrides`` on top.
+        """The values of ``opts`` in ``[group]``; ``overrides`` take precedence.
 
-        Raises BadConfig, naming the key, for a value its option does not take
-        and for an override no option has.
+        Raises BadConfig, naming the key, for an invalid value and for an override without option.
         """
         name = None if group == "DEFAULT" else group
         self._conf.register_opts(opts, group=name)
-        asked = self._asked.setdefault(group.lower(), set())
-        for opt in opts:
-            asked.update((str(opt.dest), *(str(old.name) for old in opt.deprecated_opts)))
-        known = {opt.dest: opt for opt in opts}
-        values = {dest: self._value(dest, group, name) for dest in known}
+        read = self._read.setdefault(group.lower(), set())
+        for option in opts:
+            read.update((str(option.dest), *(str(old.name) for old in option.deprecated_opts)))
+        options = {option.dest: option for option in opts}
+        values = {dest: self._value(dest, group, name) for dest in options}
         for key, text in overrides.items():
-            if key not in known:
-                raise BadConfig(f"{group}.{key}", "this is not an option of it")
+            if key not in options:
+                raise BadConfig(f"{group}.{key}", f"{group} has no such option")
             try:
-                values[key] = known[key].type(text)
+                values[key] = options[key].type(text)
             except ValueError as error:
                 raise BadConfig(f"{group}.{key}", str(error)) from error
-        for dest, option in known.items():
+        for dest, option in options.items():
             if problem := _problem(values[dest], option):
                 key = f"{group}.{dest}" if dest in overrides else f"[{group}] {dest}"
                 raise BadConfig(key, problem)
         return Section(**values)
 
     def read(self, record: type[S], overrides: Mapping[str, str] = types.MappingProxyType({})) -> S:
-        """The options of a group as its typed record. Raises BadConfig as ``section``."""
+        """The options of a group as a typed record. Raises BadConfig as ``section``."""
         return record.of(self.section(record.GROUP, record.OPTS, overrides))
 
     def _value(self, dest: str, group: str, name: str | None) -> Any:
         try:
             return self._conf[name][dest] if name else self._conf[dest]
         except (cfg.NoSuchOptError, cfg.NoSuchGroupError, cfg.TemplateSubstitutionError):
-            # oslo.config says part of the value, which may be a password, or that the option
-            # itself is not there.
-            problem = "$ begins the name of an option there, which is none; a dollar sign is $$"
+            # The message of oslo.config quotes part of the value, which may be a password, or
+            # says that this option itself does not exist.
+            problem = (
+                "'$' starts a reference to another option and there is no such option; "
+                "write '$$' for a dollar sign"
+            )
             raise BadConfig(f"[{group}] {dest}", problem) from None
         except (cfg.Error, ValueError) as error:
             raise BadConfig(f"[{group}] {dest}", str(error)) from error
@@ -165,56 +183,57 @@ class Config:
     @property
     def state_path(self) -> str:
         """The state directory, absolute."""
-        return os.path.abspath(self._conf.state_path)
+        return os.path.abspath(str(self._conf.state_path))
 
     def unread(self) -> list[str]:
-        """What stands in the files and nothing has asked for, so that it has no effect.
+        """The sections and options in the files that nothing has read and that have no effect.
 
-        To be asked once all parts are there. Of sections that libraries read, whatever their
-        options are, only those are found that none has read.
+        Call it when all parts are loaded. In a section whose options belong to a library, single
+        options are not checked: such a section is listed only if no library has read it.
         """
         groups = {name.lower() for name in self._conf if self._is_group(name)}
-        told = []
+        places = []
         for path in self._files():
             sections: dict[str, dict[str, Any]] = {}
             cfg.ConfigParser(path, sections).parse()
             for section, values in sections.items():
-                asked = self._asked.get(section.lower())
-                if asked is None and section.lower() not in groups:
-                    told.append(f"{path}: [{section}]")
-                elif asked is not None:
-                    told += [
+                read = self._read.get(section.lower())
+                if read is None and section.lower() not in groups:
+                    places.append(f"{path}: [{section}]")
+                elif read is not None:
+                    places += [
                         f"{path}: [{section}] {key}"
                         for key in values
-                        if key not in asked and not self._is_option(section, key)
+                        if key not in read and not self._is_library_option(section, key)
                     ]
-        return told
+        return places
 
-    def tell_unread(self) -> None:
-        """Warn of what ``unread`` finds: a misspelt option may have been meant to refuse."""
+    def log_unread(self) -> None:
+        """Log a warning for each place of ``unread``. A misspelled option may be one that was
+        meant to refuse something."""
         for place in self.unread():
-            LOG.warning("%s has no effect: nothing that is served reads it", place)
+            LOG.warning("%s has no effect: no part of this service reads it", place)
 
     def _files(self) -> list[str]:
-        found = list(self._conf.config_file or ())
+        paths = list(self._conf.config_file or ())
         for directory in self._conf.config_dir or ():
-            found += sorted(glob.glob(os.path.join(directory, "*.conf")))
-        return found
+            paths += sorted(glob.glob(os.path.join(directory, "*.conf")))
+        return paths
 
     def _is_group(self, name: str) -> bool:
         try:
             return isinstance(self._conf[name], cfg.ConfigOpts.GroupAttr)
-        except (cfg.Error, ValueError):  # an option with a value that nobody needed
+        except (cfg.Error, ValueError):  # an option with an invalid value that nothing uses
             return False
 
-    def _is_option(self, section: str, key: str) -> bool:
-        """Whether a library that shares the section has it."""
+    def _is_library_option(self, section: str, key: str) -> bool:
+        """Whether a library has an option of this name in the section."""
         if section == "DEFAULT":
             return key in self._conf
         return section in self._conf and key in self._conf[section]
 
     def set_up_log(self) -> None:
-        """Log as the files say. Raises BadConfig, naming the key."""
+        """Configure logging by the options of oslo.log. Raises BadConfig, naming the key."""
         try:
             log.setup(self._conf, PROJECT)
         except tuple(_LOG_KEYS) as error:
@@ -223,18 +242,18 @@ class Config:
 
     @property
     def native(self) -> cfg.ConfigOpts:
-        """The parsed files, for libraries that register options of their own (oslo.log)."""
+        """The parsed files, for libraries that register their own options."""
         return self._conf
 
 
 def _problem(value: Any, option: cfg.Opt) -> str | None:
-    """Why a value cannot work that oslo.config takes, whatever the option is for."""
+    """What is wrong with a value that oslo.config accepts but no option can use."""
     if value is None and option.default is not None:
-        return "it needs a value"  # an empty text is none at all
+        return "a value is required"  # oslo.config reads an empty text as None
     if isinstance(value, float) and not math.isfinite(value):
-        return "it is a finite number"
+        return "the number must be finite"
     if isinstance(value, str) and "\0" in value:
-        return "it holds a NUL character"
+        return "the value contains a NUL character"
     return None
 
 
@@ -246,8 +265,8 @@ def _load(files: tuple[str, ...], state_path: str | None) -> Config:
 def load(global_conf: Mapping[str, str]) -> Config:
     """The configuration that Paste's global section names, parsed once per process.
 
-    ``config_file`` lists files, separated by commas; without it oslo.config's
-    usual places are searched. ``state_path`` overrides that option.
+    ``config_file`` lists files, separated by commas. Without it, oslo.config searches its usual
+    places. ``state_path`` overrides the option. Raises BadConfig as :class:`Config`.
     """
     text = global_conf.get("config_file", "")
     files = tuple(name.strip() for name in text.split(",") if name.strip())

@@ -1,7 +1,7 @@
-"""The one gate of a process, built from the operator's ``[sniff]`` options.
+"""The format inspection of a process, configured by the ``[sniff]`` options.
 
-Whatever way image bytes come in, they pass the gate that :func:`shared` returns: equal
-settings give the same object. Defaults refuse what is unsafe and accept what is not.
+All image data passes the inspector that :func:`shared` returns: uploads, imports and locations.
+Equal settings give the same object. The defaults refuse unsafe images only.
 """
 
 import functools
@@ -15,10 +15,11 @@ from imsgate.formats.checks import CHECKS
 from imsgate.formats.inspector import ACCEPTED, InspectionPolicy, Inspector
 from imsgate.formats.names import FORMATS, IMAGES, WRAPPERS
 from imsgate.model import Image
+from imsgate.settings import Settings
 
 GROUP = "sniff"
 
-_SETTLED = ("format", "payload", "virtual_size", "size_ratio")
+_SETTLED = ("format", "payload", "virtual_size", "size_ratio", "compression")
 """Checks that have options of another form."""
 
 _FINDINGS = tuple(name for name in CHECKS if name not in _SETTLED)
@@ -33,20 +34,22 @@ OPTS = (
         "max_virtual_size",
         default=InspectionPolicy().max_virtual_size,
         min=0,
-        help="The largest disk an image may describe, in bytes; 0 is no limit.",
+        help="The largest virtual size of an image, in bytes; 0 means no limit.",
     ),
     cfg.FloatOpt(
         "max_ratio",
         default=0,
         min=0,
-        help="How many times the size of its file a disk may be at most; 0 is no limit.",
+        help="The largest ratio of an image's virtual size to the size of its file; 0 means no "
+        "limit.",
     ),
     cfg.ListOpt(
         "raw_may_hold",
         default=[],
         item_type=types.String(choices=IMAGES),
-        help="Formats whose content may be declared raw, for instance luks or iso. A service that "
-        "probes formats itself would open them as what they are: name only harmless ones.",
+        help="Formats that may be uploaded with disk_format raw, for instance luks or iso. A "
+        "service that probes formats itself would open such an image in its real format, so name "
+        "only harmless formats.",
     ),
     *(
         cfg.BoolOpt(
@@ -61,10 +64,18 @@ OPTS = (
 )
 
 
-def policy(settings: Any) -> InspectionPolicy:
-    """The policy that the values of :data:`OPTS` describe."""
-    refused = {name for name in _FINDINGS if getattr(settings, f"refuse_{name}")}
-    accepted = {n for n in FORMATS if getattr(settings, f"accept_{_option(n)}")}
+class InspectionSettings(Settings, group=GROUP, opts=OPTS):
+    max_virtual_size: int
+    max_ratio: float
+    raw_may_hold: list[str]
+    refuse: Mapping[str, bool]
+    accept: Mapping[str, bool]
+
+
+def policy(settings: InspectionSettings) -> InspectionPolicy:
+    """The policy that the settings describe."""
+    refused = {name for name in _FINDINGS if settings.refuse[name]}
+    accepted = {name for name in FORMATS if settings.accept[_option(name)]}
     return InspectionPolicy(
         formats=frozenset(accepted),
         refuse=frozenset(refused.union(_SETTLED)),
@@ -75,46 +86,47 @@ def policy(settings: Any) -> InspectionPolicy:
 
 
 @functools.cache
-def _gate(of: InspectionPolicy) -> Inspector:
-    return Inspector(of)
+def _inspector(inspection_policy: InspectionPolicy) -> Inspector:
+    return Inspector(inspection_policy)
 
 
-def shared(settings: Any) -> Inspector:
-    """The gate for these settings; the same one for every caller of this process."""
-    return _gate(policy(settings))
+def shared(settings: InspectionSettings) -> Inspector:
+    """The inspector for these settings; every caller in this process gets the same one."""
+    return _inspector(policy(settings))
 
 
 def declared_format(image: Image) -> str | None:
-    """What the stream of this image's data must be, for a gate; None for anything.
+    """The format that the data of this image must have; None if any format will do.
 
-    That is its ``disk_format``, but for the containers that wrap the disk (ova, docker,
-    compressed). The others (ovf, ami, aki, ari) are labels: what bears them is the disk itself.
+    This is its ``disk_format``, except for the containers that wrap the disk (ova, docker,
+    compressed). The other containers (ovf, ami, aki, ari) are labels of an unwrapped disk.
     """
     return image.container_format if image.container_format in WRAPPERS else image.disk_format
 
 
-#: The disk_format of an image for which none was declared, by what its content is.
+#: The disk_format of an image that was created without one, by the format of its content.
 _DISK_FORMATS = {
     **{name: name for name in IMAGES if name in ACCEPTED and name not in ("luks", "udf")},
     "udf": "iso",
 }
 
 
-def fields_from_content(image: Image, facts: Any) -> Mapping[str, Any]:
-    """The fields of a record that its data tells: of ``facts`` as ``Inspection`` has them.
+def fields_from_content(image: Image, image_info: Any) -> Mapping[str, Any]:
+    """The fields of a record that follow from the data.
 
-    Where no format was declared, the content says it. Raises BadImage when it is none that
-    could have been declared, and when there is no content.
+    ``image_info`` is the result of the inspection, or None without data. A missing disk_format is
+    the format of the content. Raises BadImage if there is no data, or if no disk_format stands for
+    its format.
     """
-    found = {} if facts is None else {"virtual_size": facts.virtual_size}
+    fields = {} if image_info is None else {"virtual_size": image_info.virtual_size}
     if image.container_format is None:
-        found["container_format"] = "bare"
+        fields["container_format"] = "bare"
     if image.disk_format is None and image.container_format not in WRAPPERS:
-        content = "raw" if facts is None else facts.format
-        empty = content == "raw" and facts is not None and facts.virtual_size == 0
+        content = "raw" if image_info is None else image_info.format
+        empty = content == "raw" and image_info is not None and image_info.virtual_size == 0
         if empty or content not in _DISK_FORMATS:
-            hint = "Declare its disk_format to keep it as that."
+            hint = "Set disk_format to keep an image with this content."
             problem = "there is no content" if empty else f"the content is {content}"
             raise errors.BadImage(check="format", offset=0, problem=problem, hint=hint)
-        found["disk_format"] = _DISK_FORMATS[content]
-    return found
+        fields["disk_format"] = _DISK_FORMATS[content]
+    return fields

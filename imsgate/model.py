@@ -1,8 +1,8 @@
-"""Frozen records and the words they are made of.
+"""The records that all parts share: images, members, jobs, identities, and their statuses.
 
-Status and visibility words are those of the Image API v2 reference. Sizes are
-in bytes except ``min_disk`` (GiB) and ``min_ram`` (MiB). Times are aware
-datetimes in UTC.
+Statuses and visibilities are named as in the Image API v2 reference. Sizes are in bytes,
+except ``min_disk`` (GiB) and ``min_ram`` (MiB). Times are datetimes in UTC with a time zone,
+except those in seconds since the epoch.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from imsgate import errors
 
 
 class Status(enum.StrEnum):
-    """Image statuses, as Glance names them."""
+    """The status of an image, as Glance names it."""
 
     QUEUED = "queued"
     SAVING = "saving"
@@ -30,18 +30,79 @@ class Status(enum.StrEnum):
     PENDING_DELETE = "pending_delete"
 
 
-#: An image in one of these no longer exists for any client.
+#: Every change of status that an image can make. A registry refuses any other: see
+#: :func:`check_transition`. An image may also stay in its status while other fields change.
+TRANSITIONS: Mapping[Status, frozenset[Status]] = MappingProxyType(
+    {
+        Status.QUEUED: frozenset(
+            {
+                Status.SAVING,  # an upload begins
+                Status.UPLOADING,  # data is staged
+                Status.IMPORTING,  # a download, or data that a store or bucket already has
+                Status.PENDING_DELETE,
+            }
+        ),
+        Status.SAVING: frozenset(
+            {
+                Status.ACTIVE,
+                Status.QUEUED,  # the upload failed
+                Status.KILLED,  # its lease ran out: cleanup fences it off before its data goes
+                Status.PENDING_DELETE,
+            }
+        ),
+        Status.UPLOADING: frozenset(
+            {
+                Status.IMPORTING,  # the staged data is complete, and is imported
+                Status.QUEUED,  # staging failed
+                Status.KILLED,  # as for SAVING
+                Status.PENDING_DELETE,
+            }
+        ),
+        Status.IMPORTING: frozenset(
+            {
+                Status.ACTIVE,
+                Status.QUEUED,  # the job failed and has removed the staged data, too
+                Status.PENDING_DELETE,
+                # IMS creates an image together with its import, so the image goes when the job
+                # fails. The job has removed all data: there is nothing to delete first.
+                Status.DELETED,
+            }
+        ),
+        Status.ACTIVE: frozenset({Status.DEACTIVATED, Status.PENDING_DELETE}),
+        Status.DEACTIVATED: frozenset({Status.ACTIVE, Status.PENDING_DELETE}),
+        # Cleanup has removed the data of the abandoned upload, and the user may try again.
+        # Glance never uses a killed image again (``glance.domain.Image.valid_state_targets``).
+        Status.KILLED: frozenset({Status.QUEUED, Status.PENDING_DELETE}),
+        # All its data is deleted. Until then the record keeps the locations, so that a later
+        # cleanup can delete what an unavailable store could not.
+        Status.PENDING_DELETE: frozenset({Status.DELETED}),
+        # Nothing leaves this status: an id is never used twice.
+        Status.DELETED: frozenset(),
+    }
+)
+
+
+def may_become(before: Status, after: Status) -> bool:
+    """Whether an image in status ``before`` may be in ``after`` once it has changed."""
+    return before == after or after in TRANSITIONS[before]
+
+
+def check_transition(image_id: str, before: Status, after: Status) -> None:
+    """Raise ValueError if TRANSITIONS has no such change: no request can cause it, only a bug."""
+    if not may_become(before, after):
+        raise ValueError(f"image {image_id} cannot change from {before} to {after}")
+
+
+#: Images in these statuses no longer exist for any client.
 DELETED = frozenset({Status.DELETED, Status.PENDING_DELETE})
 
-
-#: The data of an image in one of these is coming in. ``killed`` ones return to ``queued``.
+#: Data of images in these statuses is coming in.
 INCOMING = frozenset({Status.SAVING, Status.UPLOADING, Status.IMPORTING})
 
-#: ``locations`` of an image in one of these hold what was staged.
+#: The ``locations`` of images in these statuses are staged data, not the image's own.
 STAGED = frozenset({Status.UPLOADING, Status.IMPORTING})
 
-
-#: The data of an image in one of these is whole and may be read.
+#: Images in these statuses have all their data. (Users read only ``active`` images.)
 READABLE = frozenset({Status.ACTIVE, Status.DEACTIVATED})
 
 
@@ -55,7 +116,7 @@ class Visibility(enum.StrEnum):
 
 
 class MemberStatus(enum.StrEnum):
-    """What a project said to an image shared with it."""
+    """A project's answer to an image that is shared with it, as Glance names it."""
 
     PENDING = "pending"
     ACCEPTED = "accepted"
@@ -64,23 +125,26 @@ class MemberStatus(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Location:
-    """Where one copy of the data lies: a store's id and that store's own word for the place."""
+    """Where one copy of an image's data is: a store's id, and the URL that this store gave it."""
 
     store: str
     url: str
 
     @property
     def place(self) -> str:
-        """64 characters that no other place has. Databases hold it: it must never change."""
+        """64 characters that identify the location.
+
+        Databases contain them, so their computation must never change.
+        """
         return hashlib.sha256(f"{self.store}\0{self.url}".encode()).hexdigest()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What images add up to, by the names of Glance's quotas: bytes, and numbers of images.
+    """Bytes and numbers of images that a project uses, by the names of Glance's quotas.
 
-    ``image_size_total`` has every copy in a store, ``image_stage_total`` what is staged,
-    each with what is reserved for data that is coming in.
+    ``image_size_total`` are the bytes of all copies in stores, ``image_stage_total`` those of
+    staged data, each with the bytes reserved for data that is coming in.
     """
 
     image_size_total: int = 0
@@ -91,25 +155,26 @@ class Usage:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Limits:
-    """The most that the images of ``project`` may add up to, by names and in units of Usage.
+    """Limits on the usage of a project.
 
-    What ``most`` does not name has no limit.
+    ``maximum`` maps names of Usage to the largest allowed value, in the units of Usage. What
+    it does not name is unlimited.
     """
 
     project: str
-    most: Mapping[str, int]
+    maximum: Mapping[str, int]
 
 
-# Without slots: a registry fills many at once.
+# Without slots, so that the SQL registry can fill the records of a page through vars().
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Image:
     """One image record.
 
-    ``upload_store``, ``upload_key`` and ``upload_expires`` (seconds since the
-    epoch) describe the attempt that is writing data now. The key is unique per
-    attempt, so comparing it fences off every older attempt. Of an active image, they are
-    the copy that is being removed, by its store and place. ``upload_reserved`` are
-    the bytes that the data coming in may take of its owner's quota.
+    ``upload_store``, ``upload_key`` and ``upload_expires`` (seconds since the epoch) describe
+    the attempt that is writing data now. The key is unique per attempt, so comparing it fences
+    off every older attempt. On an active image they identify the copy that is being removed,
+    by its store and ``Location.place``. ``upload_reserved`` are the bytes of its owner's quota
+    that are reserved for the data coming in.
     """
 
     id: str
@@ -144,7 +209,7 @@ class Image:
         if self.status in DELETED:
             if self.upload_expires is None:
                 return Usage()
-            # What was coming in goes on until the upload has noticed.
+            # The upload continues until it notices the deletion.
             return Usage(image_size_total=self.upload_reserved, image_count_uploading=1)
         staged, size = self.status in STAGED, self.size or 0
         staging = self.status == Status.UPLOADING
@@ -159,23 +224,24 @@ class Image:
 
     @property
     def copies(self) -> tuple[Location, ...]:
-        """The copies that may be read: none before the image is active, nor one that is removed.
+        """The copies of the image's data that may be read.
 
-        While it is ``uploading`` or ``importing``, ``locations`` hold what was staged.
+        There are none before the image is active: its locations are staged data then. A copy
+        that is being removed is left out.
         """
         if self.status not in READABLE:
             return ()
         if self.upload_key is None:
             return self.locations
-        return tuple(one for one in self.locations if one.place != self.upload_key)
+        return tuple(copy for copy in self.locations if copy.place != self.upload_key)
 
     @property
     def removed(self) -> tuple[Location, ...]:
-        """The copy of an active image that is being removed, if one is."""
-        return tuple(one for one in self.locations if one.place == self.upload_key)
+        """The copy of an active image that is being removed, if any."""
+        return tuple(copy for copy in self.locations if copy.place == self.upload_key)
 
     def require(self, status: Status) -> None:
-        """Raises WrongStatus unless it is in this one."""
+        """Raise WrongStatus unless the image is in this status."""
         if self.status != status:
             raise errors.WrongStatus(image_id=self.id, status=self.status, needed=status)
 
@@ -192,7 +258,7 @@ class Member:
 
 
 class JobState(enum.StrEnum):
-    """Where a job stands, as the vendor's job query names it."""
+    """The state of a job, as IMS names it (``GET /v1/{project_id}/jobs/{job_id}``)."""
 
     INIT = "INIT"
     RUNNING = "RUNNING"
@@ -200,19 +266,18 @@ class JobState(enum.StrEnum):
     FAIL = "FAIL"
 
 
-#: Of jobs that have not ended.
+#: The states of jobs that have not ended.
 UNFINISHED = frozenset({JobState.INIT, JobState.RUNNING})
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """Work that outlives the request that asked for it.
+    """Work that continues after the request that started it.
 
-    ``kind`` names the code that does it and ``arguments`` (what JSON can say) tell
-    it how. ``progress`` and ``total`` are bytes. A running job belongs to the worker
-    that claimed it as ``epoch``, until ``lease`` (seconds since the epoch of time);
-    whoever claims it then makes a new epoch, which fences the former worker off.
-    ``error_code`` and ``reason`` say why a failed job failed.
+    ``kind`` names the code that does the work, and ``arguments`` (a JSON object) are its input.
+    ``progress`` and ``total`` are bytes. A running job belongs to the worker that claimed it,
+    until ``lease`` (seconds since 1970). Each claim increments ``epoch``, which fences the
+    former worker off. ``error_code`` and ``reason`` say why a job failed.
     """
 
     id: str
@@ -236,11 +301,11 @@ class Job:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """Who is asking, as an authentication filter established it.
+    """The user of a request, as an authentication filter established it.
 
-    What may be done with it, ``imsgate.auth.policy`` says. ``service_roles`` are those of a
-    service that asks for the user; ``domain_id`` and ``system_scope`` are set for a
-    token of a domain's or the system's scope, as Keystone knows them.
+    ``imsgate.auth.policy`` decides what the user may do. ``service_roles`` are the roles of a
+    service that sends the request for the user. ``domain_id`` and ``system_scope`` are set for
+    a Keystone token that is scoped to a domain or to the system.
     """
 
     user_id: str | None = None
@@ -255,5 +320,5 @@ class Identity:
 
 
 def now() -> datetime.datetime:
-    """The present in UTC, to the microsecond."""
+    """The current time in UTC, to the microsecond."""
     return datetime.datetime.now(datetime.UTC)

@@ -1,11 +1,13 @@
-"""Every option there is, for ``oslo-config-generator``; nothing imports this."""
+"""All options, for ``oslo-config-generator``, which finds this module by its entry point."""
 
 from collections.abc import Sequence
 
 from oslo_config import cfg
 
 from imsgate import config, profiles
-from imsgate.api import images, imports, locations
+from imsgate.api.imports import ImportSettings
+from imsgate.api.locations import LocationSettings, SecureHashSettings
+from imsgate.api.schemas import FormatSettings
 from imsgate.buckets import base
 from imsgate.filters import (
     aksk,
@@ -21,8 +23,10 @@ from imsgate.filters import (
 )
 from imsgate.jobs import engine
 from imsgate.quotas import quota
+from imsgate.records.settings import ApiSettings
 from imsgate.registry import sql
-from imsgate.services import REGISTRY_OPTS
+from imsgate.services import RegistrySettings
+from imsgate.settings import Settings
 from imsgate.signatures import verify
 from imsgate.sources import decompress, uris, web
 from imsgate.stores import loader
@@ -42,18 +46,15 @@ _FILTERS = (
 
 
 def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
-    """Sections and their options, in the order of the sample."""
+    """Sections and their options, in the order of the sample configuration."""
     return [
         ("DEFAULT", config.OPTS),
-        ("DEFAULT", imports.OPTS),
-        ("DEFAULT", locations.DEFAULT_OPTS),
-        (locations.GROUP, locations.OPTS),
+        *map(_group, (ImportSettings, SecureHashSettings, LocationSettings)),
         (config.PASTE_GROUP, config.PASTE_OPTS),
         *((kind.NAME, kind.OPTS) for kind in _FILTERS if kind.OPTS),
         (proxy.GROUP, proxy.OPTS),
         (profiles.GROUP, profiles.OPTS),
-        (images.GROUP, images.OPTS),
-        (images.FORMAT_GROUP, images.FORMAT_OPTS),
+        *map(_group, (ApiSettings, FormatSettings)),
         (upload.GROUP, upload.OPTS),
         ("DEFAULT", quota.KEYSTONE_OPTS),
         (quota.GROUP, quota.OPTS),
@@ -62,8 +63,12 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         (web.GROUP, web.OPTS),
         (decompress.GROUP, decompress.OPTS),
         (verify.GROUP, verify.OPTS),
-        ("registry", REGISTRY_OPTS),
+        _group(RegistrySettings),
         ("database", sql.SqlRegistry.OPTS),
         *base.list_opts(),
         *loader.list_opts(),
     ]
+
+
+def _group(settings: type[Settings]) -> tuple[str, Sequence[cfg.Opt]]:
+    return settings.GROUP, settings.OPTS

@@ -1,25 +1,26 @@
-"""What differs between the clouds that run Huawei's image service, chosen by one option."""
+"""Differences between the clouds that run Huawei's image service, selected by one option."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
 from oslo_config import cfg
+
+from imsgate.settings import Settings
 
 GROUP = "ims"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Profile:
-    """One cloud's choices.
+    """The limits and defaults of one cloud.
 
-    ``upload_limit`` is the largest image, in bytes, that one request may bring; None: no
-    limit of the cloud's own. The clouds say "2 GB" and "128 GB" and not which they mean: here
-    a GB is 2**30 bytes, and exactly so many are taken. ``import_limit`` is the same for images
-    that come from a bucket. ``disk_format`` is that of an image for which none is declared, as
-    it is shown until its data is in; ``min_disk`` the smallest that may be asked for, in GiB,
-    by what kind of system is on it.
+    ``upload_limit`` is the size in bytes of the largest image that one request may upload; None
+    means that the cloud has no such limit. The clouds' documentation says "2 GB" and "128 GB"
+    without defining GB. Here a GB is 2**30 bytes, and an image of exactly that size is accepted.
+    ``import_limit`` is the same for images from a bucket. ``disk_format`` is shown for an image
+    that was created without one until its data is uploaded. ``min_disk`` is the smallest allowed
+    minimum disk in GiB, by the type of the operating system.
     """
 
     name: str
@@ -62,9 +63,10 @@ OPTS = (
 )
 
 
-def chosen(section: Callable[[str, Sequence[cfg.Opt]], Any]) -> Profile:
-    """The profile that ``[ims] profile`` names; ``section`` gives the values of a group's options.
+class ProfileSettings(Settings, group=GROUP, opts=OPTS):
+    profile: str
 
-    Raises BadConfig.
-    """
-    return PROFILES[section(GROUP, OPTS).profile]
+
+def chosen(settings: ProfileSettings) -> Profile:
+    """The profile that ``[ims] profile`` names."""
+    return PROFILES[settings.profile]

@@ -1,143 +1,237 @@
-"""What serving processes and workers are both made of, and how it is built."""
+"""The services that handlers, jobs and sweeps share, and how they are built from options."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from oslo_config import cfg
 
-from imsgate import config, inspection, plugins, profiles
-from imsgate.api import access, rechecks
+from imsgate import inspection, plugins, profiles
 from imsgate.auth.policy import Policy
 from imsgate.buckets import base as user_buckets
 from imsgate.buckets.image_url import Allowed
+from imsgate.config import Config
 from imsgate.errors import BadConfig
-from imsgate.filters.sizelimit import SizeLimit
-from imsgate.jobs import engine, export, imports, locations
-from imsgate.model import Status
+from imsgate.filters.sizelimit import SizeLimitSettings
+from imsgate.jobs import engine, export, locations, methods
+from imsgate.jobs.imports import ImportWork
+from imsgate.jobs.methods import ImportSources
 from imsgate.quotas import quota
+from imsgate.quotas.quota import Quotas
+from imsgate.records.access import Access
+from imsgate.records.reauthorize import Reauthorizer
+from imsgate.records.records import Records
+from imsgate.records.settings import ApiSettings
+from imsgate.records.sharing import Sharing
 from imsgate.registry.base import Registry
+from imsgate.settings import Settings
 from imsgate.signatures import verify
-from imsgate.sources import bucket, decompress, inspected, uris, web
+from imsgate.signatures.verify import Signatures
+from imsgate.sources.bucket import BucketSources
+from imsgate.sources.decompress import DecompressionSettings, Decompressor
+from imsgate.sources.inspected import SourceInspector
+from imsgate.sources.staged import StagedSources
+from imsgate.sources.stored import StoredSources
+from imsgate.sources.uris import UriSettings
+from imsgate.sources.web import Web, WebSettings, WebSources
 from imsgate.stores import loader
-from imsgate.transfer.upload import GROUP as UPLOAD
-from imsgate.transfer.upload import OPTS as UPLOAD_OPTS
-from imsgate.transfer.upload import Uploads
-
-#: The values of a group's options.
-SectionOf = Callable[[str, Sequence[cfg.Opt]], Any]
+from imsgate.stores.loader import Stores
+from imsgate.transfer.cleanup import Cleanup
+from imsgate.transfer.upload import Uploads, UploadSettings
 
 REGISTRY_OPTS = (
     cfg.StrOpt(
         "driver",
         default="sql",
-        help="The entry point in imsgate.registries that keeps the image records.",
+        help="Entry point in imsgate.registries of the driver that stores image records.",
     ),
 )
 
 
-def load_registry(conf: config.Config) -> Registry:
-    """The registry driver that ``[registry] driver`` names. Raises BadConfig."""
-    name = conf.section("registry", REGISTRY_OPTS).driver
+class RegistrySettings(Settings, group="registry", opts=REGISTRY_OPTS):
+    driver: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What handlers, jobs and sweeps share, in serving processes and workers alike.
+
+    ``allowed_buckets`` is None if no object storage for users is configured.
+    """
+
+    registry: Registry
+    stores: Stores
+    quotas: Quotas
+    access: Access
+    records: Records
+    sharing: Sharing
+    uploads: Uploads
+    cleanup: Cleanup
+    import_sources: ImportSources
+    signatures: Signatures
+    engine: engine.Engine
+    allowed_buckets: Allowed | None
+
+
+_NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
+
+
+def load_services(conf: Config, api_overrides: Mapping[str, str] = _NO_OVERRIDES) -> Services:
+    """The services that the configuration describes. ``api_overrides`` are options of ``[api]``.
+
+    Raises BadConfig, naming the option.
+    """
+    return make_services(
+        conf,
+        registry=load_registry(conf),
+        stores=loader.load(conf),
+        quotas=quota.load(conf),
+        accounts=user_buckets.load(conf),
+        api_overrides=api_overrides,
+    )
+
+
+def make_services(
+    conf: Config,
+    *,
+    registry: Registry,
+    stores: Stores,
+    quotas: Quotas,
+    accounts: user_buckets.Accounts | None = None,
+    api_overrides: Mapping[str, str] = _NO_OVERRIDES,
+) -> Services:
+    """The services around these drivers. ``accounts`` are those of users' object storage, if any.
+
+    Raises BadConfig, naming the option.
+    """
+    api = conf.read(ApiSettings, api_overrides)
+    upload = conf.read(UploadSettings)
+    access = Access(registry=registry, policy=Policy(conf.native))
+    cleanup = Cleanup(registry=registry, stores=stores, lease=upload.lease)
+    inspector = SourceInspector(
+        inspector=inspection.shared(conf.read(inspection.InspectionSettings)),
+        signatures=verify.load(conf.read(verify.SignatureSettings)),
+        decompressor=Decompressor(conf.read(DecompressionSettings)),
+        limit=conf.read(SizeLimitSettings).image_size_cap,
+    )
+    objects = None if accounts is None else _bucket_sources(conf, accounts, inspector)
+    sources = ImportSources(
+        staged=StagedSources(stores=stores, inspector=inspector),
+        web=WebSources(
+            web=Web(conf.read(UriSettings), conf.read(WebSettings)), inspector=inspector
+        ),
+        objects=objects,
+    )
+    work = _work(
+        stores=stores,
+        algorithm=upload.hashing_algorithm,
+        sources=sources,
+        inspector=inspector,
+        quotas=quotas,
+        reauthorize=Reauthorizer(access=access, native=conf.native),
+    )
+    return Services(
+        registry=registry,
+        stores=stores,
+        quotas=quotas,
+        access=access,
+        records=Records(
+            registry=registry, access=access, cleanup=cleanup, quotas=quotas, settings=api
+        ),
+        sharing=Sharing(registry=registry, access=access, settings=api),
+        uploads=Uploads(registry=registry, settings=upload, quotas=quotas),
+        cleanup=cleanup,
+        import_sources=sources,
+        signatures=inspector.signatures,
+        engine=make_engine(registry, work, conf.read(engine.JobSettings)),
+        allowed_buckets=objects.allowed if objects else None,
+    )
+
+
+def _work(
+    *,
+    stores: Stores,
+    algorithm: str,
+    sources: ImportSources,
+    inspector: SourceInspector,
+    quotas: Quotas,
+    reauthorize: Reauthorizer,
+) -> dict[str, engine.Work]:
+    """The kinds of jobs that this deployment has, and their work."""
+    importing = ImportWork(
+        stores=stores,
+        algorithm=algorithm,
+        sources=sources,
+        quotas=quotas,
+        reauthorize=reauthorize,
+    )
+    work: dict[str, engine.Work] = {
+        methods.IMPORT: importing,
+        locations.KIND: locations.AddLocation(
+            stores=stores,
+            algorithm=algorithm,
+            sources=StoredSources(stores=stores, inspector=inspector),
+            quotas=quotas,
+            reauthorize=reauthorize,
+        ),
+    }
+    if sources.objects is not None:
+        work[methods.REGISTER] = work[methods.CREATE] = importing
+        work[export.KIND] = export.ExportWork(
+            stores=stores,
+            accounts=sources.objects.accounts,
+            allowed=sources.objects.allowed,
+            reauthorize=reauthorize,
+        )
+    return work
+
+
+def _bucket_sources(
+    conf: Config, accounts: user_buckets.Accounts, inspector: SourceInspector
+) -> BucketSources:
+    profile = profiles.chosen(conf.read(profiles.ProfileSettings))
+    limit = min(inspector.limit, profile.import_limit or inspector.limit)
+    return BucketSources(
+        accounts=accounts,
+        allowed=_allowed_buckets(conf),
+        inspector=dataclasses.replace(inspector, limit=limit),
+    )
+
+
+def _allowed_buckets(conf: Config) -> Allowed:
+    try:
+        return Allowed(conf.read(user_buckets.BucketsSettings).allowed)
+    except ValueError as error:
+        raise BadConfig(f"[{user_buckets.GROUP}] allowed", str(error)) from error
+
+
+def load_registry(conf: Config) -> Registry:
+    """The registry that ``[registry] driver`` names. Raises BadConfig."""
+    name = conf.read(RegistrySettings).driver
     kind = plugins.find("imsgate.registries", name, "[registry] driver")
     registry: Registry = kind(conf.section("database", kind.OPTS))
     return registry
 
 
 def make_engine(
-    registry: Registry, kinds: Mapping[str, engine.Work], settings: Any
+    registry: Registry, kinds: Mapping[str, engine.Work], settings: engine.JobSettings
 ) -> engine.Engine:
     """The engine that ``[jobs] engine`` names. Raises BadConfig."""
     made: engine.Engine = _engine_driver(settings)(registry, kinds, settings)
     return made
 
 
-def _engine_driver(settings: Any) -> Any:
+def _engine_driver(settings: engine.JobSettings) -> Any:
     key, hint = f"[{engine.GROUP}] engine", "; celery needs imsgate[celery]"
     return plugins.find("imsgate.engines", settings.engine, key, hint)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Services:
-    """What serving processes and workers are both made of."""
+def import_drivers(conf: Config) -> None:
+    """Import the configured drivers and their libraries, so that forked processes share them.
 
-    registry: Registry
-    stores: loader.Stores
-    uploads: Uploads
-    web: web.Web
-    signatures: verify.Signatures
-    access: access.Access
-    engine: engine.Engine
-    allowed: Allowed | None
-
-
-def make_services(
-    registry: Registry,
-    stores: loader.Stores,
-    quotas: quota.Quotas,
-    native: cfg.ConfigOpts,
-    section: SectionOf,
-    accounts: user_buckets.Accounts | None = None,
-) -> Services:
-    """``section`` gives the values of a group's options, ``native`` is what libraries read
-    their own from. Raises BadConfig."""
-    upload = section(UPLOAD, UPLOAD_OPTS)
-    gate = inspection.shared(section(inspection.GROUP, inspection.OPTS))
-    limit = section(SizeLimit.NAME, SizeLimit.OPTS).image_size_cap
-    downloads = web.Web(section(uris.GROUP, uris.OPTS), section(web.GROUP, web.OPTS))
-    origins = inspected.Sources(
-        stores,
-        downloads,
-        decompress.Decompressor(section(decompress.GROUP, decompress.OPTS)),
-        gate,
-        limit,
-        verify.load(section(verify.GROUP, verify.OPTS)),
-    )
-    algorithm = upload.hashing_algorithm
-    gatekeeper = access.Access(registry, Policy(native))
-    recheck = rechecks.Reauthorizer(gatekeeper, native)
-    kinds: dict[str, engine.Work] = {
-        imports.KIND: imports.ImportWork(stores, algorithm, origins, quotas, recheck),
-        locations.KIND: locations.AddLocation(stores, algorithm, origins, quotas, recheck),
-    }
-    allowed = None
-    if accounts is not None:
-        allowed = _allowed(section)
-        most = min(limit, profiles.chosen(section).import_limit or limit)
-        objects = bucket.BucketSources(accounts, allowed, gate, most, origins.signatures)
-        of_objects = imports.ImportWork(stores, algorithm, objects, quotas, recheck)
-        kinds[bucket.REGISTER] = of_objects
-        kinds[bucket.CREATE] = dataclasses.replace(of_objects, failed=Status.DELETED)
-        kinds[export.KIND] = export.ExportWork(stores, accounts, allowed, recheck)
-    return Services(
-        registry,
-        stores,
-        Uploads(registry, stores, upload, quotas),
-        downloads,
-        origins.signatures,
-        gatekeeper,
-        make_engine(registry, kinds, section(engine.GROUP, engine.OPTS)),
-        allowed,
-    )
-
-
-def _allowed(section: SectionOf) -> Allowed:
-    try:
-        return Allowed(section(user_buckets.GROUP, user_buckets.OPTS).allowed)
-    except ValueError as error:
-        raise BadConfig(f"[{user_buckets.GROUP}] allowed", str(error)) from error
-
-
-def load_services(conf: config.Config) -> Services:
-    """The parts that the configuration names. Raises BadConfig, naming the key."""
-    registry, stores = load_registry(conf), loader.load(conf)
-    accounts = user_buckets.load(conf.section)
-    return make_services(registry, stores, quota.load(conf), conf.native, conf.section, accounts)
-
-
-def import_drivers(conf: config.Config) -> None:
-    """Import the drivers that the configuration names, with all their libraries, so that
-    processes forked later share them. Raises BadConfig, naming the key."""
+    Raises BadConfig, naming the option.
+    """
     loader.drivers(conf)
-    user_buckets.driver(conf.section)
-    _engine_driver(conf.section(engine.GROUP, engine.OPTS))
+    user_buckets.driver(conf)
+    _engine_driver(conf.read(engine.JobSettings))

@@ -25,7 +25,7 @@ def _load() -> WsgiApp:
     conf = config.load(global_conf)
     conf.set_up_log()
     app = pastefile.load(pastefile.uri(conf, os.environ.get("IMSGATE_PASTE")), global_conf)
-    conf.tell_unread()
+    conf.log_unread()
     try:
         import uwsgi  # noqa: PLC0415 - exists only inside that server
     except ImportError:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Mapping
 
 import pytest
 from oslo_config import cfg
@@ -206,7 +207,7 @@ def test_one_process_parses_once(tmp_path):
     assert config.load(names) is not config.load({"state_path": str(tmp_path / "b")})
 
 
-# The record
+# Records
 
 
 def test_a_record_is_read_only(written):
@@ -265,6 +266,7 @@ def test_a_typed_record_takes_its_own_values_out_of_a_section(written):
         ({"lease": float, "store": str | None}, "lease"),
         ({"lease": int | None, "store": str | None}, "lease"),
         ({"lease": int, "store": str}, "store"),
+        ({"store": str | None, "le": int}, "le"),
     ],
     ids=str,
 )
@@ -272,3 +274,52 @@ def test_fields_and_options_cannot_drift_apart(annotations, problem):
     members = {"__annotations__": annotations}
     with pytest.raises(TypeError, match=problem):
         type(Settings)("Drifted", (Settings,), members, group="drifted", opts=TYPED_OPTS[:2])
+
+
+SWITCHES = (
+    cfg.IntOpt("limit", default=3),
+    cfg.BoolOpt("refuse_dirty", default=False),
+    cfg.BoolOpt("refuse_parent", default=True),
+    cfg.StrOpt("refuse_reason", default="none"),
+)
+
+
+class Switches(Settings, group="typed", opts=SWITCHES):
+    limit: int
+    refuse: Mapping[str, bool]
+    refuse_reason: str
+
+
+def test_a_mapping_has_the_options_that_begin_with_its_name(written):
+    settings = written("[typed]\nrefuse_dirty = true\n").read(Switches)
+    assert settings.refuse == {"dirty": True, "parent": True}
+    assert settings.refuse_reason == "none"
+    assert Switches().refuse == {"dirty": False, "parent": True}
+    with pytest.raises(TypeError):
+        settings.refuse["dirty"] = False
+
+
+@pytest.mark.parametrize(
+    ("annotations", "problem"),
+    [
+        ({"limit": int}, "refuse_dirty"),
+        ({"limit": int, "refuse": Mapping[str, bool]}, "refuse_reason"),
+        ({"limit": int, "refuse": Mapping[str, int], "refuse_reason": str}, "refuse_dirty"),
+    ],
+    ids=str,
+)
+def test_mappings_and_options_cannot_drift_apart(annotations, problem):
+    members = {"__annotations__": annotations}
+    with pytest.raises(TypeError, match=problem):
+        type(Settings)("Drifted", (Settings,), members, group="drifted", opts=SWITCHES)
+
+
+class More(Switches, group="more", opts=(*SWITCHES, cfg.BoolOpt("extra", default=True))):
+    extra: bool
+
+
+def test_a_record_may_extend_another(written):
+    settings = written("[more]\nlimit = 4\nextra = false\n").read(More)
+    assert (settings.limit, settings.extra, settings.refuse_reason) == (4, False, "none")
+    assert isinstance(settings, Switches)
+    assert Switches.OPTS == SWITCHES

@@ -6,10 +6,11 @@ import pytest
 from oslo_config import generator
 
 from imsgate import config, model, opts, profiles
-from imsgate.api import images
+from imsgate.api import imports, locations, schemas
 from imsgate.filters import base
+from imsgate.records.settings import ApiSettings
 from imsgate.registry import sql
-from imsgate.services import REGISTRY_OPTS
+from imsgate.services import RegistrySettings
 from imsgate.stores import loader
 from imsgate.transfer import upload
 
@@ -25,13 +26,24 @@ def filters(kind=base.Filter):
 
 
 DECLARED = {
-    "DEFAULT": [*config.OPTS, *loader.OPTS],
+    "DEFAULT": [
+        *config.OPTS,
+        *loader.OPTS,
+        *imports.ImportSettings.OPTS,
+        *locations.SecureHashSettings.OPTS,
+    ],
     "glance_store": loader.DEFAULT_OPTS,
-    images.GROUP: images.OPTS,
-    images.FORMAT_GROUP: images.FORMAT_OPTS,
     upload.GROUP: upload.OPTS,
     profiles.GROUP: profiles.OPTS,
-    "registry": REGISTRY_OPTS,
+    **{
+        settings.GROUP: settings.OPTS
+        for settings in (
+            ApiSettings,
+            schemas.FormatSettings,
+            locations.LocationSettings,
+            RegistrySettings,
+        )
+    },
     "database": sql.SqlRegistry.OPTS,
     **{kind.NAME: kind.OPTS for kind in filters()},
 }

@@ -1,4 +1,4 @@
-"""Images in a tree of directories: the example of a driver in a package of its own."""
+"""Images in a tree of directories: an example of a store driver in a package of its own."""
 
 import contextlib
 import errno
@@ -13,8 +13,10 @@ from imsgate.errors import BadConfig
 from imsgate.stores.base import Sink, Store
 
 _KEY = re.compile(r"[0-9a-zA-Z][0-9a-zA-Z-]{3}[0-9a-zA-Z.-]{0,96}", re.ASCII)
+#: Suffix of files that are being written. No location matches it.
 _PART = ".part"
-_CHUNK = 1 << 20
+#: Bytes per read.
+_CHUNK_BYTES = 1 << 20
 
 
 class TreeStore(Store):
@@ -25,13 +27,13 @@ class TreeStore(Store):
     def __init__(self, name, settings):
         super().__init__(name, settings)
         if not os.access(settings.tree_directory or "", os.W_OK | os.X_OK):
-            raise BadConfig(f"[{name}] tree_directory", "not a directory that can be written")
+            raise BadConfig(f"[{name}] tree_directory", "is not a writable directory")
 
     def create(self, key, size):
         return TreeSink(self, key)
 
     def read(self, location, offset=0, length=None):
-        # Opened at the call: that is when the caller learns that nothing is there.
+        # Open the file now: read itself must raise ObjectNotFound, not the first chunk.
         with self.reporting():
             file = open(self.path(location), "rb", buffering=0)
         try:
@@ -40,7 +42,7 @@ class TreeStore(Store):
         except BaseException:
             file.close()
             raise
-        return Chunks(self, file, size - offset if length is None else length)
+        return TreeReader(self, file, size - offset if length is None else length)
 
     def size(self, location):
         with self.reporting():
@@ -52,7 +54,8 @@ class TreeStore(Store):
             sync(os.path.dirname(self.path(location)))
 
     def discard(self, key):
-        # The part first: an attempt that commits in between is caught by the second removal.
+        # The unfinished file first: if the attempt is committed meanwhile, the second removal
+        # finds the object.
         for path in (self.path(key) + _PART, self.path(key)):
             with self.reporting(), contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
@@ -65,18 +68,18 @@ class TreeStore(Store):
         return os.path.realpath(self.settings.tree_directory)
 
     def path(self, key):
-        """Where the object of a key lies. Raises ObjectNotFound for what no key looks like."""
+        """The path of a key or location. Raises ObjectNotFound if it cannot be a key."""
         if not _KEY.fullmatch(key):
             raise errors.ObjectNotFound(f"store {self.name}")
         return os.path.join(self.settings.tree_directory, key[:2], key[2:4], key)
 
     @contextlib.contextmanager
     def reporting(self):
-        """The contract's errors for the system's; none of them tells a path."""
+        """Translate system errors into errors of the store contract, without paths."""
         try:
             yield
         except OSError as error:
-            # Without its root the store is gone, not the object.
+            # If the root is missing, the store is unavailable; the object may still exist.
             if error.errno == errno.ENOENT and os.path.isdir(self.settings.tree_directory):
                 raise errors.ObjectNotFound(f"store {self.name}") from None
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -86,6 +89,8 @@ class TreeStore(Store):
 
 
 class TreeSink(Sink):
+    """One file that is being written."""
+
     def __init__(self, store, key):
         self._store, self._key = store, key
         self._path = store.path(key)
@@ -118,7 +123,7 @@ class TreeSink(Sink):
 
     @contextlib.contextmanager
     def _aborting(self):
-        """What missed a write must not be committed later."""
+        """Abort after any failure: a file that lacks a write must not be committed."""
         if self._file.closed:
             problem = "this attempt was aborted or discarded"
             raise errors.StoreUnavailable(store=self._store.name, problem=problem)
@@ -134,22 +139,25 @@ class TreeSink(Sink):
             raise
 
 
-class Chunks(Iterator):
-    """A class, because a generator that was never started closes nothing when closed."""
+class TreeReader(Iterator):
+    """One file that is being read.
+
+    This is a class because closing a generator that was never started runs none of its code.
+    """
 
     def __init__(self, store, file, length):
-        self._store, self._file, self._left = store, file, length
+        self._store, self._file, self._remaining = store, file, length
 
     def __next__(self):
-        if not self._left or self._file.closed:
+        if not self._remaining or self._file.closed:
             self.close()
             raise StopIteration
         with self._store.reporting():
-            chunk = self._file.read(min(self._left, _CHUNK))
+            chunk = self._file.read(min(self._remaining, _CHUNK_BYTES))
         if not chunk:
-            problem = "the object ends before its size"
+            problem = "the object is shorter than its size"
             raise errors.StoreUnavailable(store=self._store.name, problem=problem)
-        self._left -= len(chunk)
+        self._remaining -= len(chunk)
         return chunk
 
     def close(self):

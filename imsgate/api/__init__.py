@@ -1,1 +1,1 @@
-"""The Image API v2, one module per resource; ``routes`` holds it all on one page."""
+"""Handlers of the Image API v2, one module per resource; ``routes`` lists every call."""

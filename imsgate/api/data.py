@@ -1,4 +1,4 @@
-"""Image data: ``/v2/images/{id}/file``."""
+"""Image data: ``/v2/images/{id}/file`` and ``/v2/images/{id}/stage``."""
 
 import dataclasses
 import logging
@@ -8,12 +8,12 @@ from typing import Any
 import webob
 
 from imsgate import errors, inspection
-from imsgate.api.access import Access
+from imsgate.api.deployment import Deployment
+from imsgate.api.requester import identity
 from imsgate.api.signatures import Signing
-from imsgate.http import headers
 from imsgate.http.request import Request
-from imsgate.model import UNFINISHED, Image, Status
-from imsgate.registry.base import Registry
+from imsgate.model import Image, Status
+from imsgate.records.access import Access
 from imsgate.stores.loader import Stores
 from imsgate.transfer import download
 from imsgate.transfer.upload import STAGE, UPLOAD, Transition, Uploads
@@ -21,82 +21,100 @@ from imsgate.transfer.upload import STAGE, UPLOAD, Transition, Uploads
 LOG = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Data:
-    """The handlers of image data. With ``detects`` the data may say what format it has."""
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ImageUpload:
+    """The handlers that receive image data.
+
+    Whatever can be refused is refused before the first byte is read.
+    """
 
     access: Access
-    registry: Registry
-    stores: Stores
     uploads: Uploads
     signing: Signing
-    staging_store: str | None = None
-    detects: bool = False
+    deployment: Deployment
 
     def upload(self, request: Request, image_id: str) -> webob.Response:
-        """Everything that can be refused is, before the first byte is read."""
-        named = headers.store_id(request.environ.get("HTTP_X_IMAGE_META_STORE"))
-        return self._receive(request, image_id, "upload_image", UPLOAD, named)
+        """Image API v2, Image data: Upload binary image data."""
+        store_id = request.store_id
+        return self._receive(request, image_id, "upload_image", UPLOAD, store_id)
 
     def stage(self, request: Request, image_id: str) -> webob.Response:
-        """Keep the data for a later import: in a store, so that any host can do it."""
-        return self._receive(request, image_id, "modify_image", STAGE, self.staging_store)
+        """Image API v2, Interoperable image import: Stage binary image data.
+
+        The data is kept in a store, so that any host can import it.
+        """
+        store_id = self.uploads.settings.staging_store
+        return self._receive(request, image_id, "modify_image", STAGE, store_id)
 
     def _receive(
-        self, request: Request, image_id: str, rule: str, way: Transition, store_id: str | None
+        self,
+        request: Request,
+        image_id: str,
+        rule: str,
+        transition: Transition,
+        store_id: str | None,
     ) -> webob.Response:
-        image = self.access.image(request, image_id, rule)
+        image = self.access.image(identity(request), image_id, rule)
         image.require(Status.QUEUED)
-        if not (self.detects or (image.disk_format and image.container_format)):
+        has_formats = image.disk_format and image.container_format
+        if not (has_formats or self.deployment.detects_formats):
             raise errors.FormatsNotSet
-        store = self.stores.choose(store_id)
+        store = self.deployment.stores.choose(store_id)
         body = request.reader()
-        self._declare(request, image)
-        if way is UPLOAD:  # what is staged may still be packed; the import verifies it
+        if request.inspection is not None:
+            request.inspection.declare(inspection.declared_format(image))
+        if transition is UPLOAD:
+            # Staged data may be compressed. The import verifies what comes out of it.
             self.signing.watch(request, image)
         self.uploads.receive(
             image,
-            body.read,
+            body,
             store=store,
-            size=self._announced(request),
-            facts=lambda: self._facts(request, image),
-            way=way,
-            recheck=lambda: self.access.permitted(request.identify(), image.id, rule),
+            size=_announced_size(request),
+            content_fields=lambda: _fields_from_content(request, image),
+            transition=transition,
+            reauthorize=lambda: self.access.image(request.identify(), image.id, rule),
         )
         return webob.Response(status=204)
 
-    @staticmethod
-    def _announced(request: Request) -> int | None:
-        """The size in bytes, by Content-Length or by ``x-openstack-image-size``."""
-        announced = request.announced_size
-        length = request.reader().length
-        if announced is not None and length is not None and announced != length:
-            raise errors.SizeMismatch(announced=announced, received=length)
-        return announced if length is None else length
 
-    @staticmethod
-    def _declare(request: Request, image: Image) -> None:
-        if request.inspection is not None:
-            request.inspection.declare(inspection.declared_format(image))
+def _announced_size(request: Request) -> int | None:
+    """The size in bytes by Content-Length or ``x-openstack-image-size``; None if unknown.
 
-    @staticmethod
-    def _facts(request: Request, image: Image) -> Mapping[str, Any]:
-        return (
-            inspection.fields_from_content(image, request.inspection.facts)
-            if request.inspection
-            else {}
-        )
+    Raises SizeMismatch if the two headers differ.
+    """
+    announced = request.announced_size
+    length = request.reader().length
+    if announced is not None and length is not None and announced != length:
+        raise errors.SizeMismatch(announced=announced, received=length)
+    return announced if length is None else length
+
+
+def _fields_from_content(request: Request, image: Image) -> Mapping[str, Any]:
+    if request.inspection is None:
+        return {}
+    return inspection.fields_from_content(image, request.inspection.image_info)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ImageDownload:
+    """The handler that sends image data."""
+
+    access: Access
+    stores: Stores
 
     def download(self, request: Request, image_id: str) -> webob.Response:
-        image = self.access.image(request, image_id, "download_image")
-        if image.status == Status.DEACTIVATED and not self.access.is_admin(request):
+        """Image API v2, Image data: Download binary image data."""
+        who = identity(request)
+        image = self.access.image(who, image_id, "download_image")
+        if image.status == Status.DEACTIVATED and not self.access.is_admin(who):
             raise errors.Deactivated(image_id=image.id)
         if not image.copies:
             return webob.Response(status=204)
-        return self._first_copy(request, image)
+        return self._respond(request, image)
 
-    def _first_copy(self, request: Request, image: Image) -> webob.Response:
-        """The data from the preferred store that has it and is up."""
+    def _respond(self, request: Request, image: Image) -> webob.Response:
+        """The data from the most preferred store that has it and is available."""
         failure: errors.Error = errors.NotFound(what=f"The data of image {image.id}")
         for location in self.stores.preferred(image.copies):
             try:
@@ -107,19 +125,3 @@ class Data:
             except errors.ObjectNotFound:
                 LOG.error("Store %s has lost the data of image %s", location.store, image.id)
         raise failure
-
-    def delete_copy(self, request: Request, store_id: str, image_id: str) -> webob.Response:
-        """Remove one of several copies. What cannot be deleted stays a copy."""
-        image = self.access.image(request, image_id, "delete_image_location")
-        self.stores.choose(store_id)
-        image.require(Status.ACTIVE)
-        # It may be what a job makes another copy of.
-        if any(job.state in UNFINISHED for job in self.registry.jobs_of(image.id)):
-            raise errors.Conflict(problem=f"Image {image.id} is being worked at by a job")
-        copies = [copy for copy in image.copies if copy.store == store_id]
-        if not copies:
-            raise errors.NotFound(what=f"Image {image.id} in store {store_id}")
-        if len(copies) == len(image.copies):
-            raise errors.Forbidden(action="delete the only copy; delete the image instead")
-        self.uploads.remove_copy(image, copies[0])
-        return webob.Response(status=204)

@@ -7,31 +7,34 @@ import webob
 from oslo_config import cfg, types
 
 from imsgate import errors
-from imsgate.api import rechecks, schemas
-from imsgate.api.access import Access, identity
-from imsgate.api.signatures import Signing
-from imsgate.http import headers
+from imsgate.api import schemas
+from imsgate.api.deployment import Deployment
+from imsgate.api.job_starter import JobStarter
+from imsgate.api.requester import identity
 from imsgate.http.json_body import json_body
 from imsgate.http.request import Request
-from imsgate.jobs.engine import Engine
-from imsgate.jobs.imports import COPY, DIRECT, FAILED, IMPORTING, KIND, WEB, reservation
-from imsgate.model import Identity, Image, Status
-from imsgate.quotas.quota import Quotas
-from imsgate.sources.web import Web
-from imsgate.stores.loader import Stores
-
-METHODS = (DIRECT, WEB, COPY)
+from imsgate.jobs.arguments import for_import
+from imsgate.jobs.methods import GLANCE_METHODS, METHODS, ImportMethod, ImportSources
+from imsgate.jobs.progress import with_progress
+from imsgate.model import Image
+from imsgate.records.access import Access
+from imsgate.settings import Settings
 
 #: Options of ``[DEFAULT]``, as in Glance.
 OPTS = (
     cfg.ListOpt(
         "enabled_import_methods",
-        default=list(METHODS),
-        item_type=types.String(choices=METHODS, quotes=True),
+        default=list(GLANCE_METHODS),
+        item_type=types.String(choices=GLANCE_METHODS, quotes=True),
         bounds=True,
-        help="The import methods that clients may use, in brackets: [glance-direct,web-download].",
+        help="Import methods that clients may use, in brackets: [glance-direct,web-download].",
     ),
 )
+
+
+class ImportSettings(Settings, group="DEFAULT", opts=OPTS):
+    enabled_import_methods: list[str]
+
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 4096}
 _METHOD: schemas.Schema = {
@@ -49,112 +52,108 @@ SCHEMA: schemas.Schema = {
         "all_stores_must_succeed": {"type": "boolean"},
     },
 }
-
-#: The status an image must have, by method.
-_NEEDED = {DIRECT: Status.UPLOADING, WEB: Status.QUEUED, COPY: Status.ACTIVE}
+_CHECKER = schemas.Checker(SCHEMA)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Imports:
-    """The handler that starts imports. With ``detects`` data may say what format it has."""
+    """The handler that starts imports."""
 
     access: Access
-    stores: Stores
-    engine: Engine
-    web: Web
-    quotas: Quotas
-    signing: Signing
-    methods: tuple[str, ...]
-    schema: schemas.Checker
-    detects: bool = False
+    sources: ImportSources
+    jobs: JobStarter
+    deployment: Deployment
 
     def start(self, request: Request, image_id: str) -> webob.Response:
-        """Record the job; 202. What can be refused now is not left to the job."""
-        who = identity(request)
-        body = json_body(request)
-        self.schema.check(body)
-        body = {**_known(SCHEMA, body), "method": _known(_METHOD, body["method"])}
-        method = body["method"]["name"]
-        if method not in self.methods:
-            raise errors.BadRequest(problem=f"Import method {method!r} is not enabled here")
-        image = self._target(request, image_id, method)
-        store_ids = self._stores(request, body, image)
-        if method == WEB:
-            self.web.check(body["method"].get("uri", ""), body["method"].get("digest"))
+        """Image API v2, Interoperable image import: Import an image.
+
+        Records a job and answers 202. What can be refused now is not left to the job.
+        """
+        body = self._body(request)
+        name = body["method"]["name"]
+        if name not in self.deployment.import_methods:
+            raise errors.BadRequest(problem=f"Import method {name!r} is not enabled here")
+        method = METHODS[name]
+        image = self._image(request, image_id, method)
+        store_ids = self._store_ids(request, body, image)
+        method.check(self.sources, body["method"])
         if store_ids:
-            self._start(request, who, image, body, store_ids)
+            self._start(request, image, method, body, store_ids)
         return webob.Response(status=202)
 
-    def _target(self, request: Request, image_id: str, method: str) -> Image:
-        image = self.access.image(request, image_id, _rule(method))
-        if image.status != _NEEDED[method] or image.upload_key is not None:
-            needed = _NEEDED[method]
+    @staticmethod
+    def _body(request: Request) -> dict[str, Any]:
+        """The members of the body that have a meaning: the job stores them, and others may be
+        of any size. Raises BadJson."""
+        identity(request)
+        body = json_body(request)
+        _CHECKER.check(body)
+        return {**_known(SCHEMA, body), "method": _known(_METHOD, body["method"])}
+
+    def _image(self, request: Request, image_id: str, method: ImportMethod) -> Image:
+        image = self.access.image(identity(request), image_id, method.rule)
+        if image.status != method.requires or image.upload_key is not None:
+            needed = method.requires
             raise errors.WrongStatus(image_id=image.id, status=image.status, needed=needed)
-        if not self.detects:
+        if not self.deployment.detects_formats:
             _check_formats(image)
         return image
 
-    def _stores(self, request: Request, body: dict[str, Any], image: Image) -> list[str]:
-        """Where to import to, without what has a copy already. Raises BadRequest, UnknownStore."""
-        header = headers.store_id(request.environ.get("HTTP_X_IMAGE_META_STORE"))
+    def _store_ids(self, request: Request, body: dict[str, Any], image: Image) -> list[str]:
+        """The stores to import to, except those that have a copy. Raises BadRequest,
+        UnknownStore."""
+        header, stores = request.store_id, self.deployment.stores
         named, everywhere = body.get("stores"), body.get("all_stores", False)
         if sum(map(bool, (header, named, everywhere))) > 1:
-            problem = "name stores by one of X-Image-Meta-Store, stores and all_stores"
+            problem = "use only one of X-Image-Meta-Store, stores and all_stores"
             raise errors.BadRequest(problem=problem)
-        known = [backend.id for backend in self.stores]
-        wanted = list(dict.fromkeys(named or [header or self.stores.default]))
-        for store_id in wanted:
+        known = [backend.id for backend in stores]
+        requested = list(dict.fromkeys(named or [header or stores.default]))
+        for store_id in requested:
             if store_id not in known:
                 raise errors.UnknownStore(store=store_id, stores=", ".join(known))
-        held = {location.store for location in image.copies}
+        holding = {location.store for location in image.copies}
         if everywhere:
-            return [store_id for store_id in known if store_id not in held]
-        if present := held & set(wanted):
+            return [store_id for store_id in known if store_id not in holding]
+        if present := holding & set(requested):
             problem = f"Image is already present at store '{min(present)}'"
             raise errors.BadRequest(problem=problem)
-        return wanted
+        return requested
 
     def _start(
-        self, request: Request, who: Identity, image: Image, body: Any, store_ids: list[str]
+        self,
+        request: Request,
+        image: Image,
+        method: ImportMethod,
+        body: dict[str, Any],
+        store_ids: list[str],
     ) -> None:
-        method = body["method"]["name"]
-        status = image.status if method == COPY else Status.IMPORTING
-        shown = {IMPORTING: ",".join(store_ids), FAILED: ""}
-        was = {"status": image.status, "updated_at": image.updated_at, "upload_key": None}
-        self.engine.start(
-            KIND,
-            project=who.project_id,
-            image_id=image.id,
-            arguments={
-                "method": body["method"],
-                "stores": store_ids,
-                "all_stores_must_succeed": body.get("all_stores_must_succeed", True),
-                "asked": body,
-                "user_id": who.user_id,
-                "request_id": request.request_id,
-                **({} if method == COPY else self.signing.argument(request, image)),
-                **rechecks.argument(request, _rule(method)),
-            },
-            was=was,
-            within=self.quotas.of(image.owner),
-            status=status,
-            properties={**image.properties, **shown},
-            upload_reserved=reservation(image, method, len(store_ids)),
+        self.jobs.start_import(
+            request,
+            image,
+            method.kind,
+            for_import(
+                method=body["method"],
+                store_ids=store_ids,
+                all_stores_must_succeed=body.get("all_stores_must_succeed", True),
+                asked=body,
+            ),
+            rule=method.rule,
+            is_signed=method.open is not None,
+            was={"upload_key": None},
+            status=method.during,
+            properties=with_progress(image, importing=store_ids),
+            upload_reserved=method.reservation(image, len(store_ids)),
         )
 
 
-def _known(schema: schemas.Schema, asked: dict[str, Any]) -> dict[str, Any]:
-    """The members that mean something: a job keeps them, and others may be of any size."""
-    return {name: asked[name] for name in schema["properties"] if name in asked}
+def _known(schema: schemas.Schema, body: dict[str, Any]) -> dict[str, Any]:
+    """The members that the schema defines."""
+    return {name: body[name] for name in schema["properties"] if name in body}
 
 
 def _check_formats(image: Image) -> None:
-    """Raises Conflict where an upload would have FormatsNotSet, as Glance does."""
+    """Raises Conflict, as Glance does; an upload raises FormatsNotSet."""
     for name in ("container_format", "disk_format"):
         if getattr(image, name) is None:
             raise errors.Conflict(problem=f"'{name}' needs to be set before import")
-
-
-def _rule(method: str) -> str:
-    """The policy rule that decides who may import so."""
-    return "copy_image" if method == COPY else "modify_image"

@@ -1,4 +1,4 @@
-"""What this service is: versions, schemas, stores, import methods."""
+"""Documents about the service: API versions, schemas, stores, import methods, usage."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,37 +8,38 @@ import webob
 
 from imsgate import errors
 from imsgate.api import schemas, views
-from imsgate.api.access import Access, identity
+from imsgate.api.deployment import Deployment
+from imsgate.api.requester import identity
 from imsgate.http import responses
 from imsgate.http.request import Request
-from imsgate.quotas.quota import Quotas
-from imsgate.stores.loader import Backend, Stores
+from imsgate.records.access import Access
+from imsgate.records.records import Records
+from imsgate.stores.loader import Backend
 
-#: Minor versions of the Image API whose additions are all here, newest first. As in a Glance
-#: that has stores and no cache, 2.14 and 2.16 are missing: they are the cache's. 2.13 is
-#: ``/v2/info/usage``, 2.15 the details of stores, 2.17 the locations.
+#: Minor versions of the Image API that are implemented completely, newest first. 2.14 and 2.16
+#: are missing as in a Glance with stores and without a cache: they add calls for the cache.
+#: 2.13 adds ``/v2/info/usage``, 2.15 details of stores, 2.17 locations.
 VERSIONS = tuple("2.17 2.15 2.13 2.12 2.11 2.10 2.9 2.8 2.7 2.6 2.5 2.4 2.3 2.2 2.1 2.0".split())
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Info:
-    """The handlers of documents about the service itself."""
+    """The handlers of documents about the service. ``schemas`` are the published ones, by name."""
 
     access: Access
-    stores: Stores
-    public_endpoint: str | None
+    records: Records
+    deployment: Deployment
     schemas: Mapping[str, schemas.Schema]
-    quotas: Quotas
-    import_methods: tuple[str, ...] = ()
 
     def versions(self, request: Request) -> webob.Response:
-        """All versions, as the answer to a choice (300): Glance's at ``/``."""
+        """API versions: List API versions (``GET /``), answered with 300 Multiple Choices."""
         response = self.explicit_versions(request)
         response.status_int = 300
         return response
 
     def explicit_versions(self, request: Request) -> webob.Response:
-        base = views.base_url(request, self.public_endpoint)
+        """API versions: List API versions (``GET /versions``)."""
+        base = views.base_url(request, self.deployment.public_endpoint)
         versions = [
             {
                 "id": f"v{version}",
@@ -50,31 +51,34 @@ class Info:
         return responses.json_response({"versions": versions})
 
     def schema(self, request: Request, name: str) -> webob.Response:
+        """Image API v2, Image Schemas and Task Schemas."""
         if name not in self.schemas:
             raise errors.NotFound(what=f"Schema {name}")
         return responses.json_response(self.schemas[name])
 
     def imports(self, request: Request) -> webob.Response:
-        value = {"type": "array", "value": list(self.import_methods)}
+        """Image API v2, Discovery: Import methods and values discovery."""
+        value = {"type": "array", "value": list(self.deployment.import_methods)}
         methods = {"description": "Import methods available.", **value}
         return responses.json_response({"import-methods": methods})
 
     def list_stores(self, request: Request) -> webob.Response:
-        return responses.json_response({"stores": [self._view(store) for store in self.stores]})
+        """Image API v2, Discovery: List stores."""
+        stores = [self._view(backend) for backend in self.deployment.stores]
+        return responses.json_response({"stores": stores})
 
     def stores_detail(self, request: Request) -> webob.Response:
-        self.access.enforce("stores_info_detail", identity(request), {}, "stores")
-        return responses.json_response(
-            {"stores": [self._detail(backend) for backend in self.stores]}
-        )
+        """Image API v2, Discovery: List stores detail."""
+        self.access.check(identity(request), "stores_info_detail", {}, "stores")
+        stores = [self._detail(backend) for backend in self.deployment.stores]
+        return responses.json_response({"stores": stores})
 
     def usage(self, request: Request) -> webob.Response:
-        """What the asking project may have, and has."""
+        """Image API v2, Discovery: Quota usage."""
         project = identity(request).project_id
         if project is None:
-            raise errors.Forbidden(action="see the usage of a project without being in one")
-        usage = self.quotas.told(project, self.access.registry.usage(project))
-        return responses.json_response({"usage": usage})
+            raise errors.Forbidden(action="see the usage of a project with an unscoped token")
+        return responses.json_response({"usage": self.records.usage(project)})
 
     def _detail(self, backend: Backend) -> dict[str, Any]:
         properties: dict[str, Any] = {}
@@ -99,6 +103,6 @@ class Info:
         view: dict[str, Any] = {"id": backend.id}
         if backend.description:
             view["description"] = backend.description
-        if backend.id == self.stores.default:
+        if backend.id == self.deployment.stores.default:
             view["default"] = "true"
         return view

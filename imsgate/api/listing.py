@@ -1,4 +1,7 @@
-"""The query string of ``GET /v2/images``: text to a registry query."""
+"""The query string of ``GET /v2/images``, from text to a registry query. Pure.
+
+Image API v2, Images: List images.
+"""
 
 import csv
 import datetime
@@ -33,15 +36,15 @@ Params = Iterable[tuple[str, str]]
 def parse(params: Params, viewer: str | None, *, admin: bool, default: int, maximum: int) -> Query:
     """The query of the project ``viewer``, without its marker. Raises BadQuery.
 
-    ``default`` and ``maximum`` bound the page. A parameter that is no attribute
-    is taken for a custom property, and of one that is repeated the last counts,
-    as in Glance; but all tags and times do.
+    A page has ``default`` images if there is no ``limit``, and at most ``maximum``. As in
+    Glance, a parameter that is not an attribute is a custom property, and the last value of a
+    repeated parameter counts; of tags and times, all values count.
     """
     params = list(params)
-    named = {key: text for key, text in params if key not in _REPEATED}
+    single = {key: text for key, text in params if key not in _REPEATED}
     conditions = [_time_condition(key, text) for key, text in params if key in _TIME]
     properties: dict[str, str] = {}
-    for key, text in named.items():
+    for key, text in single.items():
         if key in _PAGING | _IGNORED:
             continue
         condition = _condition(key, text)
@@ -51,24 +54,24 @@ def parse(params: Params, viewer: str | None, *, admin: bool, default: int, maxi
             properties[key] = text
     if not any(condition.field == "os_hidden" for condition in conditions):
         conditions.append(Condition("os_hidden", Op.EQ, False))
-    visibility = named.get("visibility")
+    visibility = single.get("visibility")
     return Query(
         viewer=viewer,
         admin=admin,
         visibility=None if visibility in (None, "all") else _visibility(visibility),
         all_visibilities=visibility == "all",
-        member_status=_member_status(named.get("member_status", MemberStatus.ACCEPTED)),
+        member_status=_member_status(single.get("member_status", MemberStatus.ACCEPTED)),
         conditions=conditions,
         properties=properties,
         tags=frozenset(text.strip() for key, text in params if key == "tag"),
-        sort=_sort(params, named.get("sort")),
-        limit=_limit(named.get("limit"), default, maximum),
+        sort=_sort(params, single.get("sort")),
+        limit=_limit(single.get("limit"), default, maximum),
     )
 
 
 _PAGING = frozenset({"limit", "marker", "visibility", "member_status", "sort"})
 _REPEATED = frozenset({"tag", "sort_key", "sort_dir", *_TIME})
-#: Glance's filter for deleted images, which no list here holds.
+#: Glance's filter for deleted images. Lists never contain those here.
 _IGNORED = frozenset({"deleted"})
 
 
@@ -77,7 +80,7 @@ def _bad(parameter: str, problem: str) -> errors.BadQuery:
 
 
 def _condition(key: str, text: str) -> Condition | None:
-    """The comparison a parameter asks for, or None when it names no attribute."""
+    """The comparison that a parameter asks for; None if it is not the name of an attribute."""
     base = key.removesuffix("_min").removesuffix("_max")
     if base != key and base in _NUMBER:
         return Condition(base, Op.GTE if key.endswith("_min") else Op.LTE, _number(key, text))
@@ -87,7 +90,7 @@ def _condition(key: str, text: str) -> Condition | None:
         return Condition(key, Op.EQ, _number(key, text))
     if key in _BOOL:
         if text.lower() not in ("true", "false"):
-            raise _bad(key, "it is true or false")
+            raise _bad(key, "it must be true or false")
         return Condition(key, Op.EQ, text.lower() == "true")
     if key in _EXACT:
         return Condition(key, Op.EQ, text)
@@ -97,20 +100,17 @@ def _condition(key: str, text: str) -> Condition | None:
 
 
 def _text_condition(key: str, text: str) -> Condition:
-    """``in:a,"b,c"`` or an exact value, as the Image API's filters are written.
-
-    A comma may also end the list.
-    """
+    """An exact value, or a list of values as ``in:a,"b,c"``, which may end with a comma."""
     if text.startswith("in:"):
         listed = text.removeprefix("in:").removesuffix(",")
         try:
             values = next(csv.reader([listed], skipinitialspace=True, strict=True))
         except (csv.Error, StopIteration) as error:
-            raise _bad(key, "the list behind in: cannot be read") from error
+            raise _bad(key, "the list after in: is malformed") from error
         return Condition(key, Op.IN, tuple(values))
     op, colon, rest = text.partition(":")
     if colon and op in _ORDERS:
-        raise _bad(key, f"the operator {op} compares times only")
+        raise _bad(key, f"the operator {op} is only for times")
     return Condition(key, Op.EQ, rest if colon and op == "eq" else text)
 
 
@@ -124,12 +124,13 @@ def _time_condition(key: str, text: str) -> Condition:
             when = when.replace(tzinfo=datetime.UTC)
         return Condition(key, Op(op), when.astimezone(datetime.UTC))
     except (ValueError, OverflowError) as error:
-        raise _bad(key, "it is an ISO 8601 time, optionally behind gt:, gte:, lt: …") from error
+        problem = "it must be an ISO 8601 time, optionally after gt:, gte:, lt:, lte:, eq: or neq:"
+        raise _bad(key, problem) from error
 
 
 def _number(key: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
-        raise _bad(key, "it is a whole number")
+        raise _bad(key, "it must be a whole number")
     return int(text)
 
 
@@ -137,14 +138,14 @@ def _visibility(text: Any) -> Visibility:
     try:
         return Visibility(text)
     except ValueError as error:
-        raise _bad("visibility", f"it is one of all, {', '.join(Visibility)}") from error
+        raise _bad("visibility", f"it must be one of all, {', '.join(Visibility)}") from error
 
 
 def _member_status(text: str) -> MemberStatus | None:
     try:
         return None if text == "all" else MemberStatus(text)
     except ValueError as error:
-        raise _bad("member_status", f"it is one of all, {', '.join(MemberStatus)}") from error
+        raise _bad("member_status", f"it must be one of all, {', '.join(MemberStatus)}") from error
 
 
 def _limit(text: str | None, default: int, maximum: int) -> int:
@@ -152,12 +153,13 @@ def _limit(text: str | None, default: int, maximum: int) -> int:
 
 
 def _sort(params: list[tuple[str, str]], combined: str | None) -> list[tuple[str, bool]]:
-    """Both of Glance's forms: ``sort=name:asc,size`` or ``sort_key`` and ``sort_dir``, repeated."""
+    """Fields, and whether each is descending. Glance has two forms: ``sort=name:asc,size``, and
+    ``sort_key`` and ``sort_dir``, repeated."""
     keys = [text.strip() for key, text in params if key == "sort_key"]
     directions = [text.strip() for key, text in params if key == "sort_dir"]
     if combined is not None:
         if keys or directions:
-            raise _bad("sort", "it cannot stand beside sort_key and sort_dir")
+            raise _bad("sort", "it cannot be combined with sort_key and sort_dir")
         pairs = [item.partition(":") for item in combined.split(",")]
         keys = [key.strip() for key, _, _ in pairs]
         directions = [direction.strip() or "desc" for _, _, direction in pairs]
@@ -166,11 +168,11 @@ def _sort(params: list[tuple[str, str]], combined: str | None) -> list[tuple[str
     if len(directions) == 1:
         directions *= len(keys)
     if len(directions) != len(keys):
-        raise _bad("sort_dir", "there must be one, or as many as sort_key")
+        raise _bad("sort_dir", "give one, or as many as sort_key")
     for key in keys:
         if key not in SORT_KEYS:
-            raise _bad("sort_key", f"it is one of {', '.join(SORT_KEYS)}")
+            raise _bad("sort_key", f"it must be one of {', '.join(SORT_KEYS)}")
     for direction in directions:
         if direction not in _DIRECTIONS:
-            raise _bad("sort_dir", "it is asc or desc")
+            raise _bad("sort_dir", "it must be asc or desc")
     return [(key, direction == "desc") for key, direction in zip(keys, directions, strict=True)]

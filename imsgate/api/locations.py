@@ -1,30 +1,30 @@
-"""Where image data lies: ``/v2/images/{id}/locations``.
+"""Locations of image data: ``/v2/images/{id}/locations``.
 
-Services of the stack (cinder, nova) name an object that lies in a store already, and it
-becomes the image's data; they see where an image's data lies.
+Services of the stack (cinder, nova) make an object that is already in a store the data of an
+image, and see where an image's data is.
 """
 
 import binascii
 import dataclasses
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import webob
 from oslo_config import cfg
 
-from imsgate import errors
-from imsgate.api import rechecks, schemas
-from imsgate.api.access import Access, identity
-from imsgate.api.signatures import Signing
+from imsgate import errors, hashing
+from imsgate.api import schemas
+from imsgate.api.job_starter import JobStarter
+from imsgate.api.requester import identity
+from imsgate.errors import BadConfig
 from imsgate.http import responses
 from imsgate.http.json_body import json_body
 from imsgate.http.request import Request
-from imsgate.jobs.engine import Engine
+from imsgate.jobs.arguments import for_location
 from imsgate.jobs.locations import KIND
-from imsgate.model import Identity, Image, Location, Status
-from imsgate.quotas.quota import Quotas
-from imsgate.registry.base import Registry
+from imsgate.model import Image, Location, Status
+from imsgate.records.records import Records
+from imsgate.settings import Settings
 from imsgate.stores.base import Addressed
 from imsgate.stores.loader import Stores
 
@@ -34,7 +34,7 @@ OPTS = (
         "stores",
         default=[],
         help="Ids of the stores whose objects services may make the data of an image, by URL. "
-        "With none, nobody adds a location.",
+        "If empty, nobody can add a location.",
     ),
 )
 #: Options of ``[DEFAULT]``, as in Glance.
@@ -42,10 +42,20 @@ DEFAULT_OPTS = (
     cfg.BoolOpt(
         "do_secure_hash",
         default=True,
-        help="Read what a location is added for: check its format, digest it, and compare that "
-        "with validation_data. Without it, all that is believed.",
+        help="Read the object when a location is added: check its format, compute its digests "
+        "and compare them with validation_data. If false, the object is not read and "
+        "validation_data is trusted.",
     ),
 )
+
+
+class LocationSettings(Settings, group=GROUP, opts=OPTS):
+    stores: list[str]
+
+
+class SecureHashSettings(Settings, group="DEFAULT", opts=DEFAULT_OPTS):
+    do_secure_hash: bool
+
 
 SCHEMA: schemas.Schema = {
     "type": "object",
@@ -56,7 +66,7 @@ SCHEMA: schemas.Schema = {
             "type": "object",
             "additionalProperties": False,
             "properties": {
-                "os_hash_algo": {"type": "string", "enum": ["sha1", "sha256", "sha512", "md5"]},
+                "os_hash_algo": {"type": "string", "enum": list(hashing.VALIDATION_DATA)},
                 "os_hash_value": {"type": "string", "maxLength": 128},
             },
             "dependentRequired": {
@@ -66,112 +76,133 @@ SCHEMA: schemas.Schema = {
         },
     },
 }
+_CHECKER = schemas.Checker(SCHEMA)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Locations:
-    """The handlers of an image's locations. ``allowed`` are ids of stores."""
+class LocationStores:
+    """The stores with objects that have URLs, and those of them that accept new locations."""
 
-    access: Access
-    registry: Registry
-    stores: Stores
-    engine: Engine
-    signing: Signing
-    quotas: Quotas
-    allowed: tuple[str, ...]
-    secure: bool
-    schema: schemas.Checker
+    def __init__(self, stores: Stores, accepting: Sequence[str]) -> None:
+        """``accepting`` are the ids of the stores whose objects may become image data.
 
-    def index(self, request: Request, image_id: str) -> webob.Response:
-        """Only of stores whose objects have URLs; files of a host are nobody's business."""
-        image = self.access.image(request, image_id, "fetch_image_location")
-        return responses.json_response(
-            [shown for one in image.copies if (shown := self._view(one))]
-        )
+        Raises BadConfig for a store that does not exist or whose objects have no URLs.
+        """
+        self._stores = stores
+        self._accepting = tuple(accepting)
+        backends = {backend.id: backend for backend in stores}
+        for store_id in accepting:
+            if store_id not in backends:
+                raise BadConfig(_STORES_KEY, f"there is no store {store_id!r}")
+            store = backends[store_id].started
+            if store is not None and not isinstance(store, Addressed):
+                raise BadConfig(_STORES_KEY, f"the objects of store {store_id!r} have no URLs")
 
-    def _view(self, location: Location) -> dict[str, Any] | None:
-        store = self.stores.get(location.store)
-        url = store.url(location.url) if isinstance(store, Addressed) else None
-        return {"url": url, "metadata": {"store": location.store}} if url else None
+    def url(self, location: Location) -> str | None:
+        """The URL of an object; None if its store has no URLs. Raises StoreUnavailable."""
+        store = self._stores.get(location.store)
+        return store.url(location.url) if isinstance(store, Addressed) else None
 
-    def add(self, request: Request, image_id: str) -> webob.Response:
-        """Record the job; 202. What can be refused now is not left to the job."""
-        who = identity(request)
-        image = self.access.image(request, image_id, "add_image_location")
-        if "service" not in who.roles | who.service_roles:
-            raise errors.Forbidden(action="add locations: only services are")
-        body = json_body(request)
-        self.schema.check(body)
-        told = body.get("validation_data", {})
-        _check_digest(told)
-        image.require(Status.QUEUED)
-        if not image.disk_format or not image.container_format:
-            raise errors.FormatsNotSet
-        location = self._find(body["url"])
-        size = self._size(location)
-        self._start(request, who, image, location, told, size)
-        return webob.Response(status=202)
-
-    def _find(self, url: str) -> Location:
-        """Raises LocationRefused, and StoreUnavailable."""
+    def locate(self, url: str) -> Location:
+        """The location of a new object. Raises LocationRefused, and StoreUnavailable."""
         if "@" in url.partition("://")[2].partition("/")[0]:
-            raise errors.LocationRefused(problem="a URL must not hold credentials")
-        for store_id in self.allowed:
-            store = self.stores.get(store_id)
+            raise errors.LocationRefused(problem="the URL must not contain credentials")
+        for store_id in self._accepting:
+            store = self._stores.get(store_id)
             place = store.locate(url) if isinstance(store, Addressed) else None
             if place is not None:
                 return Location(store_id, place)
-        stores = ", ".join(self.allowed) or "none"
-        problem = f"it is in no store from which locations are taken ({stores})"
+        accepting = ", ".join(self._accepting) or "none"
+        problem = f"it is in no store that accepts locations (these do: {accepting})"
         raise errors.LocationRefused(problem=problem)
 
-    def _size(self, location: Location) -> int:
-        """Bytes of an object that may be taken. Raises LocationRefused."""
-        if self.registry.holds(location):
-            raise errors.LocationTaken
+    def size(self, location: Location) -> int:
+        """The size of an object in bytes. Raises LocationRefused if it does not exist."""
         try:
-            return self.stores.get(location.store).size(location.url)
+            return self._stores.get(location.store).size(location.url)
         except errors.ObjectNotFound:
-            raise errors.LocationRefused(problem="there is nothing") from None
+            raise errors.LocationRefused(problem="there is no object") from None
+
+
+_STORES_KEY = f"[{GROUP}] stores"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Locations:
+    """The handlers of an image's locations.
+
+    With ``reads_data``, the job reads an added object to check it.
+    """
+
+    records: Records
+    jobs: JobStarter
+    stores: LocationStores
+    reads_data: bool
+
+    def index(self, request: Request, image_id: str) -> webob.Response:
+        """Image API v2.17: show the locations of an image (``GET .../locations``).
+
+        Only stores whose objects have URLs are shown: the path of a file on a host is private.
+        """
+        image = self.records.get(identity(request), image_id, "fetch_image_location")
+        views = [self._view(location) for location in image.copies]
+        return responses.json_response([view for view in views if view])
+
+    def _view(self, location: Location) -> dict[str, Any] | None:
+        url = self.stores.url(location)
+        return {"url": url, "metadata": {"store": location.store}} if url else None
+
+    def add(self, request: Request, image_id: str) -> webob.Response:
+        """Image API v2.17: add a location to an image (``POST .../locations``).
+
+        Records a job and answers 202. What can be refused now is not left to the job.
+        """
+        image = self._image(request, image_id)
+        body = json_body(request)
+        _CHECKER.check(body)
+        validation = body.get("validation_data", {})
+        _check_digest(validation)
+        image.require(Status.QUEUED)
+        if not image.disk_format or not image.container_format:
+            raise errors.FormatsNotSet
+        location = self.stores.locate(body["url"])
+        if self.records.holds_data_at(location):
+            raise errors.LocationTaken
+        self._start(request, image, location, validation)
+        return webob.Response(status=202)
+
+    def _image(self, request: Request, image_id: str) -> Image:
+        """Raises NotFound, and Forbidden unless the user is a service."""
+        who = identity(request)
+        image = self.records.get(who, image_id, "add_image_location")
+        if "service" not in who.roles | who.service_roles:
+            raise errors.Forbidden(action="add locations: only services may")
+        return image
 
     def _start(
-        self,
-        request: Request,
-        who: Identity,
-        image: Image,
-        location: Location,
-        told: Mapping[str, str],
-        size: int,
+        self, request: Request, image: Image, location: Location, validation: Mapping[str, str]
     ) -> None:
-        self.engine.start(
+        size = self.stores.size(location)
+        self.jobs.start_import(
+            request,
+            image,
             KIND,
-            project=who.project_id,
-            image_id=image.id,
-            arguments={
-                "location": [location.store, location.url],
-                "validation_data": dict(told),
-                "read": self.secure,
-                "user_id": who.user_id,
-                "request_id": request.request_id,
-                **self.signing.argument(request, image),
-                **rechecks.argument(request, "add_image_location"),
-            },
-            was={"status": Status.QUEUED, "updated_at": image.updated_at},
-            within=self.quotas.of(image.owner),
+            for_location(location=location, validation_data=validation, read=self.reads_data),
+            rule="add_image_location",
             status=Status.IMPORTING,
             upload_reserved=size,
         )
 
 
-def _check_digest(told: Mapping[str, str]) -> None:
-    """Raises BadJson for a digest that its algorithm never has."""
-    if not told:
+def _check_digest(validation: Mapping[str, str]) -> None:
+    """Raises BadJson if the digest cannot be one of its algorithm."""
+    if not validation:
         return
-    value, algorithm = told["os_hash_value"], told["os_hash_algo"]
+    value, algorithm = validation["os_hash_value"], validation["os_hash_algo"]
     try:
-        found = len(binascii.unhexlify(value))
+        size = len(binascii.unhexlify(value))
     except ValueError as error:
         raise errors.BadJson(problem="os_hash_value is not hexadecimal") from error
-    wanted = hashlib.new(algorithm, usedforsecurity=False).digest_size
-    if found != wanted:
-        raise errors.BadJson(problem=f"os_hash_value: {algorithm} has {wanted} bytes, not {found}")
+    expected = hashing.digest_size(algorithm)
+    if size != expected:
+        problem = f"os_hash_value: a {algorithm} digest has {expected} bytes, not {size}"
+        raise errors.BadJson(problem=problem)

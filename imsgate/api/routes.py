@@ -1,17 +1,17 @@
-"""The whole API on one page."""
+"""Every call of both APIs: which path and method belong to which handler."""
 
 import dataclasses
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import webob
 
 from imsgate import errors
-from imsgate.api.data import Data
+from imsgate.api.data import ImageDownload, ImageUpload
 from imsgate.api.images import Images
 from imsgate.api.imports import Imports
 from imsgate.api.ims.about import About
+from imsgate.api.ims.export import ImageExport
 from imsgate.api.ims.images import CloudImages
 from imsgate.api.ims.jobs import Jobs
 from imsgate.api.ims.members import CloudMembers
@@ -30,8 +30,8 @@ Handler = Callable[..., webob.Response]
 class Route:
     """A path template with ``{names}``, and the handler of each method.
 
-    A slash may follow, but not where ``slash`` is false: behind a collection it asks for a
-    member whose id is empty, and there is none.
+    The path may end with a slash unless ``slash`` is false: after a collection, a slash would
+    ask for a member with an empty id.
     """
 
     template: str
@@ -44,9 +44,11 @@ class Route:
 
 
 def routes(
+    *,
     info: Info,
     images: Images,
-    data: Data,
+    upload: ImageUpload,
+    download: ImageDownload,
     members: Members,
     imports: Imports,
     locations: Locations,
@@ -62,11 +64,11 @@ def routes(
         Route("/v2/info/stores", {"GET": info.list_stores}),
         Route("/v2/info/stores/detail", {"GET": info.stores_detail}),
         Route("/v2/info/usage", {"GET": info.usage}),
-        Route("/v2/stores/{store_id}/{image_id}", {"DELETE": data.delete_copy}),
+        Route("/v2/stores/{store_id}/{image_id}", {"DELETE": images.delete_copy}),
         Route("/v2/images", {"GET": images.index, "POST": images.create}, slash=False),
         Route(image, {"GET": images.show, "PATCH": images.update, "DELETE": images.delete}),
-        Route(image + "/file", {"GET": data.download, "PUT": data.upload}),
-        Route(image + "/stage", {"PUT": data.stage}),
+        Route(image + "/file", {"GET": download.download, "PUT": upload.upload}),
+        Route(image + "/stage", {"PUT": upload.stage}),
         Route(image + "/import", {"POST": imports.start}),
         Route(image + "/locations", {"GET": locations.index, "POST": locations.add}),
         Route(image + "/tasks", {"GET": tasks.of_image}),
@@ -84,14 +86,16 @@ def routes(
 
 
 def ims_routes(
+    *,
     about: About,
     images: CloudImages,
     jobs: Jobs,
     members: CloudMembers,
     register: Register,
+    export: ImageExport,
     tags: ImageTags,
 ) -> list[Route]:
-    """Every call of Huawei's image service that is not the Image API's as well."""
+    """Every call of IMS, Huawei's image service, that is not also one of the Image API."""
     image, tagged = "/v1/cloudimages/{image_id}", "/v2/{project_id}/images"
     return [
         Route("/v2/cloudimages", {"GET": images.index}),
@@ -108,7 +112,7 @@ def ims_routes(
         Route("/v1/cloudimages/dataimages/action", {"POST": register.create_data}),
         Route("/v1/cloudimages/job/{job_id}", {"GET": jobs.show}),
         Route(image + "/upload", {"PUT": register.register}),
-        Route(image + "/file", {"POST": register.export}),
+        Route(image + "/file", {"POST": export.export}),
         Route("/v1/{project_id}/jobs/{job_id}", {"GET": jobs.show}),
         Route(tagged + "/tags", {"GET": tags.of_project}),
         Route(tagged + "/{image_id}/tags", {"GET": tags.index, "POST": tags.add}),
@@ -117,43 +121,48 @@ def ims_routes(
     ]
 
 
-#: Below these no path is answered with the versions.
-_OWN = ("/v2/", "/v1/cloudimages")
+#: An unknown path with one of these prefixes is 404. Glance answers any other with its versions.
+_OWN_PREFIXES = ("/v2/", "/v1/cloudimages")
 
 
 class Router:
-    """Finds the handler of a request; HEAD is served wherever GET is."""
+    """Calls the handler of a request. HEAD is allowed wherever GET is."""
 
-    def __init__(self, table: Iterable[Route], otherwise: Handler) -> None:
-        """``otherwise`` answers a GET of any path outside ``/v2``, as Glance does."""
+    def __init__(self, table: Iterable[Route], versions: Handler) -> None:
+        """``versions`` answers GET for unknown paths outside of the two APIs, as in Glance."""
         self._table = [(re.compile(route.pattern()), route.handlers) for route in table]
-        self._otherwise = otherwise
+        self._versions = versions
 
     def __call__(self, request: Request) -> webob.Response:
-        """Raises NotFound, MethodNotAllowed with the methods that are, BadRequest and BadQuery."""
-        try:
-            # Both are decoded when they are looked at.
-            _, query = request.path_info, request.GET.items()
-        except UnicodeDecodeError as error:
-            raise errors.BadRequest(problem="the path or the query is not UTF-8") from error
+        """Raises NotFound, MethodNotAllowed, BadRequest, BadQuery, and what handlers raise."""
+        _check_text(request)
         path = request.route
-        if "\0" in path:
-            raise errors.BadRequest(problem="the path holds a NUL character")
-        for name, text in query:
-            if "\0" in name + text:
-                problem = "it holds a NUL character"
-                raise errors.BadQuery(parameter=name.replace("\0", "?"), problem=problem)
         for pattern, handlers in self._table:
             if match := pattern.fullmatch(path):
-                return self._handler(request, handlers)(request, **match.groupdict())
-        if path.startswith(_OWN) or request.method not in ("GET", "HEAD"):
+                return _handler(request, handlers)(request, **match.groupdict())
+        if path.startswith(_OWN_PREFIXES) or request.method not in ("GET", "HEAD"):
             raise errors.NoRoute(what="The resource")
-        return self._otherwise(request)
+        return self._versions(request)
 
-    @staticmethod
-    def _handler(request: Request, handlers: dict[str, Handler]) -> Any:
-        method = "GET" if request.method == "HEAD" else request.method
-        if method not in handlers:
-            allowed = ", ".join(handlers)
-            raise errors.MethodNotAllowed(allowed=allowed, headers={"Allow": allowed})
-        return handlers[method]
+
+def _check_text(request: Request) -> None:
+    """Raises BadRequest and BadQuery for a path or a query that is not text without NUL."""
+    try:
+        # WebOb decodes both on access.
+        _, query = request.path_info, request.GET.items()
+    except UnicodeDecodeError as error:
+        raise errors.BadRequest(problem="the path or the query is not UTF-8") from error
+    if "\0" in request.route:
+        raise errors.BadRequest(problem="the path contains a NUL character")
+    for name, text in query:
+        if "\0" in name + text:
+            problem = "it contains a NUL character"
+            raise errors.BadQuery(parameter=name.replace("\0", "?"), problem=problem)
+
+
+def _handler(request: Request, handlers: dict[str, Handler]) -> Handler:
+    method = "GET" if request.method == "HEAD" else request.method
+    if method not in handlers:
+        allowed = ", ".join(handlers)
+        raise errors.MethodNotAllowed(allowed=allowed, headers={"Allow": allowed})
+    return handlers[method]

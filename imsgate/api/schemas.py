@@ -1,7 +1,7 @@
-"""The JSON schemas of the Image API v2: served to clients, and what requests are checked by.
+"""The JSON schemas of the Image API v2: published to clients, and used to validate requests.
 
-Unchanged clients build their models from these documents, so names and shapes
-are those of the Image API v2 reference ("Image Schemas").
+Clients build their models from these documents, so names and structure are those of the Image
+API v2 reference (Image Schemas, Task Schemas).
 """
 
 import re
@@ -9,50 +9,60 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jsonschema
+from oslo_config import cfg
 
 from imsgate import errors
 from imsgate.model import MemberStatus, Status, Visibility
+from imsgate.records.attributes import READ_ONLY
+from imsgate.settings import Settings
+
+#: Names as in Glance's ``[image_format]``.
+FORMAT_GROUP = "image_format"
+FORMAT_OPTS = (
+    cfg.ListOpt(
+        "disk_formats",
+        default=(
+            "ami ari aki vhd vpc vhdx vmdk raw qcow2 qcow qed vdi iso zvhd zvhd2 ploop".split()
+        ),
+        help="Valid values of disk_format.",
+    ),
+    cfg.ListOpt(
+        "container_formats",
+        default="ami ari aki bare ovf ova docker compressed".split(),
+        help="Valid values of container_format.",
+    ),
+)
+
+
+class FormatSettings(Settings, group=FORMAT_GROUP, opts=FORMAT_OPTS):
+    disk_formats: list[str]
+    container_formats: list[str]
+
 
 Schema = Mapping[str, Any]
 
 _UUID = "^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$"
 
-#: Attributes no client may set.
-READ_ONLY = frozenset(
-    "checksum created_at direct_url file os_hash_algo os_hash_value schema self size status "
-    "stores updated_at virtual_size locations".split()
-)
-#: Those of them that a new image may name and does not keep, as in Glance.
-NOT_KEPT = frozenset({"os_hash_algo", "os_hash_value"})
-#: Names that cannot even be custom properties.
-RESERVED = frozenset({"location", "deleted", "deleted_at"})
-RESERVED_PREFIX = "os_glance"
-#: Attributes a client may set, other than custom properties.
-SETTABLE = frozenset(
-    "name visibility protected os_hidden owner tags min_disk min_ram disk_format "
-    "container_format".split()
-)
-
-#: Characters of a custom property; what Glance's column holds.
-LONGEST_PROPERTY = 65535
-#: Custom properties by the names that other services read. ``glance`` makes an option of each
-#: property in the schema it was served, so it has ``--os-distro`` only where the schema says so.
-COMMON = {
-    "kernel_id": "Image that holds the kernel, for an AMI",
-    "ramdisk_id": "Image that holds the ramdisk, for an AMI",
-    "instance_uuid": "Server it was made from",
-    "architecture": "Processor architecture it needs",
-    "os_distro": "Operating system in it, by its common name",
-    "os_version": "Version of the operating system, by its maker",
-    "description": "What it is, for people",
+#: Length limit of a custom property; the size of Glance's column.
+_MAX_PROPERTY_CHARACTERS = 65535
+#: Custom properties that other services use. The client ``glance`` makes a command-line option,
+#: such as ``--os-distro``, of every property in the schema.
+_COMMON_PROPERTIES = {
+    "kernel_id": "Image that contains the kernel of an AMI image",
+    "ramdisk_id": "Image that contains the ramdisk of an AMI image",
+    "instance_uuid": "Server from which the image was created",
+    "architecture": "Processor architecture that the image requires",
+    "os_distro": "Common name of the operating system distribution",
+    "os_version": "Version of the operating system, as its distributor names it",
+    "description": "A description of the image for people",
 }
 
 _INT = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
 
 
-def _text(description: str, length: int, *, null: bool = True, **more: Any) -> Schema:
+def _text(description: str, length: int, *, null: bool = True, **keywords: Any) -> Schema:
     kind: Any = ["null", "string"] if null else "string"
-    return {"type": kind, "description": description, "maxLength": length, **more}
+    return {"type": kind, "description": description, "maxLength": length, **keywords}
 
 
 def image(disk_formats: Sequence[str], container_formats: Sequence[str]) -> Schema:
@@ -62,7 +72,7 @@ def image(disk_formats: Sequence[str], container_formats: Sequence[str]) -> Sche
         "name": _text("A descriptive name", 255),
         "status": {
             "type": "string",
-            "description": "Where the image stands",
+            "description": "Status of the image",
             "enum": [str(status) for status in Status],
         },
         "visibility": {
@@ -70,49 +80,52 @@ def image(disk_formats: Sequence[str], container_formats: Sequence[str]) -> Sche
             "description": "Who can see the image",
             "enum": [str(visibility) for visibility in Visibility],
         },
-        "protected": {"type": "boolean", "description": "Whether deleting is refused"},
-        "os_hidden": {"type": "boolean", "description": "Whether default lists leave it out"},
-        "checksum": _text("MD5 digest of the data, hexadecimal", 32),
+        "protected": {"type": "boolean", "description": "Whether the image cannot be deleted"},
+        "os_hidden": {
+            "type": "boolean",
+            "description": "Whether lists omit the image unless os_hidden is requested",
+        },
+        "checksum": _text("MD5 digest of the data in hexadecimal", 32),
         "os_hash_algo": _text("Algorithm of os_hash_value", 64),
-        "os_hash_value": _text("Digest of the data, hexadecimal", 128),
-        "owner": _text("The project it belongs to", 255),
+        "os_hash_value": _text("Digest of the data in hexadecimal", 128),
+        "owner": _text("Project that owns the image", 255),
         "size": {"type": ["null", "integer"], "description": "Size of the data in bytes"},
         "virtual_size": {
             "type": ["null", "integer"],
-            "description": "Size of the disk in the data, in bytes",
+            "description": "Size of the disk that the data describes, in bytes",
         },
         "container_format": {
             "type": ["null", "string"],
-            "description": "Format of the container",
+            "description": "Container format",
             "enum": [None, *container_formats],
         },
         "disk_format": {
             "type": ["null", "string"],
-            "description": "Format of the disk",
+            "description": "Disk format",
             "enum": [None, *disk_formats],
         },
-        "created_at": {"type": "string", "description": "When the record was made"},
-        "updated_at": {"type": "string", "description": "When the record last changed"},
+        "created_at": {"type": "string", "description": "Time of creation"},
+        "updated_at": {"type": "string", "description": "Time of the last change"},
         "tags": {
             "type": "array",
-            "description": "Words attached to the image",
+            "description": "Tags of the image",
             "items": {"type": "string", "minLength": 1, "maxLength": 255},
         },
-        "min_ram": {**_INT, "description": "Memory needed to boot it, in MiB"},
-        "min_disk": {**_INT, "description": "Disk needed to boot it, in GiB"},
+        "min_ram": {**_INT, "description": "Memory required to boot the image, in MiB"},
+        "min_disk": {**_INT, "description": "Disk size required to boot the image, in GiB"},
         "self": {"type": "string", "description": "URL of the image"},
         "file": {"type": "string", "description": "URL of the data"},
         "schema": {"type": "string", "description": "URL of this schema"},
-        "stores": {"type": "string", "description": "Ids of the stores that hold the data"},
+        "stores": {"type": "string", "description": "Ids of the stores that contain the data"},
     }
     for name in READ_ONLY & properties.keys():
         properties[name] = {**properties[name], "readOnly": True}
-    for name, about in COMMON.items():
-        properties[name] = _text(about, LONGEST_PROPERTY, null=False, is_base=False)
+    for name, description in _COMMON_PROPERTIES.items():
+        properties[name] = _text(description, _MAX_PROPERTY_CHARACTERS, null=False, is_base=False)
     return {
         "name": "image",
         "properties": properties,
-        "additionalProperties": {"type": "string", "maxLength": LONGEST_PROPERTY},
+        "additionalProperties": {"type": "string", "maxLength": _MAX_PROPERTY_CHARACTERS},
         "links": [
             {"rel": "self", "href": "{self}"},
             {"rel": "enclosure", "href": "{file}"},
@@ -124,13 +137,13 @@ def image(disk_formats: Sequence[str], container_formats: Sequence[str]) -> Sche
 MEMBER: Schema = {
     "name": "member",
     "properties": {
-        "member_id": {"type": "string", "description": "The project it is shared with"},
+        "member_id": {"type": "string", "description": "Project with which the image is shared"},
         "image_id": {"type": "string", "description": "The image", "pattern": _UUID},
-        "created_at": {"type": "string", "description": "When it was shared"},
-        "updated_at": {"type": "string", "description": "When the status last changed"},
+        "created_at": {"type": "string", "description": "Time at which the image was shared"},
+        "updated_at": {"type": "string", "description": "Time of the last change of the status"},
         "status": {
             "type": "string",
-            "description": "What the project answered",
+            "description": "Whether the project accepted the image",
             "enum": [str(status) for status in MemberStatus],
         },
         "schema": {"type": "string", "readOnly": True},
@@ -156,23 +169,23 @@ TASK: Schema = {
     "name": "task",
     "properties": {
         "id": {"type": "string", "description": "The task's identifier", "pattern": _UUID},
-        "type": {"type": "string", "description": "What is done"},
+        "type": {"type": "string", "description": "Type of the task"},
         "status": {
             "type": "string",
-            "description": "How far it is",
+            "description": "Status of the task",
             "enum": ["pending", "processing", "success", "failure"],
         },
-        "input": _optional("object", "What was asked for"),
-        "result": _optional("object", "What came of it"),
-        "owner": _optional("string", "The project that asked"),
-        "message": {"type": "string", "description": "Why it failed"},
+        "input": _optional("object", "Parameters of the task"),
+        "result": _optional("object", "Result of the task"),
+        "owner": _optional("string", "Project that started the task"),
+        "message": {"type": "string", "description": "Reason of the failure"},
         "image_id": _optional("string", "The image"),
-        "request_id": _optional("string", "The request that asked"),
-        "user_id": _optional("string", "Who asked"),
-        "progress": _optional("object", "Bytes done, and bytes in all where that is known"),
-        "expires_at": _optional("string", "When it is forgotten"),
-        "created_at": {"type": "string", "description": "When it was asked for"},
-        "updated_at": {"type": "string", "description": "When it last changed"},
+        "request_id": _optional("string", "Id of the request that started the task"),
+        "user_id": _optional("string", "User who started the task"),
+        "progress": _optional("object", "Bytes processed, and total bytes if known"),
+        "expires_at": _optional("string", "Time at which the task is removed"),
+        "created_at": {"type": "string", "description": "Time of creation"},
+        "updated_at": {"type": "string", "description": "Time of the last change"},
         "self": {"type": "string", "readOnly": True},
         "schema": {"type": "string", "readOnly": True},
     },
@@ -197,33 +210,36 @@ def page(name: str, item: Schema) -> Schema:
     }
 
 
+def documents(image_schema: Schema) -> Mapping[str, Schema]:
+    """Every published schema by its name."""
+    return {
+        "image": image_schema,
+        "images": page("images", image_schema),
+        "member": MEMBER,
+        "members": MEMBERS,
+        "task": TASK,
+        "tasks": page("tasks", TASK),
+    }
+
+
 class Checker:
-    """A schema with its compiled validator; made once per process."""
+    """A schema with its compiled validator. Create it once per process."""
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
         self._validator = jsonschema.Draft202012Validator(schema)
 
     def check(self, value: Any) -> None:
-        """Raises BadJson, naming the member, when ``value`` does not fit."""
+        """Raises BadJson, naming the member, if ``value`` does not match the schema."""
         problem = jsonschema.exceptions.best_match(self._validator.iter_errors(value))
         if problem is not None:
-            where = "/".join(str(part) for part in problem.absolute_path)
-            text = f"{where}: {problem.message}" if where else problem.message
+            path = "/".join(str(part) for part in problem.absolute_path)
+            text = f"{path}: {problem.message}" if path else problem.message
             raise errors.BadJson(problem=text[:500])
 
 
-def check_settable(name: str) -> None:
-    """Raises ReadOnly or Reserved for an attribute that clients may not set."""
-    if name in READ_ONLY:
-        raise errors.ReadOnly(name=name)
-    if name in RESERVED or name.startswith(RESERVED_PREFIX):
-        raise errors.Reserved(name=name)
-    if name not in SETTABLE and name != "id" and not 0 < len(name) <= 255:
-        raise errors.BadJson(problem="the name of a property is 1 to 255 characters long")
-
-
 def check_id(text: str) -> None:
-    """Raises BadJson. The schema's ``$`` lets a line end pass behind the id."""
+    """Raises BadJson unless ``text`` is a UUID. The schema's ``$`` also matches before a final
+    newline."""
     if not re.fullmatch(_UUID, text):
-        raise errors.BadJson(problem="id: it is a UUID")
+        raise errors.BadJson(problem="id: it must be a UUID")

@@ -1,6 +1,5 @@
-"""Signed images, as requests meet them: the certificate is fetched for the user who asks."""
+"""Verification of signed images: the certificate is fetched with the user's own token."""
 
-import base64
 import dataclasses
 
 from imsgate.http.request import Request
@@ -8,26 +7,27 @@ from imsgate.model import Image
 from imsgate.signatures.verify import CERTIFICATE, Signatures, Source, signed
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Signing:
-    """Without ``source`` no certificate is fetched, and signed images are refused."""
+    """If ``source`` is None, no certificate can be fetched and signed images are refused."""
 
     signatures: Signatures
     source: Source | None
 
     def watch(self, request: Request, image: Image) -> None:
-        """Let the body be verified. Raises SignatureRefused."""
+        """Verify the request body while it is read. Raises SignatureRefused."""
         tap = self.signatures.begin(image, self._certificate(request, image))
         if tap is not None:
             request.tap(tap)
 
-    def argument(self, request: Request, image: Image) -> dict[str, str]:
-        """What a job verifies by, which has no token to ask with. Raises SignatureRefused."""
+    def certificate(self, request: Request, image: Image) -> bytes | None:
+        """The certificate (DER) with which a job verifies the data: it has no token of the user.
+
+        None for an image that is not signed. Raises SignatureRefused.
+        """
         certificate = self._certificate(request, image)
         self.signatures.begin(image, certificate)
-        if certificate is None:
-            return {}
-        return {"certificate": base64.b64encode(certificate).decode("ascii")}
+        return certificate
 
     def _certificate(self, request: Request, image: Image) -> bytes | None:
         if self.source is None or not signed(image):

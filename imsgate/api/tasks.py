@@ -7,12 +7,14 @@ from typing import Any
 import webob
 
 from imsgate import errors
-from imsgate.api.access import Access, identity
+from imsgate.api.requester import identity
 from imsgate.api.views import isotime
 from imsgate.http import responses
 from imsgate.http.request import Request
-from imsgate.jobs import imports, locations
+from imsgate.jobs import locations, methods
 from imsgate.model import Identity, Job, JobState
+from imsgate.records.access import Access
+from imsgate.records.settings import ApiSettings
 from imsgate.registry.base import Registry
 
 _STATUS = {
@@ -22,38 +24,49 @@ _STATUS = {
     JobState.FAIL: "failure",
 }
 
-#: Glance's words for the kinds of jobs; others keep their own.
-_TYPES = {imports.KIND: "api_image_import", locations.KIND: "location_import"}
+#: Glance's names for kinds of jobs. Other kinds keep their own name.
+_TYPES = {methods.IMPORT: "api_image_import", locations.KIND: "location_import"}
+
+#: Members that only the project that asked for a job sees: a URI may contain a signature or a
+#: password in its query.
+_HIDDEN = dict.fromkeys(("input", "user_id", "request_id"))
+
+#: Members that a list of tasks leaves out.
+_DETAILS = ("message", "result", "input", "request_id", "user_id")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Tasks:
-    """The handlers of tasks. ``default`` and ``maximum`` are tasks on a page."""
+    """The handlers of tasks. A page has as many tasks as a page of images."""
 
     access: Access
     registry: Registry
-    default: int
-    maximum: int
+    settings: ApiSettings
 
     def of_image(self, request: Request, image_id: str) -> webob.Response:
-        """Who sees the image sees how far it is; what was asked for, its own project only."""
-        who, image = identity(request), self.access.image(request, image_id)
+        """Image API v2, Images: Show tasks associated with image.
+
+        Everybody who sees the image sees the progress of its jobs.
+        """
+        who = identity(request)
+        image = self.access.image(who, image_id)
         owns = self.access.owns(who, image)
         tasks = [
-            view(job) if owns or _began(who, job) else {**view(job), **_UNTOLD}
+            view(job) if owns or _is_own(who, job) else {**view(job), **_HIDDEN}
             for job in self.registry.jobs_of(image.id)
         ]
         return responses.json_response({"tasks": tasks})
 
     def index(self, request: Request) -> webob.Response:
-        who = self._enter(request)
+        """Image API v2, Tasks: List tasks."""
+        who = self._identity(request)
         limit = self._limit(request.GET.get("limit"))
         marker = request.GET.get("marker")
-        after = self._marker(request, marker) if marker is not None else None
-        project = None if self.access.is_admin(request) else who.project_id or ""
+        after = self._marker(who, marker) if marker is not None else None
+        project = None if self.access.is_admin(who) else who.project_id or ""
         jobs = self.registry.jobs(project, after, limit)
         page = {
-            "tasks": [_stub(view(job)) for job in jobs],
+            "tasks": [_summary(view(job)) for job in jobs],
             "first": "/v2/tasks",
             "schema": "/v2/schemas/tasks",
         }
@@ -62,45 +75,42 @@ class Tasks:
         return responses.json_response(page)
 
     def show(self, request: Request, task_id: str) -> webob.Response:
-        return responses.json_response(view(self._job(request, task_id)))
+        """Image API v2, Tasks: Show task details."""
+        return responses.json_response(view(self._job(self._identity(request), task_id)))
 
-    def _enter(self, request: Request) -> Identity:
+    def _identity(self, request: Request) -> Identity:
+        """The user, if it may see tasks. Raises Forbidden."""
         who = identity(request)
-        self.access.enforce("tasks_api_access", who, {"project_id": who.project_id}, "tasks")
+        self.access.check(who, "tasks_api_access", {"project_id": who.project_id}, "tasks")
         return who
 
-    def _job(self, request: Request, task_id: str) -> Job:
-        who = self._enter(request)
+    def _job(self, who: Identity, task_id: str) -> Job:
         job = self.registry.get_job(task_id)
-        if not (self.access.is_admin(request) or _began(who, job)):
+        if not (self.access.is_admin(who) or _is_own(who, job)):
             raise errors.NotFound(what=f"Task {task_id}")
         return job
 
-    def _marker(self, request: Request, task_id: str) -> Job:
+    def _marker(self, who: Identity, task_id: str) -> Job:
         try:
-            return self._job(request, task_id)
+            return self._job(who, task_id)
         except errors.NotFound as error:
             raise errors.BadQuery(parameter="marker", problem="no such task") from error
 
     def _limit(self, text: str | None) -> int:
         if text is None:
-            return self.default
+            return self.settings.limit_param_default
         if not (text.isascii() and text.isdigit() and int(text[:9]) > 0):
-            raise errors.BadQuery(parameter="limit", problem="it is a positive number")
-        return min(int(text[:9]), self.maximum)
+            raise errors.BadQuery(parameter="limit", problem="it must be a positive number")
+        return min(int(text[:9]), self.settings.api_limit_max)
 
 
-#: A URI may hold a signature or a password in its query.
-_UNTOLD = dict.fromkeys(("input", "user_id", "request_id"))
-
-
-def _began(who: Identity, job: Job) -> bool:
-    """Whether the job is the asking project's."""
+def _is_own(who: Identity, job: Job) -> bool:
+    """Whether the requesting project asked for the job."""
     return job.project is not None and job.project == who.project_id
 
 
 def view(job: Job) -> dict[str, Any]:
-    """One task. ``progress`` and ``total`` (bytes) are ours, in a member that Glance has not."""
+    """One task. Glance has no member ``progress``; its values are bytes."""
     return {
         "id": job.id,
         "type": _TYPES.get(job.kind, job.kind),
@@ -133,7 +143,6 @@ def _input(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {"import_req": arguments.get("asked"), "backend": arguments.get("stores")}
 
 
-def _stub(task: Mapping[str, Any]) -> dict[str, Any]:
-    """What a list shows of a task."""
-    whole = ("message", "result", "input", "request_id", "user_id")
-    return {name: value for name, value in task.items() if name not in whole}
+def _summary(task: Mapping[str, Any]) -> dict[str, Any]:
+    """A task as a list shows it."""
+    return {name: value for name, value in task.items() if name not in _DETAILS}

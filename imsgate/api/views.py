@@ -3,24 +3,22 @@
 import datetime
 from typing import Any
 
-from imsgate.api import listing, patch
 from imsgate.http.request import Request
 from imsgate.model import Image, Member
-from imsgate.registry.base import Query
 
 
 def isotime(when: datetime.datetime) -> str:
-    """A time as Glance writes it: ISO 8601, whole seconds, UTC."""
+    """A time in Glance's format: ISO 8601, UTC, in whole seconds."""
     return when.isoformat("T", "seconds")[:19] + "Z"
 
 
 def base_url(request: Request, public_endpoint: str | None) -> str:
-    """Where clients reach this service, without a slash at the end."""
+    """The URL by which clients reach this service, without a trailing slash."""
     return (public_endpoint or request.application_url).rstrip("/")
 
 
 def image(record: Image) -> dict[str, Any]:
-    """One image, custom properties among its members."""
+    """One image; its custom properties are members of the same object."""
     href = f"/v2/images/{record.id}"
     view: dict[str, Any] = {
         **record.properties,
@@ -62,29 +60,3 @@ def member(record: Member) -> dict[str, Any]:
         "updated_at": isotime(record.updated_at),
         "schema": "/v2/schemas/member",
     }
-
-
-class Dialect:
-    """How clients of ``/v2/images`` write and read records: as in Glance."""
-
-    #: Whether data may come in before formats are declared; then its content says them.
-    detects = False
-
-    def complete(self, body: dict[str, Any]) -> dict[str, Any]:
-        """A new image as it was asked for, with what it has besides. Raises BadAttribute."""
-        return body
-
-    def changes(self, operations: list[patch.Operation]) -> list[patch.Operation]:
-        """Changes as they were asked for, with what follows from them. Raises BadAttribute."""
-        return operations
-
-    def query(self, params: listing.Params, viewer: str | None, **bounds: Any) -> Query:
-        """What a list is asked for; see ``listing.parse``."""
-        return listing.parse(params, viewer, **bounds)
-
-    def image(self, record: Image, viewer: str | None) -> dict[str, Any]:
-        """One image as the project ``viewer`` sees it."""
-        return image(record)
-
-
-GLANCE = Dialect()

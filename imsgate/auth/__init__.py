@@ -1,1 +1,1 @@
-"""Who asks and what they may do: tokens, access keys, signatures and policy."""
+"""Authentication and authorization: tokens, access keys, identities and policy."""

@@ -1,11 +1,10 @@
 """The key file: access keys whose owners sign their requests (AK/SK).
 
-One JSON object a line: ``access``, ``sealed`` (the secret, encrypted), ``user``,
-``projects`` (the first is meant where a request names none), ``roles``, and optionally
-``expires`` (seconds since the epoch) and ``token_sha256`` (of the security token that
-temporary keys are used with). A signature is checked with the secret itself, so a hash
-would not do; the key that seals all secrets (Fernet) stands in a file of its own, which
-nobody else may read.
+One JSON object per line: ``access``, ``sealed`` (the encrypted secret), ``user``, ``projects``
+(requests that name no project use the first one), ``roles``, and optionally ``expires`` (seconds
+since the epoch) and ``token_sha256`` (the hash of a temporary key's security token). The secret
+itself is needed to verify a signature, so a hash of it would not suffice. The Fernet key that
+encrypts all secrets is in a separate file that only its owner can read.
 """
 
 import dataclasses
@@ -41,7 +40,7 @@ class Key:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Issued:
-    """What the owner of a new key is given, and nobody can look up again."""
+    """A new key as its owner receives it. The secret and token cannot be read again."""
 
     access: str
     secret: str = dataclasses.field(repr=False)
@@ -49,27 +48,27 @@ class Issued:
 
 
 def load(path: str, seal_path: str) -> dict[str, Key]:
-    """All keys by their access key. Raises BadConfig for files that cannot be used."""
+    """All keys by their access key. Raises BadConfig for missing or invalid files."""
     seal = _seal(seal_path)
     keys = jsonl.read(path, _OPTION, lambda entry: _parse(entry, seal))
-    found = {key.access: key for key in keys}
-    if len(found) < len(keys):
-        raise BadConfig(_OPTION, f"{path}: an access key stands there twice")
-    return found
+    by_access = {key.access: key for key in keys}
+    if len(by_access) < len(keys):
+        raise BadConfig(_OPTION, f"{path}: duplicate access key")
+    return by_access
 
 
 def entries(path: str) -> list[dict[str, Any]]:
-    """The lines of the file as they are, for whoever cannot or need not unseal them."""
+    """The lines of the file, with encrypted secrets. Raises BadConfig for an invalid file."""
     return jsonl.read(path, _OPTION, dict)
 
 
 def _check(entry: Any) -> None:
-    """Raises ValueError and KeyError for what the fields beside the secret cannot be."""
+    """Raises ValueError or KeyError for invalid fields, except for the secret."""
     if unknown := set(entry) - _FIELDS:
         raise ValueError(f"{min(unknown)!r} is not a field")
     for name in ("projects", "roles"):
         if not (isinstance(entry[name], list) and entry[name]):
-            raise ValueError(f"{name} is not a list of at least one")
+            raise ValueError(f"{name} is not a list, or is empty")
     jsonl.check_printable(entry["access"], entry["user"], *entry["projects"], *entry["roles"])
     jsonl.check_expiry(entry.get("expires"))
     if entry.get("token_sha256") is not None:
@@ -81,7 +80,7 @@ def _parse(entry: Any, seal: Fernet) -> Key:
     try:
         secret = seal.decrypt(entry["sealed"]).decode()
     except InvalidToken:
-        raise ValueError("its secret was not sealed with this key") from None
+        raise ValueError("its secret was encrypted with another key") from None
     return Key(
         access=entry["access"],
         secret=secret,
@@ -99,10 +98,12 @@ def _seal(path: str) -> Fernet:
             mode = os.fstat(file.fileno()).st_mode
             content = file.read()
         if mode & 0o077:
-            raise BadConfig(_SEAL_OPTION, f"{path} must be for its owner alone (chmod 600)")
+            raise BadConfig(
+                _SEAL_OPTION, f"{path} must be accessible to its owner only (chmod 600)"
+            )
         return Fernet(content.strip())
     except (OSError, ValueError) as error:
-        problem = f"{path} cannot be used: {error}; `imsgate key add` makes it"
+        problem = f"{path} cannot be used: {error}; `imsgate key add` creates it"
         raise BadConfig(_SEAL_OPTION, problem) from error
 
 
@@ -111,12 +112,12 @@ def _make_seal(path: str) -> None:
         os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
         fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with open(fd, "wb") as file:
-            jsonl.give(fd, os.path.dirname(path) or ".")
+            jsonl.give_to_owner_of(fd, os.path.dirname(path) or ".")
             file.write(Fernet.generate_key() + b"\n")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise BadConfig(_SEAL_OPTION, f"{path} cannot be made: {error.strerror}") from error
+        raise BadConfig(_SEAL_OPTION, f"{path} cannot be created: {error.strerror}") from error
 
 
 def add(
@@ -130,11 +131,12 @@ def add(
     temporary: bool = False,
     pair: tuple[str, str] | None = None,
 ) -> Issued:
-    """Append a new key, or the ``pair`` of access key and secret, and return it.
+    """Append a new key and return it.
 
-    A ``temporary`` one comes with a security token. The first call makes the sealing key.
-    Raises BadConfig, changing nothing, when the files there cannot be used or have this
-    access key already.
+    ``pair`` is its access key and secret; by default they are random. A ``temporary`` key has a
+    security token. ``expires`` is in seconds since the epoch. The first call creates the file of
+    the encryption key. Raises BadConfig, changing nothing, for invalid files, for invalid values
+    and for an access key that exists already.
     """
     access, secret = pair or (
         _random(20, _LETTERS),
@@ -168,21 +170,18 @@ def add(
 
 
 def remove(path: str, access: str) -> bool:
-    """Take a key out; return whether it was there.
-
-    Raises BadConfig for a file that cannot be used.
-    """
+    """Remove a key; return whether it existed. Raises BadConfig for an invalid file."""
     removed = False
 
     def edit(old: bytes) -> bytes:
         nonlocal removed
-        kept = b""
+        remaining = b""
         for entry in entries(path):
             if entry.get("access") == access:
                 removed = True
             else:
-                kept = jsonl.appended(kept, entry)
-        return kept
+                remaining = jsonl.appended(remaining, entry)
+        return remaining
 
     jsonl.change(path, _OPTION, edit)
     return removed

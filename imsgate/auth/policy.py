@@ -1,10 +1,10 @@
 """What each role may do: Glance's rules by Glance's names, in oslo.policy.
 
-The defaults are scope-aware: a ``reader`` of a project sees, a ``member`` changes,
-``admin`` may do anything, and ``service`` is another service of the stack. An operator
-overrides any of them in ``policy.yaml``; a file written for Glance can be used as it is.
+The defaults use Keystone's default roles: a ``reader`` of a project sees its images, a ``member``
+changes them, ``admin`` may do anything, and ``service`` is another service of the cloud. Operators
+can override each rule in ``policy.yaml``; a file written for Glance works unchanged.
 
-A rule is asked about a target, a mapping of what ``%(name)s`` in a check may stand for.
+A rule decides about a target: a mapping whose members are the values of ``%(name)s`` in its check.
 """
 
 import logging
@@ -22,16 +22,16 @@ from imsgate.model import Identity
 LOG = logging.getLogger(__name__)
 
 GROUP = "oslo_policy"
-#: oslo.policy's own default; only this file may be missing.
+#: oslo.policy's default; only this file may be missing.
 DEFAULT_FILE = "policy.yaml"
 
 ADMIN = "rule:context_is_admin"
 SERVICE = "rule:service_api"
 _MEMBER = "role:member and project_id:%(project_id)s"
 _READER = "role:reader and project_id:%(project_id)s"
-#: The asking project is one the image is shared with.
+#: The image is shared with the project of the request.
 _SHARED_WITH = "project_id:%(member_id)s"
-_SEEN = (
+_VISIBLE = (
     f"project_id:%(project_id)s or {_SHARED_WITH} or "
     "'community':%(visibility)s or 'public':%(visibility)s"
 )
@@ -50,7 +50,7 @@ _CREATE = (
 
 
 def _rule(name: str, check: str, description: str, *operations: str) -> Any:
-    """A rule of project scope; an operation is a method and a path template of ``routes``."""
+    """A rule with project scope. An operation is a method and a path template of ``routes``."""
     pairs = [operation.split(" ", 1) for operation in operations]
     return oslo_policy.DocumentedRuleDefault(
         name,
@@ -62,12 +62,14 @@ def _rule(name: str, check: str, description: str, *operations: str) -> Any:
 
 
 RULES = (
-    oslo_policy.RuleDefault("default", "", "What other rules may refer to; decides nothing."),
+    oslo_policy.RuleDefault(
+        "default", "", "For references from other rules; no operation uses it."
+    ),
     oslo_policy.RuleDefault("context_is_admin", "role:admin", "Who is an administrator."),
     oslo_policy.RuleDefault(
         "service_api",
         "role:service or role:admin or service_roles:service",
-        "Another service, by its own token or by a service token beside its user's.",
+        "Another service, identified by its own token or by a service token beside the user's.",
     ),
     _rule(
         "add_image",
@@ -78,8 +80,8 @@ RULES = (
     ),
     _rule(
         "get_image",
-        f"{ADMIN} or (role:reader and ({_SEEN}))",
-        "See an image. Who may not do this is told that it does not exist.",
+        f"{ADMIN} or (role:reader and ({_VISIBLE}))",
+        "See an image. Without this permission the response is 404.",
         f"GET {_IMAGE}",
         f"GET {_IMAGE}/tasks",
         f"GET {_IMS_TAGS}",
@@ -95,7 +97,7 @@ RULES = (
     _rule(
         "modify_image",
         ADMIN_OR_MEMBER,
-        "Change an image's attributes, properties and tags; stage and import its data.",
+        "Change the attributes, properties and tags of an image; stage and import its data.",
         f"PATCH {_IMAGE}",
         f"PUT {_IMAGE}/stage",
         f"POST {_IMAGE}/import",
@@ -111,92 +113,92 @@ RULES = (
     _rule(
         "publicize_image",
         ADMIN,
-        "Let everybody see an image.",
+        "Make an image public, so that everybody sees it.",
         "POST /v2/images",
         f"PATCH {_IMAGE}",
     ),
     _rule(
         "communitize_image",
         ADMIN_OR_MEMBER,
-        "Let everybody who knows its id see an image.",
+        "Make an image a community image, which everybody can see by its id.",
         "POST /v2/images",
         f"PATCH {_IMAGE}",
     ),
-    _rule("upload_image", ADMIN_OR_MEMBER, "Upload an image's data.", f"PUT {_IMAGE}/file"),
+    _rule("upload_image", ADMIN_OR_MEMBER, "Upload the data of an image.", f"PUT {_IMAGE}/file"),
     _rule(
         "register_image",
         ADMIN_OR_MEMBER,
-        "Make an object of a bucket an image's data.",
+        "Import the data of an image from an object of a bucket.",
         f"PUT {_IMS_IMAGE}/upload",
         *_CREATE,
     ),
     _rule(
         "export_image",
         ADMIN_OR_MEMBER,
-        "Write an image's data into a bucket.",
+        "Write the data of an image into a bucket.",
         f"POST {_IMS_IMAGE}/file",
     ),
     _rule(
         "get_job",
         ADMIN_OR_READER,
-        "See the jobs of one's project by the calls of Huawei's image service.",
+        "See the jobs of a project through the API of Huawei's image service.",
         "GET /v1/{project_id}/jobs/{job_id}",
         "GET /v1/cloudimages/job/{job_id}",
     ),
     _rule(
         "get_quota",
         ADMIN_OR_READER,
-        "See how many images one's project may have.",
+        "See how many images a project may have.",
         "GET /v1/cloudimages/quota",
     ),
     _rule(
         "copy_image",
         ADMIN,
-        "Copy an image's data to further stores.",
+        "Copy the data of an image to further stores.",
         f"POST {_IMAGE}/import",
     ),
     _rule(
         "tasks_api_access",
         ADMIN,
-        "See the tasks of all images; those of one image go with the image.",
+        "See the tasks of all images. Whoever sees an image also sees its tasks.",
         "GET /v2/tasks",
         "GET /v2/tasks/{task_id}",
     ),
     _rule(
         "download_image",
-        f"{ADMIN} or (role:member and ({_SEEN}))",
-        "Download an image's data.",
+        f"{ADMIN} or (role:member and ({_VISIBLE}))",
+        "Download the data of an image.",
         f"GET {_IMAGE}/file",
     ),
     _rule(
         "delete_image_location",
         ADMIN,
-        "Remove one of several copies of an image's data.",
+        "Delete one of several copies of the data of an image.",
         "DELETE /v2/stores/{store_id}/{image_id}",
     ),
     _rule(
         "add_image_location",
         f"{SERVICE} or ({_MEMBER} and project_id:%(owner)s)",
-        "Make an object that lies in a store the data of an image. Beside this rule, only "
-        "services may.",
+        "Make an existing object of a store the data of an image. In addition to this rule, the "
+        "request must come from a service.",
         f"POST {_IMAGE}/locations",
     ),
     _rule(
         "fetch_image_location",
         SERVICE,
-        "See where an image's data lies.",
+        "See the locations of the data of an image.",
         f"GET {_IMAGE}/locations",
     ),
     _rule(
         "deactivate",
         ADMIN_OR_MEMBER,
-        "Stop downloads of an image.",
+        "Deactivate an image, so that it cannot be downloaded.",
         f"POST {_IMAGE}/actions/deactivate",
     ),
     _rule(
         "reactivate",
         ADMIN_OR_MEMBER,
-        "Allow downloads of an image again.",
+        "Reactivate an image, so that it can be downloaded again.",
         f"POST {_IMAGE}/actions/reactivate",
     ),
     _rule(
@@ -209,19 +211,19 @@ RULES = (
     _rule(
         "get_members",
         f"{ADMIN} or (role:reader and (project_id:%(project_id)s or {_SHARED_WITH}))",
-        "List the projects an image is shared with.",
+        "List the projects with which an image is shared.",
         f"GET {_IMAGE}/members",
     ),
     _rule(
         "get_member",
         f"{ADMIN} or (role:reader and (project_id:%(project_id)s or {_SHARED_WITH}))",
-        "See one project an image is shared with.",
+        "See one project with which an image is shared.",
         f"GET {_IMAGE}/members/{{member_id}}",
     ),
     _rule(
         "modify_member",
         f"{ADMIN} or (role:member and {_SHARED_WITH})",
-        "Accept or reject an image that is shared with the asking project.",
+        "Accept or reject an image that is shared with the project of the request.",
         f"PUT {_IMAGE}/members/{{member_id}}",
         "PUT /v1/cloudimages/members",
     ),
@@ -235,7 +237,7 @@ RULES = (
     _rule(
         "stores_info_detail",
         f"{ADMIN} or {SERVICE}",
-        "See how the stores are configured and how they fare.",
+        "See the configuration and the state of the stores.",
         "GET /v2/info/stores/detail",
     ),
 )
@@ -249,55 +251,55 @@ def list_rules() -> tuple[Any, ...]:
 def enforcer(conf: cfg.ConfigOpts | None = None) -> oslo_policy.Enforcer:
     """The rules with the operator's overrides.
 
-    Without ``conf``, as oslo.policy's tools call it, the usual files of imsgate say them.
+    Without ``conf``, as when oslo.policy's tools call it, imsgate's default files are read.
     """
-    made = oslo_policy.Enforcer(conf or config.load({}).native)
-    made.register_defaults(RULES)
-    return made
+    with_defaults = oslo_policy.Enforcer(conf or config.load({}).native)
+    with_defaults.register_defaults(RULES)
+    return with_defaults
 
 
-#: What oslo.policy raises for a file that is no mapping of names to checks.
-_UNUSABLE = (ValueError, AttributeError, TypeError, OSError)
+#: What oslo.policy raises for a file that is not a mapping of names to checks.
+_INVALID_FILE = (ValueError, AttributeError, TypeError, OSError)
 
 
 class Policy:
-    """Decides by the rules of one process. A change of the file counts within a second."""
+    """Decides by the rules of this process. A change of the file takes effect within a second."""
 
     def __init__(self, conf: cfg.ConfigOpts) -> None:
-        """Raises BadConfig when the policy file is missing or cannot work."""
+        """Raises BadConfig if the policy file is missing or invalid."""
         self._enforcer = enforcer(conf)
         try:
             self._enforcer.load_rules()
             self._enforcer.check_rules(raise_on_violation=True)
-        except (oslo_policy.InvalidDefinitionError, *_UNUSABLE) as error:
+        except (oslo_policy.InvalidDefinitionError, *_INVALID_FILE) as error:
             raise BadConfig(f"[{GROUP}] policy_file", str(error)) from error
         file = conf[GROUP].policy_file
         if self._enforcer.policy_path is None and file != DEFAULT_FILE:
-            raise BadConfig(f"[{GROUP}] policy_file", f"{file} is not found")
-        self._decisions = DecisionCache(lambda: self._enforcer.rules, self._ask)
+            raise BadConfig(f"[{GROUP}] policy_file", f"{file} does not exist")
+        self._decisions = DecisionCache(lambda: self._enforcer.rules, self._enforce)
 
     def allows(self, rule: str, who: Identity, target: Mapping[str, Any]) -> bool:
-        """Whether ``who`` may do what ``rule`` stands for to ``target``.
+        """Whether ``rule`` allows ``who`` its operations on ``target``.
 
-        A token whose scope the rule does not take (of the system, of a domain) is refused.
-        Raises KeyError for a rule that does not exist.
+        A token with another scope than the rule's (of the system, of a domain) is refused. Raises
+        KeyError for a rule that does not exist.
         """
         return self.judge(rule, who)(target)
 
     def judge(self, rule: str, who: Identity) -> Callable[[Mapping[str, Any]], bool]:
-        """``allows``, for the many targets of one list."""
+        """``allows`` as a function of the target, for the many targets of a list."""
         if rule not in self._enforcer.registered_rules:
             raise KeyError(rule)
         return self._decisions.judge(rule, who)
 
-    def _ask(self, rule: str, who: Identity, target: Mapping[str, Any]) -> bool:
+    def _enforce(self, rule: str, who: Identity, target: Mapping[str, Any]) -> bool:
         creds, target = credentials(who), dict(target)
         try:
             return bool(self._enforcer.enforce(rule, target, creds))
-        except _UNUSABLE as error:
-            # The file was changed into one that cannot be read: the rules of before stay,
-            # as oslo.policy keeps them in every service.
-            LOG.error("The policy file cannot be used: %s", error)
+        except _INVALID_FILE as error:
+            # The file has become invalid. The previous rules remain in force, as oslo.policy
+            # does in every service.
+            LOG.error("The policy file is invalid; the previous rules remain in force: %s", error)
             return bool(self._enforcer.enforce(rule, target, creds))
 
     def is_admin(self, who: Identity) -> bool:
@@ -306,8 +308,9 @@ class Policy:
 
 
 def credentials(who: Identity) -> dict[str, Any]:
-    """What a check's left side may name; what is not known is left out, so nothing equals it."""
-    known = {
+    """The values of the left side of checks. Without a value the name is missing, so that it
+    equals nothing."""
+    attributes = {
         "user_id": who.user_id,
         "project_id": who.project_id,
         "domain_id": who.domain_id,
@@ -316,7 +319,7 @@ def credentials(who: Identity) -> dict[str, Any]:
         "system_scope": who.system_scope,
     }
     return {
-        **{name: value for name, value in known.items() if value is not None},
+        **{name: value for name, value in attributes.items() if value is not None},
         "roles": sorted(who.roles),
         "service_roles": sorted(who.service_roles),
         "is_admin_project": who.is_admin_project,

@@ -1,107 +1,74 @@
-"""What the rules decided, kept for a moment.
+"""Policy decisions, cached for a second.
 
-oslo.policy looks for its files and inspects the signature of every check each time it is
-asked: half a millisecond, several times for one image and once for each of a list. But a
-decision depends only on who asks and on what of the target the rule names, and most
-images of a list are alike in that.
+oslo.policy looks for changed files and inspects the signature of every check each time it is
+asked. That takes half a millisecond, several times for one image and once for each image of a
+list. But a decision depends only on the identity and on the attributes of the target that the
+rule names, and these are equal for most images of a list.
 """
 
-import contextlib
 import functools
-import re
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
+from imsgate.auth.policy_checks import names_used
 from imsgate.model import Identity
 
-#: Seconds that a decision is kept, and so a change of the policy file may go unnoticed.
-KEPT = 1.0
-#: Decisions kept at most; beyond it they are forgotten early.
-_MOST = 10_000
+#: How long a decision is reused. A change of the policy file takes effect after that time.
+TTL_SECONDS = 1.0
+#: With more decisions than this the cache is emptied early.
+_MAX_DECISIONS = 10_000
 
 Target = Mapping[str, Any]
 Names = tuple[str, ...]
-Answers = dict[tuple[Any, ...], bool]
-
-_NAME = re.compile(r"%\(([^)]*)\)")
+#: Decisions by the values of the attributes that the rule names.
+Decisions = dict[tuple[Any, ...], bool]
 
 
 class DecisionCache:
-    """The answers of ``ask``, which decides whether somebody may do something to a target."""
+    """Caches ``decide``, which says whether an identity may do something to a target."""
 
     def __init__(
-        self, rules: Callable[[], Mapping[str, Any]], ask: Callable[[str, Identity, Target], bool]
+        self,
+        rules: Callable[[], Mapping[str, Any]],
+        decide: Callable[[str, Identity, Target], bool],
     ) -> None:
-        """``rules`` gives the check of each rule's name as it is now."""
+        """``rules`` returns the current check of each rule, by the rule's name."""
         self._rules = rules
-        self._ask = ask
-        #: What a rule looks at, and its answers to somebody by that of the target.
-        self._kept: tuple[dict[str, Names | None], dict[Hashable, Answers]] = ({}, {})
-        self._until = 0.0
+        self._decide = decide
+        #: The names that each rule uses, and the decisions by rule, names and identity. One
+        #: attribute, so that a thread never combines an old one with a new one.
+        self._cached: tuple[dict[str, Names | None], dict[Hashable, Decisions]] = ({}, {})
+        self._expires = 0.0
         self._count = 0
 
     def judge(self, rule: str, who: Identity) -> Callable[[Target], bool]:
-        """Gives for any target what ``ask`` says, or said of the same question a moment ago."""
-        looks_at, answers = self._fresh()
-        if rule not in looks_at:
-            looks_at[rule] = named(self._rules(), rule)
-        names = looks_at[rule]
+        """Returns ``decide`` for one rule and identity, as a function of the target."""
+        names_by_rule, decisions_by_question = self._current()
+        if rule not in names_by_rule:
+            names_by_rule[rule] = names_used(self._rules(), rule)
+        names = names_by_rule[rule]
         if names is None:
-            return functools.partial(self._ask, rule, who)
-        known = answers.setdefault((rule, names, who), {})
+            return functools.partial(self._decide, rule, who)
+        decisions = decisions_by_question.setdefault((rule, names, who), {})
 
         def judged(target: Target) -> bool:
             values = tuple([target.get(name) for name in names])
-            if values in known:
-                return known[values]
-            answer = self._ask(rule, who, target)
-            # To ask may be to read a changed file, whose rule looks at something else.
-            looks_at[rule] = now = named(self._rules(), rule)
-            if now == names:
-                known[values] = answer
+            if values in decisions:
+                return decisions[values]
+            decision = self._decide(rule, who, target)
+            # Deciding may have read a changed file, in which the rule uses other names.
+            names_by_rule[rule] = names_now = names_used(self._rules(), rule)
+            if names_now == names:
+                decisions[values] = decision
                 self._count += 1
-            return answer
+            return decision
 
         return judged
 
-    def _fresh(self) -> tuple[dict[str, Names | None], dict[Hashable, Answers]]:
-        """What is kept by now. Whoever still has the last one may finish."""
+    def _current(self) -> tuple[dict[str, Names | None], dict[Hashable, Decisions]]:
+        """The cache, emptied if it has expired. Threads that use the old one may finish."""
         now = time.monotonic()
-        if now >= self._until or self._count > _MOST:
-            self._kept, self._until, self._count = ({}, {}), now + KEPT, 0
-        return self._kept
-
-
-def named(rules: Mapping[str, Any], rule: str) -> Names | None:
-    """The names of a target that a rule's check looks at, or None where it may look at all.
-
-    Checks of oslo.policy's own language look at what they name; those that others add, and
-    those that ask a server, are shown the whole target.
-    """
-    found: set[str] = set()
-    seen = {rule}
-    waiting = _checks(rules, rule)
-    while waiting:
-        check = waiting.pop()
-        if type(check).__module__ != "oslo_policy._checks":
-            return None
-        waiting += _parts(check)
-        text = getattr(check, "match", "")
-        found.update(_NAME.findall(text))
-        if getattr(check, "kind", None) == "rule" and text not in seen:
-            seen.add(text)
-            waiting += _checks(rules, text)
-    return tuple(sorted(found))
-
-
-def _checks(rules: Mapping[str, Any], rule: str) -> list[Any]:
-    # By index: for a name it lacks, oslo.policy's mapping has the default rule.
-    with contextlib.suppress(KeyError):
-        return [rules[rule]]
-    return []
-
-
-def _parts(check: Any) -> Iterable[Any]:
-    """The checks that ``and``, ``or`` and ``not`` put together."""
-    return [*getattr(check, "rules", ()), *filter(None, [getattr(check, "rule", None)])]
+        if now >= self._expires or self._count > _MAX_DECISIONS:
+            self._cached, self._expires, self._count = ({}, {}), now + TTL_SECONDS, 0
+        return self._cached

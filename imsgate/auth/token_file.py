@@ -1,9 +1,8 @@
-"""The token file: who may come in where there is no Keystone.
+"""The token file: users of a gateway without Keystone.
 
-One JSON object a line: ``sha256`` (of the token, which itself is nowhere
-kept), ``user``, ``project``, ``roles`` and optionally ``expires`` (seconds
-since the epoch). A token is 256 random bits, so a plain hash is enough: there
-is nothing to guess.
+One JSON object per line: ``sha256`` (of the token, which is not stored), ``user``, ``project``,
+``roles`` and optionally ``expires`` (seconds since the epoch). A token has 256 random bits and
+cannot be guessed, so a hash without salt suffices.
 """
 
 import dataclasses
@@ -31,7 +30,7 @@ class Token:
 
 
 def load(path: str) -> list[Token]:
-    """All tokens of the file. Raises BadConfig for a file that cannot be used."""
+    """All tokens of the file. Raises BadConfig for a missing or invalid file."""
     return jsonl.read(path, _OPTION, _parse)
 
 
@@ -46,23 +45,22 @@ def _parse(entry: Any) -> Token:
 
 
 def find(tokens: Iterable[Token], presented: str, when: float) -> Token | None:
-    """The entry for a presented token, unless it had expired at ``when`` (seconds since the epoch).
+    """The entry of a presented token, unless it had expired at ``when`` (seconds since the epoch).
 
-    Every entry is compared, each in constant time, so that the time taken
-    tells nothing about any of them.
+    Every entry is compared, each in constant time, so that the time does not depend on them.
     """
-    wanted = jsonl.digest(presented)
-    found = None
+    digest = jsonl.digest(presented)
+    match = None
     for token in tokens:
-        if hmac.compare_digest(token.sha256, wanted):
-            found = token
-    if found and found.expires is not None and found.expires <= when:
+        if hmac.compare_digest(token.sha256, digest):
+            match = token
+    if match and match.expires is not None and match.expires <= when:
         return None
-    return found
+    return match
 
 
 def new() -> str:
-    """A token of 256 random bits, in letters and digits: no shell or command takes it for more."""
+    """A token of 256 random bits, in letters and digits that need no quoting in a shell."""
     return secrets.token_hex(32)
 
 
@@ -75,10 +73,10 @@ def add(
     expires: float | None = None,
     presented: str | None = None,
 ) -> str:
-    """Append a new token, or the one ``presented``, and return it; the file does not show it.
+    """Append a token and return it; it cannot be read from the file.
 
-    Raises BadConfig, changing nothing, when the file there cannot be used, or could not be
-    with this token.
+    ``presented`` is the token; by default it is random. ``expires`` is in seconds since the epoch.
+    Raises BadConfig, changing nothing, for an invalid file and for invalid values.
     """
     presented = presented or new()
     token = Token(jsonl.digest(presented), user, project, tuple(roles), expires)

@@ -1,1 +1,1 @@
-"""Users' buckets: where images are registered from and exported to."""
+"""Users' buckets, where images are registered from and exported to."""

@@ -1,158 +1,172 @@
-"""Users' buckets: where images are registered from and exported to.
+"""Users' buckets, where images are registered from and exported to: the driver contract.
 
-Not a store: nothing lies there that a record points at, and every object is named by a user.
-What a driver is given has been checked: the name of a bucket and the key of an object in it
-(``imsgate.buckets.image_url``), and that the asking project may use that bucket.
+This is not a store: no image record refers to these objects, and users choose their names.
+
+A driver may rely on its input: the names of bucket and object are valid
+(``imsgate.buckets.image_url``), and the requesting project may use the bucket.
 """
 
 import abc
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar, cast
 
 import stevedore
 from oslo_config import cfg
 
 from imsgate import plugins
-from imsgate.config import Section
+from imsgate.config import Config, Section
+from imsgate.settings import Settings
 from imsgate.stores.base import CopySource, Sink
 
 NAMESPACE = "imsgate.buckets"
 GROUP = "ims_buckets"
 
-#: Options of the group beside those of the driver.
+#: The options of the group, except the driver's.
 OPTS: Sequence[cfg.Opt] = (
     cfg.StrOpt(
         "driver",
-        help="How the buckets are reached that users register images from and export them to: "
-        "s3. Without it nobody can do either.",
+        help="Driver for the buckets from which users register images and to which they export "
+        "them: s3. If unset, users can do neither.",
     ),
     cfg.ListOpt(
         "allowed",
         default=[],
-        help="Which project may use which bucket, as project:bucket, separated by commas; * is "
-        "any. Nobody may use what is not listed, since most of them are reached with the one "
-        "access key given here.",
+        help="Which projects may use which buckets: project:bucket, separated by commas; * stands "
+        "for any project or any bucket. Everything else is refused, because most buckets are "
+        "accessed with the one access key of this section.",
     ),
     cfg.DictOpt(
         "accounts",
         default={},
-        help="Projects whose own access keys are used, as project:section, separated by commas. "
-        "Each section has the driver's options anew: host, keys and what else is needed. What "
-        "such a project may use is in allowed as for all.",
+        help="Projects whose buckets are accessed with their own access keys: project:section, "
+        "separated by commas. Each section must set the driver's options itself: host, keys and "
+        "others as needed. The option allowed applies to these projects too.",
     ),
     cfg.BoolOpt(
         "server_side_copy",
         default=True,
-        help="Have the service copy what is registered into a store of the same service, and read "
-        "the copy, rather than send the data back. The store's access key must be allowed to "
-        "read the bucket; where it is not, or the service does not copy, the data is sent.",
+        help="When an image is registered into a store of the same service, have the service copy "
+        "the object, and read the copy instead of sending the data back. The store's access key "
+        "needs read permission on the bucket. If it lacks the permission or the service does not "
+        "copy, the data is transferred.",
     ),
 )
 
 
+class BucketsSettings(Settings, group=GROUP, opts=OPTS):
+    """The options of users' buckets, except the driver's."""
+
+    driver: str | None
+    allowed: list[str]
+    accounts: dict[str, str]
+    server_side_copy: bool
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What is known of an object. ``storage_class`` is as the service names it: STANDARD.
+    """An object in a user's bucket.
 
-    ``origin`` is for stores to copy it from; None where that is not wanted.
+    ``size`` is in bytes. ``storage_class`` is the service's name of it, such as STANDARD. A
+    store may copy the object from ``copy_source``; None disables that.
     """
 
     size: int
     storage_class: str
-    origin: CopySource | None = None
+    copy_source: CopySource | None = None
 
 
 class ObjectWriter(Sink):
-    """An object in a user's bucket, being written; the sink raises as a store's.
+    """An object in a user's bucket that is being written.
 
-    ``begun`` is the name by which ``Buckets.discard`` knows what is left when this process
-    dies; None where nothing is. It is known before the first ``write``.
+    Raises what a store's sink raises. ``begun`` identifies, for ``Buckets.discard``, what is left
+    if this process dies; None if nothing is. It is set before the first ``write``.
     """
 
     begun: str | None = None
 
 
 class Buckets(abc.ABC):
-    """One service. Built once, used by many threads.
+    """The buckets of one service and account. Built once, used by many threads.
 
-    Every call raises BucketNotAccessible, and SourceFailed when the service fails.
+    Every method raises BucketNotAccessible, and SourceFailed if the service fails, in addition
+    to what its docstring names.
     """
 
     OPTS: ClassVar[Sequence[cfg.Opt]] = ()
 
     @abc.abstractmethod
-    def __init__(self, name: str, settings: Any) -> None:
-        """``settings`` is the record of the group ``name``. Raises BadConfig."""
+    def __init__(self, name: str, settings: Section) -> None:
+        """Use the options in ``settings``: the driver's own and ``server_side_copy``.
+
+        ``name`` is the section where they are set. Raises BadConfig.
+        """
 
     @abc.abstractmethod
     def find(self, bucket: str, key: str) -> ObjectInfo | None:
-        """The object, or None where there is none."""
+        """The object, or None if it does not exist."""
 
     @abc.abstractmethod
     def read(self, bucket: str, key: str, length: int | None = None) -> Iterator[bytes]:
-        """The first ``length`` bytes, or all, of one version of the object; has ``close``.
+        """The first ``length`` bytes of the object, or all if it is None.
 
-        Raises SourceMissing.
+        All bytes are of one version of the object. The iterator has a ``close`` method. Raises
+        SourceMissing.
         """
 
     @abc.abstractmethod
     def create(self, bucket: str, key: str, size: int) -> ObjectWriter:
-        """Begin an object, which is visible when it is committed.
+        """Begin an object of ``size`` bytes, which becomes visible when it is committed.
 
-        Others may be writing under this key, and nothing of theirs is touched. Where the
-        service can, ``commit`` raises TargetExists rather than replace an object.
+        Others may write to the same key at the same time; their data is left alone. If the
+        service supports it, ``commit`` raises TargetExists rather than replace an object.
         """
 
     @abc.abstractmethod
     def discard(self, bucket: str, key: str, begun: str) -> None:
-        """Remove what a dead process left of what it had ``begun``; it may be gone already."""
+        """Remove what the writer with this ``begun`` left when its process died, if anything."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Accounts:
-    """Whose access key opens the buckets: a project's ``own`` where it has one."""
+    """The service as each project reaches it: with its own access key if it has one."""
 
     default: Buckets
     own: Mapping[str, Buckets] = dataclasses.field(default_factory=dict)
 
     def of(self, project: str | None) -> Buckets:
-        """The service as this project reaches it."""
+        """The buckets as ``project`` reaches them."""
         return self.own.get(project or "", self.default)
 
 
-def load(section: Callable[[str, Sequence[cfg.Opt]], Any]) -> Accounts | None:
-    """The service that is configured, if any; ``section`` gives the values of a group's options.
-
-    Raises BadConfig, naming the key.
-    """
-    kind: Any = driver(section)
+def load(conf: Config) -> Accounts | None:
+    """The configured service, or None. Raises BadConfig, naming the option."""
+    kind = driver(conf)
     if kind is None:
         return None
-    settings = section(GROUP, [*OPTS, *kind.OPTS])
 
     def account(group: str) -> Buckets:
-        # In another account, a bucket of that name may be another bucket for the store's key.
-        told = {**vars(section(group, kind.OPTS)), "server_side_copy": False}
-        made: Buckets = kind(group, Section(**told))
-        return made
+        # The store's access key belongs to another account, which may have a different bucket
+        # of the same name.
+        own = vars(conf.section(group, kind.OPTS))
+        return kind(group, Section(**{**own, "server_side_copy": False}))
 
-    own = {project: account(group) for project, group in settings.accounts.items()}
-    return Accounts(kind(GROUP, settings), own)
+    projects = conf.read(BucketsSettings).accounts
+    own = {project: account(group) for project, group in projects.items()}
+    return Accounts(kind(GROUP, conf.section(GROUP, [*OPTS, *kind.OPTS])), own)
 
 
-def driver(section: Callable[[str, Sequence[cfg.Opt]], Any]) -> type[Buckets] | None:
-    """The driver that is configured, if any. Raises BadConfig."""
-    name = section(GROUP, OPTS).driver
+def driver(conf: Config) -> type[Buckets] | None:
+    """The configured driver, or None. Raises BadConfig."""
+    name = conf.read(BucketsSettings).driver
     if not name:
         return None
-    found: type[Buckets] = plugins.find(NAMESPACE, name, f"[{GROUP}] driver")
-    return found
+    return cast(type[Buckets], plugins.find(NAMESPACE, name, f"[{GROUP}] driver"))
 
 
 def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
-    """The group's options, those of every installed driver among them."""
-    found: stevedore.ExtensionManager[type[Buckets]] = stevedore.ExtensionManager(NAMESPACE)
-    kinds: list[Any] = [extension.plugin for extension in found]
-    more = {option.dest: option for kind in kinds for option in kind.OPTS}
-    return [(GROUP, [*OPTS, *more.values()])]
+    """The options of the group, including those of all installed drivers."""
+    extensions: stevedore.ExtensionManager[type[Buckets]] = stevedore.ExtensionManager(NAMESPACE)
+    kinds = [cast(type[Buckets], extension.plugin) for extension in extensions]
+    driver_opts = {opt.dest: opt for kind in kinds for opt in kind.OPTS}
+    return [(GROUP, [*OPTS, *driver_opts.values()])]

@@ -1,6 +1,7 @@
-"""The S3 driver for users' buckets: any bucket that the one access key opens."""
+"""The S3 driver for users' buckets: all buckets that one access key can use."""
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,45 +11,45 @@ from imsgate.config import Section
 from imsgate.stores.base import CopySource
 from imsgate.stores.s3 import failures, options
 from imsgate.stores.s3.bucket import Bucket, Upload
-from imsgate.stores.s3.options import MIB
+from imsgate.stores.s3.options import S3Settings
 from imsgate.stores.s3.plan import Plan
 from imsgate.stores.s3.reader import RangeReader
 from imsgate.stores.s3.sink import S3Sink
 
-#: What a store's section says of its one bucket, or of what clients fetch themselves.
-_NOT_HERE = frozenset(
+#: Options of a store that concern its one bucket or direct downloads by clients.
+_STORE_ONLY = frozenset(
     f"s3_store_{word}" for word in "bucket create_bucket_on_put redirect redirect_lifetime".split()
 )
 
 
 class S3Buckets(Buckets):
-    """A service by its endpoint and the operator's credentials there."""
+    """The buckets of one S3 service, with one access key."""
 
-    OPTS = tuple(option for option in options.OPTS if option.dest not in _NOT_HERE)
+    OPTS = tuple(option for option in options.OPTS if option.dest not in _STORE_ONLY)
 
-    def __init__(self, name: str, settings: Any) -> None:
+    def __init__(self, name: str, settings: Section) -> None:
         self._name = name
-        self._settings = settings
-        options.check(name, self._of("some-bucket"))
-        self._part = int(settings.s3_store_large_object_chunk_size * MIB)
-        self._plan = Plan(self._part, settings.s3_store_max_parts, settings.s3_store_equal_parts)
-
-    def _of(self, bucket: str) -> Section:
-        """The settings of a store that would lie in this bucket."""
-        return Section(**{**vars(self._settings), "s3_store_bucket": bucket})
+        self._options = S3Settings(
+            **{opt.dest: getattr(settings, opt.dest) for opt in self.OPTS},
+            s3_store_bucket="some-bucket",  # in place of the bucket of each request
+        )
+        self._server_side_copy: bool = settings.server_side_copy
+        options.check(name, self._options)
+        self._plan = Plan.of(self._options)
 
     @contextlib.contextmanager
     def _open(self, name: str) -> Iterator[Bucket]:
-        """The bucket, while it is used; what it raises is in the words of the contract."""
-        with self._telling(name), contextlib.closing(self._bucket(name)) as bucket:
+        """The bucket with this name, closed after the block; translates errors in the block."""
+        with self._reporting(name), contextlib.closing(self._bucket(name)) as bucket:
             yield bucket
 
     def _bucket(self, name: str) -> Bucket:
-        return Bucket(self._name, self._of(name), self._settings.s3_store_attempts)
+        settings = dataclasses.replace(self._options, s3_store_bucket=name)
+        return Bucket(self._name, settings, settings.s3_store_attempts)
 
     @staticmethod
     @contextlib.contextmanager
-    def _telling(name: str) -> Iterator[None]:
+    def _reporting(name: str) -> Iterator[None]:
         try:
             yield
         except (failures.BucketMissing, errors.StoreDenied):
@@ -62,16 +63,16 @@ class S3Buckets(Buckets):
                 reply = opened.head(key)
             except errors.ObjectNotFound:
                 return None
-            origin = None
-            if self._settings.server_side_copy:
-                origin = CopySource(options.service(self._settings), bucket, key, reply["ETag"])
-            # The service says nothing of the class that is the usual one.
-            return ObjectInfo(reply["ContentLength"], reply.get("StorageClass", "STANDARD"), origin)
+            source = None
+            if self._server_side_copy:
+                source = CopySource(options.service(self._options), bucket, key, reply["ETag"])
+            # S3 leaves the class out of its response if it is STANDARD.
+            return ObjectInfo(reply["ContentLength"], reply.get("StorageClass", "STANDARD"), source)
 
     def read(self, bucket: str, key: str, length: int | None = None) -> Iterator[bytes]:
         with self._open(bucket) as opened:
             try:
-                reader = RangeReader(opened, key, 0, length, self._settings.s3_store_read_ahead)
+                reader = RangeReader(opened, key, 0, length, self._options.s3_store_read_ahead)
             except errors.ObjectNotFound:
                 raise errors.SourceMissing(bucket=bucket, object=key) from None
             with contextlib.closing(reader):
@@ -80,13 +81,18 @@ class S3Buckets(Buckets):
     def create(self, bucket: str, key: str, size: int) -> ObjectWriter:
         if size > self._plan.capacity():
             raise errors.StoreFull(store=self._name)
-        threads = self._settings.s3_store_thread_pools
-        whole = min(int(self._settings.s3_store_large_object_size * MIB), threads * self._part)
         opened = self._bucket(bucket)
-        with self._telling(bucket), contextlib.ExitStack() as stack:
+        with self._reporting(bucket), contextlib.ExitStack() as stack:
             stack.callback(opened.close)
-            sink = _Target(opened, key, size, self._plan, threads, whole)
-            stack.pop_all()  # the sink closes it
+            sink = _S3ObjectWriter(
+                opened,
+                key,
+                size,
+                plan=self._plan,
+                threads=self._options.s3_store_thread_pools,
+                single_put=options.single_put_bytes(self._options),
+            )
+            stack.pop_all()  # the sink closes the connection
             return sink
 
     def discard(self, bucket: str, key: str, begun: str) -> None:
@@ -94,10 +100,10 @@ class S3Buckets(Buckets):
             opened.abort(Upload(key, begun, 0))
 
 
-class _Target(S3Sink, ObjectWriter):
-    """A sink whose connection to the bucket is used for nothing else."""
+class _S3ObjectWriter(S3Sink, ObjectWriter):
+    """A sink that closes its bucket's connections at the end."""
 
-    _sole = False
+    _exclusive = False
 
     @property
     def begun(self) -> str | None:  # type: ignore[override]
@@ -109,6 +115,6 @@ class _Target(S3Sink, ObjectWriter):
         except failures.Exists:
             raise errors.TargetExists(bucket=self._bucket.name, object=self._key) from None
 
-    def __exit__(self, *how: Any) -> None:
-        super().__exit__(*how)
+    def __exit__(self, *exception: Any) -> None:
+        super().__exit__(*exception)
         self._bucket.close()

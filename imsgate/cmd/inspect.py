@@ -1,4 +1,4 @@
-"""``imsgate inspect``: what the gate would say about files, without uploading them."""
+"""``imsgate inspect``: inspects image files as an upload would, without uploading them."""
 
 import argparse
 import json
@@ -9,76 +9,81 @@ from typing import Any
 
 from imsgate import errors, inspection
 from imsgate.cmd import arguments
-from imsgate.formats.facts import Facts
 from imsgate.formats.inspector import Inspector
-from imsgate.formats.names import is_known
+from imsgate.formats.names import is_disk_format
+from imsgate.formats.report import ImageInfo
 
-_CHUNK = 1 << 20
+_READ_BYTES = 1 << 20
 
 
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "inspect",
-        help="judge image files as an upload would",
-        description="Judge image files as an upload would. Exits with 0 when all are accepted, "
-        "1 when any is refused, 2 on misuse or when a file cannot be read.",
+        help="inspect image files as an upload would",
+        description="Inspect image files as an upload would, with the options of [sniff]. The exit "
+        "status is 0 if all files would be accepted, 1 if any would be refused, and 2 for wrong "
+        "usage or an unreadable file.",
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="a file, or a directory of files")
-    parser.add_argument("--json", action="store_true", help="one JSON object per line")
-    parser.add_argument("--disk-format", type=_known_format, help="judge against this format")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per file")
+    parser.add_argument(
+        "--disk-format",
+        type=_disk_format,
+        help="the disk_format that the files are declared with (default: none declared)",
+    )
     arguments.add_config(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Inspect every file; returns the exit status."""
-    gate = inspection.shared(arguments.load(args).section(inspection.GROUP, inspection.OPTS))
+    """Inspect all files; return the exit status."""
+    inspector = inspection.shared(arguments.load(args).read(inspection.InspectionSettings))
     show = _print_json if args.json else _print_text
-    problems: list[OSError] = []
-    refused = False
+    unreadable: list[OSError] = []
+    any_refused = False
 
-    def report(error: OSError) -> None:
-        problems.append(error)
+    def print_error(error: OSError) -> None:
+        unreadable.append(error)
         print(f"imsgate: {error.filename}: {error.strerror}", file=sys.stderr)
 
-    for path in _files(args.paths, report):
+    for path in _files(args.paths, print_error):
         try:
-            facts, accept = _inspect(path, gate, args.disk_format)
+            image_info, accepted = _inspect(path, inspector, args.disk_format)
         except OSError as error:
-            report(error)
+            print_error(error)
             continue
-        refused = refused or not accept
-        show(path, facts, "accept" if accept else "refuse")
-    return 2 if problems else int(refused)
+        any_refused = any_refused or not accepted
+        show(path, image_info, "accept" if accepted else "refuse")
+    return 2 if unreadable else int(any_refused)
 
 
-def _known_format(name: str) -> str:
-    if not is_known(name):
+def _disk_format(name: str) -> str:
+    if not is_disk_format(name):
         raise argparse.ArgumentTypeError(f"{name!r} is not a disk format")
     return name
 
 
-def _files(paths: list[str], report: Callable[[OSError], None]) -> Iterator[str]:
-    """The files named, and those in directories named, at any depth, by name.
+def _files(paths: list[str], print_error: Callable[[OSError], None]) -> Iterator[str]:
+    """The given files, and all files below the given directories, sorted by name.
 
-    Pipes, sockets and devices are read only when they are named themselves.
+    Pipes, sockets and devices are only read if they are given themselves.
     """
     for path in paths:
         if not os.path.isdir(path):
             yield path
             continue
-        for folder, folders, names in os.walk(path, onerror=report):
-            folders.sort()
-            inside = (os.path.join(folder, name) for name in sorted(names))
-            yield from (file for file in inside if os.path.isfile(file) or not os.path.exists(file))
+        for directory, subdirectories, names in os.walk(path, onerror=print_error):
+            subdirectories.sort()
+            files = (os.path.join(directory, name) for name in sorted(names))
+            yield from (file for file in files if os.path.isfile(file) or not os.path.exists(file))
 
 
-def _inspect(path: str, gate: Inspector, declared: str | None) -> tuple[Facts, bool]:
-    """The facts of one file and whether it would be accepted. Raises OSError."""
-    inspection = gate.begin(declared, patient=True)
+def _inspect(path: str, inspector: Inspector, declared: str | None) -> tuple[ImageInfo, bool]:
+    """Inspect a file; return its properties and whether it is accepted. Raises OSError."""
+    inspection = inspector.begin(declared, keep_going=True)
     with open(path, "rb", buffering=0) as file:
         try:
-            while chunk := file.read(_CHUNK):
+            while chunk := file.read(_READ_BYTES):
                 inspection.feed(chunk)
         except OSError as error:
             error.filename = path
@@ -86,34 +91,35 @@ def _inspect(path: str, gate: Inspector, declared: str | None) -> tuple[Facts, b
     try:
         inspection.finish()
     except errors.BadImage:
-        return inspection.report(), False
-    return inspection.report(), True
+        return inspection.partial_info(), False
+    return inspection.partial_info(), True
 
 
-def _print_json(path: str, facts: Facts, verdict: str) -> None:
+def _print_json(path: str, image_info: ImageInfo, verdict: str) -> None:
     findings = [
         {name: getattr(finding, name) for name in ("check", "offset", "reason", "hint")}
-        for finding in facts.findings
+        for finding in image_info.findings
     ]
     line = {
         "file": path,
-        "format": facts.format,
-        "virtual_size": facts.virtual_size,
+        "format": image_info.format,
+        "virtual_size": image_info.virtual_size,
         "verdict": verdict,
         "findings": findings,
     }
     print(json.dumps(line))
 
 
-def _shown(path: str) -> str:
-    """Names need not be text; what is none could not be printed."""
-    return os.fsencode(path).decode(errors="replace")
-
-
-def _print_text(path: str, facts: Facts, verdict: str) -> None:
-    kind = " ".join(filter(None, (facts.format or "unknown", facts.variant)))
-    size = "" if facts.virtual_size is None else f", {facts.virtual_size} bytes of disk"
-    print(f"{_shown(path)}: {verdict}: {kind}{size}")
-    for finding in facts.findings:
+def _print_text(path: str, image_info: ImageInfo, verdict: str) -> None:
+    kind = " ".join(filter(None, (image_info.format or "unknown", image_info.variant)))
+    virtual_size = image_info.virtual_size
+    size = "" if virtual_size is None else f", virtual size {virtual_size} bytes"
+    print(f"{_printable(path)}: {verdict}: {kind}{size}")
+    for finding in image_info.findings:
         print(f"    {finding.check} at byte {finding.offset}: {finding.reason}")
         print(f"        {finding.hint}")
+
+
+def _printable(path: str) -> str:
+    """The path with bytes that are not text replaced, because print() would fail on them."""
+    return os.fsencode(path).decode(errors="replace")

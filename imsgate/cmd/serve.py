@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
     def loaded() -> None:
         first_start.announce(args.bind, conf.state_path)
-        config.load(global_conf).tell_unread()
+        config.load(global_conf).log_unread()
 
     server = gunicorn.Server(
         lambda: pastefile.load(paste, global_conf),
@@ -79,5 +79,6 @@ def run(args: argparse.Namespace) -> int:
         workers=args.workers,
         threads=args.threads,
         grace=args.grace,
+        reserved_paths=pastefile.exact_paths(paste, global_conf),
     )
     return server.run()

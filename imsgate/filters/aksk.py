@@ -6,14 +6,14 @@
     use = egg:imsgate#aksk
     delay_auth_decision = true
 
-Stands where keystonemiddleware's ``authtoken`` would, or behind it or ``tokens``, whose
-requests it lets pass, and sets the same variables. By itself it refuses what is not signed;
-with ``delay_auth_decision`` it leaves that to ``identity``. A signature that is wrong is
-always refused here, in the form and with the codes of the vendor's API gateway.
+Replaces keystonemiddleware's ``authtoken`` and sets the same variables. After ``authtoken`` or
+``tokens`` it passes requests on that these have authenticated. Unsigned requests are refused, or
+left to ``identity`` with ``delay_auth_decision``. A wrong signature is always refused here, in
+the form and with the codes of the vendor's API gateway.
 
-What a body hash promises is checked while the application reads, and a body that differs
-makes that read fail. A body whose hash is in no header is another matter: nobody can tell a
-forged request before its last byte, so it is read ahead, ``max_signed_body`` at most.
+A body whose hash is in a signed header is checked while the application reads it; the read of a
+different body fails. A body whose hash is in no header is different: the signature can only be
+verified after its last byte, so the filter reads it ahead, up to ``max_signed_body``.
 """
 
 import hashlib
@@ -21,60 +21,73 @@ import hmac
 import io
 import time
 from collections.abc import Callable
-from typing import Any
 
 from oslo_config import cfg
 
 from imsgate import errors
 from imsgate.auth import aksk, jsonl, key_file
 from imsgate.auth.aksk import AuthorizationHeader, Message
+from imsgate.auth.identity import confirmed_variables, mark_unauthenticated, remove_variables
 from imsgate.auth.key_file import Key
 from imsgate.errors import BadConfig
-from imsgate.filters import base, variables
+from imsgate.filters import base
 from imsgate.http.request import REAUTHENTICATE, Request
 from imsgate.http.wsgi import Environ, WsgiApp
+from imsgate.settings import Settings
 
-_STEP = 1 << 16
+_CHUNK_BYTES = 1 << 16
+
+OPTS = (
+    cfg.StrOpt(
+        "key_file",
+        default="$state_path/keys",
+        help="The file of accepted access keys; `imsgate key` writes it. A changed file is read "
+        "again during the next request.",
+    ),
+    cfg.StrOpt(
+        "seal_file",
+        default="$state_path/keys.seal",
+        help="The file of the key that encrypts the secrets in key_file; `imsgate key add` creates "
+        "it. Only its owner may have access to it.",
+    ),
+    cfg.IntOpt(
+        "clock_window",
+        default=900,
+        min=1,
+        help="The largest accepted difference between X-Sdk-Date and the clock of this host, in "
+        "seconds.",
+    ),
+    cfg.IntOpt(
+        "max_signed_body",
+        default=12 << 20,
+        min=0,
+        help="The largest body whose hash is signed, in bytes. Clients send larger ones with "
+        "UNSIGNED-PAYLOAD or with a token.",
+    ),
+    cfg.BoolOpt(
+        "delay_auth_decision",
+        default=False,
+        help="Pass unsigned requests on, marked as not authenticated, and let a later filter "
+        "decide.",
+    ),
+)
 
 
-class Aksk(base.TappingFilter):
+class AkskSettings(Settings, group="aksk", opts=OPTS):
+    key_file: str
+    seal_file: str
+    clock_window: int
+    max_signed_body: int
+    delay_auth_decision: bool
+
+
+class Aksk(base.TappingFilter[AkskSettings]):
     NAME = "aksk"
-    OPTS = (
-        cfg.StrOpt(
-            "key_file",
-            default="$state_path/keys",
-            help="File of the access keys that are accepted; `imsgate key` writes it. "
-            "It is read again whenever it changes.",
-        ),
-        cfg.StrOpt(
-            "seal_file",
-            default="$state_path/keys.seal",
-            help="File of the key that the secrets in key_file are encrypted with; "
-            "`imsgate key add` makes it, and only its owner may read it.",
-        ),
-        cfg.IntOpt(
-            "clock_window",
-            default=900,
-            min=1,
-            help="How far X-Sdk-Date may be from this host's clock, in seconds.",
-        ),
-        cfg.IntOpt(
-            "max_signed_body",
-            default=12 << 20,
-            min=0,
-            help="The longest body whose hash is signed, in bytes; longer ones are sent with "
-            "UNSIGNED-PAYLOAD or a token.",
-        ),
-        cfg.BoolOpt(
-            "delay_auth_decision",
-            default=False,
-            help="Let requests without a signature pass, marked as not authenticated, "
-            "for a later filter to decide.",
-        ),
-    )
+    OPTS = OPTS
+    SETTINGS = AkskSettings
 
     def __init__(
-        self, app: WsgiApp, settings: Any, clock: Callable[[], float] | None = None
+        self, app: WsgiApp, settings: AkskSettings, clock: Callable[[], float] | None = None
     ) -> None:
         """``clock`` returns seconds since the epoch."""
         super().__init__(app, settings)
@@ -84,87 +97,88 @@ class Aksk(base.TappingFilter):
         self._keys = jsonl.WatchedFile(files, lambda: key_file.load(*files))
 
     def check(self, request: Request) -> None:
-        if REAUTHENTICATE in request.environ:  # nothing a client could have set
+        if REAUTHENTICATE in request.environ:  # only an authentication filter can set it
             return
-        authorization = request.presented("Authorization")
-        if not aksk.is_signed(authorization):
-            self._leave(request)
+        text = request.presented("Authorization")
+        if not aksk.is_signed(text):
+            self._check_unsigned(request)
             return
-        claim, now = aksk.parse(authorization), self._clock()
-        key = self._key(claim.access, now)
+        authorization, now = aksk.parse(text), self._clock()
+        key = self._key(authorization.access, now)
         date = request.presented("X-Sdk-Date").strip()
-        if abs(now - aksk.moment(claim, date)) > self.settings.clock_window:
-            raise errors.SignatureExpired(signed=date, now=aksk.text_of(now))
+        if abs(now - aksk.timestamp(authorization, date)) > self.settings.clock_window:
+            raise errors.SignatureExpired(signed=date, now=aksk.format_date(now))
         declared = request.presented("X-Sdk-Content-Sha256").strip()
         if declared != aksk.UNSIGNED and (request.body_length or 0) > self._limit:
             raise errors.SignedBodyTooLarge
-        payload = declared or self._digest(request)
-        aksk.verify(claim, key.secret, date, _message(request, claim, payload, bool(declared)))
-        _check_token(key, request.presented("X-Security-Token").strip())
+        payload = declared or self._read_ahead(request)
+        message = _message(request, authorization, payload, bool(declared))
+        aksk.verify(authorization, key.secret, date, message)
+        _check_security_token(key, request.presented("X-Security-Token").strip())
         if declared:
-            self._watch(request, declared)
-        self._admit(request, key, now)
+            self._tap(request, declared)
+        self._authenticate(request, key, now)
 
-    def _leave(self, request: Request) -> None:
+    def _check_unsigned(self, request: Request) -> None:
         if not self.settings.delay_auth_decision:
             raise errors.RequestNotSigned
-        request.environ["HTTP_X_IDENTITY_STATUS"] = "Invalid"
+        mark_unauthenticated(request.environ)
 
     def _key(self, access: str, when: float) -> Key:
-        """Raises KeyUnknown for one that is not in the file, or had expired at ``when``."""
-        key = self._keys.current(self._nobody).get(access)
+        """Raises KeyUnknown for a key that is not in the file or had expired at ``when``."""
+        key = self._keys.current(self._no_keys).get(access)
         if key is None or (key.expires is not None and key.expires <= when):
             raise errors.KeyUnknown(access=access)
         return key
 
-    def _nobody(self, problem: BadConfig) -> dict[str, Key]:
-        # As with tokens: keeping the old keys would keep alive what was to be taken away.
-        self.log.error("No access key is accepted until this is mended: %s", problem)
+    def _no_keys(self, problem: BadConfig) -> dict[str, Key]:
+        # Using the previous keys could keep a key valid that the operator has just removed.
+        self.log.error("No access key is accepted until this is fixed: %s", problem)
         return {}
 
-    def _digest(self, request: Request) -> str:
-        """The SHA-256 of a body that no header tells of; it is read, and put back."""
+    def _read_ahead(self, request: Request) -> str:
+        """Buffers a body whose hash is in no header, and returns its SHA-256."""
         if request.body_is_empty:
-            return aksk.EMPTY
-        reader, ahead, digest = request.reader(), io.BytesIO(), hashlib.sha256()
-        while chunk := reader.read(_STEP):
-            ahead.write(chunk)
+            return aksk.EMPTY_SHA256
+        reader, buffer, digest = request.reader(), io.BytesIO(), hashlib.sha256()
+        while chunk := reader.read(_CHUNK_BYTES):
+            buffer.write(chunk)
             digest.update(chunk)
-            if ahead.tell() > self._limit:
+            if buffer.tell() > self._limit:
                 raise errors.SignedBodyTooLarge
-        ahead.seek(0)
-        request.environ["wsgi.input"] = ahead
+        buffer.seek(0)
+        request.environ["wsgi.input"] = buffer
         return digest.hexdigest()
 
-    def _watch(self, request: Request, payload: str) -> None:
-        """Hold the body to its hash, which the signature covers."""
+    def _tap(self, request: Request, payload: str) -> None:
+        """Compare the body with its hash, which the signature covers."""
         if payload == aksk.UNSIGNED:
             return
-        if not aksk.is_hash(payload):
-            raise errors.SignatureMalformed(problem="X-Sdk-Content-Sha256 is no SHA-256")
-        promise = BodyHash(payload, self._limit)
+        if not aksk.is_sha256(payload):
+            raise errors.SignatureMalformed(problem="X-Sdk-Content-Sha256 is not a SHA-256")
+        body_hash = BodyHash(payload, self._limit)
         if request.body_is_empty:
-            promise.finish()
+            body_hash.finish()
         else:
-            request.tap(promise)
+            request.tap(body_hash)
 
-    def _admit(self, request: Request, key: Key, when: float) -> None:
-        named = request.presented("X-Project-Id").strip()
-        project = named or key.projects[0]
-        found = _variables(key, project)
+    def _authenticate(self, request: Request, key: Key, when: float) -> None:
+        project = request.presented("X-Project-Id").strip() or key.projects[0]
+        variables = _variables(key, project)
 
-        def vouch() -> Environ:
+        def reauthenticate() -> Environ:
             return _variables(self._key(key.access, when), project)
 
-        variables.remove(request.environ)
-        request.environ.update(found)
-        request.environ[REAUTHENTICATE] = vouch
+        remove_variables(request.environ)
+        request.environ.update(variables)
+        request.environ[REAUTHENTICATE] = reauthenticate
 
 
 class BodyHash:
-    """A tap that knows what the whole body must hash to, and how long it may be."""
+    """A tap that compares the SHA-256 of the whole body with the signed one."""
 
     def __init__(self, signed: str, limit: int) -> None:
+        """``signed`` is hexadecimal; ``limit`` is the largest body in bytes."""
         self._signed = signed.lower()
         self._limit = limit
         self._digest = hashlib.sha256()
@@ -177,37 +191,39 @@ class BodyHash:
         self._digest.update(chunk)
 
     def finish(self) -> None:
-        found = self._digest.hexdigest()
-        if found != self._signed:
-            raise errors.SignedBodyDiffers(found=found, signed=self._signed)
+        received = self._digest.hexdigest()
+        if received != self._signed:
+            raise errors.SignedBodyDiffers(found=received, signed=self._signed)
 
 
-def _message(request: Request, claim: AuthorizationHeader, payload: str, declared: bool) -> Message:
+def _message(
+    request: Request, authorization: AuthorizationHeader, payload: str, declared: bool
+) -> Message:
     environ = request.environ
     path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
     return Message(
         method=request.method,
         path=path.encode("latin-1"),
         query=environ.get("QUERY_STRING", ""),
-        headers=tuple((name, request.presented(name)) for name in claim.headers),
+        headers=tuple((name, request.presented(name)) for name in authorization.headers),
         payload=payload,
         declared=declared,
         empty=request.body_is_empty,
     )
 
 
-def _check_token(key: Key, presented: str) -> None:
-    """A temporary key goes with its security token, any other with none."""
-    found = jsonl.digest(presented)
-    if not hmac.compare_digest(found, key.token_sha256 or jsonl.digest("")):
+def _check_security_token(key: Key, presented: str) -> None:
+    """A temporary key requires its security token; any other key requires none."""
+    digest = jsonl.digest(presented)
+    if not hmac.compare_digest(digest, key.token_sha256 or jsonl.digest("")):
         raise errors.SecurityTokenRefused(access=key.access)
 
 
 def _variables(key: Key, project: str) -> Environ:
-    """Raises KeyForbidden for a project that the key is not for."""
+    """Raises KeyForbidden for a project that is not one of the key's."""
     if project not in key.projects:
         raise errors.KeyForbidden(access=key.access, project=project)
-    return variables.confirmed(key.user, project, key.roles)
+    return confirmed_variables(key.user, project, key.roles)
 
 
 filter_factory = base.filter_factory(Aksk)

@@ -1,14 +1,15 @@
-"""Pages of other origins that may use this service: oslo.middleware's ``CORS``, at home here.
+"""Web pages of other origins that may use this service: oslo.middleware's ``CORS`` as a filter of
+imsgate.
 
 ::
 
     [filter:cors]
     use = egg:imsgate#cors
 
-Behind ``faults`` and before all that answer. With ``[cors] allowed_origin`` it answers the
-question that a browser asks before a request (OPTIONS), for which nobody has a token, and tells
-the browser of every other answer that the page may read it; without, which is the default, it is
-not there at all.
+After ``faults`` and before every filter that responds. With ``[cors] allowed_origin`` it answers
+the preflight request (OPTIONS) of a browser, which never contains a token, and adds the headers to
+every other response that let the page read it. By default no origin is allowed, and the filter is
+not in the pipeline at all.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,19 +23,20 @@ from imsgate import config
 from imsgate.filters import base
 from imsgate.http.request import Request
 from imsgate.http.wsgi import WsgiApp
+from imsgate.settings import Settings
 
-#: Names as in oslo.middleware, whose help does not say that nothing is done by default; defaults as
-#: in Glance.
+#: Names as in oslo.middleware, whose help does not mention that the filter does nothing by default.
+#: Defaults as in Glance.
 OPTS: Sequence[cfg.Opt] = (
     cfg.ListOpt(
         "allowed_origin",
-        help="The origins whose pages may use this service, each as https://horizon.example "
-        "without a slash at its end; * for all. Without any the filter does nothing.",
+        help="The origins whose pages may use this service, such as https://horizon.example "
+        "without a trailing slash; * allows all. If unset, the filter does nothing.",
     ),
     cfg.BoolOpt(
         "allow_credentials",
         default=True,
-        help="Whether browsers may send cookies and the like with a request.",
+        help="Whether browsers may send credentials such as cookies with a request.",
     ),
     cfg.ListOpt(
         "expose_headers",
@@ -42,12 +44,12 @@ OPTS: Sequence[cfg.Opt] = (
             "X-Image-Meta-Checksum X-Auth-Token X-Subject-Token X-Service-Token "
             "X-OpenStack-Request-ID"
         ).split(),
-        help="Response headers that a page may read, other than the simple ones.",
+        help="Response headers that a page may read in addition to the safelisted ones.",
     ),
     cfg.IntOpt(
         "max_age",
         default=3600,
-        help="Seconds for which a browser need not ask again.",
+        help="Seconds for which a browser may cache the response to a preflight request.",
     ),
     cfg.ListOpt(
         "allow_methods",
@@ -61,16 +63,26 @@ OPTS: Sequence[cfg.Opt] = (
             "X-Identity-Status X-Roles X-Service-Catalog X-User-Id X-Tenant-Id "
             "X-OpenStack-Request-ID"
         ).split(),
-        help="Request headers that a page may send, other than the simple ones.",
+        help="Request headers that a page may send in addition to the safelisted ones.",
     ),
 )
 
 
-class Cors(base.Filter):
+class CorsSettings(Settings, group="cors", opts=OPTS):
+    allowed_origin: list[str] | None
+    allow_credentials: bool
+    expose_headers: list[str]
+    max_age: int
+    allow_methods: list[str]
+    allow_headers: list[str]
+
+
+class Cors(base.Filter[CorsSettings]):
     NAME = "cors"
     OPTS = OPTS
+    SETTINGS = CorsSettings
 
-    def __init__(self, app: WsgiApp, settings: Any) -> None:
+    def __init__(self, app: WsgiApp, settings: CorsSettings) -> None:
         super().__init__(app, settings)
         self._oslo = cors.CORS(app, cfg.ConfigOpts())
         self._oslo.add_origin(**vars(settings))
@@ -82,21 +94,21 @@ class Cors(base.Filter):
         if "HTTP_ORIGIN" not in request.environ:
             return super().forward(request, start_response)
         if request.method == "OPTIONS":
-            permission = self._oslo.process_response(webob.Response(), request)
-            answer: Iterable[bytes] = permission(request.environ, start_response)
-            return answer
+            preflight = self._oslo.process_response(webob.Response(), request)
+            chunks: Iterable[bytes] = preflight(request.environ, start_response)
+            return chunks
 
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
-            told = webob.Response(status=status, headerlist=[*headers], app_iter=())
-            self._oslo.process_response(told, request)
-            return start_response(status, told.headerlist, *exc_info)
+            response = webob.Response(status=status, headerlist=[*headers], app_iter=())
+            self._oslo.process_response(response, request)
+            return start_response(status, response.headerlist, *exc_info)
 
         return self.app(request.environ, start)
 
 
 def filter_factory(global_conf: dict[str, str], **local_conf: str) -> Callable[[WsgiApp], WsgiApp]:
-    """The ``paste.filter_factory``."""
-    settings = config.load(global_conf).section(Cors.NAME, OPTS, local_conf)
+    """The ``paste.filter_factory``. Raises BadConfig."""
+    settings = config.load(global_conf).read(CorsSettings, local_conf)
     if settings.allowed_origin:
         return lambda app: Cors(app, settings)
     return lambda app: app

@@ -1,48 +1,55 @@
-"""Outermost: request ids, the access log, forged identities, and bugs.
+"""The outermost filter: request ids, the access log, forged identity headers, unexpected errors.
 
 ::
 
     [filter:faults]
     use = egg:imsgate#faults
 
-First in the pipeline, so that every answer carries ``X-Openstack-Request-Id``
-and every request is logged once, when its answer is finished. Headers by which
-a client could pretend that an authentication filter had vouched for it are
-removed here, before anything trusts them; ``aksk`` finds them again, since a
-signature may cover them (``wsgi.PRESENTED``). An exception nobody foresaw is
-logged with its traceback and answered with the request id and nothing else, to
-clients of Huawei's image service in the form of that.
+First in the pipeline, so that every response contains ``X-Openstack-Request-Id`` and every
+request is logged once, when its response is complete. Headers with which a client could pretend
+that an authentication filter has authenticated it are removed before any filter trusts them.
+``aksk`` can still read them (``PRESENTED``), because a signature may cover them. An unexpected
+exception is logged with its traceback. The response contains only the request id, in the form of
+Huawei's image service if the client uses that.
 """
 
+import logging
 import time
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, TypeAlias, cast
 
 import webob
 from oslo_context import context
 
 from imsgate import errors
-from imsgate.filters import base, variables
+from imsgate.auth.identity import remove_variables
+from imsgate.config import Section
+from imsgate.filters import base
 from imsgate.http import body, headers, responses, wsgi
 from imsgate.http.request import PRESENTED, REQUEST_ID, Request
-from imsgate.http.wsgi import Environ
+from imsgate.http.wsgi import Environ, WsgiApp
 
 _ID_HEADER = "X-Openstack-Request-Id"
 
+#: What start_response returns (PEP 3333).
+Write: TypeAlias = Callable[[bytes], Any]
 
-class Faults(base.Filter):
+
+class Faults(base.Filter[Section]):
     NAME = "faults"
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        environ[PRESENTED] = variables.remove(environ)
+        environ[PRESENTED] = remove_variables(environ)
         request_id = context.generate_request_id()
-        inbound = headers.request_id(environ.get("HTTP_X_OPENSTACK_REQUEST_ID"))
+        global_request_id = headers.request_id(environ.get("HTTP_X_OPENSTACK_REQUEST_ID"))
         environ[REQUEST_ID] = environ["openstack.request_id"] = request_id
-        if inbound:
-            environ["openstack.global_request_id"] = inbound
-        # oslo.log puts both ids on every line this thread logs from here on.
-        context.RequestContext(request_id=request_id, global_request_id=inbound, overwrite=True)
+        if global_request_id:
+            environ["openstack.global_request_id"] = global_request_id
+        # oslo.log adds both ids to every line that this thread logs from here on.
+        context.RequestContext(
+            request_id=request_id, global_request_id=global_request_id, overwrite=True
+        )
         exchange = LoggedExchange(Request(environ), self.log)
 
         def start(
@@ -52,81 +59,86 @@ class Faults(base.Filter):
             exchange.announced = webob.headers.ResponseHeaders(fields).get("Content-Length", "")
             fields = [(name, text) for name, text in fields if name.lower() != _ID_HEADER.lower()]
             fields.append((_ID_HEADER, request_id))
-            if exc_info:
-                return start_response(status, fields, exc_info)
-            return start_response(status, fields)
+            # Servers may fail if they get exc_info without need.
+            arguments = (exc_info,) if exc_info else ()
+            return cast(Write, start_response(status, fields, *arguments))
 
         started = wsgi.Start(start)
 
-        def explain(error: Exception) -> Iterable[bytes]:
-            if isinstance(error, errors.Error):
-                page: wsgi.WsgiApp = responses.refusal(error)
-            else:
-                self.log.exception("Unforeseen failure")
-                ims = responses.speaks_ims(environ)
-                page = responses.refusal(errors.Error()) if ims else self._plain(request_id)
-            chunks: Iterable[bytes] = page(environ, started.anew)
-            return chunks
+        def respond(error: Exception) -> Iterable[bytes]:
+            return self._response(error, environ, request_id)(environ, started.anew)
 
         try:
-            answer = self.app(environ, started)
+            chunks = self.app(environ, started)
         except Exception as error:
-            answer = explain(error)
-        return exchange.watch(answer, explain)
+            chunks = respond(error)
+        return exchange.watch(chunks, respond)
 
-    @staticmethod
-    def _plain(request_id: str) -> webob.Response:
-        return webob.Response(
-            status=500,
-            content_type="text/plain",
-            charset="UTF-8",
-            text=f"The server failed unexpectedly. Request id: {request_id}\n",
+    def _response(self, error: Exception, environ: Environ, request_id: str) -> WsgiApp:
+        """The response to a request whose application raised ``error``."""
+        if isinstance(error, errors.Error):
+            return responses.refusal(error)
+        self.log.exception("Unexpected failure")
+        if responses.speaks_ims(environ):
+            return responses.refusal(errors.Error())
+        return cast(
+            WsgiApp,
+            webob.Response(
+                status=500,
+                content_type="text/plain",
+                charset="UTF-8",
+                text=f"The server failed unexpectedly. Request id: {request_id}\n",
+            ),
         )
 
 
 class LoggedExchange:
-    """One request and its answer, logged once when the answer is closed."""
+    """One request and its response, logged once when the response is closed."""
 
-    def __init__(self, request: Request, log: Any) -> None:
+    def __init__(self, request: Request, log: logging.Logger) -> None:
         self._request = request
-        self._log = log
+        self.log = log
         self._began = time.monotonic()
+        #: The status code that was sent, "-" before that.
         self.status = "-"
+        #: The Content-Length of the response as text, "" without one.
         self.announced = ""
+        #: Bytes of the response's body that were sent.
         self.sent = 0
 
     def watch(
-        self, answer: Iterable[bytes], explain: Callable[[Exception], Iterable[bytes]]
+        self, chunks: Iterable[bytes], respond: Callable[[Exception], Iterable[bytes]]
     ) -> Iterable[bytes]:
-        """``answer``, counted; a file the server sends by itself stays that very object.
+        """``chunks``, counted. The file wrapper of the server stays the same object.
 
-        ``explain`` answers for an application that fails before it starts its response.
+        ``respond`` makes the response if the application fails before it starts one.
         """
         wrapper = self._request.environ.get("wsgi.file_wrapper")
-        if isinstance(wrapper, type) and isinstance(answer, wrapper):
-            return self._watch_file(answer)
-        return WatchedBody(answer, self, explain)
+        if isinstance(wrapper, type) and isinstance(chunks, wrapper):
+            return self._watch_file(chunks)
+        return WatchedBody(chunks, self, respond)
 
-    def _watch_file(self, answer: Any) -> Iterable[bytes]:
+    def _watch_file(self, file: Any) -> Iterable[bytes]:
         if self.announced.isdigit():
-            self.sent = int(self.announced)  # what leaves by sendfile is not seen
-        close = getattr(answer, "close", lambda: None)
+            self.sent = int(self.announced)  # bytes sent by sendfile cannot be counted
+        close = getattr(file, "close", lambda: None)
 
-        def closed() -> None:
+        def close_and_log() -> None:
             try:
                 close()
             finally:
                 self.finish()
 
         try:
-            answer.close = closed
-        except AttributeError:  # a server's own C type (mod_wsgi): its end cannot be seen
+            file.close = close_and_log
+        except AttributeError:  # the server's own C type (mod_wsgi): its end is not visible
             self.finish()
-        return answer
+        return cast(Iterable[bytes], file)
 
     def finish(self) -> None:
+        """Write the line of the access log."""
         stream = self._request.environ.get("wsgi.input")
-        self._log.info(
+        self.log.info(
             '%s "%s %s" status: %s in: %d out: %d time: %.3f',
             _printable(self._request.remote_addr or "-"),
             _printable(self._request.method),
@@ -139,18 +151,18 @@ class LoggedExchange:
 
 
 class WatchedBody:
-    """An answer's chunks, counted, its end logged and its failure too."""
+    """The chunks of a response, counted. Its end is logged, and so is a failure."""
 
     def __init__(
         self,
-        answer: Iterable[bytes],
+        chunks: Iterable[bytes],
         exchange: LoggedExchange,
-        explain: Callable[[Exception], Iterable[bytes]],
+        respond: Callable[[Exception], Iterable[bytes]],
     ) -> None:
-        self._answer = answer
-        self._chunks: Iterator[bytes] = iter(answer)
+        self._response = chunks
+        self._chunks: Iterator[bytes] = iter(chunks)
         self._exchange = exchange
-        self._explain = explain
+        self._respond = respond
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -162,25 +174,25 @@ class WatchedBody:
             raise
         except Exception as error:
             if self._exchange.status == "-":
-                self._chunks = iter(self._explain(error))
+                self._chunks = iter(self._respond(error))
                 return next(self)
-            # The status is out already: all that can be done is to end the
-            # connection short of its Content-Length, which the server does.
-            self._exchange._log.exception("Failure while sending the answer")
+            # The status has been sent. All that can be done is to end the connection before the
+            # announced Content-Length, which the server does.
+            self._exchange.log.exception("Failure while sending the response")
             raise
         self._exchange.sent += len(chunk)
         return chunk
 
     def close(self) -> None:
         try:
-            if hasattr(self._answer, "close"):
-                self._answer.close()
+            if hasattr(self._response, "close"):
+                self._response.close()
         finally:
             self._exchange.finish()
 
 
 def _target(environ: Environ) -> str:
-    """Path and query as they may have stood in the request line, and safe in a log line."""
+    """Path and query as in the request line, escaped so that they are safe in a log line."""
     path = urllib.parse.quote(
         environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""),
         safe="/~:@!$&'()*+,;=",
@@ -191,7 +203,7 @@ def _target(environ: Environ) -> str:
 
 
 def _printable(text: str) -> str:
-    """``text`` with whatever could forge a log line escaped."""
+    """``text`` with every character escaped that could forge a log line."""
     return urllib.parse.quote(text, safe="/~:@!$&'()*+,;=%?[]", encoding="latin-1")
 
 

@@ -1,16 +1,13 @@
-"""Malformed and contradictory headers are refused before a byte of the body is read.
+"""Refuses malformed and contradictory headers before a byte of the body is read.
 
 ::
 
     [filter:headers]
     use = egg:imsgate#headers
 
-Before everything that believes a header. The rules about framing are those of
-RFC 9112 section 6, strictly: what two servers could read in two ways is how
-requests are smuggled past one of them.
+Before every filter that trusts a header. Framing must be strictly as in RFC 9112 section 6,
+because a request that two servers could read differently can be smuggled past one of them.
 """
-
-from typing import Any
 
 from oslo_config import cfg
 
@@ -19,31 +16,40 @@ from imsgate.filters import base
 from imsgate.http import headers
 from imsgate.http.request import Request
 from imsgate.http.wsgi import WsgiApp
+from imsgate.settings import Settings
 
 OCTET_STREAM = "application/octet-stream"
 
+OPTS = (
+    cfg.IntOpt(
+        "max_json_size",
+        default=1 << 20,
+        min=1,
+        help="The largest Content-Length of a request whose body is not image data, in bytes.",
+    ),
+    base.REQUESTS,
+)
 
-class Headers(base.Filter):
+
+class HeadersSettings(Settings, group="headers", opts=OPTS):
+    max_json_size: int
+    requests: str
+
+
+class Headers(base.Filter[HeadersSettings]):
     NAME = "headers"
-    OPTS = (
-        cfg.IntOpt(
-            "max_json_size",
-            default=1 << 20,
-            min=1,
-            help="The longest JSON document a metadata call may announce, in bytes.",
-        ),
-        base.REQUESTS,
-    )
+    OPTS = OPTS
+    SETTINGS = HeadersSettings
 
-    def __init__(self, app: WsgiApp, settings: Any) -> None:
+    def __init__(self, app: WsgiApp, settings: HeadersSettings) -> None:
         super().__init__(app, settings)
-        self._images = base.image_requests(self.NAME, settings)
+        self._images = base.image_requests(self.NAME, settings.requests)
 
     def check(self, request: Request) -> None:
-        self._control_characters(request)
+        self._check_control_characters(request)
         length = request.body_length
         if request.is_one_of(self._images):
-            self._image(request, length)
+            self._check_image(request, length)
         elif length is not None and length > self.settings.max_json_size:
             raise errors.TooLarge(limit=self.settings.max_json_size)
         headers.byte_range(
@@ -51,24 +57,24 @@ class Headers(base.Filter):
         )
 
     @staticmethod
-    def _control_characters(request: Request) -> None:
+    def _check_control_characters(request: Request) -> None:
         for name in ("PATH_INFO", "QUERY_STRING", "CONTENT_TYPE", "CONTENT_LENGTH"):
             if headers.has_control(request.environ.get(name, "")):
                 raise errors.BadRequest(
-                    problem="the request line or a header holds a control character"
+                    problem="the request line or a header contains a control character"
                 )
         for name, value in request.environ.items():
-            # keystonemiddleware leaves None where a token has no such attribute.
+            # keystonemiddleware sets None for an attribute that the token does not have.
             if name.startswith("HTTP_") and value is not None and headers.has_control(value):
                 field = name[5:].replace("_", "-").title()
-                raise errors.BadHeader(header=field, problem="it holds a control character")
+                raise errors.BadHeader(header=field, problem="it contains a control character")
 
     @staticmethod
-    def _image(request: Request, length: int | None) -> None:
-        kind = request.environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
-        if kind != OCTET_STREAM:
+    def _check_image(request: Request, length: int | None) -> None:
+        media_type = request.environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
+        if media_type != OCTET_STREAM:
             raise errors.UnsupportedMediaType(accepted=OCTET_STREAM)
-        headers.store_id(request.environ.get("HTTP_X_IMAGE_META_STORE"))
+        _ = request.store_id  # raises BadHeader
         announced = request.announced_size
         if announced is not None and length is not None and announced != length:
             raise errors.SizeMismatch(announced=announced, received=length)

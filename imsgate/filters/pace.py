@@ -1,16 +1,16 @@
-"""Clients that send or receive slowly or not at all give their thread back; uploads leave some.
+"""Frees the threads of clients that send or receive too slowly, and limits simultaneous uploads.
 
 ::
 
     [filter:pace]
     use = egg:imsgate#pace
 
-Before the first filter that may read a body. A read waits for its client in the server,
-where nobody counts, so one thread of the process looks after all of them. It ends a read
-by shutting the connection down for receiving, which needs the server's socket: gunicorn
-gives it; behind other servers the limits of time are the server's own. The socket's timeout
-stays while the answer goes out, which is after this filter has returned; gunicorn sets its
-own before the next request.
+Before the first filter that may read a body. A read waits for its client inside the server, so
+one thread of the process watches all waiting reads. It ends a read by shutting the connection
+down for receiving. That needs the socket of the connection, which gunicorn provides; behind other
+servers, their own time limits apply. The timeout of the socket also limits how long the response
+waits for the client, after this filter has returned. gunicorn sets its own timeout before the
+next request.
 """
 
 import contextlib
@@ -27,43 +27,55 @@ from imsgate.filters import base
 from imsgate.http.body import Tapped
 from imsgate.http.request import Request
 from imsgate.http.wsgi import WsgiApp
+from imsgate.settings import Settings
 
-#: Seconds between two looks at the bodies.
-_LOOK = 1.0
+_SECONDS_BETWEEN_CHECKS = 1.0
+
+OPTS = (
+    cfg.IntOpt(
+        "minimum_rate",
+        default=4096,
+        min=0,
+        help="The lowest rate at which a client may send a body, in bytes per second. Each read "
+        "(64 KiB of an upload) may take 30 seconds longer than the rate allows. 0 means no limit.",
+    ),
+    cfg.IntOpt(
+        "idle_timeout",
+        default=60,
+        min=0,
+        help="Seconds after which the connection is closed if the client sends nothing more of its "
+        "body, or receives nothing more of its response (the next MiB, if the store is not local). "
+        "0 means never.",
+    ),
+    cfg.IntOpt(
+        "uploads_at_once",
+        default=96,
+        min=1,
+        help="The most uploads that one process receives at the same time; others get a 503 "
+        "response. Set it lower than `imsgate serve --threads`, so that threads remain for other "
+        "requests.",
+    ),
+    base.REQUESTS,
+)
 
 
-class Pace(base.TappingFilter):
+class PaceSettings(Settings, group="pace", opts=OPTS):
+    minimum_rate: int
+    idle_timeout: int
+    uploads_at_once: int
+    requests: str
+
+
+class Pace(base.TappingFilter[PaceSettings]):
     NAME = "pace"
-    OPTS = (
-        cfg.IntOpt(
-            "minimum_rate",
-            default=4096,
-            min=0,
-            help="Bytes per second below which a client is too slow. It has 30 seconds on top for "
-            "whatever is read at a time, which is 64 KiB of a slow upload; 0: any rate will do.",
-        ),
-        cfg.IntOpt(
-            "idle_timeout",
-            default=60,
-            min=0,
-            help="Seconds after which a client is given up that sends nothing more of its body, or "
-            "takes no more of its answer (the next MiB, where a store is not local); 0: never.",
-        ),
-        cfg.IntOpt(
-            "uploads_at_once",
-            default=96,
-            min=1,
-            help="Uploads that one process receives at a time; more are answered 503. Keep it "
-            "below `imsgate serve --threads`, so that other requests find a thread.",
-        ),
-        base.REQUESTS,
-    )
+    OPTS = OPTS
+    SETTINGS = PaceSettings
 
-    def __init__(self, app: WsgiApp, settings: Any) -> None:
+    def __init__(self, app: WsgiApp, settings: PaceSettings) -> None:
         super().__init__(app, settings)
-        self._images = base.image_requests(self.NAME, settings)
-        self._room = threading.BoundedSemaphore(settings.uploads_at_once)
-        self._watch = Watch(settings.minimum_rate)
+        self._images = base.image_requests(self.NAME, settings.requests)
+        self._slots = threading.BoundedSemaphore(settings.uploads_at_once)
+        self._watchdog = Watchdog(settings.minimum_rate)
 
     def check(self, request: Request) -> None:
         pass
@@ -72,21 +84,21 @@ class Pace(base.TappingFilter):
         connection = request.environ.get("gunicorn.socket")
         if connection is not None:
             connection.settimeout(self.settings.idle_timeout or None)
-        with self._counted(request), self._watched(request, connection):
+        with self._slot(request), self._watched(request, connection):
             return super().forward(request, start_response)
 
     @contextlib.contextmanager
-    def _counted(self, request: Request) -> Iterator[None]:
-        """Raises Busy."""
+    def _slot(self, request: Request) -> Iterator[None]:
+        """Holds one of the slots for uploads, if this is one. Raises Busy if all are taken."""
         if not request.is_one_of(self._images):
             yield
             return
-        if not self._room.acquire(blocking=False):
+        if not self._slots.acquire(blocking=False):
             raise errors.Busy
         try:
             yield
         finally:
-            self._room.release()
+            self._slots.release()
 
     @contextlib.contextmanager
     def _watched(self, request: Request, connection: socket.socket | None) -> Iterator[None]:
@@ -94,34 +106,34 @@ class Pace(base.TappingFilter):
         if connection is None or body is None:
             yield
             return
-        with self._watch.over(body, connection):
+        with self._watchdog.watch(body, connection):
             yield
 
 
 def _body(request: Request) -> Tapped | None:
-    """The body, if there is one that can be read; what cannot be is refused further on."""
+    """The body; None if it is empty. Later filters refuse one that cannot be read."""
     with contextlib.suppress(errors.Error):
         body = request.reader()
         return None if body.length == 0 else body
     return None
 
 
-class Watch:
-    """Ends the reads that have waited too long, on a thread that lives while there are bodies."""
+class Watchdog:
+    """Ends reads that wait too long, on a thread that runs while there are bodies to watch."""
 
-    #: Seconds that a read may take at any rate: for a connection that stalls and recovers.
-    GRACE = 30.0
+    #: Extra time for each read, for a connection that stalls and recovers.
+    GRACE_SECONDS = 30.0
 
     def __init__(self, rate: int) -> None:
-        """``rate`` is in bytes per second; with 0 nothing is ended."""
+        """``rate`` is in bytes per second; with 0 no read is ended."""
         self._rate = rate
         self._bodies: dict[Tapped, socket.socket] = {}
         self._lock = threading.Lock()
         self._running = False
 
     @contextlib.contextmanager
-    def over(self, body: Tapped, connection: socket.socket) -> Iterator[None]:
-        """Look after ``body``, which comes over ``connection``, for the time of the block."""
+    def watch(self, body: Tapped, connection: socket.socket) -> Iterator[None]:
+        """Watch ``body``, which ``connection`` delivers, during the block."""
         if not self._rate:
             yield
             return
@@ -136,28 +148,31 @@ class Watch:
             with self._lock:
                 del self._bodies[body]
 
-    def look(self, now: float) -> bool:
-        """End what is late at ``now`` (of the monotonic clock); whether to look again."""
+    def end_late_reads(self, now: float) -> bool:
+        """End the reads that are late at ``now`` (monotonic clock).
+
+        Returns whether there are bodies left to watch.
+        """
         with self._lock:
             for body, connection in self._bodies.items():
-                if self._late(body, now):
+                if self._is_late(body, now):
                     body.fail(errors.TooSlow(received=body.received))
-                    with contextlib.suppress(OSError):  # gone already
-                        # Not the method of a TLS socket, which would forget its keys.
+                    with contextlib.suppress(OSError):  # closed already
+                        # Not the method of a TLS socket, which would discard its TLS state.
                         socket.socket.shutdown(connection, socket.SHUT_RD)
             self._running = bool(self._bodies)
             return self._running
 
-    def _late(self, body: Tapped, now: float) -> bool:
-        waiting = body.waiting  # which the thread that reads sets and unsets meanwhile
+    def _is_late(self, body: Tapped, now: float) -> bool:
+        waiting = body.waiting  # read once: the reading thread changes it at any time
         if waiting is None:
             return False
         since, size = waiting
-        return now - since > self.GRACE + size / self._rate
+        return now - since > self.GRACE_SECONDS + size / self._rate
 
     def _run(self) -> None:
-        while self.look(time.monotonic()):
-            time.sleep(_LOOK)
+        while self.end_late_reads(time.monotonic()):
+            time.sleep(_SECONDS_BETWEEN_CHECKS)
 
 
 filter_factory = base.filter_factory(Pace)

@@ -1,18 +1,16 @@
-"""No body longer than its route allows.
+"""Refuses bodies that are larger than the limit for their request.
 
 ::
 
     [filter:sizelimit]
     use = egg:imsgate#sizelimit
 
-Behind ``headers``. A body that announces too much is refused at once; every
-body is counted as it passes, so that what the headers claim does not matter.
-Image data and everything else have limits of their own; ``[ims] profile`` gives the
-one that its cloud has for uploads.
+After ``headers``. A body that announces too many bytes is refused at once. The bytes of every
+body are counted as well, whatever the headers announce. Image data and all other bodies have
+separate limits. ``[ims] profile`` adds the limit of its cloud for uploads.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 from oslo_config import cfg
 
@@ -21,38 +19,52 @@ from imsgate.filters import base
 from imsgate.http import body
 from imsgate.http.request import Request
 from imsgate.http.wsgi import WsgiApp
+from imsgate.settings import Settings
+
+OPTS = (
+    cfg.IntOpt(
+        "image_size_cap",
+        default=1 << 40,
+        min=1,
+        help="The largest image in bytes, for uploads and imports.",
+    ),
+    cfg.IntOpt(
+        "upload_size_cap",
+        min=1,
+        help="The largest image that one request may upload, in bytes; a value above "
+        "image_size_cap has no effect. If unset, the limit is that of the cloud in [ims] profile: "
+        "2147483648 (2 GiB) for huawei, 137438953472 (128 GiB) for otc, no such limit for none.",
+    ),
+    cfg.IntOpt(
+        "max_metadata_size",
+        default=1 << 20,
+        min=1,
+        help="The largest body of any other request, in bytes.",
+    ),
+    base.REQUESTS,
+)
 
 
-class SizeLimit(base.TappingFilter):
+class SizeLimitSettings(Settings, group="sizelimit", opts=OPTS):
+    image_size_cap: int
+    upload_size_cap: int | None
+    max_metadata_size: int
+    requests: str
+
+
+class SizeLimit(base.TappingFilter[SizeLimitSettings]):
     NAME = "sizelimit"
-    OPTS = (
-        cfg.IntOpt(
-            "image_size_cap",
-            default=1 << 40,
-            min=1,
-            help="The largest image, in bytes, whichever way it comes in.",
-        ),
-        cfg.IntOpt(
-            "upload_size_cap",
-            min=1,
-            help="The largest image that one request may bring, in bytes; above image_size_cap "
-            "it has no effect. Without it, as in the cloud of [ims] profile: 2147483648 (2 GiB) "
-            "for huawei, 137438953472 (128 GiB) for otc, and no such limit for none.",
-        ),
-        cfg.IntOpt(
-            "max_metadata_size",
-            default=1 << 20,
-            min=1,
-            help="The longest body of any other request, in bytes.",
-        ),
-        base.REQUESTS,
-    )
+    OPTS = OPTS
+    SETTINGS = SizeLimitSettings
 
     def __init__(
-        self, app: WsgiApp, settings: Any, profile: profiles.Profile = profiles.NONE
+        self,
+        app: WsgiApp,
+        settings: SizeLimitSettings,
+        profile: profiles.Profile = profiles.NONE,
     ) -> None:
         super().__init__(app, settings)
-        self._images = base.image_requests(self.NAME, settings)
+        self._images = base.image_requests(self.NAME, settings.requests)
         upload = settings.upload_size_cap or profile.upload_limit or settings.image_size_cap
         self._image_limit = min(upload, settings.image_size_cap)
 
@@ -72,6 +84,6 @@ def filter_factory(
 ) -> Callable[[WsgiApp], SizeLimit]:
     """The ``paste.filter_factory``. Raises BadConfig."""
     conf = config.load(global_conf)
-    settings = conf.section(SizeLimit.NAME, SizeLimit.OPTS, local_conf)
-    profile = profiles.chosen(conf.section)
+    settings = conf.read(SizeLimitSettings, local_conf)
+    profile = profiles.chosen(conf.read(profiles.ProfileSettings))
     return lambda app: SizeLimit(app, settings, profile)

@@ -1,22 +1,20 @@
-"""Looks at the bytes of an image as they pass, and ends the body when they are bad.
+"""Inspects image data while the application reads it, and refuses unsafe images.
 
 ::
 
     [filter:sniff]
     use = egg:imsgate#sniff
 
-Behind ``sizelimit`` and before the application; also alone in front of any WSGI
-application that takes images (Glance, or with ``requests`` set any other). It
-detects the format by content, never by label, and refuses what is unsafe as soon
-as the deciding bytes are in: the application's read fails, and the client gets
-this filter's answer whatever the application makes of that.
+After ``sizelimit`` and before the application. It also works alone in front of any WSGI
+application that receives images (Glance or, with ``requests`` set, any other). It detects the
+format by the content, never by a label, and refuses an unsafe image as soon as it has seen the
+bytes that prove it: the application's read fails, and the client gets this filter's response
+whatever the application does.
 
-The application finds the inspection in its environ as ``imsgate.inspection``. It
-may declare the format it expects there before its first read, and finds format and
-virtual size there afterwards. A client may declare it in a header.
+The application finds the inspection in its environ as ``imsgate.inspection``. Before its first
+read it may declare the format that it expects there; after the last read it finds the format and
+virtual size there. A client may declare the format in a header.
 """
-
-from typing import Any
 
 from oslo_config import cfg
 
@@ -25,32 +23,40 @@ from imsgate.filters import base
 from imsgate.http.request import INSPECTION, Request
 from imsgate.http.wsgi import WsgiApp
 
+OPTS = (
+    base.REQUESTS,
+    cfg.StrOpt(
+        "disk_format_header",
+        default="X-Image-Meta-Disk-Format",
+        help="Request header in which a client may declare the format; empty for none. A format "
+        "that the application declares takes precedence.",
+    ),
+    *inspection.OPTS,
+)
 
-class Sniff(base.TappingFilter):
+
+class SniffSettings(inspection.InspectionSettings, group=inspection.GROUP, opts=OPTS):
+    requests: str
+    disk_format_header: str
+
+
+class Sniff(base.TappingFilter[SniffSettings]):
     NAME = inspection.GROUP
-    OPTS = (
-        base.REQUESTS,
-        cfg.StrOpt(
-            "disk_format_header",
-            default="X-Image-Meta-Disk-Format",
-            help="Request header in which a client may declare the format; empty for none. What "
-            "the application declares counts instead.",
-        ),
-        *inspection.OPTS,
-    )
+    OPTS = OPTS
+    SETTINGS = SniffSettings
 
-    def __init__(self, app: WsgiApp, settings: Any) -> None:
+    def __init__(self, app: WsgiApp, settings: SniffSettings) -> None:
         super().__init__(app, settings)
-        self._gate = inspection.shared(settings)
+        self._inspector = inspection.shared(settings)
         self._header = settings.disk_format_header
-        self._requests = base.image_requests(self.NAME, settings)
+        self._images = base.image_requests(self.NAME, settings.requests)
 
     def check(self, request: Request) -> None:
-        if request.is_one_of(self._requests):
+        if request.is_one_of(self._images):
             declared = request.headers.get(self._header) if self._header else None
-            inspection = self._gate.begin(declared)
-            request.environ[INSPECTION] = inspection
-            request.tap(inspection)
+            tap = self._inspector.begin(declared)
+            request.environ[INSPECTION] = tap
+            request.tap(tap)
 
 
 filter_factory = base.filter_factory(Sniff)

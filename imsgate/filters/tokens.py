@@ -6,43 +6,51 @@
     use = egg:imsgate#tokens
     delay_auth_decision = true
 
-Stands where keystonemiddleware's ``authtoken`` would, and sets the same
-variables. By itself it refuses whoever has no valid token; with
-``delay_auth_decision`` (the same option as authtoken's) it leaves that to
-``identity``, which knows the paths that are open to all.
+Replaces keystonemiddleware's ``authtoken`` and sets the same variables. A request without a valid
+token is refused, or left to ``identity`` with ``delay_auth_decision`` (the same option as that of
+``authtoken``), which knows the public paths.
 """
 
 import time
-from typing import Any
 
 from oslo_config import cfg
 
 from imsgate import errors
 from imsgate.auth import jsonl, token_file
+from imsgate.auth.identity import confirmed_variables, mark_unauthenticated
 from imsgate.errors import BadConfig
-from imsgate.filters import base, variables
+from imsgate.filters import base
 from imsgate.http.request import REAUTHENTICATE, Request
 from imsgate.http.wsgi import Environ, WsgiApp
+from imsgate.settings import Settings
+
+OPTS = (
+    cfg.StrOpt(
+        "token_file",
+        default="$state_path/tokens",
+        help="The file of accepted tokens; `imsgate token add` writes it. A changed file is read "
+        "again during the next request.",
+    ),
+    cfg.BoolOpt(
+        "delay_auth_decision",
+        default=False,
+        help="Pass requests without a valid token on, marked as not authenticated, and let a later "
+        "filter decide.",
+    ),
+)
 
 
-class Tokens(base.Filter):
+class TokensSettings(Settings, group="tokens", opts=OPTS):
+    token_file: str
+    delay_auth_decision: bool
+
+
+class Tokens(base.Filter[TokensSettings]):
     NAME = "tokens"
-    OPTS = (
-        cfg.StrOpt(
-            "token_file",
-            default="$state_path/tokens",
-            help="File of the tokens that are accepted; `imsgate token add` writes it. "
-            "It is read again whenever it changes.",
-        ),
-        cfg.BoolOpt(
-            "delay_auth_decision",
-            default=False,
-            help="Let requests without a valid token pass, marked as not authenticated, "
-            "for a later filter to decide.",
-        ),
-    )
+    OPTS = OPTS
+    SETTINGS = TokensSettings
 
-    def __init__(self, app: WsgiApp, settings: Any) -> None:
+    def __init__(self, app: WsgiApp, settings: TokensSettings) -> None:
         super().__init__(app, settings)
         path = settings.token_file
         self._tokens = jsonl.WatchedFile([path], lambda: token_file.load(path))
@@ -52,31 +60,32 @@ class Tokens(base.Filter):
         began = time.time()
         token = token_file.find(self._current(), presented, began) if presented else None
         if presented is None or token is None:
-            request.environ["HTTP_X_IDENTITY_STATUS"] = "Invalid"
+            mark_unauthenticated(request.environ)
             if not self.settings.delay_auth_decision:
                 raise errors.Unauthenticated(headers={"WWW-Authenticate": 'Token realm="imsgate"'})
             return
         request.environ.update(_variables(token))
-        request.environ[REAUTHENTICATE] = lambda: self._vouch(presented, began)
+        request.environ[REAUTHENTICATE] = lambda: self._reauthenticate(presented, began)
 
-    def _vouch(self, presented: str, began: float) -> Environ:
+    def _reauthenticate(self, presented: str, began: float) -> Environ:
+        """Raises Unauthenticated if the token was removed, but not if it expired after ``began``
+        (seconds since the epoch)."""
         token = token_file.find(self._current(), presented, began)
         if token is None:
             raise errors.Unauthenticated
         return _variables(token)
 
     def _current(self) -> list[token_file.Token]:
-        return self._tokens.current(self._nobody)
+        return self._tokens.current(self._no_tokens)
 
-    def _nobody(self, problem: BadConfig) -> list[token_file.Token]:
-        # A file that is gone or broken lets nobody in: keeping the old tokens
-        # would keep alive what the operator meant to take away.
-        self.log.error("No token is accepted until this is mended: %s", problem)
+    def _no_tokens(self, problem: BadConfig) -> list[token_file.Token]:
+        # Using the previous tokens could keep a token valid that the operator has just removed.
+        self.log.error("No token is accepted until this is fixed: %s", problem)
         return []
 
 
 def _variables(token: token_file.Token) -> Environ:
-    return variables.confirmed(token.user, token.project, token.roles)
+    return confirmed_variables(token.user, token.project, token.roles)
 
 
 filter_factory = base.filter_factory(Tokens)

@@ -1,5 +1,5 @@
-"""Image formats: bytes in, facts out. No I/O, no WSGI.
+"""Image formats: bytes in, a description of the image out. No I/O, no WSGI.
 
-``gate`` is the way in: one :class:`~imsgate.formats.gate.Gate` per process, one
-``Inspection`` per stream. Every other module knows one family of formats.
+Callers use :mod:`~imsgate.formats.inspector`: one ``Inspector`` per process, one ``Inspection`` per
+stream. Each of the other modules parses one family of formats or is a part that they share.
 """

@@ -1,7 +1,7 @@
-"""The gate every image passes, whatever way it comes in.
+"""The format inspection that all image data passes, whatever its source.
 
-A :class:`Gate` is built once and holds the operator's :class:`Policy`; each stream gets
-an :class:`Inspection`. The bytes are seen once, as they pass, and never kept.
+An :class:`Inspector` is built once, with the operator's :class:`InspectionPolicy`. Each stream gets
+its own :class:`Inspection`, which examines the bytes as they pass and does not store them.
 """
 
 from dataclasses import dataclass, field
@@ -9,24 +9,28 @@ from dataclasses import dataclass, field
 from imsgate import errors
 from imsgate.formats import iso
 from imsgate.formats.checks import CHECKS
-from imsgate.formats.facts import Facts, Finding, Report
-from imsgate.formats.names import FORMATS, IMAGES, PAYLOADS, is_boot_file, meant_by
+from imsgate.formats.names import FORMATS, IMAGES, PAYLOADS, allowed_content, is_boot_file
 from imsgate.formats.probe import probe
-from imsgate.formats.stream import Scan
+from imsgate.formats.report import Finding, ImageInfo, Report
+from imsgate.formats.stream import ReaderGroup
 
 ACCEPTED = frozenset(IMAGES) - {"parallels", "bochs", "cloop"}
+"""The formats that are accepted by default."""
+
 REFUSED_CHECKS = frozenset(name for name, check in CHECKS.items() if check.refuse)
+"""The checks whose findings refuse an image by default."""
 
 TIB = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
 class InspectionPolicy:
-    """What the operator wants. The defaults are safe.
+    """Which images the operator accepts. The defaults are safe.
 
-    ``formats`` are accepted, by canonical name; ``refuse`` are the checks whose findings
-    refuse an image; ``raw_may_hold`` the formats that may be declared ``raw``.
-    ``max_virtual_size`` is in bytes, ``max_ratio`` virtual by real size; None is no limit.
+    ``formats`` are the canonical names of the accepted formats. ``refuse`` are the checks whose
+    findings refuse an image. ``raw_may_hold`` are the formats whose content may be declared as
+    ``raw``. ``max_virtual_size`` is in bytes; ``max_ratio`` is the virtual size divided by the size
+    of the file; None means unlimited. Raises ValueError for an unknown format or check.
     """
 
     formats: frozenset[str] = ACCEPTED
@@ -36,117 +40,126 @@ class InspectionPolicy:
     max_ratio: float | None = None
 
     def __post_init__(self) -> None:
-        """Raises ValueError for names that do not exist."""
         unknown = (self.formats | self.raw_may_hold).difference(FORMATS)
         unknown |= self.refuse.difference(CHECKS)
         if unknown:
-            raise ValueError(f"not known: {', '.join(sorted(unknown))}")
+            raise ValueError(f"unknown formats or checks: {', '.join(sorted(unknown))}")
 
 
 class Inspection:
-    """One stream on its way through the gate.
+    """The inspection of one stream.
 
-    With ``patient`` nothing is raised before :meth:`finish`, so that every finding is in
-    ``facts``; otherwise the first refusal is raised as soon as its bytes have passed, and
-    again by every later call.
+    By default, the first refusal is raised as soon as the bytes that cause it have passed, and
+    again by every later call. With ``keep_going``, it is only raised by :meth:`finish`, so that
+    ``image_info`` contains the findings of the whole stream.
     """
 
     def __init__(
-        self, policy: InspectionPolicy, declared: str | None, *, patient: bool = False
+        self, policy: InspectionPolicy, declared: str | None, *, keep_going: bool = False
     ) -> None:
         self._policy = policy
-        self._patient = patient
+        self._keep_going = keep_going
         self._declared: str | None = None
         self._report = Report()
-        self._seen = 0
-        self._known: frozenset[str] | None = None
+        self._judged_findings = 0
+        self._judged_candidates: frozenset[str] | None = None
         self.refusal: errors.BadImage | None = None
-        self._scan = Scan((probe(self._report), iso.watch(self._report)), self._judge)
+        self._readers = ReaderGroup(
+            (probe(self._report), iso.find_second_format(self._report)), self._judge
+        )
         self.declare(declared)
 
     @property
-    def facts(self) -> Facts | None:
-        """What is known so far; None before the format is certain."""
-        return self._report.facts() if self._report.format else None
+    def image_info(self) -> ImageInfo | None:
+        """The properties detected so far; None until the format is certain."""
+        return self._report.image_info() if self._report.format else None
 
-    def report(self) -> Facts:
-        """What is known so far, also while the format is open."""
-        return self._report.facts()
+    def partial_info(self) -> ImageInfo:
+        """The properties detected so far, even if the format is not certain."""
+        return self._report.image_info()
 
     def declare(self, disk_format: str | None) -> None:
-        """Say what the content is meant to be, before the first byte."""
-        assert self._scan.position == 0, "the stream has begun"
+        """Set the format that the content must have. Call this before the first byte."""
+        assert self._readers.position == 0, "the stream has begun"
         self._declared = disk_format or None
 
     def feed(self, chunk: bytes | bytearray | memoryview) -> None:
-        """Look at the next bytes. Raises BadImage or FormatMismatch when they refuse."""
-        if self.refusal and not self._patient:
+        """Examine the next bytes. Raises BadImage, or its subclass FormatMismatch, to refuse."""
+        if self.refusal and not self._keep_going:
             raise self.refusal
-        self._scan.feed(chunk)
+        self._readers.feed(chunk)
 
     def finish(self) -> None:
-        """The stream has ended. Raises as :meth:`feed`; after it ``facts`` is final."""
-        if not (self.refusal and not self._patient):
-            self._scan.finish()
-            self._judge_size()
+        """End the stream. Raises like :meth:`feed`; afterwards ``image_info`` is final."""
+        if not (self.refusal and not self._keep_going):
+            self._readers.finish()
+            self._judge_file_size()
         if self.refusal:
             raise self.refusal
 
-    def _judge_size(self) -> None:
-        report, size = self._report, self._scan.position
-        if size < report.needed and report.sound():
-            report.find(
+    def _judge_file_size(self) -> None:
+        report, size = self._report, self._readers.position
+        if size < report.required_size and report.header_is_valid:
+            report.add_finding(
                 "truncated",
-                report.needed_at,
-                f"{report.needed_for} ends at byte {report.needed}, the image at {size}",
+                report.required_offset,
+                f"{report.required_part} ends at byte {report.required_size}, "
+                f"but the file ends at byte {size}",
             )
         limit = self._policy.max_ratio
         if limit is not None and (report.virtual_size or 0) > limit * max(size, 1):
-            report.find(
+            report.add_finding(
                 "size_ratio",
-                report.size_at,
-                f"{report.virtual_size} virtual bytes in a file of {size}",
+                report.size_offset,
+                f"the virtual size is {report.virtual_size} bytes, the file has {size} bytes",
             )
         self._judge()
 
     def _judge(self) -> None:
-        """Look at what is new in the report."""
+        """Judge what is new in the report."""
         report = self._report
-        if report.candidates != self._known:
-            self._known = report.candidates
+        if report.candidates != self._judged_candidates:
+            self._judged_candidates = report.candidates
             self._judge_format()
         limit = self._policy.max_virtual_size
         if limit is not None and (report.virtual_size or 0) > limit:
-            report.find(
-                "virtual_size", report.size_at, f"{report.virtual_size} bytes are above {limit}"
+            report.add_finding(
+                "virtual_size",
+                report.size_offset,
+                f"the virtual size is {report.virtual_size} bytes, the limit is {limit}",
             )
-        while self._seen < len(report.findings):
-            finding = report.findings[self._seen]
-            self._seen += 1
+        while self._judged_findings < len(report.findings):
+            finding = report.findings[self._judged_findings]
+            self._judged_findings += 1
             if finding.check in self._policy.refuse:
                 self._refuse(finding)
 
     def _judge_format(self) -> None:
-        """The candidates against what is declared and what is accepted."""
+        """Compare the candidates with the declared format and the accepted formats."""
         report, candidates = self._report, self._report.candidates or frozenset()
-        found = " or ".join(sorted(candidates))
         allowed = frozenset(FORMATS)
         if self._declared is not None:
-            allowed = frozenset(meant_by(self._declared))
+            allowed = frozenset(allowed_content(self._declared))
             if "raw" in allowed:
                 allowed |= self._policy.raw_may_hold
             if not candidates & allowed:
-                report.find("declared_format", report.format_at, self._contradiction(candidates))
+                report.add_finding(
+                    "declared_format", report.format_offset, self._mismatch(candidates)
+                )
         if is_boot_file(self._declared) and candidates & allowed:
             return
         if not candidates & self._policy.formats:
             check = "payload" if candidates <= frozenset(PAYLOADS) else "format"
-            report.find(check, report.format_at, f"the content is {found}")
+            content = " or ".join(sorted(candidates))
+            report.add_finding(check, report.format_offset, f"the content is {content}")
 
-    def _contradiction(self, candidates: frozenset[str]) -> str:
+    def _mismatch(self, candidates: frozenset[str]) -> str:
         if len(candidates) == 1:
-            return f"declared {self._declared}, but the content is {next(iter(candidates))}"
-        return f"declared {self._declared}, but the content does not begin like it"
+            return f"the declared format is {self._declared}, but the content is {min(candidates)}"
+        return (
+            f"the declared format is {self._declared}, but the content does not begin like this "
+            "format"
+        )
 
     def _refuse(self, finding: Finding) -> None:
         kind = errors.FormatMismatch if finding.check == "declared_format" else errors.BadImage
@@ -157,16 +170,16 @@ class Inspection:
             hint=finding.hint,
         )
         self.refusal = self.refusal or refusal
-        if not self._patient:
+        if not self._keep_going:
             raise self.refusal
 
 
 class Inspector:
-    """One policy for every way in; safe to share between threads."""
+    """Begins inspections according to one policy. Safe to share between threads."""
 
     def __init__(self, policy: InspectionPolicy | None = None) -> None:
         self.policy = policy or InspectionPolicy()
 
-    def begin(self, declared: str | None = None, *, patient: bool = False) -> Inspection:
-        """A new stream, of the ``disk_format`` declared for it, if known yet."""
-        return Inspection(self.policy, declared, patient=patient)
+    def begin(self, declared: str | None = None, *, keep_going: bool = False) -> Inspection:
+        """Begin to inspect a stream; ``declared`` is its ``disk_format``, None if unknown."""
+        return Inspection(self.policy, declared, keep_going=keep_going)

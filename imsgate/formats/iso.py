@@ -1,78 +1,100 @@
-"""ISO 9660 and UDF volumes, by the descriptors from byte 32768 on.
+"""ISO 9660 and UDF volumes.
 
-Source: ECMA-119 (volume descriptors), ECMA-167 part 2 (volume recognition sequence). A
-volume with both is ISO 9660. What stands in the first 32 KiB is nobody's business here:
-boot sectors and partition tables of hybrid volumes are normal.
+On disk: the first 32 KiB belong to boot loaders and partition tables (of hybrid volumes) and are
+not examined here. From byte 32768 on, each sector of 2048 bytes contains a descriptor with a
+5-byte identifier at offset 1. ISO 9660 has the number of blocks (offset 80) and the block size
+(offset 128) in its primary volume descriptor, each as a little-endian and a big-endian integer.
+A volume with descriptors of both is an ISO 9660 volume.
+
+Refused: a volume without a primary descriptor, with an invalid block size or with two different
+sizes; a file that ends before the volume; a file that is also a valid VHD, or a valid image of a
+format with a magic number at byte 0.
+
+Sources: ECMA-119 (volume descriptors), ECMA-167 part 2 (volume recognition sequence).
 """
 
 import struct
 
 from imsgate.formats import vhd
-from imsgate.formats.facts import Report
 from imsgate.formats.fields import unpack
-from imsgate.formats.stream import Reader, ending, read
+from imsgate.formats.report import Report
+from imsgate.formats.stream import Reader, end_of_stream, read
 
-START = 32768
-MARKS = (b"CD001", b"BEA01")
+DESCRIPTORS_OFFSET = 32768
+_ISO_9660 = b"CD001"
+_FIRST_IDENTIFIERS = (_ISO_9660, b"BEA01")
+_UDF = frozenset((b"NSR02", b"NSR03"))
+_IDENTIFIERS = frozenset((*_FIRST_IDENTIFIERS, *_UDF, b"BOOT2", b"CDW02", b"TEA01"))
 
-_SECTOR = 2048
-_MOST_SECTORS = 32
-_SIZES = struct.Struct("<80xI4x40xHH")
-_BIG = struct.Struct(">84xI")
-_PRIMARY = 1
-_OTHER_MARKS = (b"BOOT2", b"CDW02", b"TEA01", b"NSR02", b"NSR03")
+_SECTOR_BYTES = 2048
+_MAX_SECTORS = 32
+_LITTLE_ENDIAN_SIZES = struct.Struct("<80xI4x40xHH")
+_BIG_ENDIAN_BLOCKS = struct.Struct(">84xI")
+_PRIMARY_DESCRIPTOR = 1
 
 
-def inspect(report: Report) -> Reader:
-    """Narrow the report to ``iso`` or ``udf`` when there is a volume, else leave it."""
-    seen: set[bytes] = set()
-    gap = False
-    for at in range(START, START + _MOST_SECTORS * _SECTOR, _SECTOR):
-        sector = yield from read(at, _SECTOR)
-        mark = sector[1:6]
-        if mark == b"CD001" and sector[0] == _PRIMARY and mark not in seen:
-            report.narrow("iso", at=at)
-            _judge_primary(sector, at, report)
-        elif mark not in MARKS + _OTHER_MARKS:
-            # UDF on sectors of 4 KiB leaves every other 2 KiB empty
-            if gap or not seen or any(mark):
+def inspect(report: Report) -> Reader[None]:
+    """Narrow the format to ``iso`` or ``udf`` if there is a volume; otherwise change nothing."""
+    identifiers: set[bytes] = set()
+    after_empty_sector = False
+    for offset in range(
+        DESCRIPTORS_OFFSET, DESCRIPTORS_OFFSET + _MAX_SECTORS * _SECTOR_BYTES, _SECTOR_BYTES
+    ):
+        sector = yield from read(offset, _SECTOR_BYTES)
+        identifier = sector[1:6]
+        is_primary = identifier == _ISO_9660 and sector[0] == _PRIMARY_DESCRIPTOR
+        if is_primary and identifier not in identifiers:
+            report.narrow_format("iso", offset=offset)
+            _check_primary(sector, offset, report)
+        elif identifier not in _IDENTIFIERS:
+            # In a UDF volume with sectors of 4 KiB, every second 2 KiB are empty.
+            if after_empty_sector or not identifiers or any(identifier):
                 break
-            gap = True
+            after_empty_sector = True
             continue
-        gap = False
-        seen.add(mark)
+        after_empty_sector = False
+        identifiers.add(identifier)
     if report.format == "iso":
         yield from _finish(report)
-    elif seen & {b"NSR02", b"NSR03"}:
-        report.narrow("udf", at=START)
+    elif identifiers & _UDF:
+        report.narrow_format("udf", offset=DESCRIPTORS_OFFSET)
         yield from _finish(report)
-    elif b"CD001" in seen:
-        report.narrow("iso", at=START)
-        report.find("bad_header", START, "there is no primary volume descriptor")
+    elif _ISO_9660 in identifiers:
+        report.narrow_format("iso", offset=DESCRIPTORS_OFFSET)
+        report.add_finding(
+            "bad_header", DESCRIPTORS_OFFSET, "the primary volume descriptor is missing"
+        )
 
 
-def watch(report: Report) -> Reader:
-    """Find a volume inside a stream that is already something else."""
-    data = yield from read(START, 6)
-    if data[1:6] in MARKS and report.format is not None:
-        reason = f"both {report.format} and a volume of ISO 9660 or UDF"
-        report.find("polyglot", START, reason)
+def find_second_format(report: Report) -> Reader[None]:
+    """Report a volume inside an image whose format is known already."""
+    data = yield from read(DESCRIPTORS_OFFSET, 6)
+    if data[1:6] in _FIRST_IDENTIFIERS and report.format is not None:
+        reason = f"the file is both {report.format} and an ISO 9660 or UDF volume"
+        report.add_finding("polyglot", DESCRIPTORS_OFFSET, reason)
 
 
-def _judge_primary(sector: bytes, at: int, report: Report) -> None:
-    blocks, block, swapped = unpack(_SIZES, sector)
-    report.disk(blocks * block, at + 80)
-    report.block_size = block
-    if unpack(_BIG, sector)[0] != blocks or swapped != block >> 8 | (block & 255) << 8:
-        report.find("bad_header", at + 80, "the sizes in both byte orders differ")
-    elif block not in (512, 1024, 2048):
-        report.find("bad_header", at + 128, f"blocks of {block} bytes")
-    report.need(blocks * block, at + 80, "the volume")
+def _check_primary(sector: bytes, offset: int, report: Report) -> None:
+    blocks, block_size, block_size_swapped = unpack(_LITTLE_ENDIAN_SIZES, sector)
+    big_endian_blocks = unpack(_BIG_ENDIAN_BLOCKS, sector)[0]
+    report.set_virtual_size(blocks * block_size, offset + 80)
+    report.block_size = block_size
+    sizes_differ = (
+        big_endian_blocks != blocks
+        or block_size_swapped != block_size >> 8 | (block_size & 255) << 8
+    )
+    problems = (
+        (sizes_differ, 80, "the little-endian and big-endian sizes differ"),
+        (block_size not in (512, 1024, 2048), 128, f"the block size is {block_size} bytes"),
+    )
+    report.check_header(problems, offset)
+    report.require_size(blocks * block_size, offset + 80, "the volume")
 
 
-def _finish(report: Report) -> Reader:
-    """A volume is used as a disk of its file's size: partitions may follow the volume."""
-    end = yield from ending(vhd.SIZE)
-    report.disk(end.size)
+def _finish(report: Report) -> Reader[None]:
+    """Use the size of the file: a hybrid volume may have partitions after the volume."""
+    end = yield from end_of_stream(vhd.FOOTER_BYTES)
+    report.set_virtual_size(end.size)
     if vhd.is_fixed(end):
-        report.find("polyglot", end.size - vhd.SIZE, "both a volume and a fixed VHD")
+        reason = "the file is both an ISO 9660 or UDF volume and a fixed VHD"
+        report.add_finding("polyglot", end.size - vhd.FOOTER_BYTES, reason)

@@ -1,4 +1,4 @@
-"""The words for formats: ours, and what clients declare in either dialect."""
+"""Names of formats: the canonical ones, and those that clients declare in either dialect."""
 
 from collections.abc import Collection
 
@@ -20,10 +20,10 @@ IMAGES = (
     "bochs",
     "cloop",
 )
-"""Disk image formats, by their canonical names."""
+"""Canonical names of disk image formats."""
 
 PAYLOADS = ("gzip", "bzip2", "xz", "zstd", "lz4", "tar", "ova", "zip", "7z", "rar", "cpio")
-"""Compressed and archived files."""
+"""Canonical names of compressed files and archives."""
 
 PROGRAMS = ("elf", "mach-o")
 
@@ -31,14 +31,14 @@ FORMATS = IMAGES + PAYLOADS + PROGRAMS
 
 _BOOT_FILES = frozenset(("raw", "gzip", "bzip2", "xz", "zstd", "lz4", "cpio", "elf"))
 
-_DECLARED: dict[str, frozenset[str]] = {
+_CONTENT_BY_DISK_FORMAT: dict[str, frozenset[str]] = {
     **{name: frozenset((name,)) for name in IMAGES},
     "vpc": frozenset(("vhd",)),
     "gpt": frozenset(("raw",)),
     "iso": frozenset(("iso", "udf")),
     "ploop": frozenset(("parallels",)),
     "ami": frozenset(("raw",)),
-    # kernels and ramdisks: whatever a boot loader takes
+    # kernels and ramdisks: everything that boot loaders accept
     "aki": _BOOT_FILES,
     "ari": _BOOT_FILES,
 }
@@ -48,24 +48,30 @@ WRAPPERS: dict[str, frozenset[str]] = {
     "docker": frozenset(("tar",)),
     "compressed": frozenset(PAYLOADS) - {"tar", "ova", "cpio"},
 }
-"""Containers whose stream is not what ``disk_format`` names, but one of these."""
+"""The formats of the content, by ``container_format``, of containers that wrap the disk.
+
+``disk_format`` then describes the disk inside, not the content.
+"""
 
 
-def is_known(declared: str) -> bool:
-    """Whether this is a ``disk_format`` of either dialect."""
-    return declared.strip().lower() in _DECLARED
+def is_disk_format(name: str) -> bool:
+    """Whether ``name`` is a ``disk_format`` of either dialect."""
+    return _normalize(name) in _CONTENT_BY_DISK_FORMAT
 
 
-def meant_by(declared: str) -> Collection[str]:
-    """The formats whose content a declared ``disk_format``, or one of WRAPPERS, allows.
+def allowed_content(declared: str) -> Collection[str]:
+    """The formats that the content may have, for a ``disk_format`` or a key of WRAPPERS.
 
-    Names nobody knows (a site's own) stand for bytes without a
-    known format, as in Glance.
+    An unknown name (added by the operator) allows content without a known format, as in Glance.
     """
-    name = declared.strip().lower()
-    return _DECLARED.get(name) or WRAPPERS.get(name, frozenset(("raw",)))
+    name = _normalize(declared)
+    return _CONTENT_BY_DISK_FORMAT.get(name) or WRAPPERS.get(name, frozenset(("raw",)))
 
 
 def is_boot_file(declared: str | None) -> bool:
-    """Whether a kernel or a ramdisk is declared, which may be compressed."""
-    return declared is not None and declared.strip().lower() in ("aki", "ari")
+    """Whether a kernel or a ramdisk is declared; these may be compressed."""
+    return declared is not None and _normalize(declared) in ("aki", "ari")
+
+
+def _normalize(name: str) -> str:
+    return name.strip().lower()

@@ -1,88 +1,113 @@
-"""MBR and GPT partition tables of raw disks.
+"""MBR and GPT partition tables of raw disks. All integers are little-endian.
 
-Source: UEFI 2.10, chapter 5. Nothing here refuses a disk for how it is partitioned: a
-hybrid GPT, an MBR without partitions and a file system's boot sector are all legitimate.
-Only a partition that ends beyond the disk says that the disk was cut.
+On disk: sector 0 ends with 55 AA if it contains an MBR, with four entries of 16 bytes from byte
+446 on. A GPT disk has an MBR entry of type EE, a header with a checksum in sector 1, and an array
+of entries, usually from sector 2 on.
+
+A disk is not refused for its partitioning: a hybrid GPT, an MBR without partitions and the boot
+sector of a file system are all valid. Only a partition that ends beyond the end of the file shows
+that the file is truncated.
+
+Source: UEFI Specification 2.10, chapter 5.
 """
 
 import struct
 import zlib
-from collections.abc import Generator
 from dataclasses import dataclass
 
 from imsgate.formats.fields import unpack
-from imsgate.formats.stream import Ending, Want, read
+from imsgate.formats.stream import Reader, read
 
-_SECTOR = 512
-_ENTRY = struct.Struct("<B3xB3xII")
-_GPT = struct.Struct("<12xII52xQIII")
+_SECTOR_BYTES = 512
+_MBR_ENTRIES_OFFSET, _MBR_ENTRY_BYTES, _MBR_END = 446, 16, 510
+_MBR_ENTRY = struct.Struct("<B3xB3xII")
+_PROTECTIVE_MBR_TYPE = 0xEE
+_GPT_HEADER = struct.Struct("<12xII52xQIII")
+_MIN_GPT_HEADER_BYTES, _MIN_GPT_ENTRY_BYTES = 92, 128
 _GPT_ENTRY = struct.Struct("<32xQQ")
-_PROTECTIVE = 0xEE
-_MOST_ARRAY = 24 * 1024
+_GPT_ENTRY_LAST_SECTOR = 40
+_MAX_GPT_ARRAY_BYTES = 24 * 1024
+_MAX_GPT_ARRAY_END = 32768
+"""The bytes from here on are read by the parser of ISO 9660 and UDF."""
+_FILE_SYSTEM_BOOT_SECTOR = struct.Struct("<11xHBHB")
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
-    """A partition table: the byte where the disk's last partition ends, and who says so."""
+class PartitionTable:
+    """A partition table, or none if ``kind`` is None.
+
+    ``end`` is the end of the last partition in bytes, according to the field at ``offset``.
+    ``part`` is the name of this partition in messages.
+    """
 
     kind: str | None
     end: int = 0
     offset: int = 0
-    what: str = ""
+    part: str = ""
 
 
-def find(head: bytes) -> Generator[Want, bytes | Ending, Table]:
-    """Look at the first sectors of a raw disk, up to 32 KiB."""
-    if head[510:512] != b"\x55\xaa" or _is_file_system(head):
-        return Table(None)
-    entries = [unpack(_ENTRY, head, at) for at in range(446, 510, 16)]
+def find(head: bytes) -> Reader[PartitionTable]:
+    """Read the partition table in the first 32 KiB of a raw disk."""
+    if head[_MBR_END:_SECTOR_BYTES] != b"\x55\xaa" or _is_file_system(head):
+        return PartitionTable(None)
+    offsets = range(_MBR_ENTRIES_OFFSET, _MBR_END, _MBR_ENTRY_BYTES)
+    entries = [unpack(_MBR_ENTRY, head, offset) for offset in offsets]
     if any(status not in (0, 0x80) for status, *_ in entries):
-        return Table(None)
-    if any(kind == _PROTECTIVE for _, kind, *_ in entries):
-        table = yield from _gpt()
+        return PartitionTable(None)
+    if any(kind == _PROTECTIVE_MBR_TYPE for _, kind, *_ in entries):
+        table = yield from _read_gpt()
         if table:
             return table
-    used = [
-        ((start + count) * _SECTOR, 446 + 16 * at, f"partition {at + 1}")
-        for at, (_, kind, start, count) in enumerate(entries)
-        if kind and kind != _PROTECTIVE and start and count
+    ends = [
+        ((start + count) * _SECTOR_BYTES, offset, f"partition {number}")
+        for number, (offset, (_, kind, start, count)) in enumerate(
+            zip(offsets, entries, strict=True), 1
+        )
+        if kind and kind != _PROTECTIVE_MBR_TYPE and start and count
     ]
-    return Table("mbr", *max(used)) if used else Table(None)
+    return PartitionTable("mbr", *max(ends)) if ends else PartitionTable(None)
 
 
 def _is_file_system(head: bytes) -> bool:
-    """Whether the sector is the boot sector of FAT, exFAT or NTFS, not a partition table."""
+    """Whether the sector is the boot sector of FAT, exFAT or NTFS instead of an MBR."""
     if head[3:11] in (b"NTFS    ", b"EXFAT   "):
         return True
-    sector, per_cluster, reserved, fats = unpack(struct.Struct("<11xHBHB"), head)
-    jump = head[:1] == b"\xe9" or (head[:1] == b"\xeb" and head[2:3] == b"\x90")
+    sector, cluster_sectors, reserved, tables = unpack(_FILE_SYSTEM_BOOT_SECTOR, head)
+    begins_with_jump = head[:1] == b"\xe9" or (head[:1] == b"\xeb" and head[2:3] == b"\x90")
     return (
-        jump
+        begins_with_jump
         and sector in (512, 1024, 2048, 4096)
-        and per_cluster.bit_count() == 1
+        and cluster_sectors.bit_count() == 1
         and reserved > 0
-        and fats in (1, 2)
+        and tables in (1, 2)
     )
 
 
-def _gpt() -> Generator[Want, bytes | Ending, Table | None]:
-    header = yield from read(_SECTOR, _SECTOR)
-    size, crc, array_at, count, entry, array_crc = unpack(_GPT, header)
+def _read_gpt() -> Reader[PartitionTable | None]:
+    """The GPT, None if there is none. An invalid or unusually placed table has no ``end``."""
+    header = yield from read(_SECTOR_BYTES, _SECTOR_BYTES)
+    size, checksum, array_sector, count, entry_size, array_checksum = unpack(_GPT_HEADER, header)
     if not header.startswith(b"EFI PART"):
         return None
-    plain = header[:16] + bytes(4) + header[20:size]
-    length = count * entry
-    if not 92 <= size <= _SECTOR or zlib.crc32(plain) != crc or entry < 128:
-        return Table("gpt")
-    if array_at < 2 or array_at * _SECTOR + length > 32768 or length > _MOST_ARRAY:
-        return Table("gpt")
-    array = yield from read(array_at * _SECTOR, length)
-    if zlib.crc32(array) != array_crc:
-        return Table("gpt")
-    ends = [
-        ((last + 1) * _SECTOR, array_at * _SECTOR + at + 40, f"partition {at // entry + 1}")
-        for at in range(0, length, entry)
-        if any(array[at : at + 16])
-        for _, last in (unpack(_GPT_ENTRY, array, at),)
-    ]
-    return Table("gpt", *max(ends, default=(0, 0, "")))
+    checked = header[:16] + bytes(4) + header[20:size]  # the checksum counts as zero
+    start, length = array_sector * _SECTOR_BYTES, count * entry_size
+    if (
+        not _MIN_GPT_HEADER_BYTES <= size <= _SECTOR_BYTES
+        or zlib.crc32(checked) != checksum
+        or entry_size < _MIN_GPT_ENTRY_BYTES
+    ):
+        return PartitionTable("gpt")
+    if array_sector < 2 or start + length > _MAX_GPT_ARRAY_END or length > _MAX_GPT_ARRAY_BYTES:
+        return PartitionTable("gpt")
+    array = yield from read(start, length)
+    if zlib.crc32(array) != array_checksum:
+        return PartitionTable("gpt")
+    ends = []
+    for offset in range(0, length, entry_size):
+        if any(array[offset : offset + 16]):  # the type; zeros mark an unused entry
+            _, last = unpack(_GPT_ENTRY, array, offset)
+            field = start + offset + _GPT_ENTRY_LAST_SECTOR
+            ends.append(
+                ((last + 1) * _SECTOR_BYTES, field, f"partition {offset // entry_size + 1}")
+            )
+    return PartitionTable("gpt", *max(ends, default=(0, 0, "")))

@@ -1,11 +1,14 @@
-"""Compressed and archived files and programs, by name, so that a refusal can help."""
+"""Identifies compressed files, archives, programs and rare disk formats by their first bytes.
+
+They are identified only so that a refusal can name them; their content is not parsed.
+"""
 
 import re
 import struct
 
 from imsgate.formats.fields import unpack
 
-_MARKS: tuple[tuple[bytes, str], ...] = (
+_MAGIC_NUMBERS: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b\x08", "gzip"),
     (b"\xfd7zXZ\0", "xz"),
     (b"\x28\xb5\x2f\xfd", "zstd"),
@@ -27,21 +30,23 @@ _MARKS: tuple[tuple[bytes, str], ...] = (
 _PARALLELS_SECTORS = struct.Struct("<36xQ")
 _BZIP2 = re.compile(rb"BZh[1-9](?:1AY&SY|\x17\x72\x45\x38\x50\x90)")
 _TAR = re.compile(rb"ustar(?:\x0000|  \x00)")
+_TAR_MAGIC_OFFSET = 257
 
 
-def name_of(head: bytes) -> str | None:
-    """The canonical name of what begins like this, if it is none of the inspected ones."""
-    for mark, name in _MARKS:
-        if head.startswith(mark):
+def identify(head: bytes) -> str | None:
+    """The canonical name of the format of a file that begins with ``head``; None if unknown."""
+    for magic, name in _MAGIC_NUMBERS:
+        if head.startswith(magic):
             return name
     if _BZIP2.match(head):
         return "bzip2"
-    if _TAR.match(head, 257):
+    if _TAR.match(head, _TAR_MAGIC_OFFSET):
+        # An OVA is a tar whose first member is the OVF descriptor.
         member = head[:100].split(b"\0", 1)[0].lower()
         return "ova" if member.endswith(b".ovf") else "tar"
     return None
 
 
 def virtual_size(name: str, head: bytes) -> int | None:
-    """Bytes of disk, where the name is a disk format's and its header says."""
+    """The virtual size in bytes of the format ``name``; None if its header does not contain it."""
     return unpack(_PARALLELS_SECTORS, head)[0] * 512 if name == "parallels" else None

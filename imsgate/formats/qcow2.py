@@ -1,45 +1,65 @@
 """qcow2, versions 2 and 3.
 
-Source: docs/interop/qcow2 of QEMU. All numbers are big-endian. The maxima are those of
-QEMU: 32 MiB of L1 table, 8 MiB of refcount table, 65536 snapshots.
+On disk: a header of 72 bytes (version 2) or at least 104 bytes (version 3), header extensions, the
+name of the backing file; then, anywhere at multiples of the cluster size, the refcount table and
+blocks, the first-level (L1) table, second-level (L2) tables, the snapshot table and data clusters.
+All integers are big-endian, table entries have 64 bits. With extended L2 entries, each entry is
+followed by a 64-bit bitmap.
+
+Refused: references to other files (backing file, external data file), unknown incompatible
+features, encryption with AES, the corrupt bit, sizes and offsets outside the limits of QEMU (an L1
+table of 32 MiB, a refcount table of 8 MiB, 65536 snapshots), and a file that ends before its
+tables or data.
+
+Source: QEMU, docs/interop/qcow2.
 """
 
 import struct
 from array import array
 from dataclasses import dataclass, replace
 
-from imsgate.formats.facts import Report
-from imsgate.formats.fields import unpack, words
+from imsgate.formats.fields import integers, unpack
+from imsgate.formats.report import Report
 from imsgate.formats.stream import Reader, read
-from imsgate.formats.tables import POINTERS, Tables, Targets
+from imsgate.formats.tables import POINTER_TABLE_COST, TableLocations, TableWalker
 
 MAGIC = b"QFI\xfb"
 
-_HEADER = struct.Struct(">4xIQIIQIIQQIIQ")
-_HEADER_3 = struct.Struct(">QQQIIB")
-_EXTENSION = struct.Struct(">II")
-_TWO = struct.Struct(">QQ")
+_V2_HEADER = struct.Struct(">4xIQIIQIIQQIIQ")
+_V3_FIELDS = struct.Struct(">QQQIIB")
+_V2_HEADER_BYTES, _V3_HEADER_BYTES = 72, 104
+_EXTENSION_HEADER = struct.Struct(">II")
+_TWO_INTEGERS = struct.Struct(">QQ")
 
-_MOST_L1 = 32 << 20
-_MOST_REFCOUNTS = 8 << 20
-_MOST_SNAPSHOTS = 65536
-_SNAPSHOT = 40
-_MOST_EXTENSIONS = 64 * 1024
+_ENTRY_BYTES = 8
+_MAX_L1_BYTES = 32 << 20
+_MAX_REFCOUNT_TABLE_BYTES = 8 << 20
+_MAX_SNAPSHOTS = 65536
+_MIN_SNAPSHOT_BYTES = 40
+_MAX_EXTENSION_BYTES = 64 * 1024
 
 _DIRTY, _CORRUPT, _DATA_FILE, _COMPRESSION, _EXTENDED_L2 = (1 << bit for bit in range(5))
-_KNOWN = (1 << 5) - 1
+_KNOWN_FEATURES = (1 << 5) - 1
 
-_EXT_END, _EXT_DATA_FILE, _EXT_LUKS, _EXT_BITMAPS = 0, 0x44415441, 0x0537BE77, 0x23852875
+_END_EXTENSION = 0
+_DATA_FILE_EXTENSION = 0x44415441
+_LUKS_EXTENSION = 0x0537BE77
+_BITMAPS_EXTENSION = 0x23852875
 
-_OFFSETS = 0x00FF_FFFF_FFFF_FE00
+_OFFSET_MASK = 0x00FF_FFFF_FFFF_FE00
 _COMPRESSED = 1 << 62
-_UNCOMPRESSED_TOPS = bytes(top for top in range(256) if not top & 0x40)
+_TOP_BYTES_WITHOUT_COMPRESSED = bytes(top for top in range(256) if not top & 0x40)
+
+_L1_COUNT_FIELD, _L1_FIELD = 36, 40
+_REFCOUNT_FIELD, _REFCOUNT_COUNT_FIELD = 48, 56
+_SNAPSHOT_COUNT_FIELD, _SNAPSHOT_FIELD = 60, 64
+_FEATURES_FIELD = 72
 
 
 @dataclass(frozen=True, slots=True)
 class _Header:
     version: int
-    backing: int
+    backing_offset: int
     backing_size: int
     cluster_bits: int
     size: int
@@ -50,219 +70,274 @@ class _Header:
     refcount_clusters: int
     snapshots: int
     snapshot_table: int
-    features: int = 0
+    incompatible: int = 0
     compatible: int = 0
     autoclear: int = 0
     refcount_order: int = 4
-    length: int = 72
+    length: int = _V2_HEADER_BYTES
     compression: int = 0
 
     @property
-    def cluster(self) -> int:
-        """Bytes of a cluster."""
+    def cluster_size(self) -> int:
         return 1 << self.cluster_bits
 
     @property
-    def entry(self) -> int:
-        """Bytes of an L2 entry."""
-        return 16 if self.features & _EXTENDED_L2 else 8
+    def l2_entry_size(self) -> int:
+        return 16 if self.incompatible & _EXTENDED_L2 else _ENTRY_BYTES
+
+    @property
+    def l1_size(self) -> int:
+        return self.l1_entries * _ENTRY_BYTES
+
+    @property
+    def refcount_table_size(self) -> int:
+        return self.refcount_clusters * self.cluster_size
 
 
-def inspect(head: bytes, report: Report) -> Reader:
-    """Judge the header and its extensions, then follow the tables."""
-    report.narrow("qcow2")
+def inspect(head: bytes, report: Report) -> Reader[None]:
+    """Check the header and its extensions, then follow the tables."""
+    report.narrow_format("qcow2")
     header = _parse(head)
-    report.disk(header.size, 24)
+    report.set_virtual_size(header.size, 24)
     report.variant = f"v{header.version}"
-    whole = 72 if header.version == 2 else 104
-    report.need(max(header.length, whole), 0, "the header")
-    if len(head) < whole:
+    min_length = _V2_HEADER_BYTES if header.version == 2 else _V3_HEADER_BYTES
+    report.require_size(max(header.length, min_length), 0, "the header")
+    if len(head) < min_length:
         return
-    if not _judge_shape(header, report):
+    if not _check_layout(header, report):
         return
-    report.block_size = header.cluster
-    _judge_features(header, report)
-    _judge_tables(header, report)
-    yield from _extensions(head, header, report)
-    if report.sound():
-        yield from _follow(header, report, max(len(head), min(header.cluster, _MOST_EXTENSIONS)))
+    report.block_size = header.cluster_size
+    _check_features(header, report)
+    _check_tables(header, report)
+    yield from _read_extensions(head, header, report)
+    if report.header_is_valid:
+        position = max(len(head), min(header.cluster_size, _MAX_EXTENSION_BYTES))
+        yield from _follow_tables(header, report, position)
 
 
 def _parse(head: bytes) -> _Header:
-    header = _Header(*unpack(_HEADER, head))
+    header = _Header(*unpack(_V2_HEADER, head))
     if header.version < 3:
         return header
-    features, compatible, autoclear, order, length, compression = unpack(_HEADER_3, head, 72)
+    incompatible, compatible, autoclear, refcount_order, length, compression = unpack(
+        _V3_FIELDS, head, _V2_HEADER_BYTES
+    )
     return replace(
         header,
-        features=features,
+        incompatible=incompatible,
         compatible=compatible,
         autoclear=autoclear,
-        refcount_order=order,
+        refcount_order=refcount_order,
         length=length,
-        compression=compression if length > 104 else 0,
+        compression=compression if length > _V3_HEADER_BYTES else 0,
     )
 
 
-def _judge_shape(header: _Header, report: Report) -> bool:
-    """Whether the header can be read at all."""
-    for wrong, offset, reason in (
-        (header.version not in (2, 3), 4, f"version {header.version} is not known"),
+def _check_layout(header: _Header, report: Report) -> bool:
+    """Whether the other fields can be interpreted."""
+    problems = (
+        (header.version not in (2, 3), 4, f"qcow2 version {header.version} is not supported"),
         (not 9 <= header.cluster_bits <= 21, 20, f"cluster_bits is {header.cluster_bits}"),
         (header.refcount_order > 6, 96, f"refcount_order is {header.refcount_order}"),
-        (header.version == 3 and header.length < 104, 100, f"header_length is {header.length}"),
-    ):
-        if wrong:
-            report.find("bad_header", offset, reason)
-            return False
-    if header.length > header.cluster:
-        report.find("bad_header", 100, "the header is longer than its cluster")
+        (
+            header.version == 3 and header.length < _V3_HEADER_BYTES,
+            100,
+            f"the header length is {header.length} bytes",
+        ),
+    )
+    if not report.check_header(problems):
+        return False
+    if header.length > header.cluster_size:
+        report.add_finding("bad_header", 100, "the header is longer than a cluster")
         return False
     return True
 
 
-def _judge_features(header: _Header, report: Report) -> None:
-    features = header.features
+def _check_features(header: _Header, report: Report) -> None:
+    features = header.incompatible
     if features & _DATA_FILE:
-        report.find("data_file", 72, "the external data file bit is set")
-    if header.backing:
-        report.find("backing_file", 8, f"a backing file is named at byte {header.backing}")
-    if features & ~_KNOWN:
-        report.find("unknown_features", 72, f"incompatible features {features:#x}")
+        report.add_finding("data_file", _FEATURES_FIELD, "the external data file bit is set")
+    if header.backing_offset:
+        reason = f"the header refers to a backing file name at byte {header.backing_offset}"
+        report.add_finding("backing_file", 8, reason)
+    if features & ~_KNOWN_FEATURES:
+        reason = f"the incompatible features are {features:#x}, some of which are unknown"
+        report.add_finding("unknown_features", _FEATURES_FIELD, reason)
     if header.compression > 1:
-        report.find("unknown_features", 104, f"compression type {header.compression}")
+        reason = f"the compression type is {header.compression}"
+        report.add_finding("unknown_features", 104, reason)
     elif bool(features & _COMPRESSION) != bool(header.compression):
-        report.find("bad_header", 104, "the compression type and its feature bit disagree")
+        reason = "the compression type and its feature bit contradict each other"
+        report.add_finding("bad_header", 104, reason)
     if features & _EXTENDED_L2 and header.cluster_bits < 14:
-        report.find("bad_header", 72, "extended L2 entries need clusters of 16 KiB or more")
+        reason = "extended L2 entries require clusters of at least 16 KiB"
+        report.add_finding("bad_header", _FEATURES_FIELD, reason)
     if features & _CORRUPT:
-        report.find("corrupt", 72, "the corrupt bit is set")
+        report.add_finding("corrupt", _FEATURES_FIELD, "the corrupt bit is set")
     if features & _DIRTY:
-        report.find("dirty", 72, "the dirty bit is set")
+        report.add_finding("dirty", _FEATURES_FIELD, "the dirty bit is set")
     if header.crypt == 1:
-        report.find("legacy_encryption", 32, "encrypted with AES")
+        report.add_finding("legacy_encryption", 32, "the image is encrypted with AES")
     elif header.crypt == 2:
-        report.find("encrypted", 32, "encrypted with LUKS")
+        report.add_finding("encrypted", 32, "the image is encrypted with LUKS")
     elif header.crypt:
-        report.find("bad_header", 32, f"crypt_method is {header.crypt}")
+        report.add_finding("bad_header", 32, f"the encryption method is {header.crypt}")
 
 
-def _judge_tables(header: _Header, report: Report) -> None:
-    covered = header.l1_entries * header.cluster * (header.cluster // header.entry)
-    for wrong, offset, reason in (
-        (header.l1_entries * 8 > _MOST_L1, 36, f"{header.l1_entries} L1 entries"),
-        (covered < header.size, 36, f"the L1 table covers {covered} of {header.size} bytes"),
-        (header.l1 % header.cluster or not header.l1, 40, f"the L1 table is at {header.l1}"),
+def _check_tables(header: _Header, report: Report) -> None:
+    cluster = header.cluster_size
+    covered = header.l1_entries * cluster * (cluster // header.l2_entry_size)
+    l1_is_misplaced = header.l1 % cluster or not header.l1
+    refcounts_are_misplaced = header.refcounts % cluster or not header.refcounts
+    snapshots_are_misplaced = header.snapshots and header.snapshot_table % cluster
+    for is_invalid, offset, reason in (
         (
-            header.refcount_clusters * header.cluster > _MOST_REFCOUNTS,
-            56,
-            f"{header.refcount_clusters} clusters of refcount table",
+            header.l1_size > _MAX_L1_BYTES,
+            _L1_COUNT_FIELD,
+            f"the L1 table has {header.l1_entries} entries",
         ),
-        (not header.refcount_clusters, 56, "there is no refcount table"),
         (
-            header.refcounts % header.cluster or not header.refcounts,
-            48,
-            f"the refcount table is at {header.refcounts}",
+            covered < header.size,
+            _L1_COUNT_FIELD,
+            f"the L1 table covers {covered} of {header.size} bytes",
         ),
-        (header.snapshots > _MOST_SNAPSHOTS, 60, f"{header.snapshots} snapshots"),
+        # An empty disk needs no L1 table, and the offset has no meaning then.
         (
-            header.snapshots and header.snapshot_table % header.cluster,
-            64,
-            f"the snapshot table is at {header.snapshot_table}",
+            header.l1_entries and l1_is_misplaced,
+            _L1_FIELD,
+            f"the L1 table is at byte {header.l1}",
+        ),
+        (
+            header.refcount_table_size > _MAX_REFCOUNT_TABLE_BYTES,
+            _REFCOUNT_COUNT_FIELD,
+            f"the refcount table has {header.refcount_clusters} clusters",
+        ),
+        (not header.refcount_clusters, _REFCOUNT_COUNT_FIELD, "there is no refcount table"),
+        (
+            refcounts_are_misplaced,
+            _REFCOUNT_FIELD,
+            f"the refcount table is at byte {header.refcounts}",
+        ),
+        (
+            header.snapshots > _MAX_SNAPSHOTS,
+            _SNAPSHOT_COUNT_FIELD,
+            f"the image has {header.snapshots} snapshots",
+        ),
+        (
+            snapshots_are_misplaced,
+            _SNAPSHOT_FIELD,
+            f"the snapshot table is at byte {header.snapshot_table}",
         ),
     ):
-        # an empty disk needs no L1 table, and then its place means nothing
-        if wrong and not (offset == 40 and not header.l1_entries):
-            report.find("bad_table", offset, reason)
+        if is_invalid:
+            report.add_finding("bad_table", offset, reason)
+    _require_tables(header, report)
+
+
+def _require_tables(header: _Header, report: Report) -> None:
     if header.l1_entries:
-        report.need(header.l1 + header.l1_entries * 8, 40, "the L1 table")
-    refcounts = header.refcount_clusters * header.cluster
-    report.need(header.refcounts + refcounts, 48, "the refcount table")
+        report.require_size(header.l1 + header.l1_size, _L1_FIELD, "the L1 table")
+    refcounts_end = header.refcounts + header.refcount_table_size
+    report.require_size(refcounts_end, _REFCOUNT_FIELD, "the refcount table")
     if header.snapshots:
-        report.find("internal_snapshots", 60, f"{header.snapshots} snapshots")
-        snapshots = header.snapshot_table + header.snapshots * _SNAPSHOT
-        report.need(snapshots, 64, "the snapshot table")
+        reason = f"the image has {header.snapshots} internal snapshots"
+        report.add_finding("internal_snapshots", _SNAPSHOT_COUNT_FIELD, reason)
+        snapshots_end = header.snapshot_table + header.snapshots * _MIN_SNAPSHOT_BYTES
+        report.require_size(snapshots_end, _SNAPSHOT_FIELD, "the snapshot table")
 
 
-def _extensions(head: bytes, header: _Header, report: Report) -> Reader:
-    """Walk the header extensions, which lie between the header and the backing file name.
+def _read_extensions(head: bytes, header: _Header, report: Report) -> Reader[None]:
+    """Read the header extensions, between the header and the name of the backing file.
 
-    They are at most the rest of the first cluster; of clusters above 64 KiB the first
-    64 KiB are looked at, which is far more than any writer fills.
+    They end within the first cluster. Of clusters above 64 KiB only the first 64 KiB are examined,
+    which is far more than any program writes.
     """
-    data, at = head, header.length
-    limit = min(header.cluster, _MOST_EXTENSIONS)
-    while at + 8 <= limit:
-        if at + 8 > len(data):
+    data, offset = head, header.length
+    limit = min(header.cluster_size, _MAX_EXTENSION_BYTES)
+    while offset + _EXTENSION_HEADER.size <= limit:
+        if offset + _EXTENSION_HEADER.size > len(data):
             rest = yield from read(len(data), limit - len(data))
             data += rest
             limit = len(data)
             continue
-        kind, length = unpack(_EXTENSION, data, at)
-        if kind == _EXT_END:
+        kind, length = unpack(_EXTENSION_HEADER, data, offset)
+        if kind == _END_EXTENSION:
             return
-        body = at + 8
-        _judge_extension(kind, length, data[body : body + 40], body, report)
-        at = body + (length + 7) // 8 * 8
-        if at > header.cluster:
-            report.find("bad_header", body - 4, f"a header extension of {length} bytes")
+        body = offset + _EXTENSION_HEADER.size
+        _check_extension(kind, length, data[body : body + 40], body, report)
+        offset = body + (length + 7) // 8 * 8
+        if offset > header.cluster_size:
+            reason = f"a header extension has a length of {length} bytes"
+            report.add_finding("bad_header", body - 4, reason)
 
 
-def _judge_extension(kind: int, length: int, body: bytes, at: int, report: Report) -> None:
-    if kind == _EXT_DATA_FILE:
-        report.find("data_file", at - 8, "a header extension names an external data file")
-    elif kind == _EXT_LUKS and length >= 16:
-        start, size = unpack(_TWO, body)
-        report.need(start + size, at, "the encryption header")
-    elif kind == _EXT_BITMAPS and length >= 24:
-        size, start = unpack(_TWO, body, 8)
-        report.need(start + size, at + 16, "the bitmap directory")
+def _check_extension(kind: int, length: int, body: bytes, offset: int, report: Report) -> None:
+    if kind == _DATA_FILE_EXTENSION:
+        reason = "a header extension contains the name of an external data file"
+        report.add_finding("data_file", offset - _EXTENSION_HEADER.size, reason)
+    elif kind == _LUKS_EXTENSION and length >= 16:
+        start, size = unpack(_TWO_INTEGERS, body)
+        report.require_size(start + size, offset, "the encryption header")
+    elif kind == _BITMAPS_EXTENSION and length >= 24:
+        size, start = unpack(_TWO_INTEGERS, body, 8)
+        report.require_size(start + size, offset + 16, "the bitmap directory")
 
 
-def _follow(header: _Header, report: Report, position: int) -> Reader:
-    """Learn from the L1, L2 and refcount tables how far the image reaches."""
-    tables, l2 = Tables(b"", position), Targets(header.cluster)
+def _follow_tables(header: _Header, report: Report, position: int) -> Reader[None]:
+    """Determine from the L1, L2 and refcount tables where the data ends."""
+    walker, l2_tables = TableWalker(b"", position), TableLocations(header.cluster_size)
 
     def use_l1(piece: bytes) -> None:
-        end = l2.add(entry & _OFFSETS for entry in words(piece, "Q", "big"))
-        report.need(end, 40, "an L2 table")
+        end = l2_tables.add(entry & _OFFSET_MASK for entry in integers(piece, "Q", "big"))
+        report.require_size(end, _L1_FIELD, "an L2 table")
 
     def use_refcounts(piece: bytes) -> None:
-        last = max(words(piece, "Q", "big"), default=0) & ~511
-        report.need(last + header.cluster if last else 0, 48, "a refcount block")
+        last = max(integers(piece, "Q", "big"), default=0) & ~511
+        end = last + header.cluster_size if last else 0
+        report.require_size(end, _REFCOUNT_FIELD, "a refcount block")
 
-    refcounts = (header.refcounts, header.refcount_clusters * header.cluster, use_refcounts, 1)
-    l1 = (header.l1, header.l1_entries * 8, use_l1, POINTERS)
-    for offset, length, use, price in sorted((refcounts, l1), key=lambda walk: walk[0]):
-        yield from tables.walk(offset, length, use, price)
-    yield from tables.follow(l2, lambda piece: _use_l2(piece, header, report))
+    tables = (
+        (header.refcounts, header.refcount_table_size, use_refcounts, 1),
+        (header.l1, header.l1_size, use_l1, POINTER_TABLE_COST),
+    )
+    for offset, length, use, cost in sorted(tables, key=lambda table: table[0]):
+        yield from walker.walk(offset, length, use, cost)
+    yield from walker.follow(l2_tables, lambda piece: _use_l2(piece, header, report))
 
 
 def _use_l2(piece: bytes, header: _Header, report: Report) -> None:
-    # the last cluster of the disk may be written only up to the disk's end
-    cluster = header.size % header.cluster or header.cluster
-    plain = bytearray(piece)
-    tops = piece[:: header.entry]
-    if tops.translate(None, _UNCOMPRESSED_TOPS):
-        entries = words(piece, "Q", "big")[:: header.entry // 8]
-        report.need(_compressed_end(entries, header.cluster_bits), 40, "compressed data")
-        entries = words(plain, "Q", "big")[:: header.entry // 8]
-        last = max((e & _OFFSETS for e in entries if not e & _COMPRESSED), default=0)
+    # The last cluster of the disk may be shorter in the file: it may end at the end of the disk.
+    last_cluster = header.size % header.cluster_size or header.cluster_size
+    step = header.l2_entry_size // _ENTRY_BYTES
+    top_bytes = piece[:: header.l2_entry_size]
+    if top_bytes.translate(None, _TOP_BYTES_WITHOUT_COMPRESSED):
+        entries = integers(piece, "Q", "big")[::step]
+        compressed_end = _compressed_end(entries, header.cluster_bits)
+        report.require_size(compressed_end, _L1_FIELD, "a compressed cluster")
+        offsets = (entry & _OFFSET_MASK for entry in entries if not entry & _COMPRESSED)
+        last = max(offsets, default=0)
     else:
-        # clearing the top byte of every entry leaves its offset: cheaper than masking each
-        plain[:: header.entry] = bytes(len(tops))
-        last = max(words(plain, "Q", "big")[:: header.entry // 8], default=0) & _OFFSETS
-    report.need(last + cluster if last else 0, 40, "a data cluster")
+        # Clearing the top byte of all entries at once is cheaper than masking each of them.
+        cleared = bytearray(piece)
+        cleared[:: header.l2_entry_size] = bytes(len(top_bytes))
+        last = max(integers(cleared, "Q", "big")[::step], default=0) & _OFFSET_MASK
+    report.require_size(last + last_cluster if last else 0, _L1_FIELD, "a data cluster")
 
 
 def _compressed_end(entries: "array[int]", cluster_bits: int) -> int:
-    """At least this many bytes are there; the last sector may be short."""
+    """The smallest possible end of the compressed data. Its last sector may be incomplete.
+
+    0 if the only entry of a truncated table is incomplete.
+    """
     shift = 62 - (cluster_bits - 8)
-    offsets, sectors = (1 << shift) - 1, (1 << (62 - shift)) - 1
+    offset_mask, sectors_mask = (1 << shift) - 1, (1 << (62 - shift)) - 1
     ends = (
-        max(e & offsets, ((e & offsets) // 512 + (e >> shift & sectors)) * 512) + 1
-        for e in entries
-        if e & _COMPRESSED
+        max(
+            entry & offset_mask,
+            ((entry & offset_mask) // 512 + (entry >> shift & sectors_mask)) * 512,
+        )
+        + 1
+        for entry in entries
+        if entry & _COMPRESSED
     )
-    # None where the last entry, which is cut, is the only one.
     return max(ends, default=0)

@@ -1,79 +1,85 @@
-"""Serve byte ranges of a passing stream to the readers that asked for them.
+"""Passes byte ranges of a stream to the readers that asked for them.
 
-A reader is a generator. It says what it wants next with ``yield from read(offset,
-length)`` or ``yield from ending()`` and is resumed as soon as those bytes have passed.
-What nobody wants is not looked at, so a chunk outside every wanted range costs a few
-additions, whatever its size.
+A reader is a generator. It asks for bytes with ``yield from read(offset, length)`` or
+``yield from end_of_stream()``, and is resumed as soon as they have passed. Other bytes are not
+examined, so a chunk outside all requested ranges costs a few additions, whatever its size.
 
-Readers are resumed in the order in which their ranges end, which depends on the
-stream alone and not on how it was cut into chunks.
+Readers are resumed in the order of the ends of their ranges. This order depends on the stream
+only, not on how it is split into chunks.
 """
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import TypeVar
 
-TAIL = 4096
-"""The most of a stream's end that :func:`ending` can give, in bytes."""
+MAX_TAIL_BYTES = 4096
+"""The largest number of last bytes that :func:`end_of_stream` can return."""
 
-_HELD = 128 * 1024
-_NEVER = 1 << 127
+_MAX_KEPT_CHUNK_BYTES = 128 * 1024
+_END_OFFSET = 1 << 127
+"""Beyond every real offset: a reader with this range waits for the end of the stream."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """The end of a stream: its size in bytes and its last bytes."""
+class EndOfStream:
+    """The end of a stream: the size of the stream in bytes, and its last bytes."""
 
     size: int
     tail: bytes
 
     def last(self, length: int) -> bytes:
-        """The last ``length`` bytes; empty when the stream is shorter than that."""
+        """The last ``length`` bytes; empty if the stream is shorter."""
         return self.tail[-length:] if length <= len(self.tail) else b""
 
 
-Want = tuple[int, int]
-Reader = Generator[Want, bytes | Ending, None]
-Read = Generator[Want, bytes | Ending, bytes]
+T = TypeVar("T")
+
+ByteRange = tuple[int, int]
+"""Offset and length in bytes. With ``_END_OFFSET``, the length is that of the tail."""
+
+Reader = Generator[ByteRange, bytes | EndOfStream, T]
+"""A generator that reads byte ranges, in ascending order, and returns a T."""
 
 
-def read(offset: int, length: int) -> Read:
+def read(offset: int, length: int) -> Reader[bytes]:
     """Wait for ``length`` bytes at ``offset``.
 
-    The answer is shorter when the stream ends before, and empty when ``offset`` is
-    before the end of this reader's last read. All of it is held in memory: ask for little.
+    The result is shorter if the stream ends earlier. It is empty if ``offset`` is before the end
+    of this reader's previous range, because those bytes have passed. The whole range is kept in
+    memory until it is complete, so ``length`` must be small.
     """
-    answer = yield offset, length
-    assert isinstance(answer, bytes)
-    return answer
+    data = yield offset, length
+    assert isinstance(data, bytes)
+    return data
 
 
-def ending(length: int = 0) -> Generator[Want, bytes | Ending, Ending]:
-    """Wait for the end of the stream and its last ``length`` bytes, at most ``TAIL``.
+def end_of_stream(length: int = 0) -> Reader[EndOfStream]:
+    """Wait for the end of the stream and its last ``length`` bytes, at most MAX_TAIL_BYTES.
 
-    No read may follow.
+    A reader must not read anything afterwards.
     """
-    answer = yield _NEVER, length
-    assert isinstance(answer, Ending)
-    return answer
+    end = yield _END_OFFSET, length
+    assert isinstance(end, EndOfStream)
+    return end
 
 
-class _Waiting:
-    """One reader, the range it wants and what has come of it."""
+class _PendingRead:
+    """A reader, the range that it waits for, and the bytes of this range that have passed."""
 
     __slots__ = ("buffer", "end", "next", "reader")
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader[None]) -> None:
         self.reader = reader
         self.next = self.end = 0
         self.buffer = bytearray()
 
-    def resume(self, answer: bytes | Ending | None) -> bool:
-        """Run the reader to its next want; false when it has no more."""
+    def resume(self, data: bytes | EndOfStream | None) -> bool:
+        """Run the reader to its next request; return False if it has finished."""
         self.buffer = bytearray()
         try:
-            # a generator takes None, and only None, as its first value
-            offset, length = self.reader.send(answer)  # type: ignore[arg-type]
+            # Generator.send(None) starts a generator; the type of `send` does not include it.
+            offset, length = self.reader.send(data)  # type: ignore[arg-type]
             while offset < self.end:
                 offset, length = self.reader.send(b"")
         except StopIteration:
@@ -81,69 +87,72 @@ class _Waiting:
         self.next, self.end = offset, offset + length
         return True
 
-    def take(self, chunk: memoryview, begin: int) -> None:
-        """Keep what is wanted of the chunk that begins at offset ``begin``."""
-        piece = chunk[max(self.next - begin, 0) : max(self.end - begin, 0)]
+    def take(self, chunk: memoryview, chunk_offset: int) -> None:
+        """Copy the requested part of a chunk, which begins at ``chunk_offset`` of the stream."""
+        piece = chunk[max(self.next - chunk_offset, 0) : max(self.end - chunk_offset, 0)]
         self.buffer += piece
         self.next += len(piece)
 
 
-class Scan:
-    """One stream and its readers.
+class ReaderGroup:
+    """All readers of one stream.
 
-    ``after_step`` is called whenever a reader has used what it was given; what it
-    raises passes through :meth:`feed` and :meth:`finish`.
+    ``after_step`` is called each time after a reader has processed a range. Exceptions from it
+    are raised by :meth:`feed` and :meth:`finish`.
     """
 
-    def __init__(self, readers: Iterable[Reader], after_step: Callable[[], None]) -> None:
+    def __init__(self, readers: Iterable[Reader[None]], after_step: Callable[[], None]) -> None:
         self.position = 0
         self._tail = b""
         self._after_step = after_step
-        self._waiting = [w for w in map(_Waiting, readers) if w.resume(None)]
-        self._note_next()
+        self._pending = [p for p in map(_PendingRead, readers) if p.resume(None)]
+        self._update_next()
 
     def feed(self, chunk: bytes | bytearray | memoryview) -> None:
-        """Take the next bytes of the stream."""
+        """Process the next bytes of the stream."""
         begin, length = self.position, len(chunk)
         self.position = end = begin + length
         if end > self._next:
             self._serve(memoryview(chunk), begin, end)
-        if keep := self._keep:
-            if length < keep:
-                chunk = self._tail[-keep:] + bytes(chunk)
-            # holding a small chunk is cheaper than a copy of its end
-            if length > _HELD or type(chunk) is not bytes:
-                chunk = bytes(chunk[-keep:])
+        if tail_length := self._tail_length:
+            if length < tail_length:
+                chunk = self._tail[-tail_length:] + bytes(chunk)
+            # Keeping a small chunk is cheaper than copying its end.
+            if length > _MAX_KEPT_CHUNK_BYTES or type(chunk) is not bytes:
+                chunk = bytes(chunk[-tail_length:])
             self._tail = chunk
 
     def finish(self) -> None:
-        """The stream has ended: give every reader what there is, then the ending."""
-        end = Ending(self.position, self._tail[-TAIL:])
-        while self._waiting:
-            first = min(self._waiting, key=attrgetter("end"))
-            self._step(first, end if first.end >= _NEVER else bytes(first.buffer))
+        """End the stream: give incomplete ranges to their readers, then the end of the stream."""
+        end = EndOfStream(self.position, self._tail[-MAX_TAIL_BYTES:])
+        while self._pending:
+            first = min(self._pending, key=attrgetter("end"))
+            self._step(first, end if first.end >= _END_OFFSET else bytes(first.buffer))
 
     def _serve(self, chunk: memoryview, begin: int, end: int) -> None:
-        while self._waiting:
-            first = min(self._waiting, key=attrgetter("end"))
+        while self._pending:
+            first = min(self._pending, key=attrgetter("end"))
             if first.end > end:
                 break
             first.take(chunk, begin)
             self._step(first, bytes(first.buffer))
-        for waiting in self._waiting:
-            waiting.take(chunk, begin)
-        self._note_next()
+        for pending in self._pending:
+            pending.take(chunk, begin)
+        self._update_next()
 
-    def _step(self, waiting: _Waiting, answer: bytes | Ending) -> None:
-        if not waiting.resume(answer):
-            self._waiting.remove(waiting)
+    def _step(self, pending: _PendingRead, data: bytes | EndOfStream) -> None:
+        if not pending.resume(data):
+            self._pending.remove(pending)
         self._after_step()
 
-    def _note_next(self) -> None:
-        """The next byte that somebody wants, and how many of the last ones.
+    def _update_next(self) -> None:
+        """Update the next requested offset, and how many of the last bytes to keep.
 
-        Who still reads may yet ask for any tail; who waits for the end has said how much.
+        A reader that waits for the end has requested a tail of a certain length. Any other reader
+        may still request the longest tail.
         """
-        self._next = min((w.next for w in self._waiting), default=_NEVER)
-        tails = [TAIL if w.end < _NEVER else w.end - _NEVER for w in self._waiting]
-        self._keep = max(tails, default=0)
+        self._next = min((p.next for p in self._pending), default=_END_OFFSET)
+        lengths = [
+            MAX_TAIL_BYTES if p.end < _END_OFFSET else p.end - _END_OFFSET for p in self._pending
+        ]
+        self._tail_length = max(lengths, default=0)

@@ -1,52 +1,59 @@
-"""Follow an image's tables while they pass, to learn how far its data reaches.
+"""Follows an image's tables while they pass, to determine where its data ends.
 
-Each table is looked at once, in the order of the stream, and only within a budget, so
-that no table makes an inspection slow or large. What has passed before its pointer was
-seen, and what is beyond the budget, is not looked at; it can hide nothing but a cut.
+Each table is read once, in the order of the stream, and only within a budget, so that no table
+can make an inspection slow or its memory large. A table is skipped if it passed before the pointer
+to it was known, or if it exceeds the budget. Data that only a skipped table locates can be cut off
+unnoticed; nothing else depends on the tables.
 """
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable
 
-from imsgate.formats.stream import Ending, Want, read
+from imsgate.formats.stream import Reader, read
 
-PIECE = 16 * 1024
-"""Tables are taken in pieces of this many bytes."""
+PIECE_BYTES = 16 * 1024
+"""Tables are read in pieces of this size."""
 
-POINTERS = 4
-"""The price of a table whose entries are collected."""
+POINTER_TABLE_COST = 4
+"""The cost factor of a table whose entries are collected, for :meth:`TableWalker.walk`."""
 
-_FREE = 256 * 1024
-_SHARE = 512
-_MOST_RUNS = 2048
+_BASE_BUDGET_BYTES = 256 * 1024
+_IMAGE_BYTES_PER_BUDGET_BYTE = 512
+_ZERO_PIECE_DISCOUNT = 16
+_MAX_RUNS = 2048
 
-Walk = Generator[Want, bytes | Ending, None]
 
+class TableWalker:
+    """Reads the tables of one image within a budget.
 
-class Tables:
-    """The tables of one image; ``head`` are the first bytes of the image, which have passed.
-
-    The budget is 256 KiB and one byte of table for each 512 bytes of image; a piece of
-    zeros costs a sixteenth of another.
+    The budget is 256 KiB plus one byte for each 512 bytes of image before the table. A piece that
+    contains only zeros costs a sixteenth.
     """
 
     def __init__(self, head: bytes, position: int = 0) -> None:
-        """``position`` is the first byte that has not passed, if that is beyond ``head``."""
+        """``head`` contains the first bytes of the image, which have passed.
+
+        ``position`` is the offset of the first byte that has not passed, if that is beyond
+        ``head``.
+        """
         self._head = head
         self._position = max(position, len(head))
         self._spent = 0
 
-    def walk(self, offset: int, length: int, use: Callable[[bytes], None], price: int = 1) -> Walk:
-        """Give a table to ``use`` piece by piece. Pieces hold whole 64-bit entries.
+    def walk(
+        self, offset: int, length: int, use: Callable[[bytes], None], cost: int = 1
+    ) -> Reader[None]:
+        """Call ``use`` with each piece of a table. Pieces contain whole 64-bit entries.
 
-        ``price`` is how many times the time of taking a maximum ``use`` needs.
+        ``cost`` is the time that ``use`` takes, relative to finding the largest entry.
         """
         end = offset + length
         if len(self._head) <= offset < self._position:
             return
         while offset < end:
-            size = min(PIECE, end - offset)
-            if self._spent + size * price > _FREE + offset // _SHARE:
+            size = min(PIECE_BYTES, end - offset)
+            budget = _BASE_BUDGET_BYTES + offset // _IMAGE_BYTES_PER_BUDGET_BYTE
+            if self._spent + size * cost > budget:
                 return
             piece = self._head[offset : offset + size]
             if len(piece) < size:
@@ -56,49 +63,55 @@ class Tables:
             if not piece:
                 return
             if piece.count(0) == len(piece):
-                self._spent += size // 16
+                self._spent += size // _ZERO_PIECE_DISCOUNT
             else:
-                self._spent += size * price
+                self._spent += size * cost
                 use(piece)
 
-    def follow(self, targets: "Targets", use: Callable[[bytes], None]) -> Walk:
-        """Walk every table that ``targets`` found, in the order of the stream."""
-        for start, length in targets.runs():
-            first = start + max(0, -((start - self._position) // targets.length)) * targets.length
-            while first < start + length:
-                size = min(max(PIECE // targets.length, 1) * targets.length, start + length - first)
-                yield from self.walk(first, size, use)
-                first += size
+    def follow(self, tables: "TableLocations", use: Callable[[bytes], None]) -> Reader[None]:
+        """Walk all second-level tables, in the order of the stream."""
+        length = tables.table_length
+        for start, run_length in tables.runs():
+            end = start + run_length
+            offset = start + max(0, -((start - self._position) // length)) * length
+            while offset < end:
+                size = min(max(PIECE_BYTES // length, 1) * length, end - offset)
+                yield from self.walk(offset, size, use)
+                offset += size
 
 
-class Targets:
-    """Places of second-level tables of ``length`` bytes, collected from a first level.
+class TableLocations:
+    """The offsets of second-level tables, collected from the first-level table.
 
-    Neighbours are one run; of more than 2048 runs the ones named last are kept.
+    Adjacent tables form a run. Of more than 2048 runs, the last ones are kept.
     """
 
-    def __init__(self, length: int) -> None:
-        self.length = length
-        self._runs: deque[tuple[int, int]] = deque(maxlen=_MOST_RUNS)
+    def __init__(self, table_length: int) -> None:
+        """Each table is ``table_length`` bytes long."""
+        self.table_length = table_length
+        self._runs: deque[tuple[int, int]] = deque(maxlen=_MAX_RUNS)
 
     def add(self, offsets: Iterable[int]) -> int:
-        """Note tables; returns the largest end, 0 for none. Zero stands for no table."""
-        found = sorted(set(offsets) - {0})
-        if not found:
+        """Add tables; offset 0 means that there is no table.
+
+        Returns the end of the table with the largest offset, 0 if there are no tables.
+        """
+        used = sorted(set(offsets) - {0})
+        if not used:
             return 0
-        if found[-1] - found[0] == (len(found) - 1) * self.length:
-            self._join(found[0], len(found) * self.length)
+        if used[-1] - used[0] == (len(used) - 1) * self.table_length:
+            self._join(used[0], len(used) * self.table_length)
         else:
-            for offset in found[-_MOST_RUNS:]:
-                self._join(offset, self.length)
-        return found[-1] + self.length
+            for offset in used[-_MAX_RUNS:]:
+                self._join(offset, self.table_length)
+        return used[-1] + self.table_length
 
     def _join(self, offset: int, length: int) -> None:
         if self._runs and sum(self._runs[-1]) == offset:
-            offset, before = self._runs.pop()
-            length += before
+            offset, previous_length = self._runs.pop()
+            length += previous_length
         self._runs.append((offset, length))
 
     def runs(self) -> list[tuple[int, int]]:
-        """Offset and length of each run, by offset."""
+        """Offset and length of each run in bytes, sorted by offset."""
         return sorted(self._runs)

@@ -1,43 +1,59 @@
 """VHD: fixed, dynamic and differencing disks of Virtual PC, Hyper-V and Azure.
 
-Source: Virtual Hard Disk Image Format Specification 1.0. All numbers are big-endian. A
-fixed disk is its data and 512 bytes of footer; the others begin with a copy of it.
+On disk: a fixed disk is the raw data followed by a footer of 512 bytes. The others begin with a
+copy of the footer, followed by a dynamic header of 1024 bytes (at the offset in byte 16 of the
+footer), the block allocation table (at the offset in byte 16 of this header), the blocks, and the
+footer. All integers are big-endian. Footer and dynamic header have a checksum, the ones'
+complement of the sum of their bytes. A table entry has 32 bits and contains a sector number.
+
+Refused: differencing disks, invalid checksums, types, sizes and offsets, a virtual size that
+depends on the reader (see ``largest_virtual_size``), copies of the footer that differ, and a file
+that ends before its footer, table or blocks.
+
+Source: Virtual Hard Disk Image Format Specification 1.0.
 """
 
 import struct
 from dataclasses import dataclass
 
-from imsgate.formats.facts import Report
-from imsgate.formats.fields import unpack, words
-from imsgate.formats.stream import Ending, Reader, ending, read
-from imsgate.formats.tables import Tables
+from imsgate.formats.fields import integers, unpack
+from imsgate.formats.report import Report
+from imsgate.formats.stream import EndOfStream, Reader, end_of_stream, read
+from imsgate.formats.tables import TableWalker
 
 COOKIE = b"conectix"
-SIZE = 512
+FOOTER_BYTES = 512
+CHECKSUM_FIELD = 64
 
+_SECTOR_BYTES = 512
 _FOOTER = struct.Struct(">8xIIQ4x4s8xQQHBBII")
+_DYNAMIC_COOKIE = b"cxsparse"
+_DYNAMIC_HEADER = struct.Struct(">8xQQIII")
+_DYNAMIC_HEADER_BYTES = 1024
+_DYNAMIC_CHECKSUM_FIELD = 36
 _CHECKSUM = struct.Struct(">I")
-_DYNAMIC = struct.Struct(">8xQQIII")
-_HEADER_SIZE = 1024
-_FIXED, _DYNAMIC_KIND, _DIFFERENCING = 2, 3, 4
-_KINDS = {_FIXED: "fixed", _DYNAMIC_KIND: "dynamic", _DIFFERENCING: "differencing"}
-_UNUSED = 0xFFFF_FFFF
-_MOST_BLOCKS = 1 << 28
-_BY_SIZE = (b"win ", b"qem2", b"d2v ", b"tap\0", b"wa\0\0")
-"""Whose disks QEMU takes for as large as the footer says; of other writers the geometry counts."""
-_LARGEST_GEOMETRY = (65535, 16, 255)
-"""That of all larger disks too, for which the size counts again."""
-_REPEATED = (slice(16, 24), slice(40, 64), slice(68, 84))
-"""Header place, sizes, kind and id: what both copies of a footer must agree on."""
+_MAX_DYNAMIC_HEADER_OFFSET = 16 << 20
+_FIXED, _DYNAMIC, _DIFFERENCING = 2, 3, 4
+_KINDS = {_FIXED: "fixed", _DYNAMIC: "dynamic", _DIFFERENCING: "differencing"}
+_ENTRY_BYTES = 4
+_UNALLOCATED_ENTRY = 0xFFFF_FFFF
+_MAX_BLOCKS = 1 << 28
+_MIN_BLOCK_BYTES, _MAX_BLOCK_BYTES = 512, 256 << 20
+_CREATORS_WITH_VALID_SIZE = (b"win ", b"qem2", b"d2v ", b"tap\0", b"wa\0\0")
+"""QEMU uses the size field for the disks of these programs, and the geometry for all others."""
+_MAX_GEOMETRY = (65535, 16, 255)
+"""The geometry of all larger disks; QEMU uses the size field for them."""
+_COMMON_FIELDS = (slice(16, 24), slice(40, 64), slice(68, 84))
+"""Header offset, sizes, type and UUID, which must be equal in both copies of the footer."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Footer:
     features: int
     version: int
-    header: int
+    dynamic_header: int
     creator: bytes
-    original: int
+    original_size: int
     size: int
     cylinders: int
     heads: int
@@ -46,109 +62,136 @@ class _Footer:
     checksum: int
 
     @property
-    def cylinder(self) -> int:
-        """Bytes of a cylinder."""
-        return self.heads * self.sectors * 512
+    def cylinder_size(self) -> int:
+        return self.heads * self.sectors * _SECTOR_BYTES
 
     @property
-    def shown(self) -> int:
-        """The size of the disk in bytes, as the reader sees it for whom it is largest."""
+    def largest_virtual_size(self) -> int:
+        """The virtual size in bytes for the reader for which it is largest.
+
+        Some readers use the size field, others the geometry.
+        """
         geometry = self.cylinders, self.heads, self.sectors
-        if self.creator in _BY_SIZE or geometry == _LARGEST_GEOMETRY:
+        if self.creator in _CREATORS_WITH_VALID_SIZE or geometry == _MAX_GEOMETRY:
             return self.size
-        # Some writers round the geometry up.
-        by_geometry = self.cylinders * self.cylinder
-        return by_geometry if by_geometry > self.size + self.cylinder else self.size
+        # Some programs round the geometry up to the next cylinder.
+        geometry_size = self.cylinders * self.cylinder_size
+        return geometry_size if geometry_size > self.size + self.cylinder_size else self.size
 
 
-def sum_of(data: bytes, at: int) -> int:
-    """The checksum of a block whose own checksum field is at ``at``."""
-    return ~(sum(data) - sum(data[at : at + 4])) & 0xFFFF_FFFF
+def checksum(block: bytes, field: int) -> int:
+    """The checksum of a footer or header, whose checksum field is at ``field``."""
+    return ~(sum(block) - sum(block[field : field + 4])) & 0xFFFF_FFFF
 
 
-def is_fixed(end: Ending) -> bool:
-    """Whether the stream ends in a footer."""
-    return end.last(SIZE).startswith(COOKIE)
+def is_fixed(end: EndOfStream) -> bool:
+    """Whether the stream ends with a footer."""
+    return end.last(FOOTER_BYTES).startswith(COOKIE)
 
 
-def inspect_fixed(end: Ending, report: Report) -> None:
-    """Judge a stream that ends in a footer and does not begin with one."""
-    at, data = end.size - SIZE, end.last(SIZE)
-    report.narrow("vhd", at=at)
-    footer = _judge_footer(data, at, report)
-    if footer.kind in (_DYNAMIC_KIND, _DIFFERENCING):
-        report.find("footer_mismatch", at + 60, "a dynamic disk without a header at its start")
-    if footer.size > at:
-        report.find("truncated", at + 48, f"{footer.size} bytes of disk in {at} bytes of data")
-    elif footer.size < at:
-        report.find("footer_mismatch", at + 48, f"{at} bytes of data for {footer.size} of disk")
+def inspect_fixed(end: EndOfStream, report: Report) -> None:
+    """Check a stream that ends with a footer and does not begin with one."""
+    offset, data = end.size - FOOTER_BYTES, end.last(FOOTER_BYTES)
+    report.narrow_format("vhd", offset=offset)
+    footer = _check_footer(data, offset, report)
+    if footer.kind in (_DYNAMIC, _DIFFERENCING):
+        reason = "the footer is that of a dynamic disk, but the file does not begin with its copy"
+        report.add_finding("footer_mismatch", offset + 60, reason)
+    if footer.size > offset:
+        reason = f"the virtual size is {footer.size} bytes, but the file has {offset} bytes of data"
+        report.add_finding("truncated", offset + 48, reason)
+    elif footer.size < offset:
+        reason = f"the file has {offset} bytes of data, but the virtual size is {footer.size} bytes"
+        report.add_finding("footer_mismatch", offset + 48, reason)
 
 
-def inspect(head: bytes, report: Report) -> Reader:
-    """Judge a disk that begins with a copy of its footer."""
-    report.narrow("vhd")
-    footer = _judge_footer(head, 0, report)
-    report.need(SIZE + _HEADER_SIZE + SIZE, 0, "the headers")
+def inspect(head: bytes, report: Report) -> Reader[None]:
+    """Check a disk that begins with a copy of its footer."""
+    report.narrow_format("vhd")
+    footer = _check_footer(head, 0, report)
+    min_size = FOOTER_BYTES + _DYNAMIC_HEADER_BYTES + FOOTER_BYTES
+    report.require_size(min_size, 0, "the dynamic header and the footer")
+    header = footer.dynamic_header
     if footer.kind == _FIXED:
-        report.find("bad_header", 60, "a fixed disk cannot begin with its footer")
-    elif report.sound():
-        if not SIZE <= footer.header <= 16 << 20 or footer.header % SIZE:
-            report.find("bad_header", 16, f"the dynamic header is at byte {footer.header}")
+        report.add_finding("bad_header", 60, "a fixed disk must not begin with its footer")
+    elif report.header_is_valid:
+        if not FOOTER_BYTES <= header <= _MAX_DYNAMIC_HEADER_OFFSET or header % FOOTER_BYTES:
+            report.add_finding("bad_header", 16, f"the dynamic header is at byte {header}")
         else:
-            yield from _dynamic(footer, report)
-    end = yield from ending(SIZE)
-    tail = end.last(SIZE)
+            yield from _inspect_dynamic(footer, report)
+    end = yield from end_of_stream(FOOTER_BYTES)
+    tail, offset = end.last(FOOTER_BYTES), end.size - FOOTER_BYTES
     if not tail.startswith(COOKIE):
-        report.find("truncated", max(end.size - SIZE, 0), "there is no footer at the end")
-    elif any(tail[part] != head[part] for part in _REPEATED):
-        report.find("footer_mismatch", end.size - SIZE, "the footer differs from its copy at 0")
+        report.add_finding("truncated", max(offset, 0), "there is no footer at the end")
+    elif any(tail[field] != head[field] for field in _COMMON_FIELDS):
+        reason = "the footer differs from its copy at byte 0"
+        report.add_finding("footer_mismatch", offset, reason)
 
 
-def _judge_footer(data: bytes, at: int, report: Report) -> _Footer:
+def _check_footer(data: bytes, offset: int, report: Report) -> _Footer:
     footer = _Footer(*_FOOTER.unpack(data[: _FOOTER.size].ljust(_FOOTER.size, b"\0")))
-    report.disk(footer.shown, at + 48)
+    virtual_size = footer.largest_virtual_size
+    report.set_virtual_size(virtual_size, offset + 48)
     report.variant = _KINDS.get(footer.kind)
-    for wrong, offset, reason in (
-        (sum_of(data, 64) != footer.checksum, 64, "the footer's checksum is wrong"),
-        (footer.version >> 16 != 1, 12, f"version {footer.version:#x} is not known"),
-        (footer.kind not in _KINDS, 60, f"disk type {footer.kind} is not known"),
-        (footer.size % 512, 48, f"a disk of {footer.size} bytes"),
+    problems = (
         (
-            footer.shown > footer.size,
-            56,
-            f"{footer.shown} bytes by geometry, {footer.size} by size",
+            checksum(data, CHECKSUM_FIELD) != footer.checksum,
+            CHECKSUM_FIELD,
+            "the checksum of the footer is wrong",
         ),
-    ):
-        if wrong:
-            report.find("bad_header", at + offset, reason)
-            break
+        (footer.version >> 16 != 1, 12, f"VHD version {footer.version:#x} is not supported"),
+        (footer.kind not in _KINDS, 60, f"disk type {footer.kind} is unknown"),
+        (footer.size % _SECTOR_BYTES, 48, f"the virtual size is {footer.size} bytes"),
+        (
+            virtual_size > footer.size,
+            56,
+            f"the virtual size is {virtual_size} bytes according to the geometry, but "
+            f"{footer.size} bytes according to the size field",
+        ),
+    )
+    report.check_header(problems, offset)
     if footer.kind == _DIFFERENCING:
-        report.find("parent", at + 60, "a differencing disk")
+        report.add_finding("parent", offset + 60, "this is a differencing disk")
     return footer
 
 
-def _dynamic(footer: _Footer, report: Report) -> Reader:
-    at = footer.header
-    data = yield from read(at, _HEADER_SIZE)
-    _, table, version, blocks, block = unpack(_DYNAMIC, data)
+def _inspect_dynamic(footer: _Footer, report: Report) -> Reader[None]:
+    """Check the dynamic header, then read the block allocation table."""
+    offset = footer.dynamic_header
+    data = yield from read(offset, _DYNAMIC_HEADER_BYTES)
+    _, table, version, blocks, block = unpack(_DYNAMIC_HEADER, data)
     report.block_size = block
-    for wrong, offset, reason in (
-        (not data.startswith(b"cxsparse"), 0, "there is no dynamic header"),
-        (sum_of(data, 36) != unpack(_CHECKSUM, data, 36)[0], 36, "its checksum is wrong"),
-        (version >> 16 != 1, 24, f"version {version:#x} is not known"),
-        (block.bit_count() != 1 or not 512 <= block <= 256 << 20, 32, f"blocks of {block} bytes"),
-        (blocks > _MOST_BLOCKS, 28, f"a table of {blocks} blocks"),
-        (blocks * block < footer.size, 28, f"{blocks} blocks for {footer.size} bytes"),
-        (table % SIZE or table < at + _HEADER_SIZE, 16, f"the block table is at {table}"),
-    ):
-        if wrong:
-            report.find("bad_header", at + offset, f"dynamic header: {reason}")
-            return
-    report.need(table + blocks * 4 + SIZE, at + 16, "the block table")
-    stored = -(-block // 512 // 8 // SIZE) * SIZE + block
+    stored_checksum = unpack(_CHECKSUM, data, _DYNAMIC_CHECKSUM_FIELD)[0]
+    table_is_misplaced = table % _SECTOR_BYTES or table < offset + _DYNAMIC_HEADER_BYTES
+    problems = (
+        (not data.startswith(_DYNAMIC_COOKIE), 0, "there is no dynamic header"),
+        (
+            checksum(data, _DYNAMIC_CHECKSUM_FIELD) != stored_checksum,
+            _DYNAMIC_CHECKSUM_FIELD,
+            "the checksum of the dynamic header is wrong",
+        ),
+        (version >> 16 != 1, 24, f"dynamic header version {version:#x} is not supported"),
+        (
+            block.bit_count() != 1 or not _MIN_BLOCK_BYTES <= block <= _MAX_BLOCK_BYTES,
+            32,
+            f"the block size is {block} bytes",
+        ),
+        (blocks > _MAX_BLOCKS, 28, f"the disk has {blocks} blocks"),
+        (blocks * block < footer.size, 28, f"the disk has {blocks} blocks for {footer.size} bytes"),
+        (table_is_misplaced, 16, f"the block allocation table is at byte {table}"),
+    )
+    if not report.check_header(problems, offset):
+        return
+    table_end = table + blocks * _ENTRY_BYTES
+    report.require_size(table_end + FOOTER_BYTES, offset + 16, "the block allocation table")
+    bitmap_size = -(-block // _SECTOR_BYTES // 8 // _SECTOR_BYTES) * _SECTOR_BYTES
+    stored_block = bitmap_size + block
 
-    def use(piece: bytes) -> None:
-        last = max((s for s in words(piece, "I", "big") if s != _UNUSED), default=0)
-        report.need(last * SIZE + stored + SIZE if last else 0, at + 16, "a block")
+    def use_table(piece: bytes) -> None:
+        entries = integers(piece, "I", "big")
+        last = max((entry for entry in entries if entry != _UNALLOCATED_ENTRY), default=0)
+        end = last * _SECTOR_BYTES + stored_block + FOOTER_BYTES if last else 0
+        report.require_size(end, offset + 16, "a block")
 
-    yield from Tables(b"", at + _HEADER_SIZE).walk(table, blocks * 4, use)
+    walker = TableWalker(b"", offset + _DYNAMIC_HEADER_BYTES)
+    yield from walker.walk(table, blocks * _ENTRY_BYTES, use_table)

@@ -1,188 +1,228 @@
-"""VHDX, the disk of Hyper-V. All numbers are little-endian.
+"""VHDX, the disk format of Hyper-V.
 
-Source: [MS-VHDX]. Two headers (the valid one with the higher sequence number counts),
-two copies of the region table, a block allocation table and a metadata region.
+On disk: the magic number at byte 0, two headers (at 64 and 128 KiB; of those with a valid checksum,
+the one with the higher sequence number is used), two copies of the region table (at 192 and 256
+KiB), then at multiples of 1 MiB, in any order, the log, the metadata region, the block allocation
+table (BAT) and the blocks. All integers are little-endian. Regions and metadata items are
+identified by UUIDs. A BAT entry has 64 bits: the state of the block in the three lowest bits, the
+offset in MiB from bit 20 on.
+
+Refused: a parent, a log that is not empty, required regions or items that are unknown, invalid
+sizes and offsets, region tables that differ, and a file that ends before its regions or blocks.
+
+Source: [MS-VHDX].
 """
 
 import struct
-from collections.abc import Generator
 from uuid import UUID
 
-from imsgate.formats.facts import Report
-from imsgate.formats.fields import unpack, words
-from imsgate.formats.stream import Ending, Reader, Want, read
-from imsgate.formats.tables import Tables
+from imsgate.formats.fields import integers, unpack
+from imsgate.formats.report import Report
+from imsgate.formats.stream import Reader, read
+from imsgate.formats.tables import TableWalker
 
 MAGIC = b"vhdxfile"
 
 _KIB, _MIB = 1 << 10, 1 << 20
-_HEADERS = (64 * _KIB, 128 * _KIB)
-_REGIONS = (192 * _KIB, 256 * _KIB)
-_TABLE = 64 * _KIB
-_HEADER_SIZE = 4096
-_MOST_ENTRIES = 2047
+_HEADER_OFFSETS = (64 * _KIB, 128 * _KIB)
+_REGION_TABLE_OFFSETS = (192 * _KIB, 256 * _KIB)
+_HEADER_BYTES = 4096
+_TABLE_BYTES = 64 * _KIB
+"""Size of a region table, and of the metadata table."""
+_TABLE_ENTRY_BYTES = 32
+_MAX_TABLE_ENTRIES = 2047
+_REGION_ENTRIES, _METADATA_ENTRIES = 16, 32
+"""Offsets of the first entry in these tables."""
 
 _HEADER = struct.Struct("<8xQ32x16xHHIQ")
-_LOG_ID = slice(48, 64)
+_HEADER_CHECKSUM = struct.Struct("<4xI")
+_LOG_UUID = slice(48, 64)
+_REGION_COUNT, _ITEM_COUNT = struct.Struct("<8xI"), struct.Struct("<10xH")
 _REGION = struct.Struct("<16xQII")
 _ITEM = struct.Struct("<16xIIII")
-_NUMBER = struct.Struct("<Q")
-_FOUR = struct.Struct("<4xI")
-_COUNT_REGIONS, _COUNT_ITEMS = struct.Struct("<8xI"), struct.Struct("<10xH")
+_UINT64 = struct.Struct("<Q")
 
 _BAT = UUID("2dc27766-f623-4200-9d64-115e9bfd4a08").bytes_le
 _METADATA = UUID("8b7ca206-4790-4b9a-b8fe-575f050f886e").bytes_le
-_PARAMETERS = UUID("caa16737-fa36-4d43-b3b6-33f0aa44e76b").bytes_le
-_DISK_SIZE = UUID("2fa54224-cd1b-4876-b211-5dbed83bf4b8").bytes_le
-_PARENT = UUID("a8d35f2d-b30b-454d-abf7-d3d84834ab0c").bytes_le
-_SECTOR = UUID("8141bf1d-a96f-4709-ba47-f233a8faab5f").bytes_le
-_OTHERS = (
-    UUID("beca12ab-b2e6-4523-93ef-c309e000c746").bytes_le,
-    UUID("cda348c7-445d-4471-9cc9-e9885251c556").bytes_le,
-)
-_REQUIRED = 4
+_FILE_PARAMETERS = UUID("caa16737-fa36-4d43-b3b6-33f0aa44e76b").bytes_le
+_VIRTUAL_DISK_SIZE = UUID("2fa54224-cd1b-4876-b211-5dbed83bf4b8").bytes_le
+_LOGICAL_SECTOR_SIZE = UUID("8141bf1d-a96f-4709-ba47-f233a8faab5f").bytes_le
+_PARENT_LOCATOR = UUID("a8d35f2d-b30b-454d-abf7-d3d84834ab0c").bytes_le
+_VIRTUAL_DISK_ID = UUID("beca12ab-b2e6-4523-93ef-c309e000c746").bytes_le
+_PHYSICAL_SECTOR_SIZE = UUID("cda348c7-445d-4471-9cc9-e9885251c556").bytes_le
+_NEEDED_ITEMS = (_FILE_PARAMETERS, _VIRTUAL_DISK_SIZE, _LOGICAL_SECTOR_SIZE)
+_IGNORED_ITEMS = (_VIRTUAL_DISK_ID, _PHYSICAL_SECTOR_SIZE)
+
+_REGION_IS_REQUIRED = 1
+_ITEM_IS_REQUIRED = 4
 _HAS_PARENT = 2
-_BLOCK_STATES = 7
-_PRESENT = 6
-_MOST_SIZE = 64 << 40
+_BLOCK_STATE_MASK = 7
+_FULLY_PRESENT = 6
+_MAX_VIRTUAL_BYTES = 64 << 40
+
+Regions = dict[bytes, tuple[int, int]]
+"""Offset and length in bytes of the regions, by UUID."""
 
 
-def inspect(head: bytes, report: Report) -> Reader:
-    """Judge headers, regions and metadata, then the block table."""
-    report.narrow("vhdx")
-    report.need(_MIB, 0, "the header section")
+def inspect(head: bytes, report: Report) -> Reader[None]:
+    """Check headers, regions and metadata, and read the block allocation table."""
+    report.narrow_format("vhdx")
+    report.require_size(_MIB, 0, "the header section")
     headers = []
-    for at in _HEADERS:
-        data = yield from read(at, _HEADER_SIZE)
-        headers.append((at, data))
-    _judge_headers(headers, report)
-    regions = yield from _regions(report)
-    if report.sound():
-        yield from _in_order(regions, report)
+    for offset in _HEADER_OFFSETS:
+        data = yield from read(offset, _HEADER_BYTES)
+        headers.append((offset, data))
+    _check_headers(headers, report)
+    regions = yield from _read_regions(report)
+    if report.header_is_valid:
+        yield from _read_regions_in_order(regions, report)
 
 
 def _crc32c(data: bytes) -> int:
-    """CRC-32C (Castagnoli) of a header, whose checksum at byte 4 counts as zero."""
+    """The CRC-32C (Castagnoli) of a header, whose checksum field (byte 4) counts as zero."""
     crc = 0xFFFF_FFFF
     for byte in data[:4] + bytes(4) + data[8:]:
         crc = crc >> 8 ^ _CRC_TABLE[(crc ^ byte) & 0xFF]
     return crc ^ 0xFFFF_FFFF
 
 
-def _crc_of(byte: int) -> int:
+def _crc_of_byte(byte: int) -> int:
     for _ in range(8):
         byte = byte >> 1 ^ (0x82F6_3B78 if byte & 1 else 0)
     return byte
 
 
-_CRC_TABLE = tuple(map(_crc_of, range(256)))
+_CRC_TABLE = tuple(map(_crc_of_byte, range(256)))
 
 
-def _judge_headers(headers: list[tuple[int, bytes]], report: Report) -> None:
-    marked = [(unpack(_HEADER, data), at, data) for at, data in headers if data[:4] == b"head"]
-    for fields, at, data in sorted(marked, reverse=True):
-        if _crc32c(data) == unpack(_FOUR, data)[0]:
-            _judge_header(fields, at, data, report)
+def _check_headers(headers: list[tuple[int, bytes]], report: Report) -> None:
+    """Check the current header: the valid one with the highest sequence number."""
+    candidates = [
+        (unpack(_HEADER, data), offset, data) for offset, data in headers if data[:4] == b"head"
+    ]
+    for fields, offset, data in sorted(candidates, reverse=True):
+        if _crc32c(data) == unpack(_HEADER_CHECKSUM, data)[0]:
+            _check_header(fields, offset, data, report)
             return
-    report.find("bad_header", _HEADERS[0], "neither header is valid")
+    report.add_finding("bad_header", _HEADER_OFFSETS[0], "neither of the two headers is valid")
 
 
-def _judge_header(fields: tuple[int, ...], at: int, data: bytes, report: Report) -> None:
+def _check_header(fields: tuple[int, ...], offset: int, data: bytes, report: Report) -> None:
     _, _, version, log_size, log = fields
     if version != 1:
-        report.find("bad_header", at + 66, f"version {version} is not known")
+        report.add_finding("bad_header", offset + 66, f"VHDX version {version} is not supported")
     if log % _MIB or log_size % _MIB or (log_size and log < _MIB):
-        report.find("bad_header", at + 72, f"a log of {log_size} bytes at {log}")
-    report.need(log + log_size, at + 72, "the log")
-    if any(data[_LOG_ID]):
-        report.find("dirty_log", at + 48, "the log is in use")
+        reason = f"the log has {log_size} bytes at byte {log}"
+        report.add_finding("bad_header", offset + 72, reason)
+    report.require_size(log + log_size, offset + 72, "the log")
+    if any(data[_LOG_UUID]):
+        report.add_finding("dirty_log", offset + 48, "the log is not empty")
 
 
-def _regions(report: Report) -> Generator[Want, bytes | Ending, dict[bytes, tuple[int, int]]]:
-    """The regions by id: offset and length."""
-    at = _REGIONS[0]
-    first = yield from read(at, _TABLE)
-    second = yield from read(_REGIONS[1], _TABLE)
-    found: dict[bytes, tuple[int, int]] = {}
-    count = unpack(_COUNT_REGIONS, first)[0]
-    if not first.startswith(b"regi") or count > _MOST_ENTRIES:
-        report.find("bad_header", at, f"no region table, or one of {count} entries")
-        return found
-    if first != second:
-        report.find("footer_mismatch", _REGIONS[1], "the two region tables differ")
-    for entry in range(at + 16, at + 16 + count * 32, 32):
-        ident = first[entry - at : entry - at + 16]
-        start, length, required = unpack(_REGION, first, entry - at)
-        if ident not in (_BAT, _METADATA):
-            if required & 1:
-                report.find("unknown_features", entry, "a required region that is not known")
-            continue
-        if start < _MIB or start % _MIB or length % _MIB or ident in found:
-            report.find("bad_table", entry + 16, f"a region of {length} bytes at {start}")
-        report.need(start + length, entry + 16, "a region")
-        found[ident] = (start, length)
-    if len(found) != 2:
-        report.find("bad_header", at, "the block table or the metadata is missing")
-    return found
+def _read_regions(report: Report) -> Reader[Regions]:
+    """Check the region table; return the regions that are known."""
+    offset = _REGION_TABLE_OFFSETS[0]
+    table = yield from read(offset, _TABLE_BYTES)
+    copy = yield from read(_REGION_TABLE_OFFSETS[1], _TABLE_BYTES)
+    count = unpack(_REGION_COUNT, table)[0]
+    if not table.startswith(b"regi") or count > _MAX_TABLE_ENTRIES:
+        reason = f"the region table is missing or invalid ({count} entries)"
+        report.add_finding("bad_header", offset, reason)
+        return {}
+    if table != copy:
+        reason = "the two copies of the region table differ"
+        report.add_finding("footer_mismatch", _REGION_TABLE_OFFSETS[1], reason)
+    regions: Regions = {}
+    for number in range(count):
+        entry = _REGION_ENTRIES + number * _TABLE_ENTRY_BYTES
+        _check_region(table[entry : entry + _TABLE_ENTRY_BYTES], offset + entry, regions, report)
+    if len(regions) != 2:
+        reason = "the region of the block allocation table or of the metadata is missing"
+        report.add_finding("bad_header", offset, reason)
+    return regions
 
 
-def _in_order(regions: dict[bytes, tuple[int, int]], report: Report) -> Reader:
-    """The block table may stand before the metadata that says how large a block is."""
+def _check_region(entry: bytes, offset: int, regions: Regions, report: Report) -> None:
+    """Check an entry of the region table, and add its region to ``regions`` if it is known."""
+    uuid = entry[:16]
+    start, length, flags = unpack(_REGION, entry)
+    if uuid not in (_BAT, _METADATA):
+        if flags & _REGION_IS_REQUIRED:
+            report.add_finding("unknown_features", offset, "a required region is unknown")
+        return
+    if start < _MIB or start % _MIB or length % _MIB or uuid in regions:
+        reason = f"a region has {length} bytes at byte {start}"
+        report.add_finding("bad_table", offset + 16, reason)
+    report.require_size(start + length, offset + 16, "a region")
+    regions[uuid] = (start, length)
+
+
+def _read_regions_in_order(regions: Regions, report: Report) -> Reader[None]:
+    """Read the metadata and the BAT, whichever is first in the stream.
+
+    The end of the data is only known after both: the metadata contains the block size.
+    """
     (bat, bat_size), (metadata, _) = regions[_BAT], regions[_METADATA]
-    last = 0
+    last_entry = 0
 
-    def use(piece: bytes) -> None:
-        nonlocal last
-        for entry in words(piece, "Q", "little"):
-            if entry & _BLOCK_STATES >= _PRESENT and entry > last:
-                last = entry
+    def use_bat(piece: bytes) -> None:
+        nonlocal last_entry
+        for entry in integers(piece, "Q", "little"):
+            if entry & _BLOCK_STATE_MASK >= _FULLY_PRESENT and entry > last_entry:
+                last_entry = entry
 
     if bat < metadata:
-        yield from Tables(b"", _REGIONS[1] + _TABLE).walk(bat, bat_size, use)
-    yield from _items(metadata, report)
+        walker = TableWalker(b"", _REGION_TABLE_OFFSETS[1] + _TABLE_BYTES)
+        yield from walker.walk(bat, bat_size, use_bat)
+    yield from _read_metadata(metadata, report)
     if bat > metadata:
-        yield from Tables(b"", metadata + _TABLE).walk(bat, bat_size, use)
-    if last:
-        report.need((last >> 20) * _MIB + (report.block_size or 0), bat, "a block")
+        yield from TableWalker(b"", metadata + _TABLE_BYTES).walk(bat, bat_size, use_bat)
+    if last_entry:
+        last_block = (last_entry >> 20) * _MIB
+        report.require_size(last_block + (report.block_size or 0), bat, "a block")
 
 
-def _items(table: int, report: Report) -> Reader:
-    """Read the metadata table and, in the order of the stream, the items that matter."""
-    data = yield from read(table, _TABLE)
-    count = unpack(_COUNT_ITEMS, data)[0]
-    if not data.startswith(b"metadata") or count > _MOST_ENTRIES:
-        report.find("bad_header", table, f"no metadata table, or one of {count} entries")
+def _read_metadata(offset: int, report: Report) -> Reader[None]:
+    """Check the metadata table, then the needed items in the order of the stream."""
+    table = yield from read(offset, _TABLE_BYTES)
+    count = unpack(_ITEM_COUNT, table)[0]
+    if not table.startswith(b"metadata") or count > _MAX_TABLE_ENTRIES:
+        reason = f"the metadata table is missing or invalid ({count} entries)"
+        report.add_finding("bad_header", offset, reason)
         return
-    wanted: dict[bytes, int] = {}
-    for at in range(32, 32 + count * 32, 32):
-        ident = data[at : at + 16]
-        offset, _, flags, _ = unpack(_ITEM, data, at)
-        if ident == _PARENT:
-            report.find("parent", table + at, "the metadata holds a parent locator")
-        elif ident in (_PARAMETERS, _DISK_SIZE, _SECTOR):
-            wanted[ident] = table + offset
-            if offset < _TABLE:
-                report.find("bad_header", table + at + 16, "an item inside its table")
-        elif flags & _REQUIRED and ident not in _OTHERS:
-            report.find("unknown_features", table + at, "required metadata that is not known")
-    if len(wanted) < 3:
-        report.find("bad_header", table, "metadata that every disk must have is missing")
-    for at, ident in sorted((at, ident) for ident, at in wanted.items()):
-        value = yield from read(at, 8)
-        _judge_item(ident, unpack(_NUMBER, value)[0], at, report)
+    items: dict[bytes, int] = {}
+    for number in range(count):
+        entry = _METADATA_ENTRIES + number * _TABLE_ENTRY_BYTES
+        uuid = table[entry : entry + 16]
+        item, _, flags, _ = unpack(_ITEM, table, entry)
+        if uuid == _PARENT_LOCATOR:
+            report.add_finding("parent", offset + entry, "the metadata contains a parent locator")
+        elif uuid in _NEEDED_ITEMS:
+            items[uuid] = offset + item
+            if item < _TABLE_BYTES:
+                reason = "a metadata item overlaps the metadata table"
+                report.add_finding("bad_header", offset + entry + 16, reason)
+        elif flags & _ITEM_IS_REQUIRED and uuid not in _IGNORED_ITEMS:
+            report.add_finding("unknown_features", offset + entry, "required metadata is unknown")
+    if len(items) < len(_NEEDED_ITEMS):
+        report.add_finding("bad_header", offset, "metadata that every disk needs is missing")
+    for item, uuid in sorted((item, uuid) for uuid, item in items.items()):
+        value = yield from read(item, 8)
+        _check_item(uuid, unpack(_UINT64, value)[0], item, report)
 
 
-def _judge_item(ident: bytes, value: int, at: int, report: Report) -> None:
-    if ident == _DISK_SIZE:
-        report.disk(value, at)
-        if not value or value % 512 or value > _MOST_SIZE:
-            report.find("bad_header", at, f"a disk of {value} bytes")
-    elif ident == _PARAMETERS:
-        block, flags = value & 0xFFFF_FFFF, value >> 32
-        report.block_size = block
-        if block.bit_count() != 1 or not _MIB <= block <= 256 * _MIB:
-            report.find("bad_header", at, f"blocks of {block} bytes")
+def _check_item(uuid: bytes, value: int, offset: int, report: Report) -> None:
+    if uuid == _VIRTUAL_DISK_SIZE:
+        report.set_virtual_size(value, offset)
+        if not value or value % 512 or value > _MAX_VIRTUAL_BYTES:
+            report.add_finding("bad_header", offset, f"the virtual size is {value} bytes")
+    elif uuid == _FILE_PARAMETERS:
+        block_size, flags = value & 0xFFFF_FFFF, value >> 32
+        report.block_size = block_size
+        if block_size.bit_count() != 1 or not _MIB <= block_size <= 256 * _MIB:
+            report.add_finding("bad_header", offset, f"the block size is {block_size} bytes")
         if flags & _HAS_PARENT:
-            report.find("parent", at + 4, "the disk has a parent")
+            report.add_finding("parent", offset + 4, "this is a differencing disk")
     elif value & 0xFFFF_FFFF not in (512, 4096):
-        report.find("bad_header", at, f"sectors of {value & 0xFFFF_FFFF} bytes")
+        reason = f"the sector size is {value & 0xFFFF_FFFF} bytes"
+        report.add_finding("bad_header", offset, reason)

@@ -1,41 +1,57 @@
-"""VMDK: hosted sparse files (monolithicSparse, streamOptimized), and what is refused.
+"""VMDK: hosted sparse files (monolithicSparse, streamOptimized). All other kinds are refused.
 
-Source: VMware Virtual Disk Format 5.0. All numbers are little-endian, sizes and places
-are in sectors of 512 bytes. Where the descriptor is read from follows what readers do,
-not only what the header says: QEMU looks for a parent at byte 512 whatever the header
-names.
+On disk: a header of one sector (512 bytes); the descriptor, a text that lists the extents (see
+:mod:`vmdk_descriptor`); a grain directory with 32-bit sector numbers of grain tables; grain tables
+with 32-bit sector numbers of grains, the unit of allocation. All integers are little-endian; sizes
+and offsets are in sectors. A streamOptimized file compresses its grains, puts a marker before each
+grain and table, and may end with a footer, a copy of the header with the offset of the grain
+directory that the header lacks.
+
+Refused: data in other files (descriptor files, ESX extents, split disks), a parent, invalid header
+fields, unknown flags, a footer that contradicts the header, and a file that ends before its tables
+or grains. The descriptor is read where programs look for it, not only where the header says: QEMU
+looks for a parent at byte 512, whatever offset the header contains.
+
+Source: VMware, Virtual Disk Format 5.0.
 """
 
 import struct
 from dataclasses import dataclass, replace
 
 from imsgate.formats import vmdk_descriptor
-from imsgate.formats.facts import Report
-from imsgate.formats.fields import unpack, words
-from imsgate.formats.stream import Read, Reader, ending, read
-from imsgate.formats.tables import POINTERS, Tables, Targets
+from imsgate.formats.fields import integers, unpack
+from imsgate.formats.report import Report
+from imsgate.formats.stream import Reader, end_of_stream, read
+from imsgate.formats.tables import POINTER_TABLE_COST, TableLocations, TableWalker
 
-SPARSE = b"KDMV"
-COWD = b"COWD"
-SESPARSE = b"\xbe\xba\xfe\xca\0\0\0\0"
+SPARSE_MAGIC = b"KDMV"
+COWD_MAGIC = b"COWD"
+SESPARSE_MAGIC = b"\xbe\xba\xfe\xca\0\0\0\0"
 
 _HEADER = struct.Struct("<4xIIQQQQIQQQ5xH")
 _MARKER = struct.Struct("<QII")
-_GRAIN = struct.Struct("<8xI")
+_GRAIN_MARKER = struct.Struct("<8xI")
 _COWD_SECTORS = struct.Struct("<12xI")
 _SESPARSE_SECTORS = struct.Struct("<16xQ")
 
-_SECTOR = 512
-_AT_END = 0xFFFF_FFFF_FFFF_FFFF
-_FOOTER_MARKER, _END_MARKER = 3, 0
-_NEWLINES, _MARKERS = 1, 1 << 17
+_SECTOR_BYTES = 512
+_ENTRY_BYTES = 4
+_ZERO_GRAIN = 1
+_DIRECTORY_IN_FOOTER = 0xFFFF_FFFF_FFFF_FFFF
+_FOOTER_MARKER = 3
+_FOOTER_SECTORS = 3
+_NEWLINE_TEST, _HAS_MARKERS = 1, 1 << 17
+_NEWLINES = slice(73, 77)
 _KNOWN_FLAGS = 1 | 2 | 4 | 1 << 16 | 1 << 17
+_INCOMPATIBLE_FLAGS = 0xFFFF_0000
 
-_MOST_GRAIN = 1 << 30
-_MOST_DIRECTORY = 32 << 20
-_WINDOW = 512 + 20 * _SECTOR
-"""Every reader looks for the descriptor at least up to here."""
-_MOST_DESCRIPTOR = 64 * 1024
+_MAX_GRAIN_BYTES = 1 << 30
+_MAX_TABLE_ENTRIES = 512
+_MAX_DIRECTORY_BYTES = 32 << 20
+_MIN_SEARCHED_BYTES = _SECTOR_BYTES + 20 * _SECTOR_BYTES
+"""All programs look for the descriptor at least up to this offset."""
+_MAX_DESCRIPTOR_END = 64 * 1024
+_CAPACITY_FIELD, _DESCRIPTOR_FIELD, _DIRECTORY_FIELD = 12, 28, 56
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,169 +59,205 @@ class _Header:
     version: int
     flags: int
     capacity: int
-    grain: int
+    grain_sectors: int
     descriptor: int
-    descriptor_size: int
+    descriptor_sectors: int
     table_entries: int
     spare_directory: int
     directory: int
     overhead: int
     compression: int
 
-    def describes_same(self, other: "_Header") -> bool:
-        """Whether both mean the same disk; where its tables are, only a footer may know."""
-        place = {"spare_directory": 0, "directory": 0, "overhead": 0}
-        return replace(self, **place) == replace(other, **place)
+    def describes_same_disk(self, other: "_Header") -> bool:
+        """Whether all fields are equal except offsets, which may be missing in the header."""
+        offsets = {"spare_directory": 0, "directory": 0, "overhead": 0}
+        return replace(self, **offsets) == replace(other, **offsets)
 
 
-def inspect(head: bytes, report: Report) -> Reader:
-    """Judge header and descriptor, then the tables, then the footer."""
-    report.narrow("vmdk")
+def inspect(head: bytes, report: Report) -> Reader[None]:
+    """Check the header and the descriptor, follow the tables, and check the footer."""
+    report.narrow_format("vmdk")
     header = _Header(*unpack(_HEADER, head))
-    report.need(_SECTOR, 0, "the header")
-    report.disk(header.capacity * _SECTOR, 12)
-    report.block_size = header.grain * _SECTOR
-    _judge_header(header, head, report)
-    data = yield from _descriptor(head, header, report)
-    if header.directory == _AT_END:
-        yield from _footer(header, report)
+    report.require_size(_SECTOR_BYTES, 0, "the header")
+    report.set_virtual_size(header.capacity * _SECTOR_BYTES, _CAPACITY_FIELD)
+    report.block_size = header.grain_sectors * _SECTOR_BYTES
+    _check_header(header, head, report)
+    data = yield from _read_descriptor(head, header, report)
+    if header.directory == _DIRECTORY_IN_FOOTER:
+        yield from _read_footer(header, report)
         return
-    if report.sound():
-        yield from _follow(data, header, report)
-    yield from _end_of_stream(header, report)
+    if report.header_is_valid:
+        yield from _follow_tables(data, header, report)
+    if header.flags & _HAS_MARKERS:
+        yield from _read_optional_footer(header, report)
 
 
-def inspect_cowd(head: bytes, report: Report) -> Reader:
-    """A COWD extent of old ESX, which may be one piece or a delta of a disk."""
-    yield from _extent_alone("vmfsSparse", unpack(_COWD_SECTORS, head)[0], report)
+def inspect_cowd(head: bytes, report: Report) -> Reader[None]:
+    """A COWD extent of old versions of ESX: a part of a disk, or its changes."""
+    yield from _refuse_extent("vmfsSparse", unpack(_COWD_SECTORS, head)[0], report)
 
 
-def inspect_sesparse(head: bytes, report: Report) -> Reader:
-    """A space-efficient extent of ESX."""
-    yield from _extent_alone("seSparse", unpack(_SESPARSE_SECTORS, head)[0], report)
+def inspect_sesparse(head: bytes, report: Report) -> Reader[None]:
+    """A space-efficient sparse extent of ESX."""
+    yield from _refuse_extent("seSparse", unpack(_SESPARSE_SECTORS, head)[0], report)
 
 
-def _extent_alone(kind: str, sectors: int, report: Report) -> Reader:
-    report.narrow("vmdk")
-    report.disk(sectors * _SECTOR)
+def _refuse_extent(kind: str, sectors: int, report: Report) -> Reader[None]:
+    report.narrow_format("vmdk")
+    report.set_virtual_size(sectors * _SECTOR_BYTES)
     report.variant = kind
-    report.find("extent_outside", 0, f"a {kind} extent belongs to a descriptor in another file")
+    reason = f"this is a {kind} extent, whose descriptor is in another file"
+    report.add_finding("extent_outside", 0, reason)
     yield from ()
 
 
-def descriptor_file(head: bytes, report: Report) -> Reader:
-    """A descriptor without data: all its extents are other files."""
-    report.narrow("vmdk")
-    report.find("extent_outside", 0, "a descriptor alone: the data lies in other files")
-    rest = yield from read(len(head), _MOST_DESCRIPTOR - len(head))
+def inspect_descriptor(head: bytes, report: Report) -> Reader[None]:
+    """A descriptor file, which contains no data: all its extents are other files."""
+    report.narrow_format("vmdk")
+    reason = "this is only a descriptor; the data is in other files"
+    report.add_finding("extent_outside", 0, reason)
+    rest = yield from read(len(head), _MAX_DESCRIPTOR_END - len(head))
     descriptor = vmdk_descriptor.parse(head + rest)
     report.variant = descriptor.create_type
-    report.disk(descriptor.sectors * _SECTOR)
-    vmdk_descriptor.judge_parent(head + rest, 0, report)
+    report.set_virtual_size(descriptor.sectors * _SECTOR_BYTES)
+    vmdk_descriptor.check_parent(head + rest, 0, report)
 
 
-def _judge_header(header: _Header, head: bytes, report: Report) -> None:
-    entries = header.table_entries
-    tables = -(-header.capacity // max(header.grain * entries, 1))
-    for wrong, offset, reason in (
-        (header.version not in (1, 2, 3), 4, f"version {header.version} is not known"),
-        (not header.capacity, 12, "the capacity is 0, so that the descriptor counts instead"),
+def _check_header(header: _Header, head: bytes, report: Report) -> None:
+    entries, grain = header.table_entries, header.grain_sectors
+    tables = -(-header.capacity // max(grain * entries, 1))
+    newlines_changed = header.flags & _NEWLINE_TEST and head[_NEWLINES] != b"\n \r\n"
+    problems = (
+        (header.version not in (1, 2, 3), 4, f"VMDK version {header.version} is not supported"),
         (
-            header.grain.bit_count() != 1 or header.grain * _SECTOR > _MOST_GRAIN,
+            not header.capacity,
+            _CAPACITY_FIELD,
+            "the capacity is 0, so programs would use the descriptor instead of the header",
+        ),
+        (
+            grain.bit_count() != 1 or grain * _SECTOR_BYTES > _MAX_GRAIN_BYTES,
             20,
-            f"grains of {header.grain} sectors",
+            f"the grain size is {grain} sectors",
         ),
-        (not 0 < entries <= 512, 44, f"tables of {entries} entries"),
-        (tables * 4 > _MOST_DIRECTORY, 12, f"a directory of {tables} tables"),
-        (header.compression > 1, 77, f"compression {header.compression} is not known"),
         (
-            header.flags & _NEWLINES and head[73:77] != b"\n \r\n",
-            73,
-            "line ends were changed by a transfer in text mode",
+            not 0 < entries <= _MAX_TABLE_ENTRIES,
+            44,
+            f"a grain table has {entries} entries",
         ),
-    ):
-        if wrong:
-            report.find("bad_header", offset, reason)
-            break
-    if header.flags & ~_KNOWN_FLAGS & 0xFFFF_0000:
-        report.find("unknown_features", 8, f"flags {header.flags:#x}")
-    report.need(header.overhead * _SECTOR, 64, "the metadata")
+        (
+            tables * _ENTRY_BYTES > _MAX_DIRECTORY_BYTES,
+            _CAPACITY_FIELD,
+            f"the grain directory has {tables} entries",
+        ),
+        (header.compression > 1, 77, f"compression {header.compression} is unknown"),
+        (newlines_changed, 73, "a transfer in text mode changed the line ends in the file"),
+    )
+    report.check_header(problems)
+    if header.flags & ~_KNOWN_FLAGS & _INCOMPATIBLE_FLAGS:
+        reason = f"the flags are {header.flags:#x}, some of which are unknown"
+        report.add_finding("unknown_features", 8, reason)
+    report.require_size(header.overhead * _SECTOR_BYTES, 64, "the metadata")
 
 
-def _descriptor(head: bytes, header: _Header, report: Report) -> Read:
-    """Judge the descriptor; returns the first bytes of the image, which have passed."""
-    start, size = header.descriptor * _SECTOR, header.descriptor_size * _SECTOR
+def _read_descriptor(head: bytes, header: _Header, report: Report) -> Reader[bytes]:
+    """Check the descriptor; return all bytes that have passed."""
+    start = header.descriptor * _SECTOR_BYTES
+    size = header.descriptor_sectors * _SECTOR_BYTES
     end = start + size
     if not start or not size:
-        report.find("bad_descriptor", 28, "no descriptor: one piece of a split disk")
-        end = start = _SECTOR
-    elif end > _MOST_DESCRIPTOR:
-        report.find("bad_descriptor", 28, f"the descriptor ends at byte {end}, beyond 64 KiB")
-        end = start = _SECTOR
-    window = yield from read(_SECTOR, max(_WINDOW, end) - _SECTOR)
-    vmdk_descriptor.judge_parent(window, _SECTOR, report)
+        reason = "there is no descriptor; this may be a part of a split disk"
+        report.add_finding("bad_descriptor", _DESCRIPTOR_FIELD, reason)
+        end = start = _SECTOR_BYTES
+    elif end > _MAX_DESCRIPTOR_END:
+        reason = f"the descriptor ends at byte {end}, the limit is {_MAX_DESCRIPTOR_END}"
+        report.add_finding("bad_descriptor", _DESCRIPTOR_FIELD, reason)
+        end = start = _SECTOR_BYTES
+    searched = yield from read(_SECTOR_BYTES, max(_MIN_SEARCHED_BYTES, end) - _SECTOR_BYTES)
+    vmdk_descriptor.check_parent(searched, _SECTOR_BYTES, report)
     if end > start:
-        report.need(end, 28, "the descriptor")
-        text = window[start - _SECTOR : end - _SECTOR]
-        vmdk_descriptor.judge_parent(text, start, report)
-        report.variant = vmdk_descriptor.judge_embedded(text, start, report)
-    return head + window
+        report.require_size(end, _DESCRIPTOR_FIELD, "the descriptor")
+        text = searched[start - _SECTOR_BYTES : end - _SECTOR_BYTES]
+        vmdk_descriptor.check_parent(text, start, report)
+        report.variant = vmdk_descriptor.check_embedded(text, start, report)
+    return head + searched
 
 
-def _follow(data: bytes, header: _Header, report: Report) -> Reader:
-    """Learn from the grain directory and tables how far the image reaches."""
-    count = -(-header.capacity // (header.grain * header.table_entries))
-    grain = _SECTOR if header.compression else header.grain * _SECTOR
-    if header.capacity % header.grain:
-        grain = _SECTOR
-    tables, grains = Tables(data), Targets(header.table_entries * 4)
-    report.need(header.directory * _SECTOR + count * 4, 56, "the grain directory")
+def _follow_tables(data: bytes, header: _Header, report: Report) -> Reader[None]:
+    """Determine from the grain directory and the grain tables where the data ends."""
+    directory = header.directory * _SECTOR_BYTES
+    directory_entries = -(-header.capacity // (header.grain_sectors * header.table_entries))
+    directory_size = directory_entries * _ENTRY_BYTES
+    walker, tables = TableWalker(data), TableLocations(header.table_entries * _ENTRY_BYTES)
+    report.require_size(directory + directory_size, _DIRECTORY_FIELD, "the grain directory")
 
     def use_directory(piece: bytes) -> None:
-        ends = grains.add(sector * _SECTOR for sector in words(piece, "I", "little"))
-        report.need(ends, 56, "a grain table")
+        sectors = integers(piece, "I", "little")
+        end = tables.add(sector * _SECTOR_BYTES for sector in sectors)
+        report.require_size(end, _DIRECTORY_FIELD, "a grain table")
 
-    last = 0
+    last_grain = 0
 
     def use_table(piece: bytes) -> None:
-        nonlocal last
-        last = max(last, max(words(piece, "I", "little"), default=0))
+        nonlocal last_grain
+        last_grain = max(last_grain, max(integers(piece, "I", "little"), default=0))
 
-    yield from tables.walk(header.directory * _SECTOR, count * 4, use_directory, POINTERS)
-    yield from tables.follow(grains, use_table)
-    if last > 1:  # 1 stands for a grain of zeros
-        if header.flags & _MARKERS:
-            marker = yield from read(last * _SECTOR, _GRAIN.size)
-            grain = _GRAIN.size + unpack(_GRAIN, marker)[0]
-        report.need(last * _SECTOR + grain, 56, "a grain")
+    yield from walker.walk(directory, directory_size, use_directory, POINTER_TABLE_COST)
+    yield from walker.follow(tables, use_table)
+    if last_grain > _ZERO_GRAIN:
+        offset = last_grain * _SECTOR_BYTES
+        size = yield from _min_grain_size(offset, header)
+        report.require_size(offset + size, _DIRECTORY_FIELD, "a grain")
 
 
-def _footer(header: _Header, report: Report) -> Reader:
-    """The last three sectors: a marker, the header with the directory's place, the end."""
-    end = yield from ending(3 * _SECTOR)
-    tail = end.last(3 * _SECTOR)
-    at = end.size - 2 * _SECTOR
-    _, size, kind = unpack(_MARKER, tail)
-    if not tail or size or kind != _FOOTER_MARKER or tail[512:516] != SPARSE:
-        report.find("truncated", max(at, 0), "the header promises a footer, and there is none")
+def _min_grain_size(offset: int, header: _Header) -> Reader[int]:
+    """The number of bytes that the grain at ``offset`` needs in the file at least."""
+    if header.flags & _HAS_MARKERS:
+        marker = yield from read(offset, _GRAIN_MARKER.size)
+        return _GRAIN_MARKER.size + unpack(_GRAIN_MARKER, marker)[0]
+    if header.compression or header.capacity % header.grain_sectors:
+        return _SECTOR_BYTES
+    return header.grain_sectors * _SECTOR_BYTES
+
+
+def _read_footer(header: _Header, report: Report) -> Reader[None]:
+    """Check the footer of a file whose header requires one.
+
+    The last three sectors are the footer's marker, the footer and the end-of-stream marker.
+    """
+    end = yield from end_of_stream(_FOOTER_SECTORS * _SECTOR_BYTES)
+    tail = end.last(_FOOTER_SECTORS * _SECTOR_BYTES)
+    offset = end.size - 2 * _SECTOR_BYTES
+    if not _has_footer(tail):
+        report.add_finding(
+            "truncated", max(offset, 0), "the footer that the header requires is missing"
+        )
         return
-    if any(unpack(_MARKER, tail, 1024)):
-        report.find("truncated", end.size - _SECTOR, "there is no end-of-stream marker")
-    footer = _Header(*unpack(_HEADER, tail, 512))
-    if not footer.describes_same(header):
-        report.find("footer_mismatch", at, "the footer differs from the header")
-    if footer.directory == _AT_END or footer.directory * _SECTOR >= end.size:
-        report.find("bad_table", at + 56, f"the grain directory is at {footer.directory}")
+    if any(unpack(_MARKER, tail, 2 * _SECTOR_BYTES)):
+        reason = "the end-of-stream marker is missing"
+        report.add_finding("truncated", end.size - _SECTOR_BYTES, reason)
+    footer = _compare_footer(tail, offset, header, report)
+    directory = footer.directory
+    if directory == _DIRECTORY_IN_FOOTER or directory * _SECTOR_BYTES >= end.size:
+        reason = f"the grain directory is at sector {directory}"
+        report.add_finding("bad_table", offset + _DIRECTORY_FIELD, reason)
 
 
-def _end_of_stream(header: _Header, report: Report) -> Reader:
-    """A stream with markers may carry a footer although it needs none."""
-    if not header.flags & _MARKERS:
-        return
-    end = yield from ending(3 * _SECTOR)
-    tail = end.last(3 * _SECTOR)
+def _read_optional_footer(header: _Header, report: Report) -> Reader[None]:
+    """Check the footer of a file whose header does not require one, if there is a footer."""
+    end = yield from end_of_stream(_FOOTER_SECTORS * _SECTOR_BYTES)
+    tail = end.last(_FOOTER_SECTORS * _SECTOR_BYTES)
+    if _has_footer(tail):
+        _compare_footer(tail, end.size - 2 * _SECTOR_BYTES, header, report)
+
+
+def _has_footer(tail: bytes) -> bool:
     _, size, kind = unpack(_MARKER, tail)
-    if tail and not size and kind == _FOOTER_MARKER and tail[512:516] == SPARSE:
-        footer = _Header(*unpack(_HEADER, tail, 512))
-        if not footer.describes_same(header):
-            report.find("footer_mismatch", end.size - 1024, "the footer differs from the header")
+    has_marker = not size and kind == _FOOTER_MARKER
+    return has_marker and tail.startswith(SPARSE_MAGIC, _SECTOR_BYTES)
+
+
+def _compare_footer(tail: bytes, offset: int, header: _Header, report: Report) -> _Header:
+    footer = _Header(*unpack(_HEADER, tail, _SECTOR_BYTES))
+    if not footer.describes_same_disk(header):
+        report.add_finding("footer_mismatch", offset, "the footer differs from the header")
+    return footer

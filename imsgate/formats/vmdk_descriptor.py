@@ -1,50 +1,56 @@
-"""The text inside a VMDK: which files hold the data, and whether there is a parent.
+"""The descriptor of a VMDK: a text that lists the files with the data, and the parent if any.
 
-Readers differ in how they find a key (QEMU looks for the word anywhere in the text, also
-in a comment), so the word alone is enough here.
+It consists of lines such as ``createType="monolithicSparse"``, ``parentCID=ffffffff`` (no parent)
+and ``RW 20480 SPARSE "disk.vmdk"`` (an extent: access, size in sectors, kind, file). It ends at the
+first NUL byte.
+
+Programs differ in how they find a key. QEMU searches for the word anywhere in the text, even in a
+comment, so the word alone is sufficient here too.
 """
 
 import re
 from dataclasses import dataclass
 
-from imsgate.formats.facts import Report
+from imsgate.formats.report import Report
 
 _EXTENT_LINE = re.compile(rb"^[ \t]*(?:RW|RDONLY|NOACCESS)\b[^\r\n]*", re.I | re.M)
 _EXTENT = re.compile(rb'\s*\w+[ \t]+(\d{1,18})[ \t]+(\w{1,32})(?:[ \t]+"([^"]*)")?', re.I)
 _CREATE_TYPE = re.compile(rb'createType[ \t]*=[ \t]*"?([A-Za-z0-9]{1,40})', re.I)
+_PARENT_HINT = b"parentfilenamehint"
 _PARENT_ID = re.compile(rb"parentCID[ \t]*=[ \t]*(\w{1,16})", re.I)
-_MARK = re.compile(rb"\s*#\s*disk\s*descriptorfile", re.I)
-_LEAD = re.compile(rb"(?:#[^\n]*(?:\n|$)| *\r?\n)*version=[0-9]")
+_NO_PARENT_ID = b"ffffffff"
+_TITLE = re.compile(rb"\s*#\s*disk\s*descriptorfile", re.I)
+_VERSION_AFTER_COMMENTS = re.compile(rb"(?:#[^\n]*(?:\n|$)| *\r?\n)*version=[0-9]")
 
-_WHOLE = ("monolithicSparse", "streamOptimized")
+_SINGLE_FILE_TYPES = ("monolithicSparse", "streamOptimized")
 
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """What a descriptor says.
+    """The content of a descriptor.
 
-    ``sectors`` is the size of all ``extents`` that can be read, ``kind`` and ``file`` are
-    those of the last; ``odd`` counts the extent lines that cannot be read.
+    ``extents`` is the number of valid extent lines, ``sectors`` their total size; ``kind`` and
+    ``file`` are those of the last one. ``invalid_extents`` is the number of invalid extent lines.
     """
 
     create_type: str | None
     extents: int = 0
-    odd: int = 0
+    invalid_extents: int = 0
     sectors: int = 0
     kind: str = ""
     file: str = ""
 
 
 def starts_descriptor(head: bytes) -> bool:
-    """Whether a file beginning like this is opened as a descriptor by some reader."""
-    return bool(_MARK.match(head) or _LEAD.match(head))
+    """Whether any program would open a file that begins with ``head`` as a descriptor."""
+    return bool(_TITLE.match(head) or _VERSION_AFTER_COMMENTS.match(head))
 
 
 def parse(data: bytes) -> Descriptor:
-    """Read the text up to its first NUL."""
-    text = data.split(b"\0", 1)[0]
+    """Parse the text up to the first NUL."""
+    text = _text(data)
     create_type = _CREATE_TYPE.search(text)
-    extents = odd = sectors = 0
+    extents = invalid_extents = sectors = 0
     kind = file = b""
     for line in _EXTENT_LINE.finditer(text):
         if extent := _EXTENT.match(line[0]):
@@ -52,44 +58,59 @@ def parse(data: bytes) -> Descriptor:
             sectors += int(extent[1])
             kind, file = extent[2], extent[3] or b""
         else:
-            odd += 1
+            invalid_extents += 1
     return Descriptor(
         create_type[1].decode("ascii") if create_type else None,
         extents,
-        odd,
+        invalid_extents,
         sectors,
         kind.decode("latin-1").upper(),
         file.decode("latin-1"),
     )
 
 
-def judge_parent(data: bytes, offset: int, report: Report) -> None:
-    """Find a parent named in the text that ``data`` begins with, which is at ``offset``."""
-    text = data.split(b"\0", 1)[0]
-    hint = text.lower().find(b"parentfilenamehint")
+def check_parent(data: bytes, offset: int, report: Report) -> None:
+    """Report a parent in the text at the beginning of ``data``, which is at ``offset``."""
+    text = _text(data)
+    hint = text.lower().find(_PARENT_HINT)
     if hint >= 0:
-        report.find("parent", offset + hint, "the descriptor names a parent file")
+        report.add_finding("parent", offset + hint, "the descriptor contains a parent file name")
     for parent in _PARENT_ID.finditer(text):
-        if parent[1].lower() != b"ffffffff":
-            report.find("parent", offset + parent.start(), "the descriptor has a parent CID")
+        if parent[1].lower() != _NO_PARENT_ID:
+            reason = "the descriptor contains the ID of a parent (parentCID)"
+            report.add_finding("parent", offset + parent.start(), reason)
 
 
-def judge_embedded(text: bytes, offset: int, report: Report) -> str | None:
-    """Judge the descriptor of a file that must hold all its data; returns its kind."""
-    descriptor = parse(text)
-    if descriptor.create_type is None or not (descriptor.extents or descriptor.odd):
-        report.find("bad_descriptor", offset, "no createType or no extent in the descriptor")
-        return descriptor.create_type
-    known = {name.lower(): name for name in _WHOLE}
-    kind = known.get(descriptor.create_type.lower(), descriptor.create_type)
-    if kind not in _WHOLE:
-        report.find("extent_outside", offset, f"createType {kind} keeps its data in other files")
-    elif descriptor.odd:
-        report.find("bad_descriptor", offset, "an extent line that cannot be read")
-    elif descriptor.extents > 1:
-        report.find("extent_outside", offset, f"{descriptor.extents} extents, of which one is here")
-    elif descriptor.kind != "SPARSE":
-        report.find("extent_outside", offset, f"the extent is of kind {descriptor.kind}")
-    elif not descriptor.file or re.search(r"[/\\:]", descriptor.file):
-        report.find("extent_outside", offset, "the extent is named by a path")
-    return kind
+def check_embedded(data: bytes, offset: int, report: Report) -> str | None:
+    """Check the descriptor in a file that must contain all data; return its create type."""
+    descriptor = parse(data)
+    create_type = descriptor.create_type
+    if create_type is None or not (descriptor.extents or descriptor.invalid_extents):
+        reason = "the descriptor contains no createType or no extent"
+        report.add_finding("bad_descriptor", offset, reason)
+        return create_type
+    canonical_names = {name.lower(): name for name in _SINGLE_FILE_TYPES}
+    create_type = canonical_names.get(create_type.lower(), create_type)
+    if problem := _extent_problem(create_type, descriptor):
+        report.add_finding(problem[0], offset, problem[1])
+    return create_type
+
+
+def _extent_problem(create_type: str, descriptor: Descriptor) -> tuple[str, str] | None:
+    """The check and the reason if the only extent is not the file with the descriptor."""
+    if create_type not in _SINGLE_FILE_TYPES:
+        return "extent_outside", f"a disk of createType {create_type} has its data in other files"
+    if descriptor.invalid_extents:
+        return "bad_descriptor", "the descriptor contains an invalid extent line"
+    if descriptor.extents > 1:
+        reason = f"the disk has {descriptor.extents} extents, only one of which is in this file"
+        return "extent_outside", reason
+    if descriptor.kind != "SPARSE":
+        return "extent_outside", f"the extent is of kind {descriptor.kind}, not SPARSE"
+    if not descriptor.file or re.search(r"[/\\:]", descriptor.file):
+        return "extent_outside", "the file name of the extent is missing or contains a path"
+    return None
+
+
+def _text(data: bytes) -> bytes:
+    return data.split(b"\0", 1)[0]

@@ -1,35 +1,46 @@
-"""ZVHD and ZVHD2, the compressed images of Huawei Cloud.
+"""ZVHD and ZVHD2, the compressed disk formats of Huawei Cloud.
 
-There is no public specification; the layout is what the vendor's own block driver for
-QEMU writes. All numbers are little-endian. The header has the fields of a VHD footer;
-it stands at the start and again in the last 4096 bytes.
+On disk: a header in the first 4096 bytes, the compressed blocks, and a second copy of the header
+(the trailer) in the last 4096 bytes. ZVHD2 has an index and a bitmap of the blocks, which the
+trailer locates. All integers are little-endian. The header has the fields and the checksum of a VHD
+footer; in ZVHD2 more fields follow.
+
+Refused: invalid checksums, versions and sizes, a trailer that contradicts the header, and a file
+without trailer or with tables beyond its end.
+
+Source: the vendor's own block driver for QEMU; there is no public specification.
 """
 
 import struct
 from dataclasses import dataclass
 
-from imsgate.formats.facts import Report
 from imsgate.formats.fields import unpack
-from imsgate.formats.stream import Reader, ending
-from imsgate.formats.vhd import sum_of
+from imsgate.formats.report import Report
+from imsgate.formats.stream import Reader, end_of_stream
+from imsgate.formats.vhd import CHECKSUM_FIELD, checksum
 
-ZVHD, ZVHD2 = b"stream", b"z2strm"
+ZVHD_COOKIE, ZVHD2_COOKIE = b"stream", b"z2strm"
 
 _HEADER = struct.Struct("<8xIIQ16xQQ4xII19xBIIQQIIIIIIIBB")
-_BLOCK = 4096
-_VERSION = 0x10000
+_HEADER_BYTES = 4096
+_CHECKED_BYTES = 512
+_FEATURES, _VERSION = 2, 0x10000
+_ZVHD_BLOCK_BYTES = 2 << 20
+_MIN_BLOCK_BYTES, _MAX_BLOCK_BYTES = 1 << 20, 32 << 20
+_COMMON_FIELDS, _ZVHD2_COMMON_FIELDS = slice(0, 64), slice(88, 92)
+"""Must be equal in both copies of the header."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Header:
     features: int
     version: int
-    next: int
-    original: int
+    next_header: int
+    original_size: int
     size: int
     kind: int
     checksum: int
-    second: int
+    format_version: int
     block: int
     blocks: int
     index: int
@@ -46,60 +57,80 @@ class _Header:
 
 
 def matches(head: bytes) -> bool:
-    """Whether this is one of the two: the cookie alone could begin a text."""
-    if not head.startswith((ZVHD, ZVHD2)) or len(head) < 512:
+    """Whether the file is a ZVHD or ZVHD2. The cookie is not enough: a text may begin with it."""
+    if not head.startswith((ZVHD_COOKIE, ZVHD2_COOKIE)) or len(head) < _CHECKED_BYTES:
         return False
     header = _Header(*unpack(_HEADER, head))
-    return sum_of(head, 64) == header.checksum or (
-        header.features == 2 and header.version == _VERSION
+    return checksum(head, CHECKSUM_FIELD) == header.checksum or (
+        header.features == _FEATURES and header.version == _VERSION
     )
 
 
-def inspect(head: bytes, report: Report) -> Reader:
-    """Judge the header at the start, and the one at the end against it."""
-    second = head.startswith(ZVHD2)
-    report.narrow("zvhd2" if second else "zvhd")
+def inspect(head: bytes, report: Report) -> Reader[None]:
+    """Check the header, and compare the trailer with it."""
+    is_zvhd2 = head.startswith(ZVHD2_COOKIE)
+    report.narrow_format("zvhd2" if is_zvhd2 else "zvhd")
     header = _Header(*unpack(_HEADER, head))
-    report.need(2 * _BLOCK, 0, "the headers")
-    report.disk(header.size, 48)
-    report.block_size = header.block if second else 2 << 20
-    _judge_header(head, header, second, report)
-    end = yield from ending(_BLOCK)
-    _judge_trailer(head, end.last(_BLOCK), end.size - _BLOCK, second, report)
+    report.require_size(2 * _HEADER_BYTES, 0, "the second copy of the header")
+    report.set_virtual_size(header.size, 48)
+    report.block_size = header.block if is_zvhd2 else _ZVHD_BLOCK_BYTES
+    _check_header(head, header, is_zvhd2, report)
+    end = yield from end_of_stream(_HEADER_BYTES)
+    trailer = end.last(_HEADER_BYTES)
+    _check_trailer(head, trailer, end.size - _HEADER_BYTES, is_zvhd2, report)
 
 
-def _judge_header(head: bytes, header: _Header, second: bool, report: Report) -> None:
-    for wrong, offset, reason in (
-        (sum_of(head, 64) != header.checksum, 64, "the header's checksum is wrong"),
-        (header.version >> 16 != 1, 12, f"version {header.version:#x} is not known"),
-        (header.original > header.size, 40, "the real size is above the disk's"),
+def _check_header(head: bytes, header: _Header, is_zvhd2: bool, report: Report) -> None:
+    block_is_invalid = (
+        header.block.bit_count() != 1 or not _MIN_BLOCK_BYTES <= header.block <= _MAX_BLOCK_BYTES
+    )
+    problems = (
         (
-            second and (header.block.bit_count() != 1 or not 1 << 20 <= header.block <= 32 << 20),
-            88,
-            f"blocks of {header.block} bytes",
+            checksum(head, CHECKSUM_FIELD) != header.checksum,
+            CHECKSUM_FIELD,
+            "the checksum of the header is wrong",
         ),
-        (second and header.second > 1, 87, f"format version {header.second} is not known"),
-        (second and header.compression > 1, 141, f"compression {header.compression}"),
-    ):
-        if wrong:
-            report.find("bad_header", offset, reason)
-            break
+        (header.version >> 16 != 1, 12, f"version {header.version:#x} is not supported"),
+        (
+            header.original_size > header.size,
+            40,
+            f"the original size ({header.original_size} bytes) is larger than the current size "
+            f"({header.size} bytes)",
+        ),
+        (is_zvhd2 and block_is_invalid, 88, f"the block size is {header.block} bytes"),
+        (
+            is_zvhd2 and header.format_version > 1,
+            87,
+            f"format version {header.format_version} is not supported",
+        ),
+        (
+            is_zvhd2 and header.compression > 1,
+            141,
+            f"compression {header.compression} is unknown",
+        ),
+    )
+    report.check_header(problems)
 
 
-def _judge_trailer(head: bytes, tail: bytes, at: int, second: bool, report: Report) -> None:
+def _check_trailer(head: bytes, tail: bytes, offset: int, is_zvhd2: bool, report: Report) -> None:
     if tail[:6] != head[:6]:
-        report.find("truncated", max(at, 0), "the header is not repeated at the end")
+        reason = "the second copy of the header is missing at the end"
+        report.add_finding("truncated", max(offset, 0), reason)
         return
     trailer = _Header(*unpack(_HEADER, tail))
-    if sum_of(tail[:512], 64) != trailer.checksum:
-        report.find("footer_mismatch", at + 64, "the checksum of the trailer is wrong")
-    elif tail[:64] != head[:64] or (second and tail[88:92] != head[88:92]):
-        report.find("footer_mismatch", at, "the trailer differs from the header")
-    if not second or not trailer.second:
-        return
-    for start, size, offset in (
-        (trailer.index, trailer.index_size, 96),
-        (trailer.bitmap, trailer.bitmap_size, 104),
+    if checksum(tail[:_CHECKED_BYTES], CHECKSUM_FIELD) != trailer.checksum:
+        reason = "the checksum of the second copy of the header is wrong"
+        report.add_finding("footer_mismatch", offset + CHECKSUM_FIELD, reason)
+    elif tail[_COMMON_FIELDS] != head[_COMMON_FIELDS] or (
+        is_zvhd2 and tail[_ZVHD2_COMMON_FIELDS] != head[_ZVHD2_COMMON_FIELDS]
     ):
-        if start + size > at:
-            report.find("truncated", at + offset, "a table lies beyond the end")
+        report.add_finding("footer_mismatch", offset, "the two copies of the header differ")
+    if not is_zvhd2 or not trailer.format_version:
+        return
+    for table, start, size, field in (
+        ("index", trailer.index, trailer.index_size, 96),
+        ("bitmap", trailer.bitmap, trailer.bitmap_size, 104),
+    ):
+        if start + size > offset:
+            reason = f"the {table} of the blocks ends at byte {start + size}, beyond the data"
+            report.add_finding("truncated", offset + field, reason)

@@ -1,33 +1,34 @@
-"""The one wrapper round ``wsgi.input``.
+"""The wrapper of ``wsgi.input``.
 
-However many filters watch a body, there is one :class:`Tapped` between the
-server and the application: a second watcher joins the first one's wrapper.
+However many filters watch a body, there is one :class:`Tapped` between the server and the
+application. Every further tap joins it.
 """
 
 import io
 import time
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from imsgate import errors
 
 
 class Tap(Protocol):
-    """Sees every byte of a body, in order, before the application does.
+    """Gets every byte of a body, in order, before the application does.
 
-    Both methods may raise an :class:`errors.Error`; the application's read
-    then fails with it, now and at every later attempt.
+    Both methods may raise an :class:`errors.Error`. The application's read then fails with this
+    error, and so does every later read.
     """
 
     def feed(self, chunk: bytes, /) -> None: ...
 
     def finish(self) -> None:
-        """The body ended, whole."""
+        """The body is complete."""
 
 
 class Limit:
-    """A tap that counts real bytes, whatever the headers claim. Raises TooLarge."""
+    """A tap that limits the bytes received, whatever the headers announce. Raises TooLarge."""
 
     def __init__(self, limit: int) -> None:
+        """``limit`` is in bytes."""
         self._limit = limit
         self._count = 0
 
@@ -41,12 +42,10 @@ class Limit:
 
 
 class Tapped(io.RawIOBase):
-    """A request body of ``length`` bytes, or up to the end of the stream when it is None.
+    """A request body of ``length`` bytes, or up to the end of the stream if that is None.
 
-    Raises BodyCut when the stream ends or breaks before its length: servers
-    (gunicorn, cheroot) end a body that its client abandoned with a silent EOF.
-    ``failure`` keeps the first error, so that the filter that caused it can
-    answer the client whatever the application made of the failed read.
+    Raises BodyCut if the stream ends or fails before its length: if the client disconnects,
+    servers (gunicorn, cheroot) just report the end of file. Raises TooSlow if the read times out.
     """
 
     def __init__(self, stream: Any, length: int | None) -> None:
@@ -54,18 +53,20 @@ class Tapped(io.RawIOBase):
         self.length = length
         self._taps: list[Tap] = []
         self._ended = False
+        #: Bytes that have been received so far.
         self.received = 0
+        #: The first error, with which the filter can respond whatever the application does.
         self.failure: errors.Error | None = None
-        #: Since when (of the monotonic clock) a read has been waiting for its client, and for
-        #: how many bytes; None between two reads.
+        #: While a read waits for the client: when it began (monotonic clock) and its size in
+        #: bytes. None between two reads.
         self.waiting: tuple[float, int] | None = None
 
     def join(self, tap: Tap) -> None:
-        """Let one more tap watch; it must not come after the first read."""
+        """Add a tap. Call it before the first read."""
         self._taps.append(tap)
 
     def fail(self, error: errors.Error) -> None:
-        """Have every read from now on raise ``error``, and the one that is waiting once it ends."""
+        """Make every later read raise ``error``, and a waiting one when it ends."""
         self.failure = self.failure or error
 
     def readable(self) -> bool:
@@ -96,8 +97,8 @@ class Tapped(io.RawIOBase):
         if chunk:
             for tap in self._taps:
                 tap.feed(chunk)
-        # A known length ends with its last byte, so that the verdict on the whole
-        # body falls even if the application never reads on to the end of file.
+        # A body of known length ends with its last byte, so that the taps decide about the whole
+        # body even if the application never reads up to the end of file.
         if not chunk or self.received == self.length:
             self._end()
         return chunk
@@ -105,13 +106,13 @@ class Tapped(io.RawIOBase):
     def _pull(self, size: int) -> bytes:
         self.waiting = time.monotonic(), size
         try:
-            return self._stream.read(size)
+            return cast(bytes, self._stream.read(size))
         except errors.Error:
             raise
         except TimeoutError as error:
             raise errors.TooSlow(received=self.received) from error
-        # Each server has exceptions of its own for a broken or badly chunked
-        # body, and none of them can be imported here.
+        # Each server raises its own exceptions for a broken connection or invalid chunks. They
+        # cannot be imported here.
         except Exception as error:
             raise errors.BodyCut(received=self.received) from error
         finally:

@@ -1,6 +1,6 @@
-"""Request headers to values: pure functions, each raising a named error.
+"""Parses request headers: pure functions, each raising a named error.
 
-Every function takes the header's text as WSGI gives it (``None`` when absent).
+Each takes the text of the header as in WSGI; ``None`` means that the header is missing.
 """
 
 import dataclasses
@@ -9,8 +9,8 @@ import re
 
 from imsgate import errors
 
-# RFC 9110 section 8.6: 1*DIGIT, and these are ASCII digits. int() would take
-# "+5", " 5 ", "5_0" and Arabic digits. Twenty digits pass 2**64.
+# RFC 9110 section 8.6: 1*DIGIT, which are ASCII digits. int() would also accept "+5", " 5 ",
+# "5_0" and Arabic digits. Numbers of 20 digits may exceed 2**64.
 _DIGITS = re.compile(r"[0-9]{1,19}", re.ASCII)
 _STORE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}", re.ASCII)
 # RFC 9110 section 14.1: the name of a range unit is case-insensitive.
@@ -32,42 +32,40 @@ def digits(header: str, text: str | None) -> int | None:
 
 
 def framing(content_length: str | None, transfer_encoding: str | None) -> int | None:
-    """The length of the body in bytes, or None when it is chunked or there is none.
+    """The length of the body in bytes; None if it is chunked or missing.
 
-    RFC 9112 section 6.1: a message with both Transfer-Encoding and
-    Content-Length is how requests are smuggled, and any coding but a single
-    ``chunked`` is not understood here. Raises BadHeader.
+    Raises BadHeader for a request with both headers, which can be used to smuggle a second request
+    (RFC 9112 section 6.1), and for any transfer coding except a single ``chunked``.
     """
     if transfer_encoding is not None:
         if content_length:
             raise errors.BadHeader(
-                header="Transfer-Encoding", problem="it cannot stand beside Content-Length"
+                header="Transfer-Encoding", problem="it cannot be combined with Content-Length"
             )
         if transfer_encoding.lower() != "chunked":
             raise errors.BadHeader(
-                header="Transfer-Encoding", problem='only exactly "chunked" is understood'
+                header="Transfer-Encoding", problem='only "chunked" is supported'
             )
     return digits("Content-Length", content_length or None)
 
 
 def store_id(text: str | None) -> str | None:
-    """The value of X-Image-Meta-Store. Raises BadHeader for characters no store id has."""
+    """The value of X-Image-Meta-Store. Raises BadHeader for an invalid store id."""
     if text is None:
         return None
     if not _STORE_ID.fullmatch(text):
         raise errors.BadHeader(
             header="X-Image-Meta-Store",
-            problem="a store id is letters, digits, dots, dashes and underscores",
+            problem="a store id consists of letters, digits, dots, dashes and underscores",
         )
     return text
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Range:
-    """One range of RFC 9110 section 14.1.2: ``first`` and ``last`` inclusive.
+    """A byte range of RFC 9110 section 14.1.2: ``first`` and ``last`` are inclusive.
 
-    Without ``last`` it runs to the end; without ``first`` it is the final
-    ``last`` bytes.
+    Without ``last`` the range extends to the end; without ``first`` it is the last ``last`` bytes.
     """
 
     first: int | None
@@ -90,14 +88,13 @@ class Range:
 
 
 def byte_range(range_text: str | None, content_range_text: str | None = None) -> Range | None:
-    """The range asked for by Range, or by Content-Range as Glance accepts it in requests.
+    """The range that a request asks for, by Range or, as Glance accepts, by Content-Range.
 
-    As in Glance, more than one range is BadHeader; any other text that is not
-    a range is BadRange.
+    As in Glance, raises BadHeader for several ranges, and BadRange for any other invalid text.
     """
     if range_text is not None:
         if "," in range_text:
-            raise errors.BadHeader(header="Range", problem="only a single range is served")
+            raise errors.BadHeader(header="Range", problem="only a single range is supported")
         match = _RANGE.fullmatch(range_text.strip())
         first, last = match.groups() if match else ("", "")
         if not (first or last) or (first and last and int(last) < int(first)):
@@ -116,10 +113,10 @@ def _total(text: str) -> float:
 
 
 def has_control(text: str) -> bool:
-    """Whether the text holds a control character other than tab."""
+    """Whether the text contains a control character except tab."""
     return bool(_CONTROL.search(text))
 
 
 def request_id(text: str | None) -> str | None:
-    """An inbound global request id when it is well formed (``req-`` and a UUID), else None."""
+    """The global request id of a client if it is valid (``req-`` and a UUID), else None."""
     return text if text and _REQUEST_ID.fullmatch(text) else None

@@ -1,4 +1,4 @@
-"""JSON documents in request bodies, bounded in values and levels."""
+"""JSON documents in request bodies, with a limited number of values and levels."""
 
 import json
 from collections.abc import Iterable
@@ -7,9 +7,10 @@ from typing import Any
 from imsgate import errors
 from imsgate.http.request import Request
 
-#: Values in a JSON document, names of members among them, and levels. A value takes up to a tenth
-#: of a millisecond to check, and 1 MiB has room for half a million.
-_MOST_VALUES, _MOST_LEVELS = 10_000, 100
+#: Values in a JSON document, including the names of members. To validate one takes up to 0.1 ms,
+#: and a body of 1 MiB could contain half a million.
+_MAX_VALUES = 10_000
+_MAX_LEVELS = 100
 
 
 def json_body(request: Request) -> Any:
@@ -21,11 +22,11 @@ def json_body(request: Request) -> Any:
         document = json.loads(text)
         json.dumps(document, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        raise errors.BadJson(problem="it holds half a surrogate pair") from error
+        raise errors.BadJson(problem="it contains half a surrogate pair") from error
     except (ValueError, RecursionError) as error:
         raise errors.BadJson(problem="it is not a JSON document") from error
     if any(isinstance(value, str) and "\0" in value for value in _values(document)):
-        raise errors.BadJson(problem="it holds a NUL character")
+        raise errors.BadJson(problem="it contains a NUL character")
     return document
 
 
@@ -38,16 +39,19 @@ def json_object(request: Request) -> dict[str, Any]:
 
 
 def _values(document: Any) -> list[Any]:
-    """The document and everything in it, names of members too. Raises BadJson for too much."""
-    found, level = [], [document]
-    for _ in range(_MOST_LEVELS):
-        found += level
-        if len(found) > _MOST_VALUES:
-            raise errors.BadJson(problem=f"it holds more than {_MOST_VALUES} values")
+    """The document and all values in it, including the names of members.
+
+    Raises BadJson for too many values or levels.
+    """
+    values, level = [], [document]
+    for _ in range(_MAX_LEVELS):
+        values += level
+        if len(values) > _MAX_VALUES:
+            raise errors.BadJson(problem=f"it contains more than {_MAX_VALUES} values")
         level = [part for value in level for part in _parts(value)]
         if not level:
-            return found
-    raise errors.BadJson(problem=f"it has more than {_MOST_LEVELS} levels")
+            return values
+    raise errors.BadJson(problem=f"it has more than {_MAX_LEVELS} levels")
 
 
 def _parts(value: Any) -> Iterable[Any]:

@@ -1,4 +1,4 @@
-"""The request, and the name of every ``imsgate.*`` environ key."""
+"""The request, and the names of all ``imsgate.*`` environ keys."""
 
 import re
 from typing import cast
@@ -11,56 +11,56 @@ from imsgate.http import body, headers
 from imsgate.model import Identity
 
 IDENTITY = "imsgate.identity"
-#: Left by an authentication filter: called without arguments, returns an environ with
-#: the variables it would set now. Raises Unauthenticated or Unavailable.
+#: Set by an authentication filter. A function without arguments that returns an environ with the
+#: variables that the filter would set now. It raises Unauthenticated or Unavailable.
 REAUTHENTICATE = "imsgate.reauthenticate"
-#: Left by ``identity``: called without arguments, returns who asks, as it is now.
+#: Set by ``identity``. A function without arguments that returns the current Identity.
 IDENTIFY = "imsgate.identify"
-#: Left by an authentication filter: called without arguments, returns a text by which a
-#: job, in another process, can ask it again; None where it has none. No one can read it.
+#: Set by an authentication filter. A function without arguments that returns a text with which a
+#: job in another process can authenticate the user again, or None. The text is encrypted.
 SEALED_CREDENTIAL = "imsgate.sealed_credential"
-#: Left by ``faults``: the headers it removed because an authentication filter sets them,
-#: by their environ keys. They prove nothing, but a signature may cover them.
+#: Set by ``faults``. The headers that it removed because only authentication filters may set them,
+#: by their environ keys. They are not trusted, but a signature may cover them.
 PRESENTED = "imsgate.presented"
 REQUEST_ID = "imsgate.request_id"
 INSPECTION = "imsgate.inspection"
 
-#: The requests of the Image API whose body is image data: method, space, path. Glance takes
-#: the version from the header Accept too.
+#: The requests of the Image API whose body is image data: method, space, path. The version is
+#: optional because Glance also takes it from the header Accept.
 IMAGE_REQUESTS = "PUT (/v2)?/images/[^/]+/(file|stage)/?"
-#: What Glance reads as ``/v2``; ``/v2.1/cloudimages`` is an API of Huawei's.
+#: A minor version, which Glance ignores. ``/v2.1/cloudimages`` is an API of Huawei's instead.
 _MINOR = re.compile(r"/v2\.[0-9]+(?=/(?!cloudimages(?:/|$))|$)")
 _SLASHES = re.compile(r"//+")
 
 
-class Request(webob.Request):
-    """A request as imsgate's filters and application see it."""
+class Request(webob.Request):  # type: ignore[misc]  # WebOb has no types
+    """A request as filters and application use it."""
 
     @property
     def identity(self) -> Identity | None:
-        """Who asks, or None where nobody has vouched for the request."""
+        """The user, or None if the request is not authenticated."""
         return cast(Identity | None, self.environ.get(IDENTITY))
 
     def identify(self) -> Identity:
-        """Who asks, established afresh: a role or a token may have been revoked meanwhile.
+        """The user, authenticated again: a role or a token may have been revoked meanwhile.
 
-        That a token has expired since the request began is no reason to refuse. Where the
-        authentication filter cannot be asked twice, it is who asked in the beginning.
-        Raises Unauthenticated when nobody vouches any more, and Unavailable.
+        A token that has expired since the request began is still accepted. If the authentication
+        filter cannot authenticate twice, the user is that of the beginning. Raises Unauthenticated
+        or Unavailable.
         """
-        again = self.environ.get(IDENTIFY)
-        identity = again() if again else self.identity
+        identify = self.environ.get(IDENTIFY)
+        identity = identify() if identify else self.identity
         if identity is None:
             raise errors.Unauthenticated
         return cast(Identity, identity)
 
     def sealed_credential(self) -> str | None:
-        """By what a job can establish afresh who asked for it, as ``identify`` does."""
-        sealed = self.environ.get(SEALED_CREDENTIAL)
-        return cast(str | None, sealed()) if sealed else None
+        """An encrypted text with which a job can authenticate the user again, or None."""
+        seal = self.environ.get(SEALED_CREDENTIAL)
+        return cast(str | None, seal()) if seal else None
 
     def presented(self, header: str) -> str:
-        """A header as the client sent it, an identity it only claims included; "" for none."""
+        """A header as the client sent it, even a forged identity header; "" if it is missing."""
         key = header.upper().replace("-", "_")
         if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
             key = f"HTTP_{key}"
@@ -69,22 +69,21 @@ class Request(webob.Request):
 
     @property
     def request_id(self) -> str | None:
-        """This request's id (``req-`` and a UUID), as ``faults`` chose it."""
+        """The id of this request (``req-`` and a UUID), which ``faults`` generates."""
         return cast(str | None, self.environ.get(REQUEST_ID))
 
     @property
     def inspection(self) -> Inspection | None:
-        """The format inspection that watches this body, if ``sniff`` is in the pipeline."""
+        """The inspection of this body, if ``sniff`` is in the pipeline."""
         return cast(Inspection | None, self.environ.get(INSPECTION))
 
     @property
     def route(self) -> str:
-        """The path below the application, as Glance reads it: of ``/v2.5`` it is ``/v2``, and
-        of several slashes one. All that depends on a path goes by this one, but what the
-        client has signed.
+        """The path below the application, normalized as in Glance: ``/v2.5`` becomes ``/v2``, and
+        several slashes become one. Everything that depends on the path uses this property,
+        except for signatures.
 
-        Unlike ``path_info`` it never fails: bytes that are not UTF-8 become U+FFFD, which no
-        route has.
+        Unlike ``path_info`` it never raises: invalid UTF-8 becomes U+FFFD, which no route contains.
         """
         raw: str = self.environ.get("PATH_INFO", "")
         path = _SLASHES.sub("/", raw.encode("latin-1").decode("utf-8", "replace"))
@@ -97,14 +96,14 @@ class Request(webob.Request):
         return self.is_one_of(IMAGE_REQUESTS)
 
     def is_one_of(self, requests: str | re.Pattern[str]) -> bool:
-        """Whether the expression fits all of method, space and path."""
+        """Whether the regular expression matches the whole of method, space and path."""
         return bool(re.fullmatch(requests, f"{self.method} {self.route}"))
 
     @property
     def body_length(self) -> int | None:
-        """The announced length in bytes; None when only the end of the stream tells.
+        """The announced length in bytes; None if the body is chunked or missing.
 
-        Raises BadHeader for contradictory framing.
+        Raises BadHeader for contradictory headers.
         """
         return headers.framing(
             self.environ.get("CONTENT_LENGTH"), self.environ.get("HTTP_TRANSFER_ENCODING")
@@ -112,21 +111,26 @@ class Request(webob.Request):
 
     @property
     def announced_size(self) -> int | None:
-        """The size of the image by ``x-openstack-image-size``, in bytes. Raises BadHeader."""
+        """The value of ``x-openstack-image-size`` in bytes, or None. Raises BadHeader."""
         return headers.digits(
             "x-openstack-image-size", self.environ.get("HTTP_X_OPENSTACK_IMAGE_SIZE")
         )
 
     @property
+    def store_id(self) -> str | None:
+        """The store that the client names in ``X-Image-Meta-Store``, or None. Raises BadHeader."""
+        return headers.store_id(self.environ.get("HTTP_X_IMAGE_META_STORE"))
+
+    @property
     def body_is_empty(self) -> bool:
-        """Whether it is known that there is no body. Raises BadHeader."""
+        """Whether the headers say that there is no body. Raises BadHeader."""
         return not self.body_length and "HTTP_TRANSFER_ENCODING" not in self.environ
 
     def reader(self) -> body.Tapped:
-        """The body; every filter and the application share one wrapper.
+        """The body; all filters and the application share one wrapper.
 
-        Raises LengthRequired when the body is chunked and the server does not
-        say that its input ends with the body (``wsgi.input_terminated``).
+        Raises LengthRequired for a chunked body, unless the server marks the end of its input
+        (``wsgi.input_terminated``).
         """
         stream = self.environ["wsgi.input"]
         if isinstance(stream, body.Tapped):
@@ -141,10 +145,10 @@ class Request(webob.Request):
         return tapped
 
     def tap(self, tap: body.Tap) -> None:
-        """Let ``tap`` watch the body as the application reads it."""
+        """Give ``tap`` every byte that the application reads."""
         self.reader().join(tap)
 
     def tapped(self) -> body.Tapped | None:
-        """The body's wrapper, where a filter has put one round it already."""
+        """The wrapper of the body, or None if no filter has made one yet."""
         stream = self.environ["wsgi.input"]
         return stream if isinstance(stream, body.Tapped) else None

@@ -1,4 +1,4 @@
-"""JSON responses, and errors as responses in the form that the client understands."""
+"""JSON responses, and errors as responses in the format of the client's API."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from imsgate import errors
 from imsgate.http.request import REQUEST_ID, Request
 from imsgate.http.wsgi import Environ, WsgiApp
 
-#: The paths that are those of Huawei's image service alone.
+#: Paths that only Huawei's image service has.
 _IMS_PATH = re.compile(
     r"/v1/cloudimages(/.*)?|/v2(\.1)?/cloudimages(/.*)?|/v1/[^/]+/jobs/.*|/v2/(?!images/)[^/]+/images/.*"
 )
@@ -23,51 +23,49 @@ _IMS_PATH = re.compile(
 def json_response(value: Any, status: int = 200, **headers: str) -> webob.Response:
     """``value`` as a JSON document."""
     response = webob.Response(status=status, content_type="application/json", charset="UTF-8")
-    response.body = _encoded(value)
+    response.body = _encode(value)
     for name, text in headers.items():
         response.headers[name.replace("_", "-")] = text
     return response
 
 
-def _encoded(value: Any) -> bytes:
+def _encode(value: Any) -> bytes:
     try:
         return orjson.dumps(value)
-    except TypeError:  # numbers beyond 64 bits, which a task's input may hold
+    except TypeError:  # integers of more than 64 bits, which the input of a task may contain
         return json.dumps(value, ensure_ascii=False).encode()
 
 
-# WebOb's own page without its per-status introductions: Glance's clients cut it
-# apart by these tags.
+# WebOb's own page without its introduction for each status: Glance's clients parse these tags.
 _PAGE = "${explanation}<br /><br />\n${detail}\n${html_comment}\n"
 
 
 def refusal(error: errors.Error) -> WsgiApp:
-    """``error`` in the form that the client understands.
+    """The response for ``error`` in the format of the client's API.
 
-    In that of Huawei's image service on its paths, and for whoever signs requests as its
-    SDKs do; else in Glance's. A signing error is answered in the form of the vendor's API
-    gateway. The reason stands in ``X-Imsgate-Reason`` too, so that no client has to parse a
-    page.
+    It is that of Huawei's image service on its paths and for clients that sign requests as its
+    SDKs do, and Glance's otherwise. An error of a signature has the format of the vendor's API
+    gateway. ``X-Imsgate-Reason`` contains the reason in every format.
     """
 
-    def answer(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        theirs = speaks_ims(environ)
-        if error.gateway_code or (theirs and error.code.startswith("APIGW.")):
-            app = _of_gateway(error, environ)
-        elif theirs:
+    def respond(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        ims = speaks_ims(environ)
+        if error.gateway_code or (ims and error.code.startswith("APIGW.")):
+            app = _gateway(error, environ)
+        elif ims:
             app = _ims(error, environ)
         else:
             app = _glance(error)
-            # openstacksdk uploads with an empty Accept. WebOb answers that with plain
-            # text, of which the SDK shows its user nothing.
+            # openstacksdk uploads with an empty Accept. WebOb then returns plain text, which the
+            # SDK does not show to its user.
             environ = {**environ, "HTTP_ACCEPT": environ.get("HTTP_ACCEPT") or "text/html"}
         return app(environ, start_response)
 
-    return answer
+    return respond
 
 
 def _glance(error: errors.Error) -> WsgiApp:
-    """An HTML page, or JSON where the client accepts only that."""
+    """An HTML page, or JSON if the client accepts only that."""
 
     def members(body: str, status: str, title: str, environ: Environ) -> Mapping[str, Any]:
         return {
@@ -90,7 +88,7 @@ def _glance(error: errors.Error) -> WsgiApp:
 
 
 def speaks_ims(environ: Environ) -> bool:
-    """Whether the client of this request understands Huawei's image service."""
+    """Whether the client uses the API of Huawei's image service."""
     return _on_ims_path(environ) or "HTTP_X_SDK_DATE" in environ
 
 
@@ -99,31 +97,31 @@ def _on_ims_path(environ: Environ) -> bool:
 
 
 def _ims(error: errors.Error, environ: Environ) -> WsgiApp:
-    """That service has no other statuses for what a client did wrong than 400, 401, 403 and
-    404, and 409 on Glance's paths."""
-    listed = {401, 403, 404, *(() if _on_ims_path(environ) else (409,))}
-    status = error.status if error.status in listed or error.status >= 500 else 400
+    """A client error has status 400, 401, 403 or 404, or 409 on Glance's paths, because that API
+    has no others."""
+    statuses = {401, 403, 404, *(() if _on_ims_path(environ) else (409,))}
+    status = error.status if error.status in statuses or error.status >= 500 else 400
     members = {**error.details, "reason": error.reason, "code": error.code, "message": str(error)}
     return _document(error, {"error": members}, status, _request_id(environ))
 
 
-def _of_gateway(error: errors.Error, environ: Environ) -> WsgiApp:
+def _gateway(error: errors.Error, environ: Environ) -> WsgiApp:
     request_id = _request_id(environ)
     members = {
         "error_code": error.gateway_code or error.code,
-        "error_msg": _in_gateways_words(error, environ),
+        "error_msg": _gateway_message(error, environ),
         "request_id": request_id,
     }
     return _document(error, members, error.status, request_id)
 
 
-def _in_gateways_words(error: errors.Error, environ: Environ) -> str:
-    """What only says that nobody vouches for the request: the gateway says which of two it is."""
+def _gateway_message(error: errors.Error, environ: Environ) -> str:
+    """The message; for a missing or invalid token, the gateway's own words."""
     if error.gateway_code or not isinstance(error, errors.Unauthenticated):
         return str(error)
-    found = environ.get("HTTP_X_AUTH_TOKEN")
-    why = "decrypt token fail" if found else "x-auth-token not found"
-    return f"Incorrect IAM authentication information: {why}"
+    token = environ.get("HTTP_X_AUTH_TOKEN")
+    problem = "decrypt token fail" if token else "x-auth-token not found"
+    return f"Incorrect IAM authentication information: {problem}"
 
 
 def _request_id(environ: Environ) -> str:
@@ -132,7 +130,9 @@ def _request_id(environ: Environ) -> str:
 
 def _document(error: errors.Error, members: Any, status: int, request_id: str) -> WsgiApp:
     response = webob.Response(status=status, content_type="application/json", charset="UTF-8")
-    response.body = json.dumps(members).encode()  # ASCII: a refusal may quote half a surrogate
+    response.body = json.dumps(
+        members
+    ).encode()  # ASCII, because a message may quote half a surrogate pair
     response.headers.update({**error.headers, "X-Imsgate-Reason": error.reason})
     response.headers["X-Request-Id"] = request_id
     return cast(WsgiApp, response)

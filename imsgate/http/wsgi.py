@@ -1,4 +1,4 @@
-"""WSGI (PEP 3333): calling an application and taking over its response."""
+"""WSGI (PEP 3333): calls an application and takes over its response."""
 
 import itertools
 import sys
@@ -10,7 +10,7 @@ WsgiApp = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 
 class Start:
-    """A server's ``start_response`` that knows whether it has been called."""
+    """A ``start_response`` that records whether it has been called."""
 
     def __init__(self, start_response: Callable[..., Any]) -> None:
         self._start_response = start_response
@@ -21,19 +21,20 @@ class Start:
         return self._start_response(status, headers, *exc_info)
 
     def anew(self, status: str, headers: list[tuple[str, str]]) -> Any:
-        """Start the response, in place of one already started (PEP 3333); in an ``except`` block.
+        """Start the response; replace one that has been started already (PEP 3333).
 
-        uWSGI fails when it is given ``exc_info`` without need.
+        Call it in an ``except`` block. ``exc_info`` is passed only to replace a response, because
+        uWSGI fails if it gets it otherwise.
         """
         return self(status, headers, *([sys.exc_info()] if self._started else []))
 
 
 def call(app: WsgiApp, environ: Environ) -> tuple[str, list[tuple[str, str]], Iterable[bytes]]:
-    """Status, headers and body of ``app``'s answer, none of the body consumed beyond need.
+    """Status, headers and body of ``app``'s response, without reading more of it than necessary.
 
-    The body is the application's own object where it can be (``wsgi.file_wrapper``
-    keeps its sendfile), or that object behind the first chunk when the application
-    only starts its response on being iterated.
+    The body is the application's own object if possible, so that a server can use sendfile for its
+    ``wsgi.file_wrapper``. If the application starts its response only when it is iterated, the
+    first chunk is read.
     """
     started: list[Any] = []
     written: list[bytes] = []
@@ -47,21 +48,21 @@ def call(app: WsgiApp, environ: Environ) -> tuple[str, list[tuple[str, str]], It
         started[:] = [status, headers]
         return written.append
 
-    answer = app(environ, start_response)
+    chunks = app(environ, start_response)
     if not started or written:
-        answer = _Begun(answer, written)
+        chunks = _Begun(chunks, written)
     assert started, "the application never started its response"
     returned = True
-    return started[0], started[1], answer
+    return started[0], started[1], chunks
 
 
 class _Begun:
-    """An application's body, advanced just far enough to have its status."""
+    """A response body, read just far enough that the response has been started."""
 
-    def __init__(self, answer: Iterable[bytes], written: list[bytes]) -> None:
-        self._answer = answer
+    def __init__(self, response: Iterable[bytes], written: list[bytes]) -> None:
+        self._response = response
         try:
-            chunks: Iterator[bytes] = iter(answer)
+            chunks: Iterator[bytes] = iter(response)
             first = list(itertools.islice(chunks, 1))
         except BaseException:
             self.close()
@@ -75,5 +76,5 @@ class _Begun:
         return next(self._chunks)
 
     def close(self) -> None:
-        if hasattr(self._answer, "close"):
-            self._answer.close()
+        if hasattr(self._response, "close"):
+            self._response.close()

@@ -1,10 +1,10 @@
 """Jobs brought to workers by Celery, over RabbitMQ or Redis: the extra ``imsgate[celery]``.
 
-A message says only which job there is. Whether it is to be done, and by whom, the row in the
-registry decides as ever: a message that comes twice, late or never changes nothing but the
-time. Messages are acknowledged when the job has been done, and every worker looks for jobs
-that nobody works at and sends them again: those whose message was lost, and those whose
-worker died, once the lease has run out.
+A message only contains the id of a job. The row in the registry decides whether the job is to be
+done, and by which worker, so a message that arrives twice, late or never only changes when it is
+done. Messages are acknowledged after the job is done. Every worker also searches for jobs that no
+worker holds, and sends their messages again: the message may be lost, or the worker dead and its
+lease expired.
 """
 
 import logging
@@ -23,29 +23,31 @@ from kombu.exceptions import OperationalError
 
 from imsgate import errors
 from imsgate.errors import BadConfig
-from imsgate.jobs.engine import ENDS, GROUP, Engine, Work
+from imsgate.jobs.engine import ENDS, GROUP, Engine, JobSettings, Work
 from imsgate.registry.base import Registry
 
 LOG = logging.getLogger(__name__)
 
 TASK = "imsgate.run"
 
-#: Seconds that a request may wait for a broker that does not answer.
-_PATIENCE = 5
+#: Seconds that a request waits for a broker that does not answer.
+_BROKER_TIMEOUT_SECONDS = 5
 
 
 class CeleryEngine(Engine):
     """Serving processes send messages; ``imsgate worker`` processes are Celery workers."""
 
-    def __init__(self, registry: Registry, kinds: Mapping[str, Work], settings: Any) -> None:
-        """Raises BadConfig for a broker that cannot be meant; it need not be up yet."""
+    def __init__(
+        self, registry: Registry, kinds: Mapping[str, Work], settings: JobSettings
+    ) -> None:
+        """Raises BadConfig for an invalid broker_url; the broker need not be up yet."""
         super().__init__(registry, kinds, settings)
         self._app, self._failures = _app(settings)
         self._app.task(self._delivered, name=TASK, shared=False)
         self._handed_back: list[str] = []
 
     def tell(self, job_id: str) -> None:
-        """Send the message. A broker that is away is told later, by a worker."""
+        """Send the message. If the broker is unavailable, a worker sends it later."""
         try:
             self._app.send_task(TASK, (job_id,), retry=False)
         except self._failures as error:
@@ -58,10 +60,10 @@ class CeleryEngine(Engine):
             self._handed_back.append(job_id)
 
     def start_threads(self, number: int) -> None:
-        """None: the workers do all jobs."""
+        """Do nothing: the workers do all jobs."""
 
     def work(self, number: int) -> None:
-        """Be a Celery worker with so many threads; otherwise as the other engine's."""
+        """Run a Celery worker with this many threads; otherwise as in the base class."""
         signals.setup_logging.connect(_keep_logging)
         signals.worker_shutting_down.connect(self._shutting_down)
         threading.Thread(target=self._resend_forever, name="resend", daemon=True).start()
@@ -73,10 +75,10 @@ class CeleryEngine(Engine):
             without_mingle=True,
             quiet=True,
         )
-        # For this thread alone: Celery's handlers run on it.
+        # On this thread only: Celery's handlers run on it.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
         worker.start()
-        # Only now: this worker would have been given them again.
+        # Not before: this worker would have received them again.
         for job_id in self._handed_back:
             self.tell(job_id)
 
@@ -87,16 +89,16 @@ class CeleryEngine(Engine):
         while not self._stop.wait(self._settings.resend):
             try:
                 self.resend()
-            except errors.Unavailable:  # the database, which was logged; it may come back
+            except errors.Unavailable:  # the database, which was logged and may come back
                 continue
             except Exception:
                 LOG.exception("Looking for jobs to send again failed; it will be tried again")
 
     def resend(self) -> int:
-        """Send all jobs again that nobody works at, unless their messages seem to be there.
+        """Send the messages of all waiting jobs again, unless they seem to be in the queue.
 
-        Returns how many. As long as the queue holds as many messages as jobs wait, none are
-        added, however busy the workers are.
+        Returns their number. While the queue contains as many messages as jobs are waiting, none
+        is added, however busy the workers are.
         """
         free = self._registry.free_jobs(sorted(self._kinds), time.time())
         if not free or self._queued() >= len(free):
@@ -106,7 +108,7 @@ class CeleryEngine(Engine):
         return len(free)
 
     def _queued(self) -> int:
-        """The messages that wait in the queue; 0 while it cannot be asked."""
+        """The number of messages in the queue; 0 while the broker is unavailable."""
         try:
             with self._app.connection_for_write() as connection:
                 queue = connection.default_channel.queue_declare(self._settings.queue, passive=True)
@@ -116,33 +118,38 @@ class CeleryEngine(Engine):
 
 
 def _transport_options(url: str) -> dict[str, Any]:
-    once = {"max_retries": 1, "interval_start": 0}
+    retry_once = {"max_retries": 1, "interval_start": 0}
     if url.startswith("redis"):
-        return {**once, "socket_connect_timeout": _PATIENCE, "socket_timeout": _PATIENCE}
-    return {**once, "write_timeout": _PATIENCE}
+        return {
+            **retry_once,
+            "socket_connect_timeout": _BROKER_TIMEOUT_SECONDS,
+            "socket_timeout": _BROKER_TIMEOUT_SECONDS,
+        }
+    return {**retry_once, "write_timeout": _BROKER_TIMEOUT_SECONDS}
 
 
 def _keep_logging(**_: Any) -> None:
-    """A listener by which Celery leaves the logging as it is."""
+    """Connected to ``setup_logging``, which keeps Celery from configuring logging itself."""
 
 
-def _app(settings: Any) -> tuple[celery.Celery, tuple[type[Exception], ...]]:
-    """The application, and what its broker may fail with."""
+def _app(settings: JobSettings) -> tuple[celery.Celery, tuple[type[Exception], ...]]:
+    """The application, and the exceptions that its broker raises."""
     key, url = f"[{GROUP}] broker_url", settings.broker_url
+    connection: Any = Connection  # which is not typed
     if not url:
-        raise BadConfig(key, "the engine celery needs one")
+        raise BadConfig(key, "the engine celery needs it")
     try:
-        broker = Connection(url).transport  # of the scheme; nothing is connected yet
+        broker = connection(url).transport  # of the URL's scheme; this connects to nothing
     except (KeyError, ImportError) as error:
-        raise BadConfig(key, f"it names no broker: {error}") from error
-    except (ValueError, TypeError) as error:  # whose text may hold part of a password
-        raise BadConfig(key, "it is no URL of a broker") from error
+        raise BadConfig(key, f"it does not name a supported broker: {error}") from error
+    except (ValueError, TypeError) as error:  # its text may contain part of a password
+        raise BadConfig(key, "it is not a valid URL of a broker") from error
     app = celery.Celery("imsgate", broker=url, set_as_current=False)
     app.conf.update(
         accept_content=["json"],
         broker_connection_max_retries=None,
         broker_connection_retry_on_startup=True,
-        broker_connection_timeout=_PATIENCE,
+        broker_connection_timeout=_BROKER_TIMEOUT_SECONDS,
         broker_transport_options=_transport_options(url),
         task_acks_late=True,
         task_default_queue=settings.queue,

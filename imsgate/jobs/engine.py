@@ -1,22 +1,22 @@
-"""Jobs: recorded at once, done by whoever is free, and by one worker at a time.
+"""Jobs: recorded at once, then done by any worker that is free, and by one at a time.
 
-The row in the registry is the truth. Threads of the serving processes and of
-``imsgate worker`` processes claim rows; a claim is a lease that its worker renews,
-and each makes a new epoch. What a worker writes carries its epoch, so one that was
-paused past its lease, or cut off, can change nothing any more: neither the job nor
-its image.
+The row in the registry is authoritative. Threads of the serving processes and of ``imsgate
+worker`` processes claim rows. A claim is a lease that the worker renews, and it begins a new
+epoch. Every write of a worker carries its epoch, so a worker that was paused past its lease, or
+cut off, can no longer change the job or its image.
 
-How the news of a job reaches a worker may differ, and is never trusted: this engine looks
-at the rows themselves; another one (:mod:`imsgate.jobs.celery`) has a broker deliver it.
+How workers are notified of a job may differ, and is not relied on: this engine looks at the rows
+themselves; another one (:mod:`imsgate.jobs.celery`) has a broker deliver messages.
 """
 
+import abc
 import datetime
 import logging
 import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from oslo_config import cfg
@@ -25,6 +25,7 @@ from imsgate import errors, model
 from imsgate.jobs.context import Context, Interrupted
 from imsgate.model import Job, Limits
 from imsgate.registry.base import NOTHING, Registry
+from imsgate.settings import Settings
 
 LOG = logging.getLogger(__name__)
 
@@ -33,76 +34,108 @@ OPTS = (
     cfg.StrOpt(
         "engine",
         default="local",
-        help="The entry point in imsgate.engines that brings jobs to whoever does them: local "
-        "(threads of the serving processes, and `imsgate worker`), or celery (`imsgate worker`, "
-        "told by a message broker).",
+        help="The entry point in imsgate.engines that brings jobs to workers: local (threads of "
+        "the serving processes, and `imsgate worker`), or celery (`imsgate worker`, notified by a "
+        "message broker).",
     ),
     cfg.StrOpt(
         "broker_url",
         secret=True,
-        help="The broker of the engine celery, such as amqp://user:secret@host:5672/vhost "
+        help="URL of the broker of the engine celery, such as amqp://user:secret@host:5672/vhost "
         "(RabbitMQ) or redis://:secret@host:6379/0.",
     ),
     cfg.StrOpt(
         "queue",
         default="imsgate",
-        help="The queue of the engine celery.",
+        help="The name of the queue of the engine celery.",
     ),
     cfg.FloatOpt(
         "resend",
         default=30,
         min=0.01,
-        help="Seconds between two looks of the engine celery for jobs whose message was lost "
+        help="Seconds between two searches of the engine celery for jobs whose message was lost "
         "or whose worker died.",
     ),
     cfg.IntOpt(
         "threads",
         default=2,
         min=0,
-        help="Jobs that each serving process does at once with the engine local. With 0, only "
-        "`imsgate worker` processes do any.",
+        help="The number of jobs that each serving process runs at the same time with the engine "
+        "local. With 0, only `imsgate worker` processes run jobs.",
     ),
     cfg.FloatOpt(
         "lease",
         default=60,
         min=0.1,
-        max=1e9,  # added to the time of day it must have a date, and so must "keep"
-        help="Seconds after which a job whose process died is taken over by another. A living "
-        "process renews its lease three times in this time, or more often.",
+        max=1e9,  # added to the current time it must still be a valid date; so must "keep"
+        help="Seconds after which a job whose process died is taken over by another. A running "
+        "job renews its lease at least three times in this period.",
     ),
     cfg.FloatOpt(
         "poll",
         default=2,
         min=0.01,
-        help="Seconds between two looks for jobs that other processes left.",
+        help="Seconds between two searches for jobs that other processes started or left.",
     ),
     cfg.IntOpt(
         "attempts",
         default=5,
         min=1,
-        help="How often a job is begun whose process dies of it. Then it fails.",
+        help="After this many attempts that killed their process, a job fails.",
     ),
     cfg.IntOpt(
         "keep",
         default=7 * 24 * 3600,
         min=0,
         max=10**9,
-        help="Seconds for which a job can still be looked up after it ended.",
+        help="Seconds for which a job can be looked up after it has ended.",
     ),
 )
+
+
+class JobSettings(Settings, group=GROUP, opts=OPTS):
+    """The options of ``[jobs]``."""
+
+    engine: str
+    broker_url: str | None
+    queue: str
+    resend: float
+    threads: int
+    lease: float
+    poll: float
+    attempts: int
+    keep: int
+
 
 #: The signals that end a worker.
 ENDS = frozenset({signal.SIGTERM, signal.SIGINT})
 
-#: Does a job, to its end. It begins and goes on only while ``Context.check`` lets it.
-#: An error it raises is the job's, which then fails.
-Work = Callable[[Job, Context], None]
+
+class Work(abc.ABC):
+    """How jobs of one kind are done. One object does many jobs, at the same time."""
+
+    @abc.abstractmethod
+    def run(self, job: Job, context: Context) -> None:
+        """Do the job while ``context.check`` permits it.
+
+        The job succeeds when this returns, if ``context.succeed`` was not called before, and
+        fails with any error that this raises. After Interrupted it goes on elsewhere.
+        """
+
+    def undo(self, job: Job, context: Context, error: errors.Error) -> None:
+        """Leave nothing of a job that failed with ``error``, and end it by ``context.fail``.
+
+        Raises Interrupted if that is impossible now; another worker then begins the job anew.
+        """
+        context.fail(error)
 
 
 class Engine:
     """Starts jobs, and does those of the kinds it knows."""
 
-    def __init__(self, registry: Registry, kinds: Mapping[str, Work], settings: Any) -> None:
+    def __init__(
+        self, registry: Registry, kinds: Mapping[str, Work], settings: JobSettings
+    ) -> None:
         self._registry = registry
         self._kinds = kinds
         self._settings = settings
@@ -123,7 +156,7 @@ class Engine:
     ) -> Job:
         """Record a job and change its image (see ``Registry.add_job``); return at once.
 
-        Raises OverLimit, and Conflict when the image is not as it ``was``, or is being worked at.
+        Raises OverLimit, and Conflict if the image is not as it ``was``, or has a running job.
         """
         now = model.now()
         job = Job(
@@ -140,11 +173,11 @@ class Engine:
         return job
 
     def tell(self, job_id: str) -> None:
-        """Let those who do jobs know of one, if they can be reached. Never raises."""
+        """Notify workers of a job, if they can be reached. Never raises."""
         self._wake.set()
 
     def run_one(self, job_id: str | None = None) -> bool:
-        """Do one job, or that one, if it waits; return whether it did."""
+        """Do the oldest waiting job, or the one with this id; return False if there is none."""
         now = time.time()
         lease = now + self._settings.lease
         job = self._registry.claim_job(sorted(self._kinds), now, lease, job_id)
@@ -154,62 +187,81 @@ class Engine:
 
     def _run(self, job: Job) -> None:
         LOG.info("Job %s (%s), attempt %d", job.id, job.kind, job.epoch)
-        context = Context(self._registry, job, self._settings, self._stop)
+        context = Context(
+            self._registry,
+            job,
+            lease_seconds=self._settings.lease,
+            attempts=self._settings.attempts,
+            stop=self._stop,
+        )
         try:
             with context:
                 self._work(job, context)
         except Interrupted as interruption:
             LOG.warning("Job %s goes on elsewhere: %s", job.id, interruption)
         except errors.Error as error:
-            # The database is away, or the image was changed at the very end. The lease
-            # runs out, and whoever takes the job over looks again.
+            # The database is unavailable, or the image was changed in the last step. The lease
+            # runs out, and the worker that takes the job over looks again.
             LOG.warning("Job %s could not be ended: %s", job.id, error)
         except Exception:
             LOG.exception("Job %s could not be ended", job.id)
 
     def _work(self, job: Job, context: Context) -> None:
+        work = self._kinds[job.kind]
         try:
-            self._kinds[job.kind](job, context)
+            error = self._failure(work, job, context)
+            if error is not None:
+                work.undo(job, context, error)
         except Interrupted:
             context.hand_back(at_once=self._stop.is_set())
             raise
-        except errors.Error as error:
-            LOG.info("Job %s failed: %s", job.id, error)
-            context.fail(error)
-        except Exception:
-            LOG.exception("Job %s failed", job.id)
-            context.fail(errors.Error())
-        else:
+        if error is None:
             context.succeed()
 
+    @staticmethod
+    def _failure(work: Work, job: Job, context: Context) -> errors.Error | None:
+        """Run the job; return the error it fails with, or None. Raises Interrupted."""
+        try:
+            work.run(job, context)
+        except Interrupted:
+            raise
+        except errors.Error as error:
+            LOG.info("Job %s failed: %s", job.id, error)
+            return error
+        except Exception:
+            LOG.exception("Job %s failed", job.id)
+            return errors.Error()  # says nothing about a bug
+        return None
+
     def forget(self) -> int:
-        """Remove the records of jobs that ended long enough ago; return how many."""
+        """Remove the records of jobs that ended long enough ago; return their number."""
         age = datetime.timedelta(seconds=self._settings.keep)
         return self._registry.forget_jobs(model.now() - age)
 
-    # Delivery: threads that look for work.
+    # Threads that look for jobs
 
     def work(self, number: int) -> None:
-        """Do jobs on this many threads of this process, which does nothing else.
+        """Do jobs on this many threads of a process that does nothing else.
 
-        To be called by the main thread, with the signals ENDS blocked since before any other
-        thread began; they end it, and hand the running jobs back.
+        Call this on the main thread, with the signals ENDS blocked before any other thread was
+        started. They end it, and the running jobs are handed back.
         """
         self.start_threads(number)
         signal.sigwait(ENDS)
         self.stop()
 
     def start_threads(self, number: int) -> None:
-        """Do jobs on this many more threads of this process, until ``stop``, beside its service."""
+        """Do jobs on this many further threads of a serving process, until ``stop``."""
         for _ in range(number):
             thread = threading.Thread(target=self._serve, name="jobs", daemon=True)
             self._threads.append(thread)
             thread.start()
 
     def stop(self, seconds: float = 10) -> None:
-        """Hand the running jobs back for others to do, and end the threads.
+        """Hand the running jobs back to other workers, and end the threads.
 
-        Waits for each at most so long; one that does not come back loses its lease.
+        Waits at most ``seconds`` for each thread; the lease of a job whose thread does not end in
+        that time runs out.
         """
         self._stop.set()
         self._wake.set()
@@ -227,7 +279,7 @@ class Engine:
         try:
             return self.run_one(job_id)
         except errors.Unavailable:
-            pass  # the database, which was logged; it may come back
+            pass  # the database, which was logged and may come back
         except Exception:
             LOG.exception("Looking for jobs failed; it will be tried again")
         return False

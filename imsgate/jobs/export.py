@@ -1,112 +1,98 @@
-"""Images into users' buckets."""
+"""Exports: images into users' buckets."""
 
 import contextlib
 import dataclasses
-import hashlib
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
 
 from imsgate import errors
 from imsgate.buckets.base import Accounts, Buckets
 from imsgate.buckets.image_url import Allowed, ImageUrl
+from imsgate.http.body import Tapped
+from imsgate.jobs.arguments import ExportArguments, when_begun
 from imsgate.jobs.context import Context
+from imsgate.jobs.engine import Work
+from imsgate.jobs.progress import ProgressTap
 from imsgate.model import Image, Job, Status
-from imsgate.sources.inspected import sized
+from imsgate.sources.base import ByteStream
 from imsgate.stores.loader import Stores
-from imsgate.transfer import upload
+from imsgate.transfer.copy import copy
 from imsgate.transfer.digests import Digests
 
 #: The kind of these jobs.
 KIND = "ims-export"
 
-#: The argument that names what the last attempt began in the bucket.
-_BEGUN = "begun"
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ExportWork(Work):
+    """The work of export jobs: the bytes as they are in the store, compared with the record.
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ExportWork:
-    """The work of export jobs: the bytes as they are in the store, compared on the way.
-
-    ``recheck`` raises why a job is to be refused after all.
+    ``reauthorize`` raises what the requester would be refused with now.
     """
 
     stores: Stores
     accounts: Accounts
     allowed: Allowed
-    recheck: Callable[[Job], object]
+    reauthorize: Callable[[Job], object]
 
-    def __call__(self, job: Job, context: Context) -> None:
-        url = ImageUrl(*job.arguments["object"])
-        buckets = self.accounts.of(job.project)
-        if begun := job.arguments.get(_BEGUN):
-            buckets.discard(url.bucket, url.key, begun)
+    def run(self, job: Job, context: Context) -> None:
+        arguments = ExportArguments.of(job)
+        url, buckets = arguments.url, self.accounts.of(job.project)
+        if arguments.begun:
+            buckets.discard(url.bucket, url.key, arguments.begun)
         context.check()
         self.allowed.check(job.project, url.bucket)
         image = _active(context)
-        if (found := buckets.find(url.bucket, url.key)) is not None:
-            # It may be what a worker wrote that died before it could say so.
-            if (
-                job.epoch > 1
-                and found.size == image.size
-                and _is_there(buckets, image, url, context)
-            ):
-                return
+        info = buckets.find(url.bucket, url.key)
+        if info is None:
+            self._write(buckets, image, url, job, context)
+        # A worker that died may have written it before it could say so.
+        elif not (
+            job.epoch > 1 and info.size == image.size and _has_data(buckets, url, image, context)
+        ):
             raise errors.TargetExists(bucket=url.bucket, object=url.key)
-        self._write(buckets, image, url, job, context)
 
     def _write(
         self, buckets: Buckets, image: Image, url: ImageUrl, job: Job, context: Context
     ) -> None:
         location = self.stores.preferred(image.copies)[0]
-        size, algorithm = image.size or 0, str(image.os_hash_algo)
         try:
-            chunks: Any = self.stores.get(location.store).read(location.url)
+            stream = ByteStream.of(self.stores.get(location.store).read(location.url))
         except errors.ObjectNotFound as error:
             raise errors.CopyDiffers(store=location.store) from error
         with (
-            contextlib.closing(chunks),
-            buckets.create(url.bucket, url.key, size) as sink,
+            contextlib.closing(stream),
+            buckets.create(url.bucket, url.key, image.size or 0) as sink,
         ):
-            digests = Digests([algorithm])
             if sink.begun is not None:
-                context.note({_BEGUN: sink.begun})
-            read, done = sized(chunks), 0
-
-            def counted(size: int) -> bytes:
-                nonlocal done
-                chunk = read(size)
-                done += len(chunk)
-                context.report(done, image.size)
-                return chunk
-
-            count = upload.copy(counted, sink, digests, context.check)
-            if (count, digests.values()[algorithm]) != (image.size, image.os_hash_value):
+                context.add_arguments(when_begun(sink.begun))
+            body, digests = Tapped(stream, None), Digests([str(image.os_hash_algo)])
+            body.join(ProgressTap(context.report, image.size))
+            count = copy(body, sink, digests, context.check)
+            if (count, digests.values()[str(image.os_hash_algo)]) != (
+                image.size,
+                image.os_hash_value,
+            ):
                 raise errors.CopyDiffers(store=location.store)
-            context.ask(self.recheck)
+            context.retry_while_unavailable(lambda: self.reauthorize(job))
             _active(context)
             if buckets.find(url.bucket, url.key) is not None:
-                # Not every service refuses to replace an object.
+                # Some services replace an existing object when another is committed.
                 raise errors.TargetExists(bucket=url.bucket, object=url.key)
-            context.renew()  # a stale worker finds out before it commits
+            context.renew()  # a stale worker notices before it commits
             sink.commit()
 
 
 def _active(context: Context) -> Image:
-    """The image. Raises WrongStatus when it was deactivated meanwhile: nobody may read it then."""
+    """The image. Raises WrongStatus if it was deactivated: nobody may read it then."""
     image = context.image()
     image.require(Status.ACTIVE)
     return image
 
 
-def _is_there(buckets: Buckets, image: Image, url: ImageUrl, context: Context) -> bool:
-    chunks: Any = buckets.read(url.bucket, url.key)
-    with contextlib.closing(chunks):
-        return _digest(image, chunks, context) == image.os_hash_value
-
-
-def _digest(image: Image, chunks: Iterable[bytes], context: Context) -> str:
-    digest = hashlib.new(str(image.os_hash_algo), usedforsecurity=False)
-    for chunk in chunks:
-        digest.update(chunk)
-        context.check()
-    return digest.hexdigest()
+def _has_data(buckets: Buckets, url: ImageUrl, image: Image, context: Context) -> bool:
+    """Whether the object is a copy of the image's data."""
+    algorithm = str(image.os_hash_algo)
+    digests = Digests([algorithm])
+    with contextlib.closing(ByteStream.of(buckets.read(url.bucket, url.key))) as stream:
+        copy(Tapped(stream, None), None, digests, context.check)
+        return digests.values()[algorithm] == image.os_hash_value

@@ -1,412 +1,271 @@
-"""Imports: staged data, a download or an existing copy into one or more stores.
-
-One attempt at a job writes under one key, ``IMAGE.JOB+EPOCH`` in hexadecimal, in every
-store. So whoever takes a job over knows what former attempts may have left: it discards
-their keys, which also ends whatever a stale worker still writes there.
-"""
+"""Imports: data from a source, or an existing copy, into one or more stores."""
 
 import contextlib
 import dataclasses
 import functools
-import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from imsgate import errors
-from imsgate.jobs.context import Context, Interrupted, TakenOver, without_warrant
+from imsgate.http.body import Tapped
+from imsgate.jobs.arguments import ImportArguments, when_settled
+from imsgate.jobs.context import Context, Interrupted, TakenOver
+from imsgate.jobs.engine import Work
+from imsgate.jobs.import_cleanup import DATA_FIELDS, ImportCleanup
+from imsgate.jobs.methods import METHODS, ImportSources
+from imsgate.jobs.progress import ProgressTap, with_progress
 from imsgate.model import Image, Job, Location, Status
 from imsgate.quotas import quota
+from imsgate.sources.base import ByteStream, Source, lost_data_fails_source
 from imsgate.stores.base import Sink, Store
 from imsgate.stores.loader import Stores
-from imsgate.transfer import upload
+from imsgate.transfer.copy import write
+from imsgate.transfer.reservation import ReservationTap
 
 LOG = logging.getLogger(__name__)
 
-#: The kind of these jobs.
-KIND = "import"
 
-DIRECT, WEB, COPY = "glance-direct", "web-download", "copy-image"
-
-#: Properties that show how far an import is, as in Glance: store ids with commas.
-IMPORTING, FAILED = "os_glance_importing_to_stores", "os_glance_failed_import"
-
-#: The argument with what the image has in addition once the data is its own.
-PROPERTIES = "properties"
-
-#: The arguments that a job gets when the image has its data and something may go: what was
-#: staged, and what lies in stores that were left out.
-_SURPLUS, _LEFT_OUT = "surplus", "left_out"
-
-#: What a record says of data, and says no more when the data has gone.
-_FACTS = ("size", "virtual_size", "checksum", "os_hash_algo", "os_hash_value")
-_NO_DATA: dict[str, Any] = {**dict.fromkeys(_FACTS), "locations": ()}
-
-
-def reservation(image: Image, method: str, stores: int) -> int:
-    """Bytes to reserve when an import into so many stores begins; more as more is known."""
-    return quota.FIRST if method == WEB else (image.size or 0) * stores
-
-
-@contextlib.contextmanager
-def held(location: Location) -> Iterator[None]:
-    """Raises SourceFailed in place of ObjectNotFound, for data that its store has lost."""
-    try:
-        yield
-    except errors.ObjectNotFound as error:
-        raise errors.SourceFailed(problem=f"store {location.store} has lost it") from error
-
-
-class Source(Protocol):
-    """Image data that the gate checks as it is read, with what it then knows of it."""
-
-    size: int | None
-
-    def read(self, size: int, /) -> bytes: ...
-
-    def copied(self, store: Store, key: str) -> Sink | None:
-        """Before the first byte: have the data copied into ``store`` and read from there.
-
-        A sink that has it already, which need only be committed; None where it is to be
-        written. Raises as ``read`` and what stores raise; then nothing is left.
-        """
-
-    def facts(self) -> Mapping[str, Any]:
-        """After the last byte: further fields of the record. Raises to refuse the whole."""
-
-
-class Sources(Protocol):
-    """Where image data that is not in its final form yet comes from."""
-
-    def as_is(self, image: Image) -> bool:
-        """Whether staged data is the image's just as it lies there."""
-
-    def open(
-        self, image: Image, job: Job, context: Context
-    ) -> contextlib.AbstractContextManager[Source]:
-        """The download, or the staged data, unpacked and verified where need be."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ImportWork:
-    """The work of import jobs. ``failed`` is what becomes of the image when one fails;
-    ``recheck`` raises why a job is to be refused after all."""
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ImportWork(Work):
+    """The work of import jobs. ``algorithm`` is that of ``os_hash_value``; ``reauthorize`` raises
+    what the requester would be refused with now."""
 
     stores: Stores
     algorithm: str
-    sources: Sources
+    sources: ImportSources
     quotas: quota.Quotas = quota.NONE
-    recheck: Callable[[Job], object] = lambda job: None
-    failed: Status = Status.QUEUED
+    reauthorize: Callable[[Job], object] = lambda job: None
 
-    def __call__(self, job: Job, context: Context) -> None:
-        attempt = _Attempt(self, job, context)
+    def run(self, job: Job, context: Context) -> None:
+        arguments = ImportArguments.of(job)
+        cleanup = ImportCleanup(self.stores, job, context)
+        if not arguments.settled:
+            arguments = self._import(job, arguments, context, cleanup)
+        if arguments.settled:
+            cleanup.finish(arguments)
+
+    def _import(
+        self, job: Job, arguments: ImportArguments, context: Context, cleanup: ImportCleanup
+    ) -> ImportArguments:
+        """Give the image its data; return the arguments of the job after that."""
+        attempt = _Attempt(self, job, arguments, context, cleanup)
         try:
-            if _SURPLUS not in job.arguments:
-                context.check()
-                attempt.clear()
-                attempt.make_copies()
+            context.check()
+            cleanup.clear_earlier_attempts(arguments.store_ids)
+            return attempt.run()
         except Interrupted as interruption:
-            attempt.abandon(interruption)
+            # In its last step, this worker does not know whether the record refers to what it
+            # has written, unless that was refused. Then the next worker decides, by the record.
+            if not attempt.settling or isinstance(interruption, TakenOver):
+                cleanup.abandon(arguments.store_ids)
             raise
-        except errors.Error as error:
-            LOG.info("Job %s failed: %s", job.id, error)
-            attempt.undo(error)
-        except Exception:
-            LOG.exception("Job %s failed", job.id)
-            attempt.undo(errors.Error())
+
+    def undo(self, job: Job, context: Context, error: errors.Error) -> None:
+        arguments = ImportArguments.of(job)
+        if arguments.settled:  # the image has its data, which must stay
+            context.fail(error)
         else:
-            attempt.tidy()
+            ImportCleanup(self.stores, job, context).undo(arguments, error)
 
 
 class _Attempt:
-    """``_origin`` is where copies are made from, once there is one; ``_facts`` what is known of
-    the data."""
+    """Copies the data to each store, and makes the copies the image's data.
 
-    def __init__(self, imports: ImportWork, job: Job, context: Context) -> None:
-        self._stores = imports.stores
-        self._algorithm = imports.algorithm
-        self._sources = imports.sources
-        self._quotas = imports.quotas
-        self._undone_status = imports.failed
-        self._recheck = imports.recheck
+    ``_origin`` is where copies are made from, once there is one, and ``_data_fields`` what the
+    record is to say of the data.
+    """
+
+    def __init__(
+        self,
+        work: ImportWork,
+        job: Job,
+        arguments: ImportArguments,
+        context: Context,
+        cleanup: ImportCleanup,
+    ) -> None:
+        self._work = work
         self._job = job
+        self._arguments = arguments
+        self._method = METHODS[arguments.method["name"]]
         self._context = context
-        self._wanted: list[str] = list(job.arguments["stores"])
+        self._cleanup = cleanup
         self._failed: list[str] = []
         self._begun: set[str] = set()
         self._origin: Location | None = None
-        self._facts: dict[str, Any] = {}
-        self._done = 0
-        self._settling = _SURPLUS in job.arguments
+        self._data_fields: dict[str, Any] = {}
+        self._progress = ProgressTap(context.report, None)
+        #: Whether the last step has begun, which makes the copies the image's data.
+        self.settling = False
 
-    def make_copies(self) -> None:
-        """Up to the step that makes them the image's data, or all but that."""
+    def run(self) -> ImportArguments:
+        """Return the job's arguments after the last step."""
         image = self._context.image()
-        if self._job.arguments["method"]["name"] == COPY:
-            self._copy_image(image)
-        else:
-            self._import_data(image)
+        if self._method.open is None:
+            return self._copy_image(image)
+        return self._import_data(image)
 
-    def _copy_image(self, image: Image) -> None:
+    def _copy_image(self, image: Image) -> ImportArguments:
         if not image.copies:
             raise errors.WrongStatus(image_id=image.id, status=image.status, needed=Status.ACTIVE)
-        self._begin_with(image, self._stores.preferred(image.copies)[0])
-        copies = self._to_each_store(image)
-        self._settle(
-            lambda image: {
+        self._start_from(image, self._work.stores.preferred(image.copies)[0])
+        copies = self._copy_to_each_store(image)
+
+        def add_copies(image: Image) -> dict[str, Any]:
+            return {
                 "locations": (*image.locations, *copies),
-                "properties": self._properties(image),
+                "properties": with_progress(image, failed=self._failed),
                 "upload_reserved": 0,
             }
-        )
 
-    def _import_data(self, image: Image) -> None:
+        return self._settle(add_copies)
+
+    def _import_data(self, image: Image) -> ImportArguments:
         staged = image.locations
-        if staged and self._sources.as_is(image):
-            self._begin_with(image, staged[0])
-        kept = self._to_each_store(image)
-        surplus = [one for one in staged if one not in kept]
+        if staged and self._work.sources.staged.is_final(image):
+            self._start_from(image, staged[0])
+        copies = self._copy_to_each_store(image)
 
         def activate(image: Image) -> dict[str, Any]:
-            properties = {**self._properties(image), **self._job.arguments.get(PROPERTIES, {})}
-            # Not the surplus: what was unpacked is not what is in there.
+            properties = with_progress(image, failed=self._failed)
             return {
-                "properties": properties,
-                **self._facts,
+                "properties": {**properties, **self._arguments.properties},
+                **self._data_fields,
                 "status": Status.ACTIVE,
-                "locations": tuple(kept),
+                "locations": tuple(copies),  # without surplus data, which may differ
                 "upload_reserved": 0,
             }
 
-        self._settle(activate, surplus)
+        surplus = [location for location in staged if location not in copies]
+        return self._settle(activate, surplus)
 
-    def _begin_with(self, image: Image, origin: Location) -> None:
+    def _start_from(self, image: Image, origin: Location) -> None:
         self._origin = origin
-        self._facts = {field: getattr(image, field) for field in _FACTS}
+        self._data_fields = {field: getattr(image, field) for field in DATA_FIELDS}
 
     def _settle(
         self, changes: Callable[[Image], dict[str, Any]], surplus: Sequence[Location] = ()
-    ) -> None:
+    ) -> ImportArguments:
         """The step that makes what was written the image's data; it also ends most jobs.
 
-        The job keeps surplus (staged) data, and which stores may hold something of what failed,
-        and goes on until that has gone, so that nothing is left behind by whoever dies in
-        between. The record has it no more.
+        If there is surplus (staged) data, or a store may hold part of what failed, the job goes
+        on until that is removed: the record does not refer to it any more, so nobody else would
+        remove it if this worker died.
         """
-        self._context.ask(self._recheck)
+        self._context.retry_while_unavailable(lambda: self._work.reauthorize(self._job))
         left_out = [store_id for store_id in self._failed if not self._is_clear(store_id)]
-        self._settling = True
+        self.settling = True
         if not (surplus or left_out):
             self._context.succeed(changes)
-            return
-        shown = [[one.store, one.url] for one in surplus]
-        more = {_SURPLUS: shown, _LEFT_OUT: left_out}
-        self._job = self._context.amend(
-            changes, {"arguments": {**without_warrant(self._job.arguments), **more}}
-        )
+            return self._arguments
+        arguments = when_settled(self._job, surplus, left_out)
+        return ImportArguments.of(self._context.change_image(changes, {"arguments": arguments}))
 
     def _is_clear(self, store_id: str) -> bool:
-        """Whether nothing of this attempt is in a store that failed, now at the latest."""
-        if store_id not in self._begun:
-            return True
-        try:
-            self.discard([self._job.epoch], [store_id])
-        except errors.StoreUnavailable as error:
-            LOG.warning("Job %s goes on until store %s is clear: %s", self._job.id, store_id, error)
-            return False
-        return True
+        return store_id not in self._begun or self._cleanup.clear_this_attempt(store_id)
 
-    def tidy(self) -> None:
-        """Remove what an active image, or one deleted since, does not need; then end the job."""
-        surplus = [Location(*one) for one in self._job.arguments.get(_SURPLUS, ())]
-        left_out = self._job.arguments.get(_LEFT_OUT, ())
-        if not (surplus or left_out):
-            return
-        with self._or_later():
-            self._delete(surplus)
-            self.discard(range(1, self._job.epoch + 1), left_out)
-            self._context.succeed()
-
-    @contextlib.contextmanager
-    def _or_later(self) -> Iterator[None]:
-        """What cannot be cleared up now is tried again by whoever takes the job over."""
-        try:
-            yield
-        except (Interrupted, errors.Cancelled):
-            raise
-        except errors.Error as problem:
-            raise Interrupted(str(problem)) from problem
-        except Exception as problem:
-            LOG.exception("Job %s could not be cleared up", self._job.id)
-            raise Interrupted("it could not be cleared up") from problem
-
-    def _to_each_store(self, image: Image) -> list[Location]:
-        """A copy in each store that is wanted; some are missing where stores may fail."""
-        kept: list[Location] = []
-        must = self._job.arguments["all_stores_must_succeed"]
-        for number, store_id in enumerate(self._wanted, 1):
+    def _copy_to_each_store(self, image: Image) -> list[Location]:
+        """The copies; some stores have none if not all of them must succeed."""
+        copies: list[Location] = []
+        store_ids = self._arguments.store_ids
+        for number, store_id in enumerate(store_ids, 1):
             try:
-                kept.append(self._to_store(self._stores.choose(store_id), image))
+                copies.append(self._copy_to(self._work.stores.choose(store_id), image))
             except (errors.StoreFull, errors.StoreUnavailable) as error:
                 self._failed.append(store_id)
-                if must or (number == len(self._wanted) and not kept):
+                is_last_chance = number == len(store_ids) and not copies
+                if self._arguments.all_stores_must_succeed or is_last_chance:
                     raise
                 LOG.warning("Job %s leaves out store %s: %s", self._job.id, store_id, error)
-            if left := self._wanted[number:]:
-                self._context.amend(functools.partial(self._show, left))
-        return kept
+            if remaining := store_ids[number:]:
+                self._context.change_image(functools.partial(self._show_progress, remaining))
+        return copies
 
-    def _to_store(self, store: Store, image: Image) -> Location:
+    def _show_progress(self, remaining: Sequence[str], image: Image) -> dict[str, Any]:
+        return {"properties": with_progress(image, importing=remaining, failed=self._failed)}
+
+    def _copy_to(self, store: Store, image: Image) -> Location:
         if self._origin is None:
-            with self._sources.open(image, self._job, self._context) as source:
-                read = self._metered(image, source)
-                sink = source.copied(store, self._key(self._job.epoch))
-                fields = self._write(store, read, source.size, lambda _: source.facts(), sink)
-            (self._origin,) = fields.pop("locations")
-            self._facts = {**dict.fromkeys(_FACTS), **fields}
+            self._origin = self._import_to(store, image)
             return self._origin
         if self._origin.store == store.name:
-            self._done += self._facts["size"]
+            self._progress.done += self._data_fields["size"]
             return self._origin
         return self._copy(self._origin, store)
 
-    # Bytes
+    def _import_to(self, store: Store, image: Image) -> Location:
+        """Write the source's data into the first store."""
+        assert self._method.open is not None
+        with self._method.open(self._work.sources, image, self._job, self._context) as source:
+            self._reserve_copies(image, source)
+            sink = source.copy_into(store, self._cleanup.key)
+            fields = self._write(
+                store, source.body, source.size, lambda _: source.content_fields(), sink
+            )
+        location: Location = fields.pop("locations")[0]
+        self._data_fields = {**dict.fromkeys(DATA_FIELDS), **fields}
+        return location
 
-    def _metered(self, image: Image, source: Source) -> Callable[[int], bytes]:
-        """Its ``read``, with bytes reserved for every copy that is wanted."""
-        limits, copies = self._context.limits(self._quotas, image), len(self._wanted)
+    def _reserve_copies(self, image: Image, source: Source) -> None:
+        """Have bytes reserved for the copies in all stores."""
+        limits = self._context.limits(self._work.quotas, image)
 
-        def reserve(count: int) -> None:
-            self._context.reserve(limits, count * copies)
+        def reserve(total: int) -> None:
+            self._context.reserve(limits, total * len(self._arguments.store_ids))
 
         if source.size is not None:
             reserve(source.size)
-        return quota.Meter(source.read, source.size, reserve).read
+        source.body.join(ReservationTap(source.size, reserve))
 
-    def _copy(self, source: Location, to: Store) -> Location:
-        """One more copy, compared with what is known of the data."""
-        known = ("size", "os_hash_value")
+    def _copy(self, origin: Location, store: Store) -> Location:
+        """Make one more copy. Raises CopyDiffers if it differs from what the record says."""
 
         def compare(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-            if any(fields[name] != self._facts[name] for name in known):
-                raise errors.CopyDiffers(store=source.store)
+            if any(fields[name] != self._data_fields[name] for name in ("size", "os_hash_value")):
+                raise errors.CopyDiffers(store=origin.store)
             return {}
 
-        with held(source):
-            chunks: Any = self._stores.get(source.store).read(source.url)
-        with contextlib.closing(chunks):
+        with lost_data_fails_source(origin):
+            stream = ByteStream.of(self._work.stores.get(origin.store).read(origin.url))
+        with contextlib.closing(stream):
+            body = Tapped(stream, None)
             try:
-                fields = self._write(to, lambda _: next(chunks, b""), self._facts["size"], compare)
+                fields = self._write(store, body, self._data_fields["size"], compare)
             except errors.SizeMismatch as error:
-                raise errors.CopyDiffers(store=source.store) from error
-        (location,) = fields["locations"]
+                raise errors.CopyDiffers(store=origin.store) from error
+        location: Location = fields["locations"][0]
         return location
 
     def _write(
         self,
         store: Store,
-        read: Callable[[int], bytes],
+        body: Tapped,
         size: int | None,
-        facts: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+        complete: Callable[[Mapping[str, Any]], Mapping[str, Any]],
         sink: Sink | None = None,
     ) -> dict[str, Any]:
-        total = None if size is None else size * len(self._wanted)
+        """Write ``body`` under this attempt's key; return the fields of a record that has it."""
+        self._progress.total = None if size is None else size * len(self._arguments.store_ids)
+        body.join(self._progress)
 
-        def counted(size: int) -> bytes:
-            try:
-                chunk = read(size)
-            except errors.Error:
-                self._context.check()  # which a source may have asked: its answer counts
-                raise
-            self._done += len(chunk)
-            self._context.report(self._done, total)
-            return chunk
+        def complete_and_renew(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+            further = complete(fields)
+            self._context.renew()  # a stale worker notices before it commits
+            return further
 
-        def settle(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-            more = facts(fields)
-            self._context.renew()  # a stale worker finds out before it commits
-            return more
-
-        sink = sink or store.create(self._key(self._job.epoch), size)
+        sink = sink or store.create(self._cleanup.key, size)
         self._begun.add(store.name)
-        return upload.write(
-            store,
-            sink,
-            counted,
-            size=size,
-            algorithm=self._facts.get("os_hash_algo") or self._algorithm,
-            check=self._context.check,
-            facts=settle,
-        )
-
-    def _key(self, epoch: int) -> str:
-        return f"{self._job.image_id}.{self._job.id[:8]}{epoch:04x}"
-
-    # Ends
-
-    def clear(self) -> None:
-        """Remove whatever former attempts wrote. Raises Interrupted when that cannot be now."""
-        with self._or_later():
-            self.discard(range(1, self._job.epoch), self._wanted)
-
-    def discard(self, epochs: Iterable[int], store_ids: Iterable[str]) -> None:
-        """Remove whatever these attempts wrote in these stores."""
-        for epoch, store_id in itertools.product(epochs, store_ids):
-            self._stores.get(store_id).discard(self._key(epoch))
-
-    def _delete(self, locations: Iterable[Location]) -> None:
-        for location in locations:
-            with contextlib.suppress(errors.ObjectNotFound):
-                self._stores.get(location.store).delete(location.url)
-
-    def abandon(self, interruption: Interrupted) -> None:
-        """Let another worker go on. Whether the record points at what this one wrote is not
-        known once it tried to settle, unless that was refused; then the other one decides, by
-        the record.
-
-        What the other one has removed may be here again: a store may not be able to refuse a
-        commit that was on its way.
-        """
-        if self._settling and not isinstance(interruption, TakenOver):
-            return
-        for store_id in self._wanted:
-            try:
-                self.discard([self._job.epoch], [store_id])
-            except Exception as problem:
-                # Whoever goes on looks there again, unless he has begun already.
-                LOG.warning("Job %s may have left something: %s", self._job.id, problem)
-
-    def undo(self, error: errors.Error) -> None:
-        """End in failure: nothing is left in any store, and the image is ``queued`` again (or
-        what else ``Imports.failed`` says).
-
-        Raises Interrupted when that cannot be now.
-        """
         try:
-            with self._or_later():
-                self.discard(range(1, self._job.epoch + 1), self._wanted)
-                image = self._context.image()
-                if image.status == Status.IMPORTING:
-                    self._delete(image.locations)
-                self._context.fail(error, self._undone)
-        except errors.Cancelled as cancelled:
-            self._context.fail(cancelled)
-
-    def _undone(self, image: Image) -> dict[str, Any]:
-        fields = {
-            "properties": self._properties(image, failed=self._wanted),
-            "upload_reserved": 0,
-        }
-        if image.status == Status.IMPORTING:
-            return {**fields, **_NO_DATA, "status": self._undone_status}
-        return fields
-
-    def _show(self, left: Sequence[str], image: Image) -> dict[str, Any]:
-        return {"properties": self._properties(image, left)}
-
-    def _properties(
-        self, image: Image, left: Sequence[str] = (), failed: Sequence[str] | None = None
-    ) -> dict[str, str]:
-        shown = {IMPORTING: left, FAILED: self._failed if failed is None else failed}
-        return {**image.properties, **{name: ",".join(ids) for name, ids in shown.items()}}
+            return write(
+                store,
+                sink,
+                body,
+                size=size,
+                algorithm=self._data_fields.get("os_hash_algo") or self._work.algorithm,
+                check=self._context.check,
+                complete=complete_and_renew,
+            )
+        except errors.Error:
+            # A source that was stopped by ``check`` fails with BodyCut: that is not the reason.
+            self._context.check()
+            raise

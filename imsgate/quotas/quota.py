@@ -1,20 +1,19 @@
-"""Quotas: how much each project may have, and bytes reserved before they are stored.
+"""Quotas: limits on the images of each project, and bytes reserved before they are stored.
 
-What a project uses is the sum over its image records (``model.Image.usage``), with the
-bytes that each has reserved for data coming in. So a reservation ends with its attempt,
-however that ends, and the registry refuses a step that would pass a limit.
+The usage of a project is the sum over its image records (``model.Image.usage``), including the
+bytes that each record reserves for an upload in progress. A reservation therefore ends together
+with its upload, whatever the outcome, and the registry refuses a change that exceeds a limit.
 """
 
-import importlib
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from oslo_config import cfg
 
-from imsgate import config, errors
+from imsgate import config
 from imsgate.errors import BadConfig
 from imsgate.model import Limits, Usage
 from imsgate.quotas.limits import in_bytes, in_units
+from imsgate.settings import Settings
 
 GROUP = "quota"
 OPTS = (
@@ -22,67 +21,78 @@ OPTS = (
         "image_size_total",
         default=-1,
         min=-1,
-        help="MiB that the images of one project may take in the stores, each copy counted; "
-        "-1: no limit.",
+        help="The most that the images of one project may occupy in the stores, in MiB; every "
+        "copy counts. -1 means no limit.",
     ),
     cfg.IntOpt(
         "image_stage_total",
         default=-1,
         min=-1,
-        help="MiB of one project that may be staged and not imported yet; -1: no limit.",
+        help="The most staged data of one project that has not been imported yet, in MiB. "
+        "-1 means no limit.",
     ),
     cfg.IntOpt(
         "image_count_total",
         default=-1,
         min=-1,
-        help="Images that one project may have; -1: no limit.",
+        help="The most images of one project. -1 means no limit.",
     ),
     cfg.IntOpt(
         "image_count_uploading",
         default=-1,
         min=-1,
-        help="Images of one project whose data may be coming in at a time; -1: no limit.",
+        help="The most images of one project that may be uploaded or imported at the same time. "
+        "-1 means no limit.",
     ),
 )
 
-#: Of ``[DEFAULT]``, as in Glance.
+
+class QuotaSettings(Settings, group=GROUP, opts=OPTS):
+    image_size_total: int
+    image_stage_total: int
+    image_count_total: int
+    image_count_uploading: int
+
+
+#: In ``[DEFAULT]``, as in Glance.
 KEYSTONE_OPTS = (
     cfg.BoolOpt(
         "use_keystone_limits",
         default=False,
-        help="Take the limits of each project from Keystone's unified limits, by the names of "
-        "[quota], which then does not count. One that is not registered there is zero. Needs "
-        "imsgate[keystone] and [oslo_limit].",
+        help="Take the limits of each project from Keystone's unified limits. They have the names "
+        "of the options in [quota], which are then ignored. A limit that is not registered in "
+        "Keystone is zero. Needs imsgate[keystone] and [oslo_limit].",
     ),
 )
 
-_RESOURCES = tuple(option.dest for option in OPTS)
 
-#: Reserved for data of unknown size before any has come.
-FIRST = 1
-#: Such data reserves as much again as has come, but no more than this.
-_STEP = 64 << 20
+class KeystoneSettings(Settings, group="DEFAULT", opts=KEYSTONE_OPTS):
+    use_keystone_limits: bool
+
+
+_RESOURCES = tuple(str(option.dest) for option in OPTS)
 
 
 class Quotas:
-    """The limits of projects. ``amounts`` gives those of one, in the units and names of OPTS."""
+    """The limits of projects."""
 
     def __init__(self, amounts: Callable[[str], Mapping[str, int]]) -> None:
+        """``amounts`` returns the limits of a project, in the names and units of ``OPTS``."""
         self._amounts = amounts
 
     def of(self, project: str | None) -> Limits | None:
-        """The limits of a project; None where there is none, and for images without owner.
+        """The limits of a project; None if it has none, and for images without owner.
 
         Raises Unavailable.
         """
         if project is None:
             return None
         amounts = self._amounts(project)
-        most = {name: in_bytes(name, amounts[name]) for name in _RESOURCES if amounts[name] >= 0}
-        return Limits(project, most) if most else None
+        limits = {name: in_bytes(name, amounts[name]) for name in _RESOURCES if amounts[name] >= 0}
+        return Limits(project, limits) if limits else None
 
-    def told(self, project: str, usage: Usage) -> dict[str, dict[str, int]]:
-        """Limits and usage of a project as Glance tells them. Raises Unavailable."""
+    def report(self, project: str, usage: Usage) -> dict[str, dict[str, int]]:
+        """Limits and usage of a project as in Glance's responses. Raises Unavailable."""
         amounts = self._amounts(project)
         return {
             name: {"limit": amounts[name], "usage": in_units(name, getattr(usage, name))}
@@ -90,8 +100,8 @@ class Quotas:
         }
 
 
-def configured(settings: Any) -> Quotas:
-    """The same limits for every project. ``settings`` are the values of OPTS."""
+def configured(settings: QuotaSettings) -> Quotas:
+    """The same limits for every project."""
     return Quotas(lambda _: vars(settings))
 
 
@@ -100,52 +110,13 @@ NONE = Quotas(lambda _: dict.fromkeys(_RESOURCES, -1))
 
 
 def load(conf: config.Config) -> Quotas:
-    """What the configuration asks for. Raises BadConfig."""
-    if not conf.section("DEFAULT", KEYSTONE_OPTS).use_keystone_limits:
-        return configured(conf.section(GROUP, OPTS))
+    """The quotas that the configuration selects. Raises BadConfig."""
+    if not conf.read(KeystoneSettings).use_keystone_limits:
+        return configured(conf.read(QuotaSettings))
     try:
-        unified: Any = importlib.import_module("imsgate.quotas.keystone")
+        # Importing it needs the extra imsgate[keystone].
+        from imsgate.quotas.keystone import UnifiedLimits  # noqa: PLC0415
     except ImportError as error:
-        problem = "it needs the package oslo.limit: imsgate[keystone]"
+        problem = "it needs the package oslo.limit: install imsgate[keystone]"
         raise BadConfig("[DEFAULT] use_keystone_limits", problem) from error
-    return Quotas(unified.UnifiedLimits(conf.native, _RESOURCES))
-
-
-class Meter:
-    """Reads data, and lets none be stored that is not reserved."""
-
-    def __init__(
-        self,
-        read: Callable[[int], bytes],
-        size: int | None,
-        reserve: Callable[[int], object],
-    ) -> None:
-        """``size`` is what was announced and is reserved already, or None: then FIRST is.
-
-        ``reserve`` is given a whole number of bytes; it raises OverLimit, and what it gave
-        before stays.
-        """
-        self._read = read
-        self._size = size
-        self._reserve = reserve
-        self._reserved = FIRST if size is None else size
-        self._count = 0
-
-    def read(self, size: int) -> bytes:
-        """Raises OverLimit, SizeMismatch once more comes than was announced, and as ``read``."""
-        chunk = self._read(size)
-        self._count += len(chunk)
-        if self._count > self._reserved:
-            self._grow()
-        return chunk
-
-    def _grow(self) -> None:
-        if self._size is not None:
-            raise errors.SizeMismatch(announced=self._size, received=self._count)
-        ample = self._count + min(self._count, _STEP)
-        try:
-            self._reserve(ample)
-            self._reserved = ample
-        except errors.OverLimit:
-            self._reserve(self._count)
-            self._reserved = self._count
+    return Quotas(UnifiedLimits(conf.native, _RESOURCES))

@@ -1,8 +1,9 @@
-"""The registry contract: image records, and compare-and-set for every step of theirs.
+"""The registry contract: the records of images, their members, and jobs.
 
-A registry is built once and used by many threads and processes. No call keeps
-a transaction open after it returns. ``imsgate.testing.RegistryContract``
-checks every driver.
+A driver subclasses :class:`Registry` and is named by an entry point in
+``imsgate.registries``. One instance serves many threads, and many processes may use the
+same records. No call keeps a transaction open after it returns.
+``imsgate.testing.RegistryContract`` checks every promise made here.
 """
 
 import abc
@@ -18,7 +19,7 @@ from oslo_config import cfg
 
 from imsgate.model import Image, Job, Limits, Location, Member, MemberStatus, Usage, Visibility
 
-#: No field at all, where fields may be compared.
+#: No fields, as the default of an argument that maps fields to values.
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -36,12 +37,13 @@ class Op(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Condition:
-    """``field`` of Image compared with ``value`` (a tuple of values for IN).
+    """``field`` of an image compared with ``value`` (for IN, a tuple of values).
 
-    A field that is None satisfies EQ None and whatever has ``or_none``, no other
-    condition. Text is compared by code point. The API has checked what databases
-    refuse: integers beyond 63 bits, text with NUL or a lone surrogate, times
-    without a zone.
+    A field that is None satisfies EQ None and every condition with ``or_none``, but no
+    other. Text is compared by code point, so case and trailing spaces count.
+
+    The API has rejected what databases cannot store: integers of more than 63 bits, text
+    with NUL or a lone surrogate, and times without a time zone.
     """
 
     field: str
@@ -52,20 +54,23 @@ class Condition:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """One page of a list, with Glance's rules of who sees what.
+    """One page of a list of images, with Glance's rules of who sees which image.
 
-    ``viewer`` is the asking project, ``admin`` sees every project's images.
-    Without ``visibility`` a viewer gets its own images, public ones, and shared
-    ones whose membership it has answered with ``member_status`` (None: any
-    answer), but community images only of its own; with one, exactly the images
-    of that visibility it may see, and with ``all_visibilities`` all it may see.
-    All ``conditions``, ``properties`` and ``tags`` must hold.
+    ``viewer`` is the project that asks; None stands for a user without a project.
+    ``admin`` sees the images of every project.
 
-    Images in a status of GONE are in no list.
+    Without ``visibility`` a viewer sees its own images, public images, and shared images
+    of which it is a member with ``member_status`` (None: any status). It sees community
+    images only if they are its own. With ``visibility`` it sees exactly the images of that
+    visibility that it may see, and with ``all_visibilities`` all images that it may see.
 
-    ``sort`` holds fields and whether they descend; a record without a value
-    counts as smaller than any with one. Ties end with created_at and id, in the
-    last direction given. The page starts behind ``marker``.
+    An image must also satisfy all ``conditions`` and have all ``properties`` and ``tags``.
+    Images in a status of ``model.DELETED`` are never listed.
+
+    ``sort`` is a sequence of fields, each with True for descending. A record without a
+    value sorts below every value. Ties are broken by ``created_at`` and ``id``, in the
+    direction of the last field. The page starts after ``marker`` and has at most ``limit``
+    images.
     """
 
     viewer: str | None = None
@@ -82,7 +87,10 @@ class Query:
 
 
 def ordering(query: Query) -> list[tuple[str, bool]]:
-    """The query's sort with the tie-breakers that make it total; no field comes twice."""
+    """The query's ``sort`` with its tie-breakers, so that it is a total order.
+
+    Each field is named once.
+    """
     descending = query.sort[-1][1] if query.sort else True
     order: dict[str, bool] = {}
     for field, down in (*query.sort, ("created_at", descending), ("id", descending)):
@@ -90,139 +98,160 @@ def ordering(query: Query) -> list[tuple[str, bool]]:
     return list(order.items())
 
 
-def moves(to: Mapping[str, Any]) -> bool:
-    """Whether a change to these fields moves ``updated_at`` to the present."""
+def sets_updated_at(to: Mapping[str, Any]) -> bool:
+    """Whether a change to these fields sets ``updated_at`` to the present."""
     return "updated_at" not in to and not all(field.startswith("upload_") for field in to)
 
 
 class Registry(abc.ABC):
     """Image records and their members, and jobs.
 
-    Deleted records stay, so that no id is ever used twice; only ``change``,
-    ``expired`` and ``recall`` still see them.
+    **Deleted images.** Their records stay, so that no id is ever used twice. Only ``change``,
+    ``expired`` and ``recall`` still return them.
 
-    A step ``within`` limits, those of the image's owner, is refused with OverLimit
-    when it makes the usage of that project grow beyond one of them; then nothing happened.
-    Of steps at the same time each is judged with what the others did. A step that makes
-    nothing grow is never refused so. Raises Conflict when the image has another owner.
+    **Status.** An image changes its status only as ``model.TRANSITIONS`` allows, or stays in
+    it. Any other change is a bug: it raises ValueError (not an ``errors.Error``) that names the
+    image, the stored status and the new one, and nothing happens. The status that is stored at
+    the moment of the change is judged, whatever ``was`` says of it. ``add`` takes any status.
 
-    A place is that of one image's data, once: a step that would bring a second there is refused
-    with LocationTaken, and nothing happened.
+    **Limits.** A call with ``within`` keeps the usage of the image's owner within these limits.
+    It raises OverLimit if it would make a limited amount grow beyond its limit, and Conflict if
+    the image has another owner than the limits are for; then nothing happens. Concurrent calls
+    are judged one after the other, each with what the others did. A call that makes no limited
+    amount grow is never refused for its limits.
+
+    **Locations.** A place in a store holds the data of one image, once. A call that would record
+    a place a second time raises LocationTaken, and nothing happens.
+
+    Every method may also raise Unavailable if the records cannot be reached.
     """
 
     OPTS: ClassVar[Sequence[cfg.Opt]] = ()
 
     def close(self) -> None:  # noqa: B027 - most drivers hold nothing
-        """Release what is held while idle, such as connections; later calls may open it again."""
+        """Release what is held while idle, such as connections.
+
+        May be called again; later calls of other methods may open new connections.
+        """
+
+    # Images
 
     @abc.abstractmethod
     def add(self, image: Image, within: Limits | None = None) -> None:
-        """Record a new image. Raises AlreadyExists for an id that exists or ever did."""
+        """Record a new image. Raises AlreadyExists if the id exists or ever existed."""
 
     @abc.abstractmethod
     def get(self, image_id: str) -> Image:
-        """Raises NotFound where there is none, or no longer."""
+        """Return an image. Raises NotFound if it does not exist or was deleted."""
 
     @abc.abstractmethod
     def recall(self, image_id: str) -> Image:
-        """As ``get``, of a deleted image too. Raises NotFound where there never was one."""
+        """Return an image, deleted or not. Raises NotFound if it never existed."""
 
     @abc.abstractmethod
     def list(self, query: Query) -> builtins.list[Image]:
-        """One page of images, in the query's order."""
+        """Return one page of images, in the query's order."""
 
     @abc.abstractmethod
     def change(
         self, image_id: str, was: Mapping[str, Any], within: Limits | None = None, /, **to: Any
     ) -> Image:
-        """Set the fields ``to`` if every field in ``was`` still has its value; one atomic step.
+        """Compare and set: set the fields ``to`` if all fields have the values in ``was``.
 
-        Returns the record as it is then. ``properties``, ``tags`` and
-        ``locations`` are replaced whole (and cannot stand in ``was``).
-        ``updated_at`` moves to the present unless it is among ``to`` or only
-        ``upload_*`` fields change. Raises Conflict when a field differs and
-        NotFound when the id never existed.
+        One atomic step. Returns the record after the change. ``properties``, ``tags`` and
+        ``locations`` are replaced as a whole, and ``was`` cannot contain them. ``updated_at``
+        is set to the present, unless ``to`` contains it or only ``upload_*`` fields.
+
+        Raises NotFound if the id never existed, and Conflict if a field in ``was`` has another
+        value. Only then may it raise ValueError, OverLimit or LocationTaken: see the class.
         """
 
     @abc.abstractmethod
     def holds(self, location: Location) -> bool:
-        """Whether any image has its data at this place."""
+        """Whether the record of any image, deleted or not, has this location."""
 
     @abc.abstractmethod
     def expired(self, now: float) -> builtins.list[Image]:
-        """Images whose ``upload_expires`` lies before ``now`` (seconds since the epoch),
-        and all in ``pending_delete``; deleted ones with an upload left included."""
+        """Return the images for cleanup to look at, deleted ones included.
+
+        These are the images whose ``upload_expires`` is before ``now`` (in seconds since the
+        epoch), and all images in ``pending_delete``.
+        """
 
     @abc.abstractmethod
     def usage(self, project: str) -> Usage:
-        """The sum of ``Image.usage`` over a project's images."""
+        """Return the sum of ``Image.usage`` over all images of a project."""
+
+    # Members
 
     @abc.abstractmethod
-    def add_member(self, member: Member, most: int | None = None) -> None:
-        """Share an image, with at most ``most`` projects; None for any number.
+    def add_member(self, member: Member, limit: int | None = None) -> None:
+        """Share an image with a project. None means any number of members.
 
-        Raises QuotaExceeded when it is shared with so many, counted with those that are added
-        at the same time; AlreadyExists when it is already shared with that project, and
-        NotFound where there is no such image, or no longer.
+        Raises NotFound if the image does not exist or was deleted; QuotaExceeded if the image
+        has ``limit`` members already, those included that are added at the same time; and
+        AlreadyExists if it is already shared with that project.
         """
 
     @abc.abstractmethod
     def members(self, image_id: str) -> builtins.list[Member]:
-        """All members of an image, oldest first; none of one that does not exist."""
+        """Return all members of an image, oldest first; none if it was deleted or is unknown."""
 
     @abc.abstractmethod
     def change_member(self, image_id: str, member_id: str, status: MemberStatus) -> Member:
-        """Record a project's answer and the time of it. Raises NotFound."""
+        """Set a member's status and its ``updated_at``. Raises NotFound."""
 
     @abc.abstractmethod
     def remove_member(self, image_id: str, member_id: str) -> None:
-        """Stop sharing with a project. Raises NotFound."""
+        """Stop sharing an image with a project. Raises NotFound."""
 
-    # Jobs. Every write of a worker carries its epoch: once another worker has claimed
-    # the job, or it has ended, the write is refused and changes nothing.
+    # Jobs. Each write of a worker names the epoch of its claim. Once another worker has
+    # claimed the job, or the job has ended, the write is refused and changes nothing.
 
     @abc.abstractmethod
     def add_job(
         self, job: Job, was: Mapping[str, Any] = NOTHING, within: Limits | None = None, /, **to: Any
     ) -> None:
-        """Record a new job and change its image as ``change`` does; one atomic step.
+        """Record a new job and change its image as ``change`` does, in one atomic step.
 
-        Raises AlreadyExists for an id that exists, Conflict while another job of the image
-        has not ended, and what ``change`` raises; then neither happened.
+        Raises AlreadyExists if the id exists, Conflict if another job of the image has not
+        ended, and what ``change`` raises. Then neither the job nor the image has changed.
         """
 
     @abc.abstractmethod
     def get_job(self, job_id: str) -> Job:
-        """Raises NotFound."""
+        """Return a job. Raises NotFound."""
 
     @abc.abstractmethod
     def jobs_of(self, image_id: str) -> builtins.list[Job]:
-        """All jobs of an image, oldest first; those of deleted images too."""
+        """Return all jobs of an image, deleted or not, oldest first."""
 
     @abc.abstractmethod
     def jobs(
         self, project: str | None, marker: Job | None = None, limit: int = 25
     ) -> builtins.list[Job]:
-        """A page of a project's jobs, or of all projects', newest first, behind ``marker``."""
+        """Return a page of a project's jobs, newest first, after ``marker``.
+
+        None stands for the jobs of all projects.
+        """
 
     @abc.abstractmethod
     def claim_job(
         self, kinds: Collection[str], now: float, lease: float, job_id: str | None = None
     ) -> Job | None:
-        """Take the oldest job of these kinds that nobody works at, or return None.
+        """Take the oldest free job of these kinds, or the free job ``job_id``; None if none is.
 
-        With ``job_id``, take that one or none.
-
-        Nobody works at a job in INIT, and at one in RUNNING whose lease lies before
-        ``now``. It is returned in RUNNING with a new epoch and ``lease``; ``begin_at``
-        is the first time. Of many that ask at once each gets another job, or none.
+        A job is free in INIT, and in RUNNING if its lease ended before ``now``. It is returned in
+        RUNNING, with the next epoch, leased until ``lease``; the first claim sets ``begin_at``.
+        ``now`` and ``lease`` are in seconds since the epoch. Concurrent callers each get another
+        job, or None.
         """
 
     @abc.abstractmethod
     def free_jobs(
         self, kinds: Collection[str], now: float, limit: int = 1000
     ) -> builtins.list[Job]:
-        """The oldest jobs of these kinds that nobody works at, as ``claim_job`` has it."""
+        """Return the oldest free jobs of these kinds, without claiming them."""
 
     @abc.abstractmethod
     def change_job(
@@ -235,17 +264,19 @@ class Registry(abc.ABC):
         /,
         **to: Any,
     ) -> Job:
-        """Set fields of a running job and change its image as ``change`` does; one atomic step.
+        """Set fields of a running job and change its image as ``change`` does, in one atomic step.
 
-        Returns the job as it is then. A worker renews its lease, reports progress and
-        ends the job with this. Raises Conflict when the job is not in RUNNING in this epoch
-        or the image is not as it was, and NotFound; then neither changed.
+        A worker renews its lease, reports progress and ends the job with it. Returns the job
+        after the change.
+
+        Raises NotFound; Conflict if the job is not in RUNNING with this epoch; and what
+        ``change`` raises. Then neither the job nor the image has changed.
         """
 
     @abc.abstractmethod
     def cancel_jobs(self, image_id: str) -> None:
-        """Set the cancel flag of every job of this image that has not ended."""
+        """Set ``cancelled`` on every job of an image that has not ended."""
 
     @abc.abstractmethod
     def forget_jobs(self, before: datetime.datetime) -> int:
-        """Remove the jobs that ended before a time; return how many."""
+        """Remove the jobs that ended before a time, and return their number."""

@@ -1,4 +1,4 @@
-"""Jobs as rows, and the steps by which workers take them from one another."""
+"""Jobs as rows, and the steps by which workers claim and change them."""
 
 import dataclasses
 import datetime
@@ -14,9 +14,9 @@ from imsgate.model import UNFINISHED, Job, JobState
 from imsgate.registry.tables import JOBS
 
 _AGE = (JOBS.c.created_at, JOBS.c.id)
-#: More than look for jobs at one moment, mostly.
+#: Free jobs that a worker considers; more than there are usually workers that look at a time.
 CANDIDATES = 20
-_GOING = JOBS.c.state.in_(UNFINISHED)
+_UNFINISHED = JOBS.c.state.in_(UNFINISHED)
 
 
 def insert(connection: sa.Connection, job: Job) -> None:
@@ -52,8 +52,8 @@ def page(
 
 
 def waiting(kinds: Collection[str], now: float) -> sa.Select[Any]:
-    """The jobs nobody works at, oldest first."""
-    return sa.select(JOBS).where(JOBS.c.kind.in_(kinds), _idle(now)).order_by(*_AGE)
+    """The free jobs of these kinds, oldest first."""
+    return sa.select(JOBS).where(JOBS.c.kind.in_(kinds), _is_free(now)).order_by(*_AGE)
 
 
 def free(
@@ -63,22 +63,24 @@ def free(
     limit: int = CANDIDATES,
     job_id: str | None = None,
 ) -> list[Job]:
-    """The oldest jobs nobody works at, or the one asked for, if nobody does."""
+    """The oldest free jobs of these kinds, or ``job_id`` alone if it is one of them."""
     select = waiting(kinds, now).limit(limit)
     return _read(connection, select if job_id is None else select.where(JOBS.c.id == job_id))
 
 
-def claim(connection: sa.Connection, found: Iterable[Job], now: float, lease: float) -> Job | None:
-    """Take the first of these that nobody works at still, and nobody else is taking."""
-    for one in found:
-        # One by one: asked for the oldest, MariaDB may lock all that it looks at.
-        select = sa.select(JOBS).where(JOBS.c.id == one.id, _idle(now))
+def claim(
+    connection: sa.Connection, candidates: Iterable[Job], now: float, lease: float
+) -> Job | None:
+    """Take the first candidate that is still free and that no other worker is taking."""
+    for candidate in candidates:
+        # One at a time: if asked for the oldest, MariaDB may lock every row that it examines.
+        select = sa.select(JOBS).where(JOBS.c.id == candidate.id, _is_free(now))
         for job in _read(connection, select.with_for_update(skip_locked=True)):
             return _take(connection, job, lease)
     return None
 
 
-def _idle(now: float) -> sa.ColumnElement[bool]:
+def _is_free(now: float) -> sa.ColumnElement[bool]:
     abandoned = sa.and_(JOBS.c.state == JobState.RUNNING, JOBS.c.lease < now)
     return sa.or_(JOBS.c.state == JobState.INIT, abandoned)
 
@@ -97,25 +99,25 @@ def _take(connection: sa.Connection, job: Job, lease: float) -> Job:
 
 
 def change(connection: sa.Connection, job_id: str, epoch: int, fields: Mapping[str, Any]) -> Job:
-    """Raises Conflict when the job is not running in this epoch, and NotFound."""
+    """Raises NotFound, and Conflict if the job is not in RUNNING with this epoch."""
     held = (JOBS.c.id == job_id, JOBS.c.epoch == epoch, JOBS.c.state == JobState.RUNNING)
     step = sa.update(JOBS).where(*held).values({"updated_at": model.now(), **fields})
     changed = connection.execute(step).rowcount
     job = get(connection, job_id)
     if changed == 0:
-        raise Conflict(problem=f"Job {job_id} is no longer this worker's")
+        raise Conflict(problem=f"Job {job_id} was taken over by another worker, or has ended")
     return job
 
 
 def check_idle(connection: sa.Connection, image_id: str) -> None:
-    """Raises Conflict while a job of this image has not ended."""
-    select = sa.select(JOBS.c.id).where(JOBS.c.image_id == image_id, _GOING).limit(1)
+    """Raises Conflict if a job of this image has not ended."""
+    select = sa.select(JOBS.c.id).where(JOBS.c.image_id == image_id, _UNFINISHED).limit(1)
     if connection.execute(select).first() is not None:
-        raise Conflict(problem=f"Image {image_id} is being worked at by another job")
+        raise Conflict(problem=f"Another job of image {image_id} has not ended")
 
 
 def cancel(connection: sa.Connection, image_id: str) -> None:
-    step = sa.update(JOBS).where(JOBS.c.image_id == image_id, _GOING)
+    step = sa.update(JOBS).where(JOBS.c.image_id == image_id, _UNFINISHED)
     connection.execute(step.values(cancelled=True))
 
 

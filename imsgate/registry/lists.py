@@ -1,4 +1,4 @@
-"""A Query as one SELECT: who sees what, conditions, and the page behind a marker."""
+"""A Query as one SELECT: who sees what, conditions, and the page after a marker."""
 
 import operator
 from collections.abc import Sequence
@@ -21,61 +21,67 @@ _COMPARE = {
     Op.LTE: operator.le,
 }
 
-#: Held by the records that still exist for clients.
+#: Selects the images that are not deleted.
 EXISTS = IMAGES.c.alive == sa.true()
 
 
 def page(query: Query, nulls_are_largest: bool) -> sa.Select[Any]:
-    """The images of one page, in order. A field that is no column raises KeyError."""
+    """The images of one page, in order. Raises KeyError for a field that has no column."""
     order = ordering(query)
     clauses = [EXISTS, *map(_holds, query.conditions)]
     clauses += _has_all(PROPERTIES, ("name", "value"), sorted(query.properties.items()))
     clauses += _has_all(TAGS, ("tag",), [(tag,) for tag in sorted(query.tags)])
     if query.marker is not None:
-        clauses.append(_behind(query.marker, order))
+        clauses.append(_after(query.marker, order))
 
     def first(images: Any, *where: Clause) -> sa.Select[Any]:
         by = [_ordered(images, field, down, nulls_are_largest) for field, down in order]
         return sa.select(images).where(*where).order_by(*by).limit(query.limit)
 
-    pages = [first(IMAGES, *way, *clauses) for way in _ways(query)]
+    pages = [first(IMAGES, *visible, *clauses) for visible in _visible(query)]
     if len(pages) == 1:
         return pages[0]
-    # The first of each way hold the first of all, and each way has an index that gives them
-    # in order. With "or" between the ways, databases read every project's images instead.
+    # The first page of all is among the first pages of each set, and each set has an index in
+    # this order. With "or" between the sets, databases read the images of every project.
     return first(sa.union_all(*(sa.select(page.subquery()) for page in pages)).subquery())
 
 
-def late(now: float) -> sa.Select[Any]:
-    """What ``Registry.expired`` gives."""
-    expired = sa.or_(IMAGES.c.upload_expires < now, IMAGES.c.status == Status.PENDING_DELETE)
-    return sa.select(IMAGES).where(expired).order_by(IMAGES.c.id)
+def expired(now: float) -> sa.Select[Any]:
+    """The images that ``Registry.expired`` returns."""
+    unfinished = sa.or_(IMAGES.c.upload_expires < now, IMAGES.c.status == Status.PENDING_DELETE)
+    return sa.select(IMAGES).where(unfinished).order_by(IMAGES.c.id)
 
 
 # Who sees what
 
 
-def _ways(query: Query) -> list[list[Clause]]:
-    """Each way by which the query comes to see images; no image is seen by two."""
+#: Everybody may see images of these visibilities.
+_OPEN = (Visibility.PUBLIC, Visibility.COMMUNITY)
+
+
+def _visible(query: Query) -> list[list[Clause]]:
+    """The images that the query's viewer sees, as sets of which no two overlap.
+
+    Each set has an index: own images, images of one visibility, images shared with the viewer.
+    """
     if query.admin:
         return [_as_admin(query)]
-    wanted = query.visibility
-    everyones = [wanted or Visibility.PUBLIC]
-    if query.all_visibilities and wanted is None:
-        everyones.append(Visibility.COMMUNITY)
-    ways = [[IMAGES.c.visibility == one] for one in everyones if one in _EVERYONES]
+    asked = query.visibility
+    visibilities = [asked or Visibility.PUBLIC]
+    if query.all_visibilities and asked is None:
+        visibilities.append(Visibility.COMMUNITY)
+    sets = [
+        [IMAGES.c.visibility == visibility] for visibility in visibilities if visibility in _OPEN
+    ]
     if query.viewer is None:
-        return ways or [[sa.false()]]
-    if wanted in _EVERYONES:
-        return ways
+        return sets or [[sa.false()]]
+    if asked in _OPEN:
+        return sets
     own, others = IMAGES.c.owner == query.viewer, IMAGES.c.owner.is_distinct_from(query.viewer)
-    ways = [[*way, others] for way in ways]
-    if wanted in (None, Visibility.SHARED):
-        ways.append([others, *_shared_with(query.viewer, query.member_status)])
-    return [[own] if wanted is None else [own, IMAGES.c.visibility == wanted], *ways]
-
-
-_EVERYONES = (Visibility.PUBLIC, Visibility.COMMUNITY)
+    sets = [[*clauses, others] for clauses in sets]
+    if asked in (None, Visibility.SHARED):
+        sets.append([others, *_shared_with(query.viewer, query.member_status)])
+    return [[own] if asked is None else [own, IMAGES.c.visibility == asked], *sets]
 
 
 def _as_admin(query: Query) -> list[Clause]:
@@ -105,29 +111,30 @@ def _holds(condition: Condition) -> Clause:
 def _compared(condition: Condition) -> Clause:
     column, value = IMAGES.c[condition.field], condition.value
     if condition.op is Op.IN:
-        return column.in_([one for one in value if one is not None])
+        return column.in_([member for member in value if member is not None])
     if value is None:
         nulls = {Op.EQ: column.is_(None), Op.NEQ: column.is_not(None)}
         return nulls.get(condition.op, sa.false())
-    # Bound with its type: SQLAlchemy refuses to order a bare True or False.
-    return _COMPARE[condition.op](column, sa.literal(value, column.type))
+    # Bound with the column's type: SQLAlchemy refuses to order a bare True or False.
+    compared: Clause = _COMPARE[condition.op](column, sa.literal(value, column.type))
+    return compared
 
 
 def _has_all(
-    table: sa.Table, names: Sequence[str], wanted: Sequence[tuple[str, ...]]
+    table: sa.Table, names: Sequence[str], required: Sequence[tuple[str, ...]]
 ) -> list[Clause]:
-    """That an image has all these rows of ``table``, of which no two are equal.
+    """Selects images that have all these rows of ``table``; no two of the rows are equal.
 
-    The first by a join, which may begin with its index, and the others by their number: of
-    twenty joins PostgreSQL takes seconds to find the best order.
+    The first row is joined, so that the database may begin with its index. The others are
+    counted: for twenty joins PostgreSQL takes seconds to find the best order.
     """
     own = table.c.image_id == IMAGES.c.id
     columns = [table.c[name] for name in names]
     clauses: list[Clause] = []
-    if wanted:
-        first = (column == text for column, text in zip(columns, wanted[0], strict=True))
+    if required:
+        first = (column == text for column, text in zip(columns, required[0], strict=True))
         clauses.append(sa.exists().where(own, *first))
-    if rest := wanted[1:]:
+    if rest := required[1:]:
         among = sa.tuple_(*columns).in_(rest)
         count = sa.select(sa.func.count()).select_from(table).where(own, among)
         clauses.append(count.scalar_subquery() == len(rest))
@@ -147,17 +154,21 @@ def _ordered(
     return ordered
 
 
-def _behind(marker: Image, order: Sequence[tuple[str, bool]]) -> Clause:
+def _after(marker: Image, order: Sequence[tuple[str, bool]]) -> Clause:
+    """Selects the images that sort after the marker."""
     (field, descending), *rest = order
     beyond, here_or_beyond = _beyond(field, getattr(marker, field), descending)
     if not rest:
         return beyond
-    # "Beyond, or here and the rest beyond", said so that an index can serve the first half.
-    return sa.and_(here_or_beyond, sa.or_(beyond, _behind(marker, rest)))
+    # "Beyond, or equal and the rest beyond", written so that an index can serve the first half.
+    return sa.and_(here_or_beyond, sa.or_(beyond, _after(marker, rest)))
 
 
 def _beyond(field: str, value: Any, descending: bool) -> tuple[Clause, Clause]:
-    """What sorts behind ``value``, without and with equals; None is smaller than any value."""
+    """Selects what sorts after ``value``, without and with equal values.
+
+    None sorts below every value.
+    """
     column = IMAGES.c[field]
     if value is None:
         if descending:

@@ -1,4 +1,4 @@
-"""The registry in this process's memory: for tests, and for reading what the contract means."""
+"""The registry in the memory of one process: for tests, and as the contract in plain Python."""
 
 import builtins
 import copy
@@ -28,7 +28,7 @@ from imsgate.model import (
     Visibility,
 )
 from imsgate.quotas import limits
-from imsgate.registry.base import NOTHING, Condition, Op, Query, Registry, moves, ordering
+from imsgate.registry.base import NOTHING, Condition, Op, Query, Registry, ordering, sets_updated_at
 
 _COMPARE: Mapping[Op, Callable[[Any, Any], bool]] = {
     Op.EQ: operator.eq,
@@ -37,12 +37,12 @@ _COMPARE: Mapping[Op, Callable[[Any, Any], bool]] = {
     Op.GTE: operator.ge,
     Op.LT: operator.lt,
     Op.LTE: operator.le,
-    Op.IN: lambda one, many: one in many,
+    Op.IN: lambda value, values: value in values,
 }
 
 
 class MemoryRegistry(Registry):
-    """Records of one process, forgotten with it."""
+    """Records of one process, lost when it ends."""
 
     def __init__(self, settings: Section | None = None) -> None:
         self._lock = threading.RLock()
@@ -66,9 +66,9 @@ class MemoryRegistry(Registry):
         return image
 
     def _check_places(self, image: Image) -> None:
-        others = [one.locations for one in self._images.values() if one.id != image.id]
+        others = [other.locations for other in self._images.values() if other.id != image.id]
         for number, place in enumerate(image.locations):
-            if place in image.locations[:number] or any(place in places for places in others):
+            if place in image.locations[:number] or any(place in taken for taken in others):
                 raise LocationTaken
 
     def get(self, image_id: str) -> Image:
@@ -86,23 +86,23 @@ class MemoryRegistry(Registry):
     def list(self, query: Query) -> builtins.list[Image]:
         order = ordering(query)
         with self._lock:
-            found = [image for image in self._images.values() if self._listed(image, query)]
+            images = [image for image in self._images.values() if self._listed(image, query)]
         for field, descending in reversed(order):
-            found.sort(key=lambda image: _rank(image, field), reverse=descending)
+            images.sort(key=lambda image: _rank(image, field), reverse=descending)
         if query.marker is not None:
-            found = [image for image in found if _behind(image, query.marker, order)]
-        return found[: query.limit]
+            images = [image for image in images if _after(image, query.marker, order)]
+        return images[: query.limit]
 
     def _listed(self, image: Image, query: Query) -> bool:
         return (
             image.status not in DELETED
-            and self._seen(image, query)
+            and self._visible(image, query)
             and all(_holds(image, condition) for condition in query.conditions)
             and query.properties.items() <= image.properties.items()
             and query.tags <= image.tags
         )
 
-    def _seen(self, image: Image, query: Query) -> bool:
+    def _visible(self, image: Image, query: Query) -> bool:
         own = query.viewer is not None and image.owner == query.viewer
         if query.visibility is not None and image.visibility != query.visibility:
             return False
@@ -127,9 +127,13 @@ class MemoryRegistry(Registry):
                 raise NotFound(what=f"Image {image_id}")
             if any(getattr(image, field) != value for field, value in was.items()):
                 raise Conflict(problem=f"Image {image_id} was changed by another request")
-            if moves(to):
+            self._check_transition(image, to)
+            if sets_updated_at(to):
                 to["updated_at"] = model.now()
             return self._put(dataclasses.replace(image, **to), within)
+
+    def _check_transition(self, image: Image, to: Mapping[str, Any]) -> None:
+        model.check_transition(image.id, image.status, to.get("status", image.status))
 
     def holds(self, location: Location) -> bool:
         with self._lock:
@@ -137,24 +141,26 @@ class MemoryRegistry(Registry):
 
     def expired(self, now: float) -> builtins.list[Image]:
         with self._lock:
-            return [image for image in self._images.values() if _is_late(image, now)]
+            return [image for image in self._images.values() if _is_expired(image, now)]
 
     def usage(self, project: str) -> Usage:
         with self._lock:
             return _sum(project, self._images.values())
 
-    def add_member(self, member: Member, most: int | None = None) -> None:
+    def add_member(self, member: Member, limit: int | None = None) -> None:
         with self._lock:
             self.get(member.image_id)
-            limits.check_members(len(self.members(member.image_id)), most)
+            limits.check_members(len(self.members(member.image_id)), limit)
             if (member.image_id, member.member_id) in self._members:
                 raise MemberExists(image_id=member.image_id, member_id=member.member_id)
             self._members[member.image_id, member.member_id] = member
 
     def members(self, image_id: str) -> builtins.list[Member]:
         with self._lock:
-            found = [one for one in self._members.values() if self._is_member(one, image_id)]
-        return sorted(found, key=operator.attrgetter("created_at", "member_id"))
+            members = [
+                member for member in self._members.values() if self._is_member(member, image_id)
+            ]
+        return sorted(members, key=operator.attrgetter("created_at", "member_id"))
 
     def _is_member(self, member: Member, image_id: str) -> bool:
         return member.image_id == image_id and self._images[image_id].status not in DELETED
@@ -191,7 +197,7 @@ class MemoryRegistry(Registry):
 
     def _check_idle(self, image_id: str) -> None:
         if any(job.state in UNFINISHED for job in self.jobs_of(image_id)):
-            raise Conflict(problem=f"Image {image_id} is being worked at by another job")
+            raise Conflict(problem=f"Another job of image {image_id} has not ended")
 
     def get_job(self, job_id: str) -> Job:
         try:
@@ -207,10 +213,10 @@ class MemoryRegistry(Registry):
         self, project: str | None, marker: Job | None = None, limit: int = 25
     ) -> builtins.list[Job]:
         with self._lock:
-            found = [job for job in self._oldest_first() if project in (None, job.project)]
+            jobs = [job for job in self._oldest_first() if project in (None, job.project)]
         if marker is not None:
-            found = [job for job in found if _age(job) < _age(marker)]
-        return found[::-1][:limit]
+            jobs = [job for job in jobs if _age(job) < _age(marker)]
+        return jobs[::-1][:limit]
 
     def _oldest_first(self) -> builtins.list[Job]:
         return sorted(self._jobs.values(), key=_age)
@@ -222,7 +228,7 @@ class MemoryRegistry(Registry):
             return self._free(kinds, now)[:limit]
 
     def _free(self, kinds: Collection[str], now: float) -> builtins.list[Job]:
-        return [job for job in self._oldest_first() if job.kind in kinds and _free(job, now)]
+        return [job for job in self._oldest_first() if job.kind in kinds and _is_free(job, now)]
 
     def claim_job(
         self, kinds: Collection[str], now: float, lease: float, job_id: str | None = None
@@ -255,7 +261,9 @@ class MemoryRegistry(Registry):
         with self._lock:
             job = self.get_job(job_id)
             if job.state != JobState.RUNNING or job.epoch != epoch:
-                raise Conflict(problem=f"Job {job_id} is no longer this worker's")
+                raise Conflict(
+                    problem=f"Job {job_id} was taken over by another worker, or has ended"
+                )
             changed = dataclasses.replace(job, **{"updated_at": model.now(), **fields})
             if job.image_id is not None and (was or to):
                 self.change(job.image_id, was, within, **to)
@@ -277,7 +285,7 @@ class MemoryRegistry(Registry):
 
 
 def _sum(project: str, images: Iterable[Image]) -> Usage:
-    usages = [dataclasses.asdict(one.usage) for one in images if one.owner == project]
+    usages = [dataclasses.asdict(image.usage) for image in images if image.owner == project]
     names = (field.name for field in dataclasses.fields(Usage))
     return Usage(**{name: sum(usage[name] for usage in usages) for name in names})
 
@@ -286,13 +294,13 @@ def _age(job: Job) -> tuple[Any, str]:
     return job.created_at, job.id
 
 
-def _free(job: Job, now: float) -> bool:
+def _is_free(job: Job, now: float) -> bool:
     abandoned = job.state == JobState.RUNNING and job.lease is not None and job.lease < now
     return job.state == JobState.INIT or abandoned
 
 
 def _frozen(image: Image) -> Image:
-    """The record with collections that its giver cannot change afterwards."""
+    """The record with copies of its collections, which the caller cannot change afterwards."""
     return dataclasses.replace(
         image,
         properties=MappingProxyType(dict(image.properties)),
@@ -315,14 +323,14 @@ def _rank(image: Image, field: str) -> tuple[bool, Any]:
     return value is not None, value
 
 
-def _behind(image: Image, marker: Image, order: Sequence[tuple[str, bool]]) -> bool:
+def _after(image: Image, marker: Image, order: Sequence[tuple[str, bool]]) -> bool:
     for field, descending in order:
-        one, other = _rank(image, field), _rank(marker, field)
-        if one != other:
-            return (one > other) is not descending
+        rank, marker_rank = _rank(image, field), _rank(marker, field)
+        if rank != marker_rank:
+            return (rank > marker_rank) is not descending
     return False
 
 
-def _is_late(image: Image, now: float) -> bool:
-    late = image.upload_expires is not None and image.upload_expires < now
-    return late or image.status == Status.PENDING_DELETE
+def _is_expired(image: Image, now: float) -> bool:
+    expired = image.upload_expires is not None and image.upload_expires < now
+    return expired or image.status == Status.PENDING_DELETE

@@ -15,23 +15,23 @@ from imsgate.registry.tables import IMAGES, LOCATIONS, PROPERTIES, TAGS
 
 Row = Mapping[Any, Any]
 
-#: Two texts of a row.
+#: The two texts of a row of a child table.
 Pair = tuple[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Child:
-    """A field that is kept in a table of its own: a row is a text or two, in some order."""
+    """A field of an image with its own table, where each row has one or two texts."""
 
     table: sa.Table
-    #: The columns of the texts; without a second one it is empty.
+    #: The columns of the texts. Without a second column, the second text is empty.
     first: str
     second: str | None
-    #: The column that orders the rows; without one, their first texts do.
+    #: The column that orders the rows. Without it, they are ordered by their first text.
     position: str | None
     split: Callable[[Any], Iterable[Pair]]
     join: Callable[[Sequence[Pair]], Any]
-    #: Columns that follow from the texts.
+    #: Computes further columns from the texts.
     derived: Callable[[str, str], Row] = lambda first, second: {}
 
     def rows(self, image_id: str, value: Any) -> list[Row]:
@@ -73,12 +73,12 @@ _CHILDREN = {
     ),
 }
 _NAMES = tuple(_CHILDREN)
-#: What most images have.
-_NONE = {name: child.join(()) for name, child in _CHILDREN.items()}
+#: The children of an image that has none, as most images do.
+_EMPTY = {name: child.join(()) for name, child in _CHILDREN.items()}
 
 
 def _rows(chosen: Callable[[sa.Column[str]], sa.ColumnElement[bool]]) -> sa.CompoundSelect[Any]:
-    """All children's rows of some images: which child, whose, their position and their texts."""
+    """The rows of all children: number of the child, image id, position and texts."""
 
     def of(number: int, child: _Child) -> sa.Select[Any]:
         columns = child.table.c
@@ -93,28 +93,28 @@ def _rows(chosen: Callable[[sa.Column[str]], sa.ColumnElement[bool]]) -> sa.Comp
     return sa.union_all(*(of(number, child) for number, child in enumerate(_CHILDREN.values())))
 
 
-# Built once, since building takes longer than running; of one image, since a list of
-# parameters is put into the statement anew each time.
+# Built once, since building takes longer than running. The one for a single image is faster,
+# since SQLAlchemy renders a list of parameters anew each time.
 _OF_ONE = _rows(lambda image_id: image_id == sa.bindparam("image_id"))
 _OF_MANY = _rows(lambda image_id: image_id.in_(sa.bindparam("ids", expanding=True)))
-#: Images asked about at a time: three times as many are parameters, of which SQLite takes 32766.
-_BATCH = 1000
+#: Images per statement. It has three times as many parameters, and SQLite allows 32766.
+_BATCH_IMAGES = 1000
 
 
-#: The fields of an image that are columns of its own row.
+#: The fields of an image that are columns of IMAGES.
 COLUMNS = [field.name for field in dataclasses.fields(Image) if field.name not in _CHILDREN]
 
 
 def columns(fields: Row) -> dict[str, Any]:
-    """The columns of an image's own row that these of its fields make."""
-    found = {name: value for name, value in fields.items() if name not in _CHILDREN}
-    if "status" in found:
-        found["alive"] = found["status"] not in DELETED
-    return found
+    """The columns of IMAGES for these fields of an image."""
+    values = {name: value for name, value in fields.items() if name not in _CHILDREN}
+    if "status" in values:
+        values["alive"] = values["status"] not in DELETED
+    return values
 
 
 def insert(connection: sa.Connection, image: Image) -> None:
-    """Raises IntegrityError, before all else, when the id is taken, and LocationTaken."""
+    """Raises IntegrityError if the id is taken, else LocationTaken if a location is."""
     fields = {field.name: getattr(image, field.name) for field in dataclasses.fields(image)}
     connection.execute(sa.insert(IMAGES).values(columns(fields)))
     for name, child in _CHILDREN.items():
@@ -122,19 +122,21 @@ def insert(connection: sa.Connection, image: Image) -> None:
 
 
 def read(connection: sa.Connection, select: sa.Select[Any], **parameters: Any) -> list[Image]:
-    """The images that ``select`` finds in IMAGES, in its order; two statements for a page."""
+    """Read the images that ``select`` selects from IMAGES, in its order, with two statements."""
     result = connection.execute(select, parameters)
     names = tuple(result.keys())
-    found = [_image(zip(names, row, strict=True)) for row in result.all()]
-    joined = _joined(connection, [image.id for image in found])
-    for image in found:
-        vars(image).update(joined.get(image.id, _NONE))
-    return found
+    images = [_image(zip(names, row, strict=True)) for row in result.all()]
+    children = _children(connection, [image.id for image in images])
+    for image in images:
+        vars(image).update(children.get(image.id, _EMPTY))
+    return images
 
 
 def _image(columns: Iterable[tuple[str, Any]]) -> Image:
-    """Without its children. A row has all other fields, so that nothing is left to do for
-    ``__init__``, which took longer than the database."""
+    """An image without its children.
+
+    Without ``__init__``, which took longer than the database: a row has all fields.
+    """
     image = object.__new__(Image)
     vars(image).update(columns)
     del vars(image)["alive"]
@@ -142,9 +144,9 @@ def _image(columns: Iterable[tuple[str, Any]]) -> Image:
 
 
 def replace(connection: sa.Connection, image: Image, to: Row) -> Image:
-    """Write those fields of ``to`` that have tables of their own, where they differ.
+    """Write the children in ``to`` that differ from the image's, and return the image with them.
 
-    Raises LocationTaken for a place where another image has its data.
+    Raises LocationTaken for a location that is recorded already.
     """
     for name, child in _CHILDREN.items():
         if name in to and to[name] != getattr(image, name):
@@ -164,19 +166,19 @@ def _fill(connection: sa.Connection, child: _Child, image_id: str, value: Any) -
             raise LocationTaken from None
 
 
-def _joined(connection: sa.Connection, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Of each image that has any children, all its fields that are kept as such."""
+def _children(connection: sa.Connection, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The children of each image that has any, by its id."""
     pairs: dict[tuple[str, str], list[Pair]] = defaultdict(list)
-    for number, image_id, _, first, second in sorted(_found(connection, ids)):
+    for number, image_id, _, first, second in sorted(_child_rows(connection, ids)):
         pairs[image_id, _NAMES[number]].append((first, second))
-    joined: dict[str, dict[str, Any]] = {}
-    for (image_id, name), those in pairs.items():
-        joined.setdefault(image_id, {**_NONE})[name] = _CHILDREN[name].join(those)
-    return joined
+    children: dict[str, dict[str, Any]] = {}
+    for (image_id, name), texts in pairs.items():
+        children.setdefault(image_id, {**_EMPTY})[name] = _CHILDREN[name].join(texts)
+    return children
 
 
-def _found(connection: sa.Connection, ids: Sequence[str]) -> list[tuple[Any, ...]]:
+def _child_rows(connection: sa.Connection, ids: Sequence[str]) -> list[tuple[Any, ...]]:
     if len(ids) == 1:
         return [tuple(row) for row in connection.execute(_OF_ONE, {"image_id": ids[0]})]
-    batches = (ids[at : at + _BATCH] for at in range(0, len(ids), _BATCH))
+    batches = (ids[at : at + _BATCH_IMAGES] for at in range(0, len(ids), _BATCH_IMAGES))
     return [tuple(row) for batch in batches for row in connection.execute(_OF_MANY, {"ids": batch})]

@@ -1,6 +1,6 @@
-"""The schema, and column types that mean the same on every database.
+"""The schema, and column types that behave the same on every database.
 
-Migrations use these types too: what they make must not change without one.
+Migrations use these types, too: a type must not create other columns without a migration.
 """
 
 import datetime
@@ -27,7 +27,7 @@ def _exact_collation(dialect: sa.Dialect) -> str | None:
     if dialect.name == "postgresql":
         return "C"
     if dialect.name in ("mysql", "mariadb"):
-        # "utf8mb4_bin" ignores trailing spaces; these do not. mysql:// may lead to either server.
+        # Unlike "utf8mb4_bin", these compare trailing spaces. mysql:// may be either server.
         return "utf8mb4_nopad_bin" if getattr(dialect, "is_mariadb", False) else "utf8mb4_0900_bin"
     return None  # SQLite compares bytes already
 
@@ -35,7 +35,7 @@ def _exact_collation(dialect: sa.Dialect) -> str | None:
 class Exact(sa.types.TypeDecorator[str]):
     """Text compared and sorted by code point: case and trailing spaces count.
 
-    Without a length it is unlimited text, which cannot be indexed.
+    Without a length the text is unlimited and cannot be indexed.
     """
 
     impl = sa.String
@@ -51,12 +51,12 @@ class Exact(sa.types.TypeDecorator[str]):
 
 
 class Word(Exact):
-    """One word of an enumeration; words it does not have can be asked for but not read."""
+    """One word of an enumeration. A query may compare it with other words, too."""
 
     cache_ok = True
 
     def __init__(self, length: int, words: type[enum.StrEnum] = enum.StrEnum) -> None:
-        """``words`` may be left out where nothing is read, as in migrations."""
+        """Without ``words``, columns can be created but not read, as in migrations."""
         super().__init__(length)
         self.words = words
         self._by_text = {str(word): word for word in words}
@@ -69,7 +69,7 @@ class Word(Exact):
 
 
 class Moment(sa.types.TypeDecorator[datetime.datetime]):
-    """An aware time, kept as naive UTC to the microsecond."""
+    """A time with a time zone, stored in UTC without it, to the microsecond."""
 
     impl = sa.DateTime
     cache_ok = True
@@ -85,7 +85,7 @@ class Moment(sa.types.TypeDecorator[datetime.datetime]):
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("a time without its zone is no time")
+            raise ValueError("a time needs a time zone")
         return value.astimezone(datetime.UTC).replace(tzinfo=None)
 
     def process_result_value(
@@ -95,7 +95,7 @@ class Moment(sa.types.TypeDecorator[datetime.datetime]):
 
 
 class Document(sa.types.TypeDecorator[Any]):
-    """What JSON can say, kept as text: databases disagree on their own JSON types."""
+    """A JSON object, stored as text, since the JSON types of databases differ."""
 
     impl = Exact
     cache_ok = True
@@ -130,13 +130,13 @@ IMAGES = sa.Table(
     sa.Column("updated_at", Moment, nullable=False),
     sa.Column("upload_store", Exact(255)),
     sa.Column("upload_key", Exact(255)),
-    # Float would be 32 bits on MariaDB, where a lease loses its seconds.
+    # Not Float, which has 32 bits on MariaDB: too few for the seconds of a lease.
     sa.Column("upload_expires", sa.Double, index=True),
     sa.Column("upload_reserved", sa.BigInteger, nullable=False, server_default="0"),
-    # Whether the status is none of GONE. Deleted records stay, and come to be most of them:
-    # no list should have to step over them.
+    # Whether the status is not in model.DELETED. Deleted records stay and become the majority,
+    # so every index for lists begins with this column or has it next.
     sa.Column("alive", sa.Boolean, nullable=False, server_default="1"),
-    # One per sort key that a whole list is ordered by, and one per way to see an image.
+    # One for each sort key of a whole list, and one for each set of images that a user sees.
     sa.Index(None, "alive", "created_at", "id"),
     sa.Index(None, "alive", "updated_at", "created_at", "id"),
     sa.Index(None, "alive", "name", "created_at", "id"),
@@ -171,14 +171,13 @@ LOCATIONS = sa.Table(
     sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("store", Exact(255), nullable=False),
     sa.Column("url", Exact, nullable=False),
-    # What keeps two images from one place, as ``Location.place`` says it: no database makes an
-    # index of URLs of any length. NULL where two images had one before there was this column.
+    # Location.place, which keeps two images from having the same location: databases cannot
+    # index URLs of any length. NULL where two images shared one before this column existed.
     sa.Column("place", Exact(64), unique=True, index=True),
 )
 
-
-#: Projects that have limits: a row to lock for each, nothing else. What they use is the
-#: sum over their images, so that it cannot come apart from them.
+#: Projects with limits: a row to lock for each, and nothing else. Their usage is summed over
+#: their images, so that it always agrees with them.
 PROJECTS = sa.Table("projects", METADATA, sa.Column("id", Exact(255), primary_key=True))
 
 MEMBERS = sa.Table(

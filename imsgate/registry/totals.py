@@ -1,4 +1,4 @@
-"""What a project's images add up to, summed by the database, and one step at a time growing it."""
+"""The usage of projects, summed by the database, and the lock of a project whose usage grows."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -14,27 +14,27 @@ _NAMES = tuple(field.name for field in dataclasses.fields(Usage))
 
 
 def lock(connection: sa.Connection, project: str) -> bool:
-    """Wait until nobody else may make the project's usage grow; for this transaction.
+    """Wait until no other transaction may make the project's usage grow, and lock it.
 
-    Returns False where there is nothing to lock yet: see ``insert``. Whoever needs other
-    locks as well takes this one first.
+    Returns False if there is no row to lock yet: see ``insert``. To avoid deadlocks, take this
+    lock before any other.
     """
     select = sa.select(PROJECTS).where(PROJECTS.c.id == project).with_for_update()
     return connection.execute(select).first() is not None
 
 
 def insert(connection: sa.Connection, project: str) -> None:
-    """Make the row that is locked; in a transaction of its own, since another may have."""
+    """Add the row to lock, in a separate transaction, since another may add it at the same time."""
     connection.execute(sa.insert(PROJECTS).values(id=project))
 
 
 def usage(connection: sa.Connection, project: str, names: Iterable[str] = _NAMES) -> Usage:
-    """The sum of ``Image.usage``, which this says again in SQL; only of what is named."""
+    """The sum of ``Image.usage`` (repeated here in SQL), for the given names of Usage only."""
     names = list(names)
     own = IMAGES.c.owner == project
     each = sa.union_all(
         _of(_each(), names).where(own, lists.EXISTS),
-        _of(_GONE, names).where(own, sa.not_(lists.EXISTS), IMAGES.c.upload_expires > 0),
+        _of(_DELETED, names).where(own, sa.not_(lists.EXISTS), IMAGES.c.upload_expires > 0),
     ).subquery()
     sums = (sa.func.coalesce(sa.func.sum(each.c[name]), 0).label(name) for name in names)
     row = connection.execute(sa.select(*sums)).mappings().one()
@@ -46,8 +46,8 @@ def _of(columns: Mapping[str, sa.ColumnElement[int]], names: Iterable[str]) -> s
     return sa.select(*labelled)
 
 
-#: What an image adds that was deleted while its data came in.
-_GONE: Mapping[str, sa.ColumnElement[int]] = {
+#: The usage of an image that was deleted while its data came in.
+_DELETED: Mapping[str, sa.ColumnElement[int]] = {
     "image_size_total": IMAGES.c.upload_reserved,
     "image_stage_total": sa.literal(0),
     "image_count_total": sa.literal(0),
@@ -56,7 +56,7 @@ _GONE: Mapping[str, sa.ColumnElement[int]] = {
 
 
 def _each() -> dict[str, sa.ColumnElement[int]]:
-    """What one image adds, by the names of Usage."""
+    """The usage of an image that is not deleted, by the names of Usage."""
     status, reserved = IMAGES.c.status, IMAGES.c.upload_reserved
     size = sa.func.coalesce(IMAGES.c.size, 0)
     copies = (

@@ -9,7 +9,9 @@ This module uses private parts of gunicorn: the readers of its bodies, and their
 versions it was verified with are in tests/server/test_gunicorn_internals.py.
 """
 
+import functools
 import io
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -24,53 +26,81 @@ Pull = Callable[[int], bytes | None]
 
 
 def read_directly(worker: Any, request: Any) -> None:
-    """gunicorn's ``pre_request`` hook: replace a long body, and close the connection after it.
+    """gunicorn's ``pre_request`` hook: replace bodies that are long or that the client holds back.
 
-    gunicorn promises to keep the connection before it knows whether the body will be read, and
+    gunicorn promises to keep the connection before it knows whether a long body will be read, and
     closes it if it was not. A client that believed the promise would lose its next request, such
-    as the deletion of an image whose data was refused.
+    as the deletion of an image whose data was refused. So the connection ends with a long body.
+
+    It also asks the client for the body (RFC 9110 section 10.1.1) before anything has been
+    checked. Here that waits for the first read: whatever is refused by its headers costs the
+    client nothing.
     """
-    reader = request.body.reader
-    if isinstance(reader, ChunkedReader):
-        request.body = chunked(reader)
-    elif isinstance(reader, LengthReader) and reader.length >= LONG_BODY_BYTES:
-        request.body = of_length(reader)
-    else:
+    reader, is_expected = request.body.reader, request._expected_100_continue
+    length = reader.length if isinstance(reader, LengthReader) else None
+    is_long = isinstance(reader, ChunkedReader) or (length or 0) >= LONG_BODY_BYTES
+    request._expected_100_continue = False
+    if not (is_long or (is_expected and length)):
         return
-    request.force_close()
+    begin = functools.partial(_ask_for_body, request.unreader.sock) if is_expected else _begin
+    request.body = chunked(reader, begin) if length is None else of_length(reader, begin)
+    if is_long:
+        request.force_close()
+    else:
+        request.should_close = functools.partial(_closes, request.should_close, request.body)
 
 
-def of_length(reader: Any) -> "LongBody":
+def _ask_for_body(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def _begin() -> None:
+    """The client sends the body without being asked."""
+
+
+def _closes(asks_to_close: Callable[[], bool], body: "DirectBody") -> bool:
+    """Whether the connection of a request with an expected body ends after its response.
+
+    If the client was not asked for the body, nobody knows whether it will send it.
+    """
+    return asks_to_close() or not body.begun
+
+
+def of_length(reader: Any, begin: Callable[[], None] = _begin) -> "DirectBody":
     """Replaces gunicorn's ``LengthReader``, which may already hold the first bytes."""
-    unreader, remaining, started = reader.unreader, reader.length, False
+    unreader, remaining = reader.unreader, reader.length
 
     def pull(size: int) -> bytes | None:
-        nonlocal remaining, started
+        nonlocal remaining
         if not remaining:
             return None
-        # Nothing is received before the first read: a client may wait for "100 Continue".
-        piece = unreader.sock.recv(min(size, remaining)) if started else unreader.read()
-        piece, started = piece[:remaining], True
+        buffered = unreader.take_buffered()
+        piece = buffered or unreader.sock.recv(min(size, remaining))
+        if len(piece) > remaining:  # the beginning of the next request
+            unreader.unread(piece[remaining:])
+            piece = piece[:remaining]
         remaining -= len(piece)
         return piece or None
 
-    return LongBody(pull)
+    return DirectBody(pull, begin)
 
 
-def chunked(reader: Any) -> "LongBody":
+def chunked(reader: Any, begin: Callable[[], None] = _begin) -> "DirectBody":
     """Replaces the buffers of gunicorn's ``ChunkedReader``, which still parses the chunks."""
-    return LongBody(lambda _: next(reader.parser, None))
+    return DirectBody(lambda _: next(reader.parser, None), begin)
 
 
-class LongBody(io.RawIOBase):
+class DirectBody(io.RawIOBase):
     """A ``wsgi.input`` that is received in pieces.
 
     ``read`` returns fewer bytes than requested only at the end of the body, even if that is
-    premature. The connection cannot be used for another request afterwards.
+    premature. ``begin`` is called before the first piece.
     """
 
-    def __init__(self, pull: Pull) -> None:
+    def __init__(self, pull: Pull, begin: Callable[[], None] = _begin) -> None:
         self._pull = pull
+        self._begin = begin
+        self.begun = False
         self._rest = memoryview(b"")
 
     def readable(self) -> bool:
@@ -78,6 +108,9 @@ class LongBody(io.RawIOBase):
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Raises what ``pull`` raises: OSError, TimeoutError, gunicorn's parsing errors."""
+        if not self.begun:
+            self.begun = True
+            self._begin()
         if size is None or size < 0:
             return b"".join(iter(lambda: self.read(1 << 20), b""))
         pieces: list[bytes | memoryview] = []

@@ -1,39 +1,31 @@
 """gunicorn with threads, set up for long uploads and downloads.
 
-This module uses private parts of gunicorn: its gthread worker, its arbiter and its limit of a
-request line. The versions it was verified with are in tests/server/test_gunicorn_internals.py.
+This module uses private parts of gunicorn: its arbiter and its limit of a request line. The
+versions it was verified with are in tests/server/test_gunicorn_internals.py.
 """
 
+import contextlib
 import gc
 import logging
 import os
-import select
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import gunicorn.app.base
-from gunicorn import util
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import AppImportError, HaltServer
 from gunicorn.http import message
-from gunicorn.workers import gthread
 
 from imsgate.app import hand_back
 from imsgate.errors import BadConfig
 from imsgate.http.wsgi import WsgiApp
-from imsgate.server import bodies, malloc
+from imsgate.server import bodies, malloc, open_files
+from imsgate.server.connections import ConnectionWorker
+from imsgate.server.heads import MAX_LINE_BYTES
 
 LOG = logging.getLogger(__name__)
-
-#: Milliseconds for which a thread waits for the next request on its connection. Handing a
-#: connection to the main thread and back took a quarter of the time of a small request.
-_LINGER_MS = 5
-
-#: Limit of a request line and of a header field. Horizon requests 219 images by their ids in one
-#: line of 8.6 kB, and a token may contain a whole service catalog.
-_MAX_LINE_BYTES = 16 << 10
 
 #: A file system in memory, if the host has one.
 _MEMORY_DIR = "/dev/shm"  # noqa: S108 - gunicorn creates its file there securely
@@ -51,12 +43,15 @@ class Server(gunicorn.app.base.BaseApplication):
         workers: int,
         threads: int,
         grace: int,
+        reserved_paths: Collection[str] = (),
     ) -> None:
         """``load`` builds the application in each worker; a BadConfig stops the server.
 
         ``loaded`` is called once, in the first worker that has loaded it. ``threads`` is the
-        number per worker; ``grace`` is in seconds.
+        number per worker; ``grace`` is in seconds. ``reserved_paths`` are answered by threads of
+        their own. Raises BadConfig if the system allows too few open files for that many threads.
         """
+        Worker.RESERVED_PATHS = frozenset(reserved_paths)
         self._load = load
         self._loaded = loaded
         self._options = {
@@ -64,6 +59,7 @@ class Server(gunicorn.app.base.BaseApplication):
             "workers": workers,
             "threads": threads,
             "graceful_timeout": grace,
+            "worker_connections": open_files.max_connections(threads),
         }
         # One worker reads this byte and is the first; the others find the end of the pipe.
         self._first, end = os.pipe()
@@ -76,8 +72,8 @@ class Server(gunicorn.app.base.BaseApplication):
             **self._options,
             "worker_class": Worker,
             "pre_request": bodies.read_directly,
-            "limit_request_line": _MAX_LINE_BYTES,
-            "limit_request_field_size": _MAX_LINE_BYTES,
+            "limit_request_line": MAX_LINE_BYTES,
+            "limit_request_field_size": MAX_LINE_BYTES,
             "post_worker_init": self.report_loaded,
             "proc_name": "imsgate",
             "loglevel": "warning",
@@ -88,7 +84,7 @@ class Server(gunicorn.app.base.BaseApplication):
             "control_socket_disable": True,
         }
         # gunicorn caps its setting limit_request_line at this constant.
-        message.MAX_REQUEST_LINE = _MAX_LINE_BYTES
+        message.MAX_REQUEST_LINE = MAX_LINE_BYTES
         # Every request touches the heartbeat file, which took a tenth of its time on a disk.
         if os.access(_MEMORY_DIR, os.W_OK):
             settings["worker_tmp_dir"] = _MEMORY_DIR
@@ -138,8 +134,8 @@ class Master(Arbiter):
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-class Worker(gthread.ThreadWorker):
-    """gunicorn's worker with threads, adapted to slow clients, many small requests and restarts."""
+class Worker(ConnectionWorker):
+    """A worker that survives slow clients and stops without losing requests."""
 
     def init_signals(self) -> None:
         super().init_signals()
@@ -149,41 +145,17 @@ class Worker(gthread.ThreadWorker):
         super().run()
         hand_back()
 
-    def handle(self, conn: Any) -> Any:
-        """Serve one connection until it is idle or closed; runs in a thread of the pool.
-
-        Returns True if the connection stays open, False if not, or gunicorn's marker of a new
-        connection on which no request has arrived.
-        """
-        kept = super().handle(conn)
-        while kept is True and self.alive and _is_readable(conn.sock, _LINGER_MS):
-            kept = super().handle(conn)
-        if kept is False:
-            # Ends the response and discards what still arrives (RFC 9112, section 9.6).
-            util.close_graceful(conn.sock)
-        return kept
-
-    def finish_request(self, conn: Any, fs: Any) -> None:
-        """Runs in the main thread after ``handle``, which has already closed most connections.
-
-        gunicorn would close them here. A client that left its connection open after a refused
-        upload kept all others waiting for two seconds.
-        """
-        if conn.sock.fileno() < 0:
-            self.nr_conns -= 1
-        else:
-            super().finish_request(conn, fs)
-
     def handle_request(self, req: Any, conn: Any) -> Any:
         """Serve one request; also end the connection of a client that does not read (``pace``).
 
-        gunicorn would log a traceback, and wait two more seconds for the client.
+        gunicorn would log a traceback.
         """
         try:
             return super().handle_request(req, conn)
         except TimeoutError:
             LOG.warning("%s does not read the response", conn.client)
-            conn.sock.close()
+            with contextlib.suppress(OSError):  # already closed by the client
+                conn.sock.shutdown(socket.SHUT_RDWR)
             return False
 
     def set_accept_enabled(self, enabled: bool) -> None:
@@ -196,10 +168,3 @@ class Worker(gthread.ThreadWorker):
         if not self.alive:
             for listener in self.sockets:
                 listener.close()
-
-
-def _is_readable(connection: socket.socket, milliseconds: int) -> bool:
-    """Whether data or the end of the connection arrives within that time."""
-    poll = select.poll()
-    poll.register(connection, select.POLLIN)
-    return bool(poll.poll(milliseconds))

@@ -71,6 +71,18 @@ def filter_options(
     return None
 
 
+def exact_paths(paste: str, global_conf: Mapping[str, str]) -> frozenset[str]:
+    """The paths that ``egg:imsgate#paths`` serves by an application of their own.
+
+    Raises BadConfig if the Paste file cannot be read.
+    """
+    try:
+        main = loadwsgi.loadcontext(loadwsgi.APP, paste, global_conf=global_conf)
+    except (LookupError, OSError, ValueError, ImportError, configparser.Error) as error:
+        raise _unloadable(paste, error) from error
+    return frozenset(main.local_conf if main.entry_point_name == "paths" else ()) - {"/"}
+
+
 def filters(context: Any) -> Iterator[Any]:
     """PasteDeploy's contexts of the filters in every pipeline behind ``egg:imsgate#paths``."""
     yield from getattr(context, "filter_contexts", ())

@@ -1,6 +1,6 @@
-"""Certificates of signed images, and verifying with them: what needs cursive and castellan.
+"""Certificates of signed images and the verification of signatures, by cursive and castellan.
 
-Only ``imsgate.signatures.verify`` imports this, and only where the operator wants it.
+``imsgate.signatures.verify`` imports this module if the operator has configured certificates.
 """
 
 import os
@@ -22,19 +22,21 @@ from oslo_context import context
 from imsgate.errors import BadConfig, SignatureRefused
 
 
-class Directory:
-    """Certificates as files of one directory, each named by its id: UUID.pem."""
+class CertificateDirectory:
+    """Certificates in the files of one directory, each named UUID.pem."""
 
     def __init__(self, path: str, key: str) -> None:
         """Raises BadConfig, naming ``key``."""
         self._path = pathlib.Path(path)
         if not os.access(self._path, os.R_OK | os.X_OK) or not self._path.is_dir():
-            raise BadConfig(key, f"{path!r} is neither 'castellan' nor a directory to read")
+            raise BadConfig(
+                key, f"{path!r} is neither 'castellan' nor a directory that can be read"
+            )
 
     def __call__(self, name: str, token: str | None, project: str | None) -> bytes:
         """Raises SignatureRefused."""
         try:
-            # Nothing but the canonical form of an id becomes part of a path.
+            # uuid.UUID keeps anything but an id out of the path.
             text = (self._path / f"{uuid.UUID(name)}.pem").read_bytes()
             return x509.load_pem_x509_certificate(text).public_bytes(Encoding.DER)
         except (ValueError, OSError) as error:
@@ -42,33 +44,33 @@ class Directory:
 
 
 class KeyManager:
-    """Certificates from castellan's key manager, asked with the user's own token."""
+    """Certificates from castellan's key manager, requested with the user's token."""
 
     def __init__(self, native: cfg.ConfigOpts) -> None:
         """Raises BadConfig."""
         try:
             self._manager: Any = key_manager.API(native)
-        except Exception as error:  # each driver has exceptions of its own
+        except Exception as error:  # each driver raises its own exceptions
             raise BadConfig("[key_manager] backend", str(error)) from error
 
     def __call__(self, name: str, token: str | None, project: str | None) -> bytes:
         """Raises SignatureRefused."""
-        asker = context.RequestContext(auth_token=token, project_id=project, overwrite=False)
+        requester = context.RequestContext(auth_token=token, project_id=project, overwrite=False)
         try:
-            found = self._manager.get(asker, name)
+            secret = self._manager.get(requester, name)
         except castellan.ManagedObjectNotFoundError as error:
             raise SignatureRefused(problem="its certificate cannot be found") from error
         except castellan.CastellanException as error:
-            raise SignatureRefused(problem="the key manager does not give its certificate") from (
+            raise SignatureRefused(problem="the key manager does not return its certificate") from (
                 error
             )
-        if getattr(found, "format", None) != signature_utils.X_509:
-            raise SignatureRefused(problem="what signed it is no certificate")
-        return bytes(found.get_encoded())
+        if getattr(secret, "format", None) != signature_utils.X_509:
+            raise SignatureRefused(problem="the secret that the image names is not a certificate")
+        return bytes(secret.get_encoded())
 
 
 class _Verification:
-    """A tap that refuses data which another signature would fit."""
+    """A tap that refuses data that does not match the signature."""
 
     def __init__(self, verifier: Any) -> None:
         self._verifier = verifier
@@ -80,11 +82,11 @@ class _Verification:
         try:
             self._verifier.verify()
         except (InvalidSignature, ValueError, UnsupportedAlgorithm) as error:
-            raise SignatureRefused(problem="it is not of this data") from error
+            raise SignatureRefused(problem="the signature does not match the data") from error
 
 
 def verification(properties: Mapping[str, str], certificate: bytes) -> _Verification:
-    """What watches the data. Raises SignatureRefused."""
+    """The tap that verifies the data. Raises SignatureRefused."""
     try:
         kind = signature_utils.SignatureKeyType.lookup(properties["img_signature_key_type"])
         method = signature_utils.get_hash_method(properties["img_signature_hash_method"])

@@ -1,7 +1,7 @@
-"""Which addresses a download may connect to: the public ones, and what the operator allows.
+"""The addresses that downloads may connect to: public ones, and those the operator allows.
 
-Pure: an address in, a verdict out. Addresses that carry an IPv4 address inside are judged by
-that as well.
+Without side effects: an address in, a verdict out. An address that contains an IPv4 address is
+judged by that as well.
 """
 
 import dataclasses
@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-#: Not public whatever the running Python's own tables say: those of IANA, which grow, and the
-#: metadata service that a cloud put at a public address.
+#: Not public, whatever the tables of the running Python say: the special-purpose networks of IANA,
+#: whose number grows, and a cloud's metadata service at a public address.
 _SPECIAL = tuple(
     map(
         ipaddress.ip_network,
@@ -20,24 +20,24 @@ _SPECIAL = tuple(
             *("0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "198.18.0.0/15", "240.0.0.0/4"),
             *("64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32", "3fff::/20"),
             *("5f00::/16", "fec0::/10", "168.63.129.16/32"),
-            *("::/96", "::ffff:0:0:0/96", "2002::/16"),  # old ways to carry IPv4 inside
+            *("::/96", "::ffff:0:0:0/96", "2002::/16"),  # obsolete forms that contain IPv4
         ),
     )
 )
 
-#: Translated IPv4 (RFC 6052): how a host with IPv6 alone reaches the rest.
+#: Translated IPv4 (RFC 6052), by which a host that only has IPv6 reaches IPv4 hosts.
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rules:
-    """Networks that are allowed whatever they are, and further ones that are not."""
+    """Networks that are allowed although they are private, and public ones that are not."""
 
     allowed: Sequence[Network] = ()
     disallowed: Sequence[Network] = ()
 
     def permit(self, address: Address) -> bool:
-        """Whether a download may connect there."""
+        """Whether a download may connect to this address."""
         return all(self._permits(form) for form in forms(address))
 
     def _permits(self, address: Address) -> bool:
@@ -49,7 +49,7 @@ class Rules:
 
 
 def is_public(address: Address) -> bool:
-    """Whether it is an address of one host on the Internet, and not a cloud's own."""
+    """Whether this is the address of a host on the Internet, and no special-purpose address."""
     special = (
         address.is_multicast
         or address.is_reserved
@@ -62,7 +62,7 @@ def is_public(address: Address) -> bool:
 
 
 def forms(address: Address) -> Iterator[Address]:
-    """Everything that a connection to this address may reach."""
+    """All addresses that a connection to this one may reach."""
     if isinstance(address, ipaddress.IPv4Address):
         yield address
         return

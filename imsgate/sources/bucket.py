@@ -1,8 +1,7 @@
-"""Objects in users' buckets as images: the source of the jobs that register and create them."""
+"""Objects in users' buckets: the source of the jobs that register and create images."""
 
 import contextlib
 import dataclasses
-import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -10,122 +9,135 @@ from typing import Any
 from imsgate import errors
 from imsgate.buckets.base import Accounts, Buckets, ObjectInfo
 from imsgate.buckets.image_url import Allowed, ImageUrl
-from imsgate.formats.inspector import Inspector
-from imsgate.inspection import declared_format
-from imsgate.jobs.context import Context
-from imsgate.model import Image, Job
-from imsgate.signatures.verify import Signatures
-from imsgate.sources.inspected import InspectedSource, sized, verification
-from imsgate.stores.base import Copies, Sink, Store
+from imsgate.model import Image
+from imsgate.sources.base import ByteStream
+from imsgate.sources.inspected import InspectedSource, SourceInspector
+from imsgate.stores.base import Copies, CopySource, Sink, Store
 
 LOG = logging.getLogger(__name__)
 
-#: The kinds of these jobs: into an image that was there, and into one made for it, which
-#: does not outlive a failure.
-REGISTER, CREATE = "ims-register", "ims-create"
-
-#: What jobs are told to take as a quick import.
-QUICK = ("raw", "zvhd2")
-
-#: Bytes that the gate looks at before an object is copied: every header lies in them.
-HEAD = 1 << 20
+#: Bytes that are inspected before an object is copied: they contain every header.
+HEAD_BYTES = 1 << 20
 
 _STANDARD = "STANDARD"
 
 
 class BucketObject(InspectedSource):
-    """An object as it passes the gate. ``formats`` is what it may hold; empty: any image.
-    ``copying`` is how a store is asked for a copy."""
+    """An object as it is read and inspected, from its bucket or from a copy in a store."""
 
-    formats: Sequence[str] = ()
-    copying: Callable[[Store, str], Sink | None]
-
-    def copied(self, store: Store, key: str) -> Sink | None:
-        return self.copying(store, key)
-
-    def facts(self) -> Mapping[str, Any]:
-        facts = self._inspection.facts
-        content = "raw" if facts is None else facts.format
-        if self.formats and content not in self.formats:
-            raise errors.QuickImportFormat(found=content)
-        return super().facts()
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class BucketSources:
-    """Objects to import. ``limit`` is the largest in bytes."""
-
-    accounts: Accounts
-    allowed: Allowed
-    gate: Inspector
-    limit: int
-    signatures: Signatures
-
-    def as_is(self, image: Image) -> bool:
-        return False
-
-    @contextlib.contextmanager
-    def open(self, image: Image, job: Job, context: Context) -> Iterator[InspectedSource]:
-        """The object that the job names. That the project may use it is asked once more."""
-        url = ImageUrl(*job.arguments["object"])
-        self.allowed.check(job.project, url.bucket)
-        buckets = self.accounts.of(job.project)
-        found = buckets.find(url.bucket, url.key)
-        if found is None or found.size == 0:
-            raise errors.SourceMissing(bucket=url.bucket, object=url.key)
-        if found.storage_class != _STANDARD:
-            raise errors.WrongStorageClass(object=url.key, found=found.storage_class)
-        with contextlib.closing(_Stream(buckets.read(url.bucket, url.key))) as data:
-            inspection = self.gate.begin(declared_format(image))
-            watch = verification(self.signatures, image, job)
-            stream = BucketObject(
-                image, data, found.size, inspection, self.limit, verification=watch
-            )
-            stream.formats = job.arguments.get("formats", ())
-            stream.copying = functools.partial(self._copy, buckets, image, context, found, data)
-            yield stream
-
-    def _copy(
+    def __init__(
         self,
-        buckets: Buckets,
         image: Image,
-        context: Context,
-        found: ObjectInfo,
-        data: "_Stream",
-        store: Store,
-        key: str,
-    ) -> Sink | None:
-        """Have ``store`` copy the object where that can be, and ``data`` be the copy.
+        stream: ByteStream,
+        info: ObjectInfo,
+        *,
+        formats: Sequence[str],
+        buckets: Buckets,
+        inspector: SourceInspector,
+        certificate: bytes | None,
+        check: Callable[[], object],
+        renew: Callable[[], object],
+    ) -> None:
+        """``formats`` are the formats the object may have; if empty, any image is accepted."""
+        super().__init__(image, stream, info.size, **inspector.taps(image, certificate))
+        self._stream = stream
+        self._info = info
+        self._formats = formats
+        self._buckets = buckets
+        self._inspector = inspector
+        self._check = check
+        self._renew = renew
 
-        What is checked and digested is then what the store keeps, whatever becomes of the
-        object meanwhile. The object's own first bytes are looked at before: most of what the
-        gate refuses is refused by them, and not copied.
+    def copy_into(self, store: Store, key: str) -> Sink | None:
+        """Have the store copy the object where it can, and read the copy.
+
+        The bytes that are checked and digested are then those that the store holds, whatever
+        happens to the object in the meantime.
         """
-        origin = found.origin
+        origin = self._info.copy_source
         if origin is None or not isinstance(store, Copies):
             return None
-        head: Any = buckets.read(origin.bucket, origin.key, min(HEAD, found.size))
-        with contextlib.closing(head):
-            inspection = self.gate.begin(declared_format(image))
-            for chunk in head:
-                inspection.feed(chunk)
-        sink = store.copy(key, origin, found.size, context.check)
+        self._inspect_head(origin)
+        sink = store.copy(key, origin, self._info.size, self._check)
         if sink is None:
             return None
         with sink:
-            context.renew()  # what was begun before others took over is not committed
+            self._renew()  # what was begun before another worker took over is not committed
             location = sink.commit()
         try:
-            data.turn(store.read(location))
+            self._stream.replace(ByteStream.of(store.read(location)))
         except errors.ObjectNotFound:
             problem = "the copy was discarded"
             raise errors.StoreUnavailable(store=store.name, problem=problem) from None
-        LOG.info("%s has copied image %s from bucket %s", store.name, image.id, origin.bucket)
+        LOG.info("%s has copied image %s from bucket %s", store.name, self._image.id, origin.bucket)
         return CommittedSink(store, key, location)
+
+    def _inspect_head(self, origin: CopySource) -> None:
+        """Most bad images are refused by their first bytes, and are then not copied."""
+        size = min(HEAD_BYTES, self._info.size)
+        with contextlib.closing(
+            ByteStream.of(self._buckets.read(origin.bucket, origin.key, size))
+        ) as head:
+            self._inspector.begin(self._image).feed(head.peek(size))
+
+    def content_fields(self) -> Mapping[str, Any]:
+        facts = self._inspection.image_info
+        content = "raw" if facts is None else facts.format
+        if self._formats and content not in self._formats:
+            raise errors.QuickImportFormat(found=content)
+        return super().content_fields()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BucketSources:
+    """Opens objects in users' buckets."""
+
+    accounts: Accounts
+    allowed: Allowed
+    inspector: SourceInspector
+
+    @contextlib.contextmanager
+    def open(
+        self,
+        image: Image,
+        *,
+        project: str | None,
+        url: ImageUrl,
+        formats: Sequence[str],
+        certificate: bytes | None,
+        check: Callable[[], object],
+        renew: Callable[[], object],
+    ) -> Iterator[InspectedSource]:
+        """The object at ``url``, which has one of ``formats``, if any are named.
+
+        Whether ``project`` may still use the bucket is checked again. ``check`` may raise to
+        stop a copy, as may ``renew``, which is called before a copy is committed. Raises
+        SourceMissing, WrongStorageClass, TooLarge, SignatureRefused, and as ``Buckets`` does.
+        """
+        self.allowed.check(project, url.bucket)
+        buckets = self.accounts.of(project)
+        info = buckets.find(url.bucket, url.key)
+        if info is None or info.size == 0:
+            raise errors.SourceMissing(bucket=url.bucket, object=url.key)
+        if info.storage_class != _STANDARD:
+            raise errors.WrongStorageClass(object=url.key, found=info.storage_class)
+        with contextlib.closing(ByteStream.of(buckets.read(url.bucket, url.key))) as stream:
+            yield BucketObject(
+                image,
+                stream,
+                info,
+                formats=formats,
+                buckets=buckets,
+                inspector=self.inspector,
+                certificate=certificate,
+                check=check,
+                renew=renew,
+            )
 
 
 class CommittedSink(Sink):
-    """What a store has copied already. What is written was read from there."""
+    """The sink of an object that the store has copied already. The data that is written to it was
+    read from there, and is dropped."""
 
     def __init__(self, store: Store, key: str, location: str) -> None:
         self._store = store
@@ -147,20 +159,3 @@ class CommittedSink(Sink):
             self._store.discard(self._key)
         except errors.Error as error:
             LOG.warning("attempt %s was aborted but not removed: %s", self._key, error)
-
-
-class _Stream:
-    """Chunks as the file that ``Gated`` reads."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks: Any = chunks
-        self.read = sized(chunks)
-
-    def turn(self, chunks: Iterator[bytes]) -> None:
-        """Before the first read: take these instead."""
-        self.close()
-        self._chunks = chunks
-        self.read = sized(chunks)
-
-    def close(self) -> None:
-        self._chunks.close()

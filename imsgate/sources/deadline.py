@@ -1,4 +1,4 @@
-"""A socket whose reads end in time, whatever the other side does."""
+"""A socket whose reads end by a deadline, whatever the other side does."""
 
 import io
 import socket
@@ -8,12 +8,12 @@ from typing import Any
 
 from imsgate.errors import SourceFailed
 
-#: Bytes that an answer may take up to its body, interim answers included.
-_HEAD = 1 << 20
+#: The largest head of a response in bytes, interim responses included.
+_MAX_HEAD_BYTES = 1 << 20
 
 
 class Deadline:
-    """When it must be over. ``check`` is asked before each step, and raises to end it sooner."""
+    """When a download must end. ``check`` is called before each step and may end it sooner."""
 
     def __init__(self, seconds: float, check: Callable[[], object]) -> None:
         self._end = time.monotonic() + seconds
@@ -24,24 +24,25 @@ class Deadline:
         return time.monotonic() >= self._end
 
     def left(self, timeout: float) -> float:
-        """Seconds that the next step may take. Raises TimeoutError when there are none, and
-        what ``check`` raises."""
+        """Seconds that the next step may take, at most ``timeout``. Raises TimeoutError after the
+        deadline, and whatever ``check`` raises."""
         self._check()
-        rest = self._end - time.monotonic()
-        if rest <= 0:
+        remaining = self._end - time.monotonic()
+        if remaining <= 0:
             raise TimeoutError("the deadline has passed")
-        return min(rest, timeout)
+        return min(remaining, timeout)
 
 
 class DeadlineSocket:
-    """A connected socket, none of whose reads outlasts the deadline, however it trickles."""
+    """A connected socket. No read takes longer than the deadline, even from a server that sends a
+    byte now and then."""
 
     def __init__(self, plain: socket.socket, timeout: float, deadline: Deadline) -> None:
         self._socket = plain
         self._timeout = timeout
         self._deadline = deadline
         self._handed_over = False
-        self._head: int | None = _HEAD
+        self._head_bytes_left: int | None = _MAX_HEAD_BYTES
 
     def sendall(self, data: bytes) -> None:
         self._socket.settimeout(self._deadline.left(self._timeout))
@@ -54,18 +55,18 @@ class DeadlineSocket:
     def readinto(self, buffer: Any) -> int:
         self._socket.settimeout(self._deadline.left(self._timeout))
         count = self._socket.recv_into(buffer)
-        if self._head is not None:
-            self._head -= count
-            if self._head < 0:
-                raise SourceFailed(problem="the head of the server's answer has no end")
+        if self._head_bytes_left is not None:
+            self._head_bytes_left -= count
+            if self._head_bytes_left < 0:
+                raise SourceFailed(problem="the header of the server's response has no end")
         return count
 
     def begin_body(self) -> None:
-        """The head is in; what comes now may be as long as it likes."""
-        self._head = None
+        """The head was received; the size of the body is not limited here."""
+        self._head_bytes_left = None
 
     def close(self) -> None:
-        """Does nothing while a response is read: http.client closes before that."""
+        """Does nothing while a response is read: http.client calls this before that."""
         if not self._handed_over:
             self._socket.close()
 
@@ -74,15 +75,15 @@ class DeadlineSocket:
 
 
 class _Reader(io.RawIOBase):
-    def __init__(self, timed: DeadlineSocket) -> None:
-        self._timed = timed
+    def __init__(self, source: DeadlineSocket) -> None:
+        self._source = source
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        return self._timed.readinto(buffer)
+        return self._source.readinto(buffer)
 
     def close(self) -> None:
         super().close()
-        self._timed.end()
+        self._source.end()

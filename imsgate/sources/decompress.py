@@ -1,4 +1,4 @@
-"""Image data out of gzip, xz or zstd, in bounded memory and with a bounded ratio."""
+"""Decompression of gzip, xz and zstd, in bounded memory and with a bounded ratio."""
 
 import importlib
 import lzma
@@ -9,6 +9,8 @@ from typing import Any
 from oslo_config import cfg, types
 
 from imsgate.errors import BadConfig, BadImage
+from imsgate.formats.checks import HINTS
+from imsgate.settings import Settings
 
 GROUP = "import_unpack"
 OPTS = (
@@ -16,109 +18,131 @@ OPTS = (
         "formats",
         default=[],
         item_type=types.String(choices=["gzip", "xz", "zstd"]),
-        help="Compressed files that an import unpacks: gzip, xz, zstd (which needs "
+        help="Formats of compressed files that an import decompresses: gzip, xz, zstd (which needs "
         "imsgate[zstd]). For glance-direct, [sniff] has to accept them as well.",
     ),
     cfg.IntOpt(
         "max_ratio",
         default=200,
         min=1,
-        help="How many times the size of the compressed data may come out, beyond 64 MiB.",
+        help="The largest allowed ratio of decompressed to compressed size, beyond the first "
+        "64 MiB of decompressed data.",
     ),
 )
 
-_MAGIC = {"gzip": b"\x1f\x8b\x08", "xz": b"\xfd7zXZ\0", "zstd": b"\x28\xb5\x2f\xfd"}
-#: Bytes that tell what a stream is.
-HEAD = 6
 
-_STEP = 1 << 16
-#: Bytes in a row that may bring nothing out: padding, empty members, long file names, and
-#: the table at the end of seekable zstd.
-_IDLE = 4 << 20
-_FREE = 64 << 20
-#: What decoding may take; `xz -9` needs 65 MiB.
-_MEMORY = 128 << 20
+class DecompressionSettings(Settings, group=GROUP, opts=OPTS):
+    """The options of ``[import_unpack]``."""
+
+    formats: list[str]
+    max_ratio: int
+
+
+_MAGIC = {"gzip": b"\x1f\x8b\x08", "xz": b"\xfd7zXZ\0", "zstd": b"\x28\xb5\x2f\xfd"}
+#: The number of first bytes by which a compression is detected.
+MAGIC_BYTES = 6
+
+_READ_BYTES = 1 << 16
+#: Bytes of input in a row that may produce no output: padding, empty members, long file names,
+#: and the table at the end of seekable zstd.
+_MAX_FRUITLESS_BYTES = 4 << 20
+#: Bytes of output for which the ratio is not limited.
+_FREE_BYTES = 64 << 20
+#: The most memory that decompression may take; `xz -9` needs 65 MiB.
+_MEMORY_BYTES = 128 << 20
+
+Check = Callable[[], object]
 
 
 class Decompressor:
-    """What the operator lets imports unpack."""
+    """Decompresses the formats that the operator allows."""
 
-    def __init__(self, settings: Any) -> None:
+    def __init__(self, settings: DecompressionSettings) -> None:
         """Raises BadConfig for a format whose library is not installed."""
         self._max_ratio = settings.max_ratio
         self._makers = {name: _maker(name) for name in settings.formats}
 
-    def packing(self, head: bytes) -> str | None:
-        """The compression of data that begins with ``head``, if it is to be unpacked."""
+    def compression_of(self, head: bytes) -> str | None:
+        """The compression of data that begins with ``head`` (``MAGIC_BYTES``), if allowed."""
         for name in self._makers:
             if head.startswith(_MAGIC[name]):
                 return name
         return None
 
-    def unpack(self, name: str, read: Callable[[int], bytes]) -> "DecompressedStream":
-        return DecompressedStream(read, self._makers[name], name, self._max_ratio)
+    def open(
+        self, name: str, read: Callable[[int], bytes], check: Check = lambda: None
+    ) -> "DecompressedStream":
+        """The decompressed data of a stream whose compression is ``name``.
+
+        ``check`` is called before each read of compressed data, and may raise to stop: much may
+        be read before anything comes out.
+        """
+        return DecompressedStream(read, check, self._makers[name], name, self._max_ratio)
 
 
 class DecompressedStream:
-    """A stream of what comes out. Several compressed members in a row are one stream."""
+    """A stream of decompressed data. Several compressed members in a row are one stream."""
 
     def __init__(
         self,
         read: Callable[[int], bytes],
+        check: Check,
         make: Callable[[], tuple[Any, type[Exception]]],
         name: str,
         max_ratio: int,
     ) -> None:
         self._read = read
+        self._check = check
         self._make = make
         self._name = name
         self._max_ratio = max_ratio
         self._decoder, self._error = make()
-        #: What was read behind the end of a member.
+        #: Input that was read beyond the end of a member.
         self._rest = b""
-        self._taken = 0
-        self._given = 0
-        #: How much had been taken when something last came out.
-        self._fruitful = 0
+        self._bytes_in = 0
+        self._bytes_out = 0
+        #: The bytes of input when there was output the last time.
+        self._bytes_in_at_output = 0
 
     def read(self, size: int) -> bytes:
         """Up to ``size`` bytes, none at the end. Raises BadImage."""
         while True:
             if self._decoder.eof and not self._next_member():
                 return b""
-            data = self._take() if self._decoder.needs_input else b""
+            data = self._next_input() if self._decoder.needs_input else b""
             if not data and self._decoder.needs_input:
                 raise self._bad("it ends early")
             if chunk := self._decode(data, size):
                 return chunk
 
-    def _take(self) -> bytes:
+    def _next_input(self) -> bytes:
         if self._rest:
             data, self._rest = self._rest, b""
             return data
-        data = self._read(_STEP)
-        self._taken += len(data)
-        if self._taken - self._fruitful > _IDLE:
-            raise self._bad(f"{_IDLE >> 20} MiB in a row hold nothing")
+        self._check()
+        data = self._read(_READ_BYTES)
+        self._bytes_in += len(data)
+        if self._bytes_in - self._bytes_in_at_output > _MAX_FRUITLESS_BYTES:
+            raise self._bad(f"{_MAX_FRUITLESS_BYTES >> 20} MiB in a row contain no data")
         return data
 
     def _decode(self, data: bytes, size: int) -> bytes:
         try:
             chunk: bytes = self._decoder.decompress(data, size)
         except (self._error, MemoryError) as error:
-            raise self._bad("it cannot be unpacked") from error
-        self._given += len(chunk)
+            raise self._bad("it cannot be decompressed") from error
+        self._bytes_out += len(chunk)
         if chunk:
-            self._fruitful = self._taken
-        if self._given > _FREE + self._max_ratio * self._taken:
-            raise self._bad(f"it holds more than {self._max_ratio} times its size")
+            self._bytes_in_at_output = self._bytes_in
+        if self._bytes_out > _FREE_BYTES + self._max_ratio * self._bytes_in:
+            raise self._bad(f"it contains more than {self._max_ratio} times its size")
         return chunk
 
     def _next_member(self) -> bool:
-        """Go on with what follows a member; zeros are padding."""
+        """Continue with the data after a member; zeros are padding."""
         data = self._decoder.unused_data.lstrip(b"\0")
         while not data:
-            data = self._take()
+            data = self._next_input()
             if not data:
                 return False
             data = data.lstrip(b"\0")
@@ -128,24 +152,25 @@ class DecompressedStream:
 
     def _bad(self, problem: str) -> BadImage:
         problem = f"the data is {self._name}, and {problem}"
-        return BadImage(check="compression", offset=self._taken, problem=problem)
+        hint = HINTS["compression"]
+        return BadImage(check="compression", offset=self._bytes_in, problem=problem, hint=hint)
 
 
 class _Gzip:
-    """zlib's decoder, asked as lzma's is."""
+    """zlib's decoder with the interface of lzma's."""
 
     def __init__(self) -> None:
         self._decoder = zlib.decompressobj(wbits=31)
-        self._more = False
+        self._has_more = False
 
     def decompress(self, data: bytes, size: int) -> bytes:
         chunk = self._decoder.decompress(self._decoder.unconsumed_tail + data, size)
-        self._more = len(chunk) == size
+        self._has_more = len(chunk) == size
         return chunk
 
     @property
     def needs_input(self) -> bool:
-        return not self._more and not self._decoder.unconsumed_tail
+        return not self._has_more and not self._decoder.unconsumed_tail
 
     @property
     def eof(self) -> bool:
@@ -160,10 +185,13 @@ def _maker(name: str) -> Callable[[], tuple[Any, type[Exception]]]:
     if name == "gzip":
         return lambda: (_Gzip(), zlib.error)
     if name == "xz":
-        return lambda: (lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY), lzma.LZMAError)
-    for place in ("compression.zstd", "backports.zstd"):  # Python 3.14 has it
+        return lambda: (
+            lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY_BYTES),
+            lzma.LZMAError,
+        )
+    for module in ("compression.zstd", "backports.zstd"):  # the first since Python 3.14
         try:
-            zstd: Any = importlib.import_module(place)
+            zstd: Any = importlib.import_module(module)
         except ImportError:
             continue
         return lambda: (zstd.ZstdDecompressor(), zstd.ZstdError)

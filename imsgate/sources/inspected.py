@@ -1,171 +1,111 @@
-"""Where imports take data from that is in no store in its final form yet."""
+"""Data that passes the same inspection as a request body, whatever it is read from."""
 
-import base64
-import contextlib
 import dataclasses
-import types
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from imsgate import errors
-from imsgate.formats.inspector import Inspector
+from imsgate.formats.inspector import Inspection, Inspector
 from imsgate.http import body
 from imsgate.inspection import declared_format, fields_from_content
-from imsgate.jobs.context import Context
-from imsgate.jobs.imports import WEB, held
-from imsgate.model import Image, Job, Location
-from imsgate.signatures.verify import Signatures, signed
-from imsgate.sources.decompress import HEAD, Decompressor
-from imsgate.sources.web import Web
+from imsgate.model import Image
+from imsgate.signatures.verify import Signatures
+from imsgate.sources.base import ByteStream
+from imsgate.sources.decompress import MAGIC_BYTES, Decompressor
 from imsgate.stores.base import Sink, Store
-from imsgate.stores.loader import Stores
+
+
+class _Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
 
 
 class InspectedSource:
-    """Image data as it passes the gate, counted against the largest image."""
+    """Image data that is inspected, verified and limited in size as it is read."""
 
     def __init__(
         self,
         image: Image,
-        stream: Any,
+        stream: _Readable,
         size: int | None,
-        inspection: Any,
+        *,
         limit: int,
-        container: str | None = None,
-        verification: body.Tap | None = None,
+        inspection: Inspection,
+        verification: body.Tap | None,
+        container_format: str | None = None,
     ) -> None:
-        """``container`` is what the data is in once it is unpacked. Raises TooLarge."""
-        self._image = image
+        """``limit`` is the largest size in bytes. ``container_format`` is set if it differs from
+        the declared one because the data is decompressed. Raises TooLarge."""
         if size is not None and size > limit:
             raise errors.TooLarge(limit=limit)
         self.size = size
-        self._inspection = inspection
-        self._container = container
-        self._body = body.Tapped(stream, size)
-        self._body.join(body.Limit(limit))
-        self._body.join(inspection)
+        self.body = body.Tapped(stream, size)
+        self.body.join(body.Limit(limit))
+        self.body.join(inspection)
         if verification is not None:
-            self._body.join(verification)
-        self.read = self._body.read
+            self.body.join(verification)
+        self._image = image
+        self._inspection = inspection
+        self._container_format = container_format
 
-    def copied(self, store: Store, key: str) -> Sink | None:
+    def copy_into(self, store: Store, key: str) -> Sink | None:
         return None
 
-    def facts(self) -> Mapping[str, Any]:
-        found = fields_from_content(self._image, self._inspection.facts)
-        return found if self._container is None else {**found, "container_format": self._container}
+    def content_fields(self) -> Mapping[str, Any]:
+        fields = fields_from_content(self._image, self._inspection.image_info)
+        if self._container_format is None:
+            return fields
+        return {**fields, "container_format": self._container_format}
 
 
-class _Peeked:
-    """A stream whose first bytes were looked at."""
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SourceInspector:
+    """Begins the inspection of sources. ``limit`` is the size in bytes of the largest image."""
 
-    def __init__(self, read: Callable[[int], bytes]) -> None:
-        self._then = read
-        self._first = b""
-
-    def head(self) -> bytes:
-        while len(self._first) < HEAD and (chunk := self._then(HEAD - len(self._first))):
-            self._first += chunk
-        return self._first
-
-    def read(self, size: int) -> bytes:
-        first, self._first = self._first[:size], self._first[size:]
-        return first or self._then(size)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Sources:
-    """Downloads, and staged data to unpack. ``limit`` is the largest image in bytes."""
-
-    stores: Stores
-    web: Web
-    unpacker: Decompressor
-    gate: Inspector
-    limit: int
+    inspector: Inspector
     signatures: Signatures
+    decompressor: Decompressor
+    limit: int
 
-    def as_is(self, image: Image) -> bool:
-        """Whether staged data is the image's as it lies there: neither packed nor signed."""
-        (staged, *_) = image.locations
-        return not (signed(image) or self._packed(staged))
+    def begin(self, image: Image) -> Inspection:
+        """The inspection of data that is declared as this image's."""
+        return self.inspector.begin(declared_format(image))
 
-    def _packed(self, staged: Location) -> bool:
-        store = self.stores.get(staged.store)
-        with held(staged):
-            size = min(HEAD, store.size(staged.url))
-            chunks: Any = store.read(staged.url, 0, size)
-        with contextlib.closing(chunks):
-            return self.unpacker.packing(b"".join(chunks)) is not None
+    def taps(self, image: Image, certificate: bytes | None) -> dict[str, Any]:
+        """How an InspectedSource checks this image's data. Raises SignatureRefused.
 
-    @contextlib.contextmanager
-    def stored(self, image: Image, location: Location, job: Job) -> Iterator[InspectedSource]:
-        """What lies in a store, as it is. Raises ObjectNotFound."""
-        store = self.stores.get(location.store)
-        size = store.size(location.url)
-        chunks: Any = store.read(location.url)
-        with contextlib.closing(chunks):
-            inspection = self.gate.begin(declared_format(image))
-            stream = types.SimpleNamespace(read=sized(chunks))
-            watch = verification(self.signatures, image, job)
-            yield InspectedSource(image, stream, size, inspection, self.limit, verification=watch)
+        ``certificate`` (DER) verifies a signed image.
+        """
+        return {
+            "limit": self.limit,
+            "verification": self.signatures.begin(image, certificate),
+            "inspection": self.begin(image),
+        }
 
-    @contextlib.contextmanager
-    def open(self, image: Image, job: Job, context: Context) -> Iterator[InspectedSource]:
-        """The download, or the staged data, unpacked where it is packed."""
-        method = job.arguments["method"]
-        if method["name"] == WEB:
-            source = method["uri"], method.get("digest")
-            with self.web.download(*source, context.wait, context.check) as found:
-                yield self._gated(image, job, found.read, found.size)
-            return
-        (staged, *_) = image.locations
-        with held(staged):
-            chunks: Any = self.stores.get(staged.store).read(staged.url)
-        with contextlib.closing(chunks):
-            read = _asking(context.check, sized(chunks))
-            yield self._gated(image, job, read, image.size)
-
-    def _gated(
-        self, image: Image, job: Job, read: Callable[[int], bytes], size: int | None
+    def open(
+        self, image: Image, stream: _Readable, size: int | None, certificate: bytes | None
     ) -> InspectedSource:
-        watch = verification(self.signatures, image, job)
-        stream: Any = _Peeked(read)
-        packing = self.unpacker.packing(stream.head())
-        if packing is None:
-            inspection = self.gate.begin(declared_format(image))
-            return InspectedSource(image, stream, size, inspection, self.limit, verification=watch)
+        """The data of ``stream``, ``size`` bytes if that is known, as it is."""
+        return InspectedSource(image, stream, size, **self.taps(image, certificate))
+
+    def open_decompressed(
+        self,
+        image: Image,
+        stream: ByteStream,
+        size: int | None,
+        certificate: bytes | None,
+        check: Callable[[], object],
+    ) -> InspectedSource:
+        """The data of ``stream``, decompressed if it is a compressed file and the operator allows
+        that. ``check`` may raise to stop before anything is decompressed."""
+        compression = self.decompressor.compression_of(stream.peek(MAGIC_BYTES))
+        if compression is None:
+            return self.open(image, stream, size, certificate)
         if image.container_format == "compressed":
             image = dataclasses.replace(image, container_format="bare")
-        inspection = self.gate.begin(declared_format(image))
-        stream = self.unpacker.unpack(packing, stream.read)
-        container = image.container_format
-        return InspectedSource(image, stream, None, inspection, self.limit, container, watch)
-
-
-def verification(signatures: Signatures, image: Image, job: Job) -> body.Tap | None:
-    """What a signed image's data must pass as well, by the certificate that the job keeps."""
-    certificate = job.arguments.get("certificate")
-    return signatures.begin(image, base64.b64decode(certificate) if certificate else None)
-
-
-def _asking(check: Callable[[], object], read: Callable[[int], bytes]) -> Callable[[int], bytes]:
-    """``read`` with ``check`` before each: much may be read before anything comes out unpacked."""
-
-    def asking(size: int) -> bytes:
-        check()
-        return read(size)
-
-    return asking
-
-
-def sized(chunks: Iterator[bytes]) -> Callable[[int], bytes]:
-    """A ``read`` that gives no more than it was asked for."""
-    rest = b""
-
-    def read(size: int) -> bytes:
-        nonlocal rest
-        data = rest or next(chunks, b"")
-        data, rest = data[:size], data[size:]
-        return data
-
-    return read
+        return InspectedSource(
+            image,
+            self.decompressor.open(compression, stream.read, check),
+            None,
+            **self.taps(image, certificate),
+            container_format=image.container_format,
+        )

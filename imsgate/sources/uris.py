@@ -1,4 +1,4 @@
-"""What a download's URI may look like: text in, a target out, or a refusal. Pure."""
+"""The URIs that downloads may use: text in, a target or a refusal out. Without side effects."""
 
 import dataclasses
 import ipaddress
@@ -10,6 +10,7 @@ from typing import Any
 from oslo_config import cfg, types
 
 from imsgate.errors import UriRefused
+from imsgate.settings import Settings
 
 GROUP = "import_filtering_opts"
 
@@ -20,15 +21,35 @@ def _list(name: str, default: list[Any], kind: Any, help_text: str) -> cfg.ListO
 
 _WORD, _PORT = types.String(quotes=True), types.Integer(min=1, max=65535)
 
-#: Names and meaning as in Glance: an allow-list that is not empty is the whole rule.
+#: Names and meaning as in Glance: the list of refused values has no effect beside a list of
+#: allowed values.
 OPTS = (
-    _list("allowed_schemes", ["http", "https"], _WORD, "Schemes of a URI, in brackets."),
-    _list("disallowed_schemes", [], _WORD, "Refused schemes, where allowed_schemes is empty."),
-    _list("allowed_hosts", [], _WORD, "Hosts, by name or address. Empty for all."),
-    _list("disallowed_hosts", [], _WORD, "Refused hosts, where allowed_hosts is empty."),
-    _list("allowed_ports", [80, 443], _PORT, "Ports, the scheme's own included."),
-    _list("disallowed_ports", [], _PORT, "Refused ports, where allowed_ports is empty."),
+    _list(
+        "allowed_schemes", ["http", "https"], _WORD, "Allowed schemes, in brackets. Empty for all."
+    ),
+    _list("disallowed_schemes", [], _WORD, "Refused schemes, if allowed_schemes is empty."),
+    _list("allowed_hosts", [], _WORD, "Allowed hosts, by name or address. Empty for all."),
+    _list("disallowed_hosts", [], _WORD, "Refused hosts, if allowed_hosts is empty."),
+    _list(
+        "allowed_ports",
+        [80, 443],
+        _PORT,
+        "Allowed ports, the default ports of the schemes included. Empty for all.",
+    ),
+    _list("disallowed_ports", [], _PORT, "Refused ports, if allowed_ports is empty."),
 )
+
+
+class UriSettings(Settings, group=GROUP, opts=OPTS):
+    """The options of ``[import_filtering_opts]``."""
+
+    allowed_schemes: list[str]
+    disallowed_schemes: list[str]
+    allowed_hosts: list[str]
+    disallowed_hosts: list[str]
+    allowed_ports: list[int]
+    disallowed_ports: list[int]
+
 
 _PORTS = {"http": 80, "https": 443}
 _PRINTABLE = re.compile(r"[!-\[\]-~]+")  # ASCII without space and backslash
@@ -38,7 +59,7 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DownloadTarget:
-    """Where a request goes. ``host`` is a name, or an address in its usual form."""
+    """Where a request goes. ``host`` is a name, or an address in canonical form."""
 
     scheme: str
     host: str
@@ -57,27 +78,27 @@ class DownloadTarget:
 
     @property
     def address(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-        """The host, if it is an address."""
+        """The host as an address, or None if it is a name."""
         try:
             return ipaddress.ip_address(self.host)
         except ValueError:
             return None
 
 
-def parse(text: str, settings: Any) -> DownloadTarget:
+def parse(text: str, settings: UriSettings) -> DownloadTarget:
     """The target of a URI that the options allow. Raises UriRefused."""
     if not _PRINTABLE.fullmatch(text):
-        raise UriRefused(problem="it holds a character that no URI has")
+        raise UriRefused(problem="it contains a character that is not valid in a URI")
     try:
         parts = urllib.parse.urlsplit(text)
         port = parts.port
     except ValueError as error:
-        raise UriRefused(problem="host or port cannot be read") from error
+        raise UriRefused(problem="its host or port is invalid") from error
     scheme = parts.scheme
     if scheme not in _PORTS or not _passes("scheme", scheme, settings):
         raise UriRefused(problem=f"the scheme {scheme!r} is not allowed")
     if "@" in parts.netloc:
-        raise UriRefused(problem="it holds a user name")
+        raise UriRefused(problem="it contains a user name")
     host = _host(parts.hostname or "", bracketed="[" in parts.netloc)
     if not _passes("host", host, settings):
         raise UriRefused(problem=f"the host {host!r} is not allowed")
@@ -88,22 +109,22 @@ def parse(text: str, settings: Any) -> DownloadTarget:
     return DownloadTarget(scheme, host, port, path)
 
 
-def _passes(what: str, value: object, settings: Any) -> bool:
-    allowed: Sequence[object] = getattr(settings, f"allowed_{what}s")
-    return value in allowed if allowed else value not in getattr(settings, f"disallowed_{what}s")
+def _passes(part: str, value: object, settings: UriSettings) -> bool:
+    allowed: Sequence[object] = getattr(settings, f"allowed_{part}s")
+    return value in allowed if allowed else value not in getattr(settings, f"disallowed_{part}s")
 
 
 def _host(host: str, *, bracketed: bool) -> str:
-    """The host in the one form it is compared in. Raises UriRefused.
+    """The host in canonical form, in which it is compared. Raises UriRefused.
 
-    ``127.1``, ``0x7f.1`` and ``2130706433`` are addresses to a resolver and names to a list
-    of hosts, so there is no other form of an address than the usual one.
+    A resolver takes ``127.1``, ``0x7f.1`` and ``2130706433`` for addresses, a list of hosts takes
+    them for names; so an address is only accepted in its canonical form.
     """
     if bracketed:
         try:
             address = ipaddress.IPv6Address(host)
         except ValueError as error:
-            raise UriRefused(problem="the IPv6 address cannot be read") from error
+            raise UriRefused(problem="the IPv6 address is invalid") from error
         if address.scope_id is not None:
             raise UriRefused(problem="the IPv6 address has a zone")
         return str(address)
@@ -114,5 +135,5 @@ def _host(host: str, *, bracketed: bool) -> str:
         try:
             return str(ipaddress.IPv4Address(host))
         except ValueError as error:
-            raise UriRefused(problem="the IPv4 address is not written as usual") from error
+            raise UriRefused(problem="the IPv4 address is not in dotted decimal form") from error
     return host

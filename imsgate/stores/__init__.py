@@ -1,1 +1,1 @@
-"""Where image data lies: the store contract and its drivers."""
+"""Storage for image data: the store contract, its drivers and their loader."""

@@ -1,22 +1,32 @@
-"""The store contract.
+"""The store contract: what imsgate asks of a storage driver, and what the driver may rely on.
 
-A driver may trust its input: keys are made by imsgate (an image id, a dot and
-a hexadecimal attempt number; at most 100 ASCII characters), chunks are never
-empty, offsets and lengths lie inside the object, and a sink has one user.
-Everything else about concurrency is the driver's: a store is built once and
-used by many threads and processes at the same time.
+Terms:
 
-What every driver promises:
+- An *object* is the stored data of one image. A *location* is the text by which the driver
+  finds an object again; ``Sink.commit`` returns it and the image record keeps it.
+- An *attempt* is one try at writing an object. Each attempt has its own *key*, so two uploads
+  of one image never share a key.
 
-- Nothing is visible under a location before ``commit`` returned, and what is
-  visible then is whole and durable: power may fail right after.
-- ``abort``, an exception, or the death of the process leave nothing that
-  ``discard`` of the same key does not remove.
-- Failures are ``errors.StoreFull``, ``errors.StoreUnavailable`` or
-  ``errors.StoreDenied``, and ``errors.ObjectNotFound`` where nothing is at a
-  location. Credentials and paths appear in none of them.
+A driver may rely on its input:
 
-``imsgate.testing.StoreContract`` checks all of this.
+- imsgate makes the keys: an image id, a dot and a hexadecimal attempt number, at most 100
+  ASCII characters.
+- Chunks are never empty. Offsets and lengths lie within the object.
+- Only one thread uses a sink at a time.
+
+All other concurrency is up to the driver: a store is built once, then many threads and
+processes use it at the same time.
+
+Every driver promises:
+
+- Nothing is visible under a location before ``commit`` returns. After that the object is
+  visible, complete and durable, even if the power fails at once.
+- After ``abort``, an exception or the death of the process, ``discard`` with the same key
+  removes everything that is left.
+- A failure raises ``errors.StoreFull``, ``errors.StoreUnavailable`` or ``errors.StoreDenied``;
+  a missing object raises ``errors.ObjectNotFound``. No error contains credentials or paths.
+
+``imsgate.testing.StoreContract`` tests all of this.
 """
 
 import abc
@@ -28,39 +38,42 @@ from typing import Any, BinaryIO, ClassVar, Self
 
 from oslo_config import cfg
 
-#: What a location can be where it is the key itself. It begins with a letter or digit, so that
-#: no temporary name with a dot and no ``..`` passes.
+from imsgate.config import Section
+
+#: A valid location in drivers that use the key as the location. The first character is a letter
+#: or a digit, so that neither ``..`` nor a temporary name with a leading dot matches.
 LOCATION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,254}", re.ASCII)
 
 
 class Sink(abc.ABC):
-    """One object being written.
+    """An object that is being written.
 
-    A context manager: leaving the block without ``commit`` aborts.
+    It is a context manager: leaving the block without ``commit`` aborts the attempt.
     """
 
     @abc.abstractmethod
     def write(self, chunk: bytes) -> None:
         """Append ``chunk``.
 
-        Raises StoreFull, StoreUnavailable or StoreDenied; ``commit`` then
-        fails as well.
+        Raises StoreFull, StoreUnavailable or StoreDenied. After such a failure ``commit`` fails
+        too.
         """
 
     @abc.abstractmethod
     def commit(self) -> str:
-        """Make the object visible, whole and durable; return its location.
+        """Make the object visible, complete and durable, and return its location.
 
-        Called again, it returns the same location and does nothing. Raises
-        StoreFull, StoreUnavailable or StoreDenied, also after ``abort`` and
-        after the attempt was discarded; then nothing is visible.
+        A second call does nothing and returns the same location. Raises StoreFull,
+        StoreUnavailable or StoreDenied; then nothing is visible. It also raises one of them
+        after ``abort`` and after the attempt was discarded.
         """
 
     @abc.abstractmethod
     def abort(self) -> None:
-        """Leave nothing behind. May be called at any time and any number of times.
+        """End the attempt and remove everything that it wrote.
 
-        After ``commit`` it does nothing; it never raises.
+        May be called at any time and any number of times. After ``commit`` it does nothing. It
+        never raises.
         """
 
     def __enter__(self) -> Self:
@@ -76,44 +89,49 @@ class Sink(abc.ABC):
 
 
 class Store(abc.ABC):
-    """A place for image data."""
+    """A place where image data is stored."""
 
+    #: The driver's options. They are read from the section that has the store's id as its name.
     OPTS: ClassVar[Sequence[cfg.Opt]] = ()
 
     @classmethod
-    def further_opts(cls, name: str, settings: Any) -> Sequence[cfg.Opt]:
-        """Options of the same section that the values of OPTS decide, such as a wrapped driver's.
+    def further_opts(cls, name: str, settings: Section) -> Sequence[cfg.Opt]:
+        """More options of the same section, depending on the values of OPTS.
 
-        Asked again with the values of these, until it names no new ones. Raises BadConfig.
+        A driver that wraps another driver returns that driver's options here. The loader calls
+        this again, with the values of the new options added, until it returns no option that
+        is new. Raises BadConfig.
         """
         return ()
 
-    def __init__(self, name: str, settings: Any) -> None:
-        """``name`` is the store's id, ``settings`` the record of its own section.
+    def __init__(self, name: str, settings: Section) -> None:
+        """Build the store with the id ``name`` and the option values of its section.
 
-        Raises BadConfig, naming the option, when the store could not work.
+        Raises BadConfig, naming the option, if the store cannot work with these settings. A
+        driver can declare a typed record of its options and fill it from ``settings``
+        (``imsgate.settings``).
         """
         self.name = name
         self.settings = settings
 
     @abc.abstractmethod
     def create(self, key: str, size: int | None) -> Sink:
-        """Begin an object of ``size`` bytes, or of unknown size when it is None.
+        """Begin an object of ``size`` bytes; the size is unknown if ``size`` is None.
 
-        Raises StoreFull at once when ``size`` can be seen not to fit beside what is there
-        and what others have announced, and
-        StoreUnavailable or StoreDenied; whatever it raises, nothing is left. Where
-        another number of bytes is written in the end, ``commit`` either keeps
-        exactly these bytes or fails.
+        Raises StoreFull at once if the driver can tell that ``size`` bytes do not fit beside
+        the stored objects and the announced sizes of other attempts. Also raises
+        StoreUnavailable or StoreDenied. After any exception nothing is left behind. If the
+        number of bytes written differs from ``size``, ``commit`` either stores exactly the
+        bytes written or fails.
         """
 
     @abc.abstractmethod
     def read(self, location: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """The bytes from ``offset`` on, ``length`` of them or all the rest.
+        """Read ``length`` bytes from ``offset``, or up to the end if ``length`` is None.
 
-        Raises ObjectNotFound at the call when nothing is there, and
-        StoreUnavailable rather than ending early. The iterator has ``close``,
-        which frees whatever it holds even if no chunk was ever taken.
+        Raises ObjectNotFound from the call itself, not from the first ``next``. The iterator
+        raises StoreUnavailable rather than end early. Its ``close`` method releases all
+        resources, even if no chunk was ever requested.
         """
 
     @abc.abstractmethod
@@ -122,33 +140,34 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def delete(self, location: str) -> None:
-        """Remove the object. Raises ObjectNotFound when there is none."""
+        """Remove the object. Raises ObjectNotFound if it does not exist."""
 
     @abc.abstractmethod
     def discard(self, key: str) -> None:
-        """Remove whatever an attempt under ``key`` left, committed or not.
+        """Remove everything that the attempt with this key left, committed or not.
 
-        Does nothing when there is nothing, but raises StoreUnavailable or StoreDenied where
-        that cannot be seen. Called for attempts of processes that died, possibly while a
-        stale one still writes. That one's ``commit`` then fails where it is of the same
-        process; of another, where the medium can tell. What it commits all the same, a
-        later ``discard`` removes.
+        Does nothing if nothing is left. Raises StoreUnavailable or StoreDenied if the driver
+        cannot find out. imsgate calls this for attempts of dead processes, sometimes while a
+        stale process still writes. After ``discard`` the ``commit`` of an attempt in this
+        process fails; in another process it fails if the medium makes that possible. If such
+        an attempt is committed anyway, a later ``discard`` removes it.
         """
 
-    def check(self) -> None:  # noqa: B027 - most stores have nothing cheap to ask
-        """Look whether the store can be used now; cheap, since health checks ask often.
+    def check(self) -> None:  # noqa: B027 - most stores have no cheap check
+        """Check that the store can be used now. This must be cheap: health checks call it often.
 
         Raises StoreUnavailable or StoreDenied.
         """
 
     def free_space(self) -> int | None:
-        """Bytes still free, or None where that cannot be known."""
+        """Free space in bytes, or None if the driver cannot tell."""
         return None
 
     def place(self) -> Hashable:
-        """What no other enabled store may share, such as a directory or a bucket; None for nothing.
+        """An identifier of the directory, bucket or other place where the objects are stored.
 
-        Two ids of one place would make the deletion of a copy delete the original.
+        Two enabled stores must not have the same place: deleting a copy in one of them would
+        delete the original in the other. None disables this check.
         """
         return None
 
@@ -158,48 +177,48 @@ class Store(abc.ABC):
 
 
 class LocalFiles(abc.ABC):
-    """An optional ability: objects are files of this host, which a server can send itself."""
+    """Optional ability: objects are files on this host, which a server can send by itself."""
 
     @abc.abstractmethod
     def open(self, location: str) -> BinaryIO:
-        """The object's file, opened unbuffered for reading. Raises ObjectNotFound."""
+        """Open the object's file for reading, unbuffered. Raises ObjectNotFound."""
 
 
 class DirectUrls(abc.ABC):
-    """An optional ability: clients can fetch an object from where it lies."""
+    """Optional ability: clients can download an object directly from the storage service."""
 
     @abc.abstractmethod
     def direct_url(self, location: str) -> str | None:
-        """A URL that answers GET, Range included, to anyone for a while.
+        """A URL from which anyone can GET the object, with Range, for a limited time.
 
-        None while the operator has not switched this on. Raises ObjectNotFound.
+        None unless the operator has enabled this. Raises ObjectNotFound.
         """
 
 
 class Addressed(abc.ABC):
-    """An optional ability: objects have URLs by which other services know them.
+    """Optional ability: objects have URLs by which other services know them.
 
-    No such URL holds credentials, or leads to a file of this host.
+    These URLs contain no credentials and never name a file on this host.
     """
 
     @abc.abstractmethod
     def url(self, location: str) -> str | None:
-        """The object's URL; None where it has none. Nothing is asked of the store."""
+        """The object's URL, or None if it has none. Makes no request to the storage service."""
 
     @abc.abstractmethod
     def locate(self, url: str) -> str | None:
-        """The location that this URL names, whether or not an object is there.
+        """The location that ``url`` names, whether or not an object exists there.
 
-        None when it names no place of this store, or holds more than that (a user's
-        name, a query). Nothing is asked of the store.
+        None if the URL names no place in this store, or contains more than that, such as a user
+        name or a query. Makes no request to the storage service.
         """
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class CopySource:
-    """An object that may be copied where it lies, while its ETag is ``etag``.
+    """An object that the storage service may copy as long as its ETag is ``etag``.
 
-    ``service`` is equal for two drivers that speak to the same one.
+    ``service`` is equal in two drivers that use the same storage service.
     """
 
     service: Hashable
@@ -208,39 +227,42 @@ class CopySource:
     etag: str
 
 
+#: Deprecated name of CopySource; it will be removed in a later release.
+Origin = CopySource
+
+
 class Copies(abc.ABC):
-    """An optional ability: the service behind the store copies from its other buckets itself."""
+    """Optional ability: the storage service itself copies objects from its other buckets."""
 
     @abc.abstractmethod
     def copy(
-        self, key: str, origin: CopySource, size: int, check: Callable[[], object]
+        self, key: str, source: CopySource, size: int, check: Callable[[], object]
     ) -> Sink | None:
-        """Begin an object as ``create`` does, of the ``size`` bytes of ``origin``.
+        """Begin an object as ``create`` does and fill it with the ``size`` bytes of ``source``.
 
-        The sink has them already, and need only be committed. None when ``origin`` lies in
-        another service, or this one does not copy it; then nothing is left. ``check`` is
-        called now and then and may raise to stop. Raises SourceFailed when ``origin`` was
-        replaced, and what ``create`` and a sink raise. Nobody has looked at the bytes: who
-        asked for them reads them where they are then.
+        The returned sink already has all data and only needs ``commit``. Returns None, with
+        nothing left behind, if ``source`` belongs to another service or the service refuses to
+        copy it. ``check`` is called from time to time and may raise to stop the copy. Raises
+        SourceFailed if ``source`` was replaced, and everything that ``create`` and a sink
+        raise. The data passes by imsgate unseen: to inspect it, the caller reads the copy.
         """
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep removed: that of so many attempts, and so many bytes."""
+    """What a sweep removed: the number of attempts, and their size in bytes."""
 
     attempts: int
     bytes: int
 
 
 class Sweeps(abc.ABC):
-    """An optional ability: residue can be found even where no record leads to it any more."""
+    """Optional ability: the driver finds orphaned attempts that no record refers to."""
 
     @abc.abstractmethod
     def sweep(self, age: float, living: Callable[[str], bool]) -> Swept:
-        """Remove what unfinished attempts have left that began ``age`` seconds ago or earlier.
+        """Remove what unfinished attempts left that began at least ``age`` seconds ago.
 
-        ``living`` is asked for each whether its key is that of an attempt that
-        may still be going on. Objects are never removed, nor what is not an
-        attempt's.
+        ``living(key)`` returns whether the attempt with this key may still be running; those
+        are skipped. Committed objects and data of other applications are never removed.
         """

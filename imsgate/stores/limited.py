@@ -1,4 +1,4 @@
-"""Another driver's store at a limited speed, so that images leave room for other traffic.
+"""Limit the speed of another driver's store, so that images leave bandwidth for other traffic.
 
 ::
 
@@ -8,8 +8,9 @@
     limited_write_rate = 200
     s3_store_bucket = …
 
-The wrapped driver's own options stand in the same section. Its files and URLs are
-not handed out: what went round this store would go round the limit.
+The same section contains the options of the wrapped driver. This store has none of the abilities
+``LocalFiles``, ``DirectUrls``, ``Addressed`` and ``Copies``, because such transfers would bypass
+the limit.
 """
 
 import threading
@@ -20,15 +21,44 @@ from typing import Any
 from oslo_config import cfg
 
 from imsgate import plugins
+from imsgate.config import Section
 from imsgate.errors import BadConfig
+from imsgate.settings import Settings
 from imsgate.stores import loader
 from imsgate.stores.base import Sink, Store, Sweeps, Swept
 
 _MIB = 1 << 20
 
+OPTS = (
+    cfg.StrOpt(
+        "limited_driver",
+        help="The driver of the store whose speed is limited. Set its options in this section too.",
+    ),
+    cfg.FloatOpt(
+        "limited_write_rate",
+        min=0.001,
+        help="Maximum write rate of each process in MiB/s, for all uploads together. "
+        "If unset, there is no limit.",
+    ),
+    cfg.FloatOpt(
+        "limited_read_rate",
+        min=0.001,
+        help="Maximum read rate of each process in MiB/s, for all downloads together. "
+        "If unset, there is no limit.",
+    ),
+)
+
+
+class LimitedSettings(Settings, group="limited", opts=OPTS):
+    """The options of one limited store, except the wrapped driver's."""
+
+    limited_driver: str | None
+    limited_write_rate: float | None
+    limited_read_rate: float | None
+
 
 class Throttle:
-    """So many bytes a second, shared by all threads of a process."""
+    """A transfer rate that all threads of a process share."""
 
     def __init__(
         self,
@@ -36,59 +66,43 @@ class Throttle:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """``rate`` is in MiB a second; None is without limit."""
+        """``rate`` is in MiB/s; None means unlimited."""
         self._rate = rate and rate * _MIB
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.Lock()
-        self._free = 0.0
+        self._next_start = 0.0
 
     def take(self, count: int) -> None:
-        """Wait until ``count`` bytes may pass."""
+        """Wait until ``count`` more bytes may be transferred."""
         if not self._rate:
             return
         with self._lock:
             now = self._clock()
-            begin = max(now, self._free)
-            self._free = begin + count / self._rate
-        if begin > now:
-            self._sleep(begin - now)
+            start = max(now, self._next_start)
+            self._next_start = start + count / self._rate
+        if start > now:
+            self._sleep(start - now)
 
 
 class LimitedStore(Store, Sweeps):
-    """A store of the driver ``limited_driver``, slowed down."""
+    """A store of the driver ``limited_driver`` with limited transfer rates."""
 
-    OPTS = (
-        cfg.StrOpt(
-            "limited_driver",
-            help="The driver whose store this is; its own options stand in this section too.",
-        ),
-        cfg.FloatOpt(
-            "limited_write_rate",
-            min=0.001,
-            help="MiB a second that each process writes at most, all uploads together; "
-            "without it, as fast as it goes.",
-        ),
-        cfg.FloatOpt(
-            "limited_read_rate",
-            min=0.001,
-            help="MiB a second that each process reads at most, all downloads together; "
-            "without it, as fast as it goes.",
-        ),
-    )
+    OPTS = OPTS
 
     @classmethod
-    def further_opts(cls, name: str, settings: Any) -> Sequence[cfg.Opt]:
+    def further_opts(cls, name: str, settings: Section) -> Sequence[cfg.Opt]:
         kind = _wrapped(name, settings)
         if all(hasattr(settings, opt.dest) for opt in kind.OPTS):
             return kind.further_opts(name, settings)
         return kind.OPTS
 
-    def __init__(self, name: str, settings: Any) -> None:
+    def __init__(self, name: str, settings: Section) -> None:
         super().__init__(name, settings)
+        self._options = LimitedSettings.of(settings)
         self._store = _wrapped(name, settings)(name, settings)
-        self._reading = Throttle(settings.limited_read_rate)
-        self._writing = Throttle(settings.limited_write_rate)
+        self._reading = Throttle(self._options.limited_read_rate)
+        self._writing = Throttle(self._options.limited_write_rate)
 
     def create(self, key: str, size: int | None) -> Sink:
         return _LimitedSink(self._store.create(key, size), self._writing)
@@ -115,35 +129,36 @@ class LimitedStore(Store, Sweeps):
         return self._store.place()
 
     def properties(self) -> Mapping[str, Any]:
-        rates = {opt.name: getattr(self.settings, opt.dest) for opt in self.OPTS}
-        told = {name: value for name, value in rates.items() if value is not None}
-        return {**self._store.properties(), **told}
+        own = {opt.name: getattr(self._options, opt.dest) for opt in OPTS}
+        configured = {name: value for name, value in own.items() if value is not None}
+        return {**self._store.properties(), **configured}
 
     def sweep(self, age: float, living: Callable[[str], bool]) -> Swept:
-        """What the wrapped store finds; nothing where it cannot look."""
+        """Sweep the wrapped store; does nothing if its driver cannot sweep."""
         if isinstance(self._store, Sweeps):
             return self._store.sweep(age, living)
         return Swept(0, 0)
 
 
-def _wrapped(name: str, settings: Any) -> type[Store]:
-    """Raises BadConfig."""
+def _wrapped(name: str, settings: Section) -> type[Store]:
+    """The wrapped driver. Raises BadConfig."""
     key = f"[{name}] limited_driver"
-    if not settings.limited_driver:
-        raise BadConfig(key, "name the driver whose store is to be limited")
-    kind: type[Store] = plugins.find(loader.NAMESPACE, settings.limited_driver, key)
+    driver = LimitedSettings.of(settings).limited_driver
+    if not driver:
+        raise BadConfig(key, "must name the driver of the store to limit")
+    kind: type[Store] = plugins.find(loader.NAMESPACE, driver, key)
     if issubclass(kind, LimitedStore):
-        raise BadConfig(key, "a limited store cannot be limited again")
+        raise BadConfig(key, "a limited store cannot wrap another limited store")
     return kind
 
 
 class _LimitedSink(Sink):
-    def __init__(self, sink: Sink, pace: Throttle) -> None:
+    def __init__(self, sink: Sink, throttle: Throttle) -> None:
         self._sink = sink
-        self._pace = pace
+        self._throttle = throttle
 
     def write(self, chunk: bytes) -> None:
-        self._pace.take(len(chunk))
+        self._throttle.take(len(chunk))
         self._sink.write(chunk)
 
     def commit(self) -> str:
@@ -154,14 +169,14 @@ class _LimitedSink(Sink):
 
 
 class _LimitedReader(Iterator[bytes]):
-    def __init__(self, chunks: Iterator[bytes], pace: Throttle) -> None:
+    def __init__(self, chunks: Iterator[bytes], throttle: Throttle) -> None:
         self._chunks = chunks
-        self._pace = pace
+        self._throttle = throttle
 
     def __next__(self) -> bytes:
         chunk = next(self._chunks)
-        self._pace.take(len(chunk))
+        self._throttle.take(len(chunk))
         return chunk
 
     def close(self) -> None:
-        self._chunks.close()  # type: ignore[attr-defined]  # a promise of the contract
+        self._chunks.close()  # type: ignore[attr-defined]  # the store contract promises it

@@ -1,24 +1,26 @@
-"""Builds the stores an operator enabled, from drivers that stevedore finds.
+"""Builds the enabled stores from the drivers that stevedore finds.
 
-Options and their places are Glance's: ``[DEFAULT] enabled_backends`` maps a
-store id to a driver, ``[glance_store] default_backend`` names the id used when
-a request names none, and each store has a section named by its id.
+The options have Glance's names and sections: ``[DEFAULT] enabled_backends`` maps a store id to
+a driver, ``[glance_store] default_backend`` names the store for requests that name none, and
+each store has a section with its id as the name.
 """
 
 import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import stevedore
 from oslo_config import cfg
 
-from imsgate import config, errors, plugins
+from imsgate import errors, plugins
+from imsgate.config import Config, Section
 from imsgate.errors import BadConfig
 from imsgate.http import headers
 from imsgate.model import Location
+from imsgate.settings import Settings
 from imsgate.stores.base import Store
 
 LOG = logging.getLogger(__name__)
@@ -28,14 +30,14 @@ NAMESPACE = "imsgate.stores"
 _ENABLED_KEY = "[DEFAULT] enabled_backends"
 _DEFAULT_KEY = "[glance_store] default_backend"
 
-#: Options of ``[DEFAULT]``. The id is the driver's name, so that the driver's
-#: section of the sample configuration is the one a first start reads.
+#: Options of ``[DEFAULT]``. The default store's id is its driver's name, so the driver's section
+#: in the sample configuration is the one that a first start reads.
 OPTS: Sequence[cfg.Opt] = (
     cfg.DictOpt(
         "enabled_backends",
         default={"file": "file"},
-        help="The stores, as id:driver, separated by commas: fast:file, archive:file. "
-        "Each id has a section of its own with the driver's options.",
+        help="The stores as id:driver, separated by commas: fast:file, archive:s3. "
+        "The driver's options are in a section that has the store's id as its name.",
     ),
 )
 
@@ -43,56 +45,83 @@ OPTS: Sequence[cfg.Opt] = (
 DEFAULT_OPTS: Sequence[cfg.Opt] = (
     cfg.StrOpt(
         "default_backend",
-        help="Id of the store for uploads that name none. "
-        "It may be left out while only one store is enabled.",
+        help="Id of the store for uploads that do not name one. "
+        "Required if more than one store is enabled.",
     ),
 )
 
-#: Options that every store's section has, whatever its driver.
+#: Options in the section of every store, whatever its driver.
 STORE_OPTS: Sequence[cfg.Opt] = (
-    cfg.StrOpt("store_description", help="What users are told about this store."),
+    cfg.StrOpt("store_description", help="Description of this store that users see."),
     cfg.IntOpt(
         "weight",
         default=0,
-        help="Of several stores that hold an image, the one with the highest weight is read.",
+        help="If several stores have a copy of an image, the copy in the store with the highest "
+        "weight is read.",
     ),
     cfg.BoolOpt(
         "optional",
         default=False,
-        help="Start even while this store cannot be used. What needs it is answered 503, and it "
-        "is tried again.",
+        help="Start even if this store cannot be used. Requests that need it are answered with "
+        "503 until a later attempt to connect succeeds.",
     ),
 )
 
-#: Glance keeps ids that begin so for its staging areas, and a pasted
-#: configuration may have sections of these names.
+
+class EnabledSettings(Settings, group="DEFAULT", opts=OPTS):
+    """Which stores are enabled."""
+
+    enabled_backends: dict[str, str]
+
+
+class DefaultStoreSettings(Settings, group="glance_store", opts=DEFAULT_OPTS):
+    """Which store is the default."""
+
+    default_backend: str | None
+
+
+class BackendSettings(Settings, group="file", opts=STORE_OPTS):
+    """The options that every store has, whatever its driver."""
+
+    store_description: str | None
+    weight: int
+    optional: bool
+
+
+#: Glance reserves ids with this prefix for its staging areas, and a configuration copied from
+#: Glance may have sections of these names.
 _RESERVED_PREFIX = "os_glance_"
 _RESERVED = frozenset({"default", "glance_store"})
 
 
-#: Seconds between two attempts to build a store that was away at start.
-_RETRY = 10.0
+#: Seconds between two attempts to build a store that was unavailable at start.
+_RETRY_SECONDS = 10.0
 
 
 class Backend:
-    """One enabled store, and what the operator says of it. ``driver`` is its entry point."""
+    """An enabled store with the options that are not its driver's.
+
+    ``id`` is the store's id, ``driver`` the name of the driver's entry point.
+    """
 
     def __init__(
         self,
         store_id: str,
         driver: str,
         kind: type[Store],
-        settings: Any,
+        settings: Section,
         check: Callable[[], object] = lambda: None,
     ) -> None:
-        """Raises BadConfig when the store cannot be used, unless it is ``optional``.
+        """Build the store. Raises BadConfig if it cannot be used, unless it is ``optional``.
 
-        ``check`` raises BadConfig for one that was built later, and cannot be beside others.
+        An optional store is built later then, and ``check`` is called afterwards; it raises
+        BadConfig if the store must not be enabled together with the others.
         """
+        options = BackendSettings.of(settings)
         self.id = store_id
         self.driver = driver
-        self.description: str | None = settings.store_description
-        self.weight: int = settings.weight
+        self.description = options.store_description
+        self.weight = options.weight
         self._build = functools.partial(kind, store_id, settings)
         self._check = check
         self._lock = threading.Lock()
@@ -101,13 +130,13 @@ class Backend:
         try:
             self._store = self._build()
         except BadConfig as problem:
-            if not settings.optional:
+            if not options.optional:
                 raise
-            self._note(problem)
+            self._postpone(problem)
 
     @property
     def store(self) -> Store:
-        """The store. Raises StoreUnavailable while one that was away at start still is."""
+        """The store. Raises StoreUnavailable if it was unavailable at start and still is."""
         with self._lock:
             if self._store is None and time.monotonic() >= self._retry_at:
                 try:
@@ -115,19 +144,19 @@ class Backend:
                     self._check()
                 except BadConfig as problem:
                     self._store = None
-                    self._note(problem)
+                    self._postpone(problem)
             if self._store is None:
                 raise errors.StoreUnavailable(store=self.id, problem="it could not be started")
             return self._store
 
     @property
     def started(self) -> Store | None:
-        """The store if it could be built so far."""
+        """The store, or None if it could not be built yet."""
         return self._store
 
-    def _note(self, problem: BadConfig) -> None:
+    def _postpone(self, problem: BadConfig) -> None:
         LOG.warning("Store %s cannot be used yet: %s", self.id, problem)
-        self._retry_at = time.monotonic() + _RETRY
+        self._retry_at = time.monotonic() + _RETRY_SECONDS
 
 
 class Stores:
@@ -142,20 +171,23 @@ class Stores:
         return iter(self._backends.values())
 
     def choose(self, store_id: str | None) -> Store:
-        """The store a request names, or the default. Raises UnknownStore or StoreUnavailable."""
+        """The store that a request names, or the default one.
+
+        Raises UnknownStore or StoreUnavailable.
+        """
         store_id = store_id or self.default
         if store_id not in self._backends:
             raise errors.UnknownStore(store=store_id, stores=", ".join(self._backends))
         return self._backends[store_id].store
 
     def get(self, store_id: str) -> Store:
-        """The store a record names. Raises StoreUnavailable, also if it is enabled no longer."""
+        """The store that a record names. Raises StoreUnavailable, also if it is not enabled."""
         if store_id not in self._backends:
-            raise errors.StoreUnavailable(store=store_id, problem="it is not enabled here")
+            raise errors.StoreUnavailable(store=store_id, problem="it is not enabled")
         return self._backends[store_id].store
 
     def preferred(self, locations: Iterable[Location]) -> list[Location]:
-        """The copies of an image, those in the stores of highest weight first."""
+        """The copies of an image, sorted by the weight of their stores, highest first."""
 
         def weight(location: Location) -> int:
             backend = self._backends.get(location.store)
@@ -164,15 +196,15 @@ class Stores:
         return sorted(locations, key=weight, reverse=True)
 
 
-def load(conf: config.Config) -> Stores:
+def load(conf: Config) -> Stores:
     """Build every enabled store.
 
-    Raises BadConfig, naming the key, for whatever could not work: a reserved,
-    malformed or repeated id, an unknown driver, a missing or unknown default,
-    two stores in one place, and all that a driver refuses.
+    Raises BadConfig, naming the option, for a reserved, malformed or repeated id, an unknown
+    driver, a missing or unknown default store, two stores in the same place, and everything
+    that a driver refuses.
     """
     kinds = drivers(conf)
-    enabled = conf.section("DEFAULT", OPTS).enabled_backends
+    enabled = conf.read(EnabledSettings).enabled_backends
     default = _default(conf, enabled)
     backends: list[Backend] = []
     check = functools.partial(_check_places, backends)
@@ -182,9 +214,9 @@ def load(conf: config.Config) -> Stores:
     return Stores(backends, default)
 
 
-def drivers(conf: config.Config) -> dict[str, type[Store]]:
-    """The driver of every enabled store, by the store's id. Raises BadConfig."""
-    enabled = conf.section("DEFAULT", OPTS).enabled_backends
+def drivers(conf: Config) -> dict[str, type[Store]]:
+    """The driver class of every enabled store, by the store's id. Raises BadConfig."""
+    enabled = conf.read(EnabledSettings).enabled_backends
     _check_ids(conf, enabled)
     return {
         store_id: plugins.find(NAMESPACE, name, _ENABLED_KEY) for store_id, name in enabled.items()
@@ -192,7 +224,7 @@ def drivers(conf: config.Config) -> dict[str, type[Store]]:
 
 
 def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
-    """Sections and options for the sample: every installed driver's, plugins included, sorted."""
+    """Sections and options for the sample configuration, with those of all installed drivers."""
     return [
         ("DEFAULT", list(OPTS)),
         ("glance_store", list(DEFAULT_OPTS)),
@@ -201,21 +233,21 @@ def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
 
 
 def installed() -> dict[str, type[Store]]:
-    """Every installed driver by its name, sorted; one that cannot be imported is left out."""
-    found: stevedore.ExtensionManager[type[Store]] = stevedore.ExtensionManager(
-        NAMESPACE, on_load_failure_callback=_left_out
+    """All installed drivers that can be imported, sorted by name."""
+    extensions: stevedore.ExtensionManager[type[Store]] = stevedore.ExtensionManager(
+        NAMESPACE, on_load_failure_callback=_log_failure
     )
-    drivers = {extension.name: cast(type[Store], extension.plugin) for extension in found}
+    drivers = {extension.name: cast(type[Store], extension.plugin) for extension in extensions}
     return dict(sorted(drivers.items()))
 
 
-def _left_out(manager: Any, entry: Any, error: BaseException) -> None:
-    # Most often the extra that brings its library is not installed.
+def _log_failure(manager: Any, entry: Any, error: BaseException) -> None:
+    # Usually the extra with the library that it needs is not installed.
     LOG.debug("Store driver %s cannot be imported: %s", entry.name, error)
 
 
 def _build(
-    conf: config.Config,
+    conf: Config,
     store_id: str,
     name: str,
     kind: type[Store],
@@ -229,26 +261,28 @@ def _build(
     return Backend(store_id, name, kind, settings, check)
 
 
-def _default(conf: config.Config, enabled: dict[str, str]) -> str:
-    default = conf.section("glance_store", DEFAULT_OPTS).default_backend
+def _default(conf: Config, enabled: Mapping[str, str]) -> str:
+    default = conf.read(DefaultStoreSettings).default_backend
     if default is None and len(enabled) == 1:
         return next(iter(enabled))
     if default is None:
-        raise BadConfig(_DEFAULT_KEY, "several stores are enabled: name the default one")
+        raise BadConfig(
+            _DEFAULT_KEY, "must name the default store, because several stores are enabled"
+        )
     if default not in enabled:
-        raise BadConfig(_DEFAULT_KEY, f"{default!r} is not among enabled_backends")
-    return str(default)
+        raise BadConfig(_DEFAULT_KEY, f"{default!r} is not one of enabled_backends")
+    return default
 
 
-def _check_ids(conf: config.Config, enabled: dict[str, str]) -> None:
+def _check_ids(conf: Config, enabled: Mapping[str, str]) -> None:
     if not enabled:
         raise BadConfig(_ENABLED_KEY, "at least one store must be enabled")
-    seen: dict[str, str] = {}
+    ids: dict[str, str] = {}
     for store_id in enabled:
-        # oslo.config knows sections without regard to case.
-        twin = seen.setdefault(store_id.lower(), store_id)
+        # oslo.config ignores the case of section names.
+        twin = ids.setdefault(store_id.lower(), store_id)
         if twin != store_id:
-            raise BadConfig(_ENABLED_KEY, f"{twin!r} and {store_id!r} would share one section")
+            raise BadConfig(_ENABLED_KEY, f"{twin!r} and {store_id!r} would share a section")
         if _is_reserved(conf, store_id):
             raise BadConfig(_ENABLED_KEY, f"the store id {store_id!r} is reserved")
         try:
@@ -257,19 +291,22 @@ def _check_ids(conf: config.Config, enabled: dict[str, str]) -> None:
             raise BadConfig(_ENABLED_KEY, f"{store_id!r}: {error.details['problem']}") from None
 
 
-def _is_reserved(conf: config.Config, store_id: str) -> bool:
+def _is_reserved(conf: Config, store_id: str) -> bool:
     if store_id.lower() in _RESERVED or store_id.startswith(_RESERVED_PREFIX):
         return True
-    # A section that is called like an option of [DEFAULT] would hide that option.
+    # A section with the name of an option in [DEFAULT] would hide that option.
     native = conf.native
     return store_id in native and not isinstance(native[store_id], cfg.ConfigOpts.GroupAttr)
 
 
 def _check_places(backends: Sequence[Backend]) -> None:
-    """Two ids for one directory or bucket: deleting a copy would delete the original."""
-    taken: dict[Hashable, str] = {}
+    """Raises BadConfig if two stores use the same directory or bucket.
+
+    Deleting a copy in one of them would delete the original in the other.
+    """
+    places: dict[Hashable, str] = {}
     for backend in backends:
         place = backend.started.place() if backend.started else None
-        twin = taken.setdefault(place, backend.id) if place is not None else backend.id
+        twin = places.setdefault(place, backend.id) if place is not None else backend.id
         if twin != backend.id:
-            raise BadConfig(f"[{backend.id}]", f"this store lies in the same place as {twin!r}")
+            raise BadConfig(f"[{backend.id}]", f"this store uses the same place as {twin!r}")

@@ -1,34 +1,44 @@
-"""Images in the memory of one process: the reference of the contract.
+"""Images in the memory of one process: the reference implementation of the store contract.
 
-For tests and trials. Each process of a server has a memory store of its own,
-which dies with it.
+For tests and demonstrations. Each process of a server has its own objects, which are lost when
+it ends.
 """
 
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 from oslo_config import cfg
 
 from imsgate import errors
+from imsgate.config import Section
+from imsgate.settings import Settings
 from imsgate.stores.base import LOCATION, Addressed, Sink, Store
 
-_CHUNK = 1024 * 1024
+_CHUNK_BYTES = 1024 * 1024
+
+OPTS = (
+    cfg.IntOpt(
+        "memory_store_capacity",
+        min=0,
+        help="Capacity in bytes, including unfinished uploads. If unset, there is no limit.",
+    ),
+)
+
+
+class MemorySettings(Settings, group="memory", opts=OPTS):
+    """The options of one memory store."""
+
+    memory_store_capacity: int | None
 
 
 class MemoryStore(Store, Addressed):
-    """Objects and the parts of unfinished ones, each under its key."""
+    """Objects and the chunks of unfinished attempts, each under its key."""
 
-    OPTS = (
-        cfg.IntOpt(
-            "memory_store_capacity",
-            min=0,
-            help="Bytes this store holds, unfinished uploads included; without it, all there is.",
-        ),
-    )
+    OPTS = OPTS
 
-    def __init__(self, name: str, settings: Any) -> None:
+    def __init__(self, name: str, settings: Section) -> None:
         super().__init__(name, settings)
+        self._capacity = MemorySettings.of(settings).memory_store_capacity
         self._lock = threading.Lock()
         self._objects: dict[str, bytes] = {}
         self._parts: dict[str, list[bytes]] = {}
@@ -36,8 +46,8 @@ class MemoryStore(Store, Addressed):
 
     def create(self, key: str, size: int | None) -> Sink:
         with self._lock:
-            if size is not None and self.settings.memory_store_capacity is not None:
-                if size > self._free():
+            if size is not None and self._capacity is not None:
+                if size > self._free(self._capacity):
                     raise errors.StoreFull(store=self.name)
                 self._announced[key] = size
             self._parts[key] = []
@@ -46,7 +56,8 @@ class MemoryStore(Store, Addressed):
     def read(self, location: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         data = self._get(location)
         end = len(data) if length is None else offset + length
-        return (data[at : min(at + _CHUNK, end)] for at in range(offset, end, _CHUNK))
+        starts = range(offset, end, _CHUNK_BYTES)
+        return (data[at : min(at + _CHUNK_BYTES, end)] for at in starts)
 
     def size(self, location: str) -> int:
         return len(self._get(location))
@@ -62,35 +73,37 @@ class MemoryStore(Store, Addressed):
             self._objects.pop(key, None)
 
     def free_space(self) -> int | None:
-        if self.settings.memory_store_capacity is None:
+        if self._capacity is None:
             return None
         with self._lock:
-            return self._free()
+            return self._free(self._capacity)
 
     def url(self, location: str) -> str:
         return f"memory://{self.name}/{location}"
 
     def locate(self, url: str) -> str | None:
         place, _, location = url.rpartition("/")
-        known = place == f"memory://{self.name}" and LOCATION.fullmatch(location)
-        return location if known else None
+        valid = place == f"memory://{self.name}" and LOCATION.fullmatch(location)
+        return location if valid else None
 
     def held(self) -> list[str]:
-        """The keys of everything in it, whole or unfinished."""
+        """The keys of all objects and unfinished attempts, for tests."""
         with self._lock:
             return sorted({*self._objects, *self._parts})
 
     # For the sink of this module.
 
     def append(self, key: str, chunk: bytes) -> None:
+        """Add a chunk to an attempt. Raises StoreFull, or StoreUnavailable if it has ended."""
         with self._lock:
             parts = self._attempt(key)
             parts.append(bytes(chunk))
-            if self.settings.memory_store_capacity is not None and self._left() < 0:
-                self._forget(key)  # what missed a chunk must not be committed
+            if self._capacity is not None and self._remaining(self._capacity) < 0:
+                self._forget(key)  # an attempt that lacks a chunk must not be committed
                 raise errors.StoreFull(store=self.name)
 
     def publish(self, key: str) -> None:
+        """Make the attempt's chunks an object. Raises StoreUnavailable if it has ended."""
         with self._lock:
             self._objects[key] = b"".join(self._attempt(key))
             self._forget(key)
@@ -106,18 +119,17 @@ class MemoryStore(Store, Addressed):
             problem = "this attempt was aborted or discarded"
             raise errors.StoreUnavailable(store=self.name, problem=problem) from None
 
-    def _free(self) -> int:
-        return max(0, self._left())
+    def _free(self, capacity: int) -> int:
+        return max(0, self._remaining(capacity))
 
-    def _left(self) -> int:
-        """Bytes nobody has or was promised; below zero where there are too many."""
-        whole = sum(len(data) for data in self._objects.values())
+    def _remaining(self, capacity: int) -> int:
+        """Bytes that are neither used nor promised; negative if there are too many of them."""
+        stored = sum(len(data) for data in self._objects.values())
         parts = (
             max(self._announced.get(key, 0), sum(map(len, chunks)))
             for key, chunks in self._parts.items()
         )
-        left: int = self.settings.memory_store_capacity - whole - sum(parts)
-        return left
+        return capacity - stored - sum(parts)
 
     def _get(self, location: str) -> bytes:
         with self._lock:

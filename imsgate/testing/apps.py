@@ -1,6 +1,6 @@
-"""Foreign WSGI applications of a few lines each, to stand behind a filter.
+"""Small WSGI applications to put behind a filter.
 
-Needs nothing but the standard library.
+Needs the standard library only.
 """
 
 import threading
@@ -11,35 +11,35 @@ Environ = dict[str, Any]
 Read = Callable[[Any], bytes]
 StartResponse = Callable[..., Callable[[bytes], Any]]
 
-#: Headers as an application may give them: one repeated, none sorted.
+#: Response headers as an application may set them: one is repeated, and they are not sorted.
 HEADERS = [("X-Foreign", "yes"), ("Set-Cookie", "b=2"), ("Set-Cookie", "a=1"), ("ETag", '"e"')]
 TEXT = [("Content-Type", "text/plain"), *HEADERS]
 CHUNKS = (b"first ", b"second ", b"third")
 
 
 def by(size: int) -> Read:
-    """A way to read a body: so many bytes at a time, to the end of file."""
+    """Reads a body to its end, ``size`` bytes at a time."""
     return lambda stream: b"".join(iter(lambda: stream.read(size), b""))
 
 
 def by_lines(stream: Any) -> bytes:
-    """Line by line, as PEP 3333 allows."""
+    """Reads a body line by line, as PEP 3333 allows."""
     return b"".join(iter(stream.readline, b""))
 
 
 def whole(stream: Any) -> bytes:
-    """All at once."""
+    """Reads a body at once."""
     data: bytes = stream.read()
     return data
 
 
 def nothing(stream: Any) -> bytes:
-    """Not at all."""
+    """Does not read the body."""
     return b""
 
 
 class Closing:
-    """Chunks that count how often they were closed, and how many were taken."""
+    """A response body that counts how often it was closed and how many chunks were taken."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = iter(chunks)
@@ -59,10 +59,9 @@ class Closing:
 
 
 class App:
-    """Reads the body, keeps it, and answers with some chunks.
+    """Reads and stores the body, and responds with some chunks.
 
-    ``environs`` are the requests that came, ``bodies`` what was read of them,
-    ``answers`` what was returned.
+    ``environs`` are the requests, ``bodies`` what it read of each, ``answers`` what it returned.
     """
 
     def __init__(
@@ -100,7 +99,7 @@ class App:
 
 
 class Late(App):
-    """Starts its response only when the first chunk is asked for."""
+    """Starts its response only when the server requests the first chunk."""
 
     def answer(self, environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
         start_response(self.status, self.headers)
@@ -108,7 +107,7 @@ class Late(App):
 
 
 class LateReader(Late):
-    """Reads the body, too, only when the first chunk is asked for."""
+    """Reads the body, too, only when the server requests the first chunk."""
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         self.environs.append(environ)
@@ -120,7 +119,7 @@ class LateReader(Late):
 
 
 class Writes(App):
-    """Sends all but its last chunk by write()."""
+    """Sends all chunks except the last one with write()."""
 
     def answer(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         write = start_response(self.status, self.headers)
@@ -130,7 +129,7 @@ class Writes(App):
 
 
 class Echo(App):
-    """Answers, piece by piece, with the body that comes in."""
+    """Responds with the body of the request, 100 bytes at a time."""
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         self.environs.append(environ)
@@ -139,7 +138,7 @@ class Echo(App):
 
 
 class SendsFile(App):
-    """Answers with the server's own file wrapper."""
+    """Responds with the file wrapper of the server."""
 
     def __init__(self, file: Any, **options: Any) -> None:
         super().__init__(**options)
@@ -153,11 +152,11 @@ class SendsFile(App):
 
 
 class Oops(Exception):
-    """An exception no filter knows."""
+    """An exception that no filter knows."""
 
 
 class Fails(App):
-    """Raises ``error`` after so many chunks, or with ``chunks=None`` before it answers."""
+    """Raises ``error`` after ``after`` chunks, or before it starts its response if that is None."""
 
     def __init__(self, error: BaseException, after: int | None = None, **options: Any) -> None:
         super().__init__(**options)
@@ -176,7 +175,7 @@ class Fails(App):
 
 
 class LateFails(Fails):
-    """Fails when its first chunk is asked for, before or after it starts its response."""
+    """As Fails, but starts its response only when the server requests the first chunk."""
 
     def answer(self, environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
         if self.after is None:
@@ -186,12 +185,12 @@ class LateFails(Fails):
 
 
 class ReadFails(App):
-    """What applications make of a body whose read fails, by ``how``.
+    """What applications do if reading the body fails, by ``how``.
 
-    ``swallows`` answers 200 all the same, ``own`` raises its own exception,
-    ``page`` answers its own 500, ``passes`` does nothing about it, ``late``
-    neither, reading only when its first chunk is asked for, ``started`` has
-    begun its response before. ``failed`` is what the read raised.
+    ``swallows`` responds with 200 nevertheless, ``own`` raises its own exception, ``page`` responds
+    with its own 500, ``passes`` does not catch the exception, ``late`` does not either, and reads
+    only when the server requests the first chunk, ``started`` has started its response before it
+    reads. ``failed`` is the exception of the read.
     """
 
     HOW = ("swallows", "own", "page", "passes", "late", "started")
@@ -229,7 +228,7 @@ class ReadFails(App):
 
 
 class Meets(App):
-    """Requests wait for one another halfway through their bodies."""
+    """Makes concurrent requests wait for one another halfway through their bodies."""
 
     def __init__(self, count: int, half: int) -> None:
         super().__init__()

@@ -1,46 +1,48 @@
-"""A whole gateway in memory, made of the parts the served one is made of."""
+"""A complete gateway in memory, for tests; it is assembled as a served one is."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, cast
 
 from oslo_config import cfg
 
 from imsgate import app
-from imsgate.api import images
 from imsgate.buckets.base import Accounts, Buckets
-from imsgate.config import Section
+from imsgate.config import Config, Section
 from imsgate.jobs.engine import Engine
 from imsgate.quotas import quota
+from imsgate.records.settings import ApiSettings
 from imsgate.registry.base import Registry
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.services import make_services
 from imsgate.stores.base import Store
 from imsgate.stores.loader import STORE_OPTS, Backend, Stores
 from imsgate.stores.memory import MemoryStore
-from imsgate.transfer import upload
-from imsgate.transfer.upload import Uploads
+from imsgate.transfer.cleanup import Cleanup
+from imsgate.transfer.upload import Uploads, UploadSettings
 
 
 def settings(options: Iterable[cfg.Opt], **changed: Any) -> Section:
-    """The defaults of these options, with some changed."""
+    """The default values of ``options``, some of them changed."""
     return Section(**{option.dest: option.default for option in options} | changed)
 
 
 def memory_store(name: str = "fast", capacity: int | None = None) -> MemoryStore:
-    """A memory store of so many bytes."""
+    """A memory store with a capacity in bytes; None means unlimited."""
     return MemoryStore(name, Section(memory_store_capacity=capacity))
 
 
 @dataclasses.dataclass(frozen=True)
 class Gateway:
-    """The application and the parts behind it."""
+    """The application and the services behind it."""
 
     app: app.Application
     registry: Registry
     stores: Stores
     uploads: Uploads
+    cleanup: Cleanup
     engine: Engine
 
 
@@ -55,37 +57,52 @@ def gateway(
     further: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     **api: Any,
 ) -> Gateway:
-    """A gateway with these parts, or parts in memory; ``api`` are options of ``[api]``,
-    ``further`` those of other groups.
+    """A gateway with this registry and these stores, or with ones in memory.
 
-    The first store is the default one. Nothing sweeps or does jobs by itself.
+    ``api`` are options of ``[api]``, ``further`` those of other groups. The first store is the
+    default store. Neither sweeps nor jobs run by themselves.
     """
     registry = registry or MemoryRegistry()
-    found = list(stores) or [memory_store()]
-    backends = [_backend(store, (descriptions or {}).get(store.name)) for store in found]
-    enabled = Stores(backends, found[0].name)
-    conf = cfg.ConfigOpts()
-    conf(args=[], default_config_files=[], default_config_dirs=[])
-    changed: dict[str, dict[str, Any]] = {
-        upload.GROUP: {"lease": lease},
-        "DEFAULT": {"public_endpoint": public_endpoint},
-    }
-
-    def section(group: str, options: Iterable[cfg.Opt]) -> Section:
-        more = {**changed.get(group, {}), **further.get(group, {})}
-        return settings(options, **more)
-
-    quotas = quota.configured(section(quota.GROUP, quota.OPTS))
+    opened = list(stores) or [memory_store()]
+    backends = [_backend(store, (descriptions or {}).get(store.name)) for store in opened]
+    enabled = Stores(backends, opened[0].name)
+    conf = _Defaults(
+        {
+            ApiSettings.GROUP: api,
+            **further,
+            UploadSettings.GROUP: {"lease": lease, **further.get(UploadSettings.GROUP, {})},
+            "DEFAULT": {"public_endpoint": public_endpoint, **further.get("DEFAULT", {})},
+        }
+    )
+    quotas = quota.configured(conf.read(quota.QuotaSettings))
     accounts = Accounts(buckets) if isinstance(buckets, Buckets) else buckets
-    parts = make_services(registry, enabled, quotas, conf, section, accounts)
-    gate = app.assemble(parts, conf, section, settings(images.OPTS, **api))
-    return Gateway(gate, registry, enabled, parts.uploads, parts.engine)
+    services = make_services(
+        conf, registry=registry, stores=enabled, quotas=quotas, accounts=accounts
+    )
+    made = app.make_application(services, conf)
+    return Gateway(made, registry, enabled, services.uploads, services.cleanup, services.engine)
+
+
+class _Defaults(Config):
+    """The defaults of all options, with some changed by group."""
+
+    def __init__(self, changed: Mapping[str, Mapping[str, Any]]) -> None:
+        super().__init__([os.devnull])
+        self._changed = changed
+
+    def section(
+        self,
+        group: str,
+        opts: Sequence[cfg.Opt],
+        overrides: Mapping[str, str] = MappingProxyType({}),
+    ) -> Section:
+        return settings(opts, **self._changed.get(group, {}))
 
 
 def _backend(store: Store, description: str | None) -> Backend:
-    told = settings(STORE_OPTS, store_description=description)
+    options = settings(STORE_OPTS, store_description=description)
 
-    def built(name: str, settings: Any) -> Store:
+    def build(name: str, settings: Section) -> Store:
         return store
 
-    return Backend(store.name, "memory", cast(type[Store], built), told)
+    return Backend(store.name, "memory", cast(type[Store], build), options)

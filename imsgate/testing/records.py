@@ -1,13 +1,41 @@
-"""Image records for tests."""
+"""Image, member and job records for tests."""
 
 import datetime
 import uuid
 from typing import Any
 
-from imsgate.model import Image, Job, Member
+from imsgate.model import Image, Job, Location, Member, Status, Visibility
 
-#: Long ago, with microseconds.
+#: A time in the past, with microseconds.
 START = datetime.datetime(2020, 1, 31, 23, 59, 58, 999_000, tzinfo=datetime.UTC)
+
+#: A value for every field of an image except ``id``, each one hard to store exactly.
+FULL_IMAGE: dict[str, Any] = {
+    "owner": "project",
+    "name": "Ünï 🐧 %_'\"",
+    "status": Status.SAVING,
+    "visibility": Visibility.COMMUNITY,
+    "disk_format": "qcow2",
+    "container_format": "bare",
+    "min_disk": 2**31 - 1,
+    "min_ram": 2**31 - 1,
+    "protected": True,
+    "os_hidden": True,
+    "size": 2**40 + 1,
+    "virtual_size": 2**63 - 1,
+    "checksum": "0" * 32,
+    "os_hash_algo": "sha512",
+    "os_hash_value": "f" * 128,
+    "created_at": datetime.datetime(2024, 2, 29, 1, 2, 3, 4, tzinfo=datetime.UTC),
+    "updated_at": datetime.datetime(2024, 12, 31, 23, 59, 59, 999_999, tzinfo=datetime.UTC),
+    "properties": {"Key": "upper", "key": "lower", "key ": "", "long": "x" * 5000},
+    "tags": frozenset({"t", "T", "t ", "ü"}),
+    "locations": (Location("slow", "z"), Location("fast", "b"), Location("fast", "a")),
+    "upload_store": "fast",
+    "upload_key": "attempt-1",
+    "upload_expires": 1_700_000_000.123_456,
+    "upload_reserved": 2**62,
+}
 
 
 def after(microseconds: int) -> datetime.datetime:
@@ -16,23 +44,24 @@ def after(microseconds: int) -> datetime.datetime:
 
 
 def image(**fields: Any) -> Image:
-    """A record with an id of its own, created at START."""
-    given: dict[str, Any] = {"id": str(uuid.uuid4()), "created_at": START, "updated_at": START}
-    return Image(**(given | fields))
+    """An image record with a new id, created at START."""
+    defaults: dict[str, Any] = {"id": str(uuid.uuid4()), "created_at": START, "updated_at": START}
+    return Image(**(defaults | fields))
 
 
 def member(image_id: str, member_id: str, **fields: Any) -> Member:
-    given: dict[str, Any] = {"created_at": START, "updated_at": START}
-    return Member(image_id=image_id, member_id=member_id, **(given | fields))
+    """A member of an image, added at START."""
+    defaults: dict[str, Any] = {"created_at": START, "updated_at": START}
+    return Member(image_id=image_id, member_id=member_id, **(defaults | fields))
 
 
 def job(image_id: str | None = None, **fields: Any) -> Job:
-    """A job with an id of its own, created at START."""
-    given: dict[str, Any] = {
+    """A job with a new id, created at START."""
+    defaults: dict[str, Any] = {
         "id": str(uuid.uuid4()),
         "kind": "test",
         "image_id": image_id,
         "created_at": START,
         "updated_at": START,
     }
-    return Job(**(given | fields))
+    return Job(**(defaults | fields))

@@ -1,6 +1,6 @@
-"""What a WSGI server does, in small: bodies that arrive well or badly, and one exchange.
+"""A minimal WSGI server: request bodies, complete or not, and single exchanges.
 
-Needs nothing but the standard library.
+Needs the standard library only.
 """
 
 import dataclasses
@@ -15,11 +15,11 @@ Environ = dict[str, Any]
 
 
 class Input:
-    """``wsgi.input``, as servers give it.
+    """A ``wsgi.input`` as servers provide it.
 
-    At most ``step`` bytes come from one read, as from a socket. Behind the last
-    byte of ``data`` stands the end of file, in silence, as after a client that
-    went away (gunicorn, cheroot), or else the exception ``fails``.
+    One read returns at most ``step`` bytes, as from a socket. After the last byte of ``data`` it
+    reports the end of file, as gunicorn and cheroot do if the client disconnects, or raises
+    ``fails``.
     """
 
     def __init__(
@@ -28,9 +28,9 @@ class Input:
         self._file = io.BytesIO(data)
         self._step = step
         self._fails = fails
-        #: How often the server was asked for bytes.
+        #: Number of reads.
         self.asked = 0
-        #: How many bytes it gave.
+        #: Number of bytes that the reads returned.
         self.given = 0
 
     def read(self, size: int | None = -1) -> bytes:
@@ -59,29 +59,34 @@ class Input:
 def environ(
     body: bytes | Input = b"", *, length: int | None = None, chunked: bool = False, **entries: Any
 ) -> Environ:
-    """A request's environ; ``entries`` override it, and None among them removes one.
+    """The environ of a request. ``entries`` override it; a value of None removes an entry.
 
-    The body has a Content-Length (``length``, where it is to differ from the
-    bytes that come), or is ``chunked`` by a server that ends its input with it.
+    The request has a Content-Length: ``length``, by default that of ``body``. Or it is
+    ``chunked``, and the server marks the end of its input.
     """
-    made: Environ = {"wsgi.input": body if isinstance(body, Input) else Input(body)}
+    request: Environ = {"wsgi.input": body if isinstance(body, Input) else Input(body)}
     if chunked:
-        made |= {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
+        request |= {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
     elif length is not None or isinstance(body, bytes):
-        made["CONTENT_LENGTH"] = str(len(body) if isinstance(body, bytes) else length)
-    util.setup_testing_defaults(made)
-    made |= {"QUERY_STRING": "", "REMOTE_ADDR": "192.0.2.1", "wsgi.errors": sys.stderr, **entries}
-    return {name: value for name, value in made.items() if value is not None}
+        request["CONTENT_LENGTH"] = str(len(body) if isinstance(body, bytes) else length)
+    util.setup_testing_defaults(request)
+    request |= {
+        "QUERY_STRING": "",
+        "REMOTE_ADDR": "192.0.2.1",
+        "wsgi.errors": sys.stderr,
+        **entries,
+    }
+    return {name: value for name, value in request.items() if value is not None}
 
 
 @dataclasses.dataclass
 class Answer:
-    """What came back: all a client could see of it, and how it ended."""
+    """A response as the client sees it."""
 
     status: str = ""
     headers: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     chunks: list[bytes] = dataclasses.field(default_factory=list)
-    #: What the application returned.
+    #: The object that the application returned.
     result: Any = None
 
     @property
@@ -94,8 +99,8 @@ class Answer:
 
     def header(self, name: str) -> str | None:
         """The value of one header, or None."""
-        found = [text for key, text in self.headers if key.lower() == name.lower()]
-        return found[0] if found else None
+        values = [text for key, text in self.headers if key.lower() == name.lower()]
+        return values[0] if values else None
 
     @property
     def reason(self) -> str | None:
@@ -104,7 +109,7 @@ class Answer:
 
 
 class Exchange:
-    """One request and its answer, a step at a time, as PEP 3333 wants a server to take it."""
+    """One request and its response, step by step, as PEP 3333 requires of a server."""
 
     def __init__(self, app: Any, request: Environ, *, validated: bool = True) -> None:
         self.answer = Answer()
@@ -134,13 +139,13 @@ class Exchange:
         self.answer.chunks.append(chunk)
 
     def chunks(self, count: int | None = None) -> Answer:
-        """Take so many chunks, or all that are left."""
+        """Read ``count`` chunks, or all that are left."""
         for chunk in itertools.islice(self._chunks, count):
             self._send(chunk)
         return self.answer
 
     def close(self) -> None:
-        """End the exchange; what a server always does, once."""
+        """Close the response, as a server does exactly once."""
         assert not self._closed
         self._closed = True
         if hasattr(self.answer.result, "close"):
@@ -154,17 +159,17 @@ class Exchange:
 
 
 def serve(app: Any, request: Environ, *, take: int | None = None, validated: bool = True) -> Answer:
-    """One whole exchange; with ``take``, the client goes away after so many chunks.
+    """One complete exchange. With ``take``, the client disconnects after that many chunks.
 
-    ``validated`` puts ``wsgiref.validate`` between server and application. What
-    the application raises comes out, after the answer was closed.
+    ``validated`` puts ``wsgiref.validate`` between server and application. Raises what the
+    application raises, after it has closed the response.
     """
     with Exchange(app, request, validated=validated) as exchange:
         return exchange.chunks(take)
 
 
 class FileWrapper:
-    """``wsgi.file_wrapper`` of a server that sends files by itself."""
+    """The ``wsgi.file_wrapper`` of a server that can send files with sendfile."""
 
     def __init__(self, file: Any, block: int = 8192) -> None:
         self.file = file

@@ -1,6 +1,6 @@
-"""What a store says and leaves when its medium fails; the kit's author says how to make it fail."""
+"""Checks of a store whose medium fails. The driver's author provides the faults."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -8,43 +8,27 @@ import pytest
 
 from imsgate import errors
 from imsgate.stores.base import Sink, Store
-from imsgate.testing.store_data import body, content, new_key, pieces
+from imsgate.testing.store_checks import REPORTED, StoreChecks
+from imsgate.testing.store_data import assert_prefix, assert_same, body, content, new_key, pieces
 
-_CHUNK = 512 * 1024
-_SIZE = 5 * _CHUNK + 17
-
-REPORTED = (errors.StoreFull, errors.StoreUnavailable)
+_CHUNK_BYTES = 512 * 1024
+_SIZE = 5 * _CHUNK_BYTES + 17
 
 
-class FaultChecks:
-    """The part of StoreContract that needs faults.
-
-    ``write_fault``, ``read_fault`` and ``away`` give them.
-    """
+class FaultChecks(StoreChecks):
+    """Checks that need ``write_fault``, ``read_fault`` or ``away``."""
 
     def write_fault(self, store: Store, nth: int) -> AbstractContextManager[Any]:
-        """While it is entered, the ``nth`` write to the medium and all after it fail."""
-        pytest.skip("this driver's tests have no write_fault")
+        """A context in which the ``nth`` write to the medium and all later ones fail."""
+        pytest.skip("this driver's tests do not define write_fault")
 
     def read_fault(self, store: Store, nth: int) -> AbstractContextManager[Any]:
-        """While it is entered, the ``nth`` read of the medium and all after it fail."""
-        pytest.skip("this driver's tests have no read_fault")
+        """A context in which the ``nth`` read of the medium and all later ones fail."""
+        pytest.skip("this driver's tests do not define read_fault")
 
     def away(self, store: Store) -> AbstractContextManager[Any]:
-        """While it is entered, the medium is not there at all: it answers nothing."""
-        pytest.skip("this driver's tests have no away")
-
-    def private(self, store: Store) -> Collection[str]:
-        """Texts that may stand in no error: credentials, directories."""
-        return ()
-
-    def leftovers(self, store: Store) -> Collection[Any]:
-        raise NotImplementedError
-
-    def _look_at(self, store: Store, error: errors.Error) -> None:
-        assert error.details["store"] == store.name
-        assert set(error.details) <= {"store", "problem"}
-        assert not [text for text in self.private(store) if text in f"{error}{error.details}"]
+        """A context in which the medium does not respond at all."""
+        pytest.skip("this driver's tests do not define away")
 
     @pytest.mark.parametrize("size", [None, _SIZE], ids=["unknown size", "announced"])
     @pytest.mark.parametrize("nth", [1, 2, 4])
@@ -54,49 +38,52 @@ class FaultChecks:
             try:
                 sink = store.create(key, size)
             except REPORTED as error:
-                self._look_at(store, error)
+                self._check_error(store, error)
             else:
-                self._fails(store, sink, data)
-                sink.abort()  # which never raises
-        store.discard(key)  # where the medium failed for the abort too
-        assert not self.leftovers(store)
+                self._assert_fails(store, sink, data)
+                sink.abort()  # must not raise
+        store.discard(key)  # the abort may have failed too
+        self.assert_empty(store, "after discard, once the fault is over,")
         with store.create(new_key(), _SIZE) as sink:
-            for chunk in pieces(data, _CHUNK):
+            for chunk in pieces(data, _CHUNK_BYTES):
                 sink.write(chunk)
             location = sink.commit()
-        assert content(store, location) == data
+        assert_same(content(store, location), data, "the store must work when the fault is over")
         store.delete(location)
 
-    def _fails(self, store: Store, sink: Sink, data: bytes) -> None:
+    def _assert_fails(self, store: Store, sink: Sink, data: bytes) -> None:
         with pytest.raises(REPORTED) as first:
-            for chunk in pieces(data, _CHUNK):
+            for chunk in pieces(data, _CHUNK_BYTES):
                 sink.write(chunk)
             sink.commit()
-        self._look_at(store, first.value)
+            pytest.fail("write or commit must raise StoreUnavailable or StoreFull for a fault")
+        self._check_error(store, first.value)
         with pytest.raises(REPORTED) as second:
             sink.commit()
-        self._look_at(store, second.value)
+            pytest.fail("commit must fail after a failed write; it succeeded")
+        self._check_error(store, second.value)
 
     @pytest.mark.parametrize("nth", [1, 2, 3])
     def test_a_read_that_fails_gives_no_wrong_bytes(self, store: Store, nth: int) -> None:
         data, fault = body(_SIZE), self.read_fault(store, nth)
         with store.create(new_key(), _SIZE) as sink:
-            for chunk in pieces(data, _CHUNK):
+            for chunk in pieces(data, _CHUNK_BYTES):
                 sink.write(chunk)
             location = sink.commit()
-        seen: list[bytes] = []
+        chunks: list[bytes] = []
         with fault:
             try:
-                seen.extend(store.read(location))
-                assert b"".join(seen) == data, "it ends early, and says nothing"
+                chunks.extend(store.read(location))
+                rule = "a read that fails must raise StoreUnavailable rather than end early"
+                assert_same(b"".join(chunks), data, rule)
             except errors.StoreUnavailable as error:
-                self._look_at(store, error)
-        assert data.startswith(b"".join(seen))
-        assert content(store, location) == data, "the fault is over, and it still fails"
+                self._check_error(store, error)
+        assert_prefix(b"".join(chunks), data, "a read must not return wrong bytes")
+        assert_same(content(store, location), data, "reads must work when the fault is over")
         store.delete(location)
 
     def test_what_cannot_be_asked_is_not_taken_for_missing(self, store: Store) -> None:
-        """Who hears that nothing is there forgets it, and it stays for good."""
+        """A caller that gets ObjectNotFound forgets the object, which then stays forever."""
         key, away = new_key(), self.away(store)
         with store.create(key, 4) as sink:
             sink.write(b"data")
@@ -113,7 +100,14 @@ class FaultChecks:
             for name, call in calls.items():
                 with pytest.raises(errors.StoreUnavailable) as caught:
                     call()
-                    pytest.fail(f"{name} says that all is well")
-                self._look_at(store, caught.value)
-        assert content(store, location) == b"data"
+                    pytest.fail(f"{name} must raise StoreUnavailable if the medium is away")
+                self._check_error(store, caught.value)
+        assert_same(content(store, location), b"data", "the object must survive the outage")
         store.delete(location)
+
+    def _check_error(self, store: Store, error: errors.Error) -> None:
+        details = error.details
+        valid = details["store"] == store.name and set(details) <= {"store", "problem"}
+        assert valid, f"an error must have the details store and problem only; it has {details}"
+        shown = [text for text in self.private(store) if text in f"{error}{details}"]
+        assert not shown, f"no error may contain {shown}; this one is: {error}"

@@ -1,4 +1,4 @@
-"""A store and the memory store are given the same calls in an order no one thought of."""
+"""Makes the same calls on a store and on the memory store, in random order, and compares them."""
 
 import dataclasses
 import itertools
@@ -35,7 +35,10 @@ SETTINGS = hypothesis.settings(
 def compare(
     store: Store, leftovers: Callable[[Store], Collection[Any]], sequences: int = 100
 ) -> None:
-    """Fails with the shortest sequence of calls in which ``store`` differs from the reference."""
+    """Fails with the shortest sequence of calls for which ``store`` differs from the memory store.
+
+    ``leftovers`` lists what is in the store; ``sequences`` is the number of sequences to try.
+    """
 
     class Comparison(_Machine):
         def __init__(self) -> None:
@@ -47,7 +50,7 @@ def compare(
 
 @dataclasses.dataclass(eq=False)
 class _Attempt:
-    """One attempt in both stores. ``locations`` are where the two put it."""
+    """An attempt in both stores. ``locations`` are what the two commits returned."""
 
     key: str
     sinks: tuple[Sink, Sink]
@@ -57,7 +60,7 @@ class _Attempt:
 
 
 def _outcome(call: Callable[[], Any]) -> Any:
-    """What a call returned, or the kind of its failure."""
+    """The return value of a call, or the class of its error."""
     try:
         return call()
     except errors.ObjectNotFound:
@@ -74,19 +77,19 @@ class _Machine(RuleBasedStateMachine):
         self.reference = MemoryStore("reference", Section(memory_store_capacity=None))
         self.store = store
         self.leftovers = leftovers
-        self.made: list[_Attempt] = []
-        # One store serves all runs: what a failed one left is not seen by the next.
+        self.created: list[_Attempt] = []
+        # All runs use one store. A run ignores what a failed run left behind.
         self.run = next(_RUNS)
         self.before = list(leftovers(store))
 
     @rule(target=attempts, image=strategies.sampled_from("ab"), chunk=strategies.binary(max_size=9))
     def create(self, image: str, chunk: bytes) -> _Attempt:
-        key = f"{image * 8}-{self.run}.{len(self.made):x}"
+        key = f"{image * 8}-{self.run}.{len(self.created):x}"
         sinks = self.store.create(key, None), self.reference.create(key, None)
         attempt = _Attempt(key, sinks)
-        self.made.append(attempt)
-        # No two attempts hold the same, so that mixing them up is seen.
-        self.write(attempt, b"%d:" % len(self.made) + chunk)
+        self.created.append(attempt)
+        # The data of each attempt is different, so that mixing up two of them shows.
+        self.write(attempt, b"%d:" % len(self.created) + chunk)
         return attempt
 
     @rule(attempt=attempts, chunk=strategies.binary(min_size=1, max_size=40))
@@ -98,11 +101,13 @@ class _Machine(RuleBasedStateMachine):
     @rule(attempt=attempts)
     def commit(self, attempt: _Attempt) -> None:
         if attempt.discarded and attempt.locations:
-            return  # whether a sink still remembers its location is its own affair
+            return  # the contract does not say whether commit still returns the location
         ours, reference = (_outcome(sink.commit) for sink in attempt.sinks)
-        assert isinstance(ours, str) == isinstance(reference, str), (ours, reference)
+        agrees = isinstance(ours, str) == isinstance(reference, str)
+        assert agrees, f"commit must have the outcome {reference!r}; it was {ours!r}"
         if isinstance(ours, str):
-            assert attempt.locations in (None, (ours, reference))
+            same = attempt.locations in (None, (ours, reference))
+            assert same, f"commit must return the same location again; it returned {ours!r}"
             attempt.locations = ours, reference
             self.read(attempt, 0, 100)
         attempt.open = False
@@ -123,32 +128,36 @@ class _Machine(RuleBasedStateMachine):
     def delete(self, attempt: _Attempt) -> None:
         if attempt.locations:
             ours, reference = attempt.locations
-            assert _outcome(lambda: self.store.delete(ours)) == _outcome(
-                lambda: self.reference.delete(reference)
-            )
+            expected = _outcome(lambda: self.reference.delete(reference))
+            outcome = _outcome(lambda: self.store.delete(ours))
+            assert outcome == expected, f"delete must have the outcome {expected}, not {outcome}"
 
     @rule(attempt=attempts, start=strategies.integers(0, 99), part=strategies.integers(0, 100))
     def read(self, attempt: _Attempt, start: int, part: int) -> None:
-        """From ``start`` hundredths of the object on, ``part`` hundredths of the rest."""
+        """Start at ``start`` percent of the object and read ``part`` percent of the rest."""
         if not attempt.locations:
             return
         ours, reference = attempt.locations
         size = _outcome(lambda: self.reference.size(reference))
-        assert _outcome(lambda: self.store.size(ours)) == size
+        outcome = _outcome(lambda: self.store.size(ours))
+        assert outcome == size, f"size must have the outcome {size}, not {outcome}"
         offset, length = 0, None
         if isinstance(size, int):
             offset = size * start // 100
             length = (size - offset) * part // 100
-        assert _outcome(lambda: b"".join(self.store.read(ours, offset, length))) == _outcome(
-            lambda: b"".join(self.reference.read(reference, offset, length))
+        expected = _outcome(lambda: b"".join(self.reference.read(reference, offset, length)))
+        outcome = _outcome(lambda: b"".join(self.store.read(ours, offset, length)))
+        assert outcome == expected, (
+            f"read({offset}, {length}) must have the outcome {expected!r}, not {outcome!r}"
         )
 
     @invariant()
     def empty_together(self) -> None:
         if not self.reference.held():
-            assert not [left for left in self.leftovers(self.store) if left not in self.before]
+            remains = [item for item in self.leftovers(self.store) if item not in self.before]
+            assert not remains, f"the store must be empty now; it contains {remains}"
 
     def teardown(self) -> None:
-        for attempt in self.made:
+        for attempt in self.created:
             attempt.sinks[0].abort()
             self.store.discard(attempt.key)

@@ -1,1 +1,1 @@
-"""How image data travels into stores and out of them."""
+"""How image data moves into stores and out of them."""

@@ -1,4 +1,4 @@
-"""How image data goes out: whole or one range, by sendfile or streamed in bounded memory."""
+"""Downloads: whole images or one range of bytes, by sendfile or streamed in bounded memory."""
 
 from collections.abc import Iterable
 
@@ -10,17 +10,16 @@ from imsgate.model import Image
 from imsgate.stores.base import DirectUrls, LocalFiles, Store
 
 #: Bytes per step where a server copies a file itself.
-BLOCK = 1 << 20
+BLOCK_BYTES = 1 << 20
 
 
 def respond(request: Request, image: Image, store: Store, url: str) -> webob.Response:
-    """The answer to GET or HEAD of an image's data (RFC 9110 sections 13 and 14).
+    """The response to GET or HEAD of an image's data (RFC 9110 sections 13 and 14).
 
-    304 when the client has it already, 206 for a Range (or for a Content-Range
-    in the request, as Glance accepts it), else 200; 307 to where the data lies
-    when the store wants GET to go there. Raises BadHeader, BadRange,
-    RangeNotSatisfiable, StoreUnavailable, and ObjectNotFound when the store
-    lost the data.
+    304 if the client already has the data, 206 for a Range (or for a Content-Range in the
+    request, as Glance accepts it), otherwise 200; 307 to the object's own URL if the store has
+    one for clients. Raises BadHeader, BadRange, RangeNotSatisfiable, StoreUnavailable, and
+    ObjectNotFound if the store has lost the data.
     """
     assert image.size is not None
     response = webob.Response(content_type="application/octet-stream")
@@ -29,19 +28,17 @@ def respond(request: Request, image: Image, store: Store, url: str) -> webob.Res
         response.headers["Content-MD5"] = image.checksum
         response.etag = image.checksum
         if image.checksum in request.if_none_match and "HTTP_IF_NONE_MATCH" in request.environ:
-            response.status_int = 304
-            response.content_length = response.content_type = None
-            return response
+            return _not_modified(response)
     if request.method == "GET" and isinstance(store, DirectUrls):
-        direct = store.direct_url(url)
-        if direct is not None:
-            return _elsewhere(direct)
+        direct_url = store.direct_url(url)
+        if direct_url is not None:
+            return _redirect(direct_url)
     offset, length = 0, image.size
-    wanted = headers.byte_range(
+    byte_range = headers.byte_range(
         request.environ.get("HTTP_RANGE"), request.environ.get("HTTP_CONTENT_RANGE")
     )
-    if wanted is not None and response in request.if_range:
-        offset, length = wanted.within(image.size)
+    if byte_range is not None and response in request.if_range:
+        offset, length = byte_range.within(image.size)
         response.status_int = 206
         response.headers["Content-Range"] = f"bytes {offset}-{offset + length - 1}/{image.size}"
     if request.method != "HEAD":
@@ -50,9 +47,15 @@ def respond(request: Request, image: Image, store: Store, url: str) -> webob.Res
     return response
 
 
-def _elsewhere(direct: str) -> webob.Response:
-    """A redirect that nobody keeps: whoever has the URL has the data."""
-    response = webob.Response(status=307, location=direct)
+def _not_modified(response: webob.Response) -> webob.Response:
+    response.status_int = 304
+    response.content_length = response.content_type = None
+    return response
+
+
+def _redirect(direct_url: str) -> webob.Response:
+    """A redirect that must not be cached: anyone who has the URL can read the data."""
+    response = webob.Response(status=307, location=direct_url)
     response.cache_control.no_store = True
     response.content_type = None
     return response
@@ -66,20 +69,21 @@ def _data(
     file = store.open(url)
     try:
         file.seek(offset)
-        answer: Iterable[bytes] = request.environ["wsgi.file_wrapper"](file, BLOCK)
+        chunks: Iterable[bytes] = request.environ["wsgi.file_wrapper"](file, BLOCK_BYTES)
     except BaseException:
         file.close()
         raise
-    return answer
+    return chunks
 
 
 def _sends_files(request: Request, whole: bool) -> bool:
-    """Whether the server's ``wsgi.file_wrapper`` sends what we mean, and closes it.
+    """Whether the server's ``wsgi.file_wrapper`` sends exactly the requested bytes, and closes
+    the file.
 
-    gunicorn starts at the file's position and stops at Content-Length. Other
-    servers with a class of that name send from there to the end, which is right
-    for a whole file only. uWSGI has a function, and needs its very result
-    returned through every filter, so it is streamed to.
+    gunicorn starts at the file's position and stops at Content-Length. Other servers with a
+    class of that name send from the position to the end of the file, which is right for a whole
+    image only. uWSGI has a function, whose result must pass every filter unchanged, so data for
+    it is streamed.
     """
     if not isinstance(request.environ.get("wsgi.file_wrapper"), type):
         return False

@@ -1,7 +1,7 @@
-"""Residue that no record leads to: what stores with that ability find by themselves.
+"""Orphaned data: what stores hold of uploads that no record knows.
 
-An upload that died is cleared up by its record (``upload.Uploads.sweep``). What
-is left is that of records lost or restored from a backup.
+``imsgate.transfer.cleanup`` cleans up after an upload that died, by its record. This finds the
+data of records that were lost or restored from a backup, in stores that can search themselves.
 """
 
 import logging
@@ -15,16 +15,16 @@ from imsgate.stores.loader import Backend
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds after which an attempt without a record is residue even if another
-#: installation, with records of its own, should use the same place.
+#: Seconds until an attempt without a record counts as orphaned. That is long, because another
+#: installation with records of its own might use the same place.
 AGE = 24 * 3600.0
 
 
 def living(registry: Registry) -> Callable[[str], bool]:
-    """Whether the record of its image, or a job of it, still knows the attempt of a key.
+    """A function from an attempt's key to whether a record or a running job refers to it.
 
-    An attempt is recorded before its store hears of it, and is forgotten only
-    when its data is committed or discarded. A job discards its own by itself.
+    An attempt is recorded before its store receives anything, and is removed from the record
+    only after its data was committed or discarded. A job discards its own attempts.
     """
 
     def lives(key: str) -> bool:
@@ -42,7 +42,10 @@ def living(registry: Registry) -> Callable[[str], bool]:
 def sweep(
     registry: Registry, backends: Iterable[Backend], age: float = AGE
 ) -> Iterator[tuple[str, Swept | errors.Error]]:
-    """Sweep each of these stores that can; its id with what was removed, or what prevented it."""
+    """Sweep each store that supports it of data older than ``age`` seconds.
+
+    Yields the store's id with what was removed, or with the error that prevented it.
+    """
     for backend in backends:
         try:
             store = backend.store
@@ -53,12 +56,14 @@ def sweep(
 
 
 def sweep_quietly(registry: Registry, backends: Iterable[Backend]) -> None:
-    """``sweep`` at the start of a process: what it does and meets goes to the log."""
+    """Sweep at the start of a process: results and failures go to the log."""
     try:
         for store_id, outcome in sweep(registry, backends):
             if isinstance(outcome, errors.Error):
                 LOG.warning("Store %s was not swept: %s", store_id, outcome)
             elif outcome.attempts:
-                LOG.info("Store %s: removed what %d uploads left", store_id, outcome.attempts)
+                LOG.info(
+                    "Store %s: removed the data of %d orphaned uploads", store_id, outcome.attempts
+                )
     except Exception:
         LOG.exception("The stores were not swept; 'imsgate stores sweep' tries again")

@@ -2,8 +2,6 @@
 
 import pytest
 
-from imsgate.api import access
-from imsgate.model import Image
 from tests.api.people import add, reason
 
 VISIBILITIES = ("private", "shared", "community", "public")
@@ -168,14 +166,3 @@ def test_nobody_is_told_to_authenticate(people, path):
 @pytest.mark.parametrize("who", ["owner", "reader", "other"])
 def test_store_details_are_for_admins(people, who):
     assert reason(getattr(people, who).get("/v2/info/stores/detail")) == (403, "forbidden")
-
-
-def test_a_property_stands_for_nothing_that_rules_look_at():
-    theirs = {"project_id": "p2", "member_id": "p2", "visibility": "public", "own": "x"}
-    image = Image(id="i", owner="p1", properties=theirs, created_at=0, updated_at=0)
-    target = access.PolicyTarget(image)
-    named = {"image_id": "i", "id": "i", "owner": "p1", "project_id": "p1", "own": "x"}
-    named |= {"status": "queued", "visibility": "shared", "protected": False, "os_hidden": False}
-    assert dict(target) == named
-    assert len(target) == len(named)
-    assert target.get("member_id", "nobody") == "nobody"

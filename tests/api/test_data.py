@@ -262,7 +262,7 @@ def test_a_copy_whose_store_is_away_stays(people, gate, copies, meanwhile):
     answer = people.admin.delete(f"/v2/stores/archive/{copies.rpartition('/')[2]}")
     assert reason(answer) == (503, "store_unavailable")
     store.delete = delete
-    assert gate.uploads.sweep() == (meanwhile == "deleted")
+    assert gate.cleanup.sweep() == (meanwhile == "deleted")
     if meanwhile == "deleted":
         assert held(gate) == [[], []]
         assert gate.registry.usage("p1") == Usage()
@@ -315,9 +315,9 @@ def test_who_dies_while_a_copy_is_removed_leaves_none(people, gate, copies, when
     store.delete, gate.registry.change = delete, change
     copy = {"method": {"name": "copy-image"}, "stores": ["archive"]}
     assert reason(people.admin.post(f"{copies}/import", copy)) == (409, "wrong_status")
-    assert gate.uploads.sweep() == 0
+    assert gate.cleanup.sweep() == 0
     gate.registry.change(image_id, {}, upload_expires=1.0)
-    assert gate.uploads.sweep() == 1
+    assert gate.cleanup.sweep() == 1
     assert [location.store for location in record(gate, copies).locations] == ["fast"]
     assert gate.stores.get("archive").held() == []
     assert people.owner.get(f"{copies}/file").body == b"data"

@@ -311,10 +311,10 @@ def test_a_store_that_is_away_is_swept_later():
     owner.upload(path)
     assert owner.delete(path).status_int == 204
     assert owner.get(path).status_int == 404
-    assert gate.uploads.sweep() == 0
+    assert gate.cleanup.sweep() == 0
     assert len(store.held()) == 1
     store.away = False
-    assert gate.uploads.sweep() == 1
+    assert gate.cleanup.sweep() == 1
     assert store.held() == []
     assert gate.registry.expired(0) == []
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from imsgate.model import Image, Member, MemberStatus, Status, Visibility
 from imsgate.testing.gateways import gateway
+from imsgate.testing.registries.statuses import bring
 from tests.api.people import PEOPLE, Person, reason
 
 DAY = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -327,7 +328,7 @@ def test_whose_marker_may_be_deleted(who, status):
     marker = IMAGES[2].id
     shared = Member(image_id=marker, member_id="p3", created_at=DAY, updated_at=DAY)
     gate.registry.add_member(shared)
-    gate.registry.change(marker, {}, status=Status.DELETED)
+    bring(gate.registry, marker, Status.DELETED)
     answer = Person(gate.app, PEOPLE[who]).get(f"/v2/images?marker={marker}")
     assert answer.status_int == status
     if status == 200:

@@ -120,7 +120,7 @@ def test_a_project_that_cannot_be_is_refused(owner, path, document):
 def test_sharing_twice_is_a_conflict(owner, path):
     answer = owner.post(f"{path}/members", {"member": "p3"})
     assert reason(answer) == (409, "already_exists")
-    assert "is shared with project p3 already" in answer.text
+    assert "is already shared with project p3" in answer.text
 
 
 @pytest.mark.parametrize(

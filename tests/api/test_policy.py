@@ -35,8 +35,8 @@ def calls(*pages: Callable[..., list[routes.Route]]) -> set[tuple[str, str]]:
     """Method and path template of every route."""
     found = set()
     for page in pages:
-        handlers: Any = [mock.MagicMock() for _ in inspect.signature(page).parameters]
-        found |= {(method, one.template) for one in page(*handlers) for method in one.handlers}
+        handlers: Any = {name: mock.MagicMock() for name in inspect.signature(page).parameters}
+        found |= {(method, one.template) for one in page(**handlers) for method in one.handlers}
     return found
 
 
@@ -280,7 +280,7 @@ def test_other_services_see_how_stores_fare(stack: Stack, identity: Any, status:
 def test_an_override_counts_and_is_read_again(
     start: Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(policy_cache, "KEPT", 0.0)
+    monkeypatch.setattr(policy_cache, "TTL_SECONDS", 0.0)
     stack = start('"add_image": "role:image_maker"')
     assert stack.call(MEMBER, "POST", "/v2/images", {}).status_int == 403
     assert stack.call(who(roles="image_maker"), "POST", "/v2/images", {}).status_int == 201
@@ -326,7 +326,7 @@ def test_a_file_that_cannot_work_refuses_to_start(start: Any, text: str) -> None
 
 
 def test_a_file_that_is_missing_refuses_to_start(start: Any) -> None:
-    with pytest.raises(BadConfig, match=r"nowhere\.yaml is not found"):
+    with pytest.raises(BadConfig, match=r"nowhere\.yaml does not exist"):
         start(config="\n[oslo_policy]\npolicy_file = nowhere.yaml\n")
 
 

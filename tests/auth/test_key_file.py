@@ -79,8 +79,8 @@ def test_an_access_key_is_there_once(files):
     "more",
     [
         ({"user": "a\nb"}, "not printable"),
-        ({"projects": []}, "projects is not a list of at least one"),
-        ({"projects": [""], "roles": []}, "roles is not a list of at least one"),
+        ({"projects": []}, "projects is not a list, or is empty"),
+        ({"projects": [""], "roles": []}, "roles is not a list, or is empty"),
         ({"roles": ["\x00"]}, "not printable"),
         ({"expires": "tomorrow"}, "expires"),
     ],

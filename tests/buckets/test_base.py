@@ -1,4 +1,4 @@
-"""Which service users' buckets lie in, by the configuration."""
+"""Users' buckets: the configured service and its accounts."""
 
 import pytest
 
@@ -18,27 +18,25 @@ def conf(tmp_path, text):
 
 
 def test_none_unless_asked_for(tmp_path):
-    assert base.load(conf(tmp_path, "").section) is None
-    assert load_services(conf(tmp_path, "")).allowed is None
+    assert base.load(conf(tmp_path, "")) is None
+    assert load_services(conf(tmp_path, "")).allowed_buckets is None
 
 
 def test_they_need_no_connection_to_start(tmp_path):
     parts = load_services(conf(tmp_path, f"{WHOLE}allowed = p:bkt, *:all-of-us\n"))
-    parts.allowed.check("p", "bkt")
-    parts.allowed.check("q", "all-of-us")
+    parts.allowed_buckets.check("p", "bkt")
+    parts.allowed_buckets.check("q", "all-of-us")
 
 
 OWN = "s3_store_host = http://127.0.0.1:2\ns3_store_access_key = b\n"
 
 
 def test_a_project_may_have_an_account_of_its_own(tmp_path):
-    """Nothing is taken from the operator's: that would lend the project the operator's rights."""
+    """Its section inherits nothing, or the project would get the operator's permissions."""
     text = f"{WHOLE}accounts = p:tenant\n[tenant]\n{OWN}s3_store_secret_key = t\n"
-    accounts = base.load(conf(tmp_path, text).section)
+    accounts = base.load(conf(tmp_path, text))
     assert accounts.of("q") is accounts.of(None) is accounts.default
-    keys = {
-        project: vars(accounts.of(project)._settings)["s3_store_secret_key"] for project in "pq"
-    }
+    keys = {project: accounts.of(project)._options.s3_store_secret_key for project in "pq"}
     assert keys == {"p": "t", "q": "s"}
     with pytest.raises(BadConfig, match=r"\[tenant\] s3_store_secret_key"):
         load_services(conf(tmp_path, f"{WHOLE}accounts = p:tenant\n[tenant]\n{OWN}"))

@@ -1,4 +1,4 @@
-"""``bucket:object``: what is a name, and what could be taken for more."""
+"""``bucket:object``: valid names, and names that could be interpreted as more."""
 
 import pytest
 from hypothesis import given

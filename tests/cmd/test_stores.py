@@ -34,7 +34,7 @@ def test_every_driver_is_listed(capsys):
     head, *rows = table(capsys.readouterr().out)
     assert head[0] == "DRIVER"
     assert [row[0] for row in rows] == list(loader.installed())
-    assert ["file", "imsgate.stores.filesystem:FilesystemStore"] in [row[:2] for row in rows]
+    assert ["file", "imsgate.stores.filesystem.store:FilesystemStore"] in [row[:2] for row in rows]
 
 
 STEPS = ["check", "write", "size", "read", "range", "delete", "gone"]

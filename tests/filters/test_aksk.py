@@ -42,7 +42,7 @@ def signed(
 ):
     """The environ entries of a signed request. ``hashed`` is what the hash header says, "real"
     for the truth, None for no such header; ``unsigned`` names headers left out of the signature."""
-    date = signing.text_of(when)
+    date = signing.format_date(when)
     headers = {"content-type": "application/octet-stream", "host": HOST, "x-sdk-date": date}
     digest = hashlib.sha256(body).hexdigest()
     if hashed:
@@ -136,7 +136,7 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
-def test_a_signature_vouches(alone, variant):
+def test_a_signature_authenticates(alone, variant):
     app = apps.App(apps.by(3))
     assert put(alone("aksk", app), b"body", **signed(b"body", **variant)).code == 200
     environ = app.environs[0]
@@ -203,7 +203,7 @@ def test_a_foreign_project_is_refused(alone):
     assert not app.called
 
 
-def test_claims_of_a_client_vouch_for_nothing(alone):
+def test_identity_headers_of_a_client_are_ignored(alone):
     app = apps.App()
     forged = {
         "HTTP_X_ROLES": "admin",
@@ -237,7 +237,7 @@ def test_who_does_not_sign_is_refused_or_left_to_identity(alone, entries):
     assert app.environs[0]["HTTP_X_IDENTITY_STATUS"] == "Invalid"
 
 
-def test_whoever_was_vouched_for_passes(alone):
+def test_an_authenticated_request_passes(alone):
     """By a token; a client cannot set this key."""
     app = apps.App()
     entries = {
@@ -277,7 +277,7 @@ def test_what_is_signed_cannot_be_changed(alone, change):
 def test_the_shown_canonical_request_is_the_vendors(alone):
     answer = put(alone("aksk", apps.App()), **signed(secret="wrong", x_security_token="hush"))
     message = refusal(answer, 401, "signature_mismatch")
-    date = signing.text_of(NOW)
+    date = signing.format_date(NOW)
     assert message.partition("canonicalRequest:")[2] == (
         f"PUT|{FILE}/||content-type:application/octet-stream|host:{HOST}|"
         f"x-sdk-content-sha256:UNSIGNED-PAYLOAD|x-sdk-date:{date}|x-security-token:***||"
@@ -311,7 +311,7 @@ def test_what_cannot_be_read_is_refused(alone, request_):
 def test_outside_of_the_window_it_is_refused(alone, when):
     answer = put(alone("aksk", apps.App()), **signed(when=when))
     assert refusal(answer, 401, "signature_expired") == (
-        f"calc aksk signature fail:signature expired, signature time:{signing.text_of(when)},"
+        f"calc aksk signature fail:signature expired, signature time:{signing.format_date(when)},"
         "server time:20240601T120000Z"
     )
 
@@ -371,7 +371,7 @@ def test_a_broken_file_lets_nobody_in_until_it_is_mended(alone, files, caplog):
         good = file.read()
         file.write("{")
     assert put(filtered, **signed()).reason == "key_unknown"
-    assert "No access key is accepted until this is mended" in caplog.text
+    assert "No access key is accepted until this is fixed" in caplog.text
     with open(files[0], "w", encoding="utf-8") as file:
         file.write(good)
     assert put(filtered, **signed()).code == 200
@@ -386,22 +386,22 @@ def test_without_its_files_it_does_not_start(alone, tmp_path, files):
                 assert caught.value.key == f"[aksk] {option}"
 
 
-def test_the_voucher_tells_of_now(alone, files):
+def test_reauthentication_uses_the_current_files(alone, files):
     app = apps.App()
     filtered = alone("aksk", app)
     put(filtered, **signed(x_project_id="p2"))
-    voucher = app.environs[0][REAUTHENTICATE]
-    assert voucher()["HTTP_X_PROJECT_ID"] == "p2"
+    reauthenticate = app.environs[0][REAUTHENTICATE]
+    assert reauthenticate()["HTTP_X_PROJECT_ID"] == "p2"
     key_file.remove(files[0], ACCESS)
     with pytest.raises(errors.KeyUnknown):
-        voucher()
+        reauthenticate()
     add(files, projects=["p1"], roles=["reader"])
     with pytest.raises(errors.KeyForbidden):
-        voucher()
+        reauthenticate()
     add(files, "AKOTHER")
     key_file.remove(files[0], ACCESS)
     add(files, roles=["reader"])
-    assert voucher()["HTTP_X_ROLES"] == "reader"
+    assert reauthenticate()["HTTP_X_ROLES"] == "reader"
 
 
 # Bodies

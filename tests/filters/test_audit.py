@@ -19,7 +19,7 @@ with warnings.catch_warnings():
 MAP = pathlib.Path(__file__).parent.parent.parent / "etc" / "imsgate_audit_map.conf"
 UUID = "5f8a2ee8-0f6b-4b54-a0a5-7c6b1f6a3c11"
 ENDPOINTS = {"region": "r", "publicURL": "http://image", "adminURL": "", "internalURL": ""}
-VOUCHED = {
+AUTHENTICATED = {
     "HTTP_X_IDENTITY_STATUS": "Confirmed",
     "HTTP_X_USER_ID": UUID,
     "HTTP_X_USER_NAME": "user",
@@ -48,7 +48,7 @@ def test_every_request_and_every_answer_is_an_event(alone, caplog, method, path,
     caplog.set_level(logging.INFO, "keystonemiddleware.audit")
     app = apps.App()
     audited = alone("audit", app, audit_map_file=str(MAP), use_oslo_messaging="false")
-    answer = put(audited, b"data", REQUEST_METHOD=method, PATH_INFO=path, **VOUCHED)
+    answer = put(audited, b"data", REQUEST_METHOD=method, PATH_INFO=path, **AUTHENTICATED)
     assert answer.code == 200
     events = [line for line in caplog.messages if "audit.http." in line]
     assert ["audit.http.request" in line for line in events] == [True, False]

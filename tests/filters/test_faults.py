@@ -169,7 +169,7 @@ def test_a_failure_amid_the_answer_ends_it_and_is_logged(alone, caplog, lines):
         exchange.chunks()
     assert exchange.answer.body == apps.CHUNKS[0]
     exchange.close()
-    assert "Failure while sending the answer" in caplog.text
+    assert "Failure while sending the response" in caplog.text
     assert f"status: 200 in: 0 out: {len(apps.CHUNKS[0])} " in lines()[-1]
 
 

@@ -1,4 +1,4 @@
-"""identity: whoever nobody vouched for is refused, everybody else becomes one Identity."""
+"""identity: unauthenticated requests are refused, all others get an Identity."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from imsgate.model import Identity
 from imsgate.testing import FilterContract, apps, servers
 from tests.filters.alone import IMAGE, put, refused
 
-VOUCHED = {
+AUTHENTICATED = {
     "HTTP_X_IDENTITY_STATUS": "Confirmed",
     "HTTP_X_USER_ID": "u1",
     "HTTP_X_PROJECT_ID": "p1",
@@ -24,7 +24,7 @@ class TestIdentity(FilterContract):
         return identity.filter_factory
 
     def passing(self):
-        return {**super().passing(), **VOUCHED}
+        return {**super().passing(), **AUTHENTICATED}
 
     def refused(self):
         return {"HTTP_X_IDENTITY_STATUS": "Invalid"}
@@ -44,7 +44,7 @@ class TestIdentity(FilterContract):
 )  # fmt: skip
 def test_one_identity_is_made(alone, entries, expected):
     app = apps.App()
-    assert put(alone("identity", app), **{**VOUCHED, **entries}).code == 200
+    assert put(alone("identity", app), **{**AUTHENTICATED, **entries}).code == 200
     found = app.environs[0][IDENTITY]
     assert found == dataclasses.replace(expected, roles=frozenset(expected.roles))
     assert isinstance(found.roles, frozenset)
@@ -60,7 +60,7 @@ def test_all_that_keystone_says_is_kept(alone):
         "HTTP_X_IS_ADMIN_PROJECT": "False",
         "HTTP_X_SERVICE_ROLES": "Service",
     }
-    put(alone("identity", app), **{**VOUCHED, **said})
+    put(alone("identity", app), **{**AUTHENTICATED, **said})
     assert app.environs[0][IDENTITY] == Identity(
         user_id="u1",
         project_id="p1",
@@ -83,9 +83,9 @@ def test_an_identity_cannot_be_changed():
     "entries",
     [
         pytest.param({}, id="nobody-asked"),
-        pytest.param({**VOUCHED, "HTTP_X_IDENTITY_STATUS": "Invalid"}, id="invalid"),
-        pytest.param({**VOUCHED, "HTTP_X_IDENTITY_STATUS": "confirmed"}, id="other-word"),
-        pytest.param({**VOUCHED, "HTTP_X_IDENTITY_STATUS": None}, id="only-names"),
+        pytest.param({**AUTHENTICATED, "HTTP_X_IDENTITY_STATUS": "Invalid"}, id="invalid"),
+        pytest.param({**AUTHENTICATED, "HTTP_X_IDENTITY_STATUS": "confirmed"}, id="other-word"),
+        pytest.param({**AUTHENTICATED, "HTTP_X_IDENTITY_STATUS": None}, id="only-names"),
         pytest.param({"REMOTE_USER": "u1"}, id="remote-user"),
         pytest.param({"PATH_INFO": "/versions/"}, id="nearly-public"),
         pytest.param({"PATH_INFO": "//v2/images"}, id="slashes"),

@@ -68,15 +68,15 @@ def reading(tapped, size):
 def test_a_read_is_ended_when_it_is_late(pair, late, ended):
     ours, theirs = pair
     tapped = body.Tapped(stream := Stream(ours), 1 << 20)
-    watch = pace.Watch(rate=1000)
-    with reading(tapped, 1000) as raised, watch.over(tapped, ours):
+    watchdog = pace.Watchdog(rate=1000)
+    with reading(tapped, 1000) as raised, watchdog.watch(tapped, ours):
         theirs.sendall(b"some")
         assert stream.reading.wait(PATIENCE)
-        assert watch.look(tapped.waiting[0] + late)
+        assert watchdog.end_late_reads(tapped.waiting[0] + late)
         if not ended:
             theirs.sendall(bytes(996))
     assert [error.reason for error in raised] == (["too_slow"] if ended else [])
-    assert not watch.look(time.monotonic())
+    assert not watchdog.end_late_reads(time.monotonic())
     theirs.close()
     with pytest.raises(errors.TooSlow if ended else errors.BodyCut):
         tapped.read(5)
@@ -85,9 +85,9 @@ def test_a_read_is_ended_when_it_is_late(pair, late, ended):
 def test_who_is_not_read_from_is_not_late(pair):
     ours, theirs = pair
     tapped = body.Tapped(Stream(ours), 1 << 20)
-    watch = pace.Watch(rate=1000)
-    with watch.over(tapped, ours):
-        assert watch.look(time.monotonic() + 1e6)
+    watchdog = pace.Watchdog(rate=1000)
+    with watchdog.watch(tapped, ours):
+        assert watchdog.end_late_reads(time.monotonic() + 1e6)
         theirs.sendall(b"data")
         assert tapped.read(4) == b"data"
 
@@ -95,12 +95,12 @@ def test_who_is_not_read_from_is_not_late(pair):
 def test_a_large_read_has_more_time(pair):
     ours, _ = pair
     tapped = body.Tapped(stream := Stream(ours), 1 << 20)
-    watch = pace.Watch(rate=1000)
-    with reading(tapped, 1_000_000) as raised, watch.over(tapped, ours):
+    watchdog = pace.Watchdog(rate=1000)
+    with reading(tapped, 1_000_000) as raised, watchdog.watch(tapped, ours):
         assert stream.reading.wait(PATIENCE)
         for late in (1029.0, 1031.0):
             assert raised == []
-            watch.look(tapped.waiting[0] + late)
+            watchdog.end_late_reads(tapped.waiting[0] + late)
     assert [error.reason for error in raised] == ["too_slow"]
 
 

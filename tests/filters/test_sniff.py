@@ -64,7 +64,7 @@ def test_the_refusal_comes_with_the_deciding_bytes(alone):
 def test_a_good_image_passes_and_is_known_afterwards(alone, chunked):
     app = apps.App(apps.by(4096))
     assert put(alone("sniff", app), qcow2(), chunked=chunked).code == 200
-    facts = app.environs[0][INSPECTION].facts
+    facts = app.environs[0][INSPECTION].image_info
     assert app.bodies == [qcow2()]
     assert (facts.format, facts.virtual_size) == ("qcow2", 10 << 20)
 

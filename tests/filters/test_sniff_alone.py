@@ -10,6 +10,7 @@ from imsgate import errors, inspection
 from imsgate.filters import sniff
 from imsgate.formats.inspector import InspectionPolicy
 from imsgate.http.request import INSPECTION
+from imsgate.inspection import InspectionSettings
 from tests.formats import craft
 
 GOOD = craft.qcow2()
@@ -79,7 +80,7 @@ def test_a_bad_image_is_refused_whatever_the_application_makes_of_it(app):
 def test_a_good_image_passes_untouched(app):
     status, text, environ = ask(app, GOOD)
     assert (status, text) == (201, str(len(GOOD)).encode())
-    assert environ[INSPECTION].facts.virtual_size == 10 << 20
+    assert environ[INSPECTION].image_info.virtual_size == 10 << 20
 
 
 def test_the_application_may_declare_the_format():
@@ -141,22 +142,22 @@ def test_what_cannot_work_refuses_to_start(settings):
         sniff.filter_factory({}, **settings)(careful)
 
 
-def test_equal_settings_share_one_gate():
-    class Settings:
-        pass
-
-    for option in inspection.OPTS:
-        setattr(Settings, option.dest, option.default)
-    gate = inspection.shared(Settings)
-    assert inspection.shared(Settings) is gate
-    Settings.max_ratio = 3.0
-    assert inspection.shared(Settings) is not gate
+def test_equal_settings_share_one_inspector():
+    inspector = inspection.shared(InspectionSettings())
+    assert inspection.shared(InspectionSettings()) is inspector
+    assert inspection.shared(InspectionSettings(max_ratio=3.0)) is not inspector
 
 
 def test_the_defaults_of_options_and_policy_agree():
-    class Settings:
-        pass
+    assert inspection.policy(InspectionSettings()) == InspectionPolicy()
 
-    for option in inspection.OPTS:
-        setattr(Settings, option.dest, option.default)
-    assert inspection.policy(Settings) == InspectionPolicy()
+
+def test_each_switch_changes_the_policy():
+    defaults = InspectionSettings()
+    for name, value in defaults.refuse.items():
+        settings = InspectionSettings(refuse={**defaults.refuse, name: not value})
+        assert inspection.policy(settings).refuse ^ InspectionPolicy().refuse == {name}
+    for name, value in defaults.accept.items():
+        settings = InspectionSettings(accept={**defaults.accept, name: not value})
+        changed = inspection.policy(settings).formats ^ InspectionPolicy().formats
+        assert {each.replace("-", "_") for each in changed} == {name}

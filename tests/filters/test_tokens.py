@@ -47,7 +47,7 @@ def enter(app, token):
     return put(app, HTTP_X_AUTH_TOKEN=token)
 
 
-def test_a_token_vouches(alone, path):
+def test_a_token_authenticates(alone, path):
     token, app = add(path), apps.App()
     assert enter(alone("tokens", app), token).code == 200
     environ = app.environs[0]
@@ -90,7 +90,7 @@ def test_a_stranger_may_be_left_to_identity(alone, path, token):
 
 @pytest.mark.parametrize("status", ["Confirmed", None])
 def test_a_stranger_who_names_himself_stays_one(alone, path, status):
-    """Without ``faults`` before it, the filter must still vouch for nobody."""
+    """Without ``faults`` before it, the filter must still authenticate nobody."""
     app = apps.App()
     filtered = alone("tokens", app, delay_auth_decision="true")
     forged = {"HTTP_X_ROLES": "admin", "HTTP_X_USER_ID": "root", "HTTP_X_PROJECT_ID": "p"}
@@ -143,7 +143,7 @@ def test_a_file_that_breaks_lets_nobody_in_until_it_is_mended(alone, path, caplo
     good = path.read_text()
     broken(path)
     refused(enter(filtered, token), app, 401, "unauthenticated")
-    assert "No token is accepted until this is mended" in caplog.text
+    assert "No token is accepted until this is fixed" in caplog.text
     assert token not in caplog.text
     if path.is_dir():
         path.rmdir()

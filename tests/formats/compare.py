@@ -1,12 +1,12 @@
-"""Writes the page that compares our gate with oslo.utils' inspector, row by row.
+"""Writes the page that compares our inspection with oslo.utils' format inspector.
 
 ::
 
     python -m tests.formats.compare doc/formats-compared.md
 
-oslo.utils is asked as Glance asks it on upload: the whole stream is inspected, then the
-format is compared with the declared one and the safety check is run; a volume with a
-GPT counts as an ISO, and ``raw`` is allowed to be anything.
+oslo.utils is used as Glance uses it on upload: the whole stream is inspected, then the detected
+format is compared with the declared one and the safety check is run. A volume with a GPT counts as
+an ISO, and content of any format may be declared as ``raw``.
 """
 
 import importlib.metadata
@@ -21,57 +21,59 @@ from imsgate import errors
 from imsgate.formats.inspector import Inspector
 from tests.formats.corpus import Entry, entries, manifest_row
 
-_CHUNK = 64 * 1024
+_CHUNK_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
-class Opinion:
+class Result:
+    """The result of one of the two inspections of an image."""
+
     format: str
     virtual_size: int | None
     verdict: str
 
-    def faults(self, row: dict[str, object]) -> list[str]:
-        """What is not as the manifest has it; a refused image need not have a size."""
-        wrong = []
+    def errors(self, row: dict[str, object]) -> list[str]:
+        """The differences from the manifest. The virtual size of a refused image is ignored."""
+        differences = []
         if self.verdict != row["verdict"]:
-            wrong.append(f"would {self.verdict}")
+            differences.append(f"would {self.verdict}")
         if self.format != row["format"]:
-            wrong.append(f"says {self.format}")
-        elif self.verdict == "accept" == row["verdict"] and not self._right_size(row):
-            wrong.append(f"{self.virtual_size} bytes of disk, not {row['virtual_size']}")
-        return wrong
+            differences.append(f"detects {self.format}")
+        elif (
+            self.verdict == "accept" == row["verdict"] and self.virtual_size != row["virtual_size"]
+        ):
+            size, right_size = self.virtual_size, row["virtual_size"]
+            differences.append(f"detects {size} bytes, not {right_size}")
+        return differences
 
-    def _right_size(self, row: dict[str, object]) -> bool:
-        return self.virtual_size == row["virtual_size"]
 
-
-def ours(path: Path, declared: str) -> Opinion:
-    inspection = Inspector().begin(declared, patient=True)
+def inspect_with_imsgate(path: Path, declared: str) -> Result:
+    inspection = Inspector().begin(declared, keep_going=True)
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
+        while chunk := file.read(_CHUNK_BYTES):
             inspection.feed(chunk)
     try:
         inspection.finish()
         verdict = "accept"
     except errors.BadImage:
         verdict = "refuse"
-    facts = inspection.report()
-    return Opinion(facts.format or "unknown", facts.virtual_size, verdict)
+    image_info = inspection.partial_info()
+    return Result(image_info.format or "unknown", image_info.virtual_size, verdict)
 
 
-def theirs(path: Path, declared: str) -> Opinion:
+def inspect_with_oslo(path: Path, declared: str) -> Result:
     declared = {"vpc": "vhd", "udf": "iso"}.get(declared, declared)
     with path.open("rb") as file:
         wrapper = oslo.InspectWrapper(file)
-        while wrapper.read(_CHUNK):
+        while wrapper.read(_CHUNK_BYTES):
             pass
         wrapper.close()
-    found = {str(inspector): inspector for inspector in wrapper.formats or []}
-    if found.keys() == {"iso", "gpt"}:
-        found.pop("gpt")
-    if len(found) != 1:
-        return Opinion(" and ".join(sorted(found)) or "unknown", None, "refuse")
-    ((name, inspector),) = found.items()
+    inspectors = {str(inspector): inspector for inspector in wrapper.formats or []}
+    if inspectors.keys() == {"iso", "gpt"}:
+        inspectors.pop("gpt")
+    if len(inspectors) != 1:
+        return Result(" and ".join(sorted(inspectors)) or "unknown", None, "refuse")
+    ((name, inspector),) = inspectors.items()
     try:
         size = inspector.virtual_size if name == declared else inspector.actual_size
         matches = declared in (name, "raw")
@@ -80,77 +82,78 @@ def theirs(path: Path, declared: str) -> Opinion:
         verdict = "accept" if matches else "refuse"
     except (oslo.ImageFormatError, oslo.SafetyCheckFailed):
         size, verdict = None, "refuse"
-    return Opinion("raw" if name == "gpt" else name, size, verdict)
+    return Result("raw" if name == "gpt" else name, size, verdict)
 
 
 @dataclass(frozen=True)
 class Row:
     name: str
-    want: dict[str, object]
-    our_faults: list[str]
-    their_faults: list[str]
+    right: dict[str, object]
+    imsgate_errors: list[str]
+    oslo_errors: list[str]
 
 
-def compare(entry: Entry, folder: Path) -> Row:
-    path = folder / entry.name
+def compare(entry: Entry, directory: Path) -> Row:
+    path = directory / entry.name
     entry.make(path)
-    want = manifest_row(entry, path)
-    declared = str(want["disk_format"])
+    right = manifest_row(entry, path)
+    declared = str(right["disk_format"])
     row = Row(
         entry.name,
-        want,
-        ours(path, declared).faults(want),
-        theirs(path, declared).faults(want),
+        right,
+        inspect_with_imsgate(path, declared).errors(right),
+        inspect_with_oslo(path, declared).errors(right),
     )
     path.unlink()
     return row
 
 
 def score(rows: list[Row]) -> str:
-    """A table of how many rows each has right."""
-    lines = ["| | rows | imsgate | oslo.utils |", "|---|---|---|---|"]
-    for label, verdict in (("legitimate", "accept"), ("to be refused", "refuse")):
-        chosen = [row for row in rows if row.want["verdict"] == verdict]
-        by_us = sum(not row.our_faults for row in chosen)
-        verdicts = sum(not any("would" in f for f in row.their_faults) for row in chosen)
-        whole = sum(not row.their_faults for row in chosen)
+    """A table of how many images each judges correctly."""
+    lines = ["| | images | imsgate | oslo.utils |", "|---|---|---|---|"]
+    for label, verdict in (("valid and safe", "accept"), ("to be refused", "refuse")):
+        chosen = [row for row in rows if row.right["verdict"] == verdict]
+        by_imsgate = sum(not row.imsgate_errors for row in chosen)
+        verdicts = sum(not any("would" in e for e in row.oslo_errors) for row in chosen)
+        by_oslo = sum(not row.oslo_errors for row in chosen)
         lines.append(
-            f"| {label} | {len(chosen)} | {by_us} | {verdicts} by verdict, {whole} altogether |"
+            f"| {label} | {len(chosen)} | {by_imsgate} "
+            f"| {by_oslo}; {verdicts} if only the verdict counts |"
         )
     return "\n".join(lines)
 
 
 def page(rows: list[Row]) -> str:
     version = importlib.metadata.version("oslo.utils")
-    differing = [row for row in rows if row.our_faults or row.their_faults]
+    differing = [row for row in rows if row.imsgate_errors or row.oslo_errors]
     table = "\n".join(
-        f"| {row.name} | {row.want['disk_format']} | {row.want['verdict']}"
-        f" | {', '.join(map(str, row.want['findings'])) or '-'}"
-        f" | {', '.join(row.our_faults) or 'right'} | {', '.join(row.their_faults) or 'right'} |"
+        f"| {row.name} | {row.right['disk_format']} | {row.right['verdict']}"
+        f" | {', '.join(map(str, row.right['findings'])) or '-'}"
+        f" | {', '.join(row.imsgate_errors) or 'right'} | {', '.join(row.oslo_errors) or 'right'} |"
         for row in differing
     )
     return f"""# Image formats: imsgate and oslo.utils side by side
 
-Generated by `python -m tests.formats.compare` from the corpus in `tests/formats/corpus`,
-against oslo.utils {version} used as Glance uses it on upload. Do not edit.
+Generated by `python -m tests.formats.compare`; do not edit. The images are those of the corpus in
+`tests/formats/corpus`. oslo.utils is version {version}, used as Glance uses it on upload.
 
-An image is right when its verdict and its format are right, and for an accepted one its
-virtual size. The manifest says what is right; wherever `qemu-img info` can read a file,
-its format and virtual size agree with the manifest, which a test checks.
+A result is right if its verdict and format are right, and its virtual size if the image is
+accepted. The corpus contains the right results. A test checks that format and virtual size agree
+with `qemu-img info` for every file that `qemu-img` can read.
 
 {score(rows)}
 
-## Rows where the two differ
+## Images with different results
 
-| file | declared | right | findings | imsgate | oslo.utils |
+| Image | Declared as | Right verdict | Findings | imsgate | oslo.utils |
 |---|---|---|---|---|---|
 {table}
 """
 
 
 def main(target: str) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        rows = [compare(entry, Path(folder)) for entry in entries()]
+    with tempfile.TemporaryDirectory() as directory:
+        rows = [compare(entry, Path(directory)) for entry in entries()]
     Path(target).write_text(page(rows))
 
 

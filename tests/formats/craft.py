@@ -1,4 +1,4 @@
-"""Image files written byte by byte, for what no tool makes."""
+"""Image files written byte by byte: invalid ones, and others that no tool creates."""
 
 import struct
 import zlib
@@ -8,7 +8,7 @@ MIB = 1 << 20
 
 
 def patched(data: bytes, *patches: tuple[int, bytes]) -> bytes:
-    """``data`` with bytes replaced; an offset below zero counts from the end."""
+    """``data`` with bytes overwritten at offsets; negative offsets are from the end."""
     out = bytearray(data)
     for offset, new in patches:
         at = offset if offset >= 0 else len(out) + offset
@@ -28,7 +28,7 @@ def le(value: int, size: int) -> bytes:
 
 
 def qcow2(*, backing: int = 0, features: int = 0, size: int = 10 * MIB, crypt: int = 0) -> bytes:
-    """An empty version 3 image with clusters of 64 KiB: header, refcounts, L1."""
+    """An empty version 3 image with clusters of 64 KiB: header, refcounts, L1 table."""
     head = b"QFI\xfb" + be(3, 4) + be(backing, 8) + be(0, 4) + be(16, 4) + be(size, 8)
     head += be(crypt, 4) + be(1, 4) + be(0x30000, 8) + be(0x10000, 8) + be(1, 4) + bytes(12)
     head += be(features, 8) + bytes(16) + be(4, 4) + be(104, 4)
@@ -38,7 +38,7 @@ def qcow2(*, backing: int = 0, features: int = 0, size: int = 10 * MIB, crypt: i
 
 
 def with_extension(image: bytes, kind: int, body: bytes) -> bytes:
-    """A qcow2 with one header extension right behind its header of 104 bytes."""
+    """A qcow2 with a header extension immediately after its header of 104 bytes."""
     return patched(image, (104, be(kind, 4) + be(len(body), 4) + body.ljust(8, b"\0") + bytes(8)))
 
 
@@ -95,7 +95,7 @@ def vmdk_header(
 
 
 def vmdk(text: bytes, **fields: int) -> bytes:
-    """A monolithicSparse disk of 1 MiB without a grain."""
+    """An empty monolithicSparse disk of 1 MiB."""
     head = vmdk_header(**fields) + text.ljust(20 * 512, b"\0")
     spare = le(22, 4).ljust(512, b"\0") + bytes(4 * 512)
     real = le(27, 4).ljust(512, b"\0") + bytes(4 * 512)
@@ -103,7 +103,7 @@ def vmdk(text: bytes, **fields: int) -> bytes:
 
 
 def vmdk_stream(*, footer: bool = True, capacity: int = 2048, **footer_fields: int) -> bytes:
-    """A streamOptimized disk as exporters write it: markers, tables last, footer."""
+    """A streamOptimized disk as exported by programs: markers, tables at the end, a footer."""
     fields = {"flags": 0x30001, "compression": 1, "version": 3, "capacity": capacity}
     text = descriptor("streamOptimized").ljust(20 * 512, b"\0")
     out = vmdk_header(**fields, directory=0xFFFF_FFFF_FFFF_FFFF) + text
@@ -159,7 +159,7 @@ def vhd_footer(size: int, kind: int = 2, **fields: int) -> bytes:
 
 
 def vhd_dynamic(size: int = 4 * MIB, kind: int = 3, bat: int = 0xFFFF_FFFF, **fields: int) -> bytes:
-    """A dynamic disk of blocks of 2 MiB; ``bat`` is the first entry of its table."""
+    """A dynamic disk with blocks of 2 MiB; ``bat`` is the first entry of its block table."""
     footer = vhd_footer(size, kind)
     blocks = fields.get("blocks", -(-size // (2 * MIB)))
     header = struct.pack(
@@ -238,7 +238,7 @@ def vhdx(
 
 
 def zvhd(cookie: bytes = b"stream", *, trailer: bool = True, size: int = 1 << 30) -> bytes:
-    """A disk of one compressed block, as the vendor's driver lays it out."""
+    """A disk with one compressed block, with the layout of the vendor's driver."""
     second = cookie == b"z2strm"
     block = b"hwstream bg\0" + le(64, 4) + le(0, 4) + bytes(28) + zlib.compress(bytes(999))
     block = block.ljust(4092, b"\0") + b"end\0"
@@ -266,7 +266,7 @@ def _zvhd_header(cookie: bytes, size: int, index: int) -> bytes:
 
 
 def vdi(*, kind: int = 1, parent: bytes = bytes(16), **fields: int) -> bytes:
-    """A disk of 4 MiB, none of it allocated unless ``entry`` and ``allocated`` say so."""
+    """A disk of 4 MiB; no block is allocated unless ``entry`` and ``allocated`` are given."""
     out = bytearray(4096)
     out[:32] = b"<<< Oracle VM VirtualBox Disk I>"
     struct.pack_into("<IIII", out, 64, 0xBEDA107F, 0x10001, 0x190, kind)
@@ -299,7 +299,7 @@ def qed(*, features: int = 0, size: int = 10 * MIB, cluster: int = 65536, table:
 
 
 def mbr(*partitions: tuple[int, int, int]) -> bytes:
-    """A boot sector with partitions of (kind, first sector, sectors)."""
+    """A boot sector with partitions: type, first sector, number of sectors."""
     table = b"".join(
         struct.pack("<B3sB3sII", 0, b"\0\2\0", kind, b"\xff" * 3, start, count)
         for kind, start, count in partitions
@@ -308,7 +308,7 @@ def mbr(*partitions: tuple[int, int, int]) -> bytes:
 
 
 def iso_primary(blocks: int = 32, swapped: int | None = None) -> bytes:
-    """A volume of empty directories: one primary descriptor and a terminator."""
+    """A volume with one primary descriptor and a terminator."""
     head = bytes(32768)
     primary = bytearray(2048)
     primary[:8] = b"\1CD001\1\0"

@@ -1,4 +1,4 @@
-"""Small images of every kind, by hand: where fuzzers begin."""
+"""Small images of every format, written by hand, from which fuzzing starts."""
 
 from tests.formats import craft
 from tests.formats.craft import be, le

@@ -1,4 +1,4 @@
-"""Every file of the corpus, by every way in."""
+"""Every image of the corpus: by the inspector, `imsgate inspect`, an upload and qemu-img."""
 
 import itertools
 import json
@@ -15,66 +15,69 @@ from imsgate.formats.inspector import Inspector
 from tests.formats import corpus, workshop
 
 ENTRIES = corpus.entries()
-EVERY = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+EACH_IMAGE = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 
-LATE = {"truncated", "footer_mismatch"}
-"""What only the end of a stream can tell."""
+LATE_CHECKS = {"truncated", "footer_mismatch"}
+"""Their evidence is at the end of the stream."""
 
 
-def is_early(entry):
-    """Whether the beginning of the file is enough to refuse it."""
+def is_refused_early(entry):
+    """Whether the beginning of the file is sufficient to refuse it."""
     if entry.accept or entry.name in ("iso-and-vhd", "vhd-kind-7") or "fixed" in entry.name:
         return False
-    return bool((REFUSED & set(entry.findings)) - LATE)
+    return bool((REFUSED & set(entry.findings)) - LATE_CHECKS)
 
 
-def judge(path, declared, chunk=1 << 16, *, patient=True):
-    """Facts, verdict and the bytes that were fed before it fell."""
-    inspection = Inspector().begin(declared, patient=patient)
-    fed = 0
+def inspect(path, declared, chunk_bytes=1 << 16, *, keep_going=True):
+    """The image's properties, the verdict, and the number of bytes fed before the verdict."""
+    inspection = Inspector().begin(declared, keep_going=keep_going)
+    fed_bytes = 0
     try:
         with path.open("rb") as file:
-            while data := file.read(chunk):
-                fed += len(data)
+            while data := file.read(chunk_bytes):
+                fed_bytes += len(data)
                 inspection.feed(data)
         inspection.finish()
     except errors.BadImage:
-        return inspection.report(), "refuse", fed
-    return inspection.report(), "accept", fed
+        return inspection.partial_info(), "refuse", fed_bytes
+    return inspection.partial_info(), "accept", fed_bytes
 
 
-def test_the_corpus_is_large_and_in_balance():
+def test_the_corpus_is_large_and_balanced():
     names = [entry.name for entry in ENTRIES]
     assert len(set(names)) == len(names) >= 120
     assert sum(entry.accept for entry in ENTRIES) >= len(ENTRIES) / 3
 
 
-@EVERY
-def test_the_gate_says_what_the_manifest_says(entry, made):
+@EACH_IMAGE
+def test_an_inspection_agrees_with_the_manifest(entry, made):
     path = made(entry)
     row = corpus.manifest_row(entry, path)
-    facts, verdict, _ = judge(path, row["disk_format"])
-    said = {
+    image_info, verdict, _ = inspect(path, row["disk_format"])
+    result = {
         **row,
-        "format": facts.format,
-        "virtual_size": facts.virtual_size,
+        "format": image_info.format,
+        "virtual_size": image_info.virtual_size,
         "verdict": verdict,
-        "findings": sorted(finding.check for finding in facts.findings),
+        "findings": sorted(finding.check for finding in image_info.findings),
     }
-    assert said == row
-    assert all(finding.reason and finding.hint for finding in facts.findings)
+    assert result == row
+    assert all(finding.reason and finding.hint for finding in image_info.findings)
 
 
-@pytest.mark.parametrize("entry", list(filter(is_early, ENTRIES)), ids=lambda entry: entry.name)
-def test_a_refusal_falls_early(entry, made):
-    _, verdict, fed = judge(made(entry), entry.declared or entry.format, patient=False)
+@pytest.mark.parametrize(
+    "entry", list(filter(is_refused_early, ENTRIES)), ids=lambda entry: entry.name
+)
+def test_a_refusal_is_raised_early(entry, made):
+    declared = entry.declared or entry.format
+    _, verdict, fed_bytes = inspect(made(entry), declared, keep_going=False)
     assert verdict == "refuse"
-    # the metadata of a VHDX stands where its region table says
-    assert fed <= (3 << 20 if entry.format == "vhdx" else 1 << 20)
+    # The metadata of a VHDX is where its region table says.
+    assert fed_bytes <= (3 << 20 if entry.format == "vhdx" else 1 << 20)
 
 
-@EVERY
-def test_inspect_says_what_the_gate_says(entry, made, capsys):
+@EACH_IMAGE
+def test_the_inspect_command_agrees_with_the_manifest(entry, made, capsys):
     path = made(entry)
     row = corpus.manifest_row(entry, path)
     status = main.main(["inspect", "--json", "--disk-format", row["disk_format"], str(path)])
@@ -85,67 +88,67 @@ def test_inspect_says_what_the_gate_says(entry, made, capsys):
     assert line == {name: row[name] for name in ("format", "virtual_size", "verdict")}
 
 
-@EVERY
-def test_an_upload_ends_as_the_manifest_says(entry, made, gateway):
+@EACH_IMAGE
+def test_an_upload_agrees_with_the_manifest(entry, made, gateway):
     path = made(entry)
     row = corpus.manifest_row(entry, path)
-    status, answer, image = gateway.upload(path, row["disk_format"])
+    status, response, image = gateway.upload(path, row["disk_format"])
     if entry.accept:
-        assert (status, image["status"]) == (204, "active"), answer
+        assert (status, image["status"]) == (204, "active"), response
         assert image["virtual_size"] == row["virtual_size"]
         assert image["size"] == path.stat().st_size
         return
-    assert (status, image["status"]) == (415, "queued"), answer
-    assert answer["reason"] in ("image_refused", "format_mismatch")
-    assert answer["check"] in entry.findings
-    assert answer["hint"]
-    assert isinstance(answer["offset"], int)
+    assert (status, image["status"]) == (415, "queued"), response
+    assert response["reason"] in ("image_refused", "format_mismatch")
+    assert response["check"] in entry.findings
+    assert response["hint"]
+    assert isinstance(response["offset"], int)
 
 
-@EVERY
-def test_qemu_img_has_the_same_opinion(entry, made):
+@EACH_IMAGE
+def test_qemu_img_agrees_with_the_manifest(entry, made):
     workshop.need("qemu-img")
     path = made(entry)
     row = corpus.manifest_row(entry, path)
-    told = ["-f", entry.qemu] if entry.qemu == "vpc" else []
-    command = ["qemu-img", "info", "--output", "json", *told, str(path)]
-    done = subprocess.run(command, check=False, capture_output=True)
-    if done.returncode:
-        assert not entry.accept, done.stderr
+    format_option = ["-f", entry.qemu] if entry.qemu == "vpc" else []
+    command = ["qemu-img", "info", "--output", "json", *format_option, str(path)]
+    process = subprocess.run(command, check=False, capture_output=True)
+    if process.returncode:
+        assert not entry.accept, process.stderr
         return
-    said = json.loads(done.stdout)
-    if said["format"] != "raw":
-        assert {"vpc": "vhd"}.get(said["format"], said["format"]) == row["format"]
+    info = json.loads(process.stdout)
+    if info["format"] != "raw":
+        assert {"vpc": "vhd"}.get(info["format"], info["format"]) == row["format"]
         if "footer_mismatch" not in entry.findings:
-            assert said["virtual-size"] == row["virtual_size"]
+            assert info["virtual-size"] == row["virtual_size"]
     elif entry.qemu == "raw":
-        assert said["virtual-size"] == -(-path.stat().st_size // 512) * 512
+        assert info["virtual-size"] == -(-path.stat().st_size // 512) * 512
         assert row["format"] in ("raw", "iso", "udf")
         assert row["virtual_size"] == path.stat().st_size
     else:
-        # a format that qemu-img does not know, or knows only when it is told
+        # A format that qemu-img does not support, or supports only with -f.
         assert entry.qemu is None
         assert not entry.accept or entry.format in ("zvhd", "zvhd2", "luks", "elf", "gzip")
 
 
-def test_names_of_files_in_a_directory_are_inspected_too(tmp_path, capsys):
+def test_files_in_a_directory_are_inspected(tmp_path, capsys):
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "one.raw").write_bytes(bytes(512))
     (tmp_path / "two.gz").write_bytes(b"\x1f\x8b\x08")
     assert main.main(["inspect", "--json", str(tmp_path)]) == 1
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    found = [(line["file"].removeprefix(str(tmp_path)), line["verdict"]) for line in lines]
-    assert found == [("/two.gz", "refuse"), ("/deep/one.raw", "accept")]
+    verdicts = [(line["file"].removeprefix(str(tmp_path)), line["verdict"]) for line in lines]
+    assert verdicts == [("/two.gz", "refuse"), ("/deep/one.raw", "accept")]
 
 
-def test_names_that_are_no_text(tmp_path):
+def test_file_names_that_are_not_text_are_printed(tmp_path):
     path = os.fsencode(tmp_path) + b"/\xff.raw"
     with open(path, "wb") as file:
         file.write(bytes(512))
     command = [sys.executable, "-m", "imsgate.cmd.main", "inspect", path]
     env = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
-    done = subprocess.run(command, env=env, capture_output=True, check=True)
-    assert "/\ufffd.raw: accept".encode() in done.stdout
+    process = subprocess.run(command, env=env, capture_output=True, check=True)
+    assert "/\ufffd.raw: accept".encode() in process.stdout
 
 
 @pytest.mark.parametrize(
@@ -153,19 +156,19 @@ def test_names_that_are_no_text(tmp_path):
     [
         pytest.param(["/nowhere/at/all"], id="missing"),
         pytest.param([], id="no-path"),
-        pytest.param(["--disk-format", "qcwo2", "/dev/null"], id="no-such-format"),
+        pytest.param(["--disk-format", "qcwo2", "/dev/null"], id="unknown-format"),
     ],
 )
-def test_misuse_and_unreadable_files_are_status_2(arguments, capsys):
+def test_the_exit_status_for_misuse_and_unreadable_files_is_2(arguments, capsys):
     try:
         status = main.main(["inspect", *arguments])
-    except SystemExit as ended:
-        status = ended.code
+    except SystemExit as exit_:
+        status = exit_.code
     assert status == 2
     assert capsys.readouterr().err
 
 
-def test_families_have_good_and_bad():
+def test_each_family_has_accepted_and_refused_images():
     def family(entry):
         return entry.name.split("-")[0]
 

@@ -1,13 +1,14 @@
-"""The gate as its callers use it."""
+"""The inspector as its callers use it."""
 
 import pytest
 
 from imsgate import errors
+from imsgate.formats.checks import CHECKS
 from imsgate.formats.inspector import InspectionPolicy, Inspector
 
 
 def qcow2(*, backing: int = 0, features: int = 0) -> bytes:
-    """The header of an empty version 3 image of 10 MiB, and room for its tables."""
+    """The header of an empty version 3 image of 10 MiB, and space for its tables."""
     head = b"QFI\xfb" + (3).to_bytes(4, "big") + backing.to_bytes(8, "big") + bytes(4)
     head += (16).to_bytes(4, "big") + (10 << 20).to_bytes(8, "big") + bytes(4)
     head += (1).to_bytes(4, "big") + (0x30000).to_bytes(8, "big")
@@ -17,21 +18,22 @@ def qcow2(*, backing: int = 0, features: int = 0) -> bytes:
     return head.ljust(0x40000, b"\0")
 
 
-def put(data: bytes, declared: str | None = None, policy: InspectionPolicy | None = None):
+def inspect(data: bytes, declared: str | None = None, policy: InspectionPolicy | None = None):
     inspection = Inspector(policy).begin(declared)
     inspection.feed(data)
     inspection.finish()
-    return inspection.facts
+    return inspection.image_info
 
 
 def test_a_plain_qcow2_is_accepted():
-    facts = put(qcow2(), "qcow2")
-    assert (facts.format, facts.virtual_size, facts.findings) == ("qcow2", 10 << 20, ())
+    image_info = inspect(qcow2(), "qcow2")
+    properties = (image_info.format, image_info.virtual_size, image_info.findings)
+    assert properties == ("qcow2", 10 << 20, ())
 
 
-def test_bytes_without_a_mark_are_raw():
-    facts = put(bytes(100), "raw")
-    assert (facts.format, facts.virtual_size) == ("raw", 100)
+def test_data_without_a_magic_number_is_raw():
+    image_info = inspect(bytes(100), "raw")
+    assert (image_info.format, image_info.virtual_size) == ("raw", 100)
 
 
 @pytest.mark.parametrize(
@@ -43,9 +45,9 @@ def test_bytes_without_a_mark_are_raw():
         pytest.param(b"# Disk DescriptorFile\n", "extent_outside", 0, id="descriptor"),
     ],
 )
-def test_what_is_dangerous_is_refused(data, check, offset):
+def test_dangerous_images_are_refused_with_evidence_and_hint(data, check, offset):
     with pytest.raises(errors.BadImage) as caught:
-        put(data)
+        inspect(data)
     assert caught.value.details["check"] == check
     assert caught.value.details["offset"] == offset
     assert caught.value.details["hint"]
@@ -58,12 +60,12 @@ def test_what_is_dangerous_is_refused(data, check, offset):
         pytest.param(bytes(1024), "qcow2", id="raw-as-qcow2"),
     ],
 )
-def test_the_label_must_fit_the_content(data, declared):
+def test_content_that_contradicts_the_declared_format_is_refused(data, declared):
     with pytest.raises(errors.FormatMismatch):
-        put(data, declared)
+        inspect(data, declared)
 
 
-def test_a_refused_stream_stays_refused():
+def test_every_call_after_a_refusal_raises_it_again():
     inspection = Inspector().begin("raw")
     for call in (
         lambda: inspection.feed(qcow2()),
@@ -74,6 +76,14 @@ def test_a_refused_stream_stays_refused():
             call()
 
 
-def test_unknown_names_in_a_policy_are_refused():
+def test_a_policy_with_an_unknown_format_is_refused():
     with pytest.raises(ValueError, match="floppy"):
         InspectionPolicy(formats=frozenset(["floppy"]))
+
+
+@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+def test_meanings_and_hints_fit_into_the_sentences_around_them(check):
+    """The help of an option is "Refuse {meaning}."; a refusal is "... {reason}. {hint}"."""
+    assert check.meaning[0].islower()
+    assert check.hint[0].isupper()
+    assert not check.meaning.endswith(".")

@@ -1,4 +1,4 @@
-"""Makes image files with the tools that people make them with."""
+"""Recipes: functions that create an image file at a path, with the tools that people use."""
 
 import gzip
 import os
@@ -12,7 +12,7 @@ import pytest
 
 MIB = 1 << 20
 SEED = random.Random(20240702).randbytes(3 * MIB // 2)
-"""The data of every disk that has some; it does not compress."""
+"""The data of disks that are not empty. It is incompressible."""
 
 _PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 
@@ -20,7 +20,7 @@ Recipe = Callable[[Path], None]
 
 
 def need(*tools: str) -> None:
-    """Skip the test when a tool is not installed; on CI that is a failure."""
+    """Skip the test if a tool is not installed; on CI, fail it."""
     missing = [tool for tool in tools if not shutil.which(tool, path=_PATH)]
     if missing and os.environ.get("CI") == "true":
         pytest.fail(f"not installed: {', '.join(missing)}")
@@ -29,9 +29,9 @@ def need(*tools: str) -> None:
 
 
 def call(*command: str | Path, **options: object) -> str:
-    """Run a tool; its output when it succeeded."""
+    """Run a tool and return its output. Fails the test if the tool fails."""
     need(str(command[0]))
-    done = subprocess.run(
+    process = subprocess.run(
         list(map(str, command)),
         check=False,
         capture_output=True,
@@ -39,16 +39,17 @@ def call(*command: str | Path, **options: object) -> str:
         env={**os.environ, "PATH": _PATH, "LC_ALL": "C"},
         **options,  # type: ignore[call-overload]
     )
-    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-    return str(done.stdout)
+    assert process.returncode == 0, f"{command}: {process.stdout}{process.stderr}"
+    return str(process.stdout)
 
 
 def written(data: bytes) -> Recipe:
+    """A file that contains ``data``."""
     return lambda path: path.write_bytes(data) and None
 
 
 def disk(path: Path, size: int = 10 * MIB) -> Path:
-    """A raw disk of ``size`` bytes, random at its beginning and zeros to its end."""
+    """A raw disk of ``size`` bytes beside ``path``: SEED, followed by zeros."""
     raw = path.with_suffix(path.suffix + ".seed")
     with raw.open("wb") as file:
         file.write(SEED[:size])
@@ -57,29 +58,29 @@ def disk(path: Path, size: int = 10 * MIB) -> Path:
 
 
 def created(kind: str, size: str = "10M", *options: str) -> Recipe:
-    """An empty image by ``qemu-img create``; options are ``-o`` values."""
+    """An empty image, made by ``qemu-img create``; ``options`` are values of ``-o``."""
 
     def make(path: Path) -> None:
-        chosen = [word for option in options for word in ("-o", option)]
-        call("qemu-img", "create", "-q", "-f", kind, *chosen, path, size)
+        arguments = [word for option in options for word in ("-o", option)]
+        call("qemu-img", "create", "-q", "-f", kind, *arguments, path, size)
 
     return make
 
 
 def converted(kind: str, *flags: str, size: int = 10 * MIB, **options: str) -> Recipe:
-    """An image with data by ``qemu-img convert``; keywords are ``-o`` values."""
+    """An image with data, made by ``qemu-img convert``; ``options`` are values of ``-o``."""
 
     def make(path: Path) -> None:
         raw = disk(path, size)
-        chosen = [word for pair in options.items() for word in ("-o", "=".join(pair))]
-        call("qemu-img", "convert", "-q", *flags, "-f", "raw", "-O", kind, *chosen, raw, path)
+        arguments = [word for pair in options.items() for word in ("-o", "=".join(pair))]
+        call("qemu-img", "convert", "-q", *flags, "-f", "raw", "-O", kind, *arguments, raw, path)
         raw.unlink()
 
     return make
 
 
 def then(recipe: Recipe, *commands: tuple[str, ...]) -> Recipe:
-    """More commands on what a recipe made; ``{}`` is its path."""
+    """Run commands on the file that ``recipe`` creates; ``{}`` stands for its path."""
 
     def make(path: Path) -> None:
         recipe(path)
@@ -89,15 +90,15 @@ def then(recipe: Recipe, *commands: tuple[str, ...]) -> Recipe:
     return make
 
 
-def retried(recipe: Recipe, times: int = 8) -> Recipe:
-    """For qemu-img with LUKS, which gives up when it cannot measure its own speed."""
+def retried(recipe: Recipe, attempts: int = 8) -> Recipe:
+    """Retry ``recipe``: with LUKS, qemu-img fails if it cannot measure its own speed."""
 
     def make(path: Path) -> None:
-        for left in reversed(range(times)):
+        for remaining in reversed(range(attempts)):
             try:
                 recipe(path)
             except AssertionError:
-                if not left:
+                if not remaining:
                     raise
             else:
                 return
@@ -106,7 +107,7 @@ def retried(recipe: Recipe, times: int = 8) -> Recipe:
 
 
 def changed(recipe: Recipe, *patches: tuple[int, bytes]) -> Recipe:
-    """What a recipe made, with bytes replaced; offsets below zero count from the end."""
+    """Overwrite bytes at offsets in the file of ``recipe``; negative offsets are from the end."""
 
     def make(path: Path) -> None:
         recipe(path)
@@ -119,7 +120,7 @@ def changed(recipe: Recipe, *patches: tuple[int, bytes]) -> Recipe:
 
 
 def cut(recipe: Recipe, by: int | None = None, to: int | None = None) -> Recipe:
-    """What a recipe made, without its last ``by`` bytes or cut at ``to``."""
+    """Truncate the file of ``recipe`` by ``by`` bytes, or to ``to`` bytes."""
 
     def make(path: Path) -> None:
         recipe(path)
@@ -129,7 +130,7 @@ def cut(recipe: Recipe, by: int | None = None, to: int | None = None) -> Recipe:
 
 
 def sized(size: int, *commands: tuple[str, ...], data: bytes = b"") -> Recipe:
-    """A raw disk that commands work on; ``{}`` is its path."""
+    """A raw disk of ``size`` bytes, modified by commands; ``{}`` stands for its path."""
 
     def start(path: Path) -> None:
         path.write_bytes(data)
@@ -139,7 +140,7 @@ def sized(size: int, *commands: tuple[str, ...], data: bytes = b"") -> Recipe:
 
 
 def volume(tool: str, *options: str, boot: bool = False) -> Recipe:
-    """An ISO volume of a small tree, with an El Torito image when ``boot``."""
+    """An ISO volume with a few files, and with an El Torito boot image if ``boot``."""
 
     def make(path: Path) -> None:
         tree = path.with_suffix(".tree")
@@ -150,49 +151,49 @@ def volume(tool: str, *options: str, boot: bool = False) -> Recipe:
         (tree / "mbr.bin").write_bytes(b"\xfa".ljust(432, b"\x90"))
         start = ["-as", "mkisofs"] if tool == "xorriso" else []
         eltorito = ["-b", "boot.img", "-c", "boot.cat", "-no-emul-boot"] if boot else []
-        words = [word.replace("{}", str(tree)) for word in options]
-        call(tool, *start, "-quiet", "-o", path, *eltorito, *words, tree)
+        arguments = [option.replace("{}", str(tree)) for option in options]
+        call(tool, *start, "-quiet", "-o", path, *eltorito, *arguments, tree)
         shutil.rmtree(tree)
 
     return make
 
 
 def overlay(kind: str, *options: str) -> Recipe:
-    """An image with a backing file beside it."""
+    """An image with a backing file, which is deleted."""
 
     def make(path: Path) -> None:
         base = path.with_name(path.name + ".base")
         call("qemu-img", "create", "-q", "-f", kind, base, "10M")
-        chosen = [word for option in options for word in ("-o", option)]
-        call("qemu-img", "create", "-q", "-f", kind, *chosen, "-b", base, "-F", kind, path)
+        arguments = [word for option in options for word in ("-o", option)]
+        call("qemu-img", "create", "-q", "-f", kind, *arguments, "-b", base, "-F", kind, path)
         base.unlink()
 
     return make
 
 
 def with_data_file(path: Path) -> None:
+    """A recipe: an image with an external data file, which is deleted."""
     outside = path.with_name(path.name + ".data")
     call("qemu-img", "create", "-q", "-f", "qcow2", "-o", f"data_file={outside}", path, "10M")
     outside.unlink()
 
 
 def piece_of(*options: str, piece: str = "") -> Recipe:
-    """One file of a VMDK of several; ``piece`` is the end of its name, none the descriptor."""
+    """One file of a split VMDK; ``piece`` is its suffix, empty for the descriptor."""
 
     def make(path: Path) -> None:
-        folder = path.with_suffix(".pieces")
-        folder.mkdir(exist_ok=True)
-        whole = folder / "disk.vmdk"
-        chosen = [word for option in options for word in ("-o", option)]
-        call("qemu-img", "create", "-q", "-f", "vmdk", *chosen, whole, "10M")
-        shutil.copy(folder / f"disk{piece}.vmdk", path)
-        shutil.rmtree(folder)
+        directory = path.with_suffix(".pieces")
+        directory.mkdir(exist_ok=True)
+        arguments = [word for option in options for word in ("-o", option)]
+        call("qemu-img", "create", "-q", "-f", "vmdk", *arguments, directory / "disk.vmdk", "10M")
+        shutil.copy(directory / f"disk{piece}.vmdk", path)
+        shutil.rmtree(directory)
 
     return make
 
 
 def packed(tool: str, *options: str, data: bytes = SEED[:100000]) -> Recipe:
-    """A payload compressed by its tool."""
+    """``data``, compressed by ``tool``."""
 
     def make(path: Path) -> None:
         plain = path.with_suffix(".plain")

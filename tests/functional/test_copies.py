@@ -125,7 +125,7 @@ def test_a_store_that_is_stopped_takes_nothing_along(
         assert_away(gateway.upload(late, DATA, headers=to("cloud")))
         health = {store["id"]: store["health"] for store in detail(gateway)}
         assert health["disk"] == "up"
-        assert "cannot be used now" in health["cloud"]
+        assert "is not available now" in health["cloud"]
         assert gateway.upload(gateway.create(), DATA).status == 204
         # Nobody knows what a store that is away holds of an upload that failed.
         assert {gateway.status(image_id) for image_id in (cut, late)} <= {"saving", "killed"}

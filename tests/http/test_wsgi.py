@@ -82,6 +82,13 @@ def test_what_filters_leave_is_found_by_name():
     assert (request.identity, request.request_id, request.inspection) == (who, "req-1", "i")
 
 
+def test_the_store_that_a_request_names():
+    assert Request(servers.environ()).store_id is None
+    assert Request(servers.environ(HTTP_X_IMAGE_META_STORE="fast")).store_id == "fast"
+    with pytest.raises(errors.BadHeader):
+        _ = Request(servers.environ(HTTP_X_IMAGE_META_STORE="../fast")).store_id
+
+
 def test_there_is_one_wrapper_however_many_ask():
     environ = servers.environ(b"body")
     first, second = Request(environ), Request(environ)
@@ -227,7 +234,7 @@ def test_whoever_signs_like_the_vendors_sdk_is_told_its_codes(kind):
 @pytest.mark.parametrize(
     ("token", "why"), [(None, "x-auth-token not found"), ("t", "decrypt token fail")]
 )
-def test_whoever_nobody_vouches_for_is_told_as_by_the_vendors_gateway(token, why):
+def test_an_unauthenticated_request_gets_the_words_of_the_vendors_gateway(token, why):
     entries = {"PATH_INFO": "/v2/cloudimages", "HTTP_X_AUTH_TOKEN": token}
     answer = servers.serve(responses.refusal(errors.Unauthenticated()), servers.environ(**entries))
     told = json.loads(answer.body)

@@ -9,13 +9,22 @@ from imsgate.jobs import engine
 from imsgate.model import JobState
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.services import make_engine
-from imsgate.testing.gateways import settings
 from imsgate.testing.records import after, job
 from tests.functional.gateway import HOST, free_port
 
 
 def settled(url="memory://", **changed):
-    return settings(engine.OPTS, engine="celery", broker_url=url, **changed)
+    return engine.JobSettings(engine="celery", broker_url=url, **changed)
+
+
+class Function(engine.Work):
+    """A function as work."""
+
+    def __init__(self, function):
+        self._function = function
+
+    def run(self, job, context):
+        self._function(job, context)
 
 
 @pytest.fixture
@@ -30,7 +39,7 @@ def make(registry, request):
     def make(url="memory://", work=lambda job, context: None, **changed):
         queue = f"queue of {request.node.name}"
         made = settled(url, **{"queue": queue, **changed})
-        return make_engine(registry, {"test": work}, made)
+        return make_engine(registry, {"test": Function(work)}, made)
 
     return make
 
@@ -140,7 +149,7 @@ def test_a_broker_that_cannot_be_meant_is_refused(make, url):
 
 def test_an_engine_that_is_not_there_is_refused(registry):
     with pytest.raises(errors.BadConfig) as caught:
-        make_engine(registry, {}, settings(engine.OPTS, engine="steam"))
+        make_engine(registry, {}, engine.JobSettings(engine="steam"))
     assert caught.value.key == "[jobs] engine"
 
 
@@ -154,5 +163,5 @@ def test_without_the_extra_it_is_refused(registry, monkeypatch):
 
 
 def test_the_local_one_is_the_default(registry):
-    made = make_engine(registry, {}, settings(engine.OPTS))
+    made = make_engine(registry, {}, engine.JobSettings())
     assert type(made) is engine.Engine

@@ -10,8 +10,9 @@ import pytest
 
 from imsgate import errors
 from imsgate.http import body
-from imsgate.jobs.engine import Engine
-from imsgate.jobs.imports import KIND, ImportWork
+from imsgate.jobs.engine import Engine, JobSettings, Work
+from imsgate.jobs.imports import ImportWork
+from imsgate.jobs.methods import IMPORT, ImportSources
 from imsgate.model import JobState, Limits, Location, Status
 from imsgate.quotas import quota
 from imsgate.registry.memory import MemoryRegistry
@@ -19,9 +20,10 @@ from imsgate.stores import memory
 from imsgate.stores.loader import Backend, Stores
 from imsgate.stores.memory import MemoryStore
 from imsgate.testing.records import image
+from imsgate.testing.registries.statuses import bring
 
 DATA = b"data of an image" * 10_000
-SETTINGS = types.SimpleNamespace(lease=60.0, poll=0.01, attempts=3)
+SETTINGS = JobSettings(lease=60.0, poll=0.01, attempts=3)
 
 
 class Failing(MemoryStore):
@@ -68,30 +70,31 @@ class Flaky(MemoryRegistry):
 
 @dataclasses.dataclass
 class Source:
-    """What is imported; ``before`` is called before the first byte, ``asks`` before each read."""
+    """What is imported; ``before`` is called before the first byte, ``asks`` before each read
+    with the context of the job."""
 
     data: bytes = DATA
     before: object = lambda: None
     asks: object = lambda context: None
     size: int | None = None
 
-    def as_is(self, image):
+    def is_final(self, image):
         return True
 
     @contextlib.contextmanager
-    def open(self, image, job, context):
+    def open(self, image, *, check, **more):
         self.before()
         chunks = iter([self.data])
 
         def read(size):
-            self.asks(context)
+            self.asks(check.__self__)
             return next(chunks, b"")
 
         yield types.SimpleNamespace(
-            copied=lambda store, key: None,
+            copy_into=lambda store, key: None,
             size=self.size,
-            read=body.Tapped(types.SimpleNamespace(read=read), None).read,
-            facts=lambda: {"virtual_size": 7},
+            body=body.Tapped(types.SimpleNamespace(read=read), None),
+            content_fields=lambda: {"virtual_size": 7},
         )
 
 
@@ -110,8 +113,14 @@ class Place:
         self.engine = self.new_engine()
 
     def new_engine(self):
-        work = ImportWork(self.stores, "sha256", self.source, self.quotas, self.ask)
-        return Engine(self.registry, {KIND: work}, SETTINGS)
+        work = ImportWork(
+            stores=self.stores,
+            algorithm="sha256",
+            sources=ImportSources(staged=self.source, web=self.source),
+            quotas=self.quotas,
+            reauthorize=self.ask,
+        )
+        return Engine(self.registry, {IMPORT: work}, SETTINGS)
 
     def ask(self, job):
         self.recheck(job)
@@ -139,13 +148,13 @@ class Place:
     def start(self, one, method, *stores, must=True):
         status = Status.ACTIVE if method == "copy-image" else Status.IMPORTING
         arguments = {
-            "method": {"name": method},
+            "method": {"name": method, "uri": "http://mirror.example/"},
             "stores": stores,
             "all_stores_must_succeed": must,
             "warrant": "sealed",
         }
         self.engine.start(
-            KIND, project="p", image_id=one.id, arguments=arguments, was={}, status=status
+            IMPORT, project="p", image_id=one.id, arguments=arguments, was={}, status=status
         )
 
     def job(self, one):
@@ -379,7 +388,8 @@ def test_nothing_stays_in_a_store_that_was_left_out(place, end):
         assert (place.job(one).state, place.held()["b"]) == (JobState.RUNNING, 1)
         store.down = False
         if end == "deleted meanwhile":
-            place.registry.change(one.id, {}, status=Status.DELETED, locations=())
+            bring(place.registry, one.id, Status.DELETED)
+            place.registry.change(one.id, {}, locations=())
             place.registry.cancel_jobs(one.id)
         place.expire(one)
         place.engine.run_one()
@@ -391,7 +401,7 @@ def test_store_that_is_away_for_a_moment_after_a_death_fails_no_job(place):
     """When what the dead worker left is to go, before anything is begun."""
     one = place.image(Status.QUEUED)
     place.start(one, "web-download", "b")
-    place.registry.claim_job([KIND], 0.0, 1.0)
+    place.registry.claim_job([IMPORT], 0.0, 1.0)
     store = place.store("b")
     discard = store.discard
 
@@ -523,7 +533,7 @@ def test_source_that_asks_and_is_told_to_end(place, end):
             place.registry.cancel_jobs(one.id)
             context.renew()
         elif end == "taken over":
-            place.registry.claim_job([KIND], time.time() + 3600, time.time() + 7200)
+            place.registry.claim_job([IMPORT], time.time() + 3600, time.time() + 7200)
             context.renew()
         else:
             place.engine.stop()
@@ -576,7 +586,12 @@ def test_unknown_kind_waits_for_a_worker_that_knows_it(place):
     place.engine.start("other", project=None, image_id=None, arguments={})
     assert not place.engine.run_one()
     seen = []
-    other = Engine(place.registry, {"other": lambda job, context: seen.append(job)}, SETTINGS)
+
+    class Other(Work):
+        def run(self, job, context):
+            seen.append(job)
+
+    other = Engine(place.registry, {"other": Other()}, SETTINGS)
     assert other.run_one()
     assert [job.state for job in place.registry.jobs(None)] == [JobState.SUCCESS]
     assert len(seen) == 1
@@ -622,7 +637,7 @@ def test_what_a_dead_worker_reserved_is_its_successors():
     place = Place(_Bytes(len(DATA)))
     one = place.image(Status.QUEUED, owner="p")
     place.start(one, "web-download", "b")
-    dead = place.registry.claim_job([KIND], 0.0, 1.0)
+    dead = place.registry.claim_job([IMPORT], 0.0, 1.0)
     place.registry.change_job(dead.id, dead.epoch, {}, {}, upload_reserved=len(DATA))
     assert place.engine.run_one()
     assert place.job(one).state == JobState.SUCCESS

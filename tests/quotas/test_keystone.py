@@ -50,4 +50,4 @@ def test_without_keystone_nothing_is_let_in(load, auth_url):
 
 def test_limits_of_the_configuration_need_no_keystone(load):
     limits = load("[quota]\nimage_size_total = 2\nimage_count_total = 0\n").of("p")
-    assert limits.most == {"image_size_total": 2 << 20, "image_count_total": 0}
+    assert limits.maximum == {"image_size_total": 2 << 20, "image_count_total": 0}

@@ -1,4 +1,4 @@
-"""A migrated SQLite file for each test, copied from one that was migrated once; new databases."""
+"""Databases for tests: a migrated SQLite file for each, and empty ones of each kind."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests import databases
 
 
 def settings_of(directory: Path) -> Section:
-    """The settings of ``[database]`` as they are by default, with this state directory."""
+    """The default settings of ``[database]``, with this state directory."""
     empty = directory / "imsgate.conf"
     empty.touch()
     config = Config([str(empty)], state_path=str(directory))
@@ -20,7 +20,7 @@ def settings_of(directory: Path) -> Section:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Section:
-    """Of a database that does not exist yet."""
+    """Settings of a SQLite database that does not exist yet."""
     return settings_of(tmp_path)
 
 
@@ -33,14 +33,14 @@ def _migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def migrated(settings: Section, tmp_path: Path, _migrated: Path) -> Section:
-    """Of an empty database."""
+    """Settings of a SQLite database without records."""
     shutil.copy(_migrated, tmp_path)
     return settings
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def unmade(request: pytest.FixtureRequest, settings: Section, tmp_path: Path) -> Section:
-    """Settings of a database that has nothing in it, or does not exist yet."""
+    """Settings of a database that has no tables, or does not exist yet."""
     if request.param == "sqlite":
         return settings
     server = request.getfixturevalue(f"{request.param}_server")

@@ -1,4 +1,4 @@
-"""Transactions that PostgreSQL and MariaDB undo or cut off, and locks that are not waited for."""
+"""Transactions that PostgreSQL or MariaDB undoes, lost connections, and skipped locks."""
 
 import contextlib
 import threading
@@ -8,12 +8,13 @@ import pytest
 import sqlalchemy as sa
 
 from imsgate.errors import Unavailable
-from imsgate.registry import database, jobs
-from imsgate.registry.database import Database, Undone, repeated
+from imsgate.registry import jobs, outages
+from imsgate.registry.database import Database, DatabaseSettings
+from imsgate.registry.outages import Undone, repeated
 from imsgate.registry.sql import SqlRegistry
 from imsgate.registry.tables import IMAGES, JOBS
 from imsgate.testing.records import after, image, job
-from imsgate.testing.registry_jobs import together
+from imsgate.testing.registries.threads import together
 
 _KILL = {"postgresql": "SELECT pg_terminate_backend({})", "mysql": "KILL CONNECTION {}"}
 _SELF = {"postgresql": "SELECT pg_backend_pid()", "mysql": "SELECT connection_id()"}
@@ -26,7 +27,7 @@ def settings(request):
 
 @pytest.fixture
 def db(settings):
-    with contextlib.closing(Database(settings)) as opened:
+    with contextlib.closing(Database(DatabaseSettings.of(settings))) as opened:
         yield opened
 
 
@@ -69,7 +70,7 @@ def test_deadlock_is_run_again(db, registry):
     assert registry.get(pair[0].id).name == registry.get(pair[1].id).name
 
 
-def test_transaction_whose_connection_is_cut_is_run_again(db, registry):
+def test_transaction_is_run_again_if_its_connection_is_lost(db, registry):
     given = image(min_ram=1)
     registry.add(given)
     tries = []
@@ -89,7 +90,7 @@ def test_transaction_whose_connection_is_cut_is_run_again(db, registry):
     assert registry.get(given.id).min_ram == 2
 
 
-def test_commit_that_was_not_answered_is_not_run_again(db, registry):
+def test_commit_is_not_run_again_if_its_connection_is_lost(db, registry):
     given = image()
     registry.add(given)
     tries = []
@@ -107,8 +108,8 @@ def test_commit_that_was_not_answered_is_not_run_again(db, registry):
     assert len(tries) == 1
 
 
-def test_what_is_always_undone_is_given_up(monkeypatch):
-    monkeypatch.setattr(database, "time", types.SimpleNamespace(sleep=lambda seconds: None))
+def test_transaction_that_is_always_undone_fails(monkeypatch):
+    monkeypatch.setattr(outages, "time", types.SimpleNamespace(sleep=lambda seconds: None))
     tries = []
 
     @repeated
@@ -121,7 +122,7 @@ def test_what_is_always_undone_is_given_up(monkeypatch):
     assert 1 < len(tries) < 20
 
 
-def test_idle_connections_that_were_cut_are_not_noticed(db, registry):
+def test_lost_idle_connections_are_replaced(db, registry):
     given = image()
     registry.add(given)
     with registry._database.reading() as connection:
@@ -133,7 +134,7 @@ def test_idle_connections_that_were_cut_are_not_noticed(db, registry):
     assert registry.change(given.id, {}, name="changed").name == "changed"
 
 
-def test_too_long_is_refused_whatever_the_server_is_set_to(registry):
+def test_too_long_value_is_refused_even_if_the_server_would_truncate_it(registry):
     with pytest.raises(sa.exc.DataError):
         registry.add(image(name="x" * 256))
 
@@ -151,7 +152,7 @@ def test_claimers_do_not_wait_for_one_another(db, registry):
 
 
 def test_every_claimer_gets_a_job_while_there_are_any(registry):
-    """Nobody comes back with nothing because others were looking too."""
+    """Concurrent claims do not make any of them return None."""
     for number in range(12):
         registry.add_job(job(created_at=after(number)))
     outcomes = together(6, lambda _: [registry.claim_job(["test"], 1.0, 2.0) for _ in range(2)])

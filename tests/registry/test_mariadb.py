@@ -5,8 +5,7 @@ import contextlib
 import pytest
 
 from imsgate.registry.sql import SqlRegistry
-from imsgate.testing import registry_machine
-from imsgate.testing.registries import RegistryContract
+from imsgate.testing.registries import RegistryContract, walk
 
 
 @pytest.fixture(scope="module")
@@ -21,4 +20,4 @@ class TestMariadb(RegistryContract):
         return _registry
 
     def test_random_walk(self, registry):
-        registry_machine.walk(registry, max_examples=15)  # SQLite's takes longer ones
+        walk.walk(registry, max_examples=15)  # SQLite's takes longer ones

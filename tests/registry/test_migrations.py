@@ -11,8 +11,9 @@ from setuptools import find_packages
 
 from imsgate.errors import LocationTaken
 from imsgate.model import Location, Status
-from imsgate.registry import database, migrations, rows, sql
+from imsgate.registry import migrations, rows, sql
 from imsgate.registry.base import Query
+from imsgate.registry.database import Database, DatabaseSettings
 from imsgate.registry.tables import IMAGES, JOBS, LOCATIONS, MEMBERS, METADATA, PROPERTIES, TAGS
 from imsgate.testing.records import image, job, member
 
@@ -21,8 +22,15 @@ _REVISIONS = sorted(
 )
 
 
+@contextlib.contextmanager
+def _writing(settings):
+    database = Database(DatabaseSettings.of(settings))
+    with contextlib.closing(database), database.writing() as connection:
+        yield connection
+
+
 def test_revisions_build_what_is_made_at_once(unmade):
-    with contextlib.closing(database.Database(unmade)) as opened, opened.writing() as connection:
+    with _writing(unmade) as connection:
         migrations.create(connection)
         assert migrations.state(connection) is migrations.State.CURRENT
         made = _described(connection)
@@ -39,7 +47,7 @@ def test_revisions_build_what_is_made_at_once(unmade):
 
 
 def _described(connection):
-    """All tables, whatever order things are in, and what has been applied."""
+    """All tables, independent of the order of their parts, and the applied revision."""
     there = sa.inspect(connection)
     tables = {
         name: (
@@ -79,7 +87,7 @@ _JOB = job(_KEPT.id, project="me", arguments={"stores": ["ü"]})
 
 
 def _filled(connection):
-    """One row or more in each table that there is, of the columns that there are."""
+    """Insert rows into each existing table, with the existing columns only."""
     contents = [
         (IMAGES, [rows.columns(_fields(one)) for one in (_KEPT, _DELETED)]),
         (PROPERTIES, [{"name": name, "value": _KEPT.properties[name]} for name in ("Key", "key")]),
@@ -107,7 +115,7 @@ def _places():
 
 @pytest.mark.parametrize("revision", _REVISIONS)
 def test_upgrade_keeps_what_there_is(unmade, revision):
-    with contextlib.closing(database.Database(unmade)) as opened, opened.writing() as connection:
+    with _writing(unmade) as connection:
         settings = migrations.config()
         settings.attributes["connection"] = connection
         command.upgrade(settings, revision)
@@ -126,7 +134,7 @@ def test_images_that_share_a_place_stay_as_they_are(unmade):
     shared = Location("fast", "shared")
     own = [[Location("fast", f"{number} {name}") for number in range(700)] for name in "abc"]
     images = [image(locations=(*places, shared)) for places in own]
-    with contextlib.closing(database.Database(unmade)) as opened, opened.writing() as connection:
+    with _writing(unmade) as connection:
         settings = migrations.config()
         settings.attributes["connection"] = connection
         command.upgrade(settings, "0004")

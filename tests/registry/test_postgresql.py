@@ -7,8 +7,7 @@ import pytest
 from imsgate.errors import BadConfig
 from imsgate.registry import sql
 from imsgate.registry.sql import SqlRegistry
-from imsgate.testing import registry_machine
-from imsgate.testing.registries import RegistryContract
+from imsgate.testing.registries import RegistryContract, walk
 from tests import databases
 
 
@@ -24,7 +23,7 @@ class TestPostgresql(RegistryContract):
         return _registry
 
     def test_random_walk(self, registry):
-        registry_machine.walk(registry, max_examples=15)  # SQLite's takes longer ones
+        walk.walk(registry, max_examples=15)  # SQLite's takes longer ones
 
 
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])

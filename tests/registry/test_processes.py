@@ -10,7 +10,7 @@ from imsgate.model import Status
 from imsgate.registry import sql
 from imsgate.registry.base import Query
 from imsgate.testing.records import image
-from imsgate.testing.registry_jobs import together
+from imsgate.testing.registries.threads import together
 
 _PROCESSES, _ROUNDS = 4, 15
 

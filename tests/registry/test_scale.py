@@ -1,4 +1,4 @@
-"""Lists and sweeps among ten thousand images: how many rows the server reads, not how long."""
+"""Lists and cleanup with ten thousand images: counts the rows that the server reads."""
 
 import contextlib
 import dataclasses
@@ -15,14 +15,14 @@ from imsgate.registry.sql import SqlRegistry
 from imsgate.registry.tables import IMAGES, JOBS, MEMBERS
 from imsgate.testing.records import START, after, image, job
 
-_MANY = 10_000
-#: Of these rows, what one page or sweep may read. Any project's own are fewer.
-_FEW = 500
+_RECORDS = 10_000
+#: Rows that one page or cleanup may read; every project has fewer images.
+_MAX_ROWS_READ = 500
 
 
 def _images():
-    """Mostly other projects' and deleted ones; thirty for each way to see one."""
-    for number in range(_MANY):
+    """Mostly deleted images and other projects'; about thirty for each set that a user sees."""
+    for number in range(_RECORDS):
         kind = number % 300
         fields = {
             "owner": f"project-{number % 97}",
@@ -48,7 +48,7 @@ def _images():
         elif kind < 220:
             fields |= {"visibility": Visibility.COMMUNITY, "upload_expires": 2e9}
         moment = START + datetime.timedelta(seconds=number)
-        identity = {"id": str(uuid.UUID(int=number)), "name": f"name-{number * 7919 % _MANY}"}
+        identity = {"id": str(uuid.UUID(int=number)), "name": f"name-{number * 7919 % _RECORDS}"}
         yield image(**identity, created_at=moment, updated_at=moment, **fields)
 
 
@@ -71,8 +71,8 @@ def _fill_jobs(connection):
     """Three wait, three are being done, three were abandoned; all others ended before."""
     states = {1: (JobState.INIT, None), 2: (JobState.RUNNING, 3.0), 3: (JobState.RUNNING, 1.0)}
     given = []
-    for number in range(_MANY):
-        state, lease = states.get((number - _MANY) // 3 + 4, (JobState.SUCCESS, None))
+    for number in range(_RECORDS):
+        state, lease = states.get((number - _RECORDS) // 3 + 4, (JobState.SUCCESS, None))
         one = job(id=str(uuid.UUID(int=number)), created_at=after(number), state=state, lease=lease)
         given.append({field.name: getattr(one, field.name) for field in dataclasses.fields(one)})
     connection.execute(sa.insert(JOBS), given)
@@ -149,19 +149,19 @@ def test_page_reads_few_rows(crowd, query):
     marker = registry.list(query)[10:11]
     for start in (None, *marker):
         read, plan = server.rows_read(lists.page(dataclasses.replace(query, marker=start), nulls))
-        assert read < _FEW, plan
+        assert read < _MAX_ROWS_READ, plan
 
 
 def test_claim_reads_few_rows(crowd):
-    """Idle workers ask often, and jobs that ended stay for a week."""
+    """Idle workers ask often, and ended jobs are kept for a week."""
     server, registry = crowd
-    assert len(registry.jobs(None, limit=_MANY)) == _MANY
+    assert len(registry.jobs(None, limit=_RECORDS)) == _RECORDS
     read, plan = server.rows_read(jobs.waiting(["test"], 2.0).limit(jobs.CANDIDATES))
-    assert read < _FEW, plan
+    assert read < _MAX_ROWS_READ, plan
 
 
 def test_sweep_reads_few_rows(crowd):
     server, registry = crowd
     assert len(registry.expired(2.0)) == 68
-    read, plan = server.rows_read(lists.late(2.0))
-    assert read < _FEW, plan
+    read, plan = server.rows_read(lists.expired(2.0))
+    assert read < _MAX_ROWS_READ, plan

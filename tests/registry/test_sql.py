@@ -1,4 +1,4 @@
-"""The SQL registry on SQLite: the contract, starting, outages, and how much it asks."""
+"""The SQL registry on SQLite: the contract, start, outages, and the number of statements."""
 
 import contextlib
 import dataclasses
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from imsgate import errors
 from imsgate.config import Section
 from imsgate.model import Limits, Location
-from imsgate.registry import database, lists, sql
+from imsgate.registry import database, lists, outages, sql
 from imsgate.registry.base import Query
 from imsgate.registry.sql import SqlRegistry
 from imsgate.testing.records import after, image, member
@@ -75,7 +75,7 @@ def test_a_new_file_is_its_owners_alone(settings, tmp_path):
     [
         ("", "not a SQLAlchemy URL"),
         ("user:secret@host", "not a SQLAlchemy URL"),
-        ("postgresql+psycopg://u:se@secret@127.0.0.1:1/d", "written %40"),
+        ("postgresql+psycopg://u:se@secret@127.0.0.1:1/d", "write %40"),
         ("nosuch://user:secret@host/db", "no driver for 'nosuch'"),
         ("sqlite+nosuch://user:secret@host/db", "no driver for"),
         ("sqlite://user:secret@/db?sslpassword=a-secret", "Invalid SQLite URL"),
@@ -99,10 +99,10 @@ def test_upgrade_names_the_connection_it_cannot_use(settings):
 def test_new_file_that_another_process_has_just_begun_with(settings, tmp_path, monkeypatch):
     with contextlib.closing(sqlite3.connect(tmp_path / "imsgate.sqlite")) as other:
         other.execute("BEGIN EXCLUSIVE")
-        # Not that of all threads: other tests have left some that sleep.
+        # Only in this module: threads that other tests left behind may sleep.
         waits = types.SimpleNamespace(sleep=lambda seconds: other.rollback())
-        monkeypatch.setattr(database, "time", waits)
-        monkeypatch.setattr(database, "_SQLITE_WAIT", 0)
+        monkeypatch.setattr(outages, "time", waits)
+        monkeypatch.setattr(database, "_SQLITE_WAIT_SECONDS", 0)
         sql.upgrade(settings)
     SqlRegistry(settings).close()
 
@@ -153,7 +153,7 @@ def test_records_outlive_the_registry(migrated):
         assert registry.get(given.id) == given
 
 
-def test_outage_is_an_answer_that_tells_nothing(migrated, tmp_path):
+def test_outage_is_reported_without_the_path(migrated, tmp_path):
     registry = SqlRegistry(migrated)
     file = tmp_path / "imsgate.sqlite"
     file.unlink()
@@ -177,14 +177,14 @@ def test_outage_is_an_answer_that_tells_nothing(migrated, tmp_path):
     registry.close()
 
 
-def test_problems_are_told_without_secrets():
+def test_problems_are_reported_without_secrets():
     url = sa.make_url("postgresql://user:s3cret@db/imsgate?sslpassword=0ther&sslmode=require")
     problem = OSError("user s3cret\nand 0ther may not require")
     assert database.without_secrets(url, problem) == "user *** and *** may not require"
 
 
 def test_nothing_is_held_between_calls(registry, migrated):
-    """Another process may take the whole database at any time."""
+    """Another process may lock the whole database between calls."""
     registry.add(image())
     registry.list(Query())
     engine = sa.create_engine(migrated.connection, connect_args={"timeout": 0})
@@ -203,12 +203,12 @@ def test_commits_survive_a_power_failure(registry):
     assert switches == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
 
 
-# How much it asks
+# Number of statements
 
 
 @contextlib.contextmanager
 def statements():
-    """Collects the statements sent meanwhile, without those that begin a transaction."""
+    """Collects the statements that are sent, without those that begin a transaction."""
     sent = []
 
     def note(connection, cursor, statement, *rest):

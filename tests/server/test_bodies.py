@@ -90,7 +90,7 @@ def test_a_buffered_reader_round_it(connection, make, sent):
 @given(st.lists(st.binary(min_size=1)), st.lists(st.integers(0, 300)))
 def test_pieces_are_cut_and_joined_as_asked(pieces, sizes):
     coming = iter(pieces)
-    found = bodies.LongBody(lambda _: next(coming, None))
+    found = bodies.DirectBody(lambda _: next(coming, None))
     whole = io.BytesIO(b"".join(pieces))
     for size in sizes:
         assert found.read(size) == whole.read(size)

@@ -1,105 +1,15 @@
 """The workers of ``imsgate serve``: their connections, signals and shutdown."""
 
-import concurrent.futures
 import contextlib
 import os
 import select
 import signal
-import socket
 import subprocess
 import sys
-import types
 
 import pytest
-from gunicorn import util
-from gunicorn.workers import gthread
 
-from imsgate.server.gunicorn import Server, Worker
-
-
-@pytest.fixture
-def connection():
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        yield types.SimpleNamespace(sock=ours, client=theirs)
-
-
-def served(monkeypatch, connection, outcomes, *, alive=True):
-    """The result of ``Worker.handle``, and how often it called gunicorn's ``handle``.
-
-    That one is replaced: each call reads one byte as its request, and returns the next outcome.
-    """
-    remaining = iter(outcomes)
-
-    def handle(self, conn):
-        worker.handled += len(conn.sock.recv(1))
-        return next(remaining)
-
-    monkeypatch.setattr(gthread.ThreadWorker, "handle", handle)
-    monkeypatch.setattr(gthread.ThreadWorker, "__init__", lambda self: None)
-    worker = Worker()
-    worker.alive, worker.handled = alive, 0
-    return worker.handle(connection), worker.handled
-
-
-def test_requests_in_quick_succession_are_served_by_one_thread(monkeypatch, connection):
-    connection.client.sendall(b"123")
-    assert served(monkeypatch, connection, [True, True, True]) == (True, 3)
-
-
-def test_an_idle_connection_goes_back_to_the_main_thread(monkeypatch, connection):
-    connection.client.sendall(b"1")
-    assert served(monkeypatch, connection, [True]) == (True, 1)
-
-
-def test_a_closed_connection_is_noticed(monkeypatch, connection):
-    connection.client.sendall(b"1")
-    connection.client.shutdown(socket.SHUT_WR)
-    assert served(monkeypatch, connection, [True, False]) == (False, 1)
-
-
-@pytest.mark.parametrize("outcome", [False, object()], ids=["closed", "deferred"])
-def test_only_a_kept_connection_is_waited_for(monkeypatch, connection, outcome):
-    connection.client.sendall(b"12")
-    monkeypatch.setattr(util, "close_graceful", lambda sock: sock.close())
-    assert served(monkeypatch, connection, [outcome]) == (outcome, 1)
-
-
-def test_a_stopping_worker_does_not_wait(monkeypatch, connection):
-    connection.client.sendall(b"12")
-    assert served(monkeypatch, connection, [True], alive=False) == (True, 1)
-
-
-def finished(conn, result):
-    """How many connections gunicorn counts after ``finish_request``; they were one."""
-    worker = object.__new__(Worker)
-    worker.nr_conns = 1
-    future = concurrent.futures.Future()
-    future.set_result(result)
-    worker.finish_request(conn, future)
-    return worker.nr_conns
-
-
-def test_the_thread_that_served_a_connection_closes_it(monkeypatch, connection):
-    """gunicorn does it in its main thread, for two seconds if the client leaves it open."""
-    connection.client.sendall(b"1the rest of a body")
-    connection.client.shutdown(socket.SHUT_WR)
-    assert served(monkeypatch, connection, [False]) == (False, 1)
-    assert connection.client.recv(1) == b""
-    assert connection.sock.fileno() < 0
-    assert finished(connection, False) == 0
-
-
-def test_a_connection_that_gunicorn_has_to_close_is_closed(connection):
-    connection.close = lambda graceful: connection.sock.close()
-    assert finished(connection, False) == 0
-    assert connection.client.recv(1) == b""
-
-
-def test_a_client_that_resets_its_connection_does_no_harm(monkeypatch, connection):
-    connection.client.sendall(b"1")
-    connection.client.close()
-    assert served(monkeypatch, connection, [False]) == (False, 1)
+from imsgate.server.gunicorn import Server
 
 
 def test_only_one_worker_reports_that_the_application_is_loaded():

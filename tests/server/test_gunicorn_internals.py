@@ -1,7 +1,7 @@
 """Private parts of gunicorn that ``imsgate serve`` depends on.
 
-imsgate/server/gunicorn.py and imsgate/server/bodies.py are the only modules that use them. If a
-test here fails after an upgrade of gunicorn, compare these two with gunicorn's new source. Then
+imsgate/server/gunicorn.py, connections.py and bodies.py are the only modules that use them. If a
+test here fails after an upgrade of gunicorn, compare these with gunicorn's new source. Then
 run tests/server and tests/functional/test_{broken_uploads,pace,refusals,configuration}.py with
 it, and change the range below.
 """
@@ -12,7 +12,7 @@ import inspect
 import socket
 
 import pytest
-from gunicorn import arbiter, config, util
+from gunicorn import arbiter, config
 from gunicorn.http import message, parser
 from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.workers import gthread
@@ -46,9 +46,13 @@ def test_setup_requires_the_lowest_verified_version():
         (gthread.ThreadWorker.run, ["self"]),
         (gthread.ThreadWorker.handle, ["self", "conn"]),
         (gthread.ThreadWorker.handle_request, ["self", "req", "conn"]),
+        (gthread.ThreadWorker.accept, ["self", "listener"]),
+        (gthread.ThreadWorker.enqueue_req, ["self", "conn"]),
         (gthread.ThreadWorker.finish_request, ["self", "conn", "fs"]),
+        (gthread.ThreadWorker.on_client_socket_readable, ["self", "conn", "client"]),
+        (gthread.ThreadWorker.murder_pending, ["self"]),
+        (gthread.ThreadWorker._keepalive_after, ["self", "conn", "keepalive"]),
         (gthread.ThreadWorker.set_accept_enabled, ["self", "enabled"]),
-        (util.close_graceful, ["sock", "timeout", "max_drain"]),
     ],
     ids=lambda value: getattr(value, "__qualname__", ""),
 )
@@ -83,7 +87,7 @@ def test_long_bodies_are_replaced_and_end_their_connection(field, reader, is_lon
     request = received(f"{POST}{field}\r\n\r\n")
     assert type(request.body.reader) is reader, __doc__
     bodies.read_directly(None, request)
-    assert isinstance(request.body, bodies.LongBody) is is_long
+    assert isinstance(request.body, bodies.DirectBody) is is_long
     assert request.should_close() is is_long
 
 

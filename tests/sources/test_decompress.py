@@ -5,7 +5,6 @@ import gzip
 import itertools
 import lzma
 import random
-import types
 import zlib
 
 import pytest
@@ -13,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imsgate import errors
-from imsgate.sources.decompress import HEAD, Decompressor
+from imsgate.sources.decompress import MAGIC_BYTES, DecompressionSettings, Decompressor
 
 try:
     from compression import zstd  # Python 3.14
@@ -25,8 +24,10 @@ PACK = {"gzip": gzip.compress, "xz": lzma.compress, "zstd": zstd.compress}
 EACH = pytest.mark.parametrize("name", PACK)
 
 
-def unpacker(*names, max_ratio=200):
-    return Decompressor(types.SimpleNamespace(formats=names or list(PACK), max_ratio=max_ratio))
+def decompressor(*names, max_ratio=200):
+    return Decompressor(
+        DecompressionSettings(formats=list(names) or list(PACK), max_ratio=max_ratio)
+    )
 
 
 def reading(data, step=None):
@@ -35,19 +36,19 @@ def reading(data, step=None):
 
 
 def unpack(name, data, *, size=100_000, step=1 << 16, **more):
-    stream = unpacker(**more).unpack(name, reading(data, step))
+    stream = decompressor(**more).open(name, reading(data, step))
     return b"".join(iter(lambda: stream.read(size), b""))
 
 
 @EACH
 def test_compression_is_told_by_its_first_bytes(name):
-    assert unpacker().packing(PACK[name](b"")[:HEAD]) == name
-    assert unpacker(*(set(PACK) - {name})).packing(PACK[name](DATA)) is None
+    assert decompressor().compression_of(PACK[name](b"")[:MAGIC_BYTES]) == name
+    assert decompressor(*(set(PACK) - {name})).compression_of(PACK[name](DATA)) is None
 
 
 @pytest.mark.parametrize("data", [b"", b"QFI\xfb", DATA, bz2.compress(DATA)], ids=len)
 def test_anything_else_is_left_alone(data):
-    assert unpacker().packing(data[:HEAD]) is None
+    assert decompressor().compression_of(data[:MAGIC_BYTES]) is None
 
 
 @EACH
@@ -69,7 +70,7 @@ def test_any_number_of_members(name):
 
 @EACH
 def test_no_read_gives_more_than_was_asked_for(name):
-    stream = unpacker().unpack(name, reading(PACK[name](DATA)))
+    stream = decompressor().open(name, reading(PACK[name](DATA)))
     chunks = list(iter(lambda: stream.read(1000), b""))
     assert max(map(len, chunks)) <= 1000
     assert b"".join(chunks) == DATA
@@ -111,7 +112,7 @@ def test_damage_is_refused(name):
 @EACH
 def test_bomb_is_refused_long_before_its_end(name):
     bomb = PACK[name](bytes(200 << 20))
-    stream = unpacker(max_ratio=2).unpack(name, reading(bomb, 1 << 16))
+    stream = decompressor(max_ratio=2).open(name, reading(bomb, 1 << 16))
     count = 0
 
     def drain():
@@ -147,7 +148,7 @@ def test_input_that_never_brings_anything_is_refused(name, packed):
         return chunk
 
     pieces = iter(packed)
-    stream = unpacker().unpack(name, read)
+    stream = decompressor().open(name, read)
     with pytest.raises(errors.BadImage):
         list(iter(lambda: stream.read(1000), b""))
     assert taken <= 5 << 20

@@ -29,8 +29,8 @@ def settings(tmp_path, text=""):
     path.write_text(text)
     config = Config([str(path)], state_path=str(tmp_path))
     return (
-        config.section(uris.GROUP, uris.OPTS),
-        config.section(web.GROUP, web.OPTS),
+        config.read(uris.UriSettings),
+        config.read(web.WebSettings),
     )
 
 

@@ -1,4 +1,4 @@
-"""The filesystem store: its contract, its files, and faults as real as can be had."""
+"""The filesystem store: the contract, its files, and faults, real ones where possible."""
 
 import contextlib
 import errno
@@ -17,14 +17,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from imsgate import config, errors
-from imsgate.stores import disk
-from imsgate.stores.filesystem import FilesystemStore
+from imsgate.stores.filesystem import FilesystemStore, disk
 from imsgate.testing import StoreContract
 
 IMAGE = "6f1c6b2e-0c3a-4f5e-9d1b-1f2e3d4c5b6a"
 KEY = f"{IMAGE}.1"
 
-#: "Input/output error" is none.
+#: A path in a message. "Input/output error" does not match.
 PATH = re.compile(r"(^|[^\w])/")
 
 NOBODY = 65534
@@ -48,7 +47,7 @@ def store(directory):
 
 @contextlib.contextmanager
 def mounted(place, options):
-    """A small file system of its own, so that it is really full when it is."""
+    """A small file system of its own, so that a full one is really full."""
     place.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", place]
     if os.geteuid() != 0 or subprocess.run(command, check=False).returncode:
@@ -70,13 +69,13 @@ def tiny(tmp_path):
 
 @pytest.fixture
 def reserving(monkeypatch):
-    """Files in memory stand for those of a disk."""
-    monkeypatch.setattr(disk, "_TMPFS", 0)
+    """Treat tmpfs like the file system of a disk."""
+    monkeypatch.setattr(disk, "_TMPFS_MAGIC", 0)
 
 
 @pytest.fixture
 def ours():
-    """A directory that can be denied: root, who is denied nothing, becomes nobody."""
+    """A directory whose permissions apply: root, to whom none apply, becomes nobody."""
     with tempfile.TemporaryDirectory() as name:
         directory = pathlib.Path(name)
         if os.geteuid() != 0:
@@ -103,7 +102,7 @@ def leftovers(store):
 
 @contextlib.contextmanager
 def largest_file(size):
-    """Writes beyond ``size`` fail, by the one limit that every user can set."""
+    """Writes beyond ``size`` fail, due to the one limit that every user can set."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -114,7 +113,7 @@ def largest_file(size):
 
 @contextlib.contextmanager
 def bad_sector(store, nth):
-    """The ``nth`` read of each file fails. No unprivileged process can make a disk do so."""
+    """The ``nth`` read of each file fails. Simulated: it takes root to make a real disk fail."""
 
     class Bad(io.FileIO):
         reads = 0
@@ -126,7 +125,7 @@ def bad_sector(store, nth):
             return super().read(size)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "open", lambda location: Bad(store.final(location)))
+        patch.setattr(store, "open", lambda location: Bad(store.directory.final(location)))
         yield
 
 
@@ -150,7 +149,7 @@ class TestFilesystemStore(StoreContract):
 
     @contextlib.contextmanager
     def away(self, store):
-        """Not mounted, as far as a directory can be."""
+        """Rename the directory, which resembles a missing mount."""
         directory = store.properties()["data_dir"]
         os.rename(directory, f"{directory}-away")
         yield
@@ -163,7 +162,7 @@ class TestFilesystemStore(StoreContract):
 class TestThinInSmallSteps(StoreContract):
     @pytest.fixture
     def store(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(disk, "WINDOW", 100_000)
+        monkeypatch.setattr(disk, "WINDOW_BYTES", 100_000)
         small = {"filesystem_store_chunk_size": 65_521}
         return make(tmp_path, filesystem_thin_provisioning=True, **small)
 
@@ -266,8 +265,8 @@ def test_thin_files_may_promise_more_than_there_is(tiny):
 
 
 def test_data_is_on_its_way_to_the_disk_before_the_end(store, monkeypatch):
-    """Of the last two windows at most, whatever the size, an fsync has to write anything."""
-    monkeypatch.setattr(disk, "WINDOW", 1000)
+    """Whatever the size, an fsync writes at most the last two windows."""
+    monkeypatch.setattr(disk, "WINDOW_BYTES", 1000)
     seen = []
     monkeypatch.setattr(disk, "_sync_file_range", lambda _, *what: seen.append(what) or 0)
     with store.create(KEY, None) as sink:
@@ -281,8 +280,8 @@ def test_data_is_on_its_way_to_the_disk_before_the_end(store, monkeypatch):
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EOPNOTSUPP])
 def test_a_disk_that_fails_behind_a_write(store, monkeypatch, number):
-    """What early writeback is told, the fsync would not be told again."""
-    monkeypatch.setattr(disk, "WINDOW", 1000)
+    """An error that early writeback reports is not reported again by fsync."""
+    monkeypatch.setattr(disk, "WINDOW_BYTES", 1000)
     monkeypatch.setattr(disk, "_sync_file_range", lambda *args: -1)
     monkeypatch.setattr(disk.ctypes, "get_errno", lambda: number)
     with store.create(KEY, None) as sink:
@@ -446,7 +445,7 @@ def test_full_at_create_write_and_never_in_between(tiny):
     fails(errors.StoreFull, store.create, KEY, 1 << 20)
     assert os.listdir(tiny) == []
     with store.create(KEY, 300 << 10) as sink:
-        # The reservation holds: the second upload is refused, the first has its space.
+        # The reservation holds: the second upload is refused, the first keeps its space.
         fails(errors.StoreFull, store.create, f"{IMAGE}.2", 300 << 10)
         sink.write(bytes(300 << 10))
         assert sink.commit() == KEY
@@ -455,7 +454,7 @@ def test_full_at_create_write_and_never_in_between(tiny):
 
 def test_a_reservation_that_fails_leaves_nothing(tiny, reserving, monkeypatch):
     store = make(tiny)
-    monkeypatch.setattr(store, "free_space", lambda: None)
+    monkeypatch.setattr(store.space, "free", lambda: None)
     fails(errors.StoreFull, store.create, KEY, 1 << 20)
     assert os.listdir(tiny) == []
 
@@ -468,7 +467,7 @@ def test_no_more_files(tmp_path):
 
 
 def test_a_file_larger_than_allowed(store, directory):
-    """The one way to a really short write that every user has."""
+    """RLIMIT_FSIZE is the only way to a real short write without root."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with store.create(KEY, None) as sink:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
@@ -543,7 +542,7 @@ def failing(real, number, times):
     return call
 
 
-# No unprivileged process can make a disk fail; so these calls are made to.
+# It takes root to make a real disk fail, so these calls are replaced by failing ones.
 @pytest.mark.parametrize("fault", NUMBERS, ids=[errno.errorcode[number] for number, _ in NUMBERS])
 @pytest.mark.parametrize("place", ["write", "ftruncate", "fsync", "close", "rename"])
 def test_an_attempt_that_failed_leaves_nothing(store, directory, monkeypatch, place, fault):
@@ -562,7 +561,8 @@ def test_an_attempt_that_failed_leaves_nothing(store, directory, monkeypatch, pl
 def test_a_rename_that_is_not_durable_is_taken_back(store, directory, monkeypatch):
     with store.create(KEY, None) as sink:
         sink.write(b"data")
-        monkeypatch.setattr(store, "sync", failing(store.sync, errno.EIO, [1]))
+        directory_sync = failing(store.directory.sync, errno.EIO, [1])
+        monkeypatch.setattr(store.directory, "sync", directory_sync)
         fails(errors.StoreUnavailable, sink.commit)
         assert os.listdir(directory) == []
 
@@ -594,7 +594,7 @@ def test_an_abort_that_cannot_clean_up_says_nothing(store, directory, monkeypatc
 
 @pytest.fixture
 def unreserving(monkeypatch):
-    """As NFS before 4.2: the answer is EOPNOTSUPP, and nothing is written instead."""
+    """Like NFS before 4.2: fallocate fails with EOPNOTSUPP and writes nothing."""
     monkeypatch.setattr(disk, "_fallocate", lambda *args: -1)
     monkeypatch.setattr(disk.ctypes, "get_errno", lambda: errno.EOPNOTSUPP)
 
@@ -604,7 +604,7 @@ def test_file_systems_that_cannot_reserve(store, unreserving):
 
 
 def test_what_is_announced_counts_where_nothing_can_be_reserved(tiny, unreserving):
-    """For other processes too, as far as it is not written yet."""
+    """Announced bytes that are not yet written count for other processes too."""
     store, other = make(tiny), make(tiny)
     with store.create(KEY, 300 << 10) as sink:
         fails(errors.StoreFull, other.create, f"{IMAGE}.2", 300 << 10)
@@ -618,7 +618,7 @@ def test_what_is_announced_counts_where_nothing_can_be_reserved(tiny, unreservin
 
 @pytest.mark.parametrize("kind", ["reserving", "unreserving"])
 def test_many_at_once_do_not_promise_the_same_space(tiny, request, kind):
-    """Who was let in has its space to the end; four of 120 KiB fit into 512."""
+    """An accepted upload keeps its space to the end. Four of 120 KiB fit into 512 KiB."""
     request.getfixturevalue(kind)
     store, size, count = make(tiny), 120 << 10, 16
     start, judged = threading.Barrier(count), threading.Barrier(count)
@@ -637,6 +637,6 @@ def test_many_at_once_do_not_promise_the_same_space(tiny, request, kind):
 
     with ThreadPoolExecutor(count) as pool:
         kept = [stored for stored in pool.map(upload, range(count)) if stored]
-    # One that does not fit may take some space for a moment, before the file system says so.
+    # Before the file system refuses, an upload that does not fit may briefly take some space.
     assert len(kept) == 4 if kind == "unreserving" else 1 <= len(kept) <= 4
     assert kept == [size] * len(os.listdir(tiny))

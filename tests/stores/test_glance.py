@@ -1,4 +1,4 @@
-"""The adapter to glance_store: the contract with real drivers, and what theirs do not promise."""
+"""The adapter to glance_store: the contract with real drivers, and what drivers do not promise."""
 
 import os
 import threading
@@ -8,7 +8,7 @@ from glance_store._drivers import s3
 
 from imsgate import config, errors
 from imsgate.stores import loader
-from imsgate.stores.glance.bounded_pipe import BoundedPipe, Ended
+from imsgate.stores.glance.bounded_pipe import BoundedPipe, PipeClosed
 from imsgate.testing import StoreContract
 from tests.stores.s3 import servers
 from tests.stores.test_filesystem import largest_file
@@ -59,7 +59,7 @@ class TestWithItsFilesystemDriver(StoreContract):
         return os.listdir(store.settings.filesystem_store_datadir)
 
     def again(self, store):
-        return store  # a driver's thread may begin to write after another process has looked
+        return store  # a driver's thread may begin to write after another process has discarded
 
     def write_fault(self, store, nth):
         return largest_file((nth - 1) << 19)
@@ -70,7 +70,7 @@ class TestWithItsFilesystemDriver(StoreContract):
 
 @pytest.fixture(scope="module")
 def one_client():
-    """The driver makes a session and a client for every request, which takes far longer."""
+    """One client per key. The driver makes a session and a client per request, which is slow."""
     make, made = s3.Store._create_s3_client, {}
 
     def client(store):
@@ -105,7 +105,7 @@ class TestWithItsS3Driver(StoreContract):
         return [servers.SECRET]
 
 
-# What is told, and what is not
+# Secrets
 
 
 def test_neither_location_nor_error_has_credentials(tmp_path, bucket, caplog):
@@ -123,7 +123,7 @@ def test_neither_location_nor_error_has_credentials(tmp_path, bucket, caplog):
 
 
 def test_swift_keeps_its_password_out_of_locations(tmp_path):
-    """glance_store puts it into every URI. Its driver needs a Keystone, so nothing is sent here."""
+    """glance_store puts it into every URI. The driver needs a Keystone, so nothing is sent here."""
     store = load(
         tmp_path,
         "glance_store_driver = swift\nswift_store_auth_address = http://127.0.0.1:9/v3\n"
@@ -139,7 +139,7 @@ def test_swift_keeps_its_password_out_of_locations(tmp_path):
 
 
 def test_an_upload_that_ends_early_leaves_no_parts(tmp_path, bucket):
-    """The driver itself aborts a multipart upload only when the body is too short."""
+    """The driver aborts a multipart upload only if the body is too short."""
     store = in_s3(tmp_path, bucket, s3_store_large_object_size=6)
     store._conf.set_override("s3_store_large_object_chunk_size", 5, group="g")
     with store.create(KEY, 20 * MIB) as sink:
@@ -171,11 +171,11 @@ def test_a_driver_that_only_reads_takes_nothing(tmp_path):
         store.create(KEY, 4)
 
 
-# The hand-over
+# The pipe
 
 
 def test_the_writer_waits_for_a_slow_reader():
-    pipe = BoundedPipe(room=2)
+    pipe = BoundedPipe(capacity=2)
     pipe.put(b"ab")
     waiting = threading.Thread(target=pipe.put, args=(b"cd",))
     waiting.start()
@@ -187,14 +187,14 @@ def test_the_writer_waits_for_a_slow_reader():
     assert (pipe.read(2), pipe.read(None), pipe.read(5)) == (b"bc", b"d", b"")
 
 
-def test_who_puts_is_told_that_nobody_reads():
+def test_put_fails_when_nobody_reads():
     pipe = BoundedPipe()
     pipe.leave()
-    with pytest.raises(Ended):
+    with pytest.raises(PipeClosed):
         pipe.put(b"data")
 
 
-def test_who_reads_is_told_that_it_was_cancelled():
+def test_read_raises_the_error_of_cancel():
     pipe = BoundedPipe()
     pipe.put(b"data")
     pipe.cancel(ValueError("why"))

@@ -1,4 +1,4 @@
-"""Another driver's store, slowed down."""
+"""Another driver's store at limited speed."""
 
 import os
 
@@ -40,7 +40,7 @@ class TestLimitedStore(StoreContract):
         )
 
     def again(self, store):
-        # A driver's thread may begin to write after another process has looked.
+        # A driver's thread may begin to write after another process has discarded.
         return store if store.settings.limited_driver == "glance" else super().again(store)
 
     def leftovers(self, store):
@@ -48,7 +48,7 @@ class TestLimitedStore(StoreContract):
 
 
 class Clock:
-    """Time that passes only while somebody sleeps."""
+    """A clock that advances only in ``sleep``."""
 
     def __init__(self):
         self.now = 100.0
@@ -61,19 +61,19 @@ class Clock:
 @pytest.mark.parametrize(("rate", "seconds"), [(None, 0), (1, 30), (10, 3), (0.5, 60)])
 def test_bytes_pass_at_the_rate(rate, seconds):
     clock = Clock()
-    pace = Throttle(rate, lambda: clock.now, clock.sleep)
+    throttle = Throttle(rate, lambda: clock.now, clock.sleep)
     for _ in range(31):
-        pace.take(MIB)
+        throttle.take(MIB)
     assert clock.now - 100 == pytest.approx(seconds)
 
 
 def test_time_in_which_nothing_passed_is_not_made_up_for():
     clock = Clock()
-    pace = Throttle(1, lambda: clock.now, clock.sleep)
-    pace.take(MIB)
+    throttle = Throttle(1, lambda: clock.now, clock.sleep)
+    throttle.take(MIB)
     clock.now += 1000
     for _ in range(3):
-        pace.take(MIB)
+        throttle.take(MIB)
     assert clock.now == 100 + 1000 + 2
 
 

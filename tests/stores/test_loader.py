@@ -1,4 +1,4 @@
-"""The loader: Glance's options, and everything that must not start."""
+"""The loader: Glance's options, and configurations that are refused at start."""
 
 import os
 import subprocess
@@ -43,8 +43,8 @@ def configured(tmp_path):
 
 def test_a_pasted_configuration(configured, tmp_path):
     stores = loader.load(configured(PASTED.format(fast=tmp_path / "fast")))
-    seen = [(b.id, b.driver, b.description, b.weight, type(b.store)) for b in stores]
-    assert seen == [
+    backends = [(b.id, b.driver, b.description, b.weight, type(b.store)) for b in stores]
+    assert backends == [
         ("fast", "file", "Quick disks", 100, FilesystemStore),
         ("Archive.2", "memory", None, 0, MemoryStore),
     ]
@@ -126,8 +126,8 @@ def test_sample_options_are_sorted_and_have_those_of_every_store():
         assert [opt.name for opt in found[:2]] == ["store_description", "weight"]
 
 
-# Entry points are read from installed packages, so a plugin is put in place as
-# one, and looked at by an interpreter that starts with it.
+# Entry points are read from installed packages, so the test installs a plugin as a package and
+# loads it in a new interpreter.
 PLUGINS = {
     "tape": ("tape = tape:TapeStore", ""),
     "unimportable": ("broken = tape_without:Store", "cannot be imported"),
@@ -193,13 +193,13 @@ def test_an_optional_store_may_be_away_at_start(configured, tmp_path, monkeypatc
         stores.get("far")
     blocked.unlink()
     with pytest.raises(errors.StoreUnavailable):
-        stores.get("far")  # it is not tried again at every request
+        stores.get("far")  # not retried at every request
     now += 60
     assert stores.get("far").name == "far"
 
 
 def test_stores_that_were_away_do_not_start_in_one_place(configured, tmp_path, monkeypatch):
-    """Deleting a copy would delete the other."""
+    """Deleting one copy would delete the other."""
     blocked = tmp_path / "mount"
     blocked.touch()
     place = f"filesystem_store_datadir = {blocked}/far\noptional = true\n"

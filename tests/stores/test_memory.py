@@ -1,4 +1,4 @@
-"""The reference store keeps the contract it is the reference of."""
+"""The reference implementation passes the store contract."""
 
 import pytest
 

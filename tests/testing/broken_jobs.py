@@ -1,4 +1,4 @@
-"""Registries that break one promise about jobs each, and the check that must notice."""
+"""Registries that break one promise about jobs each, and the test to fail."""
 
 import contextlib
 import dataclasses
@@ -12,7 +12,7 @@ from imsgate.testing.records import START
 
 
 class ForgetsByCreation(MemoryRegistry):
-    """Jobs that nobody has done yet are gone."""
+    """Also forgets jobs that have not ended."""
 
     def forget_jobs(self, before):
         old = [job.id for job in self._jobs.values() if job.created_at < before]
@@ -35,7 +35,7 @@ class ChangesEndedJobs(MemoryRegistry):
 
 
 class EndsTheJobFirst(MemoryRegistry):
-    """Two steps: the job has ended although its image was not as it was."""
+    """The job ends although its image has changed."""
 
     def change_job(self, job_id, epoch, fields, was=NOTHING, /, **to):
         changed = super().change_job(job_id, epoch, fields)
@@ -77,14 +77,14 @@ class TakesAnyNumber(MemoryRegistry):
         pass
 
 
-class KeepsTheGiversArguments(MemoryRegistry):
+class KeepsTheCallersArguments(MemoryRegistry):
     def add_job(self, job, was=NOTHING, /, **to):
         super().add_job(job, was, **to)
         self._jobs[job.id] = job
 
 
 class ClaimsTwice(MemoryRegistry):
-    """Looks, then writes what it saw."""
+    """Looks first, and writes in a second step."""
 
     def __init__(self):
         super().__init__()
@@ -117,17 +117,17 @@ class ClaimsAnother(MemoryRegistry):
         return super().claim_job(kinds, now, lease)
 
 
-class TellsOfRunningJobs(MemoryRegistry):
+class ListsRunningJobs(MemoryRegistry):
     def free_jobs(self, kinds, now, limit=1000):
         return [job for job in self._oldest_first() if job.kind in kinds][:limit]
 
 
-class TellsOfWaitingJobs(MemoryRegistry):
+class ListsWaitingJobs(MemoryRegistry):
     def free_jobs(self, kinds, now, limit=1000):
         return super().free_jobs(kinds, 0.0, limit)
 
 
-class TellsOfAllJobs(MemoryRegistry):
+class ListsAllJobs(MemoryRegistry):
     def free_jobs(self, kinds, now, limit=1000):
         return super().free_jobs(kinds, now)
 
@@ -169,7 +169,7 @@ class SkipsCancelled(MemoryRegistry):
             return None if taken and taken.cancelled else taken
 
 
-class RefusesNothingKnown(MemoryRegistry):
+class MissingJobIsAConflict(MemoryRegistry):
     def get_job(self, job_id):
         try:
             return self._jobs[job_id]
@@ -224,21 +224,21 @@ REJECTED = [
     (ComparesNothing, "job_takes_its_image"),
     (TakesAnyNumber, "image_has_one_job_at_a_time"),
     (TakesAnyNumber, "one_of_many_jobs_of_an_active_image_is_taken"),
-    (KeepsTheGiversArguments, "job_does_not_follow_what_it_was_made_from"),
+    (KeepsTheCallersArguments, "job_does_not_follow_what_it_was_made_from"),
     (ClaimsTwice, "each_job_is_claimed_once"),
     (NewestFirst, "oldest_is_claimed_first"),
     (NewestFirst, "lists_of_jobs"),
     (ClaimsAnyKind, "only_known_kinds_are_claimed"),
     (ClaimsAnother, "job_is_claimed_by_its_id"),
-    (TellsOfRunningJobs, "free_jobs"),
-    (TellsOfWaitingJobs, "free_jobs"),
-    (TellsOfAllJobs, "free_jobs"),
+    (ListsRunningJobs, "free_jobs"),
+    (ListsWaitingJobs, "free_jobs"),
+    (ListsAllJobs, "free_jobs"),
     (ForgetsKilledWorkers, "expired_job_is_taken_over"),
     (ClaimsEarly, "expired_job_is_taken_over"),
     (BeginsAgain, "expired_job_is_taken_over"),
     (KeepsTheEpoch, "former_worker_is_fenced_off"),
     (SkipsCancelled, "cancelled_job_is_claimed_too"),
-    (RefusesNothingKnown, "unknown_job"),
+    (MissingJobIsAConflict, "unknown_job"),
     (CancelsEverything, "cancel"),
     (CancelsTheEnded, "cancel"),
     (LeaseMovesUpdatedAt, "renewing_leaves_the_image_alone"),

@@ -1,4 +1,4 @@
-"""Registries that break one promise about limits each, and the check that must notice."""
+"""Registries that break one promise about limits each, and the test to fail."""
 
 import contextlib
 import dataclasses
@@ -50,7 +50,7 @@ class WritesBeforeItChecks(MemoryRegistry):
 
 
 class LooksBeforeItGrows(MemoryRegistry):
-    """All steps may have looked before one grows."""
+    """All threads may have looked before one writes."""
 
     def __init__(self):
         super().__init__()
@@ -74,10 +74,10 @@ class LooksBeforeItGrows(MemoryRegistry):
         return dataclasses.replace(usage, **{k: getattr(usage, k) + v for k, v in deltas.items()})
 
 
-class RefusesWhateverIsOver(MemoryRegistry):
+class RefusesWhateverIsOverTheLimit(MemoryRegistry):
     def _put(self, image, within):
         if within:
-            limits.check(within, dict.fromkeys(within.most, 0), self.usage(within.project))
+            limits.check(within, dict.fromkeys(within.maximum, 0), self.usage(within.project))
         return super()._put(image, within)
 
 
@@ -90,49 +90,49 @@ class TakesAnyOwner(MemoryRegistry):
 class NothingMeansZero(MemoryRegistry):
     def _put(self, image, within):
         if within:
-            most = {field.name: 0 for field in dataclasses.fields(Usage)} | dict(within.most)
-            within = dataclasses.replace(within, most=most)
+            zeros = {field.name: 0 for field in dataclasses.fields(Usage)}
+            within = dataclasses.replace(within, maximum=zeros | dict(within.maximum))
         return super()._put(image, within)
 
 
 class _Counts(MemoryRegistry):
-    """Adds up images that are not as they are."""
+    """Sums a modified copy of each image."""
 
     def usage(self, project):
         with self._lock:
-            return memory._sum(project, map(self.seen, self._images.values()))
+            return memory._sum(project, map(self.changed, self._images.values()))
 
 
 class CountsDeleted(_Counts):
-    def seen(self, image):
+    def changed(self, image):
         return (
             dataclasses.replace(image, status=Status.ACTIVE) if image.status in DELETED else image
         )
 
 
 class ForgetsKilled(_Counts):
-    def seen(self, image):
+    def changed(self, image):
         killed = image.status == Status.KILLED
         return dataclasses.replace(image, status=Status.DELETED) if killed else image
 
 
 class CountsOneCopy(_Counts):
-    def seen(self, image):
+    def changed(self, image):
         return dataclasses.replace(image, locations=image.locations[:1])
 
 
 class ForgetsReservations(_Counts):
-    def seen(self, image):
+    def changed(self, image):
         return dataclasses.replace(image, upload_reserved=0)
 
 
 class CountsStagedAsStored(_Counts):
-    def seen(self, image):
+    def changed(self, image):
         staged = image.status in (Status.UPLOADING, Status.IMPORTING)
         return dataclasses.replace(image, status=Status.SAVING) if staged else image
 
 
-class KnowsNoCase(MemoryRegistry):
+class IgnoresCase(MemoryRegistry):
     def usage(self, project):
         def total(name, images):
             return _sum("project", [dataclasses.replace(one, owner=_lower(one)) for one in images])
@@ -148,8 +148,8 @@ def _lower(image):
 _sum = memory._sum
 
 
-class SumsFromTheFirst(MemoryRegistry):
-    """As SUM does, which of nothing is NULL."""
+class SumOfNothingIsNone(MemoryRegistry):
+    """As SUM, which is NULL without rows."""
 
     def usage(self, project):
         return super().usage(project) if self._images else None
@@ -166,7 +166,7 @@ REJECTED = [
     (WritesBeforeItChecks, "bytes_are_limited_to_the_last"),
     (LooksBeforeItGrows, "many_at_once_keep_within_the_limit"),
     (IgnoresForNew, "many_first_ones_at_once"),
-    (RefusesWhateverIsOver, "what_does_not_grow_is_not_refused"),
+    (RefusesWhateverIsOverTheLimit, "what_does_not_grow_is_not_refused"),
     (TakesAnyOwner, "limits_are_those_of_the_owner"),
     (NothingMeansZero, "what_is_not_named_is_not_limited"),
     (CountsDeleted, "what_an_image_counts_for"),
@@ -174,6 +174,6 @@ REJECTED = [
     (CountsOneCopy, "what_an_image_counts_for"),
     (ForgetsReservations, "what_an_image_counts_for"),
     (CountsStagedAsStored, "what_an_image_counts_for"),
-    (KnowsNoCase, "usage_is_the_sum_over_the_projects_images"),
-    (SumsFromTheFirst, "usage_is_the_sum_over_the_projects_images"),
+    (IgnoresCase, "usage_is_the_sum_over_the_projects_images"),
+    (SumOfNothingIsNone, "usage_is_the_sum_over_the_projects_images"),
 ]

@@ -1,6 +1,6 @@
-"""Stores that are wrong in one way each; test_store_contract runs the kit against them.
+"""Stores with one defect each; test_store_contract runs the kit against them.
 
-Not collected by itself: most of what is here must fail.
+Not collected by itself: most tests in here must fail.
 """
 
 import contextlib
@@ -27,13 +27,13 @@ MIB = 1024 * 1024
 
 @pytest.fixture(autouse=True)
 def first_example_found(monkeypatch):
-    """Looking for the shortest example of what is known to be wrong takes most of the time."""
+    """Do not look for the shortest example: that takes most of the time."""
     only = hypothesis.settings(store_machine.SETTINGS, phases=[hypothesis.Phase.generate])
     monkeypatch.setattr(store_machine, "SETTINGS", only)
 
 
 class SoundSink(Sink):
-    """What every broken one deviates from."""
+    """A correct sink, from which the broken ones derive."""
 
     def __init__(self, store, key, size):
         self.store, self.key, self.size = store, key, size
@@ -57,9 +57,9 @@ class SoundSink(Sink):
 
 class Sound(MemoryStore):
     SINK = SoundSink
-    #: After how many writes or reads the medium fails.
+    #: The number of the write or read at which the medium fails.
     writes = reads = math.inf
-    #: Whether the medium is not there at all.
+    #: Whether the medium does not respond at all.
     gone = False
 
     def answering(self):
@@ -128,7 +128,7 @@ def rejected_by(check):
 
 
 def with_sink(sink):
-    """A store whose only fault is its sink."""
+    """A store whose only defect is its sink."""
     return type(sink.__name__, (Sound,), {"SINK": sink})
 
 
@@ -773,13 +773,13 @@ class HasTheOptionsOfTheLastOne(Sound):
         type(self).latest = settings
 
     def append(self, key, chunk):
-        self.settings = self.latest
+        self._capacity = self.latest.memory_store_capacity
         super().append(key, chunk)
 
 
 @rejected_by(SHARES)
 class OnePlaceForAll(Sound):
-    everything = {}  # noqa: RUF012 - that is what is wrong
+    everything = {}  # noqa: RUF012 - this is the defect
 
     def __init__(self, name, settings):
         super().__init__(name, settings)
@@ -820,15 +820,15 @@ class KeepsWhatWasPromised(Sound):
         super()._forget(key)
         self._announced.update(announced)
 
-    def _left(self):
-        return super()._left() - sum(
+    def _remaining(self, capacity):
+        return super()._remaining(capacity) - sum(
             size for key, size in self._announced.items() if key not in self._parts
         )
 
 
 @rejected_by("test_what_does_not_fit_is_refused_as_such")
 class HearsNothingOfAFullStore(Sound):
-    """Its server closes the connection of a body whose announced size does not fit."""
+    """Its server closes the connection if the announced size does not fit."""
 
     def create(self, key, size):
         sink = super().create(key, None)
@@ -902,7 +902,7 @@ class PlaceIsAnotherEachTime(Sound):
 
 
 class Files(FilesystemStore):
-    """Held files are kept from the garbage collector, so that none is closed by chance."""
+    """Open files stay referenced, so that the garbage collector closes none of them."""
 
     held = []  # noqa: RUF012 - for the life of the process that must fail
 
@@ -997,8 +997,8 @@ def under_test(kind):
         def again(self, store):
             other = super().again(store)
             if isinstance(store, MemoryStore):
-                for what in ("_lock", "_objects", "_parts", "_announced"):
-                    setattr(other, what, getattr(store, what))
+                for name in ("_lock", "_objects", "_parts", "_announced"):
+                    setattr(other, name, getattr(store, name))
             return other
 
         def leftovers(self, store):

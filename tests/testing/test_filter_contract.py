@@ -12,7 +12,7 @@ from tests.testing import broken_filters
 
 HERE = pathlib.Path(broken_filters.__file__)
 CASES = [(kind.__name__, check) for kind, check in broken_filters.DOUBLES.items()]
-CHECKS = {name for name in vars(testing.FilterContract) if name.startswith("test_")}
+CHECKS = {name for name in dir(testing.FilterContract) if name.startswith("test_")}
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The store kit rejects every store that is wrong, by the check meant for it."""
+"""The store kit rejects every broken store, by the check for its defect."""
 
 import pathlib
 import subprocess
@@ -16,12 +16,13 @@ CASES = [(kind.__name__, check) for kind, check in broken_stores.DOUBLES.items()
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
-    """Of each (double, check) run in one other pytest: the outcomes of its cases."""
-    # The sound one first: what a broken one leaves open fails whoever runs as it is collected.
+    """The outcomes of the cases of each (double, check), run in one other pytest."""
+    # The sound store first: a file that a broken one leaves open fails the test that runs when
+    # the garbage collector closes it.
     wanted = [f"{BROKEN}::TestSound"]
     wanted += [f"{BROKEN}::Test{name}::{check}" for name, check in CASES]
     report = tmp_path_factory.mktemp("kit") / "report.xml"
-    # Plain asserts: where CI is set, pytest would compare megabytes line by line for its report.
+    # Plain asserts: if CI is set, pytest would compare megabytes line by line.
     command = [sys.executable, "-m", "pytest", "-q", "--assert=plain", "--tb=line"]
     command += ["-p", "no:cacheprovider"]
     done = subprocess.run(

@@ -25,7 +25,7 @@ def processors(monkeypatch):
             pool = concurrent.futures.ThreadPoolExecutor(max(count - 1, 1), "digest")
             monkeypatch.setattr(digests, "_helpers", pools.enter_context(pool))
             monkeypatch.setattr(digests, "_THREADS", count - 1)
-            monkeypatch.setattr(digests, "_HELPED", 1)
+            monkeypatch.setattr(digests, "_HELPED_STREAMS", 1)
 
         yield have
 
@@ -47,7 +47,7 @@ def test_they_depend_neither_on_chunks_nor_on_threads(chunks, algorithm, threads
 
 
 def test_large_chunks():
-    count = 3 * (digests.BEHIND + 1)
+    count = 3 * (digests.MAX_CHUNKS_BEHIND + 1)
     found = digests.Digests(("md5", "sha512"))
     for _ in range(count):
         found.feed(DATA)
@@ -127,7 +127,7 @@ def test_a_thread_goes_on_while_the_loop_does_something_else(processors):
 
 def test_they_do_without_threads_while_others_are_fed(processors):
     processors(2)
-    leave, count, noted = threading.Event(), digests.BEHIND + 1, (Noted(), Noted())
+    leave, count, noted = threading.Event(), digests.MAX_CHUNKS_BEHIND + 1, (Noted(), Noted())
     held = Noted(leave), Noted(leave)
     first, second = stream(*held), stream(*noted)
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -158,12 +158,12 @@ def test_a_stream_that_is_not_fed_keeps_no_thread_from_others(processors):
 
 def test_the_loop_makes_what_the_thread_does_not_get_to(processors):
     processors(2)
-    leave, count = threading.Event(), digests.BEHIND + 1
+    leave, count = threading.Event(), digests.MAX_CHUNKS_BEHIND + 1
     held, noted = Noted(leave), Noted(then=lambda: len(noted.threads) < count or leave.set())
     found = stream(held, noted)
     found.feed(DATA)
     assert held.begun.wait(30)
-    for _ in range(digests.BEHIND):
+    for _ in range(digests.MAX_CHUNKS_BEHIND):
         found.feed(DATA)
     assert makers(noted) == HERE
     assert set(found.values().values()) == {hashlib.md5(DATA * count).hexdigest()}
@@ -173,7 +173,7 @@ def test_the_loop_makes_what_the_thread_does_not_get_to(processors):
 def test_a_chunk_that_is_none_is_an_error_at_once(processors, count):
     processors(count)
     bad, good = digests.Digests(NAMES), digests.Digests(NAMES)
-    for _ in range(digests.BEHIND):
+    for _ in range(digests.MAX_CHUNKS_BEHIND):
         with contextlib.suppress(TypeError):
             bad.feed("text")
     with pytest.raises(TypeError):

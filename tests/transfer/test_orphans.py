@@ -85,4 +85,4 @@ def test_one_that_fails_does_not_stop_the_others(registry, caplog):
     assert list(outcomes) == ["stuck", "tape"]
     assert isinstance(outcomes["stuck"], errors.StoreUnavailable)
     orphans.sweep_quietly(registry, backends)
-    assert "Store stuck was not swept: Store 'stuck' cannot be used now: no robot" in caplog.text
+    assert "Store stuck was not swept: Store 'stuck' is not available now: no robot" in caplog.text

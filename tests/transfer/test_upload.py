@@ -1,212 +1,31 @@
-"""Uploads: what each ending leaves of the record and in the store; and the sweep."""
+"""Uploads: what each ending leaves of the record and in the store."""
 
 import contextlib
 import hashlib
 import io
 import itertools
-import os
-import threading
-import types
-import uuid
-from time import sleep
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imsgate import errors, model
-from imsgate.config import Section
-from imsgate.model import Image, Location, Status
-from imsgate.registry.memory import MemoryRegistry
-from imsgate.stores.base import Store
-from imsgate.stores.filesystem import FilesystemStore
-from imsgate.testing.gateways import gateway, memory_store, settings
-from imsgate.transfer import digests, upload
-
-SIZE = 300_000
-DATA = hashlib.shake_128(b"image").digest(SIZE)
-LEASE = 60
-
-
-class Clock:
-    """Time that passes when it is told to."""
-
-    def __init__(self):
-        self.now = 1_000_000.0
-
-    def monotonic(self):
-        return self.time()
-
-    def time(self):
-        return self.now
-
-    def expire(self):
-        self.now += LEASE + 1
-
-    #: Sweeps of other tests' applications run on in their threads.
-    sleep = staticmethod(sleep)
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(upload, "time", clock)
-    return clock
-
-
-@pytest.fixture(autouse=True)
-def _no_pauses(monkeypatch):
-    """As many tries, one behind the other."""
-    monkeypatch.setattr(upload, "PAUSES", [0] * len(upload.PAUSES))
-
-
-@pytest.fixture(autouse=True)
-def threads():
-    """Whatever happens, no thread of an upload outlives it."""
-    yield
-    names = [thread.name for thread in threading.enumerate()]
-    assert not [name for name in names if name.startswith(("lease", "digest-"))]
-
-
-def held(store):
-    """Everything in a store, whole or not."""
-    if isinstance(store, FilesystemStore):
-        root = store.settings.filesystem_store_datadir
-        return sorted(
-            os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names
-        )
-    return store.held()
-
-
-@pytest.fixture(params=["memory", "file"])
-def store(request, tmp_path):
-    if request.param == "memory":
-        return memory_store()
-    directory = tmp_path / "images"
-    options = settings(FilesystemStore.OPTS, filesystem_store_datadir=str(directory))
-    return FilesystemStore("fast", options)
-
-
-class Wrapped(Store):
-    """A store that does something else at one point: ``at(name)`` runs before each step."""
-
-    def __init__(self, store, at):
-        super().__init__(store.name, store.settings)
-        self.store = store
-        self.at = at
-
-    def create(self, key, size):
-        self.at("create")
-        sink, at = self.store.create(key, size), self.at
-
-        class Sink(type(sink)):
-            def write(self, chunk):
-                at("write")
-                super().write(chunk)
-
-            def commit(self):
-                at("commit")
-                location = super().commit()
-                at("committed")
-                return location
-
-        sink.__class__ = Sink
-        return sink
-
-    def read(self, location, offset=0, length=None):
-        return self.store.read(location, offset, length)
-
-    def size(self, location):
-        return self.store.size(location)
-
-    def delete(self, location):
-        self.at("delete")
-        self.store.delete(location)
-
-    def discard(self, key):
-        self.at("discard")
-        self.store.discard(key)
-
-
-class Registry(MemoryRegistry):
-    """A registry that does something else at one point: ``at(status)`` runs before a change
-    to that status, and what it returns, if it can be called, after it."""
-
-    at = staticmethod(lambda status: None)
-
-    def change(self, image_id, *was, **to):
-        after = self.at(to.get("status"))
-        image = super().change(image_id, *was, **to)
-        if after:
-            after()
-        return image
-
-
-class Attempt:
-    """One image, and an upload to it whose every step can be interfered with."""
-
-    def __init__(self, store):
-        self.registry = Registry()
-        self.store = store
-        self.wrapped = Wrapped(store, self.in_store)
-        self.gate = gateway(registry=self.registry, stores=[self.wrapped], lease=LEASE)
-        self.uploads = self.gate.uploads
-        now = model.now()
-        self.image = Image(id=str(uuid.uuid4()), owner="p", created_at=now, updated_at=now)
-        self.registry.add(self.image)
-        self.steps = {}
-
-    def on(self, step, action, times=None):
-        """Run ``action`` before a step: always, or the so-many-th time only."""
-        self.steps[step] = (itertools.count(1), times, action)
-
-    def fail(self, step, error, times=None):
-        def action():
-            raise error
-
-        self.on(step, action, times)
-
-    def in_store(self, step):
-        if step in self.steps:
-            count, times, action = self.steps[step]
-            if times in (None, next(count)):
-                action()
-
-    def receive(self, data=DATA, size=SIZE, **more):
-        stream = io.BytesIO(data)
-
-        def read(size):
-            self.in_store("read")
-            return stream.read(size)
-
-        return self.uploads.receive(self.record, read, store=self.wrapped, size=size, **more)
-
-    def again(self, data=b"another"):
-        """A whole upload, by another request."""
-        read = io.BytesIO(data).read
-        return self.uploads.receive(self.record, read, store=self.store, size=None)
-
-    def delete(self):
-        self.registry.change(self.image.id, {}, status=Status.PENDING_DELETE)
-        self.uploads.erase(self.record)
-
-    @property
-    def record(self):
-        """The record, deleted or not."""
-        return self.registry._images[self.image.id]
-
-    @property
-    def residue(self):
-        """Whatever is not as it was before: upload fields, and what the store holds."""
-        record = self.record
-        left = [record.upload_store, record.upload_key, record.upload_expires]
-        return [word for word in left if word is not None] + held(self.store)
-
-
-@pytest.fixture
-def attempt(store, clock):
-    return Attempt(store)
-
+from imsgate import errors
+from imsgate.model import Location, Status
+from imsgate.testing.gateways import memory_store
+from imsgate.transfer import upload
+from tests.transfer.attempts import (
+    AWAY,
+    CUT,
+    DATA,
+    FULL,
+    LEASE,
+    Attempt,
+    Boom,
+    Clock,
+    body,
+    held,
+    pass_time,
+)
 
 # Whole uploads
 
@@ -227,7 +46,7 @@ def test_what_changed_since_the_request_read_the_record(attempt, change, taken):
     attempt.registry.change(attempt.image.id, {}, **change)
     read = io.BytesIO(DATA).read
     with contextlib.nullcontext() if taken else pytest.raises(errors.Conflict):
-        attempt.uploads.receive(attempt.image, read, store=attempt.store, size=None)
+        attempt.uploads.receive(attempt.image, body(read), store=attempt.store, size=None)
     assert attempt.record.status == (Status.ACTIVE if taken else Status.QUEUED)
     assert len(held(attempt.store)) == taken
 
@@ -259,14 +78,14 @@ def test_facts_are_asked_after_the_last_byte(attempt):
         asked.append("facts")
         return {"virtual_size": 7}
 
-    assert attempt.receive(facts=facts).virtual_size == 7
+    assert attempt.receive(content_fields=facts).virtual_size == 7
     assert asked.index("facts") == len(asked) - 1
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "md5", "sha3_512", "blake2b"])
 def test_the_algorithm_can_be_chosen(attempt, algorithm):
-    chosen = Section(hashing_algorithm=algorithm, lease=LEASE)
-    attempt.uploads = upload.Uploads(attempt.registry, attempt.gate.stores, chosen)
+    chosen = upload.UploadSettings(hashing_algorithm=algorithm, lease=LEASE)
+    attempt.uploads = upload.Uploads(registry=attempt.registry, settings=chosen)
     image = attempt.receive()
     assert image.os_hash_value == hashlib.new(algorithm, DATA).hexdigest()
     assert image.checksum == hashlib.md5(DATA).hexdigest()
@@ -291,41 +110,7 @@ def test_every_attempt_has_a_key_of_its_own(attempt):
     assert len(set(keys)) == 3
 
 
-def test_the_first_read_is_small_and_none_is_large(attempt):
-    asked = []
-
-    def read(size):
-        asked.append(size)
-        return bytes(size) if len(asked) < 8 else b""
-
-    attempt.uploads.receive(attempt.image, read, store=attempt.store, size=None)
-    assert (asked[0], max(asked)) == (upload.FIRST, digests.CHUNK)
-
-
-@pytest.mark.parametrize(
-    ("step", "seconds", "following"),
-    [
-        (upload.FIRST, 0.0, 2 * upload.FIRST),
-        (digests.CHUNK, 0.0, digests.CHUNK),
-        (digests.CHUNK, 2.0, digests.CHUNK),
-        (digests.CHUNK, 60.0, digests.CHUNK // 2),
-        (upload.FIRST, 60.0, upload.FIRST),
-    ],
-)
-def test_a_slow_client_is_asked_for_less_at_a_time(step, seconds, following):
-    assert upload._next(step, seconds) == following
-
-
 # Failures: each leaves the image queued, and nothing in the store
-
-
-class Boom(Exception):
-    """Something no part of this knows."""
-
-
-FULL = errors.StoreFull(store="fast")
-AWAY = errors.StoreUnavailable(store="fast", problem="away")
-CUT = errors.BodyCut(received=5)
 
 
 def announced(size):
@@ -344,7 +129,7 @@ def bad_facts(attempt):
     def facts():
         raise errors.BadImage(check="c", offset=1, problem="p")
 
-    return {"facts": facts}
+    return {"content_fields": facts}
 
 
 FAILURES = {
@@ -390,7 +175,7 @@ def test_what_a_store_that_went_away_keeps_is_swept(attempt, clock, step):
     assert attempt.record.status == Status.SAVING
     attempt.steps.clear()
     clock.expire()
-    assert attempt.uploads.sweep() == 1
+    assert attempt.cleanup.sweep() == 1
     assert (attempt.record.status, attempt.residue) == (Status.QUEUED, [])
 
 
@@ -464,9 +249,9 @@ def test_an_outage_is_swept_once_the_lease_has_run_out(attempt, clock, at):
         attempt.receive()
     attempt.registry.at = lambda status: None
     assert attempt.record.status == Status.SAVING
-    assert attempt.uploads.sweep() == 0
+    assert attempt.cleanup.sweep() == 0
     clock.expire()
-    assert attempt.uploads.sweep() == 1
+    assert attempt.cleanup.sweep() == 1
     assert (attempt.record.status, attempt.residue) == (Status.QUEUED, [])
     assert attempt.receive().status == Status.ACTIVE
 
@@ -497,12 +282,16 @@ def test_an_upload_outlasts_an_outage_at_the_second_check(attempt):
     """Of Keystone, or of the database."""
     outages = iter([errors.Unavailable(what="Keystone")] * 3)
 
-    def recheck():
+    def reauthorize():
         for one in outages:
             raise one
 
     attempt.uploads.receive(
-        attempt.image, io.BytesIO(DATA).read, store=attempt.store, size=None, recheck=recheck
+        attempt.image,
+        body(io.BytesIO(DATA).read),
+        store=attempt.store,
+        size=None,
+        reauthorize=reauthorize,
     )
     assert attempt.record.status == Status.ACTIVE
 
@@ -523,7 +312,7 @@ def test_an_image_whose_finish_was_not_heard_of_keeps_its_data(attempt, clock):
     with pytest.raises(errors.Unavailable):
         attempt.receive()
     clock.expire()
-    assert attempt.uploads.sweep() == 0
+    assert attempt.cleanup.sweep() == 0
     image = attempt.registry.get(attempt.image.id)
     assert image.status == Status.ACTIVE
     assert b"".join(attempt.store.read(image.locations[0].url)) == DATA
@@ -538,7 +327,7 @@ def test_an_outage_after_a_failure_is_swept(attempt, clock):
     assert attempt.record.status == Status.SAVING
     assert held(attempt.store) == []
     clock.expire()
-    assert attempt.uploads.sweep() == 1
+    assert attempt.cleanup.sweep() == 1
     assert (attempt.record.status, attempt.residue) == (Status.QUEUED, [])
 
 
@@ -571,7 +360,7 @@ def test_a_stale_attempt_cannot_commit(attempt, clock, step, then):
 
     def overtake():
         clock.expire()
-        assert attempt.uploads.sweep() == 1
+        assert attempt.cleanup.sweep() == 1
         if then == "active":
             attempt.again()
 
@@ -587,13 +376,13 @@ def test_a_stale_attempt_cannot_commit(attempt, clock, step, then):
         assert attempt.residue == []
 
 
-@pytest.mark.parametrize(("lease", "renewal"), [(0.003, 5.0), (1e9, 0.001)])
-def test_a_lost_lease_ends_an_endless_body(store, monkeypatch, lease, renewal):
+@pytest.mark.parametrize(("seconds", "renewal"), [(0.003, 5.0), (1e9, 0.001)])
+def test_a_lost_lease_ends_an_endless_body(store, monkeypatch, seconds, renewal):
     """Soon, also where a lease is long."""
-    monkeypatch.setattr(upload, "RENEWAL", renewal)
+    monkeypatch.setattr(upload, "RENEWAL_SECONDS", renewal)
     attempt = Attempt(store)
-    chosen = Section(hashing_algorithm="md5", lease=lease)
-    uploads = upload.Uploads(attempt.registry, attempt.gate.stores, chosen)
+    chosen = upload.UploadSettings(hashing_algorithm="md5", lease=seconds)
+    uploads = upload.Uploads(registry=attempt.registry, settings=chosen)
     reads = itertools.count()
 
     def read(size):
@@ -602,186 +391,37 @@ def test_a_lost_lease_ends_an_endless_body(store, monkeypatch, lease, renewal):
         return b"x"
 
     with pytest.raises(errors.Gone):
-        uploads.receive(attempt.image, read, store=store, size=None)
+        uploads.receive(attempt.image, body(read), store=store, size=None)
     assert (attempt.record.status, attempt.residue) == (Status.DELETED, [])
 
 
 def test_a_living_upload_renews_its_lease(store):
     attempt = Attempt(store)
-    tiny = Section(hashing_algorithm="md5", lease=0.003)
-    uploads = upload.Uploads(attempt.registry, attempt.gate.stores, tiny)
+    tiny = upload.UploadSettings(hashing_algorithm="md5", lease=0.003)
+    uploads = upload.Uploads(registry=attempt.registry, settings=tiny)
     expiries = set()
 
     def read(size):
         expiries.add(attempt.record.upload_expires)
         return b"x" if len(expiries) < 4 else b""
 
-    assert uploads.receive(attempt.image, read, store=store, size=None).status == Status.ACTIVE
-
-
-def test_a_lease_that_a_slow_database_has_used_up_is_renewed_at_once(monkeypatch):
-    now, pauses = 0.0, []
-
-    class Done(threading.Event):
-        def wait(self, timeout=None):
-            pauses.append(timeout)
-            return len(pauses) == 4
-
-    monkeypatch.setattr(upload, "time", types.SimpleNamespace(monotonic=lambda: now))
-    for _, taken in zip(upload.beats(Done(), 5.0), (2, 55, 0), strict=False):
-        now += taken
-    assert pauses == [5.0, 3.0, 0.0, 5.0]
+    assert (
+        uploads.receive(attempt.image, body(read), store=store, size=None).status == Status.ACTIVE
+    )
 
 
 def test_a_lease_survives_an_outage(store, caplog):
     attempt = Attempt(store)
-    tiny = Section(hashing_algorithm="md5", lease=0.003)
-    uploads = upload.Uploads(attempt.registry, attempt.gate.stores, tiny)
+    tiny = upload.UploadSettings(hashing_algorithm="md5", lease=0.003)
+    uploads = upload.Uploads(registry=attempt.registry, settings=tiny)
     attempt.registry.at = outage(None)  # renewals change no status
 
     def read(size):
         return b"" if "could not be renewed" in caplog.text else b"x"
 
-    assert uploads.receive(attempt.image, read, store=store, size=None).status == Status.ACTIVE
-
-
-# The sweep
-
-
-def abandoned(attempt, clock, commit):
-    """An attempt whose process was killed, amid the bytes or after the commit."""
-    image = attempt.uploads._begin(attempt.image, attempt.store)
-    sink = attempt.store.create(image.upload_key, None)
-    sink.write(b"some")
-    if commit:
-        sink.commit()
-    return sink
-
-
-@pytest.mark.parametrize("commit", [False, True], ids=["amid", "committed"])
-def test_an_abandoned_upload_is_swept(attempt, clock, commit):
-    with contextlib.closing(Closes(abandoned(attempt, clock, commit))):
-        assert attempt.uploads.sweep() == 0
-        assert attempt.record.status == Status.SAVING
-        clock.expire()
-        assert attempt.uploads.sweep() == 1
-        assert (attempt.record.status, attempt.residue) == (Status.QUEUED, [])
-        assert attempt.uploads.sweep() == 0
-
-
-class Closes:
-    """A dead process's files are closed."""
-
-    def __init__(self, sink):
-        self.close = sink.abort
-
-
-def test_an_abandoned_upload_of_a_deleted_image_is_swept(attempt, clock):
-    with contextlib.closing(Closes(abandoned(attempt, clock, False))):
-        attempt.delete()
-        clock.expire()
-        assert attempt.uploads.sweep() == 1
-        assert (attempt.record.status, attempt.residue) == (Status.DELETED, [])
-
-
-def test_a_store_that_is_away_is_swept_later(attempt, clock):
-    with contextlib.closing(Closes(abandoned(attempt, clock, True))):
-        clock.expire()
-        attempt.fail("discard", AWAY)
-        assert attempt.uploads.sweep() == 0
-        assert attempt.record.status == Status.KILLED
-        attempt.steps.clear()
-        assert attempt.uploads.sweep() == 0, "another sweep may be at it"
-        clock.expire()
-        assert attempt.uploads.sweep() == 1
-        assert (attempt.record.status, attempt.residue) == (Status.QUEUED, [])
-
-
-def test_of_two_sweeps_one_clears_up(attempt, clock):
-    with contextlib.closing(Closes(abandoned(attempt, clock, False))):
-        clock.expire()
-        both = []
-        attempt.on("discard", lambda: both.append(attempt.uploads.sweep()), 1)
-        assert attempt.uploads.sweep() == 1
-        assert both == [0]
-
-
-def test_a_deletion_whose_store_was_away_is_swept(attempt):
-    attempt.receive()
-    attempt.fail("delete", AWAY)
-    with pytest.raises(errors.StoreUnavailable):
-        attempt.delete()
-    assert attempt.uploads.sweep() == 0
-    assert attempt.record.status == Status.PENDING_DELETE
-    attempt.steps.clear()
-    assert attempt.uploads.sweep() == 1
-    assert (attempt.record.status, attempt.residue) == (Status.DELETED, [])
-    assert attempt.record.locations == ()
-
-
-def test_a_sweep_deletes_nothing_by_a_record_that_it_read_long_ago(attempt):
-    """Services name the objects that they make an image's data, and may use a name again."""
-    [location] = attempt.receive().locations
-    attempt.registry.change(attempt.image.id, {}, status=Status.PENDING_DELETE)
-    expired = attempt.registry.expired
-
-    def long_ago(now):
-        found = expired(now)
-        attempt.uploads.erase(attempt.record)  # another sweep
-        with attempt.store.create(location.url, None) as sink:
-            sink.write(b"another")
-            sink.commit()
-        return found
-
-    attempt.registry.expired = long_ago
-    attempt.uploads.sweep()
-    assert b"".join(attempt.store.read(location.url)) == b"another"
-
-
-def test_a_deletion_of_what_the_store_lost_is_done(attempt):
-    image = attempt.receive()
-    attempt.store.delete(image.locations[0].url)
-    attempt.delete()
-    assert attempt.record.status == Status.DELETED
-
-
-def test_one_image_that_cannot_be_cleared_keeps_none_waiting(attempt, clock):
-    now = model.now()
-    for number in range(3):
-        attempt.registry.add(
-            Image(
-                id=str(uuid.uuid4()),
-                status=Status.SAVING,
-                created_at=now,
-                updated_at=now,
-                upload_store="gone" if number == 1 else "fast",
-                upload_key=f"k.{number}",
-                upload_expires=clock.now - 1,
-            )
-        )
-    attempt.fail("discard", Boom(), 1)
-    assert attempt.uploads.sweep() == 1
-
-
-def test_the_sweep_goes_on_after_a_failure(caplog, monkeypatch):
-    class Enough(BaseException):
-        pass
-
-    class Broken:
-        turns = 0
-
-        def sweep(self):
-            self.turns += 1
-            if self.turns == 1:
-                raise Boom("once")
-            raise Enough
-
-    slept = []
-    monkeypatch.setattr(upload.time, "sleep", slept.append)
-    with pytest.raises(Enough):
-        upload.sweep_forever(Broken().sweep, 7)
-    assert slept == [7]
-    assert "it will be tried again" in caplog.text
+    assert (
+        uploads.receive(attempt.image, body(read), store=store, size=None).status == Status.ACTIVE
+    )
 
 
 # Whatever happens, in whatever order
@@ -809,7 +449,7 @@ def test_whatever_happens_data_is_whole_or_nowhere(script, outage_at, heard):
         if event == "expire":
             clock.expire()
         if event == "sweep":
-            attempt.uploads.sweep()
+            attempt.cleanup.sweep()
         with contextlib.suppress(errors.Error):
             if event == "delete":
                 attempt.registry.get(attempt.image.id)
@@ -829,13 +469,13 @@ def test_whatever_happens_data_is_whole_or_nowhere(script, outage_at, heard):
     if outage_at:
         attempt.registry.at = (lost_answer if heard else outage)(outage_at)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(upload, "time", clock)
+        pass_time(patch, clock)
         with contextlib.suppress(errors.Error, Boom):
             attempt.receive()
         attempt.registry.at = lambda status: None
         for _ in range(3):
             clock.expire()
-            attempt.uploads.sweep()
+            attempt.cleanup.sweep()
     record = attempt.record
     if record.status == Status.ACTIVE:
         [location] = record.locations

@@ -1,1 +1,1 @@
-"""Huawei's image service, one module per resource; ``imsgate.api.routes`` holds every call."""
+"""Handlers of IMS, one module per resource; ``imsgate.api.routes`` lists every call."""

@@ -1,47 +1,49 @@
-"""What a project may use and is offered: quotas and operating systems."""
+"""What a project may use: its image quota and the supported operating systems."""
 
 import dataclasses
 
 import webob
 
-from imsgate.api.access import Access, identity
 from imsgate.api.ims import systems
+from imsgate.api.requester import identity
 from imsgate.http import responses
 from imsgate.http.request import Request
-from imsgate.quotas.quota import Quotas
-from imsgate.registry.base import Registry
+from imsgate.records.access import Access
+from imsgate.records.records import Records
 
-#: What the service says of the numbers that can be asked for.
-_SMALLEST, _LARGEST = 1, 1000
+#: The range of the image quota, as the service reports it.
+_MIN_QUOTA, _MAX_QUOTA = 1, 1000
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class About:
     """The handlers."""
 
     access: Access
-    registry: Registry
-    quotas: Quotas
+    records: Records
 
     def quota(self, request: Request) -> webob.Response:
+        """IMS API, Image Quota: Querying the Image Quota."""
         who = identity(request)
-        self.access.enforce("get_quota", who, {"project_id": who.project_id}, "quotas")
-        project = who.project_id or ""
-        images = self.quotas.told(project, self.registry.usage(project))["image_count_total"]
+        self.access.check(who, "get_quota", {"project_id": who.project_id}, "quotas")
+        images = self.records.usage(who.project_id or "")["image_count_total"]
         image = {
             "type": "image",
             "used": images["usage"],
             "quota": images["limit"],
-            "min": _SMALLEST,
-            "max": _LARGEST,
+            "min": _MIN_QUOTA,
+            "max": _MAX_QUOTA,
         }
         return responses.json_response({"quotas": {"resources": [image]}})
 
     def os_versions(self, request: Request) -> webob.Response:
-        """With ``tag=uefi`` those that such an image can have: of 64 bits."""
+        """IMS API, Image: Querying Supported Image OSs.
+
+        With ``tag=uefi``, only those that can boot with UEFI: the 64-bit ones.
+        """
         platforms = systems.offered()
         if request.GET.get("tag") == "uefi":
             for platform in platforms:
                 versions = platform["version_list"]
-                platform["version_list"] = [one for one in versions if one["os_bit"] == 64]
+                platform["version_list"] = [entry for entry in versions if entry["os_bit"] == 64]
         return responses.json_response(platforms)

@@ -1,82 +1,89 @@
-"""The attributes of an image in Huawei's image service: what it has, checks and derives. Pure.
+"""The attributes of an image in IMS: checked, derived and shown. Pure.
 
-All that begin with ``__`` are text. Some are kept as properties of the record, so that lists
-can be filtered by them; others are told from the record whenever it is shown.
+Values of attributes that begin with ``__`` are strings. Some attributes are stored as properties
+of the record, so that lists can be filtered by them; others are computed from the record
+whenever it is shown.
 """
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from imsgate.api import schemas, views
+from imsgate.api import views
 from imsgate.api.ims import systems
 from imsgate.errors import BadAttribute
 from imsgate.model import Image, Status, Visibility
 from imsgate.profiles import Profile
+from imsgate.records.attributes import READ_ONLY, SETTABLE
 
 ISO, DATA = "IsoImage", "DataImage"
 _ENVIRONMENTS = ("FusionCompute", DATA, "Ironic", ISO)
 
-#: The largest disk of a system, and the limits of one for data, in GiB.
-_LARGEST_DISK = 1024
-_DATA_DISK = (40, 2048)
+#: Limits of min_disk in GiB: the largest system disk, the smallest and largest data disk.
+_MAX_SYSTEM_DISK_GIB = 1024
+_DATA_DISK_GIB = (40, 2048)
 
 _NAME = re.compile(r"[\w .\-]{1,128}")
-_LONGEST_DESCRIPTION = 1024
+_MAX_DESCRIPTION_CHARACTERS = 1024
 
-#: A record's own words that this service has not, and what it says instead.
+#: Statuses of records that IMS does not have, and the one that it shows instead.
 _STATUSES = {Status.IMPORTING: "saving", Status.UPLOADING: "saving", Status.DEACTIVATED: "active"}
 
-#: How the names begin of what an image says it supports.
+#: Prefix of attributes for features that an image supports.
 SUPPORTS = "__support_"
 
-#: What is told from the record, whatever a client set under these names.
-TOLD = frozenset({"__image_size", "__imagetype", "__isregistered", "__image_source_type"})
+#: Attributes that are computed from the record, whatever a client sets.
+COMPUTED = frozenset({"__image_size", "__imagetype", "__isregistered", "__image_source_type"})
 
-#: Where the data came from; a job sets it.
+#: The source of the data. A job sets it.
 ORIGIN = "__data_origin"
 
-#: The members of a record that are no properties.
-KEPT = schemas.SETTABLE | schemas.READ_ONLY | {"id", "virtual_env_type"}
+#: Attributes that are not custom properties of a client.
+OWN = SETTABLE | READ_ONLY | {"id", "virtual_env_type"}
 
 
 def check_name(name: Any) -> None:
-    """Raises BadAttribute."""
+    """Raises BadAttribute for an invalid name of an image."""
     if not isinstance(name, str) or not name:
-        raise BadAttribute("IMG.0013", problem="name: it must be given, as text")
+        raise BadAttribute("IMG.0013", problem="name: it is required, as a string")
     if len(name) > 128:
-        raise BadAttribute("IMG.0002", problem="name: it is above 128 characters")
+        raise BadAttribute("IMG.0002", problem="name: it has more than 128 characters")
     if not _NAME.fullmatch(name) or name != name.strip():
-        problem = "name: it has letters, digits, - . _ and spaces, these not at its ends"
+        problem = "name: only letters, digits, - . _ and inner spaces are allowed"
         raise BadAttribute("IMG.0003", problem=problem)
 
 
 def check_description(text: Any) -> None:
-    """Raises BadAttribute."""
-    if not isinstance(text, str) or len(text) > _LONGEST_DESCRIPTION:
-        problem = f"description: it is text of at most {_LONGEST_DESCRIPTION} characters"
+    """Raises BadAttribute for an invalid description."""
+    if not isinstance(text, str) or len(text) > _MAX_DESCRIPTION_CHARACTERS:
+        limit = _MAX_DESCRIPTION_CHARACTERS
+        problem = f"description: it must be a string of at most {limit} characters"
         raise BadAttribute("IMG.0004", problem=problem)
     if re.search(r"[<>\r]", text):
-        problem = "description: it has no < and >, and no carriage returns"
+        problem = "description: < and > and carriage returns are not allowed"
         raise BadAttribute("IMG.0054", problem=problem)
 
 
 def check_firmware(kind: Any) -> None:
-    """Raises BadAttribute."""
+    """Raises BadAttribute unless ``kind`` is a boot mode."""
     if kind not in ("bios", "uefi"):
-        raise BadAttribute("IMG.0141", problem="hw_firmware_type: it is bios or uefi")
+        raise BadAttribute("IMG.0141", problem="hw_firmware_type: it must be bios or uefi")
 
 
 def _check_disk(size: int, environment: str, smallest: int) -> None:
-    """Raises BadAttribute unless ``size`` is a number of GiB that an image may ask for."""
-    smallest, largest = _DATA_DISK if environment == DATA else (smallest, _LARGEST_DISK)
-    if not smallest <= size <= largest:
-        problem = f"min_disk: it is a number of GB from {smallest} to {largest}"
+    """Raises BadAttribute unless ``size`` (GiB) is a valid min_disk."""
+    system_disk = (smallest, _MAX_SYSTEM_DISK_GIB)
+    low, high = _DATA_DISK_GIB if environment == DATA else system_disk
+    if not low <= size <= high:
+        problem = f"min_disk: it must be from {low} to {high} GB"
         raise BadAttribute("IMG.0055", problem=problem)
 
 
 def complete(body: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
-    """A new image as it was asked for, with what it has besides. Raises BadAttribute."""
+    """The fields of a new record, with those that IMS adds. Raises BadAttribute.
+
+    IMS API, Native OpenStack APIs: Creating Image Metadata.
+    """
     if body.get("name"):
         check_name(body["name"])
     if "__description" in body:
@@ -86,35 +93,35 @@ def complete(body: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
     system = systems.parse(body.get("__os_version") or systems.DEFAULT)
     environment = body.get("virtual_env_type") or _environment(body)
     if environment not in _ENVIRONMENTS:
-        problem = f"virtual_env_type: it is one of {', '.join(_ENVIRONMENTS)}"
+        problem = f"virtual_env_type: it must be one of {', '.join(_ENVIRONMENTS)}"
         raise BadAttribute("IMG.0024", problem=problem)
     if environment == ISO and body.get("disk_format") not in (None, "iso"):
-        problem = f"virtual_env_type: {ISO} has the disk_format iso"
+        problem = f"virtual_env_type: {ISO} requires the disk_format iso"
         raise BadAttribute("IMG.0024", problem=problem)
     if body.get("min_disk"):
         _check_disk(body["min_disk"], environment, profile.min_disk.get(system.kind, 1))
-    asked = {
-        name: kept(name, value)
+    requested = {
+        name: stored_value(name, value)
         for name, value in {"visibility": Visibility.PRIVATE, **body}.items()
-        if name not in {*TOLD, ORIGIN}
+        if name not in {*COMPUTED, ORIGIN}
     }
     return {
         "name": "",
         "container_format": "bare",
         "__root_origin": "file",
         "enterprise_project_id": "0",
-        **architecture(asked.get("__support_arm")),
-        **asked,
+        **architecture(requested.get("__support_arm")),
+        **requested,
         **({"disk_format": "iso"} if environment == ISO else {}),
         **system.attributes(),
         "virtual_env_type": environment,
     }
 
 
-def kept(name: str, value: Any) -> Any:
-    """A value of that attribute as a record keeps it."""
+def stored_value(name: str, value: Any) -> Any:
+    """A value of the attribute ``name`` as a record stores it."""
     if name == "visibility" and value == Visibility.PRIVATE:
-        # It can be shared by adding members, so it is kept as one that may have some.
+        # In IMS a private image can be shared by adding members. In Glance only a shared one can.
         return Visibility.SHARED
     if name.startswith(SUPPORTS) and value.lower() in ("true", "false"):
         return value.lower()  # clients written in Python send True
@@ -122,7 +129,7 @@ def kept(name: str, value: Any) -> Any:
 
 
 def architecture(support_arm: str | None) -> dict[str, str]:
-    """By what images are found by their ``architecture``."""
+    """The stored attribute for the list filter ``architecture``."""
     return {"__architecture": "arm" if support_arm == "true" else "x86"}
 
 
@@ -131,7 +138,7 @@ def _environment(body: Mapping[str, Any]) -> str:
 
 
 def view(record: Image, viewer: str | None, profile: Profile) -> dict[str, Any]:
-    """One image, as Glance shows it and with everything that this service has besides."""
+    """One image as Glance shows it, with the attributes that IMS adds."""
     shown = {
         name: value
         for name, value in views.image(record).items()
@@ -157,7 +164,7 @@ def view(record: Image, viewer: str | None, profile: Profile) -> dict[str, Any]:
 
 
 def _is_unsupported(name: str, value: Any) -> bool:
-    """What an image does not support is not written on it."""
+    """Whether the attribute says that the image lacks a feature; IMS omits those."""
     return name.startswith(SUPPORTS) and value.lower() == "false"
 
 

@@ -1,38 +1,39 @@
-"""``/v2/images`` under a profile: Glance's calls with what Huawei's image service adds."""
+"""``/v2/images`` with ``[ims] profile``: the Image API v2 and what IMS adds to it."""
 
 import dataclasses
 from typing import Any
 
-from imsgate.api import listing, patch, views
+from imsgate.api import listing, schemas
+from imsgate.api.dialect import Dialect
 from imsgate.api.ims import attributes, query, systems
 from imsgate.errors import ReadOnly
 from imsgate.model import Image
 from imsgate.profiles import Profile
+from imsgate.records.operations import Operation
 from imsgate.registry.base import Query
 
 
-class Native(views.Dialect):
-    """Records as this service's clients write and read them."""
+class ImsDialect(Dialect):
+    """Records as clients of IMS write and read them."""
 
-    detects = True
-
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, schema: schemas.Checker, profile: Profile) -> None:
+        super().__init__(schema)
         self.profile = profile
 
-    def complete(self, body: dict[str, Any]) -> dict[str, Any]:
-        return attributes.complete(body, self.profile)
+    def complete(self, fields: dict[str, Any]) -> dict[str, Any]:
+        return attributes.complete(fields, self.profile)
 
-    def changes(self, operations: list[patch.Operation]) -> list[patch.Operation]:
-        """What follows from others follows their changes. Raises ReadOnly."""
+    def changes(self, operations: list[Operation]) -> list[Operation]:
+        """Attributes that derive from others change with them. Raises ReadOnly, BadAttribute."""
         if any(operation.name == attributes.ORIGIN for operation in operations):
             raise ReadOnly(name=attributes.ORIGIN)
-        kept = [_kept(operation) for operation in operations]
+        stored = [_stored(operation) for operation in operations]
         derived = [
-            patch.Operation("add", name, value)
-            for operation in kept
+            Operation("add", name, value)
+            for operation in stored
             for name, value in _derived(operation).items()
         ]
-        return [*kept, *derived]
+        return [*stored, *derived]
 
     def query(self, params: listing.Params, viewer: str | None, **bounds: Any) -> Query:
         return query.parse(params, viewer, self.profile, **bounds)
@@ -41,15 +42,16 @@ class Native(views.Dialect):
         return attributes.view(record, viewer, self.profile)
 
 
-def _kept(operation: patch.Operation) -> patch.Operation:
-    """An operation with the value that a record keeps."""
+def _stored(operation: Operation) -> Operation:
+    """The operation with the value that a record stores."""
     if operation.op == "remove":
         return dataclasses.replace(operation, value=None)
-    return dataclasses.replace(operation, value=attributes.kept(operation.name, operation.value))
+    value = attributes.stored_value(operation.name, operation.value)
+    return dataclasses.replace(operation, value=value)
 
 
-def _derived(operation: patch.Operation) -> dict[str, str]:
-    """What another system, or another kind of processor, says of an image."""
+def _derived(operation: Operation) -> dict[str, str]:
+    """The attributes that follow from the operating system or the processor architecture."""
     if operation.name == "__support_arm":
         return attributes.architecture(operation.value)
     if operation.name == "__os_version" and operation.op != "remove":

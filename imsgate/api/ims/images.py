@@ -1,32 +1,34 @@
 """Images: ``/v2/cloudimages`` and ``/v2/cloudimages/{id}``."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import webob
 
 from imsgate.api import patch
-from imsgate.api.access import identity
-from imsgate.api.images import Images
+from imsgate.api.dialect import Dialect
 from imsgate.api.ims import attributes
-from imsgate.api.views import Dialect
+from imsgate.api.requester import identity
 from imsgate.errors import BadAttribute
 from imsgate.http import responses
 from imsgate.http.json_body import json_body
 from imsgate.http.request import Request
-from imsgate.model import Image, Status
+from imsgate.model import Status
+from imsgate.records.operations import Operation
+from imsgate.records.records import Records
 
-#: Images on a page unless the query says otherwise.
-_PAGE = 500
+#: Images on a page if the query does not say.
+_PAGE_SIZE = 500
 
-#: What a client may change, besides properties of its own and those that say what the image
-#: supports.
+#: Attributes that a client may change, besides its own properties and those for features that
+#: the image supports.
 _CHANGEABLE = frozenset(
     "name min_ram max_ram __description __is_config_init enterprise_project_id "
     "hw_vif_multiqueue_enabled hw_firmware_type".split()
 )
-#: Attributes that the service gives a value.
-_DERIVED = attributes.TOLD | {
+#: Attributes whose values the service determines.
+_DERIVED = attributes.COMPUTED | {
     attributes.ORIGIN,
     "__os_version",
     "__os_type",
@@ -35,38 +37,40 @@ _DERIVED = attributes.TOLD | {
 }
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CloudImages:
-    """The handlers of images. ``images`` are those of Glance's calls, which do the work."""
+    """The handlers of images."""
 
-    images: Images
+    records: Records
     dialect: Dialect
 
     def index(self, request: Request) -> webob.Response:
-        found, following = self.images.page(request, self.dialect, _PAGE)
-        page: dict[str, Any] = {"images": [self._view(request, image) for image in found]}
-        if following:
-            page["page_info"] = {"next_marker": following}
-        return responses.json_response(page)
+        """IMS API, Image: Querying Images."""
+        who, params = identity(request), list(request.GET.items())
+        query = functools.partial(self.dialect.query, params, who.project_id, default=_PAGE_SIZE)
+        page = self.records.page(who, query, request.GET.get("marker"))
+        images = [self.dialect.image(image, who.project_id) for image in page.images]
+        document: dict[str, Any] = {"images": images}
+        if page.next_marker:
+            document["page_info"] = {"next_marker": page.next_marker}
+        return responses.json_response(document)
 
     def update(self, request: Request, image_id: str) -> webob.Response:
-        operations = [_checked(one) for one in patch.parse(json_body(request), patch.V21)]
+        """IMS API, Image: Updating Image Information."""
+        document = json_body(request)
+        operations = [_checked(operation) for operation in patch.parse(document, patch.V21)]
         operations = self.dialect.changes(operations)
-        image = self.images.apply(
-            request, image_id, operations, lambda image: image.require(Status.ACTIVE)
+        who = identity(request)
+        image = self.records.apply(
+            who, image_id, operations, lambda image: image.require(Status.ACTIVE)
         )
-        return responses.json_response(self._view(request, image))
-
-    def _view(self, request: Request, image: Image) -> dict[str, Any]:
-        return self.dialect.image(image, identity(request).project_id)
+        return responses.json_response(self.dialect.image(image, who.project_id))
 
 
-def _checked(operation: patch.Operation) -> patch.Operation:
-    """An operation whose value is what the record keeps. Raises BadAttribute."""
+def _checked(operation: Operation) -> Operation:
+    """The operation with the value that a record stores. Raises BadAttribute."""
     name, value = operation.name, operation.value
-    own = not name.startswith("__") and name not in attributes.KEPT and name == name.lower()
-    supports = name.startswith(attributes.SUPPORTS)
-    if name in _DERIVED or not (name in _CHANGEABLE or supports or own):
+    if not _is_changeable(name):
         raise BadAttribute("IMG.0035", problem=f"{name}: it cannot be changed")
     if operation.op == "remove":
         return operation
@@ -85,22 +89,28 @@ def _checked(operation: patch.Operation) -> patch.Operation:
     return dataclasses.replace(operation, value=_text(name, value))
 
 
+def _is_changeable(name: str) -> bool:
+    is_custom = not name.startswith("__") and name not in attributes.OWN and name == name.lower()
+    is_feature = name.startswith(attributes.SUPPORTS)
+    return name not in _DERIVED and (name in _CHANGEABLE or is_feature or is_custom)
+
+
 def _megabytes(name: str, value: Any) -> int:
     text = str(value)
     if not (text.isascii() and text.isdigit() and len(text) < 8):
-        raise BadAttribute("IMG.0055", problem=f"{name}: it is a number of MB")
+        raise BadAttribute("IMG.0055", problem=f"{name}: it must be a number of MB")
     return int(text)
 
 
 def _check_boolean(name: str, value: Any) -> None:
     if str(value).lower() not in ("true", "false"):
-        raise BadAttribute("IMG.0035", problem=f"{name}: it is true or false")
+        raise BadAttribute("IMG.0035", problem=f"{name}: it must be true or false")
 
 
 def _text(name: str, value: Any) -> str:
-    """Every attribute but a few is text; booleans and numbers are taken for theirs."""
+    """The value as a string. Booleans and numbers are converted."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str | int):
         return str(value)
-    raise BadAttribute("IMG.0035", problem=f"{name}: its value is text")
+    raise BadAttribute("IMG.0035", problem=f"{name}: its value must be a string")

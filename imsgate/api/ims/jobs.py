@@ -1,4 +1,4 @@
-"""Jobs: ``/v1/{project}/jobs/{id}`` and ``/v1/cloudimages/job/{id}``."""
+"""Jobs: ``/v1/{project_id}/jobs/{job_id}`` and ``/v1/cloudimages/job/{job_id}``."""
 
 import dataclasses
 import datetime
@@ -8,39 +8,41 @@ from typing import Any
 import webob
 
 from imsgate import errors
-from imsgate.api.access import Access, identity
 from imsgate.api.ims import projects
+from imsgate.api.requester import identity
 from imsgate.http import responses
 from imsgate.http.request import Request
-from imsgate.jobs import export, imports
+from imsgate.jobs import export, methods
 from imsgate.model import Identity, Job, JobState
+from imsgate.records.access import Access
 from imsgate.registry.base import Registry
-from imsgate.sources import bucket
 
-#: This service's words for the kinds of jobs. The argument ``job_type`` is more precise, as
-#: ``code`` is than the code that its reason stands for.
+#: IMS's types for kinds of jobs. A job's argument ``job_type`` takes precedence, as ``code`` does
+#: over the code of its error's reason.
 _TYPES = {
-    imports.KIND: "imsImportImageJob",
-    bucket.REGISTER: "imsNativeImportImageJob",
-    bucket.CREATE: "imsImportImageJob",
+    methods.IMPORT: "imsImportImageJob",
+    methods.REGISTER: "imsNativeImportImageJob",
+    methods.CREATE: "imsImportImageJob",
     export.KIND: "imsNativeExportImageJob",
 }
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Jobs:
-    """The handlers of jobs."""
+    """The handler of jobs."""
 
     access: Access
     registry: Registry
 
     def show(self, request: Request, job_id: str, project_id: str | None = None) -> webob.Response:
+        """IMS API, Image Jobs: Querying the Status (Progress) of an Asynchronous Job."""
         who = identity(request)
-        self.access.enforce("get_job", who, {"project_id": who.project_id}, "jobs")
+        self.access.check(who, "get_job", {"project_id": who.project_id}, "jobs")
         return responses.json_response(view(self._job(who, job_id, project_id)))
 
     def _job(self, who: Identity, job_id: str, project_id: str | None) -> Job:
-        """Another project's job does not exist, nor does one's own by another's path."""
+        """Raises JobNotFound for another project's job, and for a path that names another
+        project than the job's."""
         missing = errors.JobNotFound(job_id=job_id)
         try:
             job = self.registry.get_job(str(uuid.UUID(job_id)))
@@ -49,23 +51,23 @@ class Jobs:
         named = job.project if project_id is None else projects.named(who, project_id)
         if job.project is None or named != job.project:
             raise missing
-        if job.project != who.project_id and not self.access.policy.is_admin(who):
+        if job.project != who.project_id and not self.access.is_admin(who):
             raise missing
         return job
 
 
 def shown_id(job: Job) -> str:
-    """A job's id as this service writes ids: 32 hexadecimal digits."""
+    """A job's id in the format of IMS: 32 hexadecimal digits."""
     return uuid.UUID(job.id).hex
 
 
 def accepted(job: Job) -> webob.Response:
-    """The answer to a call that started a job."""
+    """The response to a call that started a job."""
     return responses.json_response({"job_id": shown_id(job)})
 
 
 def view(job: Job) -> dict[str, Any]:
-    """One job. ``progress`` (bytes done, and in all where that is known) is ours."""
+    """One job. IMS has no member ``progress``; its values are bytes."""
     failed = job.state == JobState.FAIL
     return {
         "status": job.state,
@@ -85,11 +87,11 @@ def _code(job: Job) -> str:
 
 
 def _entities(job: Job) -> dict[str, Any]:
-    """What the service shows depends on the kind of the job; so do these."""
+    """The entities of a job. As in IMS, they depend on the kind of job."""
     if "results" in job.arguments:
         return {"results": job.arguments["results"]}
     entities: dict[str, Any] = {"image_id": job.image_id}
-    if job.kind == bucket.CREATE:
+    if job.kind == methods.CREATE:
         entities["image_name"] = job.arguments["name"]
         entities["process_percent"] = _fraction(job)
     return entities

@@ -2,10 +2,10 @@
 
 from imsgate.model import Identity
 
-#: What the SDK has there when it was given no project.
-_NOT_GIVEN = "{project_id}"
+#: What the vendor's SDK sends as project id if its user has not set one.
+_UNSET = "{project_id}"
 
 
 def named(who: Identity, project_id: str) -> str:
-    """The project that a path names: the asker's own where none was given."""
-    return (who.project_id if project_id == _NOT_GIVEN else None) or project_id
+    """The project that a path names; the user's own one if the SDK knows none."""
+    return (who.project_id if project_id == _UNSET else None) or project_id

@@ -1,4 +1,7 @@
-"""The query string of lists in Huawei's image service: text to a registry query. Pure."""
+"""The query string of lists in IMS, from text to a registry query. Pure.
+
+IMS API, Image: Querying Images.
+"""
 
 import dataclasses
 from typing import Any
@@ -10,29 +13,30 @@ from imsgate.model import Status, Visibility
 from imsgate.profiles import Profile
 from imsgate.registry.base import Condition, Op, Query
 
+#: A condition that no image meets.
 _NOTHING = Condition("id", Op.IN, ())
 
-#: Statuses of records that this service calls by one word.
+#: Statuses of records that IMS shows as one.
 _STATUSES = {
     "saving": (Status.SAVING, Status.UPLOADING, Status.IMPORTING),
     "active": (Status.ACTIVE, Status.DEACTIVATED),
 }
 
-#: What says nothing of images here: no flavors are known, and what an image is not is not
-#: written on it.
+#: Filters without effect: this gateway knows no flavors.
 _IGNORED = frozenset({"flavor_id"})
+#: Prefixes of attributes that a record has only if they are true.
 _ABSENT_UNLESS_TRUE = ("__whole_image", "__support_")
 
-#: What the vendor's SDK can send along that is no filter.
+#: Headers that the vendor's SDK may send as query parameters.
 _HEADERS = frozenset({"X-Sdk-Date"})
 
 
 def parse(params: listing.Params, viewer: str | None, profile: Profile, **bounds: Any) -> Query:
     """The query of the project ``viewer``; see ``listing.parse``. Raises BadQuery.
 
-    Everything that is a filter there is one here as well.
+    All filters of the Image API are filters here, too.
     """
-    kept: list[tuple[str, str]] = []
+    filters: list[tuple[str, str]] = []
     conditions: list[Condition] = []
     kinds: set[str] = set()
     for key, text in params:
@@ -46,19 +50,19 @@ def parse(params: listing.Params, viewer: str | None, profile: Profile, **bounds
             kinds.add("shared")
         elif key == "virtual_env_type":
             conditions.append(_iso(text == attributes.ISO))
-            kept += [] if text == attributes.ISO else [(key, text)]
+            filters += [] if text == attributes.ISO else [(key, text)]
         elif key == "architecture":
-            kept.append(("__architecture", _architecture(text)))
-        elif not _says_nothing(key, text):
-            kept.append((key, _boolean(key, text)))
-    query = listing.parse(kept, viewer, **bounds)
+            filters.append(("__architecture", _architecture(text)))
+        elif not _is_ignored(key, text):
+            filters.append((key, _boolean(key, text)))
+    query = listing.parse(filters, viewer, **bounds)
     for kind in sorted(kinds):
         query = _of_kind(query, kind)
     shown = [_as_shown(condition, profile) for condition in query.conditions]
     return dataclasses.replace(query, conditions=[*shown, *conditions])
 
 
-def _says_nothing(key: str, text: str) -> bool:
+def _is_ignored(key: str, text: str) -> bool:
     if key.startswith(_ABSENT_UNLESS_TRUE):
         return text.lower() == "false"
     everything = key == "enterprise_project_id" and text == "all_granted_eps"
@@ -66,23 +70,23 @@ def _says_nothing(key: str, text: str) -> bool:
 
 
 def _registered(text: str) -> list[Condition]:
-    """Every image is registered."""
+    """All images are registered."""
     if text.lower() not in ("true", "false"):
-        raise BadQuery(parameter="__isregistered", problem="it is true or false")
+        raise BadQuery(parameter="__isregistered", problem="it must be true or false")
     return [] if text.lower() == "true" else [_NOTHING]
 
 
 def _boolean(key: str, text: str) -> str:
-    """As it is kept: clients written in Python send True."""
+    """The value as records store it: clients written in Python send True."""
     return "true" if key.startswith(_ABSENT_UNLESS_TRUE) and text.lower() == "true" else text
 
 
 def _as_shown(condition: Condition, profile: Profile) -> Condition:
-    """For what is shown of a record in other words, or without being in it, what it has."""
+    """The condition on records that selects those which IMS shows as the given one says."""
     values = condition.value if condition.op is Op.IN else (condition.value,)
     if condition.field == "status":
-        meant = [status for text in values for status in _STATUSES.get(text, (text,))]
-        return Condition("status", Op.IN, tuple(meant))
+        statuses = [status for text in values for status in _STATUSES.get(text, (text,))]
+        return Condition("status", Op.IN, tuple(statuses))
     if condition.field == "disk_format" and profile.disk_format in values:
         return dataclasses.replace(condition, or_none=True)
     return condition
@@ -90,27 +94,27 @@ def _as_shown(condition: Condition, profile: Profile) -> Condition:
 
 def _architecture(text: str) -> str:
     if text not in ("x86", "arm"):
-        raise BadQuery(parameter="architecture", problem="it is x86 or arm")
+        raise BadQuery(parameter="architecture", problem="it must be x86 or arm")
     return text
 
 
 def _iso(wanted: bool) -> Condition:
-    """Every image of that format is shown as of that type, and no other."""
+    """Images of the format iso, and no others, are shown as of the type IsoImage."""
     return Condition("disk_format", Op.EQ if wanted else Op.NEQ, "iso", or_none=not wanted)
 
 
 def _of_kind(query: Query, kind: str) -> Query:
-    """Only the public images, the viewer's own, or those of others that it may use."""
+    """The query restricted to one ``__imagetype``."""
     mine = Condition("owner", Op.EQ, query.viewer)
     others = Condition("owner", Op.NEQ, query.viewer)
     unseen = Condition("visibility", Op.IN, (Visibility.PRIVATE, Visibility.SHARED))
-    found: dict[str, list[Condition]] = {
+    conditions: dict[str, list[Condition]] = {
         "gold": [Condition("visibility", Op.EQ, Visibility.PUBLIC)],
         "private": [mine, unseen],
         "shared": [others, Condition("visibility", Op.EQ, Visibility.SHARED)],
         "market": [_NOTHING],
     }
-    if kind not in found:
-        problem = "it is one of gold, private, shared and market"
+    if kind not in conditions:
+        problem = "it must be one of gold, private, shared and market"
         raise BadQuery(parameter="__imagetype", problem=problem)
-    return dataclasses.replace(query, conditions=[*query.conditions, *found[kind]])
+    return dataclasses.replace(query, conditions=[*query.conditions, *conditions[kind]])

@@ -1,4 +1,4 @@
-"""Operating systems: what is offered, and what ``__os_version`` says of an image. Pure."""
+"""Operating systems: the supported ones, and what ``__os_version`` implies. Pure."""
 
 import dataclasses
 import re
@@ -6,10 +6,10 @@ from typing import Any
 
 from imsgate.errors import BadAttribute
 
-#: What an image without ``__os_version`` is taken for.
+#: The version of an image without ``__os_version``.
 DEFAULT = "Other Linux(64 bit)"
 
-#: Platforms by how their versions begin. The first that fits counts.
+#: Platforms by the prefix of their versions. The first match counts.
 _PLATFORMS = (
     ("Other Windows", "Other"),
     ("Other", "Other"),
@@ -72,7 +72,7 @@ class System:
     bits: int
 
     def attributes(self) -> dict[str, str]:
-        """What an image has that it is on."""
+        """The attributes of an image with this system."""
         return {
             "__os_version": self.version,
             "__os_type": self.kind,
@@ -82,19 +82,22 @@ class System:
 
 
 def parse(version: Any) -> System:
-    """The system of a version, also of one that is not offered. Raises BadAttribute."""
+    """The system of a version, which need not be a supported one. Raises BadAttribute."""
     if isinstance(version, str) and _VERSION.fullmatch(version):
-        for beginning, platform in _PLATFORMS:
-            if version.startswith(beginning):
+        for prefix, platform in _PLATFORMS:
+            if version.startswith(prefix):
                 kind = "Windows" if "Windows" in version else "Linux"
                 bits = 32 if _BITS_32.search(version) else 64
                 return System(version, platform, kind, bits)
-    problem = "os_version: no platform's versions begin so; see GET /v1/cloudimages/os_version"
+    problem = "os_version: unknown platform; see GET /v1/cloudimages/os_version"
     raise BadAttribute("IMG.0056", problem=problem)
 
 
 def offered() -> list[dict[str, Any]]:
-    """All versions by platform, as the service lists them."""
+    """All supported versions by platform.
+
+    IMS API, Image: Querying Supported Image OSs.
+    """
     by_platform: dict[str, list[dict[str, Any]]] = {}
     for system in map(parse, _OFFERED):
         entry = {
@@ -105,4 +108,4 @@ def offered() -> list[dict[str, Any]]:
             "os_type": system.kind,
         }
         by_platform.setdefault(system.platform, []).append(entry)
-    return [{"platform": name, "version_list": found} for name, found in by_platform.items()]
+    return [{"platform": name, "version_list": versions} for name, versions in by_platform.items()]

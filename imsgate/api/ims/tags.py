@@ -1,73 +1,69 @@
-"""Tags as keys with values: kept as Glance's tags, in the form ``key=value``."""
+"""Tags with keys and values, stored as Glance's tags in the form ``key=value``."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import webob
 
 from imsgate import errors
-from imsgate.api.access import identity
-from imsgate.api.images import Images, check_quota
 from imsgate.api.ims import projects
+from imsgate.api.requester import identity
 from imsgate.errors import BadAttribute
 from imsgate.http import responses
 from imsgate.http.json_body import json_object
 from imsgate.http.request import Request
-from imsgate.model import Image
-from imsgate.registry.base import Condition, Op, Query
+from imsgate.records.records import Records
 
-#: At most so many of an image, and so many characters.
-_MOST, _LONGEST_KEY, _LONGEST_VALUE = 10, 36, 43
-
-#: Images read at a time when all of a project are asked for.
-_PAGE = 1000
+_MAX_TAGS = 10
+_MAX_KEY_CHARACTERS, _MAX_VALUE_CHARACTERS = 36, 43
 
 Tags = dict[str, str]
 
 
 def split(tag: str) -> tuple[str, str]:
-    """Key and value; of older tags too, which have a dot between them, or no value."""
-    for mark in ("=", "."):
-        key, found, value = tag.partition(mark)
-        if found:
+    """Key and value. Older tags have a dot between them, or no value."""
+    for separator in ("=", "."):
+        key, separator_found, value = tag.partition(separator)
+        if separator_found:
             return key, value
     return tag, ""
 
 
-def _joined(tags: Tags, besides: Iterable[str] = ()) -> frozenset[str]:
-    """As a record keeps them, in place of those of the same keys.
+def _merged(tags: Tags, stored: Iterable[str] = ()) -> frozenset[str]:
+    """The stored tags of an image with ``tags``, which replace those of the same keys.
 
-    Raises BadAttribute when there are too many, and more than before.
+    Raises BadAttribute if there are too many, and more than before.
     """
-    before = frozenset(besides)
-    found = _kept(before, lambda key, _: key not in tags)
-    found |= {_tag(key, value) for key, value in tags.items()}
-    if len(found) > max(_MOST, len(before)):
-        raise BadAttribute("IMG.0116", problem=f"an image has at most {_MOST} tags")
-    return found
+    stored = frozenset(stored)
+    merged = _select(stored, lambda key, _: key not in tags)
+    merged |= {_tag(key, value) for key, value in tags.items()}
+    if len(merged) > max(_MAX_TAGS, len(stored)):
+        raise BadAttribute("IMG.0116", problem=f"an image can have at most {_MAX_TAGS} tags")
+    return merged
 
 
 def _tag(key: str, value: str) -> str:
-    """A tag of which ``split`` makes these two again."""
+    """The tag that ``split`` splits into this key and value."""
     return f"{key}={value}" if value or "." in key else key
 
 
-def _kept(tags: Iterable[str], keep: Callable[[str, str], bool]) -> frozenset[str]:
-    """Those whose key and value are to be kept, as they are: other services wrote some."""
-    return frozenset(tag for tag in tags if keep(*split(tag)))
+def _select(tags: Iterable[str], condition: Callable[[str, str], bool]) -> frozenset[str]:
+    """The tags whose key and value meet a condition, unchanged: other services wrote some."""
+    return frozenset(tag for tag in tags if condition(*split(tag)))
 
 
 def of(body: Mapping[str, Any]) -> list[str]:
-    """The tags of an image to be created: ``image_tags``, or ``tags`` in the older form."""
-    found: Tags = {}
+    """The tags of a new image: ``image_tags``, or ``tags`` in the older form."""
+    tags: Tags = {}
     for tag in _list(body, "tags"):
         if not isinstance(tag, str):
-            raise _bad("tags: each is text")
-        found |= [_checked(*split(tag))]
+            raise _bad("tags: each must be a string")
+        tags |= [_checked(*split(tag))]
     for tag in _list(body, "image_tags"):
-        found |= [_pair(tag)]
-    return sorted(_joined(found))
+        tags |= [_pair(tag)]
+    return sorted(_merged(tags))
 
 
 def _list(body: Mapping[str, Any], member: str) -> list[Any]:
@@ -75,7 +71,7 @@ def _list(body: Mapping[str, Any], member: str) -> list[Any]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise _bad(f"{member}: it is a list")
+        raise _bad(f"{member}: it must be a list")
     return value
 
 
@@ -85,17 +81,22 @@ def _bad(problem: str) -> BadAttribute:
 
 def _pair(tag: Any) -> tuple[str, str]:
     if not isinstance(tag, dict) or not isinstance(tag.get("key"), str):
-        raise _bad("a tag is an object with a key and a value")
+        raise _bad("a tag must be an object with a key and a value")
     value = tag.get("value")
     if not isinstance(value, str | None):
-        raise _bad("the value of a tag is text")
+        raise _bad("the value of a tag must be a string")
     return _checked(tag["key"], value or "")
 
 
 def _checked(key: str, value: str) -> tuple[str, str]:
-    if not key or "=" in key or len(key) > _LONGEST_KEY or len(value) > _LONGEST_VALUE:
-        problem = f"a tag has a key of 1 to {_LONGEST_KEY} and a value of {_LONGEST_VALUE} letters"
-        raise _bad(f"{problem} at most, and no = in the key")
+    if (
+        not key
+        or "=" in key
+        or len(key) > _MAX_KEY_CHARACTERS
+        or len(value) > _MAX_VALUE_CHARACTERS
+    ):
+        keys, values = f"1 to {_MAX_KEY_CHARACTERS}", f"up to {_MAX_VALUE_CHARACTERS}"
+        raise _bad(f"a tag has a key of {keys} characters without =, and a value of {values}")
     return key, value
 
 
@@ -103,100 +104,87 @@ def _view(tags: Iterable[str]) -> list[Tags]:
     return [dict(zip(("key", "value"), split(tag), strict=True)) for tag in sorted(tags)]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ImageTags:
-    """The handlers. ``images`` are those of Glance's calls, which do the work."""
+    """The handlers of tags."""
 
-    images: Images
+    records: Records
 
     def set(self, request: Request) -> webob.Response:
-        """``PUT /v1/cloudimages/tags``: add one tag, or give its key another value."""
+        """IMS API, Image Tagging: Adding or Modifying a Tag."""
         body = json_object(request)
         image_id = body.get("image_id")
         if not isinstance(image_id, str):
-            raise errors.BadJson(problem="image_id: it must be given, as text")
+            raise errors.BadJson(problem="image_id: it is required, as a string")
         if isinstance(body.get("tag"), str):
             pair = _checked(*split(body["tag"]))
         else:
             pair = _pair(body.get("image_tag"))
-        return self._change(request, image_id, lambda tags: _joined(dict([pair]), tags))
+        return self._change(request, image_id, functools.partial(_merged, dict([pair])))
 
     def index(self, request: Request, project_id: str, image_id: str) -> webob.Response:
-        self._own(request, project_id)
-        image = self.images.access.image(request, image_id)
+        """IMS API, Image Tagging: Querying Tags of an Image."""
+        _check_project(request, project_id)
+        image = self.records.get(identity(request), image_id)
         return responses.json_response({"tags": _view(image.tags)})
 
     def add(self, request: Request, project_id: str, image_id: str) -> webob.Response:
-        self._own(request, project_id)
+        """IMS API, Image Tagging: Adding an Image Tag."""
+        _check_project(request, project_id)
         pair = _pair(json_object(request).get("tag"))
-        return self._change(request, image_id, lambda tags: _joined(dict([pair]), tags))
+        return self._change(request, image_id, functools.partial(_merged, dict([pair])))
 
     def remove(self, request: Request, project_id: str, image_id: str, key: str) -> webob.Response:
-        self._own(request, project_id)
-
-        def without(tags: frozenset[str]) -> frozenset[str]:
-            left = _kept(tags, lambda name, _: name != key)
-            if left == tags:
-                raise errors.NotFound(what=f"Tag {key}")
-            return left
-
-        return self._change(request, image_id, without)
+        """IMS API, Image Tagging: Deleting an Image Tag."""
+        _check_project(request, project_id)
+        return self._change(request, image_id, functools.partial(_without_key, key))
 
     def act(self, request: Request, project_id: str, image_id: str) -> webob.Response:
-        """``POST …/tags/action``: ``create`` or ``delete`` several."""
-        self._own(request, project_id)
+        """IMS API, Image Tagging: Adding or Deleting Image Tags in Batches."""
+        _check_project(request, project_id)
         body = json_object(request)
         pairs = dict(_pair(tag) for tag in _list(body, "tags"))
         if body.get("action") == "create":
-            return self._change(request, image_id, lambda tags: _joined(pairs, tags))
+            return self._change(request, image_id, functools.partial(_merged, pairs))
         if body.get("action") == "delete":
-            return self._change(request, image_id, lambda tags: _without(tags, pairs))
-        raise errors.BadJson(problem="action: it is create or delete")
+            return self._change(request, image_id, functools.partial(_without, pairs))
+        raise errors.BadJson(problem="action: it must be create or delete")
 
     def of_project(self, request: Request, project_id: str) -> webob.Response:
-        """``GET /v2/{project}/images/tags``: all values of each key."""
-        self._own(request, project_id)
-        found: dict[str, set[str]] = {}
-        for image in self._all(request):
+        """IMS API, Image Tagging: Querying All Image Tags. Shows all values of each key."""
+        _check_project(request, project_id)
+        values: dict[str, set[str]] = {}
+        for image in self.records.own(identity(request)):
             for key, value in map(split, image.tags):
-                found.setdefault(key, set()).add(value)
-        tags = [{"key": key, "values": sorted(found[key])} for key in sorted(found)]
+                values.setdefault(key, set()).add(value)
+        tags = [{"key": key, "values": sorted(values[key])} for key in sorted(values)]
         return responses.json_response({"tags": tags})
-
-    def _all(self, request: Request) -> Iterable[Image]:
-        """Every image of the asking project."""
-        who = identity(request)
-        mine = {"project_id": who.project_id}
-        self.images.access.enforce("get_images", who, mine, "list")
-        own = [Condition("owner", Op.EQ, who.project_id)]
-        query = Query(viewer=who.project_id, conditions=own, limit=_PAGE)
-        while page := self.images.registry.list(query):
-            yield from page
-            query = dataclasses.replace(query, marker=page[-1])
-
-    @staticmethod
-    def _own(request: Request, project_id: str) -> None:
-        who = identity(request)
-        if projects.named(who, project_id) != who.project_id:
-            raise errors.NotFound(what=f"Project {project_id}")
 
     def _change(
         self,
         request: Request,
         image_id: str,
-        change: Callable[[frozenset[str]], frozenset[str]],
+        tags_of: Callable[[frozenset[str]], frozenset[str]],
     ) -> webob.Response:
-        def fields(image: Image) -> dict[str, Any]:
-            tags = change(image.tags)
-            if len(tags) > len(image.tags):
-                quota = self.images.settings.image_tag_quota
-                check_quota("tags of an image", len(tags), quota, errors.TagQuotaExceeded)
-            return {} if tags == image.tags else {"tags": tags}
-
-        self.images.change(request, image_id, "modify_image", fields)
+        self.records.change_tags(identity(request), image_id, tags_of)
         return webob.Response(status=204)
 
 
-def _without(tags: Iterable[str], pairs: Tags) -> frozenset[str]:
-    """All but these; a tag given without a value goes whatever value it has."""
-    return _kept(tags, lambda key, value: pairs.get(key) not in ("", value))
+def _check_project(request: Request, project_id: str) -> None:
+    """Raises NotFound unless a path names the project of the user."""
+    who = identity(request)
+    if projects.named(who, project_id) != who.project_id:
+        raise errors.NotFound(what=f"Project {project_id}")
+
+
+def _without_key(key: str, tags: frozenset[str]) -> frozenset[str]:
+    """The tags except those with this key. Raises NotFound if there are none."""
+    remaining = _select(tags, lambda name, _: name != key)
+    if remaining == tags:
+        raise errors.NotFound(what=f"Tag {key}")
+    return remaining
+
+
+def _without(pairs: Tags, tags: Iterable[str]) -> frozenset[str]:
+    """The tags except these; a pair without a value stands for any value of its key."""
+    return _select(tags, lambda key, value: pairs.get(key) not in ("", value))

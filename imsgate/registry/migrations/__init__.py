@@ -1,11 +1,11 @@
 """The schema's history, run by Alembic and configured here: there is no alembic.ini.
 
-A new revision is one file in ``versions``, written by hand and named by its id. What has
-no history yet is made as ``tables.METADATA`` says; tests compare that with what the
-revisions build.
+A new revision is one file in ``versions``, written by hand and named by its id. An empty
+database is created from ``tables.METADATA``; tests compare the result with that of the
+revisions.
 
-Alembic is imported where it is needed: half of a first start went into that, and every
-worker then kept 15 MiB of it.
+Alembic is imported only where it is needed: the import took half the time of a first start,
+and 15 MiB of memory in every worker.
 """
 
 import enum
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def config() -> "Config":
-    """Alembic's configuration, for its ``command`` functions too."""
+    """Alembic's configuration, which its ``command`` functions take."""
     from alembic.config import Config  # noqa: PLC0415 - see above
 
     settings = Config()
@@ -31,9 +31,9 @@ def config() -> "Config":
 
 
 def create(connection: sa.Connection) -> None:
-    """Make the schema of the newest revision in a database that has none, and note that.
+    """Create the schema of the newest revision in an empty database, and record the revision.
 
-    Raises what SQLAlchemy does when a table is there already.
+    Raises SQLAlchemy's error if a table exists already.
     """
     METADATA.create_all(connection, checkfirst=False)
     _APPLIED.create(connection)
@@ -50,22 +50,22 @@ def upgrade(connection: sa.Connection) -> None:
 
 
 def revisions() -> list[str]:
-    """Every revision of this code, oldest first."""
+    """All revisions that this code has, oldest first."""
     files = importlib.resources.files(f"{__package__}.versions").iterdir()
     names = (file.name for file in files if file.name.endswith(".py"))
     return sorted(name.partition("_")[0] for name in names if name[0].isdigit())
 
 
 class State(enum.Enum):
-    """How a database's schema relates to this code's."""
+    """The schema of a database, compared with this code's."""
 
     CURRENT = "is current"
     UNMADE = "has no tables yet: run 'imsgate db upgrade'"
     BEHIND = "is not migrated: run 'imsgate db upgrade'"
-    FOREIGN = "is of a newer release, or not imsgate's"
+    FOREIGN = "belongs to a newer release of imsgate, or to another program"
 
 
-#: Where Alembic notes what has been applied; as it would make it.
+#: Where Alembic records the applied revision, defined as Alembic would create it.
 _APPLIED = sa.Table(
     "alembic_version",
     sa.MetaData(),
@@ -77,7 +77,7 @@ _APPLIED = sa.Table(
 def state(connection: sa.Connection) -> State:
     if not sa.inspect(connection).has_table(_APPLIED.name):
         return State.UNMADE
-    known, found = revisions(), set(connection.scalars(sa.select(_APPLIED.c.version_num)))
-    if found == {known[-1]}:
+    known, applied = revisions(), set(connection.scalars(sa.select(_APPLIED.c.version_num)))
+    if applied == {known[-1]}:
         return State.CURRENT
-    return State.BEHIND if found <= set(known) else State.FOREIGN
+    return State.BEHIND if applied <= set(known) else State.FOREIGN

@@ -1,4 +1,4 @@
-"""What Alembic runs to apply revisions: on the caller's connection, in its transaction."""
+"""Alembic runs this to apply revisions, on the caller's connection and in its transaction."""
 
 from alembic import context
 

@@ -1,6 +1,6 @@
-"""Any installed glance_store driver as a store; the extra ``imsgate[glance-store]``.
+"""Any installed glance_store driver as a store; requires the extra ``imsgate[glance-store]``.
 
-``store`` speaks to the driver, ``attempts`` feed it, ``handover`` is the pipe between
-a sink that is given chunks and a driver that pulls them, ``reader`` is what comes
-back, and ``failures`` says what a driver's exceptions stand for.
+``store`` calls the driver, ``attempts`` feed it with data, ``bounded_pipe`` connects a sink that
+receives chunks with a driver that reads a file, ``reader`` adapts what the driver returns, and
+``failures`` translates the driver's exceptions.
 """

@@ -1,4 +1,4 @@
-"""Attempts: how a driver that pulls is fed by a sink that is given chunks."""
+"""Attempts: sinks that feed a driver which reads from a file-like object."""
 
 import tempfile
 import threading
@@ -8,14 +8,14 @@ from glance_store import exceptions
 
 from imsgate import errors
 from imsgate.stores.base import Sink
-from imsgate.stores.glance.bounded_pipe import BoundedPipe, Ended
+from imsgate.stores.glance.bounded_pipe import BoundedPipe, PipeClosed
 
 if TYPE_CHECKING:
     from imsgate.stores.glance.store import GlanceStore
 
 
 class Attempt(Sink):
-    """What both ways of feeding a driver have in common."""
+    """The common part of both ways to feed a driver."""
 
     def __init__(self, store: "GlanceStore", key: str) -> None:
         self._store = store
@@ -25,41 +25,42 @@ class Attempt(Sink):
         self._failure: errors.Error | None = None
 
     def start(self) -> None:
-        """Begin, once the store knows this attempt."""
+        """Begin the attempt. Called after the store has registered it."""
 
     def cancel(self) -> None:
-        """End it; nothing can be written or committed any more."""
+        """End the attempt: nothing can be written or committed any more."""
         self._failure = self._failure or errors.StoreUnavailable(
             store=self._store.name, problem="this attempt was aborted or discarded"
         )
 
-    def _publish(self, uri: str, written: int) -> str:
-        if written != self._written:
-            self._fail(ValueError(f"{written} bytes of {self._written} were stored"))
+    def _publish(self, uri: str, stored: int) -> str:
+        if stored != self._written:
+            problem = f"the driver stored {stored} of {self._written} bytes"
+            self._fail(ValueError(problem))
         try:
-            self._location = self._store.publish(self._name, uri, written)
+            self._location = self._store.publish(self._name, uri, stored)
         except BaseException:
             self.abort()
             raise
         return self._location
 
     def _fail(self, error: BaseException) -> NoReturn:
-        """End it because of ``error``, and raise what that stands for."""
+        """Abort the attempt and raise ``error`` translated to the store contract."""
         if self._failure is None:
             self._failure = self._store.failure(error)
         self.abort()
         raise self._failure
 
 
-class Pushed(Attempt):
-    """The driver pulls on a thread of its own while chunks come in."""
+class PipedAttempt(Attempt):
+    """The driver reads from a pipe in its own thread while chunks arrive."""
 
     def __init__(self, store: "GlanceStore", key: str, size: int | None) -> None:
         super().__init__(store, key)
         self._size = size
-        self._feed = BoundedPipe()
+        self._pipe = BoundedPipe()
         self._uri: str | None = None
-        self._count = 0
+        self._stored = 0
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="glance_store", daemon=True)
 
@@ -68,18 +69,18 @@ class Pushed(Attempt):
 
     def _run(self) -> None:
         try:
-            self._uri, self._count = self._store.add(self._name, self._feed, self._size or 0)
+            self._uri, self._stored = self._store.add(self._name, self._pipe, self._size or 0)
         except BaseException as error:
             self._error = error
         finally:
-            self._feed.leave()
+            self._pipe.leave()
 
     def write(self, chunk: bytes) -> None:
         try:
-            self._feed.put(chunk)
-        except Ended:
+            self._pipe.put(chunk)
+        except PipeClosed:
             self._thread.join()
-            self._fail(self._error or ValueError("its driver stopped reading"))
+            self._fail(self._error or ValueError("the driver stopped reading"))
         self._written += len(chunk)
 
     def commit(self) -> str:
@@ -87,17 +88,17 @@ class Pushed(Attempt):
             return self._location
         if self._failure:
             raise self._failure
-        self._feed.finish()
+        self._pipe.finish()
         self._thread.join()
         if self._error or self._uri is None:
-            self._fail(self._error or ValueError("its driver gave no location"))
-        return self._publish(str(self._uri), self._count)
+            self._fail(self._error or ValueError("the driver returned no location"))
+        return self._publish(str(self._uri), self._stored)
 
     def cancel(self) -> None:
         super().cancel()
-        # A short body is what the s3 driver cleans up after; others wait for the rest of it.
-        short = self._store.ends_early
-        self._feed.cancel(None if short else exceptions.GlanceStoreException("aborted"))
+        # The s3 driver cleans up if the body is too short; the others would wait for the rest.
+        short = self._store.cancels_by_early_end
+        self._pipe.cancel(None if short else exceptions.GlanceStoreException("aborted"))
         if self._thread.is_alive():
             self._thread.join()
 
@@ -105,12 +106,13 @@ class Pushed(Attempt):
         if self._location is not None:
             return
         self.cancel()
-        if not isinstance(self._error, exceptions.Duplicate):  # what is there is not ours
+        # A duplicate means that the existing object belongs to another attempt.
+        if not isinstance(self._error, exceptions.Duplicate):
             self._store.forget(self._name, self._uri)
 
 
-class Spooled(Attempt):
-    """The image goes through a temporary file, for drivers that must know its size."""
+class SpooledAttempt(Attempt):
+    """The data passes through a temporary file, for drivers that must know its size."""
 
     def __init__(self, store: "GlanceStore", key: str) -> None:
         super().__init__(store, key)
@@ -132,11 +134,11 @@ class Spooled(Attempt):
             raise self._failure
         try:
             self._file.seek(0)
-            uri, written = self._store.add(self._name, self._file, self._written)
+            uri, stored = self._store.add(self._name, self._file, self._written)
         except Exception as error:
             self._fail(error)
         self._file.close()
-        return self._publish(uri, written)
+        return self._publish(uri, stored)
 
     def cancel(self) -> None:
         super().cancel()

@@ -1,67 +1,71 @@
-"""A bounded hand-over from a thread that pushes chunks to one that pulls bytes."""
+"""A pipe of limited size between a thread that writes chunks and one that reads bytes."""
 
 import collections
 import threading
 
-#: Bytes that may lie between the two; a chunk is taken whole as long as there is any room.
-ROOM = 4 * 1024 * 1024
+#: Capacity of a pipe in bytes. A chunk is accepted whole as long as any of this is free.
+CAPACITY_BYTES = 4 * 1024 * 1024
 
 
-class Ended(Exception):
-    """The other side takes or gives nothing any more."""
+class PipeClosed(Exception):
+    """Nobody reads from the pipe any more, or it was finished or canceled."""
 
 
 class BoundedPipe:
-    """What the writing thread puts in, the reading thread reads as from a file."""
+    """One thread puts chunks; another reads them as from a file."""
 
-    def __init__(self, room: int = ROOM) -> None:
+    def __init__(self, capacity: int = CAPACITY_BYTES) -> None:
+        """``capacity`` is in bytes."""
         self._changed = threading.Condition()
         self._chunks: collections.deque[memoryview] = collections.deque()
-        self._room = room
+        self._free = capacity
         self._complete = False
         self._cancelled: BaseException | None = None
         self._reading = True
 
-    # The writing side.
+    # For the writing thread.
 
     def put(self, chunk: bytes) -> None:
-        """Hand over ``chunk``; waits for room. Raises Ended once nobody reads any more."""
+        """Append ``chunk``; waits while the pipe is full. Raises PipeClosed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._room > 0 or not self._open)
+            self._changed.wait_for(lambda: self._free > 0 or not self._open)
             if not self._open:
-                raise Ended
+                raise PipeClosed
             self._chunks.append(memoryview(chunk))
-            self._room -= len(chunk)
+            self._free -= len(chunk)
             self._changed.notify_all()
 
     def finish(self) -> None:
-        """There is no more: the reader finds the end."""
+        """Mark the end: the reader reads what is in the pipe and then gets an empty read."""
         with self._changed:
             self._complete = True
             self._changed.notify_all()
 
     def cancel(self, error: BaseException | None) -> None:
-        """Have the reader's next read raise ``error``, or find the end at once without one."""
+        """Drop the contents. The next read raises ``error``, or is empty if it is None."""
         with self._changed:
             self._chunks.clear()
             self._cancelled = error
             self._complete = True
             self._changed.notify_all()
 
-    # The reading side.
+    # For the reading thread.
 
     def read(self, size: int | None = None) -> bytes:
-        """``size`` bytes, or all; fewer at the end only. Raises what ``cancel`` was given."""
+        """Read ``size`` bytes, or all if it is None or negative; fewer only at the end.
+
+        Raises the error that ``cancel`` was called with.
+        """
         parts: list[memoryview] = []
-        wanted = -1 if size is None else size
-        while wanted and (part := self._take(wanted)):
+        remaining = -1 if size is None else size
+        while remaining and (part := self._take(remaining)):
             parts.append(part)
-            if wanted > 0:
-                wanted -= len(part)
+            if remaining > 0:
+                remaining -= len(part)
         return b"".join(parts)
 
     def leave(self) -> None:
-        """Read nothing any more; who puts is told."""
+        """Stop reading: a waiting or later ``put`` raises PipeClosed."""
         with self._changed:
             self._reading = False
             self._chunks.clear()
@@ -71,8 +75,8 @@ class BoundedPipe:
     def _open(self) -> bool:
         return self._reading and not self._complete
 
-    def _take(self, wanted: int) -> memoryview | None:
-        """The next bytes, at most ``wanted`` unless that is negative; None at the end."""
+    def _take(self, limit: int) -> memoryview | None:
+        """The next bytes, at most ``limit`` unless it is negative; None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._chunks or self._complete)
             if self._cancelled is not None:
@@ -80,9 +84,9 @@ class BoundedPipe:
             if not self._chunks:
                 return None
             head = self._chunks.popleft()
-            if 0 < wanted < len(head):
-                self._chunks.appendleft(head[wanted:])
-                head = head[:wanted]
-            self._room += len(head)
+            if 0 < limit < len(head):
+                self._chunks.appendleft(head[limit:])
+                head = head[:limit]
+            self._free += len(head)
             self._changed.notify_all()
             return head

@@ -1,12 +1,12 @@
-"""The store: a driver's calls, its words for places, and which attempts run.
+"""The store: calls of the driver, its URIs, and the attempts in progress.
 
-A driver of glance_store pulls the image from a file-like object and writes it
-under its final name. Here each attempt has a name of its own, its key, and the
-record points at the key that won. Until then this store denies the object, and
-an attempt that ends otherwise is deleted.
+A glance_store driver reads the image from a file-like object and writes it under its final name.
+imsgate gives each attempt a name of its own, the key, and the image record refers to the key of
+the attempt that succeeded. Until an attempt is committed, this store reports its object as
+missing; if the attempt ends in any other way, the object is deleted.
 
-Locations are what follows the driver's own prefix of its URIs, most often just
-the key: glance_store puts credentials into that prefix.
+A location is the rest of the URI after the driver's prefix, usually just the key. The prefix is
+left out because glance_store puts credentials into it.
 """
 
 import logging
@@ -22,9 +22,11 @@ from glance_store import location as locations
 from oslo_config import cfg
 
 from imsgate import errors, plugins
+from imsgate.config import Section
 from imsgate.errors import BadConfig
+from imsgate.settings import Settings
 from imsgate.stores.base import Addressed, Sink, Store
-from imsgate.stores.glance.attempts import Attempt, Pushed, Spooled
+from imsgate.stores.glance.attempts import Attempt, PipedAttempt, SpooledAttempt
 from imsgate.stores.glance.failures import Failures
 from imsgate.stores.glance.reader import GlanceReader
 
@@ -33,40 +35,50 @@ _LOG = logging.getLogger(__name__)
 NAMESPACE = "glance_store.drivers"
 _OPTION = "glance_store_driver"
 
-#: Drivers that collect an image of unknown size in memory, and leave a multipart upload
-#: behind when reading fails, where they clean up after a body that is too short.
+#: Drivers that keep an image of unknown size in memory. They leave a multipart upload behind if
+#: reading raises, but clean up if the body is too short.
 _NEEDS_SIZE = frozenset({"s3"})
 
-#: Where an unfinished attempt may lie besides where a finished one does.
-_RESIDUE: Mapping[str, Sequence[str]] = {"rbd": ("{prefix}{key}/snap", "rbd://{key}")}
+#: URIs where a driver may leave an unfinished attempt, in addition to the URI of the object.
+_LEFTOVER_URIS: Mapping[str, Sequence[str]] = {"rbd": ("{prefix}{key}/snap", "rbd://{key}")}
 
 _LOCATION = re.compile(r"(?=.{1,255}$)[\w-][\w.-]*(/[\w-][\w.-]*)*", re.ASCII)
 
+OPTS = (
+    cfg.StrOpt(
+        _OPTION,
+        default="file",
+        help="The glance_store driver: file, rbd, swift, cinder, s3 … "
+        "Set the driver's options in this section too, as in glance-api.conf.",
+    ),
+)
+
+
+class GlanceSettings(Settings, group="glance", opts=OPTS):
+    """The option of a glance store that is not its driver's."""
+
+    glance_store_driver: str
+
 
 class GlanceStore(Store, Addressed):
-    """One driver of glance_store, with that driver's own options in this store's section."""
+    """A glance_store driver. The driver's own options are in this store's section."""
 
-    OPTS = (
-        cfg.StrOpt(
-            _OPTION,
-            default="file",
-            help="The driver of glance_store to use: file, rbd, swift, cinder, s3 … "
-            "Its own options stand in this section too, as in glance-api.conf.",
-        ),
-    )
+    OPTS = OPTS
 
     @classmethod
-    def further_opts(cls, name: str, settings: Any) -> Sequence[cfg.Opt]:
+    def further_opts(cls, name: str, settings: Section) -> Sequence[cfg.Opt]:
         return tuple(_factory(name, settings).OPTIONS or ())
 
-    def __init__(self, name: str, settings: Any) -> None:
+    def __init__(self, name: str, settings: Section) -> None:
         super().__init__(name, settings)
         self._key = f"[{name}] {_OPTION}"
         self._factory = _factory(name, settings)
         self._conf = _private_conf(name, self._factory.OPTIONS or (), settings)
         self._failures = Failures(name, self._factory.OPTIONS or (), settings)
         if getattr(settings, "swift_store_multi_tenant", False):
-            raise BadConfig(f"[{name}] swift_store_multi_tenant", "needs a token of each user")
+            raise BadConfig(
+                f"[{name}] swift_store_multi_tenant", "not supported: it needs a token of each user"
+            )
         self._lock = threading.Lock()
         self._running: dict[str, Attempt] = {}
         self._shared = self._make()
@@ -74,36 +86,34 @@ class GlanceStore(Store, Addressed):
 
     def create(self, key: str, size: int | None) -> Sink:
         if not self._shared.is_capable(capabilities.BitMasks.WRITE_ACCESS):
-            raise errors.StoreDenied(store=self.name, problem="its driver only reads")
+            raise errors.StoreDenied(store=self.name, problem="the driver is read-only")
         spooled = size is None and self._kind in _NEEDS_SIZE
-        attempt: Attempt = Spooled(self, key) if spooled else Pushed(self, key, size)
+        attempt: Attempt
+        attempt = SpooledAttempt(self, key) if spooled else PipedAttempt(self, key, size)
         with self._lock:
             if self._running.setdefault(key, attempt) is not attempt:
-                raise errors.StoreUnavailable(store=self.name, problem="this attempt runs already")
+                problem = "this attempt is already in progress"
+                raise errors.StoreUnavailable(store=self.name, problem=problem)
         attempt.start()
         return attempt
 
     def read(self, location: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """Drivers that cannot start within an object are read, not sent, from its beginning."""
+        """Read from a driver. If it cannot start at an offset, the bytes before it are skipped."""
         driver, place = self._find(location)
-        asked = {}
-        if offset and driver.is_capable(capabilities.BitMasks.READ_OFFSET):
-            asked["offset"] = offset
+        seeks = bool(offset) and driver.is_capable(capabilities.BitMasks.READ_OFFSET)
         with self._failures.reporting():
-            source, size = driver.get(place, **asked)
-        if asked.get("offset") and size is not None:
-            size = driver.get_size(place)
+            source, size = driver.get(place, **({"offset": offset} if seeks else {}))
+        if seeks and size is not None:
+            size = driver.get_size(place)  # the driver has returned that of the rest
         if length is None:
             length = max(0, int(size) - offset)
-        return GlanceReader(
-            self._failures, self.name, source, offset - asked.get("offset", 0), length
-        )
+        return GlanceReader(self._failures, self.name, source, 0 if seeks else offset, length)
 
     def size(self, location: str) -> int:
         driver, place = self._find(location)
         with self._failures.reporting():
             size = int(driver.get_size(place))
-            if not size:  # swift's answer to whatever it cannot measure, missing objects included
+            if not size:  # the swift driver returns 0 if it cannot tell, even for a missing object
                 source, size = driver.get(place)
                 GlanceReader(self._failures, self.name, source, 0, 0).close()
             return int(size)
@@ -114,7 +124,10 @@ class GlanceStore(Store, Addressed):
             driver.delete(place)
 
     def discard(self, key: str) -> None:
-        """What cinder's driver left when its process died stays: only cinder knows its name."""
+        """Remove what the attempt left.
+
+        What the cinder driver left when its process died stays: only cinder knows its name.
+        """
         with self._lock:
             attempt = self._running.pop(key, None)
         if attempt:
@@ -131,7 +144,7 @@ class GlanceStore(Store, Addressed):
         return ("glance_store", self._prefix) if self._prefix else None
 
     def properties(self) -> Mapping[str, Any]:
-        return {_OPTION: self.settings.glance_store_driver}
+        return {_OPTION: GlanceSettings.of(self.settings).glance_store_driver}
 
     def url(self, location: str) -> str | None:
         place = self._open_prefix()
@@ -140,28 +153,31 @@ class GlanceStore(Store, Addressed):
     def locate(self, url: str) -> str | None:
         place = self._open_prefix()
         location = url.removeprefix(f"{place}/")
-        known = place and location != url and _LOCATION.fullmatch(location)
-        return location if known else None
+        valid = place and location != url and _LOCATION.fullmatch(location)
+        return location if valid else None
 
-    # For the attempts of this module.
+    # For the attempts.
 
     def add(self, key: str, source: Any, size: int) -> tuple[str, int]:
-        """Have the driver store what it reads; the URI and the number of bytes."""
-        # glance_store digests everything itself; md5 it does in any case.
+        """Have the driver store ``source``; return the URI and the number of bytes stored."""
+        # The driver always computes MD5, so asking for MD5 avoids a second digest.
         uri, written, *_ = self._driver().add(key, source, size, "md5")
         return str(uri), int(written)
 
     @property
-    def ends_early(self) -> bool:
-        """Whether an attempt is better ended by a short body than by an exception."""
+    def cancels_by_early_end(self) -> bool:
+        """Whether to cancel an attempt by ending its data early instead of by an exception."""
         return self._kind in _NEEDS_SIZE
 
     def failure(self, error: BaseException) -> errors.Error:
-        """What an exception of the driver stands for."""
+        """Translate an exception of the driver to the store contract."""
         return self._failures.translate(error)
 
     def publish(self, key: str, uri: str, written: int) -> str:
-        """Make what was added findable; its location. Raises StoreUnavailable if it is cut."""
+        """Make the added object visible and return its location.
+
+        Raises StoreUnavailable if the object is incomplete or the attempt has ended.
+        """
         if uri.startswith("file://"):
             with self._failures.reporting():
                 _sync(urllib.parse.urlparse(uri).path)
@@ -170,21 +186,21 @@ class GlanceStore(Store, Addressed):
         location = self._location(key, uri)
         if running is None or self.size(location) != written:
             self.remove(key)
-            raise errors.StoreUnavailable(store=self.name, problem="the object is not whole")
+            raise errors.StoreUnavailable(store=self.name, problem="the object is incomplete")
         return location
 
     def forget(self, key: str, uri: str | None) -> None:
-        """End an attempt and remove what it wrote."""
+        """Unregister an attempt and remove what it wrote. Failures are logged."""
         with self._lock:
             self._running.pop(key, None)
         try:
             self.remove(key, uri)
         except errors.Error as error:
-            _LOG.warning("attempt %s was aborted but not removed: %s", key, error)
+            _LOG.warning("Attempt %s was aborted, but not removed: %s", key, error)
 
     def remove(self, key: str, uri: str | None = None) -> None:
-        """Delete all that lies under a key. Raises StoreUnavailable or StoreDenied."""
-        patterns = _RESIDUE.get(self._kind, ())
+        """Delete everything stored under a key. Raises StoreUnavailable or StoreDenied."""
+        patterns = _LEFTOVER_URIS.get(self._kind, ())
         places = [self._uri(key), *(p.format(prefix=self._prefix, key=key) for p in patterns)]
         for place in dict.fromkeys([*([uri] if uri else ()), *places]):
             driver = self._driver()
@@ -194,14 +210,14 @@ class GlanceStore(Store, Addressed):
             except errors.ObjectNotFound:
                 continue
 
-    # The driver, and its words for places.
+    # The driver and its URIs.
 
     @property
     def _kind(self) -> str:
         return str(self._shared.get_schemes()[0])
 
     def _make(self) -> Any:
-        """A driver, configured. Raises BadConfig."""
+        """A new, configured driver. Raises BadConfig."""
         try:
             driver = self._factory(self._conf, backend=self.name)
             driver.configure(re_raise_bsc=True)
@@ -210,13 +226,16 @@ class GlanceStore(Store, Addressed):
         return driver
 
     def _driver(self) -> Any:
-        """The shared one, or a new one where its driver says that it keeps state."""
+        """The shared driver, or a new one if the driver declares that it is not reusable."""
         if self._shared.is_capable(capabilities.BitMasks.DRIVER_REUSABLE):
             return self._shared
         return self._make()
 
     def _find(self, location: str) -> tuple[Any, Any]:
-        """A driver and its own location. Raises ObjectNotFound for what no sink returned."""
+        """A driver and its object for the location.
+
+        Raises ObjectNotFound if no sink can have returned the location.
+        """
         with self._lock:
             unfinished = location in self._running
         if unfinished or not _LOCATION.fullmatch(location):
@@ -231,34 +250,34 @@ class GlanceStore(Store, Addressed):
         return locations.Location(scheme, kind, self._conf, uri=uri, backend=self.name)
 
     def _uri(self, location: str) -> str:
-        if hasattr(self._shared, "create_location"):  # swift, which may have many containers
+        if hasattr(self._shared, "create_location"):  # swift may use several containers
             return str(self._shared.create_location(location).get_uri())
         return f"{self._prefix.rstrip('/')}/{location}"
 
     def _open_prefix(self) -> str | None:
-        """What all URIs begin with, where that is a place and no secret or file of a host."""
+        """The prefix of all URIs, or None if it has a secret or names a file on a host."""
         place = self._prefix.rstrip("/")
-        scheme, found, host = place.partition("://")
-        closed = not (found and host) or "@" in host or scheme == "file"
-        return None if closed or hasattr(self._shared, "create_location") else place
+        scheme, separator, host = place.partition("://")
+        private = not (separator and host) or "@" in host or scheme == "file"
+        return None if private or hasattr(self._shared, "create_location") else place
 
     def _location(self, key: str, uri: str) -> str:
         if hasattr(self._shared, "create_location"):
             return key
         if not uri.startswith(self._prefix):
-            raise errors.StoreUnavailable(store=self.name, problem="its driver has no fixed prefix")
+            problem = "the URIs of the driver have no fixed prefix"
+            raise errors.StoreUnavailable(store=self.name, problem=problem)
         return uri.removeprefix(self._prefix).strip("/")
 
 
-def _factory(name: str, settings: Any) -> Any:
-    """What makes the driver that is configured. Raises BadConfig."""
-    key = f"[{name}] {_OPTION}"
-    wanted = settings.glance_store_driver
-    return plugins.find(NAMESPACE, wanted, key)
+def _factory(name: str, settings: Section) -> Any:
+    """The class of the configured driver. Raises BadConfig."""
+    driver = GlanceSettings.of(settings).glance_store_driver
+    return plugins.find(NAMESPACE, driver, f"[{name}] {_OPTION}")
 
 
-def _private_conf(name: str, opts: Sequence[cfg.Opt], settings: Any) -> cfg.ConfigOpts:
-    """The settings in a form that drivers of glance_store read, of which no other part knows."""
+def _private_conf(name: str, opts: Sequence[cfg.Opt], settings: Section) -> cfg.ConfigOpts:
+    """The settings as glance_store drivers read them, in an object that only this store uses."""
     conf = cfg.ConfigOpts()
     conf([])
     conf.register_opt(cfg.StrOpt("default_backend", default=name), group="glance_store")
@@ -271,7 +290,7 @@ def _private_conf(name: str, opts: Sequence[cfg.Opt], settings: Any) -> cfg.Conf
 
 
 def _sync(path: str) -> None:
-    """Make a file durable, which glance_store's filesystem driver leaves to chance."""
+    """Make a file durable, which glance_store's filesystem driver does not."""
     for place, flags in ((path, os.O_RDONLY), (os.path.dirname(path), os.O_DIRECTORY)):
         fd = os.open(place, flags)
         try:

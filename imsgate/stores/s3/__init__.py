@@ -1,5 +1,6 @@
-"""Images as objects of a bucket: AWS S3, Ceph RGW, Swift's s3api, OBS and their like.
+"""Images as objects in a bucket of AWS S3, Ceph RGW, Swift's s3api, OBS or a similar service.
 
-``store`` is the driver, ``bucket`` the service's calls in its words,
-``sink`` and ``multipart`` what goes in, ``reader`` what comes out.
+``store`` is the driver and ``options`` its options; ``bucket`` makes the requests, through
+``client``; ``sink`` and ``multipart`` write objects in parts whose sizes ``plan`` calculates;
+``reader`` reads them; ``checksums`` verifies what was stored; ``failures`` translates errors.
 """

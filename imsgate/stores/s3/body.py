@@ -1,18 +1,18 @@
-"""A buffer as the file that botocore sends, without copying it."""
+"""A buffer as the file-like request body that botocore sends, without copying it."""
 
 import threading
 
-#: urllib3 asks for 16 KiB at a time and sends what it is given; each
-#: step costs a hand-over between threads.
-_STEP = 256 * 1024
+#: Minimum bytes per read. urllib3 asks for 16 KiB at a time but sends whatever it gets, and each
+#: read switches between threads.
+_MIN_READ_BYTES = 256 * 1024
 
 
 class Stopped(Exception):
-    """The upload this body belongs to was aborted."""
+    """The upload that this body belongs to was aborted."""
 
 
 class Body:
-    """Reads from ``data`` until ``stop`` is set; then nothing more is sent or sent again."""
+    """Reads from ``data`` until ``stop`` is set; then nothing is sent or resent."""
 
     def __init__(self, data: bytes | bytearray, stop: threading.Event) -> None:
         self._data = memoryview(data)
@@ -23,10 +23,10 @@ class Body:
         return len(self._data)
 
     def read(self, size: int = -1) -> memoryview:
-        """The next bytes, as many as suits the network; empty at the end."""
+        """The next bytes, often more than ``size``; empty at the end. Raises Stopped."""
         self._check()
         start = self._at
-        self._at = len(self) if size < 0 else min(len(self), start + max(size, _STEP))
+        self._at = len(self) if size < 0 else min(len(self), start + max(size, _MIN_READ_BYTES))
         return self._data[start : self._at]
 
     def tell(self) -> int:

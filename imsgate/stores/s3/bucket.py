@@ -1,4 +1,4 @@
-"""The service's calls for one bucket, in the words of the store contract."""
+"""The requests for one bucket, with errors translated to the store contract."""
 
 import dataclasses
 import datetime
@@ -17,24 +17,26 @@ from imsgate.stores.s3 import failures
 from imsgate.stores.s3.body import Body, Stopped
 from imsgate.stores.s3.checksums import Checksums, Receipt
 from imsgate.stores.s3.client import Client
+from imsgate.stores.s3.options import S3Settings
 
-#: What a call that failed may raise.
+#: What a failed request may raise.
 _FAILURES = (BotoCoreError, ClientError, ResponseParserError, Stopped)
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
 
 _REPLACED = "the object was replaced while it was copied"
 
-#: How to know that nothing of an answer is missing: a member of it, or a test.
-Whole = str | Callable[[Mapping[str, Any]], bool] | None
+#: How to tell that a response is complete: a member that it must have, or a predicate.
+Complete = str | Callable[[Mapping[str, Any]], bool] | None
 
-#: An abort may miss a part that was just being stored: AWS says to look, and repeat it.
-_ABORTS = 5
+#: Times that an abort is sent. It may miss a part that was just being stored; AWS's reference
+#: (AbortMultipartUpload) says to list the parts and to repeat the abort.
+_MAX_ABORTS = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Upload:
-    """A multipart upload that was begun. ``age`` is in seconds by the service's clock."""
+    """A multipart upload in progress. ``age`` is in seconds by the service's clock."""
 
     key: str
     id: str
@@ -42,20 +44,28 @@ class Upload:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Begun:
-    """``repeated`` is whether the request was sent more than once, and may have begun two."""
+class NewUpload:
+    """A multipart upload that was just begun.
+
+    ``repeated`` is whether the request was sent more than once and may have begun two uploads.
+    """
 
     id: str
     repeated: bool
 
 
 class Bucket:
-    """Every call raises StoreFull, StoreUnavailable or StoreDenied, and what else it says."""
+    """A bucket and the requests that imsgate makes.
 
-    def __init__(self, store: str, settings: Any, attempts: int) -> None:
+    Every request raises StoreFull, StoreUnavailable or StoreDenied, in addition to what its
+    docstring names.
+    """
+
+    def __init__(self, store: str, settings: S3Settings, attempts: int) -> None:
+        """``store`` is named in errors; ``attempts`` is how often a request is sent at most."""
         self.store = store
         self._settings = settings
-        self.name = settings.s3_store_bucket
+        self.name = str(settings.s3_store_bucket)
         self._attempts = attempts
         self._client = Client(settings, attempts)
         self._conditional = settings.s3_store_conditional_writes
@@ -64,35 +74,36 @@ class Bucket:
         )
 
     def close(self) -> None:
-        """Free the connections that lie idle."""
+        """Close idle connections."""
         self._client.close()
 
     # Objects
 
     def put(self, key: str, data: bytes | bytearray, stop: threading.Event) -> Receipt:
-        """Store a whole object. Raises Exists, or Corrupted."""
-        sums, expected = self.checksums.sending(data)
+        """Store an object in a single request. Raises Exists or Corrupted."""
+        sums, expected = self.checksums.of_body(data)
         reply = self._write(
             "put_object", "ETag", **self._created(), Key=key, **sums, Body=Body(data, stop)
         )
         return self._receipt(expected, data, reply)
 
     def head(self, key: str) -> Mapping[str, Any]:
-        """What is known of an object. Raises ObjectNotFound."""
+        """The attributes of an object, as HeadObject returns them. Raises ObjectNotFound."""
         try:
             reply: Mapping[str, Any] = self._call(
                 "head_object", "ETag", Key=key, ChecksumMode="ENABLED"
             )
         except errors.ObjectNotFound:
-            # The answer to HEAD has no body that tells a missing object from a missing bucket.
-            self.look()
+            # A response to HEAD has no body that distinguishes a missing object from a missing
+            # bucket.
+            self.check()
             raise
         return reply
 
     def get(self, key: str, start: int, end: int, etag: str | None) -> Mapping[str, Any]:
-        """Bytes ``start`` to before ``end``, or as many as there are, of the object with this ETag.
+        """The bytes from ``start`` up to, but not including, ``end`` or the end of the object.
 
-        Raises ObjectNotFound, OutOfRange, and Exists when the object has another ETag.
+        Raises ObjectNotFound, OutOfRange, and Exists if the object's ETag is not ``etag``.
         """
         params = {"Key": key, "Range": f"bytes={start}-{end - 1}"}
         if etag is not None:
@@ -101,42 +112,42 @@ class Bucket:
         return reply
 
     def delete(self, key: str) -> None:
-        """Remove an object; there need be none."""
+        """Remove an object, if it exists."""
         self._call("delete_object", Key=key)
 
     def url(self, key: str, lifetime: int) -> str:
-        """An address with which anyone may GET the object for ``lifetime`` seconds."""
+        """A URL with which anyone can GET the object for ``lifetime`` seconds."""
         params = {"Bucket": self.name, "Key": key}
         client = self._client.get()
         return str(client.generate_presigned_url("get_object", params, ExpiresIn=lifetime))
 
     # Multipart uploads
 
-    def begin(self, key: str) -> Begun:
-        begun = self.checksums.beginning()
-        created = self._created()
-        reply = self._call("create_multipart_upload", "UploadId", **created, Key=key, **begun)
-        return Begun(reply["UploadId"], reply["ResponseMetadata"]["RetryAttempts"] > 0)
+    def begin(self, key: str) -> NewUpload:
+        """Begin a multipart upload."""
+        params = {**self._created(), **self.checksums.upload_params()}
+        reply = self._call("create_multipart_upload", "UploadId", Key=key, **params)
+        return NewUpload(reply["UploadId"], reply["ResponseMetadata"]["RetryAttempts"] > 0)
 
-    def part(
+    def put_part(
         self, key: str, upload: str, number: int, data: bytes | bytearray, stop: threading.Event
     ) -> Receipt:
-        """Store one part. Raises UploadGone, or Corrupted."""
-        sums, expected = self.checksums.sending(data)
+        """Store one part. Raises UploadGone or Corrupted."""
+        sums, expected = self.checksums.of_body(data)
         named = {"Key": key, "UploadId": upload, "PartNumber": number}
         reply = self._call("upload_part", "ETag", **named, **sums, Body=Body(data, stop))
         return self._receipt(expected, data, reply)
 
     def copy_part(
-        self, key: str, upload: str, number: int, origin: CopySource, start: int, end: int
+        self, key: str, upload: str, number: int, source: CopySource, start: int, end: int
     ) -> Receipt:
-        """Have the service make a part of the bytes ``start`` to before ``end`` of ``origin``.
+        """Have the service copy a part from ``source``: bytes ``start`` up to before ``end``.
 
-        Raises NotCopied, SourceFailed when that was replaced, and UploadGone.
+        Raises NotCopied, UploadGone, and SourceFailed if ``source`` was replaced.
         """
         copied = {
-            "CopySource": {"Bucket": origin.bucket, "Key": origin.key},
-            "CopySourceIfMatch": origin.etag,
+            "CopySource": {"Bucket": source.bucket, "Key": source.key},
+            "CopySourceIfMatch": source.etag,
             "CopySourceRange": f"bytes={start}-{end - 1}",
         }
         named = {"Key": key, "UploadId": upload, "PartNumber": number}
@@ -150,39 +161,40 @@ class Bucket:
             problem = str(error.details["problem"])
             raise failures.NotCopied(store=self.store, problem=problem) from None
         except errors.ObjectNotFound:
-            raise failures.NotCopied(store=self.store, problem="it finds no such object") from None
-        receipt = self.checksums.copied(reply.get("CopyPartResult", {}))
+            problem = "it does not find the source object"
+            raise failures.NotCopied(store=self.store, problem=problem) from None
+        receipt = self.checksums.of_copy(reply.get("CopyPartResult", {}))
         if receipt is None:
-            # It has stored an empty part: there are services that see no copy in the request.
-            raise failures.NotCopied(store=self.store, problem="it does not say what it copied")
+            # Some services ignore the copy headers and store an empty part.
+            raise failures.NotCopied(store=self.store, problem="it did not copy the source object")
         return receipt
 
-    def unchanged(self, origin: CopySource) -> None:
-        """Raises SourceFailed when ``origin`` was replaced: Ceph heeds no condition of a copy."""
+    def check_unchanged(self, source: CopySource) -> None:
+        """Raises SourceFailed if ``source`` was replaced. Ceph ignores the condition of a copy."""
         try:
-            found = self._call("head_object", "ETag", Bucket=origin.bucket, Key=origin.key)
+            reply = self._call("head_object", "ETag", Bucket=source.bucket, Key=source.key)
         except errors.ObjectNotFound:
-            found = {}
-        if found.get("ETag") != origin.etag:
+            reply = {}
+        if reply.get("ETag") != source.etag:
             raise errors.SourceFailed(problem=_REPLACED)
 
     def complete(self, key: str, upload: str, receipts: Sequence[Receipt]) -> None:
-        """Make an object of all parts. Raises UploadGone, or Exists."""
-        parts = [receipt.completing(number) for number, receipt in enumerate(receipts, 1)]
+        """Make the object from all parts. Raises UploadGone or Exists."""
+        parts = [receipt.part_entry(number) for number, receipt in enumerate(receipts, 1)]
         named = {"Key": key, "UploadId": upload}
         self._write("complete_multipart_upload", **named, MultipartUpload={"Parts": parts})
 
     def uploads(self, prefix: str = "") -> Iterator[Upload]:
-        """Every multipart upload not yet ended whose key begins so; several may have one key."""
+        """The uploads in progress whose keys begin with ``prefix``; a key may have several."""
         for page in self._pages("list_multipart_uploads", Prefix=prefix):
             now = _clock(page)
-            for found in page.get("Uploads", ()):
-                # The time of the answer is in whole seconds.
-                age = max(0.0, (now - found["Initiated"]).total_seconds())
-                yield Upload(found["Key"], found["UploadId"], age)
+            for entry in page.get("Uploads", ()):
+                # The time of the response is in whole seconds, so the difference may be negative.
+                age = max(0.0, (now - entry["Initiated"]).total_seconds())
+                yield Upload(entry["Key"], entry["UploadId"], age)
 
-    def held(self, upload: Upload) -> int:
-        """Bytes of the parts of an upload."""
+    def stored_bytes(self, upload: Upload) -> int:
+        """The total size of an upload's parts."""
         try:
             pages = self._pages("list_parts", Key=upload.key, UploadId=upload.id)
             return sum(part["Size"] for page in pages for part in page.get("Parts", ()))
@@ -190,29 +202,32 @@ class Bucket:
             return 0
 
     def abort(self, upload: Upload) -> None:
-        """End an upload and free its parts; it may have ended already."""
-        for _ in range(_ABORTS):
+        """Abort an upload and remove its parts, unless it has ended already."""
+        for _ in range(_MAX_ABORTS):
             try:
                 self._call("abort_multipart_upload", Key=upload.key, UploadId=upload.id)
                 self._call("list_parts", Key=upload.key, UploadId=upload.id, MaxParts=1)
             except (failures.UploadGone, errors.ObjectNotFound):
                 return
-        raise errors.StoreUnavailable(store=self.store, problem="an aborted upload did not go")
+        raise errors.StoreUnavailable(store=self.store, problem="it still lists an aborted upload")
 
     def abort_all(self, key: str) -> None:
-        """End every upload of exactly this key."""
+        """Abort every upload with exactly this key."""
         for upload in list(self.uploads(key)):
             if upload.key == key:
                 self.abort(upload)
 
     # The bucket itself
 
-    def look(self) -> None:
-        """Raises BucketMissing."""
+    def check(self) -> None:
+        """Raises BucketMissing if the bucket does not exist."""
         self._call("head_bucket")
 
-    def look_well(self) -> None:
-        """``look`` with a request whose refusal says why. The sweep needs this permission."""
+    def probe(self) -> None:
+        """Like ``check``, with a request whose error response names the reason.
+
+        The sweep needs the permission for this request.
+        """
         self._call("list_multipart_uploads", MaxUploads=1)
 
     def make(self) -> None:
@@ -223,36 +238,36 @@ class Bucket:
             params["CreateBucketConfiguration"] = {"LocationConstraint": region}
         self._call("create_bucket", **params)
 
-    # How calls are made
+    # Requests
 
-    def _call(self, operation: str, whole: Whole = None, /, **params: Any) -> Any:
-        """The answer, in which what ``whole`` asks for is found.
+    def _call(self, operation: str, complete: Complete = None, /, **params: Any) -> Any:
+        """The response to a request. It is repeated while ``complete`` finds it incomplete.
 
-        Where the connection ends within the header of an answer, the rest of it
-        is missing and nothing says so.
+        If the connection breaks within the header of a response, botocore returns the response
+        without the rest of its headers and without an error.
         """
         for repeated in range(self._attempts):
             try:
                 reply = getattr(self._client.get(), operation)(**{"Bucket": self.name, **params})
             except _FAILURES as error:
                 raise failures.translate(self.store, operation, error) from None
-            if whole is None or (whole(reply) if callable(whole) else whole in reply):
+            if _is_complete(reply, complete):
                 reply["ResponseMetadata"]["RetryAttempts"] += repeated
                 return reply
             if "Body" in params:
                 params["Body"].seek(0)
-        raise failures.Unreachable(store=self.store, problem="its answers are cut short")
+        raise failures.cut_short(self.store)
 
-    def _write(self, operation: str, whole: Whole = None, /, **params: Any) -> Any:
-        """A call that must not overwrite an object, where the service knows how to."""
+    def _write(self, operation: str, complete: Complete = None, /, **params: Any) -> Any:
+        """A request that must not overwrite an object, if the service supports that."""
         if self._conditional:
             try:
-                return self._call(operation, whole, **params, IfNoneMatch="*")
+                return self._call(operation, complete, **params, IfNoneMatch="*")
             except failures.OperationUnsupported:
                 self._conditional = False
                 if "Body" in params:
                     params["Body"].seek(0)
-        return self._call(operation, whole, **params)
+        return self._call(operation, complete, **params)
 
     def _pages(self, operation: str, **params: Any) -> Iterator[Mapping[str, Any]]:
         paginator = self._client.get().get_paginator(operation)
@@ -265,41 +280,47 @@ class Bucket:
             if page is None:
                 return
             if "IsTruncated" not in page:
-                raise failures.Unreachable(store=self.store, problem="its answers are cut short")
+                raise failures.cut_short(self.store)
             yield page
 
     def _receipt(
         self, expected: Receipt, data: bytes | bytearray, reply: Mapping[str, Any]
     ) -> Receipt:
-        receipt = self.checksums.received(expected, data, reply)
+        receipt = self.checksums.verify(expected, data, reply)
         if receipt is None:
             raise failures.corrupted(self.store)
         return receipt
 
     def _created(self) -> dict[str, str]:
-        """What an object is made with."""
-        wanted = {
+        """Parameters of a request that creates an object."""
+        params = {
             "ContentType": "application/octet-stream",
             "StorageClass": self._settings.s3_store_storage_class,
             "ServerSideEncryption": self._settings.s3_store_server_side_encryption,
             "SSEKMSKeyId": self._settings.s3_store_sse_kms_key_id,
         }
-        return {name: value for name, value in wanted.items() if value}
+        return {name: value for name, value in params.items() if value}
+
+
+def _is_complete(reply: Mapping[str, Any], complete: Complete) -> bool:
+    if complete is None:
+        return True
+    return complete(reply) if callable(complete) else complete in reply
 
 
 def _in_range(start: int, end: int) -> Callable[[Mapping[str, Any]], bool]:
-    def whole(reply: Mapping[str, Any]) -> bool:
-        told = _CONTENT_RANGE.fullmatch(reply.get("ContentRange", ""))
-        if told is None or "ETag" not in reply:
+    def complete(reply: Mapping[str, Any]) -> bool:
+        match = _CONTENT_RANGE.fullmatch(reply.get("ContentRange", ""))
+        if match is None or "ETag" not in reply:
             return False
-        first, last, size = map(int, told.groups())
+        first, last, size = map(int, match.groups())
         return first == start and last == min(end, size) - 1
 
-    return whole
+    return complete
 
 
 def _clock(reply: Mapping[str, Any]) -> datetime.datetime:
-    """The service's time, by which it dates uploads; ours may differ."""
+    """The service's clock, by which it dates uploads; this host's clock may differ."""
     text = reply["ResponseMetadata"]["HTTPHeaders"].get("date", "")
     try:
         return email.utils.parsedate_to_datetime(text)

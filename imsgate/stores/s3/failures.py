@@ -1,7 +1,7 @@
-"""What the service's refusals and silences mean in the store contract's words.
+"""Translates the service's error responses and failed connections to the store contract.
 
-Messages of botocore hold URLs and those of services hold access keys: neither
-is passed on, nor kept as a cause that a traceback would print.
+Messages of botocore contain URLs, and those of services contain access keys. Neither is passed on
+or kept as the cause of an exception, which a traceback would print.
 """
 
 import logging
@@ -23,33 +23,37 @@ _DENIED = frozenset(
     UserSuspended""".split()
 )
 _BUSY = frozenset("503 429 Busy RequestLimitExceeded SlowDown Throttling TooManyRequests".split())
-_SKEWED = frozenset("RequestTimeTooSkewed RequestExpired".split())
-#: What codes and ids of requests look like; anything else could forge lines of a log.
+_CLOCK_SKEW = frozenset("RequestTimeTooSkewed RequestExpired".split())
+
+#: Retry-After in seconds if the service sends none, and the maximum that is passed on.
+_DEFAULT_RETRY_SECONDS, _MAX_RETRY_SECONDS = 30, 3600
+
+#: Error codes and request ids. Other text could forge lines in a log.
 _WORD = re.compile(r"[A-Za-z0-9._:/+=-]{1,100}")
 
 
 class UploadGone(errors.StoreUnavailable):
-    """The multipart upload was completed, aborted, or never was."""
+    """The multipart upload was completed or aborted, or never existed."""
 
 
 class Exists(errors.StoreUnavailable):
-    """A conditional write found an object under its key."""
+    """The condition of a request failed: an object exists, or has another ETag."""
 
 
 class OutOfRange(errors.StoreUnavailable):
-    """The object ends before what was asked for."""
+    """The object ends before the requested range."""
 
 
 class OperationUnsupported(errors.StoreUnavailable):
-    """The service does not know what it was asked for."""
+    """The service does not support the operation."""
 
 
 class NotCopied(errors.StoreUnavailable):
-    """The service, or what the access key may do, does not let an object be copied."""
+    """The service does not copy the object, or the access key lacks the permission."""
 
 
 class Corrupted(errors.StoreUnavailable):
-    """What arrived is not what was sent."""
+    """The service received other data than was sent."""
 
 
 class BucketMissing(errors.StoreUnavailable):
@@ -57,24 +61,30 @@ class BucketMissing(errors.StoreUnavailable):
 
 
 class Unreachable(errors.StoreUnavailable):
-    """There was no answer."""
+    """There was no complete response."""
 
 
 def corrupted(store: str) -> Corrupted:
+    """The error for a checksum that does not match."""
     return Corrupted(store=store, problem="it received other bytes than were sent")
 
 
+def cut_short(store: str) -> Unreachable:
+    """The error for a response whose end is missing."""
+    return Unreachable(store=store, problem="its responses are incomplete")
+
+
 def translate(store: str, operation: str, error: Exception) -> Exception:
-    """The failure of the contract, or ObjectNotFound, that ``error`` stands for."""
+    """The error of the store contract, or ObjectNotFound, for an exception of botocore."""
     if isinstance(error, exceptions.ClientError):
         return _refusal(store, operation, error)
-    _LOG.info("store %s: %s failed: %s", store, operation, type(error).__name__)
-    return Unreachable(store=store, problem=_silence(error))
+    _LOG.info("Store %s: %s failed: %s", store, operation, type(error).__name__)
+    return Unreachable(store=store, problem=_connection_problem(error))
 
 
-def _silence(error: Exception) -> str:
+def _connection_problem(error: Exception) -> str:
     if isinstance(error, exceptions.SSLError):
-        return "its certificate was refused, or the encrypted connection broke"
+        return "its certificate is not trusted, or the TLS connection failed"
     if isinstance(error, exceptions.ReadTimeoutError | exceptions.ConnectTimeoutError):
         return "it did not answer in time"
     if isinstance(error, exceptions.ConnectionError):
@@ -90,42 +100,45 @@ def _refusal(store: str, operation: str, error: exceptions.ClientError) -> Excep
     meta = reply.get("ResponseMetadata", {})
     status = int(meta.get("HTTPStatusCode", 0))
     _LOG.info(
-        "store %s: %s was answered %s %s (request %s)",
+        "Store %s: %s was answered with %s %s (request %s)",
         *(store, operation, status, code, _word(meta.get("RequestId")) or "-"),
     )
     if code == "NoSuchBucket" or (operation == "head_bucket" and status == 404):
-        return BucketMissing(store=store, problem="its bucket is missing")
+        return BucketMissing(store=store, problem="the bucket does not exist")
     if code == "NoSuchUpload":
-        return UploadGone(store=store, problem="this upload was ended by another request")
+        return UploadGone(store=store, problem="another request has ended this upload")
     if status == 404:
         return errors.ObjectNotFound(f"store {store}")
     if status in (409, 412) and code not in _FULL:
         return Exists(store=store, problem=f"it answered {code or status}")
     if status == 416:
-        return OutOfRange(store=store, problem="the object ends before its size")
+        return OutOfRange(store=store, problem="the object is shorter than its size")
     if status == 501:
-        return OperationUnsupported(store=store, problem=f"it does not offer {operation}")
+        return OperationUnsupported(store=store, problem=f"it does not support {operation}")
     if code in ("BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch"):
         return corrupted(store)
-    return _trouble(store, code, status, meta.get("HTTPHeaders", {}).get("retry-after", ""))
+    return _general_refusal(store, code, status, meta.get("HTTPHeaders", {}).get("retry-after", ""))
 
 
 def _word(text: object) -> str:
     return str(text) if _WORD.fullmatch(str(text or "")) else ""
 
 
-def _trouble(store: str, code: str, status: int, retry_after: str) -> errors.Error:
+def _general_refusal(store: str, code: str, status: int, retry_after: str) -> errors.Error:
     if code in _FULL or status in (413, 507):
         return errors.StoreFull(store=store)
-    # int() refuses thousands of digits.
-    wait = int(retry_after[:9]) if retry_after.isascii() and retry_after.isdigit() else 30
     if code in _BUSY or status in (429, 503):
-        return errors.StoreUnavailable(
-            store=store, problem="it is overloaded", retry_after=min(wait, 3600)
-        )
-    if code in _SKEWED:
-        problem = "its clock and this gateway's differ too much"
+        wait = _retry_seconds(retry_after)
+        return errors.StoreUnavailable(store=store, problem="it is overloaded", retry_after=wait)
+    if code in _CLOCK_SKEW:
+        problem = "its clock and this host's clock differ too much"
         return errors.StoreDenied(store=store, problem=problem)
     if code in _DENIED or status in (401, 403):
         return errors.StoreDenied(store=store, problem=f"it answered {code or status}")
     return errors.StoreUnavailable(store=store, problem=f"it answered {code or status}")
+
+
+def _retry_seconds(header: str) -> int:
+    # Cut to nine digits, because int() refuses thousands of them.
+    number = header.isascii() and header.isdigit()
+    return min(int(header[:9]) if number else _DEFAULT_RETRY_SECONDS, _MAX_RETRY_SECONDS)

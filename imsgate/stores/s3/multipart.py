@@ -1,4 +1,4 @@
-"""One object sent in parts, several at a time, in bounded memory."""
+"""One object that is sent in parts, several at a time, in bounded memory."""
 
 import concurrent.futures
 import contextlib
@@ -14,134 +14,139 @@ from imsgate.stores.s3.checksums import Receipt
 _LOG = logging.getLogger(__name__)
 
 
-class Budget:
-    """How many bytes one upload may hold: whoever takes more waits until some were given back."""
+class MemoryBudget:
+    """Limits the bytes that one upload keeps in memory."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._used = 0
         self._changed = threading.Condition()
 
-    def take(self, count: int) -> None:
-        """Two of any size fit, so that one can be filled while the other is sent."""
+    def acquire(self, count: int) -> None:
+        """Wait until ``count`` bytes are available.
+
+        Two buffers of any size fit, so that one can be filled while the other is sent.
+        """
         with self._changed:
             limit = max(self._limit, 2 * count)
             self._changed.wait_for(lambda: self._used + count <= limit)
             self._used += count
 
-    def give(self, count: int) -> None:
+    def release(self, count: int) -> None:
+        """Make ``count`` bytes available again."""
         with self._changed:
             self._used -= count
             self._changed.notify_all()
 
 
 class Multipart:
-    """A multipart upload. Parts are numbered in the order they are sent."""
+    """A multipart upload. Parts are numbered in the order in which they are sent."""
 
     def __init__(
         self,
         bucket: Bucket,
         key: str,
         threads: int,
-        budget: Budget,
+        budget: MemoryBudget,
         stop: threading.Event,
         *,
-        sole: bool,
+        exclusive: bool,
     ) -> None:
-        """Begins the upload; raises what that raises. Parts are cut short once ``stop`` is set.
+        """Begin the upload; raises what ``Bucket.begin`` raises.
 
-        ``sole`` is whether every upload of this key is this one's, so that one whose id never
-        arrived can be ended too. It has no parts.
+        When ``stop`` is set, parts in transit are cut off. ``exclusive`` is whether nobody else
+        uploads to this key. Then an upload whose id was lost with the response, and which has
+        no parts, can be aborted too.
         """
         self._bucket = bucket
         self._key = key
         self._budget = budget
         self._stop = stop
-        self._sole = sole
+        self._exclusive = exclusive
         self._failure: BaseException | None = None
         self._receipts: dict[int, Receipt] = {}
         try:
-            self._begun = bucket.begin(key)
+            self._upload = bucket.begin(key)
         except failures.Unreachable:
             with contextlib.suppress(errors.Error):
-                self._abort_all()  # only the answer may have been lost
+                self._abort_all()  # perhaps only the response was lost
             raise
         self._pool = concurrent.futures.ThreadPoolExecutor(threads, "s3-part")
         self.parts = 0
 
     @property
     def id(self) -> str:
-        """The service's name of the upload."""
-        return self._begun.id
+        """The service's id of the upload."""
+        return self._upload.id
 
-    def send(self, data: bytearray, taken: int) -> None:
-        """Send a part in the background, and then give ``taken`` bytes back to the budget.
+    def send(self, data: bytearray, reserved: int) -> None:
+        """Send a part in the background and then release ``reserved`` bytes of the budget.
 
-        Raises what any part before it failed with.
+        Raises the failure of an earlier part.
         """
         self.check()
         self.parts += 1
-        self._pool.submit(self._send, self.parts, data, taken)
+        self._pool.submit(self._send, self.parts, data, reserved)
 
-    def copy(self, origin: CopySource, start: int, taken: int) -> None:
-        """As ``send``, but of that many bytes of ``origin``, by the service itself."""
+    def copy(self, source: CopySource, start: int, count: int) -> None:
+        """Like ``send``, but the service copies ``count`` bytes of ``source`` from ``start``."""
         self.check()
         self.parts += 1
-        self._pool.submit(self._copy, self.parts, origin, start, taken)
+        self._pool.submit(self._copy, self.parts, source, start, count)
 
     def check(self) -> None:
-        """Raises what a part failed with."""
+        """Raises the failure of a part."""
         if self._failure is not None:
             raise self._failure
 
     def finish(self) -> list[Receipt]:
-        """Wait for all parts, in whose order the receipts are. Raises what one failed with."""
+        """Wait for all parts and return their receipts in order. Raises the failure of a part."""
         self._pool.shutdown()
         self.check()
         return [self._receipts[number] for number in range(1, self.parts + 1)]
 
     def complete(self, receipts: list[Receipt]) -> None:
-        """Make the object of its parts."""
-        self._bucket.complete(self._key, self._begun.id, receipts)
+        """Make the object from its parts."""
+        self._bucket.complete(self._key, self._upload.id, receipts)
 
     def clean(self) -> None:
-        """After completion: a request to begin that was sent twice may have begun two."""
-        if self._begun.repeated:
+        """After completion, remove a second upload that a repeated request may have begun."""
+        if self._upload.repeated:
             try:
                 self._abort_all()
             except errors.Error as error:
-                _LOG.warning("attempt %s may have left an upload: %s", self._key, error)
+                _LOG.warning("Attempt %s may have left an upload: %s", self._key, error)
 
     def abort(self) -> None:
-        """Leave no part: those on their way are cut short and waited for first."""
+        """Remove all parts, after cutting off and awaiting those in transit."""
         self._stop.set()
         self._pool.shutdown(cancel_futures=True)
-        self._bucket.abort(Upload(self._key, self._begun.id, 0))
+        self._bucket.abort(Upload(self._key, self._upload.id, 0))
         self._abort_all()
 
     def _abort_all(self) -> None:
-        if self._sole:
+        if self._exclusive:
             self._bucket.abort_all(self._key)
 
-    def _send(self, number: int, data: bytearray, taken: int) -> None:
+    def _send(self, number: int, data: bytearray, reserved: int) -> None:
         try:
             if self._failure is None:
-                self._receipts[number] = self._bucket.part(
-                    self._key, self._begun.id, number, data, self._stop
+                self._receipts[number] = self._bucket.put_part(
+                    self._key, self._upload.id, number, data, self._stop
                 )
         except BaseException as error:
             self._failure = self._failure or error
         finally:
-            del data  # before the next part may take its place in memory
-            self._budget.give(taken)
+            del data  # before the budget lets the next part take its place in memory
+            self._budget.release(reserved)
 
-    def _copy(self, number: int, origin: CopySource, start: int, taken: int) -> None:
+    def _copy(self, number: int, source: CopySource, start: int, count: int) -> None:
         try:
             if self._failure is None:
                 self._receipts[number] = self._bucket.copy_part(
-                    self._key, self._begun.id, number, origin, start, start + taken
+                    self._key, self._upload.id, number, source, start, start + count
                 )
         except BaseException as error:
             self._failure = self._failure or error
         finally:
-            self._budget.give(taken)
+            self._budget.release(count)

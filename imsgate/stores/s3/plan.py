@@ -1,37 +1,45 @@
-"""How large the parts of an upload are. Pure arithmetic."""
+"""The size of each part of a multipart upload. Pure arithmetic."""
 
 import dataclasses
+from typing import Self
 
-from imsgate.stores.s3.options import MIB
+from imsgate.stores.s3 import options
+from imsgate.stores.s3.options import MIB, S3Settings
 
-#: AWS takes no larger part, and others follow it.
-MAX_PART = 5 * 1024 * MIB
+#: Maximum size of a part. AWS sets this limit and other services follow it.
+MAX_PART_BYTES = 5 * 1024 * MIB
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """The part sizes of one store. ``part`` is the smallest."""
+    """The part sizes of one store. ``part`` is the smallest size, in bytes."""
 
     part: int
     max_parts: int = 10_000
     equal: bool = False
 
+    @classmethod
+    def of(cls, settings: S3Settings) -> Self:
+        """The plan of a store with these settings."""
+        part = options.part_bytes(settings)
+        return cls(part, settings.s3_store_max_parts, settings.s3_store_equal_parts)
+
     def capacity(self) -> int:
-        """Bytes of the largest object there can be."""
-        return self.max_parts * MAX_PART
+        """The size of the largest possible object in bytes."""
+        return self.max_parts * MAX_PART_BYTES
 
     def size(self, number: int, announced: int | None) -> int:
-        """Bytes of part ``number``, counted from 1, of an object of ``announced`` bytes.
+        """The size in bytes of part ``number``, counted from 1.
 
-        All parts are equal where the size is known: just large enough that
-        ``max_parts`` of them suffice. Where it is not, they double every
-        twelfth of the parts there may be: ten thousand that begin with 5 MiB
-        then hold 8 TiB, while the first 4 GiB take no more memory than ever.
+        If the size of the object is known (``announced``), all parts have the same size, just
+        large enough for ``max_parts`` of them. If it is unknown, the size doubles after each
+        twelfth of the maximum number of parts: ten thousand parts that start with 5 MiB hold
+        8 TiB, and the first 4 GiB need no more memory than equal parts would.
         """
         if announced is not None:
-            least = -(-announced // self.max_parts)
-            return self.part if least <= self.part else -(-least // MIB) * MIB
+            needed = -(-announced // self.max_parts)
+            return self.part if needed <= self.part else -(-needed // MIB) * MIB
         if self.equal:
             return self.part
         step = max(1, self.max_parts // 12)
-        return min(MAX_PART, self.part << min((number - 1) // step, 40))
+        return min(MAX_PART_BYTES, self.part << min((number - 1) // step, 40))

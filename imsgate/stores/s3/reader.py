@@ -1,7 +1,7 @@
-"""One image on its way out: fetched block by block, some ahead of the client.
+"""One object that is being read: fetched block by block, some of them ahead of the client.
 
-Blocks are requests of their own, so that a slow client holds no connection to
-the service, and one that is cut is taken up at the very byte.
+Each block is a request of its own, so that a slow client does not occupy a connection to the
+service, and an interrupted block continues at the byte where it stopped.
 """
 
 import collections
@@ -18,55 +18,56 @@ from imsgate.stores.s3 import failures
 from imsgate.stores.s3.bucket import Bucket
 from imsgate.stores.s3.options import MIB
 
-BLOCK = 8 * MIB
-#: The first block is small: many downloads are of a header.
-FIRST = MIB
-_STEP = MIB
+BLOCK_BYTES = 8 * MIB
+#: The first block is small, because many clients only read the header of an image.
+FIRST_BLOCK_BYTES = MIB
+_READ_BYTES = MIB
 
-#: How often in a row a connection may break without a byte gained.
-_PATIENCE = 5
+#: Broken connections in a row, without a byte received, after which reading fails.
+_MAX_BREAKS = 5
 
 
 class RangeReader(Iterator[bytes]):
-    """``length`` bytes of an object from ``offset`` on, or all the rest.
+    """``length`` bytes of an object from ``offset``, or up to its end if ``length`` is None.
 
-    Raises ObjectNotFound when it is made, and StoreUnavailable rather than end
-    early. Every block is of the object it began with.
+    The constructor raises ObjectNotFound. Iteration raises StoreUnavailable rather than end
+    early. All blocks are of the same version of the object.
     """
 
     def __init__(
         self, bucket: Bucket, key: str, offset: int, length: int | None, ahead: int
     ) -> None:
+        """``ahead`` is the number of blocks to fetch ahead of the client."""
         self._bucket = bucket
         self._key = key
         self._ahead = ahead
         self._closed = threading.Event()
         self._chunks: collections.deque[bytes] = collections.deque()
-        self._coming: collections.deque[concurrent.futures.Future[list[bytes]]]
-        self._coming = collections.deque()
+        self._pending: collections.deque[concurrent.futures.Future[list[bytes]]]
+        self._pending = collections.deque()
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
         self._etag, self._body, self._end = self._first(offset, length)
         self._at = offset
 
     def _first(self, offset: int, length: int | None) -> tuple[str, Any, int]:
-        """The object's ETag, the body of the first block, and where the last one ends."""
+        """The object's ETag, the body of the first block, and the end of the range."""
         if length == 0:
             return self._bucket.head(self._key)["ETag"], None, offset
-        stop = offset + min(FIRST, FIRST if length is None else length)
+        stop = offset + min(FIRST_BLOCK_BYTES, FIRST_BLOCK_BYTES if length is None else length)
         try:
             reply = self._bucket.get(self._key, offset, stop, None)
-        except failures.OutOfRange:  # nothing lies there, in an empty object above all
+        except failures.OutOfRange:  # there are no bytes at offset: usually an empty object
             return "", None, offset
         if length is not None:
             return reply["ETag"], reply["Body"], offset + length
         return reply["ETag"], reply["Body"], self._size(reply)
 
     def _size(self, reply: Any) -> int:
-        """The object's size, asked twice: of a number that was cut short, less would be read."""
+        """The object's size from two responses: a truncated number would end the read early."""
         size = int(reply["ContentRange"].rpartition("/")[2])
         if self._bucket.head(self._key)["ContentLength"] != size:
             reply["Body"].close()
-            problem = "its answers about the object's size differ"
+            problem = "its responses disagree about the object's size"
             raise errors.StoreUnavailable(store=self._bucket.store, problem=problem)
         return size
 
@@ -85,42 +86,42 @@ class RangeReader(Iterator[bytes]):
         return self._chunks.popleft()
 
     def _refill(self) -> None:
-        """Take the next block, and ask for those after it."""
+        """Take the next block and request the ones after it."""
         if self._body is not None:
             start, body, self._body = self._at, self._body, None
-            end = self._at = min(self._end, start + FIRST)
-            self._ask()
+            end = self._at = min(self._end, start + FIRST_BLOCK_BYTES)
+            self._request()
             self._chunks.extend(self._fetch(start, end, body))
             return
-        self._ask()
-        if self._coming:
-            self._chunks.extend(self._coming.popleft().result())
-            self._ask()
+        self._request()
+        if self._pending:
+            self._chunks.extend(self._pending.popleft().result())
+            self._request()
 
-    def _ask(self) -> None:
-        """Have as many blocks on their way as may be."""
-        while self._at < self._end and len(self._coming) < self._ahead:
+    def _request(self) -> None:
+        """Request blocks until ``ahead`` of them are pending."""
+        while self._at < self._end and len(self._pending) < self._ahead:
             if self._pool is None:
                 self._pool = concurrent.futures.ThreadPoolExecutor(self._ahead, "s3-read")
-            start, self._at = self._at, min(self._end, self._at + BLOCK)
-            self._coming.append(self._pool.submit(self._fetch, start, self._at))
+            start, self._at = self._at, min(self._end, self._at + BLOCK_BYTES)
+            self._pending.append(self._pool.submit(self._fetch, start, self._at))
 
     def _fetch(self, start: int, end: int, body: Any = None) -> list[bytes]:
-        """One block, from ``body`` as far as that goes."""
+        """One block. ``body`` is a response to start with, if there is one."""
         chunks: list[bytes] = []
-        broken = 0
+        breaks = 0
         while start < end and not self._closed.is_set():
             if body is None:
                 body = self._open(start, end)
-            chunk = _read(body, min(_STEP, end - start))
+            chunk = _read(body, min(_READ_BYTES, end - start))
             if chunk:
                 chunks.append(chunk)
-                start, broken = start + len(chunk), 0
+                start, breaks = start + len(chunk), 0
                 continue
             body.close()
-            body, broken = None, broken + 1
-            if broken > _PATIENCE:
-                problem = "it keeps breaking the connection"
+            body, breaks = None, breaks + 1
+            if breaks > _MAX_BREAKS:
+                problem = "the connection breaks again and again"
                 raise errors.StoreUnavailable(store=self._bucket.store, problem=problem)
         if body is not None:
             body.close()
@@ -134,10 +135,10 @@ class RangeReader(Iterator[bytes]):
             raise errors.StoreUnavailable(store=self._bucket.store, problem=problem) from None
 
     def close(self) -> None:
-        """Free all connections; what is on its way is cut short and waited for."""
+        """Close all connections, after cutting off and awaiting the pending blocks."""
         self._closed.set()
         self._chunks.clear()
-        self._coming.clear()
+        self._pending.clear()
         if self._body is not None:
             self._body.close()
             self._body = None
@@ -146,7 +147,7 @@ class RangeReader(Iterator[bytes]):
 
 
 def _read(body: Any, count: int) -> bytes:
-    """The next bytes, or none where the connection broke."""
+    """Up to ``count`` bytes; empty if the connection broke."""
     try:
         return bytes(body.read(count))
     except (BotoCoreError, HTTPError, OSError):

@@ -1,4 +1,4 @@
-"""One image on its way into a bucket: in one piece while it is small, then in parts."""
+"""One object that is being written: a single PUT if it is small, otherwise parts."""
 
 import contextlib
 import logging
@@ -10,37 +10,50 @@ from imsgate.stores.base import CopySource, Sink
 from imsgate.stores.s3 import failures
 from imsgate.stores.s3.bucket import Bucket
 from imsgate.stores.s3.checksums import Receipt
-from imsgate.stores.s3.multipart import Budget, Multipart
+from imsgate.stores.s3.multipart import MemoryBudget, Multipart
 from imsgate.stores.s3.plan import Plan
 
 _LOG = logging.getLogger(__name__)
 
 
 class S3Sink(Sink):
-    """After any failure it is aborted."""
+    """Writes one object. Any failure aborts the attempt."""
 
-    #: Whether nobody else writes under this key.
-    _sole = True
+    #: Whether nobody else writes to this key.
+    _exclusive = True
 
     def __init__(
-        self, bucket: Bucket, key: str, size: int | None, plan: Plan, threads: int, whole: int
+        self,
+        bucket: Bucket,
+        key: str,
+        size: int | None,
+        *,
+        plan: Plan,
+        threads: int,
+        single_put: int,
     ) -> None:
-        """``whole`` is the largest announced size that is sent in one piece."""
+        """Write to ``key``.
+
+        ``threads`` parts are sent in parallel. ``single_put`` is the largest announced size, in
+        bytes, that is sent in a single PUT.
+        """
         self._bucket = bucket
         self._key = key
         self._size = size
         self._plan = plan
         self._threads = threads
-        self._budget = Budget((threads + 1) * plan.part)
-        self._whole = max(size, plan.part) if size is not None and size <= whole else 0
+        self._budget = MemoryBudget((threads + 1) * plan.part)
+        single = size is not None and size <= single_put
+        #: The buffer's size for an object that fits in a single PUT; 0 for others.
+        self._single_bytes = max(size or 0, plan.part) if single else 0
         self._buffer = bytearray()
-        self._room = 0
+        self._capacity = 0
         self._written = 0
         self._upload: Multipart | None = None
         self._stop = threading.Event()
         self._publishing = self._committed = self._ended = False
-        if size is not None and size > whole:
-            # Begun now, so that a refusal comes before the first byte.
+        if size is not None and not single:
+            # Begin now, so that a refusal comes before the first byte is received.
             self._begin()
 
     def write(self, chunk: bytes) -> None:
@@ -51,17 +64,17 @@ class S3Sink(Sink):
                 raise errors.SizeMismatch(announced=self._size, received=self._written)
             rest = memoryview(chunk)
             while rest:
-                if len(self._buffer) == self._room:
-                    self._turn()
-                count = min(len(rest), self._room - len(self._buffer))
+                if len(self._buffer) == self._capacity:
+                    self._next_buffer()
+                count = min(len(rest), self._capacity - len(self._buffer))
                 self._buffer += rest[:count]
                 rest = rest[count:]
 
-    def copy(self, origin: CopySource, size: int, check: Callable[[], object]) -> None:
-        """Instead of ``write``: the announced ``size`` from ``origin``, by the service itself.
+    def copy(self, source: CopySource, size: int, check: Callable[[], object]) -> None:
+        """Have the service copy ``size`` bytes from ``source``; replaces ``write``.
 
-        ``check`` is called before each part. Raises NotCopied, and SourceFailed when ``origin``
-        was replaced.
+        ``check`` is called before each part and may raise. Raises NotCopied, and SourceFailed if
+        ``source`` was replaced.
         """
         with self._aborting():
             upload = self._upload or self._begin()
@@ -70,11 +83,11 @@ class S3Sink(Sink):
                 self._check()
                 part = self._plan.size(upload.parts + 1, size)
                 count = min(part, size - self._written)
-                self._budget.take(count)
-                upload.copy(origin, self._written, count)
+                self._budget.acquire(count)
+                upload.copy(source, self._written, count)
                 self._written += count
             upload.finish()
-            self._bucket.unchanged(origin)
+            self._bucket.check_unchanged(source)
 
     def commit(self) -> str:
         if not self._committed:
@@ -84,7 +97,8 @@ class S3Sink(Sink):
                     self._put()
                 else:
                     self._complete(self._upload)
-                # An attempt discarded in between may have been published after it was removed.
+                # If the attempt was discarded meanwhile, the object may have been published
+                # after discard removed it.
                 self._check()
             self._committed = True
             self._end()
@@ -100,10 +114,10 @@ class S3Sink(Sink):
             if self._publishing:
                 self._bucket.delete(self._key)
         except errors.Error as error:
-            _LOG.warning("attempt %s was aborted but not removed: %s", self._key, error)
+            _LOG.warning("Attempt %s was aborted, but not removed: %s", self._key, error)
 
     def discard(self) -> None:
-        """Have a commit fail that was not made yet. For the store, from any thread."""
+        """Make a later commit fail. For the store; may be called from any thread."""
         self._stop.set()
 
     def _check(self) -> None:
@@ -113,70 +127,74 @@ class S3Sink(Sink):
         if self._upload is not None:
             self._upload.check()
 
-    def _turn(self) -> None:
-        """The buffer is full: send it as a part, and make room for the next."""
-        if self._room:
-            self._part()
+    def _next_buffer(self) -> None:
+        """Send the full buffer as a part and reserve memory for the next one."""
+        if self._capacity:
+            self._send_part()
         number = 1 if self._upload is None else self._upload.parts + 1
         if number > self._plan.max_parts:
             raise errors.StoreFull(store=self._bucket.store)
-        self._room = self._whole or self._plan.size(number, self._size)
-        self._budget.take(self._room)
+        self._capacity = self._single_bytes or self._plan.size(number, self._size)
+        self._budget.acquire(self._capacity)
 
-    def _part(self) -> None:
+    def _send_part(self) -> None:
         upload = self._upload or self._begin()
-        data, taken = self._buffer, self._room
-        self._buffer, self._room = bytearray(), 0
-        upload.send(data, taken)
+        data, reserved = self._buffer, self._capacity
+        self._buffer, self._capacity = bytearray(), 0
+        upload.send(data, reserved)
 
     def _begin(self) -> Multipart:
         self._upload = Multipart(
-            self._bucket, self._key, self._threads, self._budget, self._stop, sole=self._sole
+            self._bucket,
+            self._key,
+            self._threads,
+            self._budget,
+            self._stop,
+            exclusive=self._exclusive,
         )
         return self._upload
 
     def _put(self) -> None:
         self._publishing = True
-        receipts = [self._bucket.checksums.sending(self._buffer)[1]]
-        with self._recognising(receipts, parts=False):
+        receipts = [self._bucket.checksums.of_body(self._buffer)[1]]
+        with self._verifying(receipts, parts=False):
             self._bucket.put(self._key, self._buffer, self._stop)
 
     def _complete(self, upload: Multipart) -> None:
         if self._buffer:
-            self._part()
+            self._send_part()
         receipts = upload.finish()
         self._publishing = True
-        with self._recognising(receipts, parts=True):
+        with self._verifying(receipts, parts=True):
             upload.complete(receipts)
         upload.clean()
 
     @contextlib.contextmanager
-    def _recognising(self, receipts: list[Receipt], parts: bool) -> Iterator[None]:
-        """Around the request that publishes: what then lies there decides, not the answer.
+    def _verifying(self, receipts: list[Receipt], parts: bool) -> Iterator[None]:
+        """Wrap the request that publishes: the object in the bucket decides, not the response.
 
-        That may be lost, and a request that was sent again fails because the
-        first had succeeded.
+        The response may be lost, and a repeated request fails if the first one has succeeded.
         """
         try:
             yield
         except errors.StoreUnavailable as error:
             with contextlib.suppress(errors.Error):
-                if self._landed(receipts, parts):
+                if self._is_stored(receipts, parts):
                     return
-            # Of another's object, which was not overwritten, nothing is removed.
+            # An object that was not overwritten belongs to somebody else: abort must keep it.
             self._publishing = not isinstance(error, failures.Exists)
             raise
-        if not self._landed(receipts, parts):
+        if not self._is_stored(receipts, parts):
             raise failures.corrupted(self._bucket.store)
 
-    def _landed(self, receipts: list[Receipt], parts: bool) -> bool:
-        """Whether the object is there, with the size and the checksums of what was sent."""
+    def _is_stored(self, receipts: list[Receipt], parts: bool) -> bool:
+        """Whether the object exists, with the size and the checksums of the data sent."""
         try:
-            found = self._bucket.head(self._key)
+            reply = self._bucket.head(self._key)
         except errors.ObjectNotFound:
             return False
-        proven = self._bucket.checksums.proves(found, receipts, parts)
-        return proven and found["ContentLength"] == self._written
+        matches = self._bucket.checksums.match_object(reply, receipts, parts)
+        return matches and bool(reply["ContentLength"] == self._written)
 
     def _end(self) -> None:
         self._ended = True

@@ -1,4 +1,4 @@
-"""The corpus: every image the gate is judged by, and what it must say of each.
+"""The corpus: images, and for each of them the right result of an inspection.
 
 ``python -m tests.formats.corpus DIRECTORY`` writes the files and ``manifest.json``.
 """
@@ -21,7 +21,7 @@ __all__ = ["Entry", "entries", "manifest_row"]
 
 
 def entries() -> list[Entry]:
-    """All of them, named ``family/name``."""
+    """All images, named ``family-name``."""
     families = {
         "qcow2": qcow2_good.qcow2_good() + qcow2_bad.qcow2_bad(),
         "qemu": qemu.old_qemu(),

@@ -1,4 +1,4 @@
-"""Write the corpus into a directory."""
+"""Writes the files of the corpus and manifest.json into a directory."""
 
 import json
 import sys
@@ -8,14 +8,14 @@ from tests.formats.corpus import entries, manifest_row
 
 
 def main(directory: str) -> None:
-    folder = Path(directory)
-    folder.mkdir(parents=True, exist_ok=True)
+    target = Path(directory)
+    target.mkdir(parents=True, exist_ok=True)
     rows = []
     for entry in entries():
-        path = folder / entry.name
+        path = target / entry.name
         entry.make(path)
         rows.append(manifest_row(entry, path))
-    (folder / "manifest.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (target / "manifest.json").write_text(json.dumps(rows, indent=1) + "\n")
 
 
 main(sys.argv[1])

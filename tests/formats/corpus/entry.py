@@ -1,4 +1,4 @@
-"""One row of the manifest."""
+"""An image of the corpus, and its row in the manifest."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +11,11 @@ DISK = 10 * MIB
 
 @dataclass(frozen=True)
 class Entry:
-    """One file: what it is, what the gate must say of it.
+    """A file, and the right result of its inspection.
 
-    ``virtual_size`` -1 stands for the size of the file. ``declared`` is the disk_format it
-    is uploaded with (its own format if not said), ``qemu`` the name it has for qemu-img,
-    None when qemu-img does not know it.
+    ``virtual_size`` is in bytes; -1 stands for the size of the file. ``findings`` are names of
+    checks. ``declared`` is the disk_format of its upload (default: ``format``). ``qemu`` is
+    qemu-img's name of the format, None if qemu-img does not support it.
     """
 
     name: str
@@ -46,19 +46,31 @@ _QEMU = {
 }
 
 
-def good(name: str, make: Recipe, format_: str, size: int, *notes: str, **more: object) -> Entry:
-    more.setdefault("qemu", _QEMU.get(format_))
-    return Entry(name, make, format_, size, notes, accept=True, **more)  # type: ignore[arg-type]
+def good(
+    name: str, make: Recipe, format_: str, size: int | None, *checks: str, **fields: object
+) -> Entry:
+    """An image that is accepted, possibly with findings of ``checks``."""
+    fields.setdefault("qemu", _QEMU.get(format_))
+    return Entry(
+        name,
+        make,
+        format_,
+        size,
+        checks,
+        accept=True,
+        **fields,  # type: ignore[arg-type]
+    )
 
 
 def bad(
     name: str, make: Recipe, format_: str, size: int | None, *checks: str, declared: str = ""
 ) -> Entry:
+    """An image that is refused because of ``checks``."""
     return Entry(name, make, format_, size, checks, declared)
 
 
 def manifest_row(entry: Entry, path: Path) -> dict[str, object]:
-    """What the manifest says of one file that was made."""
+    """The row of the manifest for the file that ``entry`` has created at ``path``."""
     size = path.stat().st_size if entry.virtual_size == -1 else entry.virtual_size
     return {
         "file": path.name,

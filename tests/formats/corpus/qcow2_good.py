@@ -1,4 +1,4 @@
-"""qcow2 images that are legitimate."""
+"""qcow2 images that are accepted."""
 
 from tests.formats.corpus.entry import DISK, TIB, Entry, good
 from tests.formats.craft import be

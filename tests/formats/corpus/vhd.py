@@ -1,88 +1,114 @@
-"""VHD."""
+"""VHD: fixed, dynamic and differencing disks."""
 
 from tests.formats import craft
 from tests.formats.corpus.entry import DISK, GIB, Entry, bad, good
-from tests.formats.workshop import MIB, converted, created, cut, written
+from tests.formats.workshop import MIB, Recipe, converted, created, cut, written
+
+_ROUNDED = 10514432
+"""The virtual size of a disk of 10 MiB, rounded up to the geometry by qemu-img."""
+_DATA = bytes(2 * MIB)
+_FIXED = _DATA + craft.vhd_footer(2 * MIB)
+_DYNAMIC = craft.vhd_dynamic()
+_DYNAMIC_DATA = converted("vpc")
 
 
 def vhd() -> list[Entry]:
-    rounded, disk = 10514432, bytes(2 * MIB)
-    force = "force_size=on"
-    fixed = disk + craft.vhd_footer(2 * MIB)
-    dynamic, data = craft.vhd_dynamic(), converted("vpc")
-    diff = craft.vhd_dynamic(kind=4)
-    # 1000 cylinders of 2 MiB, by a program whose geometry counts
-    odd = craft.patched(craft.vhd_footer(2 * MIB), (28, b"vpc "), (56, b"\x03\xe8\x10\xff"))
+    return [
+        *_accepted_fixed(),
+        *_accepted_dynamic(),
+        bad("raw-as-fixed", written(_DATA), "raw", 2 * MIB, "declared_format", declared="vhd"),
+        *_refused_fixed(),
+        *_refused_dynamic(),
+    ]
+
+
+def _good(name: str, make: Recipe, *, size: int = 4 * MIB, declared: str = "") -> Entry:
+    return good(name, make, "vhd", size, declared=declared)
+
+
+def _bad(name: str, make: Recipe, *checks: str, size: int = 4 * MIB, declared: str = "") -> Entry:
+    return bad(name, make, "vhd", size, *checks, declared=declared)
+
+
+def _accepted_fixed() -> list[Entry]:
+    """Fixed disks: data and a footer."""
     partitioned = craft.mbr((0x83, 8, 4000)).ljust(2 * MIB, b"\0") + craft.vhd_footer(2 * MIB)
     return [
-        good("fixed", created("vpc", "10M", "subformat=fixed"), "vhd", rounded, declared="vpc"),
-        good("fixed-data", converted("vpc", subformat="fixed"), "vhd", rounded),
-        good("fixed-forced", created("vpc", "10M", "subformat=fixed", force), "vhd", DISK),
-        good("fixed-by-hand", written(fixed), "vhd", 2 * MIB),
-        good("fixed-partitioned", written(partitioned), "vhd", 2 * MIB, declared="vpc"),
-        good("dynamic", created("vpc"), "vhd", rounded),
-        good("dynamic-data", data, "vhd", rounded, declared="vpc"),
-        good("dynamic-forced", created("vpc", "10M", force), "vhd", DISK),
-        good("dynamic-200g", created("vpc", "200G"), "vhd", 200 * GIB),
-        good("dynamic-by-hand", written(dynamic), "vhd", 4 * MIB),
-        bad("differencing", written(diff), "vhd", 4 * MIB, "parent"),
-        bad("fixed-as-raw", written(fixed), "vhd", 2 * MIB, "declared_format", declared="raw"),
-        bad("raw-as-fixed", written(disk), "raw", 2 * MIB, "declared_format", declared="vhd"),
-        bad("fixed-short", written(disk[:MIB] + fixed[-512:]), "vhd", 2 * MIB, "truncated"),
-        bad(
+        _good("fixed", created("vpc", "10M", "subformat=fixed"), size=_ROUNDED, declared="vpc"),
+        _good("fixed-data", converted("vpc", subformat="fixed"), size=_ROUNDED),
+        _good("fixed-forced", created("vpc", "10M", "subformat=fixed", "force_size=on"), size=DISK),
+        _good("fixed-by-hand", written(_FIXED), size=2 * MIB),
+        _good("fixed-partitioned", written(partitioned), size=2 * MIB, declared="vpc"),
+    ]
+
+
+def _accepted_dynamic() -> list[Entry]:
+    """Dynamic disks, which begin with a copy of the footer."""
+    return [
+        _good("dynamic", created("vpc"), size=_ROUNDED),
+        _good("dynamic-data", _DYNAMIC_DATA, size=_ROUNDED, declared="vpc"),
+        _good("dynamic-forced", created("vpc", "10M", "force_size=on"), size=DISK),
+        _good("dynamic-200g", created("vpc", "200G"), size=200 * GIB),
+        _good("dynamic-by-hand", written(_DYNAMIC)),
+    ]
+
+
+def _refused_fixed() -> list[Entry]:
+    """Fixed disks with a footer that is invalid or contradicts the data."""
+    # 1000 cylinders of 2 MiB, by a program for whose disks readers use the geometry
+    large_geometry = craft.patched(
+        craft.vhd_footer(2 * MIB), (28, b"vpc "), (56, b"\x03\xe8\x10\xff")
+    )
+    return [
+        _bad("fixed-as-raw", written(_FIXED), "declared_format", size=2 * MIB, declared="raw"),
+        _bad("fixed-short", written(_DATA[:MIB] + _FIXED[-512:]), "truncated", size=2 * MIB),
+        _bad(
             "fixed-geometry",
-            written(disk + craft.summed(odd, 64)),
-            "vhd",
-            1000 * 16 * 255 * 512,
+            written(_DATA + craft.summed(large_geometry, 64)),
             "bad_header",
+            size=1000 * 16 * 255 * 512,
         ),
-        bad("fixed-long", written(disk + fixed), "vhd", 2 * MIB, "footer_mismatch"),
-        bad(
+        _bad("fixed-long", written(_DATA + _FIXED), "footer_mismatch", size=2 * MIB),
+        _bad(
             "fixed-checksum",
-            written(craft.patched(fixed, (-400, b"x"))),
-            "vhd",
-            2 * MIB,
+            written(craft.patched(_FIXED, (-400, b"x"))),
             "bad_header",
+            size=2 * MIB,
         ),
-        bad(
+        _bad(
             "fixed-at-start",
-            written(craft.vhd_footer(2 * MIB) + fixed),
-            "vhd",
-            2 * MIB,
+            written(craft.vhd_footer(2 * MIB) + _FIXED),
             "bad_header",
+            size=2 * MIB,
         ),
-        bad("kind-7", written(disk + craft.vhd_footer(2 * MIB, 7)), "vhd", 2 * MIB, "bad_header"),
-        bad(
+        _bad("kind-7", written(_DATA + craft.vhd_footer(2 * MIB, 7)), "bad_header", size=2 * MIB),
+        _bad(
             "dynamic-at-end",
-            written(disk + craft.vhd_footer(2 * MIB, 3)),
-            "vhd",
-            2 * MIB,
+            written(_DATA + craft.vhd_footer(2 * MIB, 3)),
             "footer_mismatch",
+            size=2 * MIB,
         ),
-        bad(
+    ]
+
+
+def _refused_dynamic() -> list[Entry]:
+    """Differencing, damaged and truncated disks."""
+    return [
+        _bad("differencing", written(craft.vhd_dynamic(kind=4)), "parent"),
+        _bad(
             "checksum",
-            written(craft.patched(dynamic, (70, b"x"))),
-            "vhd",
-            4 * MIB,
+            written(craft.patched(_DYNAMIC, (70, b"x"))),
             "bad_header",
             "footer_mismatch",
         ),
-        bad(
-            "header-checksum",
-            written(craft.patched(dynamic, (600, b"x"))),
-            "vhd",
-            4 * MIB,
-            "bad_header",
-        ),
-        bad(
+        _bad("header-checksum", written(craft.patched(_DYNAMIC, (600, b"x"))), "bad_header"),
+        _bad(
             "footer-differs",
-            written(dynamic[:-512] + craft.vhd_footer(8 * MIB, 3)),
-            "vhd",
-            4 * MIB,
+            written(_DYNAMIC[:-512] + craft.vhd_footer(8 * MIB, 3)),
             "footer_mismatch",
         ),
-        bad("blocks-few", written(craft.vhd_dynamic(blocks=1)), "vhd", 4 * MIB, "bad_header"),
-        bad("block-odd", written(craft.vhd_dynamic(block=3 * MIB)), "vhd", 4 * MIB, "bad_header"),
-        bad("block-beyond", written(craft.vhd_dynamic(bat=99)), "vhd", 4 * MIB, "truncated"),
-        bad("cut", cut(data, by=512), "vhd", rounded, "truncated"),
+        _bad("blocks-few", written(craft.vhd_dynamic(blocks=1)), "bad_header"),
+        _bad("block-odd", written(craft.vhd_dynamic(block=3 * MIB)), "bad_header"),
+        _bad("block-beyond", written(craft.vhd_dynamic(bat=99)), "truncated"),
+        _bad("cut", cut(_DYNAMIC_DATA, by=512), "truncated", size=_ROUNDED),
     ]

@@ -3,80 +3,89 @@
 from tests.formats import craft
 from tests.formats.corpus.entry import DISK, TIB, Entry, bad, good
 from tests.formats.craft import le
-from tests.formats.workshop import MIB, changed, converted, created, cut, written
+from tests.formats.workshop import MIB, Recipe, changed, converted, created, cut, written
+
+_DATA = converted("vhdx")
+_SIZE = 64 * MIB
+_PARENT_LOCATOR = "a8d35f2d-b30b-454d-abf7-d3d84834ab0c"
+_UNKNOWN = "a9d35f2d-b30b-454d-abf7-d3d84834ab0c"
 
 
 def vhdx() -> list[Entry]:
-    locator = "a8d35f2d-b30b-454d-abf7-d3d84834ab0c"
-    data = converted("vhdx")
-    size = 64 * MIB
+    return [*_accepted(), *_with_parent(), *_with_bad_header(), *_with_bad_regions()]
+
+
+def _good(name: str, make: Recipe, *, size: int = DISK) -> Entry:
+    return good(name, make, "vhdx", size)
+
+
+def _bad(name: str, make: Recipe, *checks: str, size: int | None = _SIZE) -> Entry:
+    return bad(name, make, "vhdx", size, *checks)
+
+
+def _accepted() -> list[Entry]:
+    """Disks by qemu-img and by hand."""
     return [
-        good("dynamic", created("vhdx"), "vhdx", DISK),
-        good("fixed", created("vhdx", "10M", "subformat=fixed"), "vhdx", DISK),
-        good("data", data, "vhdx", DISK),
-        good("block-1m", converted("vhdx", block_size="1M"), "vhdx", DISK),
-        good("one-tib", created("vhdx", "1T"), "vhdx", TIB),
-        good("by-hand", written(craft.vhdx()), "vhdx", size),
-        bad("parent-flag", written(craft.vhdx(flags=2)), "vhdx", size, "parent"),
-        bad(
+        _good("dynamic", created("vhdx")),
+        _good("fixed", created("vhdx", "10M", "subformat=fixed")),
+        _good("data", _DATA),
+        _good("block-1m", converted("vhdx", block_size="1M")),
+        _good("one-tib", created("vhdx", "1T"), size=TIB),
+        _good("by-hand", written(craft.vhdx()), size=_SIZE),
+    ]
+
+
+def _with_parent() -> list[Entry]:
+    """Differencing disks."""
+    return [
+        _bad("parent-flag", written(craft.vhdx(flags=2)), "parent"),
+        _bad(
             "parent-locator",
-            written(craft.vhdx(items=((locator, bytes(20), 4),))),
-            "vhdx",
-            size,
+            written(craft.vhdx(items=((_PARENT_LOCATOR, bytes(20), 4),))),
             "parent",
         ),
-        bad("log", written(craft.vhdx(log_id=b"L" * 16)), "vhdx", size, "dirty_log"),
-        bad("version", written(craft.vhdx(version=2)), "vhdx", None, "bad_header"),
-        bad(
-            "headers",
-            changed(data, (65536, b"dead"), (131072, b"dead")),
-            "vhdx",
-            None,
-            "bad_header",
+    ]
+
+
+def _with_bad_header() -> list[Entry]:
+    """Invalid headers, a log that is not empty, and invalid metadata."""
+    return [
+        _bad("log", written(craft.vhdx(log_id=b"L" * 16)), "dirty_log"),
+        _bad("version", written(craft.vhdx(version=2)), "bad_header", size=None),
+        _bad(
+            "headers", changed(_DATA, (65536, b"dead"), (131072, b"dead")), "bad_header", size=None
         ),
-        bad(
+        _bad(
             "header-checksums",
-            changed(data, (65600, b"x"), (131136, b"x")),
-            "vhdx",
-            None,
+            changed(_DATA, (65600, b"x"), (131136, b"x")),
             "bad_header",
+            size=None,
         ),
-        bad(
-            "region-tables",
-            written(craft.vhdx(second_table=bytes(65536))),
-            "vhdx",
-            size,
-            "footer_mismatch",
-        ),
-        bad(
+        _bad("size-0", written(craft.vhdx(size=0)), "bad_header", size=0),
+        _bad("block-odd", written(craft.vhdx(block=3 * MIB)), "bad_header"),
+        _bad("item-unknown", written(craft.vhdx(items=((_UNKNOWN, b"", 4),))), "unknown_features"),
+    ]
+
+
+def _with_bad_regions() -> list[Entry]:
+    """Invalid region tables, and truncated files."""
+    return [
+        _bad("region-tables", written(craft.vhdx(second_table=bytes(65536))), "footer_mismatch"),
+        _bad(
             "region-unknown",
-            written(craft.vhdx(regions=((locator, 3 * MIB),))),
-            "vhdx",
-            size,
+            written(craft.vhdx(regions=((_PARENT_LOCATOR, 3 * MIB),))),
             "unknown_features",
         ),
-        bad(
+        _bad(
             "region-beyond",
-            changed(data, (196608 + 32, le(1 << 40, 8)), (262144 + 32, le(1 << 40, 8))),
-            "vhdx",
-            DISK,
+            changed(_DATA, (196608 + 32, le(1 << 40, 8)), (262144 + 32, le(1 << 40, 8))),
             "truncated",
+            size=DISK,
         ),
-        bad(
-            "item-unknown",
-            written(craft.vhdx(items=((locator.replace("a8", "a9"), b"", 4),))),
-            "vhdx",
-            size,
-            "unknown_features",
-        ),
-        bad("size-0", written(craft.vhdx(size=0)), "vhdx", 0, "bad_header"),
-        bad("block-odd", written(craft.vhdx(block=3 * MIB)), "vhdx", size, "bad_header"),
-        bad(
+        _bad(
             "entry-beyond",
             changed(written(craft.vhdx()), (3 * MIB, le(6 | 9 << 20, 8))),
-            "vhdx",
-            size,
             "truncated",
         ),
-        bad("cut", cut(data, by=MIB), "vhdx", DISK, "truncated"),
+        _bad("cut", cut(_DATA, by=MIB), "truncated", size=DISK),
     ]

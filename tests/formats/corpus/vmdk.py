@@ -1,204 +1,203 @@
-"""VMDK, and descriptors that are not whole disks."""
+"""VMDK: whole disks, parts of disks, and descriptors."""
 
 from tests.formats import craft
 from tests.formats.corpus.entry import DISK, TIB, Entry, bad, good
-from tests.formats.craft import le
-from tests.formats.workshop import MIB, converted, created, cut, overlay, piece_of, written
+from tests.formats.craft import descriptor, le
+from tests.formats.workshop import MIB, Recipe, converted, created, cut, overlay, piece_of, written
+
+_STREAM = converted("vmdk", subformat="streamOptimized")
 
 
 def vmdk() -> list[Entry]:
-    text = craft.descriptor
-    whole = craft.vmdk(text())
-    stream = converted("vmdk", subformat="streamOptimized")
     return [
-        good("empty", created("vmdk"), "vmdk", DISK),
-        good("data", converted("vmdk"), "vmdk", DISK),
-        good("one-tib", created("vmdk", "1T"), "vmdk", TIB),
-        good("zeroed-grain", created("vmdk", "10M", "zeroed_grain=on"), "vmdk", DISK),
-        good("compat6", created("vmdk", "10M", "compat6=on"), "vmdk", DISK),
-        good("stream", stream, "vmdk", DISK),
-        good("stream-footer", written(craft.vmdk_stream()), "vmdk", MIB),
-        good("by-hand", written(whole), "vmdk", MIB),
-        good(
+        *_accepted(),
+        *_in_other_files(),
+        *_esx_extents(),
+        *_with_parent(),
+        *_with_bad_descriptor(),
+        *_damaged(),
+    ]
+
+
+def _good(name: str, make: Recipe, *, size: int = MIB) -> Entry:
+    return good(name, make, "vmdk", size)
+
+
+def _bad(name: str, make: Recipe, *checks: str, size: int = MIB, declared: str = "") -> Entry:
+    return bad(name, make, "vmdk", size, *checks, declared=declared)
+
+
+def _accepted() -> list[Entry]:
+    """Whole disks in one file."""
+    return [
+        _good("empty", created("vmdk"), size=DISK),
+        _good("data", converted("vmdk"), size=DISK),
+        _good("one-tib", created("vmdk", "1T"), size=TIB),
+        _good("zeroed-grain", created("vmdk", "10M", "zeroed_grain=on"), size=DISK),
+        _good("compat6", created("vmdk", "10M", "compat6=on"), size=DISK),
+        _good("stream", _STREAM, size=DISK),
+        _good("stream-footer", written(craft.vmdk_stream())),
+        _good("by-hand", written(craft.vmdk(descriptor()))),
+        _good(
             "read-only-extent",
-            written(craft.vmdk(text(extents='RDONLY 2048 SPARSE "a b.vmdk"'))),
-            "vmdk",
-            MIB,
+            written(craft.vmdk(descriptor(extents='RDONLY 2048 SPARSE "a b.vmdk"'))),
         ),
-        bad("flat", piece_of("subformat=monolithicFlat"), "vmdk", DISK, "extent_outside"),
-        bad(
-            "split-sparse",
-            piece_of("subformat=twoGbMaxExtentSparse"),
-            "vmdk",
-            DISK,
-            "extent_outside",
+    ]
+
+
+def _in_other_files() -> list[Entry]:
+    """Descriptors and parts of disks, whose data is in other files."""
+    return [
+        _bad("flat", piece_of("subformat=monolithicFlat"), "extent_outside", size=DISK),
+        _bad(
+            "split-sparse", piece_of("subformat=twoGbMaxExtentSparse"), "extent_outside", size=DISK
         ),
-        bad("split-flat", piece_of("subformat=twoGbMaxExtentFlat"), "vmdk", DISK, "extent_outside"),
-        bad(
+        _bad("split-flat", piece_of("subformat=twoGbMaxExtentFlat"), "extent_outside", size=DISK),
+        _bad(
             "split-piece",
             piece_of("subformat=twoGbMaxExtentSparse", piece="-s001"),
-            "vmdk",
-            DISK,
             "bad_descriptor",
+            size=DISK,
         ),
-        bad(
-            "vmfs",
-            written(text("vmfs", 'RW 2048 VMFS "disk-flat.vmdk"')),
-            "vmdk",
-            MIB,
-            "extent_outside",
+        _bad(
+            "vmfs", written(descriptor("vmfs", 'RW 2048 VMFS "disk-flat.vmdk"')), "extent_outside"
         ),
-        bad(
+        _bad(
             "device",
-            written(text("fullDevice", 'RW 2048 FLAT "/dev/sda" 0')),
-            "vmdk",
-            MIB,
+            written(descriptor("fullDevice", 'RW 2048 FLAT "/dev/sda" 0')),
             "extent_outside",
         ),
-        bad(
+        _bad(
             "descriptor-nul",
-            written(text("monolithicFlat", 'RW 2048 FLAT "/etc/hosts" 0') + b"\0"),
-            "vmdk",
-            MIB,
+            written(descriptor("monolithicFlat", 'RW 2048 FLAT "/etc/hosts" 0') + b"\0"),
             "extent_outside",
             "declared_format",
             declared="raw",
         ),
-        bad(
+        _bad(
             "descriptor-padded",
-            written(text("monolithicFlat", 'RW 2048 FLAT "x" 0').ljust(512)),
-            "vmdk",
-            MIB,
+            written(descriptor("monolithicFlat", 'RW 2048 FLAT "x" 0').ljust(512)),
             "extent_outside",
         ),
-        bad(
+        _bad(
             "descriptor-comment",
             written(b'# hi\n \nversion=1\nCID=1\ncreateType="vmfs"\nRW 2048 VMFS "x"\n'),
-            "vmdk",
-            MIB,
             "extent_outside",
             "declared_format",
             declared="raw",
         ),
-        bad(
+    ]
+
+
+def _esx_extents() -> list[Entry]:
+    """Extents of ESX, whose descriptor is in another file."""
+    return [
+        _bad(
+            "cowd",
+            written((b"COWD" + le(1, 4) * 2 + le(2048, 4)).ljust(65536, b"\0")),
+            "extent_outside",
+        ),
+        _bad(
+            "sesparse",
+            written((le(0xCAFEBABE, 8) + le(0x200000001, 8) + le(2048, 8)).ljust(65536, b"\0")),
+            "extent_outside",
+        ),
+    ]
+
+
+def _with_parent() -> list[Entry]:
+    """Differencing disks."""
+    return [
+        _bad(
             "parent-hint",
-            written(craft.vmdk(text(more='parentFileNameHint="/etc/hosts"'))),
-            "vmdk",
-            MIB,
+            written(craft.vmdk(descriptor(more='parentFileNameHint="/etc/hosts"'))),
             "parent",
         ),
-        bad(
+        _bad(
             "parent-comment",
-            written(craft.vmdk(text(more='# parentFileNameHint="base.vmdk"'))),
-            "vmdk",
-            MIB,
+            written(craft.vmdk(descriptor(more='# parentFileNameHint="base.vmdk"'))),
             "parent",
         ),
-        bad("parent-cid", written(craft.vmdk(text(parent="deadbeef"))), "vmdk", MIB, "parent"),
-        bad("backing", overlay("vmdk"), "vmdk", DISK, "parent"),
-        bad(
+        _bad("parent-cid", written(craft.vmdk(descriptor(parent="deadbeef"))), "parent"),
+        _bad("backing", overlay("vmdk"), "parent", size=DISK),
+        _bad(
             "parent-hidden",
             written(
                 craft.patched(
                     craft.vmdk(b'# parentFileNameHint="/x"\n', descriptor_at=60, descriptor_size=4),
-                    (60 * 512, text()),
+                    (60 * 512, descriptor()),
                 )
             ),
-            "vmdk",
-            MIB,
             "parent",
         ),
-        bad(
+    ]
+
+
+def _with_bad_descriptor() -> list[Entry]:
+    """Sparse files whose descriptor is invalid or refers to other files."""
+    return [
+        _bad(
             "extent-path",
-            written(craft.vmdk(text(extents='RW 2048 SPARSE "/etc/hosts"'))),
-            "vmdk",
-            MIB,
+            written(craft.vmdk(descriptor(extents='RW 2048 SPARSE "/etc/hosts"'))),
             "extent_outside",
         ),
-        bad(
+        _bad(
             "extent-two",
-            written(craft.vmdk(text(extents='RW 9 SPARSE "a"\nRW 9 SPARSE "b"'))),
-            "vmdk",
-            MIB,
+            written(craft.vmdk(descriptor(extents='RW 9 SPARSE "a"\nRW 9 SPARSE "b"'))),
             "extent_outside",
         ),
-        bad(
+        _bad(
             "extent-flat",
-            written(craft.vmdk(text(extents='RW 2048 FLAT "x" 0'))),
-            "vmdk",
-            MIB,
+            written(craft.vmdk(descriptor(extents='RW 2048 FLAT "x" 0'))),
             "extent_outside",
         ),
-        bad("extent-none", written(craft.vmdk(text(extents=""))), "vmdk", MIB, "bad_descriptor"),
-        bad("sparse-vmfs", written(craft.vmdk(text("vmfs"))), "vmdk", MIB, "extent_outside"),
-        bad(
+        _bad("extent-none", written(craft.vmdk(descriptor(extents=""))), "bad_descriptor"),
+        _bad("sparse-vmfs", written(craft.vmdk(descriptor("vmfs"))), "extent_outside"),
+        _bad("no-descriptor", written(craft.vmdk(b"", descriptor_at=0)), "bad_descriptor"),
+        _bad(
+            "long-descriptor",
+            written(craft.vmdk(descriptor(), descriptor_size=1 << 40)),
+            "bad_descriptor",
+        ),
+    ]
+
+
+def _damaged() -> list[Entry]:
+    """Invalid headers and footers, and truncated files."""
+    return [
+        _bad(
             "capacity-0",
-            written(craft.vmdk(text("monolithicFlat"), capacity=0)),
-            "vmdk",
-            0,
+            written(craft.vmdk(descriptor("monolithicFlat"), capacity=0)),
             "bad_header",
             "extent_outside",
+            size=0,
         ),
-        bad(
-            "no-descriptor",
-            written(craft.vmdk(b"", descriptor_at=0)),
-            "vmdk",
-            MIB,
-            "bad_descriptor",
+        _bad("grain-huge", written(craft.vmdk(descriptor(), grain=1 << 40)), "bad_header"),
+        _bad(
+            "text-mode",
+            written(craft.patched(craft.vmdk(descriptor()), (73, b"\n  \n"))),
+            "bad_header",
         ),
-        bad(
-            "long-descriptor",
-            written(craft.vmdk(text(), descriptor_size=1 << 40)),
-            "vmdk",
-            MIB,
-            "bad_descriptor",
-        ),
-        bad("grain-huge", written(craft.vmdk(text(), grain=1 << 40)), "vmdk", MIB, "bad_header"),
-        bad("text-mode", written(craft.patched(whole, (73, b"\n  \n"))), "vmdk", MIB, "bad_header"),
-        bad(
-            "directory-beyond",
-            written(craft.vmdk(text(), directory=1 << 40)),
-            "vmdk",
-            MIB,
-            "truncated",
-        ),
-        bad("cut", cut(converted("vmdk"), by=512), "vmdk", DISK, "truncated"),
-        bad("cut-stream", cut(stream, by=64 * 1024), "vmdk", DISK, "truncated"),
-        bad("no-footer", written(craft.vmdk_stream(footer=False)), "vmdk", MIB, "truncated"),
-        bad("footer-cut", cut(written(craft.vmdk_stream()), by=512), "vmdk", MIB, "truncated"),
-        bad(
+        _bad("directory-beyond", written(craft.vmdk(descriptor(), directory=1 << 40)), "truncated"),
+        _bad("cut", cut(converted("vmdk"), by=512), "truncated", size=DISK),
+        _bad("cut-stream", cut(_STREAM, by=64 * 1024), "truncated", size=DISK),
+        _bad("no-footer", written(craft.vmdk_stream(footer=False)), "truncated"),
+        _bad("footer-cut", cut(written(craft.vmdk_stream()), by=512), "truncated"),
+        _bad(
             "footer-capacity",
             written(craft.patched(craft.vmdk_stream(), (-1024 + 12, le(999, 8)))),
-            "vmdk",
-            MIB,
             "footer_mismatch",
         ),
-        bad(
+        _bad(
             "footer-descriptor",
             written(craft.patched(craft.vmdk_stream(), (-1024 + 28, le(7, 8)))),
-            "vmdk",
-            MIB,
             "footer_mismatch",
         ),
-        bad(
-            "cowd",
-            written((b"COWD" + le(1, 4) * 2 + le(2048, 4)).ljust(65536, b"\0")),
-            "vmdk",
-            MIB,
-            "extent_outside",
-        ),
-        bad(
-            "sesparse",
-            written((le(0xCAFEBABE, 8) + le(0x200000001, 8) + le(2048, 8)).ljust(65536, b"\0")),
-            "vmdk",
-            MIB,
-            "extent_outside",
-        ),
-        bad(
+        _bad(
             "and-iso",
-            written(craft.patched(craft.vmdk(text()), (32768, craft.iso_primary()[32768:36864]))),
-            "vmdk",
-            MIB,
+            written(
+                craft.patched(craft.vmdk(descriptor()), (32768, craft.iso_primary()[32768:36864]))
+            ),
             "polyglot",
         ),
     ]

@@ -1,4 +1,4 @@
-"""ISO 9660 and UDF."""
+"""ISO 9660 and UDF volumes."""
 
 from tests.formats import craft
 from tests.formats.corpus.entry import Entry, bad, good

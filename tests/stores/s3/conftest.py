@@ -1,4 +1,4 @@
-"""The servers run once for all tests of a session; each module has a bucket of its own on them."""
+"""The servers run once per session; each module has a bucket of its own on each of them."""
 
 import pytest
 from botocore.retries import standard
@@ -8,7 +8,7 @@ from tests.stores.s3 import servers
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch):
-    """botocore waits up to a second before it repeats a request."""
+    """Do not wait: botocore waits up to a second before it repeats a request."""
     monkeypatch.setattr(standard.ExponentialBackoff, "delay_amount", lambda *_: 0)
 
 

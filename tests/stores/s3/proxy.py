@@ -1,4 +1,4 @@
-"""A TCP proxy that cuts, swallows and counts what passes between a store and its server."""
+"""A TCP proxy between a store and its server that cuts connections and counts bytes."""
 
 import contextlib
 import re
@@ -15,12 +15,11 @@ _REQUEST = re.compile(rb"(GET|PUT|POST|HEAD|DELETE) (\S+) HTTP/1.1\r\n")
 
 
 class Proxy:
-    """Forwards connections to ``port``; ``rules`` say what goes wrong, once each.
+    """Forwards connections to ``port``; ``rules`` decide what goes wrong.
 
-    A rule is asked with each request's line and returns what becomes of it: a
-    number of bytes of the request after which the connection is cut, or of the
-    answer when the number is negative; None to let it pass. Or the answer that it
-    gets in place of the server's.
+    A rule is called with the first line of each request. It returns None to let the request
+    pass; a number of bytes of the request after which the connection is cut, or if negative, of
+    the response; or a response to send instead of the server's.
     """
 
     def __init__(self, port: int) -> None:
@@ -40,16 +39,16 @@ class Proxy:
         return f"http://{HOST}:{self._listener.getsockname()[1]}"
 
     def cut(self, pattern: str, after: int, times: int = 1) -> None:
-        """Cut the next requests whose line matches ``pattern`` after so many bytes.
+        """Cut the next ``times`` requests whose first line matches ``pattern``.
 
-        Bytes are the request's, header included; a negative number lets the
-        request pass and counts those of the answer from 1.
+        ``after`` counts the bytes of the request, including its header. If it is negative, the
+        request passes, and the bytes of the response count, from 1.
         """
-        left = [times]
+        remaining = [times]
 
         def rule(line: str) -> int | None:
-            if left[0] and re.search(pattern, line):
-                left[0] -= 1
+            if remaining[0] and re.search(pattern, line):
+                remaining[0] -= 1
                 return after
             return None
 
@@ -86,7 +85,7 @@ class Proxy:
             self._run(pair.down)
 
     def judge(self, line: str) -> int | bytes | None:
-        """What is to become of a request."""
+        """The result of the first rule that applies to a request."""
         self.requests.append(line)
         for rule in self.rules:
             fate = rule(line)
@@ -96,7 +95,7 @@ class Proxy:
 
 
 class _Pair:
-    """One connection through the proxy. ``_up`` and ``_down`` are the bytes left of each way."""
+    """One connection. ``_up`` and ``_down`` are the bytes that still pass in each direction."""
 
     def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
         self._proxy = proxy
@@ -107,9 +106,9 @@ class _Pair:
 
     def up(self) -> None:
         for data in _received(self._client):
-            found = _REQUEST.match(data)
-            if found:
-                fate = self._proxy.judge((found[1] + b" " + found[2]).decode())
+            request = _REQUEST.match(data)
+            if request:
+                fate = self._proxy.judge((request[1] + b" " + request[2]).decode())
                 if isinstance(fate, bytes):
                     self._client.sendall(fate)
                     break
@@ -126,14 +125,14 @@ class _Pair:
                 break
         self._end()
 
-    def _pass(self, to: socket.socket, data: bytes, way: str) -> bool:
-        left = getattr(self, way)
+    def _pass(self, to: socket.socket, data: bytes, direction: str) -> bool:
+        remaining = getattr(self, direction)
         with contextlib.suppress(OSError):
-            to.sendall(data if left is None else data[:left])
-            if left is None:
+            to.sendall(data if remaining is None else data[:remaining])
+            if remaining is None:
                 return True
-            setattr(self, way, max(0, left - len(data)))
-            if left > len(data):
+            setattr(self, direction, max(0, remaining - len(data)))
+            if remaining > len(data):
                 return True
             self._proxy.happened.set()
         return False
@@ -142,7 +141,7 @@ class _Pair:
         for each in (self._client, self._server):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
-            each.close()  # with bytes unread, it is a reset
+            each.close()  # if bytes are unread, the peer gets a reset
 
 
 def _received(source: socket.socket) -> Iterator[bytes]:

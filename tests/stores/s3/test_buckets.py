@@ -93,7 +93,7 @@ def test_an_object_is_written_and_never_replaced(bucket, size):
 
 
 def test_what_others_write_under_the_key_is_left_alone(bucket):
-    """Theirs goes on whatever becomes of ours; what a dead process began is known by its name."""
+    """Another's upload continues. What a dead process left is identified by its upload id."""
     service, named = buckets(bucket), {"Bucket": bucket.name, "Key": "shared"}
     theirs = bucket.client.create_multipart_upload(**named)["UploadId"]
     with service.create(bucket.name, "shared", len(BODY)) as aborted:

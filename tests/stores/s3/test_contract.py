@@ -35,13 +35,13 @@ def contract_store(bucket):
 
 
 class TestBrokenConnections(FaultChecks):
-    """The contract's own faults: from the nth request on, none arrives."""
+    """The contract's faults: the nth request and all later ones do not arrive."""
 
     @pytest.fixture
     def store(self, bucket):
         self.bucket = bucket
         if bucket.server.part > 1 << 20:
-            pytest.skip("images of these checks are one request where parts are this large")
+            pytest.skip("with parts this large, the images of these checks are single requests")
         with between(bucket.server.port) as self.proxy:
             store = bucket.store(s3_store_host=self.proxy.url)
             yield store

@@ -1,4 +1,4 @@
-"""Objects that the service copies from users' buckets into a store by itself."""
+"""Copies from users' buckets into a store that the service makes itself."""
 
 import contextlib
 import dataclasses
@@ -10,7 +10,7 @@ import pytest
 from imsgate import errors
 from imsgate.buckets.s3 import S3Buckets
 from imsgate.config import Section
-from imsgate.testing.stores import content, new_key
+from imsgate.testing.store_data import content, new_key
 from tests.stores.s3 import servers
 from tests.stores.s3.proxy import between
 
@@ -19,9 +19,9 @@ KEY = "a b/ü?x=%2e"
 
 @pytest.fixture(scope="module")
 def users(bucket):
-    """A user's bucket in the same service, with an object of some parts."""
+    """A user's bucket in the same service, with an object of several parts."""
     with servers.bucket(bucket.server) as users:
-        # The tests' Ceph (16) cannot find a source whose key must be quoted; its data is sent.
+        # Ceph 16, which these tests use, does not find a source whose key needs quoting.
         users.key = "plain" if bucket.server.name == "ceph" else KEY
         users.body = os.urandom(3 * bucket.server.part + 1)
         users.client.put_object(Bucket=users.name, Key=users.key, Body=users.body)
@@ -37,7 +37,7 @@ def proxy(bucket):
 
 @pytest.fixture
 def store(bucket, proxy):
-    """The test ends with nothing left."""
+    """A store behind the proxy; nothing may be left at the end of the test."""
     store = bucket.store(s3_store_host=proxy.url, s3_store_thread_pools=1)
     yield store
     store.close()
@@ -46,25 +46,25 @@ def store(bucket, proxy):
     assert not left
 
 
-def found(users, host, **own):
+def copy_source(users, host, **own):
     settings = {**vars(users.settings(s3_store_host=host)), "allowed": [], "driver": "s3"}
     service = S3Buckets("ims_buckets", Section(**{**settings, "server_side_copy": True, **own}))
-    return service.find(users.name, users.key).origin
+    return service.find(users.name, users.key).copy_source
 
 
-def copy(store, users, origin, check=lambda: None):
-    with store.copy(new_key(), origin, len(users.body), check) or contextlib.nullcontext() as sink:
+def copy(store, users, source, check=lambda: None):
+    with store.copy(new_key(), source, len(users.body), check) or contextlib.nullcontext() as sink:
         return sink and sink.commit()
 
 
 def at(part, step):
-    """A ``check`` that does something before this part."""
+    """A ``check`` that calls ``step`` before part ``part``."""
     parts = itertools.count(1)
     return lambda: step() if next(parts) == part else None
 
 
 def test_the_service_copies(bucket, users, store, proxy):
-    location = copy(store, users, found(users, proxy.url))
+    location = copy(store, users, copy_source(users, proxy.url))
     assert proxy.sent < 1 << 16
     assert content(store, location) == users.body
     assert bucket.uploads() == []
@@ -72,28 +72,28 @@ def test_the_service_copies(bucket, users, store, proxy):
 
 
 def test_what_is_not_copied(bucket, users, store, proxy):
-    assert found(users, proxy.url, server_side_copy=False) is None
+    assert copy_source(users, proxy.url, server_side_copy=False) is None
     before = len(proxy.requests)
-    assert copy(store, users, found(users, bucket.server.url)) is None  # another service
+    assert copy(store, users, copy_source(users, bucket.server.url)) is None  # another service
     small = bucket.server.part
     with_whole = bucket.store(s3_store_host=proxy.url, s3_store_large_object_size=10)
-    assert with_whole.copy("0", found(users, proxy.url), small, lambda: None) is None
+    assert with_whole.copy("0", copy_source(users, proxy.url), small, lambda: None) is None
     with_whole.close()
     assert not [line for line in proxy.requests[before:] if "partNumber" in line]
 
 
 def test_an_object_that_was_replaced_meanwhile_is_refused(users, store, proxy):
-    origin = found(users, proxy.url)
+    source = copy_source(users, proxy.url)
     etag = '"00000000000000000000000000000000"'
     with pytest.raises(errors.SourceFailed, match="replaced"):
-        copy(store, users, dataclasses.replace(origin, etag=etag))
+        copy(store, users, dataclasses.replace(source, etag=etag))
 
     def replace():
         users.client.put_object(Bucket=users.name, Key=users.key, Body=users.body[::-1])
 
     try:
         with pytest.raises(errors.SourceFailed, match="replaced"):
-            copy(store, users, origin, at(3, replace))
+            copy(store, users, source, at(3, replace))
     finally:
         users.client.put_object(Bucket=users.name, Key=users.key, Body=users.body)
 
@@ -107,20 +107,20 @@ def answer(status, code=""):
 @pytest.mark.parametrize(
     ("refusal", "says"),
     [
-        (answer(501, "NotImplemented"), "does not offer"),
+        (answer(501, "NotImplemented"), "does not support"),
         (answer(403, "AccessDenied"), "AccessDenied"),
-        (answer(404, "NoSuchKey"), "no such object"),
+        (answer(404, "NoSuchKey"), "does not find the source object"),
         (answer(400, "InvalidRequest"), "InvalidRequest"),
-        (answer(200), "what it copied"),
+        (answer(200), "did not copy"),
     ],
     ids=["501", "403", "404", "400", "no copy"],
 )
 @pytest.mark.parametrize("number", [1, 3])
 def test_what_the_service_refuses_to_copy(users, store, proxy, caplog, number, refusal, says):
-    origin = found(users, proxy.url)
+    source = copy_source(users, proxy.url)
     proxy.rules[:] = [lambda line: refusal if f"partNumber={number}&" in f"{line}&" else None]
     for _ in range(2):
-        assert copy(store, users, origin) is None
+        assert copy(store, users, source) is None
     (said,) = [record for record in caplog.records if record.levelname == "WARNING"]
     assert says in said.getMessage()
     assert users.name in said.getMessage()
@@ -131,15 +131,15 @@ def test_it_can_be_stopped(users, store, proxy):
         raise errors.Cancelled(image_id="0")
 
     with pytest.raises(errors.Cancelled):
-        copy(store, users, found(users, proxy.url), at(3, cancel))
+        copy(store, users, copy_source(users, proxy.url), at(3, cancel))
 
 
 def test_a_discarded_copy_is_not_committed(bucket, users, store, proxy):
     key, size = new_key(), len(users.body)
     with pytest.raises(errors.StoreUnavailable, match="discarded"):
-        store.copy(key, found(users, proxy.url), size, at(2, lambda: store.discard(key)))
-    # By another process, after the last part.
-    sink = store.copy(key, found(users, proxy.url), size, lambda: None)
+        store.copy(key, copy_source(users, proxy.url), size, at(2, lambda: store.discard(key)))
+    # Discarded by another process, after the last part.
+    sink = store.copy(key, copy_source(users, proxy.url), size, lambda: None)
     with contextlib.closing(bucket.store()) as other:
         other.discard(key)
     with sink, pytest.raises(errors.StoreUnavailable):

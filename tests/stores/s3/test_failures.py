@@ -1,4 +1,4 @@
-"""What every refusal of a service becomes, whatever else it says."""
+"""The error for each refusal of a service."""
 
 import pytest
 from botocore import exceptions
@@ -9,7 +9,7 @@ from imsgate.stores.s3 import failures
 KEY = "AKIDSHOWNBYTHESERVICE"
 
 REFUSALS = {
-    "bucket": ("NoSuchBucket", 404, errors.StoreUnavailable, "bucket is missing"),
+    "bucket": ("NoSuchBucket", 404, errors.StoreUnavailable, "bucket does not exist"),
     "denied": ("AccessDenied", 403, errors.StoreDenied, "AccessDenied"),
     "key": ("InvalidAccessKeyId", 403, errors.StoreDenied, "InvalidAccessKeyId"),
     "signature": ("SignatureDoesNotMatch", 403, errors.StoreDenied, "SignatureDoesNotMatch"),

@@ -1,4 +1,4 @@
-"""What goes wrong between the store and a real server: the status it becomes, and no residue."""
+"""Faults between the store and a real server: the resulting error, and nothing left behind."""
 
 import io
 import json
@@ -10,7 +10,8 @@ import sys
 import pytest
 
 from imsgate import errors
-from imsgate.testing.stores import body, content, missing, new_key
+from imsgate.testing.store_checks import assert_missing
+from imsgate.testing.store_data import body, content, new_key
 from tests.functional.gateway import clean_env, eventually
 from tests.stores.s3 import servers
 from tests.stores.s3.proxy import between
@@ -26,7 +27,7 @@ def proxy(bucket):
 
 @pytest.fixture
 def make(bucket, proxy):
-    """A store behind the proxy; the test ends with nothing left."""
+    """A store behind the proxy; nothing may be left at the end of the test."""
     made = []
 
     def make(**changed):
@@ -42,7 +43,7 @@ def make(bucket, proxy):
 
 
 def image(bucket, parts=PARTS):
-    """Not a whole number of parts."""
+    """An image whose size is not a multiple of the part size."""
     return body(parts * bucket.server.part - 1000)
 
 
@@ -94,7 +95,7 @@ def test_a_connection_cut_again_and_again_ends_the_upload(bucket, make, proxy, r
     store, data = make(), image(bucket)
     proxy.cut(request_, after, times=2)
     if request_ == COMPLETE and after < 0:
-        # It was done, and that is what counts.
+        # The upload was completed: the object in the bucket decides.
         location = put(store, data)
         assert content(store, location) == data
         store.delete(location)
@@ -221,7 +222,7 @@ def test_another_process_cannot_commit_what_was_discarded(bucket, make):
         other.discard(key)
         with pytest.raises(errors.StoreUnavailable):
             sink.commit()
-    assert missing(store, key)
+    assert_missing(store, key, "another process discarded it")
 
 
 def test_a_server_that_restarts_during_an_upload(tmp_path):
@@ -236,7 +237,7 @@ def test_a_server_that_restarts_during_an_upload(tmp_path):
             _finish(sink, data)
         assert caught.value.status == 503
         server.start()
-        # The volumes come a little after the door is open.
+        # The volumes are ready a little after the server answers.
         eventually(lambda: _ended(store, key), "the residue can be removed")
         assert bucket.leftovers() == []
         location = eventually(lambda: _tried(store, data), "the next upload succeeds")
@@ -300,7 +301,7 @@ def test_a_bucket_that_is_removed(ceph):
             lambda: store.read("key"),
             lambda: store.create(new_key(), 1 << 30),
         ):
-            with pytest.raises(errors.StoreUnavailable, match="bucket is missing"):
+            with pytest.raises(errors.StoreUnavailable, match="bucket does not exist"):
                 call()
         store.close()
 
@@ -328,6 +329,13 @@ def test_it_refuses_to_start_and_names_the_option(bucket, changed, option):
         bucket.store(**changed)
     assert caught.value.key == f"[lab] {option}"
     assert servers.SECRET not in str(caught.value)
+
+
+def test_refused_access_at_start_names_every_usual_cause(bucket):
+    with pytest.raises(errors.BadConfig) as caught:
+        bucket.store(s3_store_secret_key="a-wrong-one")
+    for cause in ("s3_store_secret_key", "permissions on the bucket", "clock"):
+        assert cause in caught.value.problem
 
 
 def test_a_missing_bucket_can_be_made(bucket):

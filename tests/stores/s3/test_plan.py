@@ -1,10 +1,10 @@
-"""The arithmetic of parts."""
+"""The arithmetic of part sizes."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from imsgate.stores.s3.plan import MAX_PART, Plan
+from imsgate.stores.s3.plan import MAX_PART_BYTES, Plan
 
 MIB, GIB, TIB = 1 << 20, 1 << 30, 1 << 40
 
@@ -17,7 +17,7 @@ KNOWN = {
     "5 TiB in the smallest parts": (5 * MIB, 10_000, 5 * TIB, 525 * MIB),
     "5 TiB in large parts": (1024 * MIB, 10_000, 5 * TIB, 1024 * MIB),
     "100 GiB in the parts of Swift": (10 * MIB, 1000, 100 * GIB, 103 * MIB),
-    "the largest": (5 * MIB, 10_000, 10_000 * MAX_PART, MAX_PART),
+    "the largest": (5 * MIB, 10_000, 10_000 * MAX_PART_BYTES, MAX_PART_BYTES),
 }
 
 
@@ -32,7 +32,7 @@ UNKNOWN = {
     "the first": (10 * MIB, 1, 10 * MIB),
     "the last of that size": (10 * MIB, 833, 10 * MIB),
     "the first of twice that": (10 * MIB, 834, 20 * MIB),
-    "the last": (10 * MIB, 10_000, MAX_PART),
+    "the last": (10 * MIB, 10_000, MAX_PART_BYTES),
 }
 
 
@@ -63,12 +63,14 @@ def test_every_known_size_fits_in_parts_that_a_service_takes(part, count, size):
         chosen = plan.size(1, size)
         assert chosen >= part
         assert chosen * count >= size
-        assert chosen <= MAX_PART
+        assert chosen <= MAX_PART_BYTES
         assert chosen == part or (chosen - MIB) * count < size, "larger than need be"
 
 
-@given(part=some.integers(5 * MIB, MAX_PART), count=some.integers(1, 10_000), data=some.data())
+@given(
+    part=some.integers(5 * MIB, MAX_PART_BYTES), count=some.integers(1, 10_000), data=some.data()
+)
 def test_parts_of_an_unknown_size_never_shrink(part, count, data):
     plan = Plan(part, count)
     number = data.draw(some.integers(1, count))
-    assert part <= plan.size(number, None) <= plan.size(number + 1, None) <= MAX_PART
+    assert part <= plan.size(number, None) <= plan.size(number + 1, None) <= MAX_PART_BYTES

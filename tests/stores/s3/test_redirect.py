@@ -1,4 +1,4 @@
-"""Clients that are sent to the service itself, and services that put objects there."""
+"""Redirects of clients to the service, and objects that other services put there."""
 
 import dataclasses
 import urllib.request
@@ -7,7 +7,7 @@ import pytest
 
 from imsgate import errors
 from imsgate.testing.gateways import gateway
-from imsgate.testing.stores import body, new_key
+from imsgate.testing.store_data import body, new_key
 from tests.api.people import PEOPLE, Person
 
 DATA = b"snapshot " * 10_000

@@ -1,11 +1,11 @@
-"""Sizes around a part, and images of more parts than one answer lists or one upload has."""
+"""Sizes around that of a part, and images with very many parts."""
 
 import concurrent.futures
 
 import pytest
 
 from imsgate import errors
-from imsgate.testing.stores import MIB, body, content, new_key, pieces
+from imsgate.testing.store_data import MIB, body, content, new_key, pieces
 from tests.stores.s3 import servers
 
 KIB = 1024
@@ -50,7 +50,7 @@ def sizes_store(bucket):
 
 @pytest.fixture
 def small_parts(ceph):
-    """A store with parts of 64 KiB, which this server is told to take."""
+    """A store with parts of 64 KiB, which this server is configured to accept."""
     with servers.bucket(ceph) as bucket:
         made = []
 

@@ -1,4 +1,6 @@
-"""Image records, what belongs to them, and members."""
+"""Images with their properties, tags and locations, and members."""
+
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -55,7 +57,7 @@ def _images() -> None:
         op.create_index(f"ix_images_{'_'.join(columns)}", "images", columns)
 
 
-def _child(table: str, *columns: sa.Column, key: str) -> None:
+def _child(table: str, *columns: sa.Column[Any], key: str) -> None:
     op.create_table(
         table,
         sa.Column("image_id", Exact(36), nullable=False),

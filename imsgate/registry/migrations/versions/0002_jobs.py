@@ -1,4 +1,4 @@
-"""Jobs: work that outlives its request."""
+"""Jobs: work that continues after its request."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Quotas: bytes reserved for data coming in, and a row to lock for each project."""
+"""Quotas: bytes reserved for data that is coming in, and a row to lock for each project."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Lists that do not step over the records of deleted images; jobs that are forgotten by age."""
+"""Indexes by which lists skip deleted images, and by which old jobs are removed."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""A place is that of one image's data, and found without reading all of them."""
+"""A unique index of locations, so that each has the data of one image."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,8 +12,8 @@ from imsgate.registry.tables import Exact
 revision = "0005"
 down_revision = "0004"
 
-#: Rows read and written at a time.
-_BATCH = 1000
+#: Rows that are read and written at a time.
+_BATCH_ROWS = 1000
 
 _TABLE = sa.table("image_locations", *map(sa.column, ("image_id", "position", "store", "url")))
 _PLACE: sa.ColumnClause[str] = sa.column("place")
@@ -32,7 +32,7 @@ def upgrade() -> None:
     for rows in _batches(connection):
         places = [(row[0], row[1], Location(*row[2:]).place) for row in rows]
         _set(connection, places)
-    # Of images that share a place already, which nothing kept them from, one has it.
+    # Images may share a location, which nothing prevented before. One of them gets its place.
     for shared in connection.scalars(_shared()).all():
         keys = sa.select(_TABLE.c.image_id, _TABLE.c.position).where(shared == _PLACE)
         _, *others = connection.execute(keys.order_by(*keys.selected_columns)).all()
@@ -41,7 +41,7 @@ def upgrade() -> None:
 
 
 def _batches(connection: sa.Connection) -> Iterator[Sequence[Any]]:
-    ordered = sa.select(_TABLE).order_by(_TABLE.c.image_id, _TABLE.c.position).limit(_BATCH)
+    ordered = sa.select(_TABLE).order_by(_TABLE.c.image_id, _TABLE.c.position).limit(_BATCH_ROWS)
     rows = connection.execute(ordered).all()
     while rows:
         yield rows

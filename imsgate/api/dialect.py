@@ -1,0 +1,61 @@
+"""How clients of ``/v2/images`` write and read image records."""
+
+from typing import Any
+
+from imsgate.api import listing, patch, schemas, views
+from imsgate.model import Image
+from imsgate.records.attributes import IGNORED_ON_CREATE, check_settable
+from imsgate.records.operations import Operation
+from imsgate.registry.base import Query
+
+
+class Dialect:
+    """The Image API v2 as Glance serves it.
+
+    The subclass for IMS overrides ``complete``, ``changes``, ``query`` and ``image``.
+    """
+
+    def __init__(self, schema: schemas.Checker) -> None:
+        """``schema`` is that of one image."""
+        self.schema = schema
+
+    def new_image(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The fields of a new record, from the body of a request.
+
+        Raises ReadOnly, Reserved, BadJson, BadAttribute.
+        """
+        for name in body:
+            if name not in IGNORED_ON_CREATE:
+                check_settable(name)
+        self.schema.check(body)
+        fields = {name: value for name, value in body.items() if name not in IGNORED_ON_CREATE}
+        if "id" in fields:
+            schemas.check_id(fields["id"])
+        return self.complete(fields)
+
+    def operations(self, document: Any, content_type: str) -> list[Operation]:
+        """The changes that a PATCH document asks for.
+
+        Raises ReadOnly, Reserved, BadJson, BadAttribute.
+        """
+        operations = patch.parse(document, content_type)
+        for operation in operations:
+            if operation.op != "remove":
+                self.schema.check({operation.name: operation.value})
+        return self.changes(operations)
+
+    def complete(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """The fields of a new record, with those that the dialect adds. Raises BadAttribute."""
+        return fields
+
+    def changes(self, operations: list[Operation]) -> list[Operation]:
+        """The operations, with those that the dialect adds. Raises ReadOnly, BadAttribute."""
+        return operations
+
+    def query(self, params: listing.Params, viewer: str | None, **bounds: Any) -> Query:
+        """The query that a query string asks for; see ``listing.parse``."""
+        return listing.parse(params, viewer, **bounds)
+
+    def image(self, record: Image, viewer: str | None) -> dict[str, Any]:
+        """One image as the project ``viewer`` sees it."""
+        return views.image(record)

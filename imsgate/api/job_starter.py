@@ -1,0 +1,88 @@
+"""Starts the jobs that requests ask for."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from imsgate.api.requester import identity, sealed_credential
+from imsgate.api.signatures import Signing
+from imsgate.http.request import Request
+from imsgate.jobs.arguments import requested_by
+from imsgate.jobs.engine import Engine
+from imsgate.model import Image, Job, Limits
+from imsgate.quotas.quota import Quotas
+from imsgate.registry.base import NOTHING
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class JobStarter:
+    """Records jobs in the name of the user who sent a request.
+
+    Each job stores which user and request asked for it and, where the authentication filter
+    can tell, a credential by which the policy rule ``rule`` is asked again at the job's end.
+    """
+
+    engine: Engine
+    quotas: Quotas
+    signing: Signing
+
+    def start_import(
+        self,
+        request: Request,
+        image: Image,
+        kind: str,
+        arguments: Mapping[str, Any],
+        *,
+        rule: str,
+        is_signed: bool = True,
+        was: Mapping[str, Any] = NOTHING,
+        **fields: Any,
+    ) -> Job:
+        """Start a job that brings in data, and set ``fields`` of the image in the same step.
+
+        ``is_signed`` is false for data that was verified before. Raises Conflict if the image
+        has changed since it was read or differs from ``was``, or another job uses it;
+        OverLimit, SignatureRefused and Unavailable.
+        """
+        certificate = self.signing.certificate(request, image) if is_signed else None
+        within = self.quotas.of(image.owner)
+        return self._start(
+            request, image, kind, arguments, rule, certificate, within, was, **fields
+        )
+
+    def start_export(
+        self, request: Request, image: Image, kind: str, arguments: Mapping[str, Any], *, rule: str
+    ) -> Job:
+        """Start a job that reads an image's data. Raises Conflict as ``start_import``."""
+        return self._start(request, image, kind, arguments, rule, None, None, NOTHING)
+
+    def _start(
+        self,
+        request: Request,
+        image: Image,
+        kind: str,
+        arguments: Mapping[str, Any],
+        rule: str,
+        certificate: bytes | None,
+        within: Limits | None,
+        was: Mapping[str, Any],
+        **fields: Any,
+    ) -> Job:
+        who = identity(request)
+        return self.engine.start(
+            kind,
+            project=who.project_id,
+            image_id=image.id,
+            arguments={
+                **arguments,
+                **requested_by(
+                    user_id=who.user_id,
+                    request_id=request.request_id,
+                    credential=sealed_credential(request, rule),
+                    certificate=certificate,
+                ),
+            },
+            was={"status": image.status, "updated_at": image.updated_at, **was},
+            within=within,
+            **fields,
+        )

@@ -1,0 +1,168 @@
+"""Ask Keystone again about a user: at the end of an upload, and in a job.
+
+keystonemiddleware can only do this through its private parts. This is the one module that uses
+them; ``tests/auth/test_library_internals.py`` checks them. Importing it needs the extra
+``imsgate[keystone]``.
+"""
+
+import base64
+import functools
+import hashlib
+import importlib.util
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import webob
+from cryptography.fernet import Fernet, InvalidToken
+from keystoneauth1 import exceptions as keystone
+from keystonemiddleware import auth_token
+from keystonemiddleware import exceptions as middleware
+from oslo_config import cfg
+
+from imsgate import errors
+from imsgate.auth.identity import identity_of
+from imsgate.errors import BadConfig
+from imsgate.http import wsgi
+from imsgate.http.request import SEALED_CREDENTIAL
+from imsgate.http.wsgi import Environ
+from imsgate.model import Identity
+
+GROUP = "keystone_authtoken"
+
+#: Secret options of the auth types ``password`` and ``v3applicationcredential``.
+_SECRET_OPTIONS = ("password", "application_credential_secret")
+
+#: Module and package that connect to memcached: without and with SASL or TLS.
+_MEMCACHE_CLIENTS = (("memcache", "python-memcached"), ("bmemcached", "python-binary-memcached"))
+
+#: The environ keys that matter to keystonemiddleware.
+_AUTHENTICATED_KEYS = frozenset(
+    "REQUEST_METHOD SCRIPT_NAME PATH_INFO QUERY_STRING SERVER_NAME SERVER_PORT SERVER_PROTOCOL "
+    "HTTP_HOST HTTP_X_AUTH_TOKEN HTTP_X_STORAGE_TOKEN REMOTE_USER AUTH_TYPE "
+    "wsgi.url_scheme wsgi.version".split()
+)
+
+Protocol = TypeVar("Protocol", bound=auth_token.AuthProtocol)
+
+
+def make_protocol(
+    kind: Callable[[dict[str, Any]], Protocol],
+    native: cfg.ConfigOpts,
+    overrides: Mapping[str, str] = MappingProxyType({}),
+) -> Protocol:
+    """An ``AuthProtocol`` with the options of ``[keystone_authtoken]`` and ``overrides``.
+
+    Raises BadConfig for options with which every request would fail.
+    """
+    try:
+        protocol = kind({**overrides, "oslo_config_config": native})
+    except (keystone.ClientException, middleware.ConfigurationError) as error:
+        raise BadConfig(f"[{GROUP}]", str(error)) from error
+    if not (overrides.get("auth_type") or _auth_section(native).auth_type):
+        raise BadConfig(f"[{GROUP}] auth_type", "it is required to connect to Keystone")
+    _check_memcached(protocol._conf)
+    return protocol
+
+
+def _auth_section(native: cfg.ConfigOpts) -> Any:
+    """The options of this service's own account, which ``auth_section`` may put elsewhere."""
+    return native[native[GROUP].auth_section or GROUP]
+
+
+def _check_memcached(conf: Any) -> None:
+    """Raises BadConfig if the memcached client is missing. keystonemiddleware imports it
+    during the first request and would then fail every request."""
+    extended = conf.get("memcache_sasl_enabled") or conf.get("memcache_tls_enabled")
+    module, package = _MEMCACHE_CLIENTS[bool(extended)]
+    if conf.get("memcached_servers") and importlib.util.find_spec(module) is None:
+        raise BadConfig(f"[{GROUP}] memcached_servers", f"{package} is not installed")
+
+
+class Reauthentication(auth_token.AuthProtocol):  # type: ignore[misc]  # it has no types
+    """Validates a token again: without any cache, and even if it has expired meanwhile."""
+
+    def __init__(self, conf: dict[str, Any]) -> None:
+        uncached = {"token_cache_time": "-1", "memcached_servers": "", "cache": None}
+        super().__init__(_authenticated, {**conf, **uncached, "delay_auth_decision": "false"})
+
+    def fetch_token(self, token: str, **_: Any) -> Any:
+        return super().fetch_token(token, allow_expired=True)
+
+    def _validate_token(self, auth_ref: Any, **_: Any) -> None:
+        super()._validate_token(auth_ref, allow_expired=True)
+
+    def variables(self, environ: Environ) -> Environ:
+        """The identity variables of this request's user as Keystone reports them now.
+
+        Those of a service token are copied from ``environ``: it was validated before, and may
+        have expired together with the user's token. Raises Unauthenticated or Unavailable.
+        """
+        request = {key: value for key, value in environ.items() if key in _AUTHENTICATED_KEYS}
+        try:
+            status, _, _ = wsgi.call(self, request)
+        except keystone.ClientException as error:
+            raise errors.Unavailable(what="Keystone") from error
+        if status.startswith("503"):
+            raise errors.Unavailable(what="Keystone")
+        if not status.startswith("204"):
+            raise errors.Unauthenticated
+        service = {key: environ[key] for key in environ if key.startswith("HTTP_X_SERVICE_")}
+        return {**request, **service}
+
+
+def _authenticated(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    start_response("204 No Content", [])
+    return []
+
+
+class Seal:
+    """Encrypts tokens with a key derived from this service's own Keystone secret.
+
+    The database then contains no token that a reader of the database could use.
+    """
+
+    def __init__(self, native: cfg.ConfigOpts) -> None:
+        """``native`` has the options of an ``AuthProtocol`` that was made with it."""
+        self._native = native
+
+    @functools.cached_property
+    def _cipher(self) -> Fernet | None:
+        section = _auth_section(self._native)
+        secrets = (getattr(section, option, None) for option in _SECRET_OPTIONS)
+        secret = next(filter(None, secrets), None)
+        if secret is None:
+            return None
+        key = hashlib.scrypt(secret.encode(), salt=SEALED_CREDENTIAL.encode(), n=1 << 14, r=8, p=1)
+        return Fernet(base64.urlsafe_b64encode(key[:32]))
+
+    def close(self, token: str | None) -> str | None:
+        """The encrypted token; None without a token or without a secret."""
+        return self._cipher.encrypt(token.encode()).decode() if token and self._cipher else None
+
+    def open(self, sealed: str) -> str:
+        """The token. Raises Unauthenticated if it was sealed with another secret."""
+        if self._cipher is None:
+            return ""
+        try:
+            return self._cipher.decrypt(sealed.encode()).decode()
+        except InvalidToken as error:
+            raise errors.Unauthenticated from error
+
+
+class SealedCredentials:
+    """Identifies the user of a job by the credential that its request sealed.
+
+    Uses the options of the configuration files; overrides of a Paste file do not apply.
+    """
+
+    def __init__(self, native: cfg.ConfigOpts) -> None:
+        """Raises BadConfig as :func:`make_protocol`."""
+        self._reauthentication = make_protocol(Reauthentication, native)
+        self._seal = Seal(native)
+
+    def identify(self, sealed: str) -> Identity:
+        """The user as Keystone reports it now. Raises Unauthenticated or Unavailable."""
+        headers = {"X-Auth-Token": self._seal.open(sealed)}
+        environ = webob.Request.blank("/", headers=headers).environ
+        return identity_of(self._reauthentication.variables(environ))

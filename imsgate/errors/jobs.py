@@ -1,0 +1,41 @@
+"""Jobs: unknown, or failed."""
+
+from imsgate.errors.base import BadRequest, Conflict, Error, NotFound
+
+
+class JobNotFound(NotFound):
+    code = "IMG.0023"
+    message = "Job {job_id} could not be found"
+
+
+class Cancelled(Conflict):
+    """A job ends because its image was deleted."""
+
+    reason = "cancelled"
+    code = "IMG.0144"
+    message = "Image {image_id} was deleted during the job"
+
+
+class GivenUp(Error):
+    reason = "given_up"
+    message = "The job failed: its worker died at each of {attempts} attempts"
+
+
+class CopyDiffers(Error):
+    reason = "copy_differs"
+    code = "IMG.0014"
+    message = "Store {store!r} returned different data than was stored there"
+
+
+class UriRefused(BadRequest):
+    reason = "uri_refused"
+    code = "IMG.0017"
+    message = "Refused to download from this URI: {problem}"
+
+
+class SourceFailed(Error):
+    """The source of an import did not deliver all of the data."""
+
+    status, reason = 502, "source_failed"
+    code = "IMG.1075"
+    message = "The data could not be read from its source: {problem}"

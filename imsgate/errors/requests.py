@@ -1,0 +1,97 @@
+"""What is wrong with a request itself: its path, header, query, or body."""
+
+from imsgate.errors.base import BadRequest, Error, NotFound, Unavailable
+
+
+class NoRoute(NotFound):
+    code = "APIGW.0101"
+
+
+class MethodNotAllowed(Error):
+    status, reason = 405, "method_not_allowed"
+    code = "APIGW.0101"
+    message = "Method not allowed; this resource supports: {allowed}"
+
+
+class BadHeader(BadRequest):
+    reason = "bad_header"
+    message = "Invalid header {header}: {problem}"
+
+
+class BadQuery(BadRequest):
+    reason = "bad_query"
+    message = "Invalid query parameter {parameter}: {problem}"
+
+
+class BadJson(BadRequest):
+    reason = "bad_json"
+    message = "Invalid request body: {problem}"
+
+
+class EmptyBody(BadJson):
+    code = "IMG.0007"
+
+
+class UnsupportedMediaType(Error):
+    status, reason = 415, "unsupported_media_type"
+    code = "IMG.0001"
+    message = "Content-Type must be one of: {accepted}"
+
+
+# Bodies
+
+
+class LengthRequired(Error):
+    status, reason = 411, "length_required"
+    code = "IMG.0001"
+    message = "Content-Length is required: this server cannot detect the end of a chunked body"
+
+
+class TooLarge(Error):
+    status, reason = 413, "too_large"
+    code = "IMG.0059"
+    message = "The request body is larger than the limit of {limit} bytes"
+
+
+class SizeMismatch(BadRequest):
+    reason = "size_mismatch"
+    code = "IMG.0057"
+    message = "{announced} bytes were announced, but {received} bytes were received"
+
+
+class BodyCut(BadRequest):
+    """The client closed the connection, or the body ended before its announced length."""
+
+    reason = "body_cut"
+    code = "IMG.0057"
+    message = "The request body is incomplete: it ended after {received} bytes"
+
+
+class TooSlow(Error):
+    """The client sent too slowly, or nothing at all."""
+
+    status, reason = 408, "too_slow"
+    code = "IMG.0057"
+    message = "The request body was sent too slowly: {received} bytes were received"
+
+
+class Busy(Unavailable):
+    reason = "busy"
+    message = "Too many uploads are in progress; try again later"
+
+
+# Ranges
+
+
+class BadRange(Error):
+    """Glance refuses an invalid range with 416, where RFC 9110 says to ignore it."""
+
+    status, reason = 416, "bad_range"
+    code = "IMG.0001"
+    message = "{header} must be one byte range, such as bytes=0-499, bytes=500- or bytes=-500"
+
+
+class RangeNotSatisfiable(Error):
+    status, reason = 416, "range_not_satisfiable"
+    code = "IMG.0001"
+    message = "The requested range is outside the {size} bytes of this image"

@@ -1,0 +1,175 @@
+"""The import methods: what each requires, and where its data comes from.
+
+A new method is one more row of the table, and a source if none of the existing ones opens it.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Mapping
+
+from imsgate.jobs.arguments import ImportArguments
+from imsgate.jobs.context import Context
+from imsgate.model import Image, Job, Status
+from imsgate.sources.base import Source
+from imsgate.sources.bucket import BucketSources
+from imsgate.sources.staged import StagedSources
+from imsgate.sources.web import WebSources
+from imsgate.transfer.reservation import INITIAL_BYTES
+
+#: The kinds of import jobs. REGISTER imports into an existing image, CREATE into one that was
+#: made for it and is deleted if the import fails.
+IMPORT, REGISTER, CREATE = "import", "ims-register", "ims-create"
+
+#: The methods of Glance's API.
+GLANCE_DIRECT, WEB_DOWNLOAD, COPY_IMAGE = "glance-direct", "web-download", "copy-image"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ImportSources:
+    """What opens the data of imports. ``objects`` is None where no buckets are configured."""
+
+    staged: StagedSources
+    web: WebSources
+    objects: BucketSources | None = None
+
+
+Open = Callable[[ImportSources, Image, Job, Context], contextlib.AbstractContextManager[Source]]
+
+
+def _open_staged(
+    sources: ImportSources, image: Image, job: Job, context: Context
+) -> contextlib.AbstractContextManager[Source]:
+    certificate = ImportArguments.of(job).certificate
+    return sources.staged.open(image, certificate=certificate, check=context.check)
+
+
+def _open_download(
+    sources: ImportSources, image: Image, job: Job, context: Context
+) -> contextlib.AbstractContextManager[Source]:
+    arguments = ImportArguments.of(job)
+    return sources.web.open(
+        image,
+        uri=arguments.method["uri"],
+        digest=arguments.method.get("digest"),
+        certificate=arguments.certificate,
+        wait=context.wait,
+        check=context.check,
+    )
+
+
+def _open_object(
+    sources: ImportSources, image: Image, job: Job, context: Context
+) -> contextlib.AbstractContextManager[Source]:
+    arguments = ImportArguments.of(job)
+    assert sources.objects is not None, "no engine does such jobs without buckets"
+    assert arguments.url is not None
+    return sources.objects.open(
+        image,
+        project=job.project,
+        url=arguments.url,
+        formats=arguments.formats,
+        certificate=arguments.certificate,
+        check=context.check,
+        renew=context.renew,
+    )
+
+
+def _check_nothing(sources: ImportSources, method: Mapping[str, str]) -> None:
+    pass
+
+
+def _check_download(sources: ImportSources, method: Mapping[str, str]) -> None:
+    sources.web.web.check(method.get("uri", ""), method.get("digest"))
+
+
+def _known_size(image: Image, stores: int) -> int:
+    return (image.size or 0) * stores
+
+
+def _unknown_size(image: Image, stores: int) -> int:
+    return INITIAL_BYTES
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ImportMethod:
+    """One way to import.
+
+    ``kind`` is that of its jobs. The image must be in the status ``requires``; it is in
+    ``during`` while the job runs, and in ``failed`` if the job fails. ``rule`` is the policy rule.
+
+    ``open`` opens the data; None means that the image's own data is copied. ``check(sources,
+    method)`` refuses a request (``method`` as in Glance's API) that cannot succeed, before there
+    is a job. ``reservation(image, stores)`` returns the bytes to reserve at the start of an import
+    into that many stores; more are reserved as more is known.
+    """
+
+    name: str
+    kind: str
+    requires: Status
+    during: Status
+    failed: Status
+    rule: str
+    open: Open | None
+    check: Callable[[ImportSources, Mapping[str, str]], None] = _check_nothing
+    reservation: Callable[[Image, int], int]
+
+
+METHODS: Mapping[str, ImportMethod] = {
+    method.name: method
+    for method in (
+        ImportMethod(
+            name=GLANCE_DIRECT,
+            kind=IMPORT,
+            requires=Status.UPLOADING,
+            during=Status.IMPORTING,
+            failed=Status.QUEUED,
+            rule="modify_image",
+            open=_open_staged,
+            reservation=_known_size,
+        ),
+        ImportMethod(
+            name=WEB_DOWNLOAD,
+            kind=IMPORT,
+            requires=Status.QUEUED,
+            during=Status.IMPORTING,
+            failed=Status.QUEUED,
+            rule="modify_image",
+            open=_open_download,
+            check=_check_download,
+            reservation=_unknown_size,
+        ),
+        ImportMethod(
+            name=COPY_IMAGE,
+            kind=IMPORT,
+            requires=Status.ACTIVE,
+            during=Status.ACTIVE,
+            failed=Status.ACTIVE,
+            rule="copy_image",
+            open=None,
+            reservation=_known_size,
+        ),
+        ImportMethod(
+            name=REGISTER,
+            kind=REGISTER,
+            requires=Status.QUEUED,
+            during=Status.IMPORTING,
+            failed=Status.QUEUED,
+            rule="register_image",
+            open=_open_object,
+            reservation=_unknown_size,
+        ),
+        ImportMethod(
+            name=CREATE,
+            kind=CREATE,
+            requires=Status.QUEUED,
+            during=Status.IMPORTING,
+            failed=Status.DELETED,
+            rule="register_image",
+            open=_open_object,
+            reservation=_unknown_size,
+        ),
+    )
+}
+
+#: The methods of Glance's API, in the order in which it lists them.
+GLANCE_METHODS = (GLANCE_DIRECT, WEB_DOWNLOAD, COPY_IMAGE)

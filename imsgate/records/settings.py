@@ -1,0 +1,42 @@
+"""The options of ``[api]``: how many images, properties, tags and members there may be."""
+
+from oslo_config import cfg
+
+from imsgate.settings import Settings
+
+GROUP = "api"
+OPTS = (
+    cfg.IntOpt(
+        "limit_param_default",
+        default=25,
+        min=1,
+        help="Number of images on a page if the request does not say.",
+    ),
+    cfg.IntOpt("api_limit_max", default=1000, min=1, help="Maximum number of images on a page."),
+    cfg.IntOpt(
+        "image_property_quota",
+        default=128,
+        min=-1,
+        help="Maximum number of properties of an image; -1 means unlimited.",
+    ),
+    cfg.IntOpt(
+        "image_tag_quota",
+        default=128,
+        min=-1,
+        help="Maximum number of tags of an image; -1 means unlimited.",
+    ),
+    cfg.IntOpt(
+        "image_member_quota",
+        default=128,
+        min=-1,
+        help="Maximum number of projects with which an image is shared; -1 means unlimited.",
+    ),
+)
+
+
+class ApiSettings(Settings, group=GROUP, opts=OPTS):
+    limit_param_default: int
+    api_limit_max: int
+    image_property_quota: int
+    image_tag_quota: int
+    image_member_quota: int

@@ -1,0 +1,31 @@
+"""Objects that lie in a store already and are to become an image's data where they are."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+
+from imsgate.model import Image, Location
+from imsgate.sources.base import ByteStream
+from imsgate.sources.inspected import InspectedSource, SourceInspector
+from imsgate.stores.loader import Stores
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSources:
+    """Opens objects in stores."""
+
+    stores: Stores
+    inspector: SourceInspector
+
+    @contextlib.contextmanager
+    def open(
+        self, image: Image, location: Location, *, certificate: bytes | None
+    ) -> Iterator[InspectedSource]:
+        """The object at ``location``, as it is, inspected as the data of ``image``.
+
+        Raises ObjectNotFound, TooLarge, SignatureRefused.
+        """
+        store = self.stores.get(location.store)
+        size = store.size(location.url)
+        with contextlib.closing(ByteStream.of(store.read(location.url))) as stream:
+            yield self.inspector.open(image, stream, size, certificate)

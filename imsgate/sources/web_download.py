@@ -1,0 +1,179 @@
+"""The body of a URI as one stream, which continues after the connection was cut."""
+
+import hashlib
+import http.client
+import re
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from imsgate import errors, hashing
+from imsgate.errors import SourceFailed
+from imsgate.sources.deadline import Deadline
+from imsgate.sources.uris import DownloadTarget
+
+#: What a connection fails with while it is in use.
+CONNECTION_ERRORS = (OSError, http.client.HTTPException)
+
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
+_MAX_PAUSE_SECONDS = 30.0
+
+
+class WebResponse:
+    """A response whose body has not been read yet."""
+
+    def __init__(
+        self,
+        target: DownloadTarget,
+        connection: http.client.HTTPConnection,
+        response: http.client.HTTPResponse,
+    ) -> None:
+        self.target = target
+        self.status = response.status
+        self.headers = response.headers
+        self.length = None if response.chunked else response.length
+        self.has_end = response.chunked or response.length is not None
+        self.read = response.read1
+        self._response = response
+        self._connection = connection
+
+    @property
+    def etag(self) -> str | None:
+        """The ETag, if equal ones mean equal bytes (RFC 9110 section 8.8.3)."""
+        etag = self.headers["ETag"]
+        return etag if etag and etag.startswith('"') else None
+
+    def close(self) -> None:
+        self._response.close()
+        self._connection.close()
+
+
+class Follow(Protocol):
+    """Requests a URI with these header fields, and follows redirects.
+
+    Raises UriRefused, SourceFailed, and any of CONNECTION_ERRORS.
+    """
+
+    def __call__(self, uri: str, fields: Mapping[str, str], deadline: Deadline) -> WebResponse: ...
+
+
+class WebDownload:
+    """The bytes of a URI. ``size`` is None if the server does not announce it."""
+
+    def __init__(
+        self,
+        follow: Follow,
+        uri: str,
+        digest: tuple[str, str] | None,
+        *,
+        deadline: Deadline,
+        wait: Callable[[float], None],
+        max_resumes: int,
+    ) -> None:
+        """``digest`` is an algorithm and the expected value; ``wait`` lets seconds pass."""
+        self._follow = follow
+        self._deadline = deadline
+        self._wait = wait
+        self._max_resumes = max_resumes
+        self._expected = digest
+        self._digest = hashlib.new(digest[0], usedforsecurity=False) if digest else None
+        self._received = 0
+        self._resumes = 0
+        try:
+            self._response = follow(uri, {}, deadline)
+        except CONNECTION_ERRORS as error:
+            raise self._failure(error) from error
+        self.size = self._response.length
+        self._etag = self._response.etag
+        try:
+            self._check_response()
+        except BaseException:
+            self._response.close()
+            raise
+
+    def _check_response(self) -> None:
+        if self._response.status != 200:
+            raise SourceFailed(problem=f"the server answered {self._response.status}")
+        if not self._response.has_end:
+            raise SourceFailed(problem="the server announces neither length nor end")
+        if (self._response.headers["Content-Encoding"] or "identity") != "identity":
+            raise SourceFailed(problem="the server sends it with a Content-Encoding")
+
+    def read(self, size: int) -> bytes:
+        """Up to ``size`` bytes, none at the end. Raises SourceFailed, DigestMismatch."""
+        while True:
+            try:
+                chunk = self._response.read(size)
+                if not chunk and self.size is not None and self._received < self.size:
+                    raise OSError("the connection was closed")
+            except CONNECTION_ERRORS as error:
+                self._resume(error)
+                continue
+            self._received += len(chunk)
+            if self._digest is not None:
+                self._digest.update(chunk)
+            if not chunk or self._received == self.size:
+                self._check_digest()
+            return chunk
+
+    def _check_digest(self) -> None:
+        if self._expected and self._digest and self._digest.hexdigest() != self._expected[1]:
+            algorithm, expected = self._expected
+            actual = self._digest.hexdigest()
+            raise errors.DigestMismatch(algorithm=algorithm, found=actual, expected=expected)
+
+    def _resume(self, cause: Exception) -> None:
+        """Continue where the connection was cut, if the server still has the same data."""
+        self._response.close()
+        while True:
+            if self._etag is None or self._resumes >= self._max_resumes or self._deadline.passed:
+                raise self._failure(cause) from cause
+            if self._resumes:
+                self._wait(min(2.0**self._resumes, _MAX_PAUSE_SECONDS))
+            self._resumes += 1
+            fields = {"Range": f"bytes={self._received}-", "If-Range": self._etag}
+            try:
+                self._response = self._follow(self._response.target.uri, fields, self._deadline)
+            except CONNECTION_ERRORS as error:
+                cause = error
+                continue
+            self._check_same_data()
+            return
+
+    def _check_same_data(self) -> None:
+        content_range = _CONTENT_RANGE.fullmatch(self._response.headers["Content-Range"] or "")
+        same = (
+            self._response.status == 206
+            and self._response.etag in (None, self._etag)
+            and self._response.has_end
+            and content_range is not None
+            and int(content_range[1]) == self._received
+            and int(content_range[2]) + 1 == int(content_range[3])
+            and self.size in (None, int(content_range[3]))
+        )
+        if not same:
+            self._response.close()
+            problem = f"it was cut after {self._received} bytes and could not be resumed there"
+            raise SourceFailed(problem=problem)
+
+    def _failure(self, cause: Exception) -> errors.Error:
+        if self._deadline.passed:
+            return SourceFailed(problem="it takes longer than is allowed")
+        reason = "in time" if isinstance(cause, TimeoutError) else f"({type(cause).__name__})"
+        problem = f"after {self._received} bytes the server did not answer {reason}"
+        return SourceFailed(problem=problem)
+
+    def close(self) -> None:
+        self._response.close()
+
+
+def parse_digest(text: str | None) -> tuple[str, str] | None:
+    """``sha256:HEX`` as algorithm and digest. Raises BadRequest."""
+    if text is None:
+        return None
+    algorithm, _, digest = text.lower().partition(":")
+    if algorithm in hashing.DOWNLOAD:
+        length = 2 * hashing.digest_size(algorithm)
+        if re.fullmatch(f"[0-9a-f]{{{length}}}", digest):
+            return algorithm, digest
+    problem = f"digest must be ALGORITHM:HEX with one of {', '.join(hashing.DOWNLOAD)}"
+    raise errors.BadRequest(problem=problem)

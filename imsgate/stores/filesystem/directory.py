@@ -1,0 +1,122 @@
+"""The data directory: paths, durability, and what system errors mean in the store contract.
+
+An object is written under a temporary name in the same directory as its final name, so the
+rename that publishes it is atomic. Locations are bare file names: a data directory can be moved,
+and no record can point outside of it.
+"""
+
+import contextlib
+import errno
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+
+from imsgate import errors
+from imsgate.errors import BadConfig
+from imsgate.stores.base import LOCATION
+
+#: EFBIG: the file would exceed the limit of the file system or RLIMIT_FSIZE.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+#: ELOOP: O_NOFOLLOW met a symbolic link, which is never an object.
+_MISSING = frozenset({errno.ENOENT, errno.ELOOP})
+
+#: Prefix of temporary names. No LOCATION begins with a dot.
+TEMPORARY_PREFIX = ".part-"
+
+
+class DataDirectory:
+    """The data directory of the store with the id ``store``."""
+
+    def __init__(self, store: str, path: str) -> None:
+        self.store = store
+        self.path = os.path.abspath(path)
+
+    def make_usable(self) -> None:
+        """Create the directory if needed and write in it. Raises BadConfig."""
+        try:
+            os.makedirs(self.path, mode=0o750, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+        except OSError as error:
+            # A full store accepts no uploads, but its images can still be downloaded.
+            if error.errno not in _FULL:
+                key = f"[{self.store}] filesystem_store_datadir"
+                raise BadConfig(key, f"not a writable directory: {error.strerror}") from error
+
+    def temporary(self, key: str) -> str:
+        """The path where the object with this key is written."""
+        return os.path.join(self.path, TEMPORARY_PREFIX + key)
+
+    def final(self, key: str) -> str:
+        """The path where the object with this key is published."""
+        return os.path.join(self.path, key)
+
+    def located(self, location: str) -> str:
+        """The path of a location. Raises ObjectNotFound if no sink can have returned it."""
+        if not LOCATION.fullmatch(location):
+            raise errors.ObjectNotFound(f"store {self.store}")
+        return self.final(location)
+
+    def sync(self) -> None:
+        """Make renames and removals durable. Raises OSError."""
+        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def discard(self, key: str) -> None:
+        """Remove the temporary and the final file. Raises StoreUnavailable or StoreDenied."""
+        with self.reporting():
+            # In this order: if a stale attempt renames its file between the two, the second
+            # removal finds it; if it tries later, there is nothing left to rename.
+            removed = [_unlink(path) for path in (self.temporary(key), self.final(key))]
+            if any(removed):
+                self.sync()
+            else:
+                os.stat(self.path)  # fails without the directory: files may exist unseen
+
+    @contextlib.contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Translate an OSError into an error of the store contract, without its path."""
+        try:
+            yield
+        except OSError as error:
+            problem = os.strerror(error.errno) if error.errno else type(error).__name__
+            if error.errno in _FULL:
+                raise errors.StoreFull(store=self.store) from error
+            if error.errno in _DENIED:
+                raise errors.StoreDenied(store=self.store, problem=problem) from error
+            raise errors.StoreUnavailable(store=self.store, problem=problem) from error
+
+    @contextlib.contextmanager
+    def finding(self) -> Iterator[None]:
+        """Like ``reporting``, but a missing file raises ObjectNotFound."""
+        with self.reporting():
+            try:
+                yield
+            except OSError as error:
+                if error.errno not in _MISSING:
+                    raise
+                # Fails without the directory: then the store is unavailable, and the object
+                # may still exist.
+                os.stat(self.path)
+                raise errors.ObjectNotFound(f"store {self.store}") from error
+
+
+def regular(status: os.stat_result) -> os.stat_result:
+    """``status`` if it is that of a regular file. Raises FileNotFoundError."""
+    if not stat.S_ISREG(status.st_mode):
+        raise FileNotFoundError(errno.ENOENT, "not a regular file")
+    return status
+
+
+def _unlink(path: str) -> bool:
+    """Remove a file; return whether it existed."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True

@@ -1,0 +1,93 @@
+"""The filesystem driver: one local or network-mounted directory."""
+
+import errno
+import functools
+import os
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any, BinaryIO
+
+from imsgate.config import Section
+from imsgate.stores.base import LocalFiles, Sink, Store
+from imsgate.stores.filesystem import options
+from imsgate.stores.filesystem.directory import DataDirectory, regular
+from imsgate.stores.filesystem.options import FileSettings
+from imsgate.stores.filesystem.reader import FileReader
+from imsgate.stores.filesystem.sink import FileSink
+from imsgate.stores.filesystem.space import Space
+
+
+class FilesystemStore(Store, LocalFiles):
+    """A store whose objects are files in one directory."""
+
+    OPTS = options.OPTS
+
+    def __init__(self, name: str, settings: Section) -> None:
+        super().__init__(name, settings)
+        self._options = FileSettings.of(settings)
+        options.check_directories(name, self._options)
+        self._mode = options.file_mode(name, self._options)
+        self.directory = DataDirectory(name, self._options.filesystem_store_datadir)
+        self.directory.make_usable()
+        self.space = Space(self.directory)
+
+    def create(self, key: str, size: int | None) -> Sink:
+        sparse = self._options.filesystem_thin_provisioning
+        # Nobody knows yet how much of a thin file will be holes.
+        announced = None if sparse else size
+        if announced is not None:
+            # Before a file is created. Promises to other uploads are considered by reserve.
+            self.space.check(announced)
+        reserve = functools.partial(self.space.reserve, size=announced) if announced else None
+        return FileSink(self.directory, key, mode=self._mode, sparse=sparse, reserve=reserve)
+
+    def read(self, location: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        chunk = self._options.filesystem_store_chunk_size
+        return FileReader(self.directory, self.open(location), offset, length, chunk)
+
+    def size(self, location: str) -> int:
+        path = self.directory.located(location)
+        with self.directory.finding():
+            return regular(os.stat(path, follow_symlinks=False)).st_size
+
+    def delete(self, location: str) -> None:
+        path = self.directory.located(location)
+        with self.directory.finding():
+            regular(os.stat(path, follow_symlinks=False))
+            os.unlink(path)
+            self.directory.sync()
+
+    def discard(self, key: str) -> None:
+        self.directory.discard(key)
+
+    def open(self, location: str) -> BinaryIO:
+        path = self.directory.located(location)
+        with self.directory.finding():
+            # O_NONBLOCK has no effect on regular files; it keeps open from blocking on a FIFO
+            # that someone has put there.
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                regular(os.fstat(fd))
+                return open(fd, "rb", buffering=0)
+            except BaseException:
+                os.close(fd)
+                raise
+
+    def check(self) -> None:
+        with self.directory.reporting():
+            os.stat(self.directory.path)
+            if not os.access(self.directory.path, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, "not writable")
+
+    def free_space(self) -> int | None:
+        return self.space.free()
+
+    def place(self) -> Hashable:
+        status = os.stat(self.directory.path)
+        return status.st_dev, status.st_ino
+
+    def properties(self) -> Mapping[str, Any]:
+        return {
+            "data_dir": self.directory.path,
+            "chunk_size": self._options.filesystem_store_chunk_size,
+            "thin_provisioning": self._options.filesystem_thin_provisioning,
+        }

@@ -1,0 +1,81 @@
+"""Requests arrive at the application unchanged, and bodies only when it reads them."""
+
+import itertools
+from typing import Any
+
+import pytest
+
+from imsgate.testing import apps, servers
+from imsgate.testing.filters.base import FilterChecks, body
+
+_READS = {
+    "a byte at a time": apps.by(1),
+    "7 bytes at a time": apps.by(7),
+    "100 bytes at a time": apps.by(100),
+    "much at a time": apps.by(1 << 24),
+    "line by line": apps.by_lines,
+    "by iteration": b"".join,
+    "as lines": lambda stream: b"".join(stream.readlines()),
+    "in two ways": lambda stream: stream.read(100) + stream.readline() + b"".join(stream),
+}
+
+#: The most bytes that a server returns for one read; None means as many as requested.
+_STEPS = (1, 100, None)
+
+
+class RequestChecks(FilterChecks):
+    """What the application gets."""
+
+    @pytest.mark.parametrize("chunked", [False, True], ids=["Content-Length", "chunked"])
+    @pytest.mark.parametrize("read", _READS.values(), ids=_READS)
+    def test_a_body_arrives_unchanged(self, guarded: Any, read: apps.Read, chunked: bool) -> None:
+        app = apps.App(read)
+        filtered = guarded(app)
+        for step, size in itertools.product(_STEPS, (0, 1, 99, 100, 101, self.SIZE)):
+            data = body(size)
+            entries = self.request(servers.Input(data, step=step), length=size, chunked=chunked)
+            if chunked:
+                entries.pop("CONTENT_LENGTH", None)
+            case = f"{size} bytes, {step or 'all'} at a time"
+            assert servers.serve(filtered, entries).code == 200, case
+            assert app.bodies == [data], case
+            app.bodies.clear()
+
+    @pytest.mark.parametrize("chunked", [False, True], ids=["Content-Length", "chunked"])
+    def test_a_body_read_without_a_size_arrives_unchanged(self, build: Any, chunked: bool) -> None:
+        app = apps.App(lambda stream: stream.read() + stream.read() + stream.read(10))
+        data = body(self.SIZE)
+        servers.serve(build(app), self.request(data, chunked=chunked), validated=False)
+        assert app.bodies == [data]
+
+    @pytest.mark.parametrize("kind", [apps.App, apps.LateReader], ids=["at once", "late"])
+    def test_a_body_is_not_read_before_the_application_asks(self, guarded: Any, kind: Any) -> None:
+        stream = servers.Input(body(self.SIZE))
+        progress = []
+
+        def read(wrapped: Any) -> bytes:
+            progress.append(stream.asked)
+            first: bytes = wrapped.read(10)
+            progress.append(stream.given)
+            return first
+
+        servers.serve(guarded(kind(read)), self.request(stream, length=self.SIZE))
+        assert progress == [0, 10]
+        assert stream.given == 10, "no more was read than the application asked for"
+
+    def test_a_body_nobody_reads_stays_unread(self, guarded: Any) -> None:
+        stream = servers.Input(body(self.SIZE))
+        assert (
+            servers.serve(guarded(apps.App()), self.request(stream, length=self.SIZE)).code == 200
+        )
+        assert stream.asked == 0
+
+    def test_the_request_line_arrives_unchanged(self, guarded: Any) -> None:
+        app = apps.App()
+        entries = {**self.request(), "HTTP_X_TRACE": "a", "HTTP_ACCEPT": "text/plain"}
+        before = dict(entries)
+        servers.serve(guarded(app), entries)
+        names = "REQUEST_METHOD SCRIPT_NAME PATH_INFO QUERY_STRING CONTENT_TYPE CONTENT_LENGTH "
+        names += "HTTP_HOST HTTP_X_TRACE HTTP_ACCEPT wsgi.url_scheme"
+        for name in names.split():
+            assert app.environs[0].get(name) == before.get(name), name

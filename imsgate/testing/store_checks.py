@@ -1,0 +1,124 @@
+"""What all checks of the store kit share: what a driver's author provides, and helpers."""
+
+import contextlib
+import os
+from collections.abc import Callable, Collection, Iterator
+from typing import Any, ClassVar
+
+import pytest
+
+from imsgate import errors
+from imsgate.errors import ObjectNotFound
+from imsgate.stores.base import LocalFiles, Store
+from imsgate.testing.store_data import MIB, new_key, pieces
+
+#: What a failed write or commit raises. StoreDenied is a StoreUnavailable.
+REPORTED = (errors.StoreFull, errors.StoreUnavailable)
+
+
+class StoreChecks:
+    """The hooks that a driver's tests override, and helpers for the checks.
+
+    ``store`` and ``leftovers`` are required, the others optional.
+    """
+
+    #: Size in bytes of the driver's parts, blocks or chunks; sizes around it are tested.
+    PART: ClassVar[int] = MIB
+
+    #: Number of random call sequences to compare with the memory store; lower it for a slow store.
+    SEQUENCES: ClassVar[int] = 100
+
+    @pytest.fixture
+    def store(self) -> Any:
+        """An empty store."""
+        raise NotImplementedError("the subclass must define a fixture named store")
+
+    @pytest.fixture
+    def small_store(self) -> Any:
+        """A store with room for a few hundred KiB at most, to test a full store."""
+        pytest.skip("this driver's tests do not define the fixture small_store")
+
+    def leftovers(self, store: Store) -> Collection[Any]:
+        """Everything in ``store``, objects and remains of attempts, found without the driver."""
+        raise NotImplementedError("the subclass must define leftovers")
+
+    def private(self, store: Store) -> Collection[str]:
+        """Texts that no error may contain, such as credentials and directories."""
+        return ()
+
+    def again(self, store: Store) -> Store:
+        """The same store as another process would build it."""
+        return type(store)(store.name, store.settings)
+
+    @pytest.fixture
+    def twin(self, store: Store) -> Iterator[Store]:
+        """The result of ``again``; closed after the test if it has ``close``."""
+        made = self.again(store)
+        yield made
+        if made is not store and hasattr(made, "close"):
+            made.close()
+
+    @pytest.fixture(autouse=True)
+    def _nothing_is_left(self, store: Store) -> Iterator[None]:
+        self._stored: list[tuple[Store, str]] = []
+        yield
+        for owner, location in self._stored:
+            owner.delete(location)
+        self.assert_empty(store, "after all objects were deleted")
+
+    def keep(self, store: Store, location: str) -> str:
+        """Have an object deleted at the end of the test; returns ``location``."""
+        self._stored.append((store, location))
+        return location
+
+    def put(
+        self,
+        store: Store,
+        data: bytes,
+        *,
+        key: str | None = None,
+        size: int | None = None,
+        chunk: int = MIB,
+    ) -> str:
+        """Store ``data`` in chunks of ``chunk`` bytes and return its location."""
+        with store.create(key or new_key(), size) as sink:
+            for piece in pieces(data, chunk):
+                sink.write(piece)
+            return sink.commit()
+
+    def assert_empty(self, store: Store, when: str) -> None:
+        """Fails if anything is in the store."""
+        remains = self.leftovers(store)
+        assert not remains, f"{when}, the store must be empty; it contains {list(remains)[:10]}"
+
+
+def assert_missing(store: Store, location: str, why: str) -> None:
+    """Fails unless read, size, delete and open all raise ObjectNotFound at the call."""
+    calls: list[Callable[[str], Any]] = [store.read, store.size, store.delete]
+    if isinstance(store, LocalFiles):
+        calls.append(store.open)
+    for call in calls:
+        try:
+            result = call(location)
+        except ObjectNotFound:
+            continue
+        closing = contextlib.closing(result) if hasattr(result, "close") else None
+        with closing or contextlib.nullcontext():
+            name = getattr(call, "__name__", call)
+            problem = f"{name} must raise ObjectNotFound at the call, because {why}"
+            pytest.fail(f"{problem}; it returned {result!r}")
+
+
+def assert_full(error: errors.StoreFull, store: Store) -> None:
+    """Fails unless the error names the store and nothing else."""
+    expected = {"store": store.name}
+    assert error.details == expected, (
+        f"StoreFull must have the details {expected}, not {error.details}"
+    )
+
+
+def open_descriptors() -> int:
+    """The number of files and sockets that this process has open."""
+    if not os.path.isdir("/dev/fd"):
+        pytest.skip("this system does not list open file descriptors")
+    return len(os.listdir("/dev/fd"))

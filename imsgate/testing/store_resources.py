@@ -1,0 +1,92 @@
+"""Checks that nothing stays open, and of what a store reports about itself."""
+
+import json
+from typing import Any
+
+from imsgate.stores.base import Store
+from imsgate.testing.store_checks import StoreChecks, assert_missing, open_descriptors
+from imsgate.testing.store_data import MIB, SIZE, body, new_key
+
+#: How often an operation is repeated. A leak of one descriptor per operation then shows, while a
+#: few connections in a pool do not matter.
+_REPETITIONS = 16
+
+
+class ResourceChecks(StoreChecks):
+    """Files and connections are closed; properties, free space and place are valid."""
+
+    def test_a_reader_closed_early_holds_nothing(self, store: Store) -> None:
+        location = self.keep(store, self.put(store, body(SIZE)))
+        readers: list[Any] = [store.read(location)]
+        readers[0].close()
+        before = open_descriptors()
+        for taken in (0, 1):
+            # Keep references, so that the garbage collector does not close them.
+            readers += (store.read(location) for _ in range(_REPETITIONS))
+            for reader in readers[-_REPETITIONS:]:
+                for _ in range(taken):
+                    next(reader)
+                reader.close()
+                chunk = next(reader, None)
+                assert chunk is None, "a closed reader must not yield chunks"
+        _assert_closed(before, "closing a reader early")
+
+    def test_a_reader_at_its_end_holds_nothing(self, store: Store) -> None:
+        location = self.keep(store, self.put(store, body(SIZE)))
+        readers = [store.read(location)]
+        list(readers[0])
+        before = open_descriptors()
+        for _ in range(_REPETITIONS):
+            readers.append(store.read(location, 0, MIB + 1))
+            list(readers[-1])
+        _assert_closed(before, "reading to the end")
+
+    def test_a_sink_that_ended_holds_nothing(self, store: Store) -> None:
+        sinks = [store.create(new_key(), None)]
+        sinks[0].abort()
+        before = open_descriptors()
+        for _ in range(_REPETITIONS):
+            sinks += (store.create(new_key(), None), store.create(new_key(), None))
+            sinks[-1].abort()
+            self.keep(store, sinks[-2].commit())
+        _assert_closed(before, "commit or abort")
+
+    def test_asking_holds_nothing(self, store: Store) -> None:
+        location = self.keep(store, self.put(store, b"data"))
+
+        def ask() -> None:
+            store.check()
+            assert store.size(location) == 4, "size must return the size of the object"
+            assert_missing(store, new_key(), "there is no such object")
+            store.discard(new_key())
+
+        ask()
+        before = open_descriptors()
+        for _ in range(_REPETITIONS):
+            ask()
+        _assert_closed(before, "check, size and discard")
+
+    def test_properties_can_be_shown(self, store: Store) -> None:
+        shown = json.dumps(dict(store.properties()))
+        for opt in store.OPTS:
+            secret = getattr(store.settings, opt.dest, None) if opt.secret else None
+            leaked = bool(secret) and str(secret) in shown
+            assert not leaked, f"properties must not contain the value of {opt.dest}"
+
+    def test_free_space_is_a_number_of_bytes_where_known(self, store: Store) -> None:
+        free = store.free_space()
+        valid = free is None or (isinstance(free, int) and free >= 0)
+        assert valid, f"free_space must return a number of bytes or None; it returned {free!r}"
+
+    def test_its_place_can_be_compared(self, store: Store) -> None:
+        first, second = store.place(), store.place()
+        assert first == second, f"place must not change; it returned {first!r}, then {second!r}"
+        hash(first)
+
+
+def _assert_closed(before: int, operation: str) -> None:
+    opened = open_descriptors() - before
+    assert opened < _REPETITIONS, (
+        f"{operation} must release all files and connections; "
+        f"{_REPETITIONS} repetitions left {opened} descriptors open"
+    )
