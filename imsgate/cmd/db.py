@@ -5,6 +5,7 @@ from typing import Any
 
 from imsgate.cmd import arguments
 from imsgate.registry import sql
+from imsgate.registry.database import DatabaseSettings
 from imsgate.server import state
 
 
@@ -18,7 +19,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     conf = arguments.load(args)
-    settings = conf.section("database", sql.SqlRegistry.OPTS)
+    settings = conf.read(DatabaseSettings)
     if sql.is_embedded(settings):
         state.create_directory(conf)
     sql.upgrade(settings)

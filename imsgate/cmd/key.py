@@ -6,7 +6,7 @@ from typing import Any
 
 from imsgate.auth import aksk, key_file
 from imsgate.cmd import arguments
-from imsgate.filters.aksk import Aksk
+from imsgate.filters.aksk import AkskSettings
 
 
 def add_parser(subparsers: Any) -> None:
@@ -41,8 +41,8 @@ def add_parser(subparsers: Any) -> None:
     remove.set_defaults(run=run_remove)
 
 
-def _settings(args: argparse.Namespace) -> Any:
-    return arguments.load(args).section(Aksk.NAME, Aksk.OPTS)
+def _settings(args: argparse.Namespace) -> AkskSettings:
+    return arguments.load(args).read(AkskSettings)
 
 
 def run_add(args: argparse.Namespace) -> int:

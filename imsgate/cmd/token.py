@@ -5,7 +5,7 @@ from typing import Any
 
 from imsgate.auth import token_file
 from imsgate.cmd import arguments
-from imsgate.filters.tokens import Tokens
+from imsgate.filters.tokens import TokensSettings
 
 
 def add_parser(subparsers: Any) -> None:
@@ -24,7 +24,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    settings = arguments.load(args).section(Tokens.NAME, Tokens.OPTS)
+    settings = arguments.load(args).read(TokensSettings)
     token = token_file.add(
         settings.token_file,
         user=args.user,

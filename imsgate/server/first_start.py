@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 from imsgate import config
 from imsgate.auth import token_file
-from imsgate.filters.tokens import Tokens
+from imsgate.filters.tokens import Tokens, TokensSettings
 from imsgate.registry import sql
+from imsgate.registry.database import DatabaseSettings
 from imsgate.server import pastefile, state
 
 
@@ -19,12 +20,12 @@ def prepare(conf: config.Config, paste: str, global_conf: Mapping[str, str]) -> 
     operator decides to. Raises BadConfig.
     """
     state.create_directory(conf)
-    database = conf.section("database", sql.SqlRegistry.OPTS)
+    database = conf.read(DatabaseSettings)
     if sql.is_embedded(database):
         sql.upgrade(database)
     overrides = pastefile.filter_options(paste, global_conf, Tokens.NAME)
     if overrides is not None:
-        tokens = conf.section(Tokens.NAME, Tokens.OPTS, overrides).token_file
+        tokens = conf.read(TokensSettings, overrides).token_file
         if not os.path.exists(tokens):
             _create_admin_token(tokens, _admin_token(conf.state_path))
 

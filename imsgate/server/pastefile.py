@@ -24,7 +24,7 @@ def uri(conf: config.Config, path: str | None) -> str:
 
     ``path`` is a Paste file; None means the installed one. Raises BadConfig if there is none.
     """
-    flavor = conf.section(config.PASTE_GROUP, config.PASTE_OPTS).flavor or _MAIN
+    flavor = conf.read(config.PasteSettings).flavor or _MAIN
     return f"config:{find(path)}#{flavor}"
 
 

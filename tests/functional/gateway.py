@@ -1,4 +1,4 @@
-"""A real gateway: the shipped pipeline on a server and a state directory of its own."""
+"""A gateway: the shipped pipeline with a server process and a state directory of its own."""
 
 import contextlib
 import dataclasses
@@ -34,13 +34,13 @@ T = TypeVar("T")
 
 
 def eventually(look: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
-    """The first true value of ``look``; fails with ``what`` when there is none in time."""
+    """Call ``look`` until its value is true, and return it; fail with ``what`` after that time."""
     pause = threading.Event()
     deadline = time.monotonic() + seconds
-    while not (found := look()):
+    while not (value := look()):
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         pause.wait(0.02)
-    return found
+    return value
 
 
 def free_port() -> int:
@@ -57,7 +57,7 @@ def free_port() -> int:
 
 
 def clean_env(home: pathlib.Path, **more: str) -> dict[str, str]:
-    """An environment in which nothing of the user's configuration is found."""
+    """An environment without the user's configuration."""
     kept = {key: os.environ[key] for key in ("PATH", "LANG", "TMPDIR") if key in os.environ}
     kept["PATH"] = f"{BIN}:{kept.get('PATH', os.defpath)}"
     # stevedore keeps there what is installed; without it, every process looks anew.
@@ -66,14 +66,14 @@ def clean_env(home: pathlib.Path, **more: str) -> dict[str, str]:
 
 
 def make_database(state: pathlib.Path, config: pathlib.Path) -> None:
-    """``imsgate db upgrade``."""
+    """Run ``imsgate db upgrade``."""
     command = [IMSGATE, "db", "upgrade", "--state", state, "--config-file", config]
     programs.run(command, clean_env(state.parent), state.parent).check_returncode()
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """A response, read whole."""
+    """A response with its whole body."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -104,7 +104,7 @@ def read_answer(connection: socket.socket, method: str = "GET") -> Answer:
 
 
 class Gateway:
-    """One server. ``commands`` says which; the shipped ini is what all of them run."""
+    """One server process. ``server`` says which server runs the shipped Paste file."""
 
     def __init__(
         self,
@@ -138,20 +138,11 @@ class Gateway:
         return f"http://{HOST}:{self.port}"
 
     def start(self) -> "Gateway":
-        """Returns when it serves."""
+        """Returns once it responds."""
         markers.require("gateway")
         if self.server != "embedded":
             self._prepare()
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
-                self._command(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.directory,
-                env=self._env(),
-                start_new_session=True,
-            )
+        self.process = programs.spawn(self._command(), self.log, self._env())
         try:
             eventually(self._serves, f"{self.server} serves: {self.log_text()}")
         except BaseException:
@@ -166,10 +157,10 @@ class Gateway:
             serve += ["--workers", str(self.workers), "--threads", str(self.threads)]
             return [*serve, "--grace", str(self.grace)]
         if self.server == "uwsgi":
-            # One process: that it answers shows that all have loaded, and none is stopped early.
+            # With one process, a response shows that all have loaded the application.
             return [
                 *(str(BIN / "uwsgi"), "--http-socket", f"{HOST}:{self.port}", "--master"),
-                # A worker that does not end by itself is ended by force after so many seconds.
+                # Seconds after which a worker that does not stop is killed.
                 *("--worker-reload-mercy", "5"),
                 *("--processes", "1", "--threads", "8", "--lazy-apps", "--die-on-term"),
                 *("--chunked-input-limit", "8388608", "--buffer-size", "32768"),
@@ -189,7 +180,7 @@ class Gateway:
         )
 
     def _prepare(self) -> None:
-        """What ``imsgate serve`` does by itself."""
+        """Prepare what ``imsgate serve`` prepares by itself."""
         self.state.mkdir(exist_ok=True)
         self.token()
         make_database(self.state, self.config)
@@ -207,19 +198,19 @@ class Gateway:
         return self.process is not None and self.process.poll() is None
 
     def terminate(self) -> None:
-        """Ask it to end, without waiting."""
+        """Send SIGTERM without waiting."""
         assert self.process is not None
         self.process.terminate()
 
     def wait(self) -> int:
-        """Its exit status, once it has ended, and every process of it."""
+        """Wait until all of its processes have ended, and return its exit status."""
         assert self.process is not None
         status = self.process.wait(PATIENCE)
         eventually(lambda: not self.pids(), "no process is left")
         return status
 
     def stop(self) -> None:
-        """End it in peace, and check what it said."""
+        """Terminate it, wait, and check its log."""
         if self.running:
             self.terminate()
             try:
@@ -229,56 +220,58 @@ class Gateway:
         self.check_log()
 
     def kill(self) -> None:
-        """kill -9, all of its processes."""
+        """Kill all of its processes (SIGKILL)."""
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.wait()
 
     def pids(self) -> list[int]:
-        """Every process of it that lives."""
+        """The ids of its running processes."""
         assert self.process is not None
-        found = []
+        pids = []
         for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
-                # pid (name) state ppid pgrp …; a name may hold anything.
+                # pid (name) state ppid pgrp …; the name may contain any character.
                 state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
                 if int(group) == self.process.pid and state != "Z":
-                    found.append(int(stat.parent.name))
-        return found
+                    pids.append(int(stat.parent.name))
+        return pids
 
     def open_files(self) -> list[str]:
-        """What all of its descriptors point at."""
-        found = []
+        """The targets of all open file descriptors of its processes."""
+        targets = []
         for pid in self.pids():
             with contextlib.suppress(OSError):
                 for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
                     with contextlib.suppress(OSError):
-                        found.append(os.readlink(fd))
-        return found
+                        targets.append(os.readlink(fd))
+        return targets
 
-    # What it says
+    # Its log
 
     def log_text(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def check_log(self, *, traceback: bool = False) -> None:
-        """Fails on a traceback (or on the lack of one) since the last check."""
+        """Fail if the log has a traceback (or has none) since the last check."""
         text = self.log_text()[self._checked :]
         self._checked += len(text)
         assert ("Traceback" in text) is traceback, text[-8000:]
 
     def access(self, answer: Answer) -> dict[str, int]:
-        """``status``, ``in`` and ``out`` of the access log for an answer."""
+        """``status``, ``in`` and ``out`` of the access log for a response."""
         request_id = re.escape(answer.headers["X-Openstack-Request-Id"])
         line = re.compile(rf"{request_id}.* status: (\d+) in: (\d+) out: (\d+) time: ")
-        found = eventually(lambda: line.search(self.log_text()), "the access log has it")
-        return dict(zip(("status", "in", "out"), map(int, found.groups()), strict=True))
+        found = eventually(
+            lambda: line.search(self.log_text()), "the access log contains the request"
+        )
+        return dict(zip(("status", "in", "out"), map(int, match.groups()), strict=True))
 
-    # What it serves
+    # Its API
 
     def token(self, project: str = "demo", roles: Sequence[str] = ("member", "reader")) -> str:
-        """A token of that project, made once. ``roles`` hold what ``imsgate token add`` takes."""
+        """A token of that project, created on first use. ``roles`` as for ``imsgate token add``."""
         key = (project, ",".join(roles))
         if key not in self._tokens:
             path = str(self.state / "tokens")
@@ -324,7 +317,7 @@ class Gateway:
             connection.close()
 
     def create(self, *, token: str = "", **fields: Any) -> str:
-        """A new image record, raw unless said otherwise; its id."""
+        """Create an image record, raw by default, and return its id."""
         record = {
             "name": secrets.token_hex(8),
             "disk_format": "raw",
@@ -343,7 +336,7 @@ class Gateway:
         return self.call("PUT", path, body, token=token, headers=fields)
 
     def stored(self, body: bytes, **fields: Any) -> str:
-        """A new active image with this data; its id."""
+        """Create an active image with this data, and return its id."""
         image_id = self.create(**fields)
         assert self.upload(image_id, body).status == 204
         return image_id
@@ -362,7 +355,7 @@ class Gateway:
         return self.call("GET", f"/v2/images/{image_id}/file", token=self.admin, headers=fields)
 
     def residue(self, image_id: str = "") -> list[str]:
-        """Every file of an image, or of any, in the stores, unfinished ones included."""
+        """Every file of this image, or of all images, in the stores, including unfinished ones."""
         return [
             str(path)
             for path in self.state.rglob(f"*{image_id}*")
@@ -370,7 +363,7 @@ class Gateway:
         ]
 
     def assert_untouched(self, image_id: str) -> None:
-        """What must hold after every refused or broken upload."""
+        """Check what must hold after every refused or broken upload."""
         eventually(
             lambda: self.status(image_id) == "queued" and not self.residue(image_id),
             f"image {image_id} is queued again and nothing is left",
@@ -379,7 +372,7 @@ class Gateway:
 
 @contextlib.contextmanager
 def serving(gateway: Any) -> Iterator[Any]:
-    """The gateway, started; stopped at the end and its log checked, whatever came between."""
+    """Start the gateway; at the end, stop it and check its log. After an error, kill it."""
     try:
         yield gateway.start()
     except BaseException:

@@ -1,4 +1,4 @@
-"""A client that sends requests byte by byte, and goes on sending like one with a whole image."""
+"""A client that controls every byte it sends, also malformed requests and broken uploads."""
 
 import select
 import socket
