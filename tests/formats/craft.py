@@ -307,6 +307,19 @@ def mbr(*partitions: tuple[int, int, int]) -> bytes:
     return b"\xfa\x33\xc0".ljust(446, b"\x90") + table.ljust(64, b"\0") + b"\x55\xaa"
 
 
+def kernel(*, setup_sectors: int = 0, magic: bytes = b"", stub: bytes = b"") -> bytes:
+    """A Linux kernel for x86 of 2 MiB; its setup header begins where an MBR has its last entry."""
+    setup = struct.pack("<BHIHHH", setup_sectors, 1, 0x1F000, 0, 0xFFFF, 0x801)
+    head = stub.ljust(0x1F1, b"\0") + setup + b"\x55\xaa"
+    return (head + b"\xeb\x66" + magic).ljust(2 * MIB, b"\0")
+
+
+def boot_sector(name: bytes, at: int) -> bytes:
+    """The boot sector of a file system; its code contains what an MBR would call a partition."""
+    jump = patched(mbr((0x83, 1, 1 << 30)), (0, b"\xeb\x58\x90"))
+    return patched(jump, (at, name))
+
+
 def iso_primary(blocks: int = 32, swapped: int | None = None) -> bytes:
     """A volume with one primary descriptor and a terminator."""
     head = bytes(32768)
