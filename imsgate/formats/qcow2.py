@@ -4,7 +4,8 @@ On disk: a header of 72 bytes (version 2) or at least 104 bytes (version 3), hea
 name of the backing file; then, anywhere at multiples of the cluster size, the refcount table and
 blocks, the first-level (L1) table, second-level (L2) tables, the snapshot table and data clusters.
 All integers are big-endian, table entries have 64 bits. With extended L2 entries, each entry is
-followed by a 64-bit bitmap.
+followed by a 64-bit bitmap of the 32 subclusters of its cluster; only those that are marked as
+allocated have data in the file.
 
 Refused: references to other files (backing file, external data file), unknown incompatible
 features, encryption with AES, the corrupt bit, sizes and offsets outside the limits of QEMU (an L1
@@ -14,6 +15,7 @@ tables or data.
 Source: QEMU, docs/interop/qcow2.
 """
 
+import heapq
 import struct
 from array import array
 from dataclasses import dataclass, replace
@@ -48,6 +50,10 @@ _BITMAPS_EXTENSION = 0x23852875
 
 _OFFSET_MASK = 0x00FF_FFFF_FFFF_FE00
 _COMPRESSED = 1 << 62
+_READS_AS_ZEROS = 1
+"""Of an entry without bitmap: its cluster, if it has one, need not be in the file."""
+_SUBCLUSTERS = 32
+_ALLOCATED_MASK = (1 << _SUBCLUSTERS) - 1
 _TOP_BYTES_WITHOUT_COMPRESSED = bytes(top for top in range(256) if not top & 0x40)
 
 _L1_COUNT_FIELD, _L1_FIELD = 36, 40
@@ -310,18 +316,52 @@ def _use_l2(piece: bytes, header: _Header, report: Report) -> None:
     last_cluster = header.size % header.cluster_size or header.cluster_size
     step = header.l2_entry_size // _ENTRY_BYTES
     top_bytes = piece[:: header.l2_entry_size]
+    entries = integers(piece, "Q", "big")
     if top_bytes.translate(None, _TOP_BYTES_WITHOUT_COMPRESSED):
-        entries = integers(piece, "Q", "big")[::step]
-        compressed_end = _compressed_end(entries, header.cluster_bits)
+        compressed_end = _compressed_end(entries[::step], header.cluster_bits)
         report.require_size(compressed_end, _L1_FIELD, "a compressed cluster")
-        offsets = (entry & _OFFSET_MASK for entry in entries if not entry & _COMPRESSED)
-        last = max(offsets, default=0)
+    if step == 1:
+        end = _data_end(piece, entries, last_cluster)
     else:
-        # Clearing the top byte of all entries at once is cheaper than masking each of them.
-        cleared = bytearray(piece)
-        cleared[:: header.l2_entry_size] = bytes(len(top_bytes))
-        last = max(integers(cleared, "Q", "big")[::step], default=0) & _OFFSET_MASK
-    report.require_size(last + last_cluster if last else 0, _L1_FIELD, "a data cluster")
+        end = _subclusters_end(entries, header.cluster_size // _SUBCLUSTERS, last_cluster)
+    report.require_size(end, _L1_FIELD, "a data cluster")
+
+
+def _data_end(piece: bytes, entries: "array[int]", last_cluster: int) -> int:
+    """The end of the data clusters, 0 if there are none."""
+    # Clearing the top byte of all entries at once is cheaper than masking each of them.
+    cleared = bytearray(piece)
+    cleared[::_ENTRY_BYTES] = bytes(-(-len(piece) // _ENTRY_BYTES))
+    last = max(integers(cleared, "Q", "big"), default=0)
+    if last & _READS_AS_ZEROS or piece[::_ENTRY_BYTES].translate(
+        None, _TOP_BYTES_WITHOUT_COMPRESSED
+    ):
+        last = max(
+            (
+                entry & _OFFSET_MASK
+                for entry in entries
+                if not entry & (_COMPRESSED | _READS_AS_ZEROS)
+            ),
+            default=0,
+        )
+    last &= _OFFSET_MASK
+    return last + last_cluster if last else 0
+
+
+def _subclusters_end(entries: "array[int]", subcluster: int, last_cluster: int) -> int:
+    """The end of the allocated subclusters, 0 if there are none.
+
+    The lower half of the bitmap that follows an entry has a bit for each subcluster that has data.
+    QEMU does not write the others, so they may be beyond the end of the file.
+    """
+    used = (
+        (entry & _OFFSET_MASK, (bitmap & _ALLOCATED_MASK).bit_length() * subcluster)
+        for entry, bitmap in zip(entries[::2], entries[1::2], strict=False)
+        if bitmap & _ALLOCATED_MASK and entry & _OFFSET_MASK and not entry & _COMPRESSED
+    )
+    # Only one cluster can be the last of the disk.
+    last, *previous = heapq.nlargest(2, used, key=sum) or [(0, 0)]
+    return max(last[0] + min(last[1], last_cluster), *map(sum, previous), 0)
 
 
 def _compressed_end(entries: "array[int]", cluster_bits: int) -> int:

@@ -10,12 +10,16 @@ from tests.formats.workshop import (
     created,
     cut,
     overlay,
+    then,
     with_data_file,
     written,
 )
 
 _DATA = converted("qcow2")
 _IMAGE = craft.qcow2()
+_ONE_SUBCLUSTER = then(
+    created("qcow2", "10M", "extended_l2=on"), ("qemu-io", "-c", "write 62k 2k", "{}")
+)
 
 #: Name, offset, new bytes and findings of changes to an image with data.
 _CHANGES = [
@@ -111,6 +115,7 @@ def _truncated() -> list[Entry]:
         _bad("cut-sector", cut(_DATA, by=512), "truncated"),
         _bad("cut-compressed", cut(converted("qcow2", "-c"), by=4096), "truncated"),
         _bad("cut-extended", cut(converted("qcow2", extended_l2="on"), by=512), "truncated"),
+        _bad("cut-subcluster", cut(_ONE_SUBCLUSTER, by=1024), "truncated"),
         _bad("cut-header", cut(created("qcow2"), to=100), "truncated"),
     ]
 
