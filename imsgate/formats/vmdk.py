@@ -217,7 +217,9 @@ def _min_grain_size(offset: int, header: _Header) -> Reader[int]:
     """The number of bytes that the grain at ``offset`` needs in the file at least."""
     if header.flags & _HAS_MARKERS:
         marker = yield from read(offset, _GRAIN_MARKER.size)
-        return _GRAIN_MARKER.size + unpack(_GRAIN_MARKER, marker)[0]
+        if len(marker) == _GRAIN_MARKER.size:
+            return _GRAIN_MARKER.size + unpack(_GRAIN_MARKER, marker)[0]
+        return _SECTOR_BYTES  # the marker has passed, or it is beyond the end of the file
     if header.compression or header.capacity % header.grain_sectors:
         return _SECTOR_BYTES
     return header.grain_sectors * _SECTOR_BYTES

@@ -197,8 +197,12 @@ def vhdx(
     regions: tuple[tuple[str, int], ...] = (),
     second_table: bytes | None = None,
     version: int = 1,
+    places: dict[str, int] | None = None,
 ) -> bytes:
-    """An empty dynamic disk: log at 1 MiB, metadata at 2 MiB, block table at 3 MiB."""
+    """An empty dynamic disk: log at 1 MiB, metadata at 2 MiB, block table at 3 MiB.
+
+    ``places`` are offsets of metadata items in their region, by the first digits of their UUID.
+    """
     out = bytearray(4 * MIB)
     out[:8] = b"vhdxfile"
     for at, sequence in ((64 << 10, 1), (128 << 10, 2)):
@@ -227,9 +231,10 @@ def vhdx(
     metadata = b"metadata" + bytes(2) + le(len(every), 2) + bytes(20)
     values = b""
     for name, value, item_flags in every:
-        place = 65536 + len(values)
+        place = (places or {}).get(name[:4], 65536 + len(values))
         metadata += UUID(name).bytes_le + struct.pack("<IIII", place, len(value), item_flags, 0)
-        values += value.ljust(64, b"\0")
+        values = values.ljust(place - 65536, b"\0")
+        values = patched(values.ljust(place - 65536 + 64, b"\0"), (place - 65536, value))
     out[2 * MIB : 2 * MIB + 65536 + len(values)] = metadata.ljust(65536, b"\0") + values
     return bytes(out)
 
