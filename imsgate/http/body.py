@@ -65,6 +65,7 @@ class Tapped(io.RawIOBase):
         self.received = 0
         #: The first error, with which the filter can respond whatever the application does.
         self.failure: errors.Error | None = None
+        self._refusal: errors.Error | None = None
         #: While a read waits for the client: when it began (monotonic clock) and its size in
         #: bytes. None between two reads.
         self.waiting: tuple[float, int] | None = None
@@ -72,6 +73,14 @@ class Tapped(io.RawIOBase):
     def join(self, tap: Tap) -> None:
         """Add a tap. Call it before the first read."""
         self._taps.append(tap)
+
+    def refuse(self, error: errors.Error) -> None:
+        """Make the first read raise ``error``, before anything is received.
+
+        For a body that no part of the application may have. An application that responds without
+        reading it (404, 405) stays right.
+        """
+        self._refusal = self._refusal or error
 
     def fail(self, error: errors.Error) -> None:
         """Make every later read raise ``error``, and a waiting one when it ends."""
@@ -116,6 +125,8 @@ class Tapped(io.RawIOBase):
         if self._ended or size == 0:
             return b""
         try:
+            if self._refusal is not None:
+                raise self._refusal
             return self._next(size)
         except errors.Error as error:
             self.fail(error)
