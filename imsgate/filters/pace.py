@@ -27,6 +27,7 @@ from oslo_config import cfg
 
 from imsgate import errors
 from imsgate.filters import base
+from imsgate.filters.places import Places
 from imsgate.http.body import Tapped
 from imsgate.http.connection import Progress, has_unsent, transferred
 from imsgate.http.request import Request
@@ -60,9 +61,10 @@ OPTS = (
         "uploads_at_once",
         default=96,
         min=1,
-        help="The most uploads that one process receives at the same time; others get a 503 "
-        "response. Set it lower than `imsgate serve --threads`, so that threads remain for other "
-        "requests.",
+        help="The most uploads that one process receives at the same time. Another one ends the "
+        "slowest upload below minimum_rate, preferably one of a client (address) that has more "
+        "than its share, or gets a 503 response if there is none. Set it lower than `imsgate serve "
+        "--threads`, so that threads remain for other requests.",
     ),
     cfg.IntOpt(
         "downloads_at_once",
@@ -100,8 +102,8 @@ class Pace(base.TappingFilter[PaceSettings]):
         self._images = base.image_requests(self.NAME, settings.requests)
         self._downloads = _compiled_downloads(settings)
         self._download_slots = threading.BoundedSemaphore(settings.downloads_at_once)
-        self._slots = threading.BoundedSemaphore(settings.uploads_at_once)
-        self._watchdog = Watchdog(settings.minimum_rate)
+        self._places = Places(settings.uploads_at_once, settings.minimum_rate)
+        self._watchdog = Watchdog(settings.minimum_rate, self._places.measure)
 
     def check(self, request: Request) -> None:
         pass
@@ -115,7 +117,7 @@ class Pace(base.TappingFilter[PaceSettings]):
                 self._take_download_slot(until_sent)
             outgoing = Outgoing(until_sent.pop_all())
             try:
-                with self._slot(request), self._watched(request, connection):
+                with self._place(request, connection), self._watched(request, connection):
                     chunks = self._call(request, start_response, outgoing)
                 if connection is not None:
                     outgoing.end.enter_context(self._watchdog.watch_response(connection))
@@ -144,17 +146,17 @@ class Pace(base.TappingFilter[PaceSettings]):
             environ[key] = wrapper
 
     @contextlib.contextmanager
-    def _slot(self, request: Request) -> Iterator[None]:
-        """Holds one of the slots for uploads, if this is one. Raises Busy if all are taken."""
+    def _place(self, request: Request, connection: socket.socket | None) -> Iterator[None]:
+        """Holds one of the places for uploads, if this is one. Raises Busy if there is none."""
         if not request.is_one_of(self._images):
             yield
             return
-        if not self._slots.acquire(blocking=False):
-            raise errors.Busy
+        body = _body(request)
+        upload = self._places.take(_client(request), body, connection, time.monotonic())
         try:
             yield
         finally:
-            self._slots.release()
+            self._places.leave(upload)
 
     @contextlib.contextmanager
     def _watched(self, request: Request, connection: socket.socket | None) -> Iterator[None]:
@@ -164,6 +166,13 @@ class Pace(base.TappingFilter[PaceSettings]):
             return
         with self._watchdog.watch(body, connection):
             yield
+
+
+def _client(request: Request) -> str:
+    """Whose share of the places an upload takes: its project's, or its address's before
+    authentication."""
+    identity = request.identity
+    return (identity and identity.project_id) or request.remote_addr or ""
 
 
 def _body(request: Request) -> Tapped | None:
@@ -260,9 +269,11 @@ class Watchdog:
     #: Extra time for each read, for a connection that stalls and recovers.
     GRACE_SECONDS = 30.0
 
-    def __init__(self, rate: int) -> None:
-        """``rate`` is in bytes per second; with 0 no read is ended."""
+    def __init__(self, rate: int, measure: Callable[[float], None] = lambda now: None) -> None:
+        """``rate`` is in bytes per second; with 0 no read is ended. ``measure`` gets the time
+        (monotonic clock) at each check."""
         self._rate = rate
+        self._measure = measure
         self._bodies: dict[Tapped, socket.socket] = {}
         self._responses: dict[socket.socket, Progress] = {}
         self._lock = threading.Lock()
@@ -351,6 +362,7 @@ class Watchdog:
             now = time.monotonic()
             self.end_late_reads(now)
             self.end_late_responses(now)
+            self._measure(now)
             time.sleep(_SECONDS_BETWEEN_CHECKS)
 
     def _is_needed(self) -> bool:
