@@ -12,7 +12,7 @@ from imsgate.api.ims import projects
 from imsgate.api.requester import identity
 from imsgate.errors import BadAttribute
 from imsgate.http import responses
-from imsgate.http.json_body import json_object
+from imsgate.http.json_body import json_object, without_unused
 from imsgate.http.request import Request
 from imsgate.records.records import Records
 
@@ -57,18 +57,18 @@ def _select(tags: Iterable[str], condition: Callable[[str, str], bool]) -> froze
 def of(body: Mapping[str, Any]) -> list[str]:
     """The tags of a new image: ``image_tags``, or ``tags`` in the older form."""
     tags: Tags = {}
-    for tag in _list(body, "tags"):
+    for tag in filter(None, _list(body, "tags")):
         if not isinstance(tag, str):
             raise _bad("tags: each must be a string")
         tags |= [_checked(*split(tag))]
-    for tag in _list(body, "image_tags"):
+    for tag in filter(None, _list(body, "image_tags")):
         tags |= [_pair(tag)]
     return sorted(_merged(tags))
 
 
 def _list(body: Mapping[str, Any], member: str) -> list[Any]:
     value = body.get(member)
-    if value is None:
+    if value is None or value == "":
         return []
     if not isinstance(value, list):
         raise _bad(f"{member}: it must be a list")
@@ -112,7 +112,7 @@ class ImageTags:
 
     def set(self, request: Request) -> webob.Response:
         """IMS API, Image Tagging: Adding or Modifying a Tag."""
-        body = json_object(request)
+        body = without_unused(json_object(request), ("tag", "image_tag"))
         image_id = body.get("image_id")
         if not isinstance(image_id, str):
             raise errors.BadJson(problem="image_id: it is required, as a string")

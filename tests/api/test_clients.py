@@ -1,0 +1,173 @@
+"""What typed clients send and read: members that they do not use, ids, and numbers."""
+
+import pytest
+
+from imsgate.testing.gateways import gateway, memory_store
+from tests.api.buckets import MemoryBuckets, options
+from tests.api.people import PEOPLE, V20, Person, reason
+
+FORMATS = {"disk_format": "raw", "container_format": "bare"}
+URL = "bkt:a.raw"
+NEW = {"name": "n", "image_url": URL, "min_disk": 40}
+
+
+class Site:
+    """A gateway under one profile, and those who ask it."""
+
+    def __init__(self, profile):
+        buckets = MemoryBuckets()
+        buckets.objects["bkt", "a.raw"] = b"data"
+        stores = [memory_store("fast"), memory_store("archive")]
+        further = options(profile, "p1:bkt", locations={"stores": ["archive"]})
+        self.gate = gateway(stores=stores, buckets=buckets, further=further)
+        for name, who in PEOPLE.items():
+            setattr(self, name, Person(self.gate.app, who))
+
+    def run(self):
+        while self.gate.engine.run_one():
+            pass
+
+    def queued(self, **fields):
+        return self.owner.create(**FORMATS, **fields)
+
+    def active(self, **fields):
+        path = self.queued(**fields)
+        self.owner.upload(path)
+        return path
+
+
+@pytest.fixture
+def plain():
+    return Site("none")
+
+
+@pytest.fixture
+def huawei():
+    return Site("huawei")
+
+
+# Unused members
+
+UNUSED_OF_A_NEW_IMAGE = {
+    "id": None,
+    "name": None,
+    "owner": None,
+    "tags": None,
+    "min_disk": None,
+    "min_ram": None,
+    "protected": None,
+    "os_hidden": None,
+    "visibility": None,
+    "custom": None,
+    "size": None,
+    "checksum": None,
+    "__description": None,
+    "hw_firmware_type": None,
+}
+
+
+@pytest.mark.parametrize("profile", ["none", "huawei"])
+@pytest.mark.parametrize("unused", [None, ""], ids=repr)
+def test_unused_members_of_a_new_image(profile, unused):
+    names = ["id", "visibility", "disk_format", "container_format"]
+    if profile == "huawei":
+        names += ["hw_firmware_type", "enterprise_project_id", "virtual_env_type", "__os_version"]
+    body = UNUSED_OF_A_NEW_IMAGE if unused is None else dict.fromkeys(names, unused)
+    owner = Site(profile).owner
+    made, expected = (owner.post("/v2/images", document) for document in (body, {}))
+    assert made.status_int == 201, made
+    differ = {"id", "self", "file", "created_at", "updated_at"}
+    assert {k: v for k, v in made.json.items() if k not in differ} == {
+        k: v for k, v in expected.json.items() if k not in differ
+    }
+
+
+def test_unused_operations_of_an_old_patch(plain):
+    path = plain.queued()
+    change = {"replace": "/name", "add": "", "remove": None, "value": "n"}
+    assert plain.owner.patch(path, change, kind=V20).json["name"] == "n"
+
+
+@pytest.mark.parametrize("unused", [None, ""], ids=repr)
+@pytest.mark.parametrize("stores", [None, []], ids=repr)
+def test_unused_members_of_an_import(plain, unused, stores):
+    path = plain.queued()
+    staged = plain.owner.put(f"{path}/stage", b"data", Content_Type="application/octet-stream")
+    assert staged.status_int == 204
+    method = {"name": "glance-direct", "uri": unused, "digest": unused}
+    body = {"method": method, "stores": stores, "all_stores": None, "all_stores_must_succeed": None}
+    assert plain.owner.post(f"{path}/import", body).status_int == 202
+    plain.run()
+    assert plain.owner.get(path).json["status"] == "active"
+
+
+def test_a_download_needs_its_uri(plain):
+    body = {"method": {"name": "web-download", "uri": ""}}
+    answer = plain.owner.post(f"{plain.queued()}/import", body)
+    assert reason(answer) == (400, "uri_refused")
+
+
+@pytest.mark.parametrize(
+    "unused",
+    [None, {}, {"os_hash_algo": "", "os_hash_value": ""}, {"os_hash_algo": None}],
+    ids=repr,
+)
+def test_unused_members_of_a_location(plain, unused):
+    with plain.gate.stores.get("archive").create("object", None) as sink:
+        sink.write(b"data")
+        sink.commit()
+    path = plain.queued()
+    body = {"url": "memory://archive/object", "validation_data": unused}
+    assert plain.admin.post(f"{path}/locations", body).status_int == 403
+    owner = PEOPLE["owner"]
+    service = Person(
+        plain.gate.app,
+        type(owner)(
+            user_id="nova", project_id="p1", roles=owner.roles, service_roles=frozenset({"service"})
+        ),
+    )
+    assert service.post(f"{path}/locations", body).status_int == 202
+
+
+UNUSED_OF_A_CREATION = [
+    "type", "os_type", "os_version", "is_config", "is_config_init", "is_quick_import", "cmk_id",
+    "description", "min_ram", "max_ram", "architecture", "hw_firmware_type", "tags", "image_tags",
+    "enterprise_project_id", "data_images", "instance_id", "volume_id",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("unused", [None, ""], ids=repr)
+def test_unused_members_of_a_creation(huawei, unused):
+    further = dict.fromkeys(UNUSED_OF_A_CREATION, unused)
+    assert huawei.owner.post("/v2/cloudimages/action", {**NEW, **further}).status_int == 200
+    huawei.run()
+    (image,) = huawei.owner.get("/v2/cloudimages").json["images"]
+    assert image["status"] == "active"
+    assert image["tags"] == []
+    assert image["enterprise_project_id"] == "0"
+    assert "hw_firmware_type" not in image
+
+
+@pytest.mark.parametrize("unused", [None, ""], ids=repr)
+def test_unused_members_of_other_calls(huawei, unused):
+    path = huawei.active()
+    image_id = path.rpartition("/")[2]
+    tag = {"key": "k", "value": "v"}
+    calls = {
+        "PUT /v1/cloudimages/tags": {"image_id": image_id, "tag": unused, "image_tag": tag},
+        f"POST /v1/cloudimages/{image_id}/file": {
+            "bucket_url": "bkt:b.raw",
+            "file_format": "raw",
+            "is_quick_export": unused,
+        },
+        f"POST /v2/p1/images/{image_id}/tags/action": {"action": "create", "tags": unused},
+        f"POST /v2/images/{image_id}/members": {"member": "p3", "status": unused},
+    }
+    for call, body in calls.items():
+        method, _, where = call.partition(" ")
+        answer = huawei.owner.ask(method, where, body)
+        assert answer.status_int < 300, (call, answer)
+    body = {"image_id": image_id, "tag": "a=b", "image_tag": unused}
+    assert huawei.owner.put("/v1/cloudimages/tags", body).status_int == 204
+    body = {"images": [image_id], "project_id": "p3", "status": "accepted", "vault_id": unused}
+    assert huawei.sharer.put("/v1/cloudimages/members", body).status_int == 200
