@@ -44,8 +44,6 @@ class Members:
         if not isinstance(body, dict) or not isinstance(body.get("member"), str):
             raise errors.BadJson(problem='it must be an object with a member "member"')
         member_id = body["member"].strip()
-        if not 0 < len(member_id) <= 255:
-            raise errors.BadJson(problem="member: a project id has 1 to 255 characters")
         return responses.json_response(views.member(self.sharing.add(image, member_id)))
 
     def update(self, request: Request, image_id: str, member_id: str) -> webob.Response:

@@ -13,7 +13,7 @@ from imsgate.quotas.quota import Quotas
 from imsgate.records import limits
 from imsgate.records import operations as record_operations
 from imsgate.records.access import Access
-from imsgate.records.attributes import SETTABLE
+from imsgate.records.attributes import SETTABLE, check_tag
 from imsgate.records.operations import Operation, stored_value
 from imsgate.records.settings import ApiSettings
 from imsgate.registry.base import Condition, Op, Query, Registry
@@ -110,6 +110,7 @@ class Records:
         image = _new_image(fields, who.project_id)
         self.access.check_new(who, image)
         self._check_counts(image.properties, image.tags)
+        _check_tags(image.tags)
         limits.check_property_bytes(image.properties)
         self.registry.add(image, self.quotas.of(image.owner))
         return image
@@ -164,6 +165,7 @@ class Records:
             fields.get("properties", image.properties), fields.get("tags", image.tags)
         )
         limits.check_property_bytes(fields.get("properties", {}))
+        _check_tags(fields.get("tags", image.tags) - image.tags)
 
     def _check_counts(self, properties: Mapping[str, str], tags: frozenset[str]) -> None:
         limits.check_properties(properties, self.settings)
@@ -175,6 +177,7 @@ class Records:
         def decide(image: Image) -> dict[str, Any]:
             tags = image.tags | {tag}
             self._check_counts(image.properties, tags)
+            _check_tags(tags - image.tags)
             return {} if tag in image.tags else {"tags": tags}
 
         self.change(who, image_id, "modify_image", decide)
@@ -204,6 +207,7 @@ class Records:
             tags = tags_of(image.tags)
             if len(tags) > len(image.tags):
                 limits.check_tags(tags, self.settings)
+            _check_tags(tags - image.tags)
             return {} if tags == image.tags else {"tags": tags}
 
         self.change(who, image_id, "modify_image", decide)
@@ -284,6 +288,12 @@ def _new_image(fields: Mapping[str, Any], project: str | None) -> Image:
         properties=properties,
         **{"owner": project, **attributes},
     )
+
+
+def _check_tags(tags: frozenset[str]) -> None:
+    """Raises BadJson for tags that no path can name."""
+    for tag in sorted(tags):
+        check_tag(tag)
 
 
 def _toggle(action: str, was: Status, to: Status, image: Image) -> dict[str, Any]:

@@ -1,10 +1,13 @@
 """What typed clients send and read: members that they do not use, ids, and numbers."""
 
+import urllib.parse
+
 import pytest
 
+from imsgate import model
 from imsgate.testing.gateways import gateway, memory_store
 from tests.api.buckets import MemoryBuckets, options
-from tests.api.people import PEOPLE, V20, Person, reason
+from tests.api.people import PEOPLE, V20, Person, reason, replace
 
 FORMATS = {"disk_format": "raw", "container_format": "bare"}
 URL = "bkt:a.raw"
@@ -171,3 +174,86 @@ def test_unused_members_of_other_calls(huawei, unused):
     assert huawei.owner.put("/v1/cloudimages/tags", body).status_int == 204
     body = {"images": [image_id], "project_id": "p3", "status": "accepted", "vault_id": unused}
     assert huawei.sharer.put("/v1/cloudimages/members", body).status_int == 200
+
+
+# Identifiers
+
+
+def quoted(text):
+    return urllib.parse.quote(text, safe="")
+
+
+ODD = ["a/b", "a//b", "a=b", "k=http://x", "a b", "ä€", "a?b#c", "%2F", "a.b", "...", "a;b", "tags"]
+
+
+@pytest.mark.parametrize("tag", ODD)
+def test_every_tag_that_is_accepted_can_be_named(plain, tag):
+    path = plain.queued(tags=[tag])
+    for answer in (
+        plain.owner.delete(f"{path}/tags/{quoted(tag)}"),
+        plain.owner.put(f"{path}/tags/{quoted(tag)}"),
+        plain.owner.delete(f"{path}/tags/{quoted(tag)}"),
+    ):
+        assert answer.status_int == 204, answer
+    assert plain.owner.get(path).json["tags"] == []
+
+
+NOT_IN_PATHS = ["a\nb", "a\r", "\ta", "a\x7f", "a\u2028b", "/a", "a/", ".", "..", "a/../b"]
+
+
+@pytest.mark.parametrize("tag", NOT_IN_PATHS)
+def test_a_tag_that_no_path_can_name_is_refused(plain, tag):
+    assert reason(plain.owner.post("/v2/images", {"tags": [tag]})) == (400, "bad_json")
+    path = plain.queued()
+    assert reason(plain.owner.patch(path, replace("tags", [tag]))) == (400, "bad_json")
+
+
+def test_a_stored_tag_that_no_path_can_name_hinders_nobody(plain):
+    path = plain.queued()
+    stored = plain.gate.registry.get(path.rpartition("/")[2])
+    plain.gate.registry.change(stored.id, {}, tags=frozenset({"a/"}))
+    assert plain.owner.put(f"{path}/tags/b").status_int == 204
+    assert plain.owner.patch(path, replace("tags", ["a/", "c"])).json["tags"] == ["a/", "c"]
+
+
+@pytest.mark.parametrize("project", [*NOT_IN_PATHS, "a/b", "a//b"])
+def test_a_project_that_no_path_can_name_is_refused(huawei, project):
+    path = huawei.queued()
+    image_id = path.rpartition("/")[2]
+    if project == project.strip():  # as in Glance, the spaces around an id do not count
+        answer = huawei.owner.post(f"{path}/members", {"member": project})
+        assert reason(answer) == (400, "bad_json")
+    body = {"images": [image_id], "projects": ["p3", project]}
+    assert reason(huawei.owner.post("/v1/cloudimages/members", body)) == (400, "bad_json")
+    assert huawei.owner.get(f"{path}/members").json["members"] == []
+
+
+@pytest.mark.parametrize("project", ["a/b", "a//b", "a\nb"])
+def test_a_stored_member_with_an_odd_id_can_be_removed(plain, project):
+    path = plain.queued()
+    now = model.now()
+    image_id = path.rpartition("/")[2]
+    plain.gate.registry.add_member(
+        model.Member(image_id=image_id, member_id=project, created_at=now, updated_at=now)
+    )
+    member = f"{path}/members/{quoted(project)}"
+    assert plain.owner.get(member).json["member_id"] == project
+    assert plain.owner.delete(member).status_int == 204
+    assert plain.owner.get(f"{path}/members").json["members"] == []
+
+
+@pytest.mark.parametrize("key", ["action", "a/b", "a//b", "tags", "ä", "a b"])
+def test_every_key_of_a_tag_that_is_accepted_can_be_named(huawei, key):
+    path = huawei.queued()
+    image_id = path.rpartition("/")[2]
+    tags = f"/v2/p1/images/{image_id}/tags"
+    assert huawei.owner.post(tags, {"tag": {"key": key, "value": "v"}}).status_int == 204
+    assert huawei.owner.delete(f"{tags}/{quoted(key)}").status_int == 204
+    assert huawei.owner.get(tags).json == {"tags": []}
+    bad = huawei.owner.post(tags, {"tag": {"key": "a\n", "value": "v"}})
+    assert reason(bad) == (400, "bad_attribute")
+
+
+@pytest.mark.parametrize("name", [" a", "a ", " "])
+def test_a_property_that_no_patch_can_name_is_refused(plain, name):
+    assert reason(plain.owner.post("/v2/images", {name: "x"})) == (400, "bad_json")

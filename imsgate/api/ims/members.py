@@ -16,6 +16,7 @@ from imsgate.api.requester import identity
 from imsgate.http.json_body import json_object
 from imsgate.http.request import Request
 from imsgate.model import Image, Job, JobState, MemberStatus
+from imsgate.records.attributes import check_project
 from imsgate.records.sharing import Sharing
 from imsgate.registry.base import Registry
 
@@ -50,6 +51,9 @@ class CloudMembers:
     def _change_each(self, request: Request, rule: str, step: Step) -> webob.Response:
         body, who = json_object(request), identity(request)
         projects = _strings(body, "projects")
+        if rule == "add_member":
+            for project in projects:
+                check_project(project)
         images = [self.sharing.owned(who, image_id, rule) for image_id in _strings(body, "images")]
         return self._run(request, images, projects, step)
 

@@ -14,6 +14,7 @@ from imsgate.errors import BadAttribute
 from imsgate.http import responses
 from imsgate.http.json_body import json_object, without_unused
 from imsgate.http.request import Request
+from imsgate.records.attributes import check_tag
 from imsgate.records.records import Records
 
 _MAX_TAGS = 10
@@ -92,12 +93,22 @@ def _checked(key: str, value: str) -> tuple[str, str]:
     if (
         not key
         or "=" in key
+        or not _is_addressable(key)
         or len(key) > _MAX_KEY_CHARACTERS
         or len(value) > _MAX_VALUE_CHARACTERS
     ):
         keys, values = f"1 to {_MAX_KEY_CHARACTERS}", f"up to {_MAX_VALUE_CHARACTERS}"
-        raise _bad(f"a tag has a key of {keys} characters without =, and a value of {values}")
+        raise _bad(f"a tag has a key of {keys} characters without =, control characters or / at its ends, and a value of {values}")
     return key, value
+
+
+def _is_addressable(key: str) -> bool:
+    """Whether the call that deletes a key can have it in its path."""
+    try:
+        check_tag(key)
+    except errors.BadJson:
+        return False
+    return True
 
 
 def _view(tags: Iterable[str]) -> list[Tags]:
