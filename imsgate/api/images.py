@@ -37,7 +37,7 @@ class Images:
         image = self.records.add(who, self.dialect.new_image(json_object(request)))
         response = responses.json_response(self._view(who, image), 201)
         base = views.base_url(request, self.deployment.public_endpoint)
-        response.headers["Location"] = f"{base}/v2/images/{image.id}"
+        response.headers["Location"] = f"{base}/v2/images/{image.shown_id}"
         if methods := self.deployment.import_methods:
             response.headers["OpenStack-image-import-methods"] = ",".join(methods)
         store_ids = ",".join(store.id for store in self.deployment.stores)

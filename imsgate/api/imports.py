@@ -96,7 +96,7 @@ class Imports:
         image = self.access.image(identity(request), image_id, method.rule)
         if image.status != method.requires or image.upload_key is not None:
             needed = method.requires
-            raise errors.WrongStatus(image_id=image.id, status=image.status, needed=needed)
+            raise errors.WrongStatus(image_id=image.shown_id, status=image.status, needed=needed)
         if not self.deployment.detects_formats:
             _check_formats(image)
         return image

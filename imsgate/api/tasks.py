@@ -12,6 +12,7 @@ from imsgate.api.views import isotime
 from imsgate.http import responses
 from imsgate.http.request import Request
 from imsgate.jobs import locations, methods
+from imsgate.jobs.arguments import shown_image_id
 from imsgate.model import Identity, Job, JobState
 from imsgate.records.access import Access
 from imsgate.records.settings import ApiSettings
@@ -85,7 +86,10 @@ class Tasks:
         return who
 
     def _job(self, who: Identity, task_id: str) -> Job:
-        job = self.registry.get_job(task_id)
+        try:
+            job = self.registry.get_job(task_id.lower())
+        except errors.NotFound:
+            raise errors.NotFound(what=f"Task {task_id}") from None
         if not (self.access.is_admin(who) or _is_own(who, job)):
             raise errors.NotFound(what=f"Task {task_id}")
         return job
@@ -119,7 +123,7 @@ def view(job: Job) -> dict[str, Any]:
         "message": job.reason or "",
         "result": _result(job),
         "input": _input(job.arguments),
-        "image_id": job.image_id,
+        "image_id": shown_image_id(job),
         "user_id": job.arguments.get("user_id"),
         "request_id": job.arguments.get("request_id"),
         "created_at": isotime(job.created_at),
@@ -134,7 +138,7 @@ def view(job: Job) -> dict[str, Any]:
 def _result(job: Job) -> dict[str, Any] | None:
     if job.state == JobState.FAIL:
         return {"error_code": job.error_code}
-    return {"image_id": job.image_id} if job.state == JobState.SUCCESS else None
+    return {"image_id": shown_image_id(job)} if job.state == JobState.SUCCESS else None
 
 
 def _input(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -75,7 +75,7 @@ class Records:
             selection = dataclasses.replace(selection, marker=self._marker(who, marker))
         images = self.registry.list(selection)
         has_more = bool(images) and len(images) == selection.limit
-        return Page(self.access.visible(who, images), images[-1].id if has_more else None)
+        return Page(self.access.visible(who, images), images[-1].shown_id if has_more else None)
 
     def _marker(self, who: Identity, image_id: str) -> Image:
         try:
@@ -187,7 +187,7 @@ class Records:
 
         def decide(image: Image) -> dict[str, Any]:
             if tag not in image.tags:
-                raise errors.NotFound(what=f"Tag {tag} of image {image.id}")
+                raise errors.NotFound(what=f"Tag {tag} of image {image.shown_id}")
             return {"tags": image.tags - {tag}}
 
         self.change(who, image_id, "modify_image", decide)
@@ -229,7 +229,7 @@ class Records:
 
         def decide(image: Image) -> dict[str, Any]:
             if image.protected:
-                raise errors.Protected(image_id=image.id)
+                raise errors.Protected(image_id=image.shown_id)
             # A copy that is being removed at present is still one of the locations.
             return {"status": Status.PENDING_DELETE, **(NO_UPLOAD if image.copies else {})}
 
@@ -264,10 +264,12 @@ class Records:
         image.require(Status.ACTIVE)
         # A job may be making another copy of this one.
         if any(job.state in UNFINISHED for job in self.registry.jobs_of(image.id)):
-            raise errors.Conflict(problem=f"A job is working on image {image.id}; try again later")
+            raise errors.Conflict(
+                problem=f"A job is working on image {image.shown_id}; try again later"
+            )
         copies = [copy for copy in image.copies if copy.store == store_id]
         if not copies:
-            raise errors.NotFound(what=f"Image {image.id} in store {store_id}")
+            raise errors.NotFound(what=f"Image {image.shown_id} in store {store_id}")
         if len(copies) == len(image.copies):
             raise errors.Forbidden(action="delete the only copy; delete the image instead")
         self.cleanup.remove_copy(image, copies[0])
@@ -281,8 +283,11 @@ def _new_image(fields: Mapping[str, Any], project: str | None) -> Image:
         name: value for name, value in fields.items() if name not in SETTABLE and name != "id"
     }
     now = model.now()
+    given = fields.get("id", str(uuid.uuid4()))
+    if given != given.lower():
+        properties[model.GIVEN_ID] = given
     return Image(
-        id=fields.get("id", str(uuid.uuid4())).lower(),
+        id=given.lower(),
         created_at=now,
         updated_at=now,
         properties=properties,

@@ -183,6 +183,70 @@ def quoted(text):
     return urllib.parse.quote(text, safe="")
 
 
+GIVEN = "71C675ab-D94F-49CD-A114-E12490B328D9"
+CASES = [GIVEN, GIVEN.lower(), GIVEN.upper()]
+
+
+@pytest.mark.parametrize("image_id", CASES)
+def test_an_id_is_shown_as_given_and_found_in_any_case(huawei, image_id):
+    owner, sharer = huawei.owner, huawei.sharer
+    made = owner.post("/v2/images", {**FORMATS, "id": GIVEN})
+    assert made.headers["Location"].endswith(f"/v2/images/{GIVEN}")
+    assert not [name for name in made.json if name.startswith("os_glance")]
+    path = f"/v2/images/{image_id}"
+    owner.upload(path)
+    for shown in (made.json, owner.get(path).json, owner.patch(path, replace("name", "n")).json):
+        assert (shown["id"], shown["self"]) == (GIVEN, f"/v2/images/{GIVEN}")
+        assert shown["file"] == f"/v2/images/{GIVEN}/file"
+    other = owner.create(created_at=None).rpartition("/")[2]
+    for query in (f"id={image_id}", f"id=in:{image_id}", f"id=eq:{image_id}"):
+        for where in ("/v2/images", "/v2/cloudimages"):
+            listed = owner.get(f"{where}?{query}").json["images"]
+            assert [image["id"] for image in listed] == [GIVEN], query
+    page = owner.get("/v2/images?sort=created_at:asc&limit=1").json
+    assert page["next"].endswith(f"marker={GIVEN}")
+    assert [image["id"] for image in owner.get(page["next"]).json["images"]] == [other]
+    ask = f"/v2/images?sort=created_at:asc&marker={image_id}"
+    assert [image["id"] for image in owner.get(ask).json["images"]] == [other]
+    assert owner.post(f"{path}/members", {"member": "p3"}).json["image_id"] == GIVEN
+    assert owner.get(f"{path}/members").json["members"][0]["image_id"] == GIVEN
+    assert sharer.put(f"{path}/members/p3", {"status": "accepted"}).json["image_id"] == GIVEN
+    assert owner.put(f"{path}/tags/t").status_int == 204
+    tag = {"image_id": image_id, "tag": "a=b"}
+    assert owner.put("/v1/cloudimages/tags", tag).status_int == 204
+    assert owner.get(f"/v2/p1/images/{image_id}/tags").status_int == 200
+    assert owner.get(f"{path}/file").body == b"data"
+
+
+@pytest.mark.parametrize("image_id", CASES)
+def test_jobs_show_the_id_as_given(huawei, image_id):
+    owner = huawei.owner
+    owner.create(**FORMATS, id=GIVEN)
+    started = owner.put(f"/v1/cloudimages/{image_id}/upload", {"image_url": URL}).json["job_id"]
+    huawei.run()
+    for job_id in (started, started.upper()):
+        job = owner.get(f"/v1/cloudimages/job/{job_id}").json
+        assert (job["status"], job["entities"]["image_id"]) == ("SUCCESS", GIVEN)
+    (task,) = owner.get(f"/v2/images/{image_id}/tasks").json["tasks"]
+    assert (task["image_id"], task["result"]) == (GIVEN, {"image_id": GIVEN})
+    assert huawei.admin.get(f"/v2/tasks/{task['id'].upper()}").json == task
+    assert huawei.admin.get(f"/v2/tasks?marker={task['id'].upper()}").json["tasks"] == []
+    body = {"images": [image_id, GIVEN.lower()], "projects": ["p3"]}
+    job_id = owner.post("/v1/cloudimages/members", body).json["job_id"]
+    job = owner.get(f"/v1/cloudimages/job/{job_id}").json
+    assert job["entities"]["results"] == [
+        {"image_id": GIVEN, "project_id": "p3", "status": "success"}
+    ]
+    assert reason(owner.post("/v2/images", {"id": image_id})) == (409, "already_exists")
+    assert owner.delete(f"/v2/images/{image_id}").status_int == 204
+    assert reason(owner.post("/v2/images", {"id": image_id})) == (409, "already_exists")
+
+
+def test_the_message_names_the_id_that_was_asked_for(plain):
+    answer = plain.owner.get(f"/v2/images/{GIVEN}", Accept="application/json")
+    assert GIVEN in answer.json["message"]
+
+
 ODD = ["a/b", "a//b", "a=b", "k=http://x", "a b", "ä€", "a?b#c", "%2F", "a.b", "...", "a;b", "tags"]
 
 

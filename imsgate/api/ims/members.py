@@ -54,7 +54,7 @@ class CloudMembers:
         if rule == "add_member":
             for project in projects:
                 check_project(project)
-        images = [self.sharing.owned(who, image_id, rule) for image_id in _strings(body, "images")]
+        images = [self.sharing.owned(who, image_id, rule) for image_id in _images(body)]
         return self._run(request, images, projects, step)
 
     def answer(self, request: Request) -> webob.Response:
@@ -67,7 +67,7 @@ class CloudMembers:
         except ValueError as error:
             problem = f"status: it must be one of {', '.join(MemberStatus)}"
             raise errors.BadJson(problem=problem) from error
-        images = [self.sharing.received(who, image_id) for image_id in _strings(body, "images")]
+        images = [self.sharing.received(who, image_id) for image_id in _images(body)]
         return self._run(
             request,
             images,
@@ -88,7 +88,9 @@ class CloudMembers:
                     step(image, project)
                 except errors.Error as error:
                     failure, status = failure or error, "failed"
-                results.append({"image_id": image.id, "project_id": project, "status": status})
+                results.append(
+                    {"image_id": image.shown_id, "project_id": project, "status": status}
+                )
         job = _ended_job(request, results, failure)
         self.registry.add_job(job)
         return jobs.accepted(job)
@@ -112,6 +114,11 @@ def _ended_job(
         begin_at=now,
         end_at=now,
     )
+
+
+def _images(body: dict[str, Any]) -> list[str]:
+    """The ids of images in the body, without duplicates, which may differ in case."""
+    return list({image_id.lower(): image_id for image_id in _strings(body, "images")}.values())
 
 
 def _strings(body: dict[str, Any], member: str) -> list[str]:

@@ -40,7 +40,7 @@ class Register:
         url = bucket_urls.parse(self.deployment, who, json_object(request).get("image_url"))
         if image.status != Status.QUEUED or image.upload_key is not None:
             needed = Status.QUEUED
-            raise errors.WrongStatus(image_id=image.id, status=image.status, needed=needed)
+            raise errors.WrongStatus(image_id=image.shown_id, status=image.status, needed=needed)
         return jobs.accepted(self._start(request, REGISTER, image, url))
 
     def create(self, request: Request) -> webob.Response:

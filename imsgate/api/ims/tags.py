@@ -98,7 +98,9 @@ def _checked(key: str, value: str) -> tuple[str, str]:
         or len(value) > _MAX_VALUE_CHARACTERS
     ):
         keys, values = f"1 to {_MAX_KEY_CHARACTERS}", f"up to {_MAX_VALUE_CHARACTERS}"
-        raise _bad(f"a tag has a key of {keys} characters without =, control characters or / at its ends, and a value of {values}")
+        raise _bad(
+            f"a tag has a key of {keys} characters without =, control characters or / at its ends, and a value of {values}"
+        )
     return key, value
 
 
