@@ -21,6 +21,7 @@ from imsgate.api.info import Info
 from imsgate.api.locations import Locations
 from imsgate.api.members import Members
 from imsgate.api.tasks import Tasks
+from imsgate.http import responses
 from imsgate.http.request import Request
 
 Handler = Callable[..., webob.Response]
@@ -124,15 +125,18 @@ def ims_routes(
     ]
 
 
-#: An unknown path with one of these prefixes is 404. Glance answers any other with its versions.
-_OWN_PREFIXES = ("/v2/", "/v1/cloudimages")
+#: A path of an API version, or the root: both APIs list their versions there.
+_VERSION = re.compile(r"/(v[0-9]+(\.[0-9]+)?/?)?")
 
 
 class Router:
     """Calls the handler of a request. HEAD is allowed wherever GET is."""
 
     def __init__(self, table: Iterable[Route], versions: Handler) -> None:
-        """``versions`` answers GET for unknown paths outside of the two APIs, as in Glance."""
+        """``versions`` answers GET for unknown paths outside of the two APIs, as in Glance.
+
+        What has the shape of the vendor's paths, and any such path in a signed request, is 404.
+        """
         self._table = [(re.compile(route.pattern()), route.handlers) for route in table]
         self._versions = versions
 
@@ -149,9 +153,16 @@ class Router:
         if allowed:
             methods = ", ".join(allowed)
             raise errors.MethodNotAllowed(allowed=methods, headers={"Allow": methods})
-        if path.startswith(_OWN_PREFIXES) or request.method not in ("GET", "HEAD"):
-            raise errors.NoRoute(what="The resource")
-        return self._versions(request)
+        if request.method in ("GET", "HEAD") and _lists_versions(request):
+            return self._versions(request)
+        raise errors.NoRoute(what="The resource")
+
+
+def _lists_versions(request: Request) -> bool:
+    """Whether an unknown path is answered with the versions."""
+    if _VERSION.fullmatch(request.route):
+        return True
+    return not (request.route.startswith("/v2/") or responses.speaks_ims(request.environ))
 
 
 def _check_text(request: Request) -> None:

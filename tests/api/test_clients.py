@@ -321,3 +321,126 @@ def test_every_key_of_a_tag_that_is_accepted_can_be_named(huawei, key):
 @pytest.mark.parametrize("name", [" a", "a ", " "])
 def test_a_property_that_no_patch_can_name_is_refused(plain, name):
     assert reason(plain.owner.post("/v2/images", {name: "x"})) == (400, "bad_json")
+
+
+# Paths, codes and words of IMS
+
+NO_ROUTES = [
+    "/v1/p1/cloudimages",
+    "/v1/p1/cloudimages/x/unknown",
+    "/v1/cloudimages/x/y/z",
+    "/v1/p1/anything/else",
+    "/v1.1/p1/servers",
+    "/v2/cloudimages/x/y",
+    "/v2.1/cloudimages/x",
+    "/v3/cloudimages",
+    "/v3/p1/cloudimages/x",
+    "/v2/p1/images/unknown/x",
+]
+
+
+@pytest.mark.parametrize("path", NO_ROUTES)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_an_unknown_path_of_the_vendors_is_404_in_its_form(huawei, path, method):
+    answer = huawei.owner.ask(method, path)
+    assert reason(answer) == (404, "not_found")
+    assert answer.headers["X-Request-Id"]
+    if method != "HEAD":
+        assert answer.json["error_code"] == "APIGW.0101"
+
+
+@pytest.mark.parametrize("path", ["/v1/images/detail", "/v1/images", "/anything", "/v3/x"])
+def test_an_unknown_path_of_a_signed_request_is_404(huawei, path):
+    answer = huawei.owner.get(path, X_Sdk_Date="20260101T000000Z")
+    assert (answer.status_int, answer.json["error_code"]) == (404, "APIGW.0101")
+    assert "versions" in huawei.owner.get(path).json
+
+
+@pytest.mark.parametrize("path", ["/", "/v1", "/v2", "/v2.1", "/v1.1/"])
+@pytest.mark.parametrize("signed", [{}, {"X_Sdk_Date": "x"}], ids=["token", "signed"])
+def test_versions_are_listed_to_all(huawei, path, signed):
+    answer = huawei.owner.get(path, **signed)
+    assert answer.status_int == 300
+    assert ("X-Request-Id" in answer.headers) == bool(signed)
+
+
+BAD_ID = "not-a-uuid"
+TAG = {"key": "k", "value": "v"}
+MALFORMED = {
+    f"PUT /v1/cloudimages/{BAD_ID}/upload": {"image_url": URL},
+    f"POST /v1/cloudimages/{BAD_ID}/file": {"bucket_url": URL, "file_format": "raw"},
+    f"PATCH /v2/cloudimages/{BAD_ID}": [{"op": "replace", "path": "/name", "value": "n"}],
+    f"GET /v2/p1/images/{BAD_ID}/tags": None,
+    f"POST /v2/p1/images/{BAD_ID}/tags": {"tag": TAG},
+    f"DELETE /v2/p1/images/{BAD_ID}/tags/k": None,
+    f"POST /v2/p1/images/{BAD_ID}/tags/action": {"action": "create", "tags": [TAG]},
+    "PUT /v1/cloudimages/tags": {"image_id": BAD_ID, "tag": "a=b"},
+    "POST /v1/cloudimages/members": {"images": [BAD_ID], "projects": ["p3"]},
+    "DELETE /v1/cloudimages/members": {"images": [BAD_ID], "projects": ["p3"]},
+    "PUT /v1/cloudimages/members": {
+        "images": [BAD_ID],
+        "project_id": "p1",
+        "status": "accepted",
+    },
+}
+
+
+def ask(person, call, body):
+    method, _, path = call.partition(" ")
+    return person.ask(method, path, b"" if body is None else body)
+
+
+@pytest.mark.parametrize(("call", "body"), MALFORMED.items(), ids=MALFORMED)
+def test_a_malformed_image_id(huawei, call, body):
+    answer = ask(huawei.owner, call, body)
+    assert (answer.status_int, answer.json["error"]["code"]) == (400, "IMG.0066")
+    assert ask(huawei.nobody, call, body).status_int == 401
+
+
+@pytest.mark.parametrize("member", ["instance_id", "volume_id"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/cloudimages/action",
+        "/v2/cloudimages/quickimport/action",
+        "/v1/cloudimages/dataimages/action",
+    ],
+)
+@pytest.mark.parametrize("further", [{}, {"name": "n"}, NEW], ids=["alone", "named", "with-url"])
+def test_images_of_servers_and_volumes_are_not_offered(huawei, member, path, further):
+    answer = huawei.owner.post(path, {member: "x", **further})
+    assert (answer.status_int, answer.json["error"]["code"]) == (400, "IMG.0105")
+
+
+def test_refusals_have_the_vendors_words_for_statuses(huawei):
+    image_id = huawei.queued().rpartition("/")[2]
+    upload = f"/v1/cloudimages/{image_id}/upload"
+    assert huawei.owner.put(upload, {"image_url": URL}).status_int == 200
+    refused = huawei.owner.put(upload, {"image_url": URL}).json["error"]
+    assert (refused["code"], refused["status"], refused["needed"]) == (
+        "IMG.0046",
+        "saving",
+        "queued",
+    )
+    assert "importing" not in str(refused)
+    huawei.run()
+    assert huawei.owner.post(f"/v2/images/{image_id}/actions/deactivate").status_int == 204
+    export = f"/v1/cloudimages/{image_id}/file"
+    refused = huawei.owner.post(export, {"bucket_url": "bkt:b", "file_format": "raw"}).json["error"]
+    assert (refused["code"], refused["status"]) == ("IMG.0046", "active")
+    assert "deactivated" not in str(refused)
+
+
+def test_every_answer_on_the_vendors_paths_has_a_request_id(huawei):
+    image_id = huawei.active().rpartition("/")[2]
+    for call in (
+        "GET /v2/cloudimages",
+        "GET /v1/cloudimages/quota",
+        "GET /v1/cloudimages/os_version",
+        f"GET /v2/p1/images/{image_id}/tags",
+        "GET /v1/cloudimages/nothing/here",
+        "GET /v1/p1/jobs/x",
+    ):
+        assert ask(huawei.owner, call, None).headers["X-Request-Id"], call
+    shown = huawei.owner.get(f"/v2/images/{image_id}", X_Sdk_Date="x")
+    assert shown.headers["X-Request-Id"]

@@ -12,8 +12,8 @@ from typing import Any
 from imsgate.api import views
 from imsgate.api.ims import systems
 from imsgate.errors import BadAttribute
-from imsgate.model import Image, Status, Visibility
-from imsgate.profiles import Profile
+from imsgate.model import Image, Visibility
+from imsgate.profiles import STATUSES, Profile
 from imsgate.records.attributes import READ_ONLY, SETTABLE
 
 ISO, DATA = "IsoImage", "DataImage"
@@ -25,9 +25,6 @@ _DATA_DISK_GIB = (40, 2048)
 
 _NAME = re.compile(r"[\w .\-]{1,128}")
 _MAX_DESCRIPTION_CHARACTERS = 1024
-
-#: Statuses of records that IMS does not have, and the one that it shows instead.
-_STATUSES = {Status.IMPORTING: "saving", Status.UPLOADING: "saving", Status.DEACTIVATED: "active"}
 
 #: Prefix of attributes for features that an image supports.
 SUPPORTS = "__support_"
@@ -152,7 +149,7 @@ def view(record: Image, viewer: str | None, profile: Profile) -> dict[str, Any]:
         **shown,
         **({"virtual_env_type": ISO} if record.disk_format == "iso" else {}),
         "name": record.name or "",
-        "status": _STATUSES.get(record.status, record.status),
+        "status": STATUSES.get(record.status, record.status),
         "visibility": _visibility(record, own),
         "disk_format": record.disk_format or profile.disk_format,
         "container_format": record.container_format or "bare",

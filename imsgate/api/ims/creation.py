@@ -42,15 +42,19 @@ _OPTIONAL = frozenset(
 _MAX_RAM_MB = 2**31 - 1
 
 
+def check_offered(body: Mapping[str, Any]) -> None:
+    """Raises NotOffered if the request asks for what this gateway cannot do."""
+    for member, feature in _NOT_OFFERED.items():
+        if body.get(member):
+            raise NotOffered(problem=feature)
+
+
 def fields(body: Mapping[str, Any], *, quick: bool) -> dict[str, Any]:
-    """The fields of the record that a request describes. Raises BadAttribute, NotOffered.
+    """The fields of the record that a request describes. Raises BadAttribute.
 
     ``quick`` is true for a quick import.
     """
     body = without_unused(body, _OPTIONAL)
-    for member, feature in _NOT_OFFERED.items():
-        if body.get(member):
-            raise NotOffered(problem=feature)
     attributes.check_name(body.get("name"))
     environment = _ENVIRONMENTS.get(str(body.get("type") or "ECS"))
     if environment is None:

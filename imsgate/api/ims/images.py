@@ -8,7 +8,7 @@ import webob
 
 from imsgate.api import patch
 from imsgate.api.dialect import Dialect
-from imsgate.api.ims import attributes
+from imsgate.api.ims import attributes, ids
 from imsgate.api.requester import identity
 from imsgate.errors import BadAttribute
 from imsgate.http import responses
@@ -57,10 +57,11 @@ class CloudImages:
 
     def update(self, request: Request, image_id: str) -> webob.Response:
         """IMS API, Image: Updating Image Information."""
+        who = identity(request)
+        ids.checked(image_id)
         document = json_body(request)
         operations = [_checked(operation) for operation in patch.parse(document, patch.V21)]
         operations = self.dialect.changes(operations)
-        who = identity(request)
         image = self.records.apply(
             who, image_id, operations, lambda image: image.require(Status.ACTIVE)
         )

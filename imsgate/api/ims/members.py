@@ -11,7 +11,7 @@ from typing import Any
 import webob
 
 from imsgate import errors, model
-from imsgate.api.ims import jobs
+from imsgate.api.ims import ids, jobs
 from imsgate.api.requester import identity
 from imsgate.http.json_body import json_object
 from imsgate.http.request import Request
@@ -118,13 +118,16 @@ def _ended_job(
 
 def _images(body: dict[str, Any]) -> list[str]:
     """The ids of images in the body, without duplicates, which may differ in case."""
-    return list({image_id.lower(): image_id for image_id in _strings(body, "images")}.values())
+    images = map(ids.checked, _strings(body, "images"))
+    return list({image_id.lower(): image_id for image_id in images}.values())
 
 
 def _strings(body: dict[str, Any], member: str) -> list[str]:
     """A list of ids in the body, without duplicates. Raises BadJson."""
-    ids = body.get(member)
-    is_list = isinstance(ids, list) and 0 < len(ids) <= _MAX_ITEMS
-    if not is_list or not all(isinstance(id, str) and 0 < len(id) <= 255 for id in ids or ()):
+    texts = body.get(member)
+    is_list = isinstance(texts, list) and 0 < len(texts) <= _MAX_ITEMS
+    if not is_list or not all(
+        isinstance(text, str) and 0 < len(text) <= 255 for text in texts or ()
+    ):
         raise errors.BadJson(problem=f"{member}: it must be a list of 1 to {_MAX_ITEMS} strings")
-    return list(dict.fromkeys(ids or ()))
+    return list(dict.fromkeys(texts or ()))

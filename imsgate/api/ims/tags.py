@@ -8,7 +8,7 @@ from typing import Any
 import webob
 
 from imsgate import errors
-from imsgate.api.ims import projects
+from imsgate.api.ims import ids, projects
 from imsgate.api.requester import identity
 from imsgate.errors import BadAttribute
 from imsgate.http import responses
@@ -99,7 +99,8 @@ def _checked(key: str, value: str) -> tuple[str, str]:
     ):
         keys, values = f"1 to {_MAX_KEY_CHARACTERS}", f"up to {_MAX_VALUE_CHARACTERS}"
         raise _bad(
-            f"a tag has a key of {keys} characters without =, control characters or / at its ends, and a value of {values}"
+            f"a tag has a key of {keys} characters, without = or control characters and without / "
+            f"at its ends, and a value of {values}"
         )
     return key, value
 
@@ -138,7 +139,7 @@ class ImageTags:
     def index(self, request: Request, project_id: str, image_id: str) -> webob.Response:
         """IMS API, Image Tagging: Querying Tags of an Image."""
         _check_project(request, project_id)
-        image = self.records.get(identity(request), image_id)
+        image = self.records.get(identity(request), ids.checked(image_id))
         return responses.json_response({"tags": _view(image.tags)})
 
     def add(self, request: Request, project_id: str, image_id: str) -> webob.Response:
@@ -179,7 +180,7 @@ class ImageTags:
         image_id: str,
         tags_of: Callable[[frozenset[str]], frozenset[str]],
     ) -> webob.Response:
-        self.records.change_tags(identity(request), image_id, tags_of)
+        self.records.change_tags(identity(request), ids.checked(image_id), tags_of)
         return webob.Response(status=204)
 
 
