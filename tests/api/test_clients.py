@@ -444,3 +444,11 @@ def test_every_answer_on_the_vendors_paths_has_a_request_id(huawei):
         assert ask(huawei.owner, call, None).headers["X-Request-Id"], call
     shown = huawei.owner.get(f"/v2/images/{image_id}", X_Sdk_Date="x")
     assert shown.headers["X-Request-Id"]
+
+
+@pytest.mark.parametrize("name", ["min_disk", "min_ram"])
+def test_a_whole_number_is_shown_as_it_is_stored(plain, name):
+    made = plain.owner.post("/v2/images", {name: 7.0})
+    changed = plain.owner.patch(made.json["self"], replace(name, 8.0))
+    assert f'"{name}":7,' in made.text
+    assert f'"{name}":8,' in changed.text
