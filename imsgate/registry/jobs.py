@@ -62,7 +62,7 @@ def _behind(
     """The jobs after ``marker`` in the order of these columns."""
     column, *others = columns
     value = getattr(marker, column.name)
-    further = column < value if descending else column > value
+    further: sa.ColumnElement[bool] = column < value if descending else column > value
     if not others:
         return further
     equal = sa.and_(column == value, _behind(marker, others, descending=descending))
