@@ -125,6 +125,12 @@ class LimitedStore(Store, Sweeps):
     def free_space(self) -> int | None:
         return self._store.free_space()
 
+    def unmarked(self) -> str | None:
+        return self._store.unmarked()
+
+    def mark(self) -> None:
+        self._store.mark()
+
     def place(self) -> Hashable:
         return self._store.place()
 

@@ -124,6 +124,8 @@ class Backend:
         self.weight = options.weight
         self._build = functools.partial(kind, store_id, settings)
         self._check = check
+        self._vetting: Callable[[Store], object] | None = None
+        self._optional = options.optional
         self._lock = threading.Lock()
         self._retry_at = 0.0
         self._store: Store | None = None
@@ -142,6 +144,8 @@ class Backend:
                 try:
                     self._store = self._build()
                     self._check()
+                    if self._vetting is not None:
+                        self._vetting(self._store)
                 except BadConfig as problem:
                     self._store = None
                     self._postpone(problem)
@@ -153,6 +157,21 @@ class Backend:
     def started(self) -> Store | None:
         """The store, or None if it could not be built yet."""
         return self._store
+
+    def vet(self, check: Callable[[Store], object]) -> None:
+        """Call ``check`` with the store: now, or when it has started. ``check`` raises BadConfig
+        if the store must not be used; an optional store is then built again later."""
+        with self._lock:
+            self._vetting = check
+            if self._store is None:
+                return
+            try:
+                check(self._store)
+            except BadConfig as problem:
+                if not self._optional:
+                    raise
+                self._store = None
+                self._postpone(problem)
 
     def _postpone(self, problem: BadConfig) -> None:
         LOG.warning("Store %s cannot be used yet: %s", self.id, problem)
@@ -185,6 +204,11 @@ class Stores:
         if store_id not in self._backends:
             raise errors.StoreUnavailable(store=store_id, problem="it is not enabled")
         return self._backends[store_id].store
+
+    def vet(self, check: Callable[[Store], object]) -> None:
+        """Call ``check`` with each store, see ``Backend.vet``. Raises BadConfig."""
+        for backend in self:
+            backend.vet(check)
 
     def preferred(self, locations: Iterable[Location]) -> list[Location]:
         """The copies of an image, sorted by the weight of their stores, highest first."""
