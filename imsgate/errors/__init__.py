@@ -98,6 +98,7 @@ from imsgate.errors.stores import (
     ObjectNotFound,
     StoreDenied,
     StoreFull,
+    StoreReadOnly,
     StoreUnavailable,
     UnknownStore,
 )
@@ -166,6 +167,7 @@ __all__ = [
     "SourceMissing",
     "StoreDenied",
     "StoreFull",
+    "StoreReadOnly",
     "StoreUnavailable",
     "TagQuotaExceeded",
     "TargetExists",

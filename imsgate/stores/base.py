@@ -173,6 +173,14 @@ class Store(abc.ABC):
         """
         return None
 
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can ever be written to this store or deleted from it.
+
+        Then imsgate calls only ``read``, ``size``, ``check`` and what describes the store.
+        """
+        return False
+
     def unmarked(self) -> str | None:
         """The option that names a place which this store has never marked as its own.
 

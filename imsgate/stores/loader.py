@@ -154,6 +154,11 @@ class Backend:
             return self._store
 
     @property
+    def read_only(self) -> bool:
+        """Whether nothing can be written to the store; False if it could not be built yet."""
+        return self._store is not None and self._store.read_only
+
+    @property
     def started(self) -> Store | None:
         """The store, or None if it could not be built yet."""
         return self._store
@@ -194,10 +199,30 @@ class Stores:
 
         Raises UnknownStore or StoreUnavailable.
         """
+        return self._chosen(store_id).store
+
+    def target(self, store_id: str | None) -> Store:
+        """Like ``choose``, for data to be written. Also raises StoreReadOnly."""
+        store = self.choose(store_id)
+        if store.read_only:
+            raise errors.StoreReadOnly(store=store.name)
+        return store
+
+    def targets(self) -> list[str]:
+        """The ids of the stores that are not read-only."""
+        return [backend.id for backend in self if not backend.read_only]
+
+    def check_target(self, store_id: str | None) -> None:
+        """Raises UnknownStore or StoreReadOnly for a store that a request names to write to."""
+        backend = self._chosen(store_id)
+        if backend.read_only:
+            raise errors.StoreReadOnly(store=backend.id)
+
+    def _chosen(self, store_id: str | None) -> Backend:
         store_id = store_id or self.default
         if store_id not in self._backends:
             raise errors.UnknownStore(store=store_id, stores=", ".join(self._backends))
-        return self._backends[store_id].store
+        return self._backends[store_id]
 
     def get(self, store_id: str) -> Store:
         """The store that a record names. Raises StoreUnavailable, also if it is not enabled."""

@@ -214,8 +214,11 @@ def test_what_must_not_start(tmp_path, text, told):
 
 def test_a_driver_that_only_reads_takes_nothing(tmp_path):
     store = load(tmp_path, "glance_store_driver = http")
+    assert store.read_only
     with pytest.raises(errors.StoreDenied):
         store.create(KEY, 4)
+    store.discard(KEY)
+    store.check()
 
 
 # The pipe

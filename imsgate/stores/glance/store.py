@@ -91,7 +91,7 @@ class GlanceStore(Store, Addressed):
             raise BadConfig(self._key, self._failures.masked(error)) from None
 
     def create(self, key: str, size: int | None) -> Sink:
-        if not self._shared.is_capable(capabilities.BitMasks.WRITE_ACCESS):
+        if self.read_only:
             raise errors.StoreDenied(store=self.name, problem="the driver is read-only")
         self._medium.verify()
         spooled = size is None and self._kind in _NEEDS_SIZE
@@ -138,6 +138,8 @@ class GlanceStore(Store, Addressed):
 
         What the cinder driver left when its process died stays: only cinder knows its name.
         """
+        if self.read_only:
+            return  # nothing was written, and the driver refuses every deletion
         with self._lock:
             attempt = self._running.pop(key, None)
         if attempt:
@@ -145,10 +147,16 @@ class GlanceStore(Store, Addressed):
         self.remove(key)
 
     def check(self) -> None:
+        if self.read_only and not self._prefix:
+            return  # its objects may be anywhere
         try:
             self._size("imsgate-check", recorded=False)
         except errors.ObjectNotFound:
             return
+
+    @property
+    def read_only(self) -> bool:
+        return not self._shared.is_capable(capabilities.BitMasks.WRITE_ACCESS)
 
     def unmarked(self) -> str | None:
         return self._medium.unmarked()
