@@ -147,7 +147,7 @@ class GlanceStore(Store, Addressed):
         self.remove(key)
 
     def check(self) -> None:
-        if self.read_only and not self._prefix:
+        if self.read_only:
             return  # its objects may be anywhere
         try:
             self._size("imsgate-check", recorded=False)
