@@ -37,6 +37,7 @@ from imsgate.sources.uris import UriSettings
 from imsgate.sources.web import Web, WebSettings, WebSources
 from imsgate.stores import loader
 from imsgate.stores.loader import Stores
+from imsgate.transfer import media
 from imsgate.transfer.cleanup import Cleanup
 from imsgate.transfer.upload import Uploads, UploadSettings
 
@@ -82,10 +83,12 @@ def load_services(conf: Config, api_overrides: Mapping[str, str] = _NO_OVERRIDES
 
     Raises BadConfig, naming the option.
     """
+    registry, stores = load_registry(conf), loader.load(conf)
+    media.check(registry, stores)
     return make_services(
         conf,
-        registry=load_registry(conf),
-        stores=loader.load(conf),
+        registry=registry,
+        stores=stores,
         quotas=quota.load(conf),
         accounts=user_buckets.load(conf),
         api_overrides=api_overrides,

@@ -59,7 +59,7 @@ class ImageUpload:
         has_formats = image.disk_format and image.container_format
         if not (has_formats or self.deployment.detects_formats):
             raise errors.FormatsNotSet
-        store = self.deployment.stores.choose(store_id)
+        store = self.deployment.stores.target(store_id)
         body = request.reader()
         if request.inspection is not None:
             request.inspection.declare(inspection.declared_format(image))

@@ -103,20 +103,21 @@ class Imports:
 
     def _store_ids(self, request: Request, body: dict[str, Any], image: Image) -> list[str]:
         """The stores to import to, except those that have a copy. Raises BadRequest,
-        UnknownStore."""
+        UnknownStore, StoreReadOnly."""
         header, stores = request.store_id, self.deployment.stores
         named, everywhere = body.get("stores"), body.get("all_stores", False)
         if sum(map(bool, (header, named, everywhere))) > 1:
             problem = "use only one of X-Image-Meta-Store, stores and all_stores"
             raise errors.BadRequest(problem=problem)
-        known = [backend.id for backend in stores]
         requested = list(dict.fromkeys(named or [header or stores.default]))
         for store_id in requested:
-            if store_id not in known:
-                raise errors.UnknownStore(store=store_id, stores=", ".join(known))
+            if not everywhere:
+                stores.check_target(store_id)
         holding = {location.store for location in image.copies}
+        if everywhere and not (holding or stores.targets()):
+            raise errors.BadRequest(problem="every store is read-only")
         if everywhere:
-            return [store_id for store_id in known if store_id not in holding]
+            return [store_id for store_id in stores.targets() if store_id not in holding]
         if present := holding & set(requested):
             problem = f"Image is already present at store '{min(present)}'"
             raise errors.BadRequest(problem=problem)

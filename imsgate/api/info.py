@@ -105,4 +105,6 @@ class Info:
             view["description"] = backend.description
         if backend.id == self.deployment.stores.default:
             view["default"] = "true"
+        if backend.read_only:
+            view["read-only"] = "true"
         return view

@@ -52,6 +52,16 @@ def add_parser(subparsers: Any) -> None:
         help="minimum time since the upload started (default: %(default)s)",
     )
     sweep.set_defaults(run=sweep_stores)
+    adopt = actions.add_parser(
+        "adopt",
+        help="use a place without the images of its store from now on",
+        description="Mark the directory of a store as its own, although the images that records "
+        "refer to are not in it. The server refuses to start with such a directory, because "
+        "usually its volume is not mounted.",
+    )
+    adopt.add_argument("store", metavar="ID", help="the store")
+    arguments.add_config(adopt)
+    adopt.set_defaults(run=adopt_place)
 
 
 def _with_stores(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -95,6 +105,19 @@ def sweep_stores(args: argparse.Namespace) -> int:
             print(f"{store_id}: {outcome.attempts} uploads, {outcome.bytes} bytes removed")
     registry.close()
     return int(failed)
+
+
+def adopt_place(args: argparse.Namespace) -> int:
+    """Exit status 1 when the place could not be marked."""
+    (backend,) = _chosen(args)
+    try:
+        was = backend.store.unmarked()
+        backend.store.mark()
+    except errors.Error as error:
+        print(f"imsgate: {backend.id}: {error}", file=sys.stderr)
+        return 1
+    print(f"{backend.id}: {'marked' if was else 'nothing to do'}")
+    return 0
 
 
 def _chosen(args: argparse.Namespace) -> list[Backend]:

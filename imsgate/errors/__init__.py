@@ -99,6 +99,7 @@ from imsgate.errors.stores import (
     ObjectNotFound,
     StoreDenied,
     StoreFull,
+    StoreReadOnly,
     StoreUnavailable,
     UnknownStore,
 )
@@ -168,6 +169,7 @@ __all__ = [
     "SourceMissing",
     "StoreDenied",
     "StoreFull",
+    "StoreReadOnly",
     "StoreUnavailable",
     "TagQuotaExceeded",
     "TargetExists",

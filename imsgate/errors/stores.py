@@ -8,6 +8,11 @@ class UnknownStore(BadRequest):
     message = "There is no store {store!r}; choose one of: {stores}"
 
 
+class StoreReadOnly(BadRequest):
+    reason = "store_read_only"
+    message = "Store {store!r} is read-only"
+
+
 class StoreFull(Error):
     status, reason = 413, "store_full"
     code = "IMG.0014"

@@ -11,14 +11,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from imsgate import errors
-from imsgate.jobs.arguments import ImportArguments
+from imsgate.jobs.arguments import HANDED_BACK, ImportArguments
 from imsgate.jobs.context import Context, Interrupted
 from imsgate.jobs.methods import METHODS
 from imsgate.jobs.progress import with_progress
 from imsgate.model import Image, Job, Location, Status
 from imsgate.stores.loader import Stores
+from imsgate.transfer.cleanup import delete_object
 
 LOG = logging.getLogger(__name__)
+
+#: Attempts after which a job no longer waits for a store to clear it.
+_MAX_RETRIES = 100
 
 #: The fields of a record that describe its data.
 DATA_FIELDS = ("size", "virtual_size", "checksum", "os_hash_algo", "os_hash_value")
@@ -113,12 +117,26 @@ class ImportCleanup:
             raise Interrupted("it could not be cleaned up") from error
 
     def _discard(self, epochs: Iterable[int], store_ids: Sequence[str]) -> None:
-        """Remove whatever these attempts have written in these stores."""
+        """Remove whatever these attempts have written in these stores.
+
+        A store that denies it would deny it again and again, so the job does not wait for it;
+        nor, after ``_MAX_RETRIES`` attempts, for one that is unavailable. Then an operator is
+        told, and the sweep of the stores removes what is left.
+        """
         for epoch in epochs:
             for store_id in store_ids:
-                self._stores.get(store_id).discard(self._key(epoch))
+                try:
+                    store = self._stores.get(store_id)
+                    if not store.read_only:
+                        store.discard(self._key(epoch))
+                except errors.StoreUnavailable as error:
+                    denied = isinstance(error, errors.StoreDenied)
+                    retries = self._job.arguments.get(HANDED_BACK, 0)
+                    if not denied and retries < _MAX_RETRIES:
+                        raise
+                    key = self._key(epoch)
+                    LOG.error("Job %s may have left data at %s: %s", self._job.id, key, error)
 
     def _delete(self, locations: Iterable[Location]) -> None:
         for location in locations:
-            with contextlib.suppress(errors.ObjectNotFound):
-                self._stores.get(location.store).delete(location.url)
+            delete_object(self._stores, location)

@@ -170,8 +170,8 @@ class _Attempt:
         store_ids = self._arguments.store_ids
         for number, store_id in enumerate(store_ids, 1):
             try:
-                copies.append(self._copy_to(self._work.stores.choose(store_id), image))
-            except (errors.StoreFull, errors.StoreUnavailable) as error:
+                copies.append(self._copy_to(self._work.stores.target(store_id), image))
+            except (errors.StoreFull, errors.StoreReadOnly, errors.StoreUnavailable) as error:
                 self._failed.append(store_id)
                 is_last_chance = number == len(store_ids) and not copies
                 if self._arguments.all_stores_must_succeed or is_last_chance:

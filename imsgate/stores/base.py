@@ -25,6 +25,8 @@ Every driver promises:
   removes everything that is left.
 - A failure raises ``errors.StoreFull``, ``errors.StoreUnavailable`` or ``errors.StoreDenied``;
   a missing object raises ``errors.ObjectNotFound``. No error contains credentials or paths.
+- ObjectNotFound means that the object is gone, and the caller forgets it. If the medium itself
+  is missing, or another one is in its place, every call raises StoreUnavailable instead.
 
 ``imsgate.testing.StoreContract`` tests all of this.
 """
@@ -170,6 +172,30 @@ class Store(abc.ABC):
         delete the original in the other. None disables this check.
         """
         return None
+
+    @property
+    def read_only(self) -> bool:
+        """Whether nothing can ever be written to this store or deleted from it.
+
+        Then imsgate calls only ``read``, ``size``, ``check`` and what describes the store.
+        """
+        return False
+
+    def unmarked(self) -> str | None:
+        """The option that names a place which this store has never marked as its own.
+
+        None if the place has the store's mark, or if it cannot be mistaken for another one. An
+        unmarked place is new, or it is not the one that held the objects: a mount point without
+        its volume, for example. The server starts with it only if no record refers to an object
+        in this store, or if one of these objects is there.
+        """
+        return None
+
+    def mark(self) -> None:  # noqa: B027 - most stores need no mark
+        """Mark the place as this store's. Does nothing if it is marked.
+
+        Raises StoreFull, StoreUnavailable or StoreDenied.
+        """
 
     def properties(self) -> Mapping[str, Any]:
         """What administrators see of this store in ``/v2/info/stores/detail``; no secrets."""

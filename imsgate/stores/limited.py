@@ -125,6 +125,16 @@ class LimitedStore(Store, Sweeps):
     def free_space(self) -> int | None:
         return self._store.free_space()
 
+    @property
+    def read_only(self) -> bool:
+        return self._store.read_only
+
+    def unmarked(self) -> str | None:
+        return self._store.unmarked()
+
+    def mark(self) -> None:
+        self._store.mark()
+
     def place(self) -> Hashable:
         return self._store.place()
 

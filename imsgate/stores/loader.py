@@ -124,6 +124,8 @@ class Backend:
         self.weight = options.weight
         self._build = functools.partial(kind, store_id, settings)
         self._check = check
+        self._vetting: Callable[[Store], object] | None = None
+        self._optional = options.optional
         self._lock = threading.Lock()
         self._retry_at = 0.0
         self._store: Store | None = None
@@ -142,6 +144,8 @@ class Backend:
                 try:
                     self._store = self._build()
                     self._check()
+                    if self._vetting is not None:
+                        self._vetting(self._store)
                 except BadConfig as problem:
                     self._store = None
                     self._postpone(problem)
@@ -150,9 +154,29 @@ class Backend:
             return self._store
 
     @property
+    def read_only(self) -> bool:
+        """Whether nothing can be written to the store; False if it could not be built yet."""
+        return self._store is not None and self._store.read_only
+
+    @property
     def started(self) -> Store | None:
         """The store, or None if it could not be built yet."""
         return self._store
+
+    def vet(self, check: Callable[[Store], object]) -> None:
+        """Call ``check`` with the store: now, or when it has started. ``check`` raises BadConfig
+        if the store must not be used; an optional store is then built again later."""
+        with self._lock:
+            self._vetting = check
+            if self._store is None:
+                return
+            try:
+                check(self._store)
+            except BadConfig as problem:
+                if not self._optional:
+                    raise
+                self._store = None
+                self._postpone(problem)
 
     def _postpone(self, problem: BadConfig) -> None:
         LOG.warning("Store %s cannot be used yet: %s", self.id, problem)
@@ -175,16 +199,41 @@ class Stores:
 
         Raises UnknownStore or StoreUnavailable.
         """
+        return self._chosen(store_id).store
+
+    def target(self, store_id: str | None) -> Store:
+        """Like ``choose``, for data to be written. Also raises StoreReadOnly."""
+        store = self.choose(store_id)
+        if store.read_only:
+            raise errors.StoreReadOnly(store=store.name)
+        return store
+
+    def targets(self) -> list[str]:
+        """The ids of the stores that are not read-only."""
+        return [backend.id for backend in self if not backend.read_only]
+
+    def check_target(self, store_id: str | None) -> None:
+        """Raises UnknownStore or StoreReadOnly for a store that a request names to write to."""
+        backend = self._chosen(store_id)
+        if backend.read_only:
+            raise errors.StoreReadOnly(store=backend.id)
+
+    def _chosen(self, store_id: str | None) -> Backend:
         store_id = store_id or self.default
         if store_id not in self._backends:
             raise errors.UnknownStore(store=store_id, stores=", ".join(self._backends))
-        return self._backends[store_id].store
+        return self._backends[store_id]
 
     def get(self, store_id: str) -> Store:
         """The store that a record names. Raises StoreUnavailable, also if it is not enabled."""
         if store_id not in self._backends:
             raise errors.StoreUnavailable(store=store_id, problem="it is not enabled")
         return self._backends[store_id].store
+
+    def vet(self, check: Callable[[Store], object]) -> None:
+        """Call ``check`` with each store, see ``Backend.vet``. Raises BadConfig."""
+        for backend in self:
+            backend.vet(check)
 
     def preferred(self, locations: Iterable[Location]) -> list[Location]:
         """The copies of an image, sorted by the weight of their stores, highest first."""

@@ -16,7 +16,7 @@ _SIZE = 5 * _CHUNK_BYTES + 17
 
 
 class FaultChecks(StoreChecks):
-    """Checks that need ``write_fault``, ``read_fault`` or ``away``."""
+    """Checks that need ``write_fault``, ``read_fault``, ``away`` or ``replaced``."""
 
     def write_fault(self, store: Store, nth: int) -> AbstractContextManager[Any]:
         """A context in which the ``nth`` write to the medium and all later ones fail."""
@@ -29,6 +29,12 @@ class FaultChecks(StoreChecks):
     def away(self, store: Store) -> AbstractContextManager[Any]:
         """A context in which the medium does not respond at all."""
         pytest.skip("this driver's tests do not define away")
+
+    def replaced(self, store: Store) -> AbstractContextManager[Any]:
+        """A context in which an empty medium is in the place of the store's, such as the mount
+        point of a volume that is not mounted. It ends with an error if something is written
+        there."""
+        pytest.skip("this driver's tests do not define replaced")
 
     @pytest.mark.parametrize("size", [None, _SIZE], ids=["unknown size", "announced"])
     @pytest.mark.parametrize("nth", [1, 2, 4])
@@ -84,7 +90,18 @@ class FaultChecks(StoreChecks):
 
     def test_what_cannot_be_asked_is_not_taken_for_missing(self, store: Store) -> None:
         """A caller that gets ObjectNotFound forgets the object, which then stays forever."""
-        key, away = new_key(), self.away(store)
+        self._assert_unavailable(store, self.away(store), "the medium is away")
+
+    def test_another_medium_is_not_taken_for_an_empty_store(self, store: Store) -> None:
+        """The objects are not gone, and new ones must not be written to the wrong medium."""
+        replaced = self.replaced(store)
+        store.mark()
+        self._assert_unavailable(store, replaced, "another medium is in its place")
+
+    def _assert_unavailable(
+        self, store: Store, context: AbstractContextManager[Any], when: str
+    ) -> None:
+        key = new_key()
         with store.create(key, 4) as sink:
             sink.write(b"data")
             location = sink.commit()
@@ -96,11 +113,11 @@ class FaultChecks(StoreChecks):
             "check": store.check,
             "create": lambda: store.create(new_key(), 4).commit(),
         }
-        with away:
+        with context:
             for name, call in calls.items():
                 with pytest.raises(errors.StoreUnavailable) as caught:
                     call()
-                    pytest.fail(f"{name} must raise StoreUnavailable if the medium is away")
+                    pytest.fail(f"{name} must raise StoreUnavailable if {when}")
                 self._check_error(store, caught.value)
         assert_same(content(store, location), b"data", "the object must survive the outage")
         store.delete(location)

@@ -26,8 +26,9 @@ from imsgate.testing.store_space import SpaceChecks
 class StoreContract(ContentChecks, AttemptChecks, ResourceChecks, SpaceChecks, FaultChecks):
     """Derive a test class with a ``store`` fixture and a ``leftovers`` method.
 
-    ``small_store``, ``write_fault``, ``read_fault``, ``away``, ``private``, ``again``, ``PART`` and
-    ``SEQUENCES`` are optional. Without one of the first four, the checks that need it are skipped.
+    ``small_store``, ``write_fault``, ``read_fault``, ``away``, ``replaced``, ``private``,
+    ``again``, ``PART`` and ``SEQUENCES`` are optional. Without one of the first five, the checks
+    that need it are skipped.
     """
 
     def test_it_does_whatever_the_memory_store_does(self, store: Store) -> None:

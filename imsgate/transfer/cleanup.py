@@ -66,7 +66,9 @@ class Cleanup:
         """
         status = Status.KILLED if image.status in _UPLOADING else image.status
         self._take_over(image, status)
-        self.stores.get(store_id).discard(key)
+        store = self.stores.get(store_id)
+        if not store.read_only:
+            store.discard(key)
         to = {"status": Status.QUEUED} if status == Status.KILLED else {}
         self.registry.change(image.id, {"status": status, "upload_key": key}, **to, **NO_UPLOAD)
         LOG.info("Image %s: an abandoned upload was cleaned up", image.id)
@@ -124,8 +126,7 @@ class Cleanup:
 
     def _delete(self, location: Location) -> None:
         """Remove an object, which may be gone already."""
-        with contextlib.suppress(errors.ObjectNotFound):
-            self.stores.get(location.store).delete(location.url)
+        delete_object(self.stores, location)
 
     def _forget_copy(self, image: Image) -> None:
         """Remove a copy from the record after it was removed from its store."""
@@ -135,6 +136,19 @@ class Cleanup:
 def _as_leased(image: Image) -> dict[str, Any]:
     """What the holder of an image's lease compares the record with."""
     return {name: getattr(image, name) for name in ("status", "upload_key", "upload_expires")}
+
+
+def delete_object(stores: Stores, location: Location) -> None:
+    """Remove an object, which may be gone already. An object in a read-only store stays.
+
+    Raises StoreUnavailable.
+    """
+    store = stores.get(location.store)
+    if store.read_only:
+        LOG.info("An object stays in the read-only store %s: %s", location.store, location.url)
+        return
+    with contextlib.suppress(errors.ObjectNotFound):
+        store.delete(location.url)
 
 
 def sweep_forever(sweep: Callable[[], object], seconds: float) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from imsgate.auth import token_file
+from imsgate.stores.mark import MARK
 from tests import markers
 from tests.functional import programs
 
@@ -359,7 +360,7 @@ class Gateway:
         return [
             str(path)
             for path in self.state.rglob(f"*{image_id}*")
-            if path.is_file() and path.parent != self.state
+            if path.is_file() and path.parent != self.state and path.name != MARK
         ]
 
     def assert_untouched(self, image_id: str) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from imsgate.stores.mark import MARK
 from tests.functional.conftest import needs
-from tests.functional.gateway import Answer, Gateway, eventually
+from tests.functional.gateway import Answer, Gateway, eventually, serving
 from tests.functional.wire import CHUNKED, MIB, Wire, length
 
 DATA = random.Random(10).randbytes(3 * MIB + 5)
@@ -104,13 +105,24 @@ def replaced(directory: pathlib.Path) -> Iterator[None]:
             directory.unlink()
 
 
+@contextlib.contextmanager
+def emptied(directory: pathlib.Path) -> Iterator[None]:
+    """As when a volume is not mounted: its mount point is there. Nothing may be written to it."""
+    with away(directory):
+        directory.mkdir()
+        try:
+            yield
+        finally:
+            directory.rmdir()
+
+
 def assert_unavailable(answer: Answer, reason: str = "store_unavailable") -> None:
     assert answer.outcome == (503, reason), answer.body
     assert int(answer.headers["Retry-After"]) > 0
     assert b"/" not in answer.body.replace(b"</", b"").replace(b"/>", b"").replace(b"text/", b"")
 
 
-@pytest.mark.parametrize("broken", [away, replaced])
+@pytest.mark.parametrize("broken", [away, replaced, emptied])
 @pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 def test_store_is_gone(strict: Gateway, broken: Callable[..., object], chunked: bool) -> None:
     image_id = strict.create()
@@ -123,10 +135,11 @@ def test_store_is_gone(strict: Gateway, broken: Callable[..., object], chunked: 
     assert strict.upload(image_id, DATA, headers=to("shaky")).status == 204
 
 
-def test_stored_data_is_gone_for_a_while(strict: Gateway) -> None:
+@pytest.mark.parametrize("broken", [away, emptied])
+def test_stored_data_is_gone_for_a_while(strict: Gateway, broken: Callable[..., object]) -> None:
     image_id = strict.create()
     assert strict.upload(image_id, DATA, headers=to("shaky")).status == 204
-    with away(strict.state / "shaky"):
+    with broken(strict.state / "shaky"):
         assert_unavailable(strict.download(image_id))
     assert strict.download(image_id).body == DATA
 
@@ -153,14 +166,28 @@ def test_stored_data_is_a_link_now(strict: Gateway, tmp_path: pathlib.Path) -> N
     os.unlink(path)
 
 
-def test_deleting_while_the_store_is_gone(strict: Gateway) -> None:
+@pytest.mark.parametrize("broken", [away, emptied])
+def test_deleting_while_the_store_is_gone(strict: Gateway, broken: Callable[..., object]) -> None:
     """It is gone for clients at once; the sweep removes the data when it can."""
     image_id = strict.create()
     assert strict.upload(image_id, DATA, headers=to("shaky")).status == 204
-    with away(strict.state / "shaky"):
+    with broken(strict.state / "shaky"):
         assert strict.call("DELETE", f"/v2/images/{image_id}").status == 204
         assert strict.call("GET", f"/v2/images/{image_id}").status == 404
     eventually(lambda: not strict.residue(image_id), "the sweep has removed it")
+
+
+def test_a_start_without_the_volume_is_refused(tmp_path: pathlib.Path) -> None:
+    gateway = Gateway(tmp_path, config="[file]\nfilesystem_store_datadir = {state}/volume\n")
+    with serving(gateway):
+        image_id = gateway.stored(DATA)
+    with emptied(gateway.state / "volume"):
+        with pytest.raises(AssertionError, match="it ended"):
+            gateway.start()
+        assert "[file] filesystem_store_datadir" in gateway.log_text()
+        assert "is its volume mounted?" in gateway.log_text()
+    with serving(gateway):
+        assert gateway.download(image_id).body == DATA
 
 
 # Full and closed
@@ -193,7 +220,7 @@ def cramped(small: pathlib.Path, start: Callable[..., Gateway]) -> Iterator[Gate
 
 
 def _left(directory: pathlib.Path) -> list[str]:
-    return [path.name for path in directory.iterdir()]
+    return [path.name for path in directory.iterdir() if path.name != MARK]
 
 
 def test_store_full_by_length(cramped: Gateway, small: pathlib.Path) -> None:

@@ -324,6 +324,31 @@ def test_bug_in_undoing_leaves_no_image_importing_for_ever(place, kind, caplog):
     assert place.held() == {"a": 0, "b": 0, "c": 0}
 
 
+@pytest.mark.parametrize("denied", [True, False])
+def test_a_store_that_cannot_be_cleared_does_not_keep_an_image_importing(place, denied, caplog):
+    """What is left is no longer the job's, so that the sweep of the stores may remove it."""
+    one = place.image(Status.QUEUED)
+    place.start(one, "web-download", "b")
+
+    def refuse(key):
+        kind = errors.StoreDenied if denied else errors.StoreUnavailable
+        raise kind(store="b", problem="no")
+
+    place.store("b").discard = refuse
+    place.source.before = lambda: place.registry.cancel_jobs(one.id)
+    if not denied:
+        job = place.job(one)
+        arguments = {**job.arguments, "handed_back": 99}
+        place.registry._jobs[job.id] = dataclasses.replace(job, arguments=arguments, epoch=99)
+        place.engine.run_one()
+        assert place.job(one).state == JobState.RUNNING
+        place.expire(one)
+    place.engine.run_one()
+    assert place.job(one).state == JobState.FAIL
+    assert place.registry.get(one.id).status == Status.QUEUED
+    assert "may have left data at" in caplog.text
+
+
 @pytest.mark.parametrize("method", ["glance-direct", "copy-image"])
 def test_store_that_gives_other_bytes(place, method):
     one = place.image(Status.ACTIVE if method == "copy-image" else Status.UPLOADING, "a")

@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import resource
+import shutil
 import stat
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 
 from imsgate import config, errors
 from imsgate.stores.filesystem import FilesystemStore, disk
+from imsgate.stores.mark import MARK
 from imsgate.testing import StoreContract
 
 IMAGE = "6f1c6b2e-0c3a-4f5e-9d1b-1f2e3d4c5b6a"
@@ -97,7 +99,7 @@ def put(store, data, key=KEY, size=None):
 
 
 def leftovers(store):
-    return os.listdir(store.properties()["data_dir"])
+    return [name for name in os.listdir(store.properties()["data_dir"]) if name != MARK]
 
 
 @contextlib.contextmanager
@@ -154,6 +156,15 @@ class TestFilesystemStore(StoreContract):
         os.rename(directory, f"{directory}-away")
         yield
         os.rename(f"{directory}-away", directory)
+
+    @contextlib.contextmanager
+    def replaced(self, store):
+        """An empty directory in the place of the store's, which resembles an unmounted volume."""
+        with self.away(store):
+            directory = store.properties()["data_dir"]
+            os.mkdir(directory)
+            yield
+            os.rmdir(directory)
 
     def private(self, store):
         return [store.properties()["data_dir"]]
@@ -511,6 +522,94 @@ def test_without_its_directory_the_store_is_gone_not_the_object(store, directory
     fails(errors.StoreUnavailable, getattr(store, call), KEY)
     fails(errors.StoreUnavailable, store.create, KEY, None)
     assert store.free_space() is None
+
+
+# Another directory in the place of the store's
+
+
+def replace(directory):
+    """Put an empty directory in the place of the store's."""
+    os.rename(directory, f"{directory}-away")
+    os.mkdir(directory)
+
+
+@pytest.mark.parametrize("marked", [True, False])
+@pytest.mark.parametrize("call", ["read", "size", "delete", "open", "discard", "check", "create"])
+def test_another_directory_is_not_the_store(store, directory, call, marked, caplog):
+    """Not even if it has a file of the same name, or if the store was not marked."""
+    if marked:
+        store.mark()
+    location = put(store, b"data")
+    replace(directory)
+    (directory / location).write_bytes(b"decoy")
+    args = {"check": (), "create": (f"{IMAGE}.2", None)}.get(call, (location,))
+    fails(errors.StoreUnavailable, getattr(store, call), *args)
+    assert store.free_space() is None
+    assert os.listdir(directory) == [location]
+    (report,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "Store disk cannot be used" in report.getMessage()
+    assert str(directory) not in report.getMessage()
+
+
+def test_a_volume_that_is_mounted_again_is_the_store(tmp_path):
+    """The device number of a volume may change. Other volumes have the number that it had."""
+    location = f"{IMAGE}.1"
+    with mounted(tmp_path / "volume", "size=1m") as place:
+        store = make(place)
+        store.mark()
+        put(store, b"data")
+        saved = tmp_path / "saved"
+        shutil.copytree(place, saved)
+    fails(errors.StoreUnavailable, store.size, location)
+    for content, size in ((None, None), (saved, 4)):
+        place.rmdir()
+        with mounted(place, "size=1m"):
+            if content is None:
+                fails(errors.StoreUnavailable, store.size, location)
+                fails(errors.StoreUnavailable, store.create, f"{IMAGE}.2", None)
+            else:
+                shutil.copytree(content, place, dirs_exist_ok=True)
+                assert store.size(location) == size
+
+
+def test_a_volume_that_goes_while_an_object_is_looked_for(store, directory, monkeypatch):
+    store.mark()
+    location = put(store, b"data")
+    real = os.stat
+
+    def stat_after_unmount(path, **kwargs):
+        if os.fspath(path) == str(directory / location):
+            replace(directory)
+        return real(path, **kwargs)
+
+    monkeypatch.setattr(os, "stat", stat_after_unmount)
+    fails(errors.StoreUnavailable, store.size, location)
+
+
+def test_one_mark_of_many_processes(directory):
+    """Whoever marks the directory later keeps the mark that is there."""
+    stores = [make(directory) for _ in range(8)]
+    with ThreadPoolExecutor(len(stores)) as pool:
+        list(pool.map(FilesystemStore.mark, stores))
+    assert os.listdir(directory) == [MARK]
+    for store in stores:
+        store.check()
+        assert store.unmarked() is None
+    assert make(directory).unmarked() is None
+
+
+def test_a_file_system_without_links_is_marked(store, directory, monkeypatch):
+    monkeypatch.setattr(os, "link", failing(os.link, errno.EPERM, [1]))
+    store.mark()
+    assert os.listdir(directory) == [MARK]
+    store.check()
+
+
+def test_a_full_file_system_is_not_marked(store, directory, monkeypatch):
+    monkeypatch.setattr(os, "fsync", failing(os.fsync, errno.ENOSPC, [1]))
+    fails(errors.StoreFull, store.mark)
+    assert os.listdir(directory) == []
+    assert store.unmarked() == "[disk] filesystem_store_datadir"
 
 
 def test_an_object_that_lost_its_end_is_never_taken_for_whole(store, directory):

@@ -1,5 +1,6 @@
 """The adapter to glance_store: the contract with real drivers, and what drivers do not promise."""
 
+import contextlib
 import os
 import threading
 
@@ -9,6 +10,7 @@ from glance_store._drivers import s3
 from imsgate import config, errors
 from imsgate.stores import loader
 from imsgate.stores.glance.bounded_pipe import BoundedPipe, PipeClosed
+from imsgate.stores.mark import MARK
 from imsgate.testing import StoreContract
 from tests.stores.s3 import servers
 from tests.stores.test_filesystem import largest_file
@@ -56,13 +58,30 @@ class TestWithItsFilesystemDriver(StoreContract):
         return filed
 
     def leftovers(self, store):
-        return os.listdir(store.settings.filesystem_store_datadir)
+        return [
+            name for name in os.listdir(store.settings.filesystem_store_datadir) if name != MARK
+        ]
 
     def again(self, store):
         return store  # a driver's thread may begin to write after another process has discarded
 
     def write_fault(self, store, nth):
         return largest_file((nth - 1) << 19)
+
+    @contextlib.contextmanager
+    def away(self, store):
+        directory = store.settings.filesystem_store_datadir
+        os.rename(directory, f"{directory}-away")
+        yield
+        os.rename(f"{directory}-away", directory)
+
+    @contextlib.contextmanager
+    def replaced(self, store):
+        directory = store.settings.filesystem_store_datadir
+        with self.away(store):
+            os.mkdir(directory)
+            yield
+            os.rmdir(directory)
 
     def private(self, store):
         return [store.settings.filesystem_store_datadir]
@@ -103,6 +122,34 @@ class TestWithItsS3Driver(StoreContract):
 
     def private(self, store):
         return [servers.SECRET]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_one_of_several_directories_is_missing(tmp_path, number):
+    names = [tmp_path / "a", tmp_path / "b"]
+    options = [f"filesystem_store_datadirs = {name}:100" for name in names]
+    store = load(tmp_path, "\n".join(["filesystem_store_datadir =", *options]))
+    assert store.unmarked() == "[g] filesystem_store_datadirs"
+    store.mark()
+    assert store.unmarked() is None
+    store.check()
+    names[number].rename(tmp_path / "away")
+    names[number].mkdir()
+    for call in (store.check, lambda: store.delete(KEY), lambda: store.create(KEY, 4)):
+        with pytest.raises(errors.StoreUnavailable):
+            call()
+
+
+def test_a_bucket_that_was_deleted_is_not_an_object_that_is_missing(tmp_path, bucket):
+    name = f"{bucket.name}-deleted"
+    bucket.client.create_bucket(Bucket=name)
+    store = in_s3(tmp_path, bucket, s3_store_bucket=name)
+    with pytest.raises(errors.ObjectNotFound):
+        store.delete(KEY)
+    bucket.client.delete_bucket(Bucket=name)
+    for call in (store.read, store.size, store.delete, store.discard):
+        with pytest.raises(errors.StoreUnavailable):
+            call(KEY)
 
 
 # Secrets
@@ -167,8 +214,11 @@ def test_what_must_not_start(tmp_path, text, told):
 
 def test_a_driver_that_only_reads_takes_nothing(tmp_path):
     store = load(tmp_path, "glance_store_driver = http")
+    assert store.read_only
     with pytest.raises(errors.StoreDenied):
         store.create(KEY, 4)
+    store.discard(KEY)
+    store.check()
 
 
 # The pipe

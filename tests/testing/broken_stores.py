@@ -62,8 +62,11 @@ class Sound(MemoryStore):
     #: Whether the medium does not respond at all.
     gone = False
 
+    #: Whether another medium is in the place of this one.
+    other = False
+
     def answering(self):
-        if self.gone:
+        if self.gone or self.other:
             raise errors.StoreUnavailable(store=self.name, problem="no answer")
 
     def check(self):
@@ -748,6 +751,23 @@ class RemembersSizes(Sound):
         self.sizes.pop(location, None)
 
 
+@rejected_by("test_another_medium_is_not_taken_for_an_empty_store")
+class TakesAnyMedium(Sound):
+    def answering(self):
+        if self.gone:
+            raise errors.StoreUnavailable(store=self.name, problem="no answer")
+
+
+@rejected_by("test_another_medium_is_not_taken_for_an_empty_store")
+class WritesToAnyMedium(Sound):
+    def create(self, key, size):
+        other, self.other = self.other, False
+        try:
+            return super().create(key, size)
+        finally:
+            self.other = other
+
+
 @rejected_by("test_what_another_process_discards_is_gone")
 class DiscardsItsOwnAttempts(Sound):
     own = frozenset()
@@ -1017,6 +1037,12 @@ def under_test(kind):
             store.gone = True
             yield
             store.gone = False
+
+        @contextlib.contextmanager
+        def replaced(self, store):
+            objects, store._objects, store.other = store._objects, {}, True
+            yield
+            store._objects, store.other = objects, False
 
         def private(self, store):
             return ["hunter2"]

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from imsgate import errors
 from imsgate.errors import BadConfig
 from imsgate.stores.base import LOCATION
+from imsgate.stores.mark import MarkedDirectory
 
 #: EFBIG: the file would exceed the limit of the file system or RLIMIT_FSIZE.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -30,11 +31,17 @@ class DataDirectory:
     """The data directory of the store with the id ``store``."""
 
     def __init__(self, store: str, path: str) -> None:
+        """Create the directory if needed and write in it. Raises BadConfig."""
         self.store = store
         self.path = os.path.abspath(path)
+        self.option = f"[{store}] filesystem_store_datadir"
+        try:
+            self._make_usable()
+            self.medium = MarkedDirectory(store, self.path)
+        except OSError as error:
+            raise BadConfig(self.option, f"not a writable directory: {error.strerror}") from error
 
-    def make_usable(self) -> None:
-        """Create the directory if needed and write in it. Raises BadConfig."""
+    def _make_usable(self) -> None:
         try:
             os.makedirs(self.path, mode=0o750, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):
@@ -42,8 +49,7 @@ class DataDirectory:
         except OSError as error:
             # A full store accepts no uploads, but its images can still be downloaded.
             if error.errno not in _FULL:
-                key = f"[{self.store}] filesystem_store_datadir"
-                raise BadConfig(key, f"not a writable directory: {error.strerror}") from error
+                raise
 
     def temporary(self, key: str) -> str:
         """The path where the object with this key is written."""
@@ -70,13 +76,14 @@ class DataDirectory:
     def discard(self, key: str) -> None:
         """Remove the temporary and the final file. Raises StoreUnavailable or StoreDenied."""
         with self.reporting():
+            self.medium.verify()
             # In this order: if a stale attempt renames its file between the two, the second
             # removal finds it; if it tries later, there is nothing left to rename.
             removed = [_unlink(path) for path in (self.temporary(key), self.final(key))]
             if any(removed):
                 self.sync()
             else:
-                os.stat(self.path)  # fails without the directory: files may exist unseen
+                self.medium.verify()  # the files may exist, unseen
 
     @contextlib.contextmanager
     def reporting(self) -> Iterator[None]:
@@ -93,16 +100,19 @@ class DataDirectory:
 
     @contextlib.contextmanager
     def finding(self) -> Iterator[None]:
-        """Like ``reporting``, but a missing file raises ObjectNotFound."""
+        """Like ``reporting``, but a missing file raises ObjectNotFound.
+
+        Raises StoreUnavailable if another directory is in the place of this one.
+        """
         with self.reporting():
+            self.medium.verify()
             try:
                 yield
             except OSError as error:
                 if error.errno not in _MISSING:
                     raise
-                # Fails without the directory: then the store is unavailable, and the object
-                # may still exist.
-                os.stat(self.path)
+                # The volume may have gone just now, and the object may still exist.
+                self.medium.verify()
                 raise errors.ObjectNotFound(f"store {self.store}") from error
 
 

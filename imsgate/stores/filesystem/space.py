@@ -22,8 +22,9 @@ class Space:
     def free(self) -> int | None:
         """Free bytes; None if the directory is unavailable or its file system does not report."""
         try:
+            self._directory.medium.verify()
             status = os.statvfs(self._directory.path)
-        except OSError:
+        except (OSError, errors.StoreUnavailable):
             return None
         # Some FUSE file systems report zero for all sizes.
         return status.f_bavail * status.f_frsize if status.f_blocks else None

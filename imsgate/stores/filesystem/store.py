@@ -27,10 +27,11 @@ class FilesystemStore(Store, LocalFiles):
         options.check_directories(name, self._options)
         self._mode = options.file_mode(name, self._options)
         self.directory = DataDirectory(name, self._options.filesystem_store_datadir)
-        self.directory.make_usable()
         self.space = Space(self.directory)
 
     def create(self, key: str, size: int | None) -> Sink:
+        with self.directory.reporting():
+            self.directory.medium.verify()
         sparse = self._options.filesystem_thin_provisioning
         # Nobody knows yet how much of a thin file will be holes.
         announced = None if sparse else size
@@ -74,12 +75,19 @@ class FilesystemStore(Store, LocalFiles):
 
     def check(self) -> None:
         with self.directory.reporting():
-            os.stat(self.directory.path)
+            self.directory.medium.verify()
             if not os.access(self.directory.path, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, "not writable")
 
     def free_space(self) -> int | None:
         return self.space.free()
+
+    def unmarked(self) -> str | None:
+        return None if self.directory.medium.marked else self.directory.option
+
+    def mark(self) -> None:
+        with self.directory.reporting():
+            self.directory.medium.mark()
 
     def place(self) -> Hashable:
         status = os.stat(self.directory.path)

@@ -9,6 +9,7 @@ A location is the rest of the URI after the driver's prefix, usually just the ke
 left out because glance_store puts credentials into it.
 """
 
+import contextlib
 import logging
 import os
 import re
@@ -28,6 +29,7 @@ from imsgate.settings import Settings
 from imsgate.stores.base import Addressed, Sink, Store
 from imsgate.stores.glance.attempts import Attempt, PipedAttempt, SpooledAttempt
 from imsgate.stores.glance.failures import Failures
+from imsgate.stores.glance.media import Medium
 from imsgate.stores.glance.reader import GlanceReader
 
 _LOG = logging.getLogger(__name__)
@@ -83,10 +85,15 @@ class GlanceStore(Store, Addressed):
         self._running: dict[str, Attempt] = {}
         self._shared = self._make()
         self._prefix: str = self._shared.url_prefix or ""
+        try:
+            self._medium = Medium(name, self._kind, self._conf[name], self._failures)
+        except OSError as error:
+            raise BadConfig(self._key, self._failures.masked(error)) from None
 
     def create(self, key: str, size: int | None) -> Sink:
-        if not self._shared.is_capable(capabilities.BitMasks.WRITE_ACCESS):
+        if self.read_only:
             raise errors.StoreDenied(store=self.name, problem="the driver is read-only")
+        self._medium.verify()
         spooled = size is None and self._kind in _NEEDS_SIZE
         attempt: Attempt
         attempt = SpooledAttempt(self, key) if spooled else PipedAttempt(self, key, size)
@@ -101,7 +108,7 @@ class GlanceStore(Store, Addressed):
         """Read from a driver. If it cannot start at an offset, the bytes before it are skipped."""
         driver, place = self._find(location)
         seeks = bool(offset) and driver.is_capable(capabilities.BitMasks.READ_OFFSET)
-        with self._failures.reporting():
+        with self._finding(driver, place):
             source, size = driver.get(place, **({"offset": offset} if seeks else {}))
         if seeks and size is not None:
             size = driver.get_size(place)  # the driver has returned that of the rest
@@ -110,8 +117,11 @@ class GlanceStore(Store, Addressed):
         return GlanceReader(self._failures, self.name, source, 0 if seeks else offset, length)
 
     def size(self, location: str) -> int:
+        return self._size(location, recorded=True)
+
+    def _size(self, location: str, *, recorded: bool) -> int:
         driver, place = self._find(location)
-        with self._failures.reporting():
+        with self._finding(driver, place, recorded=recorded):
             size = int(driver.get_size(place))
             if not size:  # the swift driver returns 0 if it cannot tell, even for a missing object
                 source, size = driver.get(place)
@@ -120,7 +130,7 @@ class GlanceStore(Store, Addressed):
 
     def delete(self, location: str) -> None:
         driver, place = self._find(location)
-        with self._failures.reporting():
+        with self._finding(driver, place):
             driver.delete(place)
 
     def discard(self, key: str) -> None:
@@ -128,6 +138,8 @@ class GlanceStore(Store, Addressed):
 
         What the cinder driver left when its process died stays: only cinder knows its name.
         """
+        if self.read_only:
+            return  # nothing was written, and the driver refuses every deletion
         with self._lock:
             attempt = self._running.pop(key, None)
         if attempt:
@@ -135,10 +147,22 @@ class GlanceStore(Store, Addressed):
         self.remove(key)
 
     def check(self) -> None:
+        if self.read_only:
+            return  # its objects may be anywhere
         try:
-            self.size("imsgate-check")
+            self._size("imsgate-check", recorded=False)
         except errors.ObjectNotFound:
             return
+
+    @property
+    def read_only(self) -> bool:
+        return not self._shared.is_capable(capabilities.BitMasks.WRITE_ACCESS)
+
+    def unmarked(self) -> str | None:
+        return self._medium.unmarked()
+
+    def mark(self) -> None:
+        self._medium.mark()
 
     def place(self) -> Hashable:
         return ("glance_store", self._prefix) if self._prefix else None
@@ -205,8 +229,9 @@ class GlanceStore(Store, Addressed):
         for place in dict.fromkeys([*([uri] if uri else ()), *places]):
             driver = self._driver()
             try:
-                with self._failures.reporting():
-                    driver.delete(self._place(driver, place))
+                found = self._place(driver, place)
+                with self._finding(driver, found, recorded=False):
+                    driver.delete(found)
             except errors.ObjectNotFound:
                 continue
 
@@ -243,6 +268,17 @@ class GlanceStore(Store, Addressed):
         driver = self._driver()
         with self._failures.reporting():
             return driver, self._place(driver, self._uri(location))
+
+    @contextlib.contextmanager
+    def _finding(self, driver: Any, place: Any, *, recorded: bool = True) -> Iterator[None]:
+        """Translate exceptions; raise ObjectNotFound only if the medium itself is there."""
+        self._medium.verify()
+        try:
+            with self._failures.reporting():
+                yield
+        except errors.ObjectNotFound:
+            self._medium.verify_missing(driver, place, recorded=recorded)
+            raise
 
     def _place(self, driver: Any, uri: str) -> Any:
         kind = driver.get_store_location_class()

@@ -1,5 +1,6 @@
 """The requests for one bucket, with errors translated to the store contract."""
 
+import contextlib
 import dataclasses
 import datetime
 import email.utils
@@ -89,15 +90,10 @@ class Bucket:
 
     def head(self, key: str) -> Mapping[str, Any]:
         """The attributes of an object, as HeadObject returns them. Raises ObjectNotFound."""
-        try:
+        with self._finding():
             reply: Mapping[str, Any] = self._call(
                 "head_object", "ETag", Key=key, ChecksumMode="ENABLED"
             )
-        except errors.ObjectNotFound:
-            # A response to HEAD has no body that distinguishes a missing object from a missing
-            # bucket.
-            self.check()
-            raise
         return reply
 
     def get(self, key: str, start: int, end: int, etag: str | None) -> Mapping[str, Any]:
@@ -108,12 +104,14 @@ class Bucket:
         params = {"Key": key, "Range": f"bytes={start}-{end - 1}"}
         if etag is not None:
             params["IfMatch"] = etag
-        reply: Mapping[str, Any] = self._call("get_object", _in_range(start, end), **params)
+        with self._finding():
+            reply: Mapping[str, Any] = self._call("get_object", _in_range(start, end), **params)
         return reply
 
     def delete(self, key: str) -> None:
         """Remove an object, if it exists."""
-        self._call("delete_object", Key=key)
+        with contextlib.suppress(errors.ObjectNotFound):  # Google's service says so
+            self._call("delete_object", Key=key)
 
     def url(self, key: str, lifetime: int) -> str:
         """A URL with which anyone can GET the object for ``lifetime`` seconds."""
@@ -207,7 +205,10 @@ class Bucket:
             try:
                 self._call("abort_multipart_upload", Key=upload.key, UploadId=upload.id)
                 self._call("list_parts", Key=upload.key, UploadId=upload.id, MaxParts=1)
-            except (failures.UploadGone, errors.ObjectNotFound):
+            except failures.UploadGone:
+                return
+            except errors.ObjectNotFound:
+                self.check()
                 return
         raise errors.StoreUnavailable(store=self.store, problem="it still lists an aborted upload")
 
@@ -239,6 +240,19 @@ class Bucket:
         self._call("create_bucket", **params)
 
     # Requests
+
+    @contextlib.contextmanager
+    def _finding(self) -> Iterator[None]:
+        """Raise ObjectNotFound only if the bucket exists.
+
+        A response to HEAD has no body that tells a missing object from a missing bucket, and a
+        404 without a known code may come from a proxy that does not find the service.
+        """
+        try:
+            yield
+        except errors.ObjectNotFound:
+            self.check()
+            raise
 
     def _call(self, operation: str, complete: Complete = None, /, **params: Any) -> Any:
         """The response to a request. It is repeated while ``complete`` finds it incomplete.

@@ -25,6 +25,12 @@ _DENIED = frozenset(
 _BUSY = frozenset("503 429 Busy RequestLimitExceeded SlowDown Throttling TooManyRequests".split())
 _CLOCK_SKEW = frozenset("RequestTimeTooSkewed RequestExpired".split())
 
+#: The operations whose 404, even without a code, may mean that an object or upload is missing.
+#: Other operations create what they name, or name only the bucket.
+_OF_AN_OBJECT = frozenset(
+    "abort_multipart_upload get_object head_object list_parts upload_part_copy".split()
+)
+
 #: Retry-After in seconds if the service sends none, and the maximum that is passed on.
 _DEFAULT_RETRY_SECONDS, _MAX_RETRY_SECONDS = 30, 3600
 
@@ -107,7 +113,7 @@ def _refusal(store: str, operation: str, error: exceptions.ClientError) -> Excep
         return BucketMissing(store=store, problem="the bucket does not exist")
     if code == "NoSuchUpload":
         return UploadGone(store=store, problem="another request has ended this upload")
-    if status == 404:
+    if code == "NoSuchKey" or (status == 404 and operation in _OF_AN_OBJECT):
         return errors.ObjectNotFound(f"store {store}")
     if status in (409, 412) and code not in _FULL:
         return Exists(store=store, problem=f"it answered {code or status}")

@@ -33,7 +33,8 @@ OPTS = (
     cfg.BoolOpt(
         "s3_store_create_bucket_on_put",
         default=False,
-        help="Create a missing bucket at start. If false, the server refuses to start without it.",
+        help="Create a missing bucket at start, unless images are recorded in it. "
+        "If false, the server refuses to start without it.",
     ),
     cfg.StrOpt(
         "s3_store_bucket_url_format",

@@ -60,6 +60,8 @@ class S3Store(Store, Addressed, Copies, DirectUrls, Sweeps):
         self._uncopied: set[str] = set()
         self._lock = threading.Lock()
         self._sinks: weakref.WeakValueDictionary[str, S3Sink] = weakref.WeakValueDictionary()
+        #: Whether the bucket is yet to be created.
+        self._missing = False
         self.start()
         self._bucket = Bucket(name, self._options, self._options.s3_store_attempts)
 
@@ -72,7 +74,8 @@ class S3Store(Store, Addressed, Copies, DirectUrls, Sweeps):
             except failures.BucketMissing:
                 if not self._options.s3_store_create_bucket_on_put:
                     raise
-                bucket.make()
+                # It may have been deleted with all images, so mark creates it.
+                self._missing = True
         except errors.Error as error:
             raise _bad_config(self.name, error) from None
         finally:
@@ -81,6 +84,7 @@ class S3Store(Store, Addressed, Copies, DirectUrls, Sweeps):
     def create(self, key: str, size: int | None) -> S3Sink:
         if size is not None and size > self._plan.capacity():
             raise errors.StoreFull(store=self.name)
+        self.mark()
         sink = S3Sink(
             self._bucket,
             key,
@@ -171,6 +175,23 @@ class S3Store(Store, Addressed, Copies, DirectUrls, Sweeps):
 
     def check(self) -> None:
         self._bucket.check()
+
+    def unmarked(self) -> str | None:
+        """See Store. A bucket that exists is known by its name."""
+        return f"[{self.name}] s3_store_bucket" if self._missing else None
+
+    def mark(self) -> None:
+        """Create the bucket if it was missing at start."""
+        with self._lock:
+            if self._missing:
+                self._make_bucket()
+                self._missing = False
+
+    def _make_bucket(self) -> None:
+        try:
+            self._bucket.check()
+        except failures.BucketMissing:
+            self._bucket.make()
 
     def place(self) -> Hashable:
         url = urllib.parse.urlsplit(options.endpoint(self._options))

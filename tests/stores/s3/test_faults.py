@@ -339,11 +339,58 @@ def test_refused_access_at_start_names_every_usual_cause(bucket):
 
 
 def test_a_missing_bucket_can_be_made(bucket):
-    store = bucket.store(s3_store_bucket=f"{bucket.name}-made", s3_store_create_bucket_on_put=True)
+    name = f"{bucket.name}-made"
+    changed = {"s3_store_bucket": name, "s3_store_create_bucket_on_put": True}
+    store, twin = bucket.store(**changed), bucket.store(**changed)
+    assert store.unmarked() == twin.unmarked() == "[lab] s3_store_bucket"
+    with pytest.raises(errors.StoreUnavailable):
+        store.size("key")
+    location = put(store, b"data")
+    twin.mark()  # another process has been faster
+    assert store.unmarked() is twin.unmarked() is None
+    twin.delete(location)
+    store.close()
+    twin.close()
+    bucket.client.delete_bucket(Bucket=name)
+
+
+def test_a_bucket_that_is_deleted_while_it_is_used(bucket):
+    """It is not made anew, and its objects are not taken for deleted."""
+    name = f"{bucket.name}-deleted"
+    bucket.client.create_bucket(Bucket=name)
+    store = bucket.store(s3_store_bucket=name, s3_store_create_bucket_on_put=True)
     location = put(store, b"data")
     store.delete(location)
+    bucket.client.delete_bucket(Bucket=name)
+    calls = {
+        "read": lambda: store.read(location),
+        "size": lambda: store.size(location),
+        "delete": lambda: store.delete(location),
+        "discard": lambda: store.discard(location),
+        "check": store.check,
+        "create": lambda: put(store, b"data", 4),
+    }
+    if bucket.server.name == "seaweed":
+        del calls["create"]  # this service itself makes a bucket for every object
+    for call in calls.values():
+        with pytest.raises(errors.StoreUnavailable, match="the bucket does not exist"):
+            call()
     store.close()
-    bucket.client.delete_bucket(Bucket=f"{bucket.name}-made")
+
+
+NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 0\r\n\r\n"
+
+
+def test_the_404_of_a_proxy_is_not_that_of_an_object(bucket, make, proxy):
+    """It is sent for every path, so it says nothing of an object."""
+    store = make()
+    location = put(store, b"data")
+    proxy.rules.append(lambda line: NOT_FOUND)
+    for call in (store.read, store.size, store.delete, store.discard):
+        with pytest.raises(errors.StoreUnavailable):
+            call(location)
+    proxy.rules.clear()
+    store.delete(location)
 
 
 def test_nothing_shows_the_credentials(bucket, make, proxy, caplog):
