@@ -5,6 +5,7 @@ If the holder dies, the lease runs out, and another process may clean up or take
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -58,6 +59,13 @@ def retry_while_unavailable(
             LOG.warning("%s waits: %s", subject, error)
         wait(pause)
     return step()
+
+
+def retry_after_sweep(error: BaseException, seconds: float) -> None:
+    """Make the Retry-After of ``error``, if it has one, the longest time until a sweep frees the
+    record: until its lease of ``seconds`` has run out, and the next sweep has looked at it."""
+    if isinstance(error, errors.Unavailable):
+        error.headers["Retry-After"] = str(math.ceil(2 * seconds))
 
 
 class Lease:

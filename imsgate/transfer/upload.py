@@ -23,7 +23,7 @@ from imsgate.quotas import quota
 from imsgate.registry.base import Registry
 from imsgate.settings import Settings
 from imsgate.stores.base import Sink, Store
-from imsgate.transfer import lease
+from imsgate.transfer import lease, residue
 from imsgate.transfer.copy import write
 from imsgate.transfer.reservation import INITIAL_BYTES, ReservationTap
 
@@ -125,8 +125,10 @@ class Uploads:
         a field that the data is judged by has changed, SizeMismatch, Gone when the image was
         deleted meanwhile, OverLimit (before anything is read if ``size`` is known), and
         whatever reading and storing raise. After any error the image is ``queued`` again, or
-        gone, and the store holds nothing of this attempt. If store or registry cannot be
-        reached for that, the sweep does it after the lease has run out.
+        gone, and the store holds nothing of this attempt. What a store that cannot be reached
+        keeps is discarded later (``imsgate.transfer.residue``), and the image is free at once.
+        Only if the registry cannot be reached does the image wait for the sweep, which frees it
+        after the lease has run out; the Retry-After of the error then says so.
         """
         limits = self.quotas.of(image.owner)
         image = self._begin(image, store, transition, size, limits)
@@ -168,6 +170,10 @@ class Uploads:
                 upload_expires=time.time() + self.settings.lease,
                 upload_reserved=INITIAL_BYTES if size is None else size,
             )
+        except errors.Unavailable as error:
+            # It may have been written, and the response was lost.
+            lease.retry_after_sweep(error, self.settings.lease)
+            raise
         except errors.Conflict:
             current = self.registry.get(image.id)
             current.require(Status.QUEUED)
@@ -241,8 +247,8 @@ class _Attempt:
         """The sink. If the store is down and nothing has begun, the image is released."""
         try:
             return self._store.create(str(self._image.upload_key), size)
-        except BaseException:
-            self._release()
+        except BaseException as error:
+            self._release(error)
             raise
 
     def complete(
@@ -258,10 +264,14 @@ class _Attempt:
         """Leave nothing behind after ``error``; raises Gone if the image was deleted.
 
         Leaving the sink has aborted it. But a store that became unreachable may still hold
-        parts, or even the object if its response to the commit was lost.
+        parts, or even the object if its response to the commit was lost. That is no reason to
+        keep the image from its user: nothing refers to the key any more.
         """
-        if self._discard():
-            self._release()
+        store, key = self._store, str(self._image.upload_key)
+        if residue.discard(self._registry, lambda: store, store.name, key):
+            self._release(error)
+        else:
+            self._leave_to_sweep(error)
         self._raise_if_gone(error)
 
     def finish(self, fields: Mapping[str, Any]) -> Image:
@@ -275,6 +285,9 @@ class _Attempt:
             return self.retry_while_unavailable(lambda: self._activate(fields))
         except errors.Conflict as error:
             self.undo(error)
+            raise
+        except errors.Unavailable as error:
+            lease.retry_after_sweep(error, self._lease_seconds)
             raise
 
     def _activate(self, fields: Mapping[str, Any]) -> Image:
@@ -291,21 +304,9 @@ class _Attempt:
                     return current
             raise
 
-    def _discard(self) -> bool:
-        """Remove what the attempt has stored; return whether that worked. If not, the sweep
-        tries again."""
-        try:
-            self._store.discard(str(self._image.upload_key))
-        except errors.Error as error:
-            LOG.warning(
-                "Image %s stays as it is until its lease runs out: %s", self._image.id, error
-            )
-            return False
-        return True
-
-    def _release(self) -> None:
+    def _release(self, error: BaseException) -> None:
         """Return the record to ``queued``, or remove the attempt from a deleted record, if the
-        attempt still owns it."""
+        attempt still owns it. ``error`` is what the client will be told."""
         steps = ((self._image.status, Status.QUEUED), *((status, status) for status in DELETED))
         for was, to in steps:
             with contextlib.suppress(errors.Conflict):
@@ -314,8 +315,12 @@ class _Attempt:
                         self._image.id, {**self._unchanged, "status": was}, status=to, **NO_UPLOAD
                     )
                 except errors.Unavailable:
-                    LOG.warning("Image %s stays as it is until its lease runs out", self._image.id)
+                    self._leave_to_sweep(error)
                 return
+
+    def _leave_to_sweep(self, error: BaseException) -> None:
+        LOG.warning("Image %s stays as it is until its lease runs out", self._image.id)
+        lease.retry_after_sweep(error, self._lease_seconds)
 
     def _raise_if_gone(self, cause: BaseException) -> None:
         if not isinstance(cause, errors.Conflict | errors.NotFound):
