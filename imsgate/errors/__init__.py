@@ -69,6 +69,7 @@ from imsgate.errors.jobs import (
     GivenUp,
     JobNotFound,
     SourceFailed,
+    SourceUnavailable,
     UriRefused,
 )
 from imsgate.errors.quotas import (
@@ -164,6 +165,7 @@ __all__ = [
     "SizeMismatch",
     "SourceFailed",
     "SourceMissing",
+    "SourceUnavailable",
     "StoreDenied",
     "StoreFull",
     "StoreUnavailable",

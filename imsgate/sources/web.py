@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from oslo_config import cfg
 
-from imsgate.errors import BadConfig, SourceFailed, UriRefused
+from imsgate.errors import BadConfig, SourceFailed, SourceUnavailable, UriRefused
 from imsgate.model import Image
 from imsgate.settings import Settings
 from imsgate.sources import uris
@@ -184,7 +184,8 @@ class Web:
         try:
             addresses = self._resolve(target.host, target.port, type=socket.SOCK_STREAM)
         except OSError as error:
-            raise SourceFailed(problem=f"the host {target.host!r} is not known") from error
+            kind = SourceUnavailable if error.errno == socket.EAI_AGAIN else SourceFailed
+            raise kind(problem=f"the host {target.host!r} is not known") from error
         self._judge(target, [address[0] for *_, address in addresses])
         problem: OSError = OSError("it has no address")
         for family, kind, protocol, _, address in addresses:

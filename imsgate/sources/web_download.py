@@ -3,11 +3,12 @@
 import hashlib
 import http.client
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from imsgate import errors, hashing
-from imsgate.errors import SourceFailed
+from imsgate.errors import SourceFailed, SourceUnavailable
 from imsgate.sources.deadline import Deadline
 from imsgate.sources.uris import DownloadTarget
 
@@ -92,7 +93,7 @@ class WebDownload:
 
     def _check_response(self) -> None:
         if self._response.status != 200:
-            raise SourceFailed(problem=f"the server answered {self._response.status}")
+            raise _answered(self._response.status)
         if not self._response.has_end:
             raise SourceFailed(problem="the server announces neither length nor end")
         if (self._response.headers["Content-Encoding"] or "identity") != "identity":
@@ -153,17 +154,37 @@ class WebDownload:
         if not same:
             self._response.close()
             problem = f"it was cut after {self._received} bytes and could not be resumed there"
-            raise SourceFailed(problem=problem)
+            raise SourceUnavailable(problem=problem)
 
     def _failure(self, cause: Exception) -> errors.Error:
         if self._deadline.passed:
             return SourceFailed(problem="it takes longer than is allowed")
         reason = "in time" if isinstance(cause, TimeoutError) else f"({type(cause).__name__})"
         problem = f"after {self._received} bytes the server did not answer {reason}"
-        return SourceFailed(problem=problem)
+        return (
+            SourceUnavailable(problem=problem)
+            if _may_pass(cause)
+            else SourceFailed(problem=problem)
+        )
 
     def close(self) -> None:
         self._response.close()
+
+
+#: Statuses other than 5xx that say: try again later (RFC 9110, 6585, 8470).
+_LATER = frozenset({408, 425, 429})
+
+
+def _answered(status: int) -> SourceFailed:
+    kind = SourceUnavailable if status >= 500 or status in _LATER else SourceFailed
+    return kind(problem=f"the server answered {status}")
+
+
+def _may_pass(cause: Exception) -> bool:
+    """Whether a connection that failed like this may succeed later."""
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return False
+    return isinstance(cause, OSError | http.client.IncompleteRead)
 
 
 def parse_digest(text: str | None) -> tuple[str, str] | None:

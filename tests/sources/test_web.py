@@ -409,19 +409,50 @@ def test_answer_that_is_no_image(server, opened, route):
         fetch(opened(), f"{server.url}/image")
 
 
+@pytest.mark.parametrize(
+    ("route", "passes"),
+    [
+        *((status, True) for status in (408, 425, 429, 500, 502, 503, 504, 599)),
+        *((status, False) for status in (400, 401, 403, 404, 410, 416, 451)),
+        (cut(1000, etag=None), True),
+        (cut(1000, later_etag='"v2"'), True),
+        (lambda handler: None, True),
+        (lambda handler: handler.wfile.write(b"nothing of the kind\r\n\r\n"), False),
+        (whole(Content_Encoding="br"), False),
+    ],
+)
+def test_which_failures_may_pass(server, opened, route, passes):
+    if isinstance(route, int):
+        status = route
+        route = lambda handler: handler.answer(status, {"Content-Length": "0"})  # noqa: E731
+    server.routes["/image"] = route
+    with pytest.raises(errors.SourceFailed) as caught:
+        fetch(opened(), f"{server.url}/image")
+    assert isinstance(caught.value, errors.SourceUnavailable) is passes
+
+
 def test_nobody_listens(opened):
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
-        with pytest.raises(errors.SourceFailed):
+        with pytest.raises(errors.SourceUnavailable):
             fetch(opened(), f"http://127.0.0.1:{bound.getsockname()[1]}/")
+
+
+def test_a_resolver_that_does_not_answer(opened):
+    def resolve(*args, **more):
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    with pytest.raises(errors.SourceUnavailable):
+        fetch(opened(resolve=resolve), "http://mirror.example/")
 
 
 def test_unknown_name(opened):
     def resolve(*args, **more):
         raise socket.gaierror("no such name")
 
-    with pytest.raises(errors.SourceFailed, match="not known"):
+    with pytest.raises(errors.SourceFailed, match="not known") as caught:
         fetch(opened(resolve=resolve), "http://mirror.example/")
+    assert not isinstance(caught.value, errors.SourceUnavailable)
 
 
 @pytest.mark.parametrize("where", ["head", "body"])
