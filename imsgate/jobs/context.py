@@ -77,6 +77,7 @@ class Context:
 
     def check(self) -> None:
         """Raises Interrupted, Cancelled or GivenUp if the job must not go on here."""
+        self._lease.keep()
         if self._lease.lost:
             raise Interrupted("another worker has taken it over")
         if self._stop.is_set():

@@ -123,7 +123,8 @@ class Uploads:
 
         Raises WrongStatus when the image is not queued or another upload began, Conflict when
         a field that the data is judged by has changed, SizeMismatch, Gone when the image was
-        deleted meanwhile, OverLimit (before anything is read if ``size`` is known), and
+        deleted meanwhile, LeaseLost when another process took the upload for dead, OverLimit
+        (before anything is read if ``size`` is known), and
         whatever reading and storing raise. After any error the image is ``queued`` again, or
         gone, and the store holds nothing of this attempt. What a store that cannot be reached
         keeps is discarded later (``imsgate.transfer.residue``), and the image is free at once.
@@ -213,9 +214,10 @@ class _Attempt:
         self._registry.change(self._image.id, self._unchanged, upload_expires=expires)
 
     def check(self) -> None:
-        """Raises Conflict after another request has ended this attempt."""
+        """Raises LeaseLost after another process has ended this attempt."""
+        self.lease.keep()
         if self.lease.lost:
-            raise errors.Conflict(problem="this upload was ended by another request")
+            raise errors.LeaseLost(image_id=self._image.id)
 
     def retry_while_unavailable(self, step: Callable[[], T]) -> T:
         """Repeat ``step`` during an outage, since all data would have to be sent again, but not
@@ -229,16 +231,12 @@ class _Attempt:
         )
 
     def reserve(self, total: int) -> None:
-        """Reserve ``total`` bytes of the owner's quota. Raises OverLimit, Conflict, Gone.
+        """Reserve ``total`` bytes of the owner's quota. Raises OverLimit, Conflict.
 
         Without limits nothing is recorded before the data has arrived.
         """
         if self._limits is not None:
-            try:
-                self.retry_while_unavailable(functools.partial(self._reserve, total))
-            except (errors.Conflict, errors.NotFound) as error:
-                self._raise_if_gone(error)
-                raise
+            self.retry_while_unavailable(functools.partial(self._reserve, total))
 
     def _reserve(self, total: int) -> None:
         self._registry.change(self._image.id, self._unchanged, self._limits, upload_reserved=total)
@@ -248,7 +246,7 @@ class _Attempt:
         try:
             return self._store.create(str(self._image.upload_key), size)
         except BaseException as error:
-            self._release(error)
+            self._explain(error, self._release(error))
             raise
 
     def complete(
@@ -261,7 +259,8 @@ class _Attempt:
         return fields
 
     def undo(self, error: BaseException) -> None:
-        """Leave nothing behind after ``error``; raises Gone if the image was deleted.
+        """Leave nothing behind after ``error``; raises Gone if the image was deleted, and
+        LeaseLost if another process took the upload for dead.
 
         Leaving the sink has aborted it. But a store that became unreachable may still hold
         parts, or even the object if its response to the commit was lost. That is no reason to
@@ -269,10 +268,9 @@ class _Attempt:
         """
         store, key = self._store, str(self._image.upload_key)
         if residue.discard(self._registry, lambda: store, store.name, key):
-            self._release(error)
+            self._explain(error, self._release(error))
         else:
             self._leave_to_sweep(error)
-        self._raise_if_gone(error)
 
     def finish(self, fields: Mapping[str, Any]) -> Image:
         """Make the stored object the image's data.
@@ -304,9 +302,10 @@ class _Attempt:
                     return current
             raise
 
-    def _release(self, error: BaseException) -> None:
+    def _release(self, error: BaseException) -> bool:
         """Return the record to ``queued``, or remove the attempt from a deleted record, if the
-        attempt still owns it. ``error`` is what the client will be told."""
+        attempt still owns it. Returns False if it does not. ``error`` is what the client will
+        be told."""
         steps = ((self._image.status, Status.QUEUED), *((status, status) for status in DELETED))
         for was, to in steps:
             with contextlib.suppress(errors.Conflict):
@@ -316,16 +315,24 @@ class _Attempt:
                     )
                 except errors.Unavailable:
                     self._leave_to_sweep(error)
-                return
+                return True
+        return False
 
     def _leave_to_sweep(self, error: BaseException) -> None:
         LOG.warning("Image %s stays as it is until its lease runs out", self._image.id)
         lease.retry_after_sweep(error, self._lease_seconds)
 
-    def _raise_if_gone(self, cause: BaseException) -> None:
-        if not isinstance(cause, errors.Conflict | errors.NotFound):
+    def _explain(self, error: BaseException, owned: bool) -> None:
+        """Raise the cause of ``error`` if it only shows that others have ended this attempt: a
+        sweep that discards its data makes the store fail, too."""
+        ended = errors.Conflict | errors.NotFound | errors.LeaseLost | errors.Unavailable
+        if not isinstance(error, ended):
             return
         try:
             self._registry.get(self._image.id)
         except errors.NotFound:
-            raise errors.Gone(image_id=self._image.id) from cause
+            raise errors.Gone(image_id=self._image.id) from error
+        except errors.Unavailable:
+            return
+        if not owned and not isinstance(error, errors.LeaseLost):
+            raise errors.LeaseLost(image_id=self._image.id) from error

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from imsgate import errors
 from imsgate.model import JobState, Location, Status
 from imsgate.testing.gateways import memory_store
-from imsgate.transfer import residue, upload
+from imsgate.transfer import lease, residue, upload
 from tests.transfer.attempts import (
     AWAY,
     CUT,
@@ -441,8 +441,9 @@ def test_a_stale_attempt_cannot_commit(attempt, clock, step, then):
             attempt.again()
 
     attempt.on(step, overtake, 2 if step in ("read", "write") else 1)
-    with pytest.raises((errors.Conflict, errors.StoreUnavailable)):
+    with pytest.raises(errors.LeaseLost) as caught:
         attempt.receive()
+    assert (caught.value.status, caught.value.headers) == (503, {"Retry-After": "0"})
     assert attempt.record.status == then
     if then == "active":
         [location] = attempt.record.locations
@@ -469,6 +470,32 @@ def test_a_lost_lease_ends_an_endless_body(store, monkeypatch, seconds, renewal)
     with pytest.raises(errors.Gone):
         uploads.receive(attempt.image, body(read), store=store, size=None)
     assert (attempt.record.status, attempt.residue) == (Status.DELETED, [])
+
+
+def test_an_upload_that_works_keeps_its_lease_whatever_its_other_threads_do(
+    attempt, clock, monkeypatch
+):
+    """The machine is so busy that the thread that renews the lease never gets a turn."""
+    monkeypatch.setattr(lease.Lease, "_run", lambda self: None)
+
+    def slowly():
+        clock.now += LEASE * 0.9
+        assert attempt.cleanup.sweep() == 0
+
+    attempt.on("read", slowly)
+    assert attempt.receive().status == Status.ACTIVE
+
+
+def test_a_store_that_fails_under_a_deleted_image(attempt):
+    """It would fail with 404 when tried again, whatever the store says then."""
+
+    def both():
+        attempt.delete()
+        raise AWAY
+
+    attempt.on("write", both, 2)
+    with pytest.raises(errors.Gone):
+        attempt.receive()
 
 
 def test_a_living_upload_renews_its_lease(store):
