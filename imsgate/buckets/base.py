@@ -89,8 +89,9 @@ class ObjectWriter(Sink):
 class Buckets(abc.ABC):
     """The buckets of one service and account. Built once, used by many threads.
 
-    Every method raises BucketNotAccessible, and SourceFailed if the service fails, in addition
-    to what its docstring names.
+    Every method raises BucketNotAccessible, and SourceFailed if the service refuses the
+    request, and SourceUnavailable if it cannot be reached or fails by itself, in addition to
+    what its docstring names.
     """
 
     OPTS: ClassVar[Sequence[cfg.Opt]] = ()

@@ -55,7 +55,12 @@ class S3Buckets(Buckets):
         except (failures.BucketMissing, errors.StoreDenied):
             raise errors.BucketNotAccessible(bucket=name) from None
         except errors.StoreUnavailable as error:
-            raise errors.SourceFailed(problem=str(error.details["problem"])) from None
+            kind = (
+                errors.SourceFailed
+                if isinstance(error, failures.PERMANENT)
+                else errors.SourceUnavailable
+            )
+            raise kind(problem=str(error.details["problem"])) from None
 
     def find(self, bucket: str, key: str) -> ObjectInfo | None:
         with self._open(bucket) as opened:

@@ -39,6 +39,7 @@ from imsgate.errors.images import (
     FormatMismatch,
     FormatsNotSet,
     Gone,
+    LeaseLost,
     LocationRefused,
     LocationsInvisible,
     LocationTaken,
@@ -69,6 +70,7 @@ from imsgate.errors.jobs import (
     GivenUp,
     JobNotFound,
     SourceFailed,
+    SourceUnavailable,
     UriRefused,
 )
 from imsgate.errors.quotas import (
@@ -136,6 +138,7 @@ __all__ = [
     "JobNotFound",
     "KeyForbidden",
     "KeyUnknown",
+    "LeaseLost",
     "LengthRequired",
     "LocationRefused",
     "LocationTaken",
@@ -167,6 +170,7 @@ __all__ = [
     "SizeMismatch",
     "SourceFailed",
     "SourceMissing",
+    "SourceUnavailable",
     "StoreDenied",
     "StoreFull",
     "StoreReadOnly",

@@ -1,5 +1,7 @@
 """What an image's record or data does not allow."""
 
+from typing import Any
+
 from imsgate.errors.base import BadRequest, Conflict, Error, Forbidden
 
 # Records. The messages that end with a full stop are Glance's.
@@ -63,6 +65,18 @@ class Gone(Error):
     status, reason = 410, "image_gone"
     code = "IMG.0144"
     message = "Image {image_id} was deleted during the upload"
+
+
+class LeaseLost(Error):
+    """Another process took this upload for dead. The image is free, so the client may try again
+    at once."""
+
+    status, reason = 503, "lease_lost"
+    code = "IMG.0014"
+    message = "This upload to image {image_id} was interrupted for too long; send the data again"
+
+    def __init__(self, **details: Any) -> None:
+        super().__init__(headers={"Retry-After": "0"}, **details)
 
 
 # Data

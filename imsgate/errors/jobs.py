@@ -39,3 +39,8 @@ class SourceFailed(Error):
     status, reason = 502, "source_failed"
     code = "IMG.1075"
     message = "The data could not be read from its source: {problem}"
+
+
+class SourceUnavailable(SourceFailed):
+    """The source may deliver the data later: it cannot be reached, or fails by itself. Jobs try
+    again for a while."""

@@ -16,6 +16,9 @@ from imsgate.model import Image, Job, Location
 #: begun for ever; one whose host is restarted, or whose database is unavailable, may be.
 HANDED_BACK = "handed_back"
 
+#: The number of attempts that ended because the job's source was unavailable.
+POSTPONED = "postponed"
+
 #: The sealed credential, which was named differently when the first such jobs were stored. The
 #: record of a job that has ended has none.
 _CREDENTIAL = "warrant"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from imsgate import errors, model
-from imsgate.jobs.arguments import HANDED_BACK, without_credential
+from imsgate.jobs.arguments import HANDED_BACK, POSTPONED, without_credential
 from imsgate.model import Image, Job, JobState, Limits
 from imsgate.quotas.quota import Quotas
 from imsgate.registry.base import NOTHING, Registry
@@ -22,11 +22,19 @@ T = TypeVar("T")
 #: The longest time between two renewals of a lease, which also report progress.
 REPORT_SECONDS = 2.0
 
+#: The pauses between attempts at a job whose source is unavailable, in seconds: each is twice as
+#: long as the one before, up to the longest.
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 2.0, 60.0
+
 Changes = Callable[[Image], dict[str, Any]]
 
 
 class Interrupted(Exception):
     """The job goes on elsewhere: another worker has it, or is to have it."""
+
+
+class Postponed(Interrupted):
+    """The job was handed back, and goes on after a pause."""
 
 
 class TakenOver(Interrupted):
@@ -44,13 +52,16 @@ class Context:
         lease_seconds: float,
         attempts: int,
         stop: threading.Event,
+        source_retry_time: float = 0,
     ) -> None:
-        """The job is given up after ``attempts`` that killed their worker. ``stop`` is set when
-        this worker is to end."""
+        """The job is given up after ``attempts`` that killed their worker, and after pauses of
+        ``source_retry_time`` seconds in all for an unavailable source. ``stop`` is set when this
+        worker is to end."""
         self._registry = registry
         self._job = job
         self._lease_seconds = lease_seconds
         self._attempts = attempts
+        self._source_retry_time = source_retry_time
         self._stop = stop
         self._ended = False
         self._cancelled = job.cancelled
@@ -66,6 +77,7 @@ class Context:
 
     def check(self) -> None:
         """Raises Interrupted, Cancelled or GivenUp if the job must not go on here."""
+        self._lease.keep()
         if self._lease.lost:
             raise Interrupted("another worker has taken it over")
         if self._stop.is_set():
@@ -162,10 +174,26 @@ class Context:
 
         Raises Interrupted if another worker has it already, and Unavailable.
         """
+        self._hand_back({"lease": 0.0} if at_once else {})
+
+    def postpone(self, error: errors.Error) -> None:
+        """Let any worker begin the job anew after a pause, because of ``error``.
+
+        No thread waits for that. Raises Postponed; returns if the pauses would be too long now,
+        so that the job fails.
+        """
+        times = self._job.arguments.get(POSTPONED, 0)
+        pauses = [min(FIRST_PAUSE_SECONDS * 2**n, LONGEST_PAUSE_SECONDS) for n in range(times + 1)]
+        if sum(pauses) > self._source_retry_time:
+            return
+        self._hand_back({"lease": time.time() + pauses[-1]}, {POSTPONED: times + 1})
+        raise Postponed(f"it is tried again in {pauses[-1]:.0f} s: {error}")
+
+    def _hand_back(self, fields: Mapping[str, Any], arguments: Mapping[str, Any] = NOTHING) -> None:
         self._lease.end()
-        arguments = dict(self._registry.get_job(self._job.id).arguments)
-        arguments[HANDED_BACK] = arguments.get(HANDED_BACK, 0) + 1
-        self._change({"arguments": arguments, **({"lease": 0.0} if at_once else {})})
+        stored = self._registry.get_job(self._job.id).arguments
+        handed_back = {HANDED_BACK: stored.get(HANDED_BACK, 0) + 1}
+        self._change({"arguments": {**stored, **handed_back, **arguments}, **fields})
 
     # How
 

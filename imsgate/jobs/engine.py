@@ -22,7 +22,7 @@ from typing import Any
 from oslo_config import cfg
 
 from imsgate import errors, model
-from imsgate.jobs.context import Context, Interrupted
+from imsgate.jobs.context import Context, Interrupted, Postponed
 from imsgate.model import Job, Limits
 from imsgate.registry.base import NOTHING, Registry
 from imsgate.settings import Settings
@@ -83,6 +83,15 @@ OPTS = (
         min=1,
         help="After this many attempts that killed their process, a job fails.",
     ),
+    cfg.FloatOpt(
+        "source_retry_time",
+        default=600,
+        min=0,
+        max=1e9,
+        help="Seconds for which a job is tried again while its source (a web server or a bucket) "
+        "cannot be reached or fails by itself. It is the sum of the pauses between the attempts, "
+        "which grow from 2 to 60 seconds. With 0, the job fails at the first such failure.",
+    ),
     cfg.IntOpt(
         "keep",
         default=7 * 24 * 3600,
@@ -104,6 +113,7 @@ class JobSettings(Settings, group=GROUP, opts=OPTS):
     lease: float
     poll: float
     attempts: int
+    source_retry_time: float
     keep: int
 
 
@@ -121,6 +131,14 @@ class Work(abc.ABC):
         The job succeeds when this returns, if ``context.succeed`` was not called before, and
         fails with any error that this raises. After Interrupted it goes on elsewhere.
         """
+
+    def is_transient(self, error: errors.Error) -> bool:
+        """Whether the job may succeed later although ``run`` raised ``error`` now.
+
+        It is then tried again for a while. Nothing that this attempt has written may be in the
+        way of the next one.
+        """
+        return isinstance(error, errors.SourceUnavailable)
 
     def undo(self, job: Job, context: Context, error: errors.Error) -> None:
         """Leave nothing of a job that failed with ``error``, and end it by ``context.fail``.
@@ -193,6 +211,7 @@ class Engine:
             lease_seconds=self._settings.lease,
             attempts=self._settings.attempts,
             stop=self._stop,
+            source_retry_time=self._settings.source_retry_time,
         )
         try:
             with context:
@@ -212,6 +231,8 @@ class Engine:
             error = self._failure(work, job, context)
             if error is not None:
                 work.undo(job, context, error)
+        except Postponed:
+            raise
         except Interrupted:
             context.hand_back(at_once=self._stop.is_set())
             raise
@@ -219,10 +240,21 @@ class Engine:
             context.succeed()
 
     @staticmethod
+    def _attempt(work: Work, job: Job, context: Context) -> None:
+        """Run the job; postpone it after a failure that may pass."""
+        try:
+            work.run(job, context)
+        except errors.Error as error:
+            if work.is_transient(error):
+                context.check()
+                context.postpone(error)
+            raise
+
+    @staticmethod
     def _failure(work: Work, job: Job, context: Context) -> errors.Error | None:
         """Run the job; return the error it fails with, or None. Raises Interrupted."""
         try:
-            work.run(job, context)
+            Engine._attempt(work, job, context)
         except Interrupted:
             raise
         except errors.Error as error:

@@ -34,6 +34,11 @@ class ExportWork(Work):
     allowed: Allowed
     reauthorize: Callable[[Job], object]
 
+    def is_transient(self, error: errors.Error) -> bool:
+        """The bucket that is written to may be unavailable as well."""
+        away = isinstance(error, errors.SourceUnavailable | errors.StoreUnavailable)
+        return away and not isinstance(error, errors.StoreDenied)
+
     def run(self, job: Job, context: Context) -> None:
         arguments = ExportArguments.of(job)
         url, buckets = arguments.url, self.accounts.of(job.project)

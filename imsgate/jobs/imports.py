@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from imsgate import errors
@@ -59,6 +59,9 @@ class ImportWork(Work):
             # has written, unless that was refused. Then the next worker decides, by the record.
             if not attempt.settling or isinstance(interruption, TakenOver):
                 cleanup.abandon(arguments.store_ids)
+            raise
+        except errors.SourceUnavailable:
+            cleanup.abandon(arguments.store_ids)  # the next attempt has another key
             raise
 
     def undo(self, job: Job, context: Context, error: errors.Error) -> None:
@@ -225,9 +228,10 @@ class _Attempt:
                 raise errors.CopyDiffers(store=origin.store)
             return {}
 
-        with lost_data_fails_source(origin):
-            stream = ByteStream.of(self._work.stores.get(origin.store).read(origin.url))
-        with contextlib.closing(stream):
+        with self._postponing(origin), contextlib.ExitStack() as stack:
+            with lost_data_fails_source(origin):
+                stream = ByteStream.of(self._work.stores.get(origin.store).read(origin.url))
+            stack.enter_context(contextlib.closing(stream))
             body = Tapped(stream, None)
             try:
                 fields = self._write(store, body, self._data_fields["size"], compare)
@@ -235,6 +239,16 @@ class _Attempt:
                 raise errors.CopyDiffers(store=origin.store) from error
         location: Location = fields["locations"][0]
         return location
+
+    @contextlib.contextmanager
+    def _postponing(self, origin: Location) -> Iterator[None]:
+        """An image's own copy is the source of a job that copies it; its store may come back."""
+        try:
+            yield
+        except errors.StoreUnavailable as error:
+            if self._method.open is None and error.details.get("store") == origin.store:
+                raise errors.SourceUnavailable(problem=str(error)) from error
+            raise
 
     def _write(
         self,

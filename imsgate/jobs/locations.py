@@ -39,6 +39,11 @@ class AddLocation(Work):
     quotas: quota.Quotas = quota.NONE
     reauthorize: Callable[[Job], object] = lambda job: None
 
+    def is_transient(self, error: errors.Error) -> bool:
+        """The source is a store."""
+        away = isinstance(error, errors.SourceUnavailable | errors.StoreUnavailable)
+        return away and not isinstance(error, errors.StoreDenied)
+
     def run(self, job: Job, context: Context) -> None:
         arguments = LocationArguments.of(job)
         context.check()

@@ -10,15 +10,18 @@ import functools
 import http.client
 import ipaddress
 import logging
+import re
 import socket
 import ssl
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
+from email.message import Message
+from importlib import metadata
 from typing import Any, cast
 
 from oslo_config import cfg
 
-from imsgate.errors import BadConfig, SourceFailed, UriRefused
+from imsgate.errors import BadConfig, SourceFailed, SourceUnavailable, UriRefused
 from imsgate.model import Image
 from imsgate.settings import Settings
 from imsgate.sources import uris
@@ -27,7 +30,13 @@ from imsgate.sources.base import ByteStream
 from imsgate.sources.deadline import Deadline, DeadlineSocket
 from imsgate.sources.inspected import InspectedSource, SourceInspector
 from imsgate.sources.uris import DownloadTarget
-from imsgate.sources.web_download import WebDownload, WebResponse, parse_digest
+from imsgate.sources.web_download import (
+    FinalResponse,
+    WebDownload,
+    WebResponse,
+    parse_digest,
+    unfolded,
+)
 
 LOG = logging.getLogger(__name__)
 
@@ -63,6 +72,10 @@ OPTS = (
         "supports that.",
     ),
     cfg.StrOpt(
+        "user_agent",
+        help="The User-Agent header of downloads. Without it, it is imsgate/VERSION.",
+    ),
+    cfg.StrOpt(
         "ca_file",
         help="PEM file of the certificate authorities trusted for https. Without it, those of "
         "the system are trusted.",
@@ -79,10 +92,16 @@ class WebSettings(Settings, group=GROUP, opts=OPTS):
     max_time: float
     max_redirects: int
     max_resumes: int
+    user_agent: str | None
     ca_file: str | None
 
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
+
+_HEADER_TEXT = re.compile(r"[!-~]([ -~]*[!-~])?")
+
+#: All of ASCII except the space.
+_KEPT_IN_LOCATION = "".join(chr(code) for code in range(128) if code != 0x20)
 
 Resolve = Callable[..., list[tuple[Any, ...]]]
 
@@ -104,6 +123,9 @@ class Web:
             _networks("allowed_networks", settings.allowed_networks),
             _networks("disallowed_networks", settings.disallowed_networks),
         )
+        self._user_agent = settings.user_agent or f"imsgate/{metadata.version('imsgate')}"
+        if not _HEADER_TEXT.fullmatch(self._user_agent):
+            raise BadConfig(f"[{GROUP}] user_agent", "it must be printable ASCII text")
         # The system's authorities are read on first use: they take 50 ms and 1 MiB per process.
         self._tls = functools.cache(lambda: ssl.create_default_context(cafile=settings.ca_file))
         if settings.ca_file:
@@ -154,7 +176,7 @@ class Web:
             if response.status not in _REDIRECTS:
                 return response
             response.close()
-            location = response.headers["Location"]
+            location = _location(response.headers)
             if not location:
                 raise SourceFailed(problem="a redirect has no Location")
             try:
@@ -167,10 +189,16 @@ class Web:
         self, target: DownloadTarget, fields: Mapping[str, str], deadline: Deadline
     ) -> WebResponse:
         connection = http.client.HTTPConnection(target.host, target.port)
+        connection.response_class = FinalResponse
         try:
             deadline_socket = self._connect(target, deadline)
             connection.sock = cast(Any, deadline_socket)
-            fixed = {"Host": target.authority, "Accept-Encoding": "identity"}
+            fixed = {
+                "Host": target.authority,
+                "User-Agent": self._user_agent,
+                "Accept": "*/*",
+                "Accept-Encoding": "identity",
+            }
             connection.request("GET", target.path, headers={**fixed, **fields})
             response = connection.getresponse()
             deadline_socket.begin_body()
@@ -184,19 +212,27 @@ class Web:
         try:
             addresses = self._resolve(target.host, target.port, type=socket.SOCK_STREAM)
         except OSError as error:
-            raise SourceFailed(problem=f"the host {target.host!r} is not known") from error
+            kind = SourceUnavailable if error.errno == socket.EAI_AGAIN else SourceFailed
+            raise kind(problem=f"the host {target.host!r} is not known") from error
         self._judge(target, [address[0] for *_, address in addresses])
         problem: OSError = OSError("it has no address")
-        for family, kind, protocol, _, address in addresses:
-            timeout = deadline.left(self._settings.timeout)
-            plain = socket.socket(family, kind, protocol)
-            try:
-                plain.settimeout(timeout)
-                plain.connect(address)
-                return DeadlineSocket(self._secure(target, plain), self._settings.timeout, deadline)
-            except OSError as error:
-                plain.close()
-                problem = error
+        # The sort is stable: within a family, the resolver's order is kept.
+        in_order = sorted(addresses, key=lambda place: place[0] != socket.AF_INET6)
+        for number, (family, kind, protocol, _, address) in enumerate(in_order):
+            # An address that does not answer leaves time for the others.
+            timeout = deadline.left(self._settings.timeout / (len(in_order) - number))
+            with contextlib.ExitStack() as stack:
+                try:
+                    plain = socket.socket(family, kind, protocol)  # fails on a host without IPv6
+                    stack.callback(plain.close)
+                    plain.settimeout(timeout)
+                    plain.connect(address)
+                    secured = self._secure(target, plain)
+                except OSError as error:
+                    problem = error
+                    continue
+                stack.pop_all()
+                return DeadlineSocket(secured, self._settings.timeout, deadline)
         raise problem
 
     def _secure(self, target: DownloadTarget, plain: socket.socket) -> socket.socket:
@@ -212,6 +248,17 @@ class Web:
                 LOG.warning("Refused to download from %s: %s", target.host, address)
                 problem = f"the host {target.host!r} leads to an address that is not allowed"
                 raise UriRefused(problem=problem)
+
+
+def _location(headers: Message) -> str:
+    """The Location as curl reads it: unfolded, with what a URI cannot contain percent-encoded.
+
+    Control characters and backslashes stay, so that they are refused. In a host, so is what was
+    encoded.
+    """
+    text = unfolded(headers["Location"])
+    # http.client decodes headers as Latin-1; servers send UTF-8.
+    return urllib.parse.quote(text.encode("latin-1"), safe=_KEPT_IN_LOCATION)
 
 
 def _networks(option: str, texts: list[str]) -> tuple[Network, ...]:

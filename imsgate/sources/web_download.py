@@ -3,11 +3,12 @@
 import hashlib
 import http.client
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from imsgate import errors, hashing
-from imsgate.errors import SourceFailed
+from imsgate.errors import SourceFailed, SourceUnavailable
 from imsgate.sources.deadline import Deadline
 from imsgate.sources.uris import DownloadTarget
 
@@ -16,6 +17,43 @@ CONNECTION_ERRORS = (OSError, http.client.HTTPException)
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
 _MAX_PAUSE_SECONDS = 30.0
+
+
+#: What servers send as the Content-Encoding of data that is not encoded, and of files that are
+#: compressed themselves. As with curl, the latter stay compressed: inspection recognizes them.
+_CODINGS = frozenset({"", "identity", "none", "binary", "8bit", "aws-chunked", "gzip", "x-gzip"})
+
+
+def unfolded(value: str | None) -> str:
+    """The value of a header without line folding (RFC 9112 section 5.2)."""
+    return re.sub(r"[ \t]*\r?\n[ \t]+", " ", value or "").strip(" \t\r\n")
+
+
+class FinalResponse(http.client.HTTPResponse):
+    """The response after all interim ones, such as 103. http.client only skips 100."""
+
+    def begin(self) -> None:
+        super().begin()
+        while 100 <= self.status < 200 and self.status != 101:
+            self.headers = self.msg = None  # type: ignore[assignment]
+            super().begin()
+        codings = unfolded(self.headers["Transfer-Encoding"]).lower()
+        if codings not in ("", "identity", "chunked"):
+            raise SourceFailed(problem="the server uses an unknown Transfer-Encoding")
+        if not self.chunked:
+            self.length = self._announced()
+
+    def _announced(self) -> int | None:
+        """The Content-Length, which may be sent several times if all are equal (RFC 9110
+        section 8.6)."""
+        lines = self.headers.get_all("Content-Length", [])
+        values = {value.strip() for line in lines for value in unfolded(line).split(",")}
+        if not values:
+            return None
+        (value, *others) = values
+        if others or not re.fullmatch("[0-9]{1,18}", value):
+            raise SourceFailed(problem="the server sends an invalid Content-Length")
+        return int(value)
 
 
 class WebResponse:
@@ -91,11 +129,11 @@ class WebDownload:
             raise
 
     def _check_response(self) -> None:
-        if self._response.status != 200:
-            raise SourceFailed(problem=f"the server answered {self._response.status}")
-        if not self._response.has_end:
+        if self._response.status not in (200, 203):
+            raise _answered(self._response.status)
+        if not self._response.has_end and self._expected is None:
             raise SourceFailed(problem="the server announces neither length nor end")
-        if (self._response.headers["Content-Encoding"] or "identity") != "identity":
+        if unfolded(self._response.headers["Content-Encoding"]).lower() not in _CODINGS:
             raise SourceFailed(problem="the server sends it with a Content-Encoding")
 
     def read(self, size: int) -> bytes:
@@ -136,8 +174,36 @@ class WebDownload:
             except CONNECTION_ERRORS as error:
                 cause = error
                 continue
-            self._check_same_data()
+            if self._response.status >= 500 and self._resumes < self._max_resumes:
+                self._response.close()
+                continue
+            if self._is_same_data_again():
+                try:
+                    self._skip_received()
+                except CONNECTION_ERRORS as error:
+                    cause = error
+                    self._response.close()
+                    continue
+            else:
+                self._check_same_data()
             return
+
+    def _is_same_data_again(self) -> bool:
+        """Whether the server, which ignores Range, sends the same data from the start."""
+        return (
+            self._response.status == 200
+            and self._response.etag == self._etag
+            and self._response.has_end
+            and self._response.length == self.size
+        )
+
+    def _skip_received(self) -> None:
+        left = self._received
+        while left:
+            chunk = self._response.read(min(left, 1 << 20))
+            if not chunk:
+                raise OSError("the connection was closed")
+            left -= len(chunk)
 
     def _check_same_data(self) -> None:
         content_range = _CONTENT_RANGE.fullmatch(self._response.headers["Content-Range"] or "")
@@ -153,17 +219,37 @@ class WebDownload:
         if not same:
             self._response.close()
             problem = f"it was cut after {self._received} bytes and could not be resumed there"
-            raise SourceFailed(problem=problem)
+            raise SourceUnavailable(problem=problem)
 
     def _failure(self, cause: Exception) -> errors.Error:
         if self._deadline.passed:
             return SourceFailed(problem="it takes longer than is allowed")
         reason = "in time" if isinstance(cause, TimeoutError) else f"({type(cause).__name__})"
         problem = f"after {self._received} bytes the server did not answer {reason}"
-        return SourceFailed(problem=problem)
+        return (
+            SourceUnavailable(problem=problem)
+            if _may_pass(cause)
+            else SourceFailed(problem=problem)
+        )
 
     def close(self) -> None:
         self._response.close()
+
+
+#: Statuses other than 5xx that say: try again later (RFC 9110, 6585, 8470).
+_LATER = frozenset({408, 425, 429})
+
+
+def _answered(status: int) -> SourceFailed:
+    kind = SourceUnavailable if status >= 500 or status in _LATER else SourceFailed
+    return kind(problem=f"the server answered {status}")
+
+
+def _may_pass(cause: Exception) -> bool:
+    """Whether a connection that failed like this may succeed later."""
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return False
+    return isinstance(cause, OSError | http.client.IncompleteRead)
 
 
 def parse_digest(text: str | None) -> tuple[str, str] | None:

@@ -15,6 +15,7 @@ from imsgate import errors
 from imsgate.model import READABLE, Image, Location, Status
 from imsgate.registry.base import Registry
 from imsgate.stores.loader import Stores
+from imsgate.transfer import lease, residue
 from imsgate.transfer.upload import NO_UPLOAD, STAGE, UPLOAD
 
 LOG = logging.getLogger(__name__)
@@ -32,7 +33,8 @@ class Cleanup:
     lease: float
 
     def sweep(self) -> int:
-        """Clean up after abandoned uploads and deletions; return the number of images."""
+        """Clean up after uploads that were abandoned or left residue, and after deletions; return
+        their number."""
         count = 0
         for image in self.registry.expired(time.time()):
             try:
@@ -43,7 +45,7 @@ class Cleanup:
             except Exception:
                 # An image that fails every time must not keep the next ones waiting.
                 LOG.exception("Image %s could not be cleaned up", image.id)
-        return count
+        return count + residue.sweep(self.registry, self.stores, self.lease)
 
     def _clean_up(self, image: Image) -> None:
         if image.upload_key and image.upload_store:
@@ -66,9 +68,8 @@ class Cleanup:
         """
         status = Status.KILLED if image.status in _UPLOADING else image.status
         self._take_over(image, status)
-        store = self.stores.get(store_id)
-        if not store.read_only:
-            store.discard(key)
+        if not residue.discard(self.registry, lambda: self.stores.get(store_id), store_id, key):
+            return
         to = {"status": Status.QUEUED} if status == Status.KILLED else {}
         self.registry.change(image.id, {"status": status, "upload_key": key}, **to, **NO_UPLOAD)
         LOG.info("Image %s: an abandoned upload was cleaned up", image.id)
@@ -117,10 +118,14 @@ class Cleanup:
         )
         try:
             self._delete(copy)
-        except BaseException:
+        except BaseException as error:
             # If the image was deleted or a sweep has taken over, the copy goes after all.
-            with contextlib.suppress(errors.Error):
+            try:
                 self.registry.change(image.id, _as_leased(image), **NO_UPLOAD)
+            except errors.Unavailable:
+                lease.retry_after_sweep(error, self.lease)
+            except errors.Error:
+                pass
             raise
         self._forget_copy(image)
 

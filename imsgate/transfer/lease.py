@@ -5,6 +5,7 @@ If the holder dies, the lease runs out, and another process may clean up or take
 """
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -60,10 +61,19 @@ def retry_while_unavailable(
     return step()
 
 
+def retry_after_sweep(error: BaseException, seconds: float) -> None:
+    """Make the Retry-After of ``error``, if it has one, the longest time until a sweep frees the
+    record: until its lease of ``seconds`` has run out, and the next sweep has looked at it."""
+    if isinstance(error, errors.Unavailable):
+        error.headers["Retry-After"] = str(math.ceil(2 * seconds))
+
+
 class Lease:
     """Renews a lease on a thread of its own, inside its ``with`` block.
 
-    The thread that works cannot do it: a read may block for as long as a client likes.
+    The thread that works cannot do it alone: a read may block for as long as a client likes. But
+    while it works, it renews the lease if the other thread is late (``keep``), so that however
+    busy the machine is, whatever makes progress stays alive.
     """
 
     def __init__(
@@ -80,6 +90,8 @@ class Lease:
         self._renew = renew
         self._interval = interval
         self._refusals = refusals
+        self._begun = time.monotonic()  # the last attempt to renew it
+        self._renewing = threading.Lock()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
         #: Whether another process holds the lease now, or nobody can hold it any longer.
@@ -89,6 +101,11 @@ class Lease:
         """Let time pass; returns at once when the lease is no longer kept."""
         self._done.wait(seconds)
 
+    def keep(self) -> None:
+        """Renew the lease if that is overdue. To be called by the thread that works."""
+        if not self.lost and time.monotonic() - self._begun > 2 * self._interval:
+            self._turn()
+
     def end(self) -> None:
         """Stop renewing. May be called again."""
         self._done.set()
@@ -96,15 +113,24 @@ class Lease:
 
     def _run(self) -> None:
         for _ in every(self._interval, self._done):
-            try:
-                self._renew()
-            except self._refusals:
-                self.lost = True
+            self._turn()
+            if self.lost:
                 return
-            except Exception:
-                # The database may come back before the lease runs out. Whether it did is
-                # decided by the compare-and-set of the last step.
-                LOG.warning("The lease of %s could not be renewed", self._subject)
+
+    def _turn(self) -> None:
+        if not self._renewing.acquire(blocking=False):
+            return  # the other thread is at it
+        try:
+            self._begun = time.monotonic()
+            self._renew()
+        except self._refusals:
+            self.lost = True
+        except Exception:
+            # The database may come back before the lease runs out. Whether it did is decided by
+            # the compare-and-set of the last step.
+            LOG.warning("The lease of %s could not be renewed", self._subject)
+        finally:
+            self._renewing.release()
 
     def __enter__(self) -> "Lease":
         self._thread.start()

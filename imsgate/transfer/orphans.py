@@ -24,7 +24,8 @@ def living(registry: Registry) -> Callable[[str], bool]:
     """A function from an attempt's key to whether a record or a running job refers to it.
 
     An attempt is recorded before its store receives anything, and is removed from the record
-    only after its data was committed or discarded. A job discards its own attempts.
+    only after its data was committed, discarded, or noted as residue, which may go at any time.
+    A job discards its own attempts.
     """
 
     def lives(key: str) -> bool:

@@ -23,7 +23,7 @@ from imsgate.quotas import quota
 from imsgate.registry.base import Registry
 from imsgate.settings import Settings
 from imsgate.stores.base import Sink, Store
-from imsgate.transfer import lease
+from imsgate.transfer import lease, residue
 from imsgate.transfer.copy import write
 from imsgate.transfer.reservation import INITIAL_BYTES, ReservationTap
 
@@ -123,10 +123,13 @@ class Uploads:
 
         Raises WrongStatus when the image is not queued or another upload began, Conflict when
         a field that the data is judged by has changed, SizeMismatch, Gone when the image was
-        deleted meanwhile, OverLimit (before anything is read if ``size`` is known), and
+        deleted meanwhile, LeaseLost when another process took the upload for dead, OverLimit
+        (before anything is read if ``size`` is known), and
         whatever reading and storing raise. After any error the image is ``queued`` again, or
-        gone, and the store holds nothing of this attempt. If store or registry cannot be
-        reached for that, the sweep does it after the lease has run out.
+        gone, and the store holds nothing of this attempt. What a store that cannot be reached
+        keeps is discarded later (``imsgate.transfer.residue``), and the image is free at once.
+        Only if the registry cannot be reached does the image wait for the sweep, which frees it
+        after the lease has run out; the Retry-After of the error then says so.
         """
         limits = self.quotas.of(image.owner)
         image = self._begin(image, store, transition, size, limits)
@@ -168,6 +171,10 @@ class Uploads:
                 upload_expires=time.time() + self.settings.lease,
                 upload_reserved=INITIAL_BYTES if size is None else size,
             )
+        except errors.Unavailable as error:
+            # It may have been written, and the response was lost.
+            lease.retry_after_sweep(error, self.settings.lease)
+            raise
         except errors.Conflict:
             current = self.registry.get(image.id)
             current.require(Status.QUEUED)
@@ -207,9 +214,10 @@ class _Attempt:
         self._registry.change(self._image.id, self._unchanged, upload_expires=expires)
 
     def check(self) -> None:
-        """Raises Conflict after another request has ended this attempt."""
+        """Raises LeaseLost after another process has ended this attempt."""
+        self.lease.keep()
         if self.lease.lost:
-            raise errors.Conflict(problem="this upload was ended by another request")
+            raise errors.LeaseLost(image_id=self._image.id)
 
     def retry_while_unavailable(self, step: Callable[[], T]) -> T:
         """Repeat ``step`` during an outage, since all data would have to be sent again, but not
@@ -223,16 +231,12 @@ class _Attempt:
         )
 
     def reserve(self, total: int) -> None:
-        """Reserve ``total`` bytes of the owner's quota. Raises OverLimit, Conflict, Gone.
+        """Reserve ``total`` bytes of the owner's quota. Raises OverLimit, Conflict.
 
         Without limits nothing is recorded before the data has arrived.
         """
         if self._limits is not None:
-            try:
-                self.retry_while_unavailable(functools.partial(self._reserve, total))
-            except (errors.Conflict, errors.NotFound) as error:
-                self._raise_if_gone(error)
-                raise
+            self.retry_while_unavailable(functools.partial(self._reserve, total))
 
     def _reserve(self, total: int) -> None:
         self._registry.change(self._image.id, self._unchanged, self._limits, upload_reserved=total)
@@ -241,8 +245,8 @@ class _Attempt:
         """The sink. If the store is down and nothing has begun, the image is released."""
         try:
             return self._store.create(str(self._image.upload_key), size)
-        except BaseException:
-            self._release()
+        except BaseException as error:
+            self._explain(error, self._release(error))
             raise
 
     def complete(
@@ -255,14 +259,18 @@ class _Attempt:
         return fields
 
     def undo(self, error: BaseException) -> None:
-        """Leave nothing behind after ``error``; raises Gone if the image was deleted.
+        """Leave nothing behind after ``error``; raises Gone if the image was deleted, and
+        LeaseLost if another process took the upload for dead.
 
         Leaving the sink has aborted it. But a store that became unreachable may still hold
-        parts, or even the object if its response to the commit was lost.
+        parts, or even the object if its response to the commit was lost. That is no reason to
+        keep the image from its user: nothing refers to the key any more.
         """
-        if self._discard():
-            self._release()
-        self._raise_if_gone(error)
+        store, key = self._store, str(self._image.upload_key)
+        if residue.discard(self._registry, lambda: store, store.name, key):
+            self._explain(error, self._release(error))
+        else:
+            self._leave_to_sweep(error)
 
     def finish(self, fields: Mapping[str, Any]) -> Image:
         """Make the stored object the image's data.
@@ -275,6 +283,9 @@ class _Attempt:
             return self.retry_while_unavailable(lambda: self._activate(fields))
         except errors.Conflict as error:
             self.undo(error)
+            raise
+        except errors.Unavailable as error:
+            lease.retry_after_sweep(error, self._lease_seconds)
             raise
 
     def _activate(self, fields: Mapping[str, Any]) -> Image:
@@ -291,21 +302,10 @@ class _Attempt:
                     return current
             raise
 
-    def _discard(self) -> bool:
-        """Remove what the attempt has stored; return whether that worked. If not, the sweep
-        tries again."""
-        try:
-            self._store.discard(str(self._image.upload_key))
-        except errors.Error as error:
-            LOG.warning(
-                "Image %s stays as it is until its lease runs out: %s", self._image.id, error
-            )
-            return False
-        return True
-
-    def _release(self) -> None:
+    def _release(self, error: BaseException) -> bool:
         """Return the record to ``queued``, or remove the attempt from a deleted record, if the
-        attempt still owns it."""
+        attempt still owns it. Returns False if it does not. ``error`` is what the client will
+        be told."""
         steps = ((self._image.status, Status.QUEUED), *((status, status) for status in DELETED))
         for was, to in steps:
             with contextlib.suppress(errors.Conflict):
@@ -314,13 +314,25 @@ class _Attempt:
                         self._image.id, {**self._unchanged, "status": was}, status=to, **NO_UPLOAD
                     )
                 except errors.Unavailable:
-                    LOG.warning("Image %s stays as it is until its lease runs out", self._image.id)
-                return
+                    self._leave_to_sweep(error)
+                return True
+        return False
 
-    def _raise_if_gone(self, cause: BaseException) -> None:
-        if not isinstance(cause, errors.Conflict | errors.NotFound):
+    def _leave_to_sweep(self, error: BaseException) -> None:
+        LOG.warning("Image %s stays as it is until its lease runs out", self._image.id)
+        lease.retry_after_sweep(error, self._lease_seconds)
+
+    def _explain(self, error: BaseException, owned: bool) -> None:
+        """Raise the cause of ``error`` if it only shows that others have ended this attempt: a
+        sweep that discards its data makes the store fail, too."""
+        ended = errors.Conflict | errors.NotFound | errors.LeaseLost | errors.Unavailable
+        if not isinstance(error, ended):
             return
         try:
             self._registry.get(self._image.id)
         except errors.NotFound:
-            raise errors.Gone(image_id=self._image.id) from cause
+            raise errors.Gone(image_id=self._image.id) from error
+        except errors.Unavailable:
+            return
+        if not owned and not isinstance(error, errors.LeaseLost):
+            raise errors.LeaseLost(image_id=self._image.id) from error

@@ -63,8 +63,8 @@ class Place:
         assert self.gate.stores.get("archive").held() == ["object"]
 
 
-def place(**options):
-    further = {"locations": {"stores": ["archive"]}, "DEFAULT": options}
+def place(jobs=(), **options):
+    further = {"locations": {"stores": ["archive"]}, "jobs": dict(jobs), "DEFAULT": options}
     return Place(gateway(stores=[memory_store("fast"), memory_store("archive")], further=further))
 
 
@@ -153,7 +153,9 @@ def test_the_object_goes_meanwhile(here):
     assert here.show()["status"] == "queued"
 
 
-def test_the_store_goes_away_meanwhile(here, monkeypatch):
+def test_the_store_goes_away_meanwhile(monkeypatch):
+    """For longer than the job waits."""
+    here = place(jobs={"source_retry_time": 0})
     assert here.add(here.put()).status_int == 202
 
     def away(*_):
@@ -317,3 +319,21 @@ def test_a_commit_is_by_the_record(here):
     here.gate.registry.change(image_id, {}, status="queued")
     assert here.run()["result"] == {"error_code": "conflict"}
     assert not here.gate.registry.holds(Location("archive", "object"))
+
+
+def test_a_store_that_is_away_for_a_moment_is_waited_for(here, monkeypatch):
+    assert here.add(here.put()).status_int == 202
+    store = here.gate.stores.get("archive")
+    failures = iter([StoreUnavailable(store="archive", problem="away")])
+    size = store.size
+
+    def away(location):
+        for failure in failures:
+            raise failure
+        return size(location)
+
+    monkeypatch.setattr(store, "size", away)
+    assert here.run()["status"] == "processing"
+    [job] = here.gate.registry.jobs_of(here.path.rpartition("/")[2])
+    here.gate.registry.change_job(job.id, job.epoch, {"lease": 0.0})
+    assert here.run()["status"] == "success"

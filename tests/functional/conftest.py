@@ -26,7 +26,7 @@ allowed_networks = 127.0.0.1/32
 poll = 0.2
 """
 
-#: Several stores, short leases and limits that a test can reach.
+#: Several stores, and limits that a test can reach.
 STRICT = """
 [DEFAULT]
 enabled_backends = fast:file, archive:file, shaky:file
@@ -44,9 +44,6 @@ filesystem_store_datadir = {state}/archive
 
 [shaky]
 filesystem_store_datadir = {state}/shaky
-
-[upload]
-lease = 2
 
 [sizelimit]
 image_size_cap = 67108864
@@ -98,8 +95,7 @@ def gateway(_default: Gateway) -> Iterator[Gateway]:
 
 @pytest.fixture
 def strict(_strict: Gateway) -> Iterator[Gateway]:
-    """A gateway with the stores ``fast`` (default), ``archive`` and ``shaky``, a size limit, and a
-    short lease."""
+    """A gateway with the stores ``fast`` (default), ``archive`` and ``shaky``, and a size limit."""
     yield from _watched(_strict)
 
 

@@ -10,6 +10,7 @@ import re
 import secrets
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -19,6 +20,8 @@ from typing import Any, TypeVar
 
 from imsgate.auth import token_file
 from imsgate.stores.mark import MARK
+from imsgate.config import Config
+from imsgate.services import load_services
 from tests import markers
 from tests.functional import programs
 
@@ -369,6 +372,25 @@ class Gateway:
             lambda: self.status(image_id) == "queued" and not self.residue(image_id),
             f"image {image_id} is queued again and nothing is left",
         )
+
+    def expire_leases(self) -> None:
+        """Let every lease run out now, those of living uploads and jobs too, and sweep.
+
+        So no test needs a short lease, which would run out under living uploads on a busy
+        machine.
+        """
+        file = self.state / "imsgate.sqlite"
+        with contextlib.closing(sqlite3.connect(file, timeout=60)) as db, db:
+            db.execute("UPDATE images SET upload_expires = 1 WHERE upload_expires > 1")
+            db.execute("UPDATE jobs SET lease = 1 WHERE lease > 1")
+        services = load_services(Config([str(self.config)], state_path=str(self.state)))
+        services.cleanup.sweep()
+        services.registry.close()
+
+
+def stopped(pid: int) -> bool:
+    """Whether a process is paused by SIGSTOP."""
+    return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 @contextlib.contextmanager

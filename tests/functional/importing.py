@@ -20,7 +20,7 @@ formats = gzip, xz
 [sniff]
 accept_gzip = true
 """
-FAST = "[jobs]\nlease = 2\npoll = 0.2\n[upload]\nlease = 2\n"
+FAST = "[jobs]\npoll = 0.2\n"
 STORES = """
 [DEFAULT]
 enabled_backends = fast:file, archive:file, third:file

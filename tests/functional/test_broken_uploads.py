@@ -215,7 +215,7 @@ def test_many_uploads_at_once(strict: Gateway) -> None:
 def test_server_is_killed(start: Callable[..., Gateway], server: str, chunked: bool) -> None:
     if server == "uwsgi":
         needs_program("uwsgi")
-    gateway = start("[upload]\nlease = 3\n[quota]\nimage_size_total = 64\n", server=server)
+    gateway = start("[quota]\nimage_size_total = 64\n", server=server)
     image_id = gateway.create()
     with Wire(gateway) as wire:
         begin(gateway, wire, image_id, chunked=chunked)
@@ -223,6 +223,7 @@ def test_server_is_killed(start: Callable[..., Gateway], server: str, chunked: b
         eventually(lambda: _reserved(gateway), "the quota has its bytes")
         gateway.kill()
     assert gateway.residue(image_id)
+    gateway.expire_leases()
     gateway.start()
     gateway.assert_untouched(image_id)
     assert _reserved(gateway) == 0
@@ -237,13 +238,15 @@ def _reserved(gateway: Gateway) -> int:
 
 def test_one_worker_is_killed(start: Callable[..., Gateway]) -> None:
     """The others clear up and go on, and the server replaces it."""
-    gateway = start("[upload]\nlease = 3\n", workers=2)
+    gateway = start(workers=2)
     image_id = gateway.create()
     with Wire(gateway) as wire:
         begin(gateway, wire, image_id, chunked=False)
         (path,) = eventually(lambda: gateway.residue(image_id), "the store has begun")
         (worker,) = [pid for pid in gateway.pids() if _has_open(pid, path)]
         os.kill(worker, signal.SIGKILL)
+        eventually(lambda: worker not in gateway.pids(), "it has ended")
+    gateway.expire_leases()
     gateway.assert_untouched(image_id)
     assert_takes_an_upload(gateway, image_id)
     eventually(lambda: len(gateway.pids()) == 3, "the worker has been replaced")
@@ -299,12 +302,13 @@ def _connects(gateway: Gateway) -> bool:
 
 
 def test_grace_has_an_end(start: Callable[..., Gateway]) -> None:
-    gateway = start("[upload]\nlease = 1\n", grace=1)
+    gateway = start(grace=1)
     image_id = gateway.create()
     with Wire(gateway) as wire:
         begin(gateway, wire, image_id, chunked=False)
         gateway.terminate()
         gateway.wait()
+    gateway.expire_leases()
     gateway.start()
     gateway.assert_untouched(image_id)
 

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from tests import brokers
-from tests.functional.gateway import Gateway, eventually, serving
+from tests.functional.gateway import Gateway, eventually, serving, stopped
 from tests.functional.importing import (
     BODY,
     STORES,
@@ -20,7 +20,7 @@ from tests.functional.importing import (
 )
 from tests.sources import web_server
 
-CONFIG = STORES + WEB + "[jobs]\nengine = celery\nlease = 1.5\nresend = 0.3\nbroker_url = "
+CONFIG = STORES + WEB + "[jobs]\nengine = celery\nresend = 0.3\nbroker_url = "
 
 
 @pytest.fixture(params=[brokers.RabbitMQ, brokers.Redis])
@@ -103,6 +103,7 @@ def test_one_job_has_one_end(broker, tmp_path):
 def _killed(site):
     image_id, first = site.begin()
     first.end(signal.SIGKILL)
+    site.gateway.expire_leases()
     site.workers.append(Worker(site.gateway, "--threads", "1"))
     assert site.worker_at(image_id, 2) is not first
     site.workers.remove(first)
@@ -113,6 +114,8 @@ def _paused(site):
     image_id, first = site.begin()
     first.send(signal.SIGSTOP)
     try:
+        eventually(lambda: stopped(first.process.pid), "it is paused")
+        site.gateway.expire_leases()
         assert site.worker_at(image_id, 2) is not first
         site.finish(image_id)
     finally:

@@ -29,9 +29,6 @@ filesystem_store_datadir = {shared}
 [database]
 connection = {url}
 
-[upload]
-lease = 12
-
 [jobs]
 poll = 0.2
 """

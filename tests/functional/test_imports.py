@@ -12,7 +12,7 @@ import pytest
 
 from tests.functional import images, programs
 from tests.functional.conftest import needs_program
-from tests.functional.gateway import Gateway, clean_env, eventually, serving
+from tests.functional.gateway import Gateway, clean_env, eventually, serving, stopped
 from tests.functional.importing import (
     BODY,
     FAST,
@@ -264,7 +264,7 @@ def workers():
             worker.end(signal.SIGKILL)
 
 
-NO_THREADS = STORES + WEB + "[jobs]\nthreads = 0\nlease = 1\npoll = 0.1\n"
+NO_THREADS = STORES + WEB + "[jobs]\nthreads = 0\npoll = 0.1\n"
 
 
 @pytest.mark.parametrize("how", ["killed", "paused"])
@@ -282,6 +282,8 @@ def test_job_of_a_worker_that_is_no_more(start, source, workers, how):
         first.end(signal.SIGKILL)
     else:
         first.send(signal.SIGSTOP)
+        eventually(lambda: stopped(first.process.pid), "it is paused")
+    gateway.expire_leases()
     ready.clear()
     second = workers(gateway)
     assert ready.wait(60)
@@ -301,7 +303,7 @@ def test_job_of_a_worker_that_is_no_more(start, source, workers, how):
 
 def test_worker_that_is_stopped_hands_its_job_back(start, source, workers):
     """Nobody waits for its lease, and it is no attempt that a worker died of."""
-    gateway = start(NO_THREADS.replace("lease = 1", "lease = 600") + "attempts = 1\n")
+    gateway = start(NO_THREADS + "lease = 600\nattempts = 1\n")
     ready, go_on = threading.Event(), threading.Event()
 
     def trickling(handler):
@@ -334,6 +336,7 @@ def test_job_outlives_the_service(start, source, tmp_path):
     assert begin(gateway, image_id, "web-download", uri=f"{source.url}/image").status == 202
     assert ready.wait(60)
     gateway.kill()
+    gateway.expire_leases()
     go_on.set()
     gateway.start()
     assert ended(gateway, image_id)["status"] == "success"
@@ -352,6 +355,7 @@ def test_another_server_finishes_what_a_killed_one_began(start, source):
         assert task(other, image_id)["status"] == "processing"
         ready.clear()
         one.kill()
+        other.expire_leases()
         assert other.status(image_id) == "importing"
         assert ready.wait(60), "the other one begins again"
         go_on.set()
@@ -371,6 +375,7 @@ def test_worker_that_is_always_killed_gives_up(start, source, workers):
         worker = workers(gateway)
         assert ready.wait(60)
         worker.end(signal.SIGKILL)
+        gateway.expire_leases()
     workers(gateway)
     assert ended(gateway, image_id)["result"] == {"error_code": "given_up"}
     go_on.set()

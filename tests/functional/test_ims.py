@@ -31,8 +31,6 @@ BODY = os.urandom(3 << 20)
 OCTETS = {"Content-Type": "application/octet-stream"}
 
 CONFIG = """
-[upload]
-lease = 2
 [ims_buckets]
 driver = s3
 allowed = demo:{bucket}, demo:no-such-bucket
@@ -41,7 +39,6 @@ s3_store_access_key = {access}
 s3_store_secret_key = {secret}
 s3_store_bucket_url_format = path
 [jobs]
-lease = {lease}
 poll = 0.2
 threads = {threads}
 """
@@ -56,9 +53,9 @@ image_count_total = 500
 """
 
 
-def config(bucket, host, lease=2, threads=2):
+def config(bucket, host, threads=2):
     keys = {"access": bucket.server.access, "secret": servers.SECRET}
-    return CONFIG.format(bucket=bucket.name, host=host, lease=lease, threads=threads, **keys)
+    return CONFIG.format(bucket=bucket.name, host=host, threads=threads, **keys)
 
 
 @pytest.fixture(scope="module")
@@ -361,7 +358,7 @@ def proxy(bucket):
 @pytest.fixture(scope="module")
 def idle(bucket, proxy, tmp_path_factory):
     """A gateway that leaves all jobs to workers, and reaches the bucket through the proxy."""
-    conf = config(bucket, proxy.url, lease=0.5, threads=0)
+    conf = config(bucket, proxy.url, threads=0)
     with serving(Gateway(tmp_path_factory.mktemp("idle"), config=conf)) as gateway:
         yield gateway
 
@@ -374,6 +371,7 @@ def worker():
     def begin(gateway):
         while running:
             running.pop().kill()
+            gateway.expire_leases()
         running.append(Worker(gateway))
 
     yield begin
@@ -479,7 +477,7 @@ def beside(bucket, proxy, tmp_path_factory):
     with servers.bucket(bucket.server) as store:
         keys = {"access": bucket.server.access, "secret": servers.SECRET}
         conf = STORE.format(host=proxy.url, bucket=store.name, **keys)
-        conf += config(bucket, proxy.url, lease=0.5, threads=0)
+        conf += config(bucket, proxy.url, threads=0)
         with serving(Gateway(tmp_path_factory.mktemp("beside"), config=conf)) as gateway:
             gateway.bucket = store
             yield gateway

@@ -15,7 +15,7 @@ import pytest
 from tests.functional import images
 from tests.functional.conftest import CAP
 from tests.functional.gateway import Answer, Gateway
-from tests.functional.wire import BLOCK, CHUNKED, MIB, Wire, length
+from tests.functional.wire import CHUNKED, MIB, Wire, length
 
 SMALL = b"0123456789"
 LARGE = 64 * MIB
@@ -444,7 +444,7 @@ def test_deleted_while_sending(strict: Gateway, chunked: bool) -> None:
         send(b"x" * 100).saving(image_id)
         assert strict.call("DELETE", f"/v2/images/{image_id}").status == 204
         while not wire.answered(0.02):
-            send(bytes(BLOCK))
+            send(bytes(1024))
         assert wire.answer().outcome == (410, "image_gone")
     assert strict.residue(image_id) == []
     assert strict.call("GET", f"/v2/images/{image_id}").status == 404

@@ -10,6 +10,7 @@ import pytest
 
 from imsgate import errors
 from imsgate.http import body
+from imsgate.jobs import context, engine
 from imsgate.jobs.engine import Engine, JobSettings, Work
 from imsgate.jobs.imports import ImportWork
 from imsgate.jobs.methods import IMPORT, ImportSources
@@ -110,6 +111,7 @@ class Place:
         self.recheck = lambda job: None
         self.stores = Stores(backends, "a")
         self.quotas = quotas
+        self.settings = SETTINGS
         self.engine = self.new_engine()
 
     def new_engine(self):
@@ -120,7 +122,7 @@ class Place:
             quotas=self.quotas,
             reauthorize=self.ask,
         )
-        return Engine(self.registry, {IMPORT: work}, SETTINGS)
+        return Engine(self.registry, {IMPORT: work}, self.settings)
 
     def ask(self, job):
         self.recheck(job)
@@ -189,6 +191,104 @@ def test_everything_works(place, method):
     kept = ["a", "b", "c"] if method == "copy-image" else ["b", "c"]
     assert [location.store for location in found.locations] == kept
     assert place.held() == {name: int(name in kept) for name in "abc"}
+
+
+class Clock:
+    def __init__(self, monkeypatch):
+        self.now = time.time()
+        for module in (engine, context):
+            monkeypatch.setattr(module, "time", self)
+
+    def time(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    return Clock(monkeypatch)
+
+
+def attempts(place, clock, one, seconds=3600):
+    """Do the job until it has ended; return the pauses between its attempts."""
+    pauses = []
+    while place.job(one).state in (JobState.INIT, JobState.RUNNING):
+        began = clock.now
+        while not place.engine.run_one():
+            clock.now += 0.5
+            assert clock.now < began + seconds
+        pauses.append(clock.now - began)
+    return pauses[1:]
+
+
+AWAY = errors.SourceUnavailable(problem="it cannot be reached")
+
+
+@pytest.mark.parametrize("amid", [False, True], ids=["at the start", "amid the bytes"])
+def test_an_outage_of_a_source_is_waited_out(place, clock, amid):
+    failures = iter([AWAY] * 8)
+
+    def fail(*_):
+        for failure in failures:
+            raise failure
+
+    place.source = Source(asks=fail) if amid else Source(before=fail)
+    place.engine = place.new_engine()
+    one = place.image(Status.QUEUED)
+    place.start(one, "web-download", "a", "b")
+    assert attempts(place, clock, one) == [2.5, 4.5, 8.5, 16.5, 32.5, 60.5, 60.5, 60.5]
+    assert place.job(one).state == JobState.SUCCESS
+    assert place.held() == {"a": 1, "b": 1, "c": 0}
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds", "pauses"),
+    [
+        (errors.SourceFailed(problem="the server answered 404"), 600, 0),
+        (errors.UriRefused(problem="no"), 600, 0),
+        (AWAY, 600, 13),
+        (AWAY, 6, 2),
+        (AWAY, 0, 0),
+    ],
+    ids=str,
+)
+def test_the_end_of_patience(place, clock, error, seconds, pauses):
+    def fail(*_):
+        raise error
+
+    place.source = Source(before=fail)
+    place.settings = dataclasses.replace(SETTINGS, source_retry_time=seconds)
+    place.engine = place.new_engine()
+    one = place.image(Status.QUEUED)
+    place.start(one, "web-download", "a")
+    assert len(attempts(place, clock, one)) == pauses
+    assert (place.job(one).state, place.job(one).error_code) == (JobState.FAIL, error.reason)
+    assert place.registry.get(one.id).status == Status.QUEUED
+    assert place.held() == dict.fromkeys("abc", 0)
+
+
+def test_a_copy_whose_store_is_away_is_waited_for(place, clock):
+    one = place.image(Status.ACTIVE, "a")
+    place.start(one, "copy-image", "b")
+    place.store("a").down = True
+    assert place.engine.run_one()
+    assert place.job(one).state == JobState.RUNNING
+    place.store("a").down = False
+    assert len(attempts(place, clock, one)) == 0
+    assert place.job(one).state == JobState.SUCCESS
+
+
+def test_a_deleted_image_is_waited_for_no_longer(place, clock):
+    one = place.image(Status.QUEUED)
+    place.start(one, "web-download", "a")
+
+    def fail():
+        place.registry.cancel_jobs(one.id)
+        raise AWAY
+
+    place.source = Source(before=fail)
+    place.engine = place.new_engine()
+    assert len(attempts(place, clock, one)) == 1
+    assert (place.job(one).state, place.job(one).error_code) == (JobState.FAIL, "cancelled")
 
 
 @pytest.mark.parametrize("method", ["glance-direct", "web-download", "copy-image"])

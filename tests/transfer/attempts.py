@@ -15,7 +15,7 @@ from imsgate.registry.memory import MemoryRegistry
 from imsgate.stores.base import Store
 from imsgate.stores.filesystem import FilesystemStore
 from imsgate.testing.gateways import gateway
-from imsgate.transfer import cleanup, lease, upload
+from imsgate.transfer import cleanup, lease, residue, upload
 
 
 class Boom(Exception):
@@ -51,7 +51,7 @@ class Clock:
 
 
 def pass_time(monkeypatch, clock):
-    for module in (upload, lease, cleanup):
+    for module in (upload, lease, cleanup, residue):
         monkeypatch.setattr(module, "time", clock)
 
 

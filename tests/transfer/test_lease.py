@@ -46,6 +46,23 @@ def test_a_lease_is_renewed_until_it_is_refused(outages):
     assert next(turns) == outages + 1
 
 
+def test_a_lease_is_kept_by_the_thread_that_works(monkeypatch):
+    now, renewed = 0.0, []
+    monkeypatch.setattr(lease, "time", types.SimpleNamespace(monotonic=lambda: now))
+
+    def renew():
+        renewed.append(now)
+        if now > 300:
+            raise Refused
+        if now > 200:
+            raise errors.Unavailable(what="The database")
+
+    held = Lease("image i", renew, interval=50, refusals=(Refused,))
+    for now in (0, 100, 101, 150, 201, 202, 250, 303, 500):  # noqa: B007
+        held.keep()
+    assert (renewed, held.lost) == ([101, 202, 303], True)
+
+
 def test_a_lease_that_has_ended_keeps_nobody_waiting():
     with Lease("image i", lambda: None, interval=60, refusals=()) as held:
         held.end()

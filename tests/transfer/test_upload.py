@@ -1,6 +1,7 @@
 """Uploads: what each ending leaves of the record and in the store."""
 
 import contextlib
+import datetime
 import hashlib
 import io
 import itertools
@@ -10,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imsgate import errors
-from imsgate.model import Location, Status
+from imsgate.model import JobState, Location, Status
 from imsgate.testing.gateways import memory_store
-from imsgate.transfer import upload
+from imsgate.transfer import lease, residue, upload
 from tests.transfer.attempts import (
     AWAY,
     CUT,
@@ -166,17 +167,84 @@ def test_a_failure_leaves_nothing(attempt, prepare, error):
     assert attempt.receive().status == Status.ACTIVE
 
 
-@pytest.mark.parametrize("step", ["write", "committed"])
-def test_what_a_store_that_went_away_keeps_is_swept(attempt, clock, step):
+def residual(attempt, step, error=AWAY):
+    """An upload fails at ``step``, and its store stays away."""
     attempt.fail(step, AWAY, 1)
-    attempt.fail("discard", AWAY)
-    with pytest.raises(errors.StoreUnavailable):
+    attempt.fail("discard", error)
+    with pytest.raises(errors.StoreUnavailable) as caught:
         attempt.receive()
-    assert attempt.record.status == Status.SAVING
     attempt.steps.clear()
+    return caught.value
+
+
+@pytest.mark.parametrize("transition", [upload.UPLOAD, upload.STAGE], ids=["upload", "stage"])
+@pytest.mark.parametrize("step", ["write", "committed"])
+@pytest.mark.parametrize("error", [AWAY, Boom()], ids=["away", "bug"])
+def test_an_image_is_free_at_once_whatever_its_store_keeps(attempt, step, error, transition):
+    for _ in range(2):
+        failure = residual(attempt, step, error)
+        assert failure.headers["Retry-After"] == "30"
+        assert attempt.record.status == Status.QUEUED
+        assert attempt.record.upload_key is attempt.record.upload_expires is None
+    assert attempt.receive(transition=transition).status == transition.after
+    assert attempt.cleanup.sweep() == 2
+    assert len(held(attempt.store)) == 1
+    assert b"".join(attempt.store.read(attempt.record.locations[0].url)) == DATA
+    assert attempt.cleanup.sweep() == 0
+
+
+def test_residue_waits_until_its_store_is_back(attempt, clock):
+    residual(attempt, "write")
+    residual(attempt, "write")
+    asked = []
+
+    def away():
+        asked.append(1)
+        raise AWAY
+
+    attempt.on("discard", away)
+    assert attempt.cleanup.sweep() == attempt.cleanup.sweep() == 0
+    assert len(asked) == 1, "a store that is away is asked once per sweep"
+    attempt.delete()
+    attempt.steps.clear()
+    clock.expire()
+    assert attempt.cleanup.sweep() == 2
+    assert (attempt.record.status, attempt.residue) == (Status.DELETED, [])
+
+
+def test_residue_of_a_store_that_never_comes_back_is_given_up(attempt, clock, monkeypatch, caplog):
+    residual(attempt, "write")
+    [job] = attempt.registry.jobs(None)
+    later = job.created_at + datetime.timedelta(days=31)
+    monkeypatch.setattr(residue.model, "now", lambda: later)
+    attempt.fail("discard", AWAY)
+    assert attempt.cleanup.sweep() == 0
+    assert attempt.registry.get_job(job.id).state == JobState.FAIL
+    assert "stays in store fast" in caplog.text
+
+
+def test_what_can_be_noted_nowhere_keeps_its_record(attempt, clock):
+    """Store and database are away at the same time."""
+
+    def away(job):
+        raise errors.Unavailable(what="The database")
+
+    attempt.registry.add_job = away
+    failure = residual(attempt, "write")
+    assert failure.headers["Retry-After"] == str(2 * LEASE)
+    assert attempt.record.status == Status.SAVING
     clock.expire()
     assert attempt.cleanup.sweep() == 1
     assert (attempt.record.status, attempt.residue) == (Status.QUEUED, [])
+
+
+@pytest.mark.parametrize("step", [Status.SAVING, Status.ACTIVE])
+def test_who_must_wait_for_the_sweep_is_told_how_long(attempt, step):
+    attempt.registry.at = lost_answer(Status.SAVING) if step == Status.SAVING else outage(step)
+    with pytest.raises(errors.Unavailable) as caught:
+        attempt.receive()
+    assert attempt.record.status == Status.SAVING
+    assert caught.value.headers["Retry-After"] == str(2 * LEASE)
 
 
 UPLOADED = (Status.SAVING, Status.ACTIVE)
@@ -373,8 +441,9 @@ def test_a_stale_attempt_cannot_commit(attempt, clock, step, then):
             attempt.again()
 
     attempt.on(step, overtake, 2 if step in ("read", "write") else 1)
-    with pytest.raises((errors.Conflict, errors.StoreUnavailable)):
+    with pytest.raises(errors.LeaseLost) as caught:
         attempt.receive()
+    assert (caught.value.status, caught.value.headers) == (503, {"Retry-After": "0"})
     assert attempt.record.status == then
     if then == "active":
         [location] = attempt.record.locations
@@ -401,6 +470,32 @@ def test_a_lost_lease_ends_an_endless_body(store, monkeypatch, seconds, renewal)
     with pytest.raises(errors.Gone):
         uploads.receive(attempt.image, body(read), store=store, size=None)
     assert (attempt.record.status, attempt.residue) == (Status.DELETED, [])
+
+
+def test_an_upload_that_works_keeps_its_lease_whatever_its_other_threads_do(
+    attempt, clock, monkeypatch
+):
+    """The machine is so busy that the thread that renews the lease never gets a turn."""
+    monkeypatch.setattr(lease.Lease, "_run", lambda self: None)
+
+    def slowly():
+        clock.now += LEASE * 0.9
+        assert attempt.cleanup.sweep() == 0
+
+    attempt.on("read", slowly)
+    assert attempt.receive().status == Status.ACTIVE
+
+
+def test_a_store_that_fails_under_a_deleted_image(attempt):
+    """It would fail with 404 when tried again, whatever the store says then."""
+
+    def both():
+        attempt.delete()
+        raise AWAY
+
+    attempt.on("write", both, 2)
+    with pytest.raises(errors.Gone):
+        attempt.receive()
 
 
 def test_a_living_upload_renews_its_lease(store):

@@ -70,6 +70,14 @@ class Unreachable(errors.StoreUnavailable):
     """There was no complete response."""
 
 
+class Rejected(errors.StoreUnavailable):
+    """The service answered 4xx: it would do so again."""
+
+
+#: What the same request would fail with again.
+PERMANENT = (Exists, OutOfRange, OperationUnsupported, NotCopied, Rejected)
+
+
 def corrupted(store: str) -> Corrupted:
     """The error for a checksum that does not match."""
     return Corrupted(store=store, problem="it received other bytes than were sent")
@@ -141,7 +149,8 @@ def _general_refusal(store: str, code: str, status: int, retry_after: str) -> er
         return errors.StoreDenied(store=store, problem=problem)
     if code in _DENIED or status in (401, 403):
         return errors.StoreDenied(store=store, problem=f"it answered {code or status}")
-    return errors.StoreUnavailable(store=store, problem=f"it answered {code or status}")
+    kind = Rejected if 400 <= status < 500 and status != 408 else errors.StoreUnavailable
+    return kind(store=store, problem=f"it answered {code or status}")
 
 
 def _retry_seconds(header: str) -> int:
