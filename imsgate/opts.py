@@ -11,6 +11,7 @@ from imsgate.api.schemas import FormatSettings
 from imsgate.buckets import base
 from imsgate.filters import (
     aksk,
+    chunked,
     cors,
     faults,
     headers,
@@ -42,6 +43,7 @@ _FILTERS = (
     headers.Headers,
     sizelimit.SizeLimit,
     sniff.Sniff,
+    chunked.Chunked,
 )
 
 

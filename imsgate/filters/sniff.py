@@ -13,13 +13,14 @@ whatever the application does.
 
 The application finds the inspection in its environ as ``imsgate.inspection``. Before its first
 read it may declare the format that it expects there; after the last read it finds the format and
-virtual size there. A client may declare the format in a header.
+virtual size there. A client may declare the format in a header. For an application that does not
+know this filter, such as Glance, ``ask_record`` takes the format from the image's record.
 """
 
 from oslo_config import cfg
 
 from imsgate import inspection
-from imsgate.filters import base
+from imsgate.filters import base, record
 from imsgate.http.request import INSPECTION, Request
 from imsgate.http.wsgi import WsgiApp
 
@@ -31,6 +32,13 @@ OPTS = (
         help="Request header in which a client may declare the format; empty for none. A format "
         "that the application declares takes precedence.",
     ),
+    cfg.BoolOpt(
+        "ask_record",
+        default=False,
+        help="Ask the application for the record of the image before each upload (GET "
+        "/v2/images/{id}, for the same user) and require the format that it names. For Glance, "
+        "which does not declare the format to this filter.",
+    ),
     *inspection.OPTS,
 )
 
@@ -38,6 +46,7 @@ OPTS = (
 class SniffSettings(inspection.InspectionSettings, group=inspection.GROUP, opts=OPTS):
     requests: str
     disk_format_header: str
+    ask_record: bool
 
 
 class Sniff(base.TappingFilter[SniffSettings]):
@@ -54,6 +63,8 @@ class Sniff(base.TappingFilter[SniffSettings]):
     def check(self, request: Request) -> None:
         if request.is_one_of(self._images):
             declared = request.headers.get(self._header) if self._header else None
+            if self.settings.ask_record:
+                declared = record.declared_format(self.app, request.environ) or declared
             tap = self._inspector.begin(declared)
             request.environ[INSPECTION] = tap
             request.tap(tap)

@@ -1,13 +1,9 @@
-"""Chunked request bodies under uWSGI, whose ``wsgi.input`` does not decode them.
-
-uWSGI has a function for them (``uwsgi.chunked_read``, see "Web sockets and chunked input" in
-its manual). Each call returns one chunk, an empty one at the end of the body; it raises IOError
-if the body is cut.
-"""
+"""imsgate's own pipeline under uWSGI; see :mod:`imsgate.http.uwsgi`."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from imsgate.http.uwsgi import ChunkedStream
 from imsgate.http.wsgi import Environ, WsgiApp
 
 
@@ -20,28 +16,6 @@ class ChunkedInput:
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ.get("HTTP_TRANSFER_ENCODING", "").lower() == "chunked":
-            environ["wsgi.input"] = _ChunkedStream(self._read_chunk)
+            environ["wsgi.input"] = ChunkedStream(self._read_chunk)
             environ["wsgi.input_terminated"] = True
         return self._app(environ, start_response)
-
-
-class _ChunkedStream:
-    """Has only ``read``, because the pipeline wraps it before anything else reads it."""
-
-    def __init__(self, read_chunk: Callable[[], bytes]) -> None:
-        self._read_chunk = read_chunk
-        self._rest = memoryview(b"")
-        self._ended = False
-
-    def read(self, size: int) -> bytes:
-        pieces = []
-        while size:
-            if not self._rest:
-                self._rest = memoryview(b"" if self._ended else self._read_chunk())
-                if not self._rest:
-                    self._ended = True
-                    break
-            pieces.append(self._rest[:size])
-            self._rest = self._rest[size:]
-            size -= len(pieces[-1])
-        return b"".join(pieces)

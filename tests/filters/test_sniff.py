@@ -1,5 +1,7 @@
 """sniff: only its seam; what the formats are is asked in tests/formats."""
 
+import json
+
 import pytest
 
 from imsgate import errors
@@ -149,3 +151,62 @@ def test_an_expression_that_is_none_is_refused(alone):
     with pytest.raises(errors.BadConfig) as caught:
         alone("sniff", apps.App(), requests="PUT (")
     assert caught.value.key == "sniff.requests"
+
+
+class Glance(apps.App):
+    """An application with a record of the image, which does not know the filter."""
+
+    def __init__(self, status="200 OK", record=b"{}"):
+        super().__init__(apps.by(1000))
+        self.record_status, self.record, self.questions = status, record, []
+
+    def __call__(self, environ, start_response):
+        if environ["REQUEST_METHOD"] == "PUT":
+            return super().__call__(environ, start_response)
+        environ["from.the.question"] = environ["test.nested"]["value"] = True
+        assert environ["wsgi.input"].read(1) == b""
+        self.questions.append(environ)
+        start_response(self.record_status, [("Content-Type", "application/json")])
+        return self.closing([self.record[:3], self.record[3:]])
+
+
+def formats(disk, container="bare"):
+    return json.dumps({"disk_format": disk, "container_format": container}).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "record", "data", "code", "reason"),
+    [
+        ("200 OK", formats("raw"), qcow2(), 415, "format_mismatch"),
+        ("200 OK", formats("qcow2"), bytes(1024), 415, "format_mismatch"),
+        ("200 OK", formats("qcow2"), qcow2(), 200, None),
+        ("200 OK", formats(None, None), qcow2(), 200, None),
+        ("200 OK", formats("qcow2", "docker"), qcow2(), 415, "format_mismatch"),
+        ("404 Not Found", b"", qcow2(), 200, None),  # the application answers the upload, too
+        ("503 Service Unavailable", b"", qcow2(), 503, "unavailable"),
+        ("200 OK", b"no record", qcow2(), 503, "unavailable"),
+        ("200 OK", b"[]", qcow2(), 503, "unavailable"),
+        ("200 OK", b" " * (2 << 20), qcow2(), 503, "unavailable"),
+    ],
+    ids=range(10),
+)
+@pytest.mark.parametrize("action", ["file", "stage/"])
+def test_the_record_of_the_image_says_its_format(alone, status, record, data, code, reason, action):
+    app = Glance(status, record)
+    filtered = alone("sniff", app, ask_record="true")
+    entries = {"PATH_INFO": f"{IMAGE}/{action}", "HTTP_X_AUTH_TOKEN": "t", "test.nested": {}}
+    answer = put(filtered, data, **entries)
+    assert (answer.code, answer.reason) == (code, reason)
+    (question,) = app.questions
+    assert (question["REQUEST_METHOD"], question["PATH_INFO"]) == ("GET", IMAGE)
+    assert question["HTTP_X_AUTH_TOKEN"] == "t"
+    assert {"CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"}.isdisjoint(question)
+    assert all(one.closed == 1 for one in app.answers)
+    assert entries["test.nested"] == {}
+    assert all("from.the.question" not in environ for environ in app.environs)
+
+
+def test_the_record_is_not_asked_unless_it_is_an_option(alone):
+    app = Glance(record=formats("raw"))
+    assert put(alone("sniff", app), qcow2()).code == 200
+    assert app.questions == []
