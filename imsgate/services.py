@@ -123,6 +123,7 @@ def make_services(
         ),
         objects=objects,
     )
+    job_settings = conf.read(engine.JobSettings)
     work = _work(
         stores=stores,
         algorithm=upload.hashing_algorithm,
@@ -130,6 +131,7 @@ def make_services(
         inspector=inspector,
         quotas=quotas,
         reauthorize=Reauthorizer(access=access, native=conf.native),
+        says_why=job_settings.failure_message,
     )
     return Services(
         registry=registry,
@@ -144,7 +146,7 @@ def make_services(
         cleanup=cleanup,
         import_sources=sources,
         signatures=inspector.signatures,
-        engine=make_engine(registry, work, conf.read(engine.JobSettings)),
+        engine=make_engine(registry, work, job_settings),
         allowed_buckets=objects.allowed if objects else None,
     )
 
@@ -157,6 +159,7 @@ def _work(
     inspector: SourceInspector,
     quotas: Quotas,
     reauthorize: Reauthorizer,
+    says_why: bool,
 ) -> dict[str, engine.Work]:
     """The kinds of jobs that this deployment has, and their work."""
     importing = ImportWork(
@@ -165,6 +168,7 @@ def _work(
         sources=sources,
         quotas=quotas,
         reauthorize=reauthorize,
+        says_why=says_why,
     )
     work: dict[str, engine.Work] = {
         methods.IMPORT: importing,
@@ -174,6 +178,7 @@ def _work(
             sources=StoredSources(stores=stores, inspector=inspector),
             quotas=quotas,
             reauthorize=reauthorize,
+            says_why=says_why,
         ),
     }
     if sources.objects is not None:

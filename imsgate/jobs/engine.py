@@ -90,6 +90,13 @@ OPTS = (
         max=10**9,
         help="Seconds for which a job can be looked up after it has ended.",
     ),
+    cfg.BoolOpt(
+        "failure_message",
+        default=True,
+        help="Say in the property os_glance_failed_import_message of an image why its last import "
+        "failed, for clients that only look at the image. Set it to false if clients must see "
+        "Glance's properties only.",
+    ),
 )
 
 
@@ -105,6 +112,7 @@ class JobSettings(Settings, group=GROUP, opts=OPTS):
     poll: float
     attempts: int
     keep: int
+    failure_message: bool
 
 
 #: The signals that end a worker.

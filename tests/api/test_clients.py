@@ -1,5 +1,6 @@
 """What typed clients send and read: members that they do not use, ids, and numbers."""
 
+import dataclasses
 import urllib.parse
 
 import pytest
@@ -17,11 +18,11 @@ NEW = {"name": "n", "image_url": URL, "min_disk": 40}
 class Site:
     """A gateway under one profile, and those who ask it."""
 
-    def __init__(self, profile):
+    def __init__(self, profile, **groups):
         buckets = MemoryBuckets()
         buckets.objects["bkt", "a.raw"] = b"data"
         stores = [memory_store("fast"), memory_store("archive")]
-        further = options(profile, "p1:bkt", locations={"stores": ["archive"]})
+        further = options(profile, "p1:bkt", locations={"stores": ["archive"]}, **groups)
         self.gate = gateway(stores=stores, buckets=buckets, further=further)
         for name, who in PEOPLE.items():
             setattr(self, name, Person(self.gate.app, who))
@@ -122,13 +123,8 @@ def test_unused_members_of_a_location(plain, unused):
     path = plain.queued()
     body = {"url": "memory://archive/object", "validation_data": unused}
     assert plain.admin.post(f"{path}/locations", body).status_int == 403
-    owner = PEOPLE["owner"]
-    service = Person(
-        plain.gate.app,
-        type(owner)(
-            user_id="nova", project_id="p1", roles=owner.roles, service_roles=frozenset({"service"})
-        ),
-    )
+    nova = dataclasses.replace(PEOPLE["owner"], service_roles=frozenset({"service"}))
+    service = Person(plain.gate.app, nova)
     assert service.post(f"{path}/locations", body).status_int == 202
 
 
@@ -452,3 +448,70 @@ def test_a_whole_number_is_shown_as_it_is_stored(plain, name):
     changed = plain.owner.patch(made.json["self"], replace(name, 8.0))
     assert f'"{name}":7,' in made.text
     assert f'"{name}":8,' in changed.text
+
+
+# Failures that pollers can see
+
+FAILED, MESSAGE = "os_glance_failed_import", "os_glance_failed_import_message"
+
+
+def failing(site, how):
+    """Begin what fails for a queued image; its path."""
+    path = site.queued()
+    image_id = path.rpartition("/")[2]
+    if how == "download":
+        body = {"method": {"name": "web-download", "uri": "http://localhost/disk"}}
+        answer = site.owner.post(f"{path}/import", body)
+    elif how == "register":
+        body = {"image_url": "bkt:missing"}
+        answer = site.owner.put(f"/v1/cloudimages/{image_id}/upload", body)
+    else:
+        url = "memory://archive/object"
+        with site.gate.stores.get("archive").create("object", None) as sink:
+            sink.write(b"data")
+            sink.commit()
+        validation = {"os_hash_algo": "sha256", "os_hash_value": "0" * 64}
+        body = {"url": url, "validation_data": validation}
+        service = dataclasses.replace(PEOPLE["owner"], service_roles=frozenset({"service"}))
+        answer = Person(site.gate.app, service).post(f"{path}/locations", body)
+    assert answer.status_int in (200, 202), answer
+    return path
+
+
+@pytest.mark.parametrize("how", ["download", "register", "location"])
+@pytest.mark.parametrize("profile", ["none", "huawei"])
+def test_a_failed_import_says_so_in_the_record(how, profile):
+    site = Site(profile)
+    path = failing(site, how)
+    assert MESSAGE not in site.owner.get(path).json
+    site.run()
+    (task,) = site.owner.get(f"{path}/tasks").json["tasks"]
+    assert task["status"] == "failure"
+    shown = site.owner.get(path).json
+    assert (shown["status"], shown[MESSAGE]) == ("queued", task["message"])
+    assert shown[FAILED] == ("archive" if how == "location" else "fast")
+    site.owner.upload(path)
+    assert MESSAGE not in site.owner.get(path).json
+
+
+@pytest.mark.parametrize("how", ["download", "register", "location"])
+def test_the_message_can_be_switched_off(how):
+    site = Site("none", jobs={"failure_message": False})
+    path = failing(site, how)
+    site.run()
+    shown = site.owner.get(path).json
+    assert shown["status"] == "queued"
+    assert shown[FAILED]
+    assert MESSAGE not in shown
+
+
+def test_a_new_import_forgets_the_message(plain):
+    path = failing(plain, "download")
+    plain.run()
+    plain.owner.put(f"/v1/cloudimages/{path.rpartition('/')[2]}/upload", {"image_url": URL})
+    plain.run()
+    shown = plain.owner.get(path).json
+    assert shown["status"] == "active"
+    assert shown[FAILED] == ""
+    stored = plain.gate.registry.get(path.rpartition("/")[2])
+    assert MESSAGE not in stored.properties
