@@ -179,7 +179,7 @@ def _ims_api(
             records=records, dialect=dialect, jobs=jobs, deployment=deployment
         ),
         export=ims_export.ImageExport(access=access, jobs=jobs, deployment=deployment),
-        tags=ims_tags.ImageTags(records=records),
+        tags=ims_tags.ImageTags(records=records, dialect=dialect),
     )
 
 

@@ -108,7 +108,7 @@ def ims_routes(
         Route("/v2/cloudimages/{image_id}", {"PATCH": images.update}),
         Route("/v1/cloudimages/quota", {"GET": about.quota}),
         Route("/v1/cloudimages/os_version", {"GET": about.os_versions}),
-        Route("/v1/cloudimages/tags", {"PUT": tags.set}),
+        Route("/v1/cloudimages/tags", {"GET": tags.of_images, "PUT": tags.set}),
         Route(
             "/v1/cloudimages/members",
             {"POST": members.add, "PUT": members.answer, "DELETE": members.remove},
@@ -118,7 +118,14 @@ def ims_routes(
         Route(image + "/upload", {"PUT": register.register}),
         Route(image + "/file", {"POST": export.export}),
         Route("/v1/{project_id}/jobs/{job_id}", {"GET": jobs.show}),
+        Route(
+            "/v1/{project_id}/cloudimages/{image_id}/members", {"GET": members.index}, slash=False
+        ),
+        Route(
+            "/v1/{project_id}/cloudimages/{image_id}/members/{*member_id}", {"GET": members.show}
+        ),
         Route(tagged + "/tags", {"GET": tags.of_project}),
+        Route(tagged + "/resource_instances/action", {"POST": tags.find}),
         Route(tagged + "/{image_id}/tags", {"GET": tags.index, "POST": tags.add}),
         Route(tagged + "/{image_id}/tags/action", {"POST": tags.act}),
         Route(tagged + "/{image_id}/tags/{*key}", {"DELETE": tags.remove}),

@@ -35,7 +35,6 @@ REGION = "one gateway is one region; export and register carry an image elsewher
 SAFE = "the call without `.1` does the same"
 OLD = "deprecated by the vendor in favour of `/v2/images`"
 LATER = "not yet"
-BY_IMAGE = "members are at `/v2/images/{image_id}/members`"
 
 DIFFERS = {
     "POST /v2/images": "`disk_format` is kept as declared; undeclared, it is what the data says",
@@ -63,11 +62,7 @@ _MORE: dict[str, str] = {
     "POST /v2.1/cloudimages/dataimages/action": SAFE,
     "POST /v2.1/cloudimages/{image_id}/copy": LATER,
     "POST /v2.1/cloudimages/{image_id}/file": SAFE,
-    "POST /v2/{project_id}/images/resource_instances/action": LATER,
-    "GET /v1/cloudimages/tags": "use `GET /v2/{project_id}/images/tags`",
     "DELETE /v1/{project_id}/cloudimages/{image_id}/tags/delete": "use `…/tags/action`",
-    "GET /v1/{project_id}/cloudimages/{image_id}/members": BY_IMAGE,
-    "GET /v1/{project_id}/cloudimages/{image_id}/members/{member_id}": BY_IMAGE,
     "HEAD /v1/images/{image_id}": OLD,
     "GET /v1.1/images/detail": OLD,
     "DELETE /v1.1/images/{image_id}": OLD,
@@ -106,6 +101,10 @@ CALLS = (
     "DELETE /v2/{project_id}/images/{image_id}/tags/{tag}",
     "POST /v2/{project_id}/images/{image_id}/tags/action",
     "GET /v2/{project_id}/images/tags",
+    "GET /v1/cloudimages/tags",
+    "POST /v2/{project_id}/images/resource_instances/action",
+    "GET /v1/{project_id}/cloudimages/{image_id}/members",
+    "GET /v1/{project_id}/cloudimages/{image_id}/members/{member_id}",
     *_MORE,
 )
 
@@ -126,6 +125,7 @@ BODIES: dict[str, Any] = {
     "POST /v1/cloudimages/dataimages/action": _NEW,
     "POST /v1/cloudimages/{image_id}/file": {"bucket_url": "bkt:b.raw", "file_format": "raw"},
     "POST /v2/{project_id}/images/{image_id}/tags": {"tag": _TAG},
+    "POST /v2/{project_id}/images/resource_instances/action": {"action": "filter", "tags": []},
     "POST /v2/{project_id}/images/{image_id}/tags/action": {"action": "create", "tags": [_TAG]},
 }
 
@@ -179,7 +179,8 @@ class Cloud:
                 "status": "accepted",
             },
         }
-        body = bodies.get(call.partition(" ")[2], BODIES.get(call))
+        by_path = None if call.startswith("GET") else bodies.get(call.partition(" ")[2])
+        body = by_path or BODIES.get(call)
         answer = self.ask("other" if call in _OTHERS else "p", call.format(**names), body)
         return int(answer.status_int)
 

@@ -515,3 +515,137 @@ def test_a_new_import_forgets_the_message(plain):
     assert shown[FAILED] == ""
     stored = plain.gate.registry.get(path.rpartition("/")[2])
     assert MESSAGE not in stored.properties
+
+
+# Calls of IMS for tags and members
+
+
+@pytest.fixture
+def tagged(huawei):
+    """A site whose four images have tags; the ids by name."""
+    tags = {"a": ["k=1", "j=1"], "b": ["k=2"], "c": ["j=1", "plain"], "d": []}
+    ids = {
+        name: huawei.queued(name=name, tags=some).rpartition("/")[2] for name, some in tags.items()
+    }
+    return huawei, ids
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", ["j=1", "k=1", "k=2", "plain"]),
+        ("limit=2", ["j=1", "k=1"]),
+        ("limit=3&page=2", ["plain"]),
+        ("limit=3&page=3", []),
+        ("name=b", ["k=2"]),
+        ("id={a}", ["j=1", "k=1"]),
+        ("status=active", []),
+        ("__imagetype=private&status=queued&limit=1", ["j=1"]),
+    ],
+)
+def test_tags_of_images(tagged, query, expected):
+    site, ids = tagged
+    answer = site.owner.get(f"/v1/cloudimages/tags?{query.format(**ids)}")
+    assert answer.json == {"tags": expected}
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=x", "page=0", 'name=in:"a'])
+def test_tags_of_images_with_a_bad_query(tagged, query):
+    answer = tagged[0].owner.get(f"/v1/cloudimages/tags?{query}")
+    assert (answer.status_int, answer.json["error"]["code"]) == (400, "IMG.0001")
+
+
+def k(*values):
+    return {"key": "k", "values": list(values)}
+
+
+J = {"key": "j", "values": ["1"]}
+
+SEARCHES = [
+    ({}, "abcd"),
+    ({"tags": [k()]}, "ab"),
+    ({"tags": [k("1", "2")]}, "ab"),
+    ({"tags": [k("1"), J]}, "a"),
+    ({"tags": [{"key": "plain"}]}, "c"),
+    ({"tags_any": [k("2"), J]}, "abc"),
+    ({"not_tags": [k("1"), J]}, "bcd"),
+    ({"not_tags_any": [k(), J]}, "d"),
+    ({"without_any_tag": True, "tags": [k()]}, "d"),
+    ({"matches": [{"key": "resource_name", "value": "b"}]}, "b"),
+    ({"matches": [{"key": "resource_id", "value": "{a}"}]}, "a"),
+    ({"tags": [], "tags_any": None, "matches": [], "limit": "", "offset": None}, "abcd"),
+]
+
+
+@pytest.mark.parametrize(("search", "expected"), SEARCHES, ids=str)
+def test_images_are_found_by_tags(tagged, search, expected):
+    site, ids = tagged
+    if search.get("matches") and search["matches"][0]["value"] == "{a}":
+        search = {"matches": [{"key": "resource_id", "value": ids["a"].upper()}]}
+    where = "/v2/p1/images/resource_instances/action"
+    found = site.owner.post(where, {"action": "filter", **search}).json
+    assert sorted(one["resource_name"] for one in found["resources"]) == list(expected)
+    assert found["total_count"] == len(expected)
+    count = site.owner.post(where, {"action": "count", **search}).json
+    assert count == {"total_count": len(expected)}
+
+
+def test_a_page_of_images_found_by_tags(tagged):
+    site, ids = tagged
+    where = "/v2/p1/images/resource_instances/action"
+    pages = [
+        site.owner.post(where, {"action": "filter", "limit": "3", "offset": offset}).json
+        for offset in ("0", 3)
+    ]
+    found = [one for page in pages for one in page["resources"]]
+    assert {one["resource_id"] for one in found} == set(ids.values())
+    assert [len(page["resources"]) for page in pages] == [3, 1]
+    (a,) = (one for one in found if one["resource_name"] == "a")
+    assert a["tags"] == [{"key": "j", "value": "1"}, {"key": "k", "value": "1"}]
+    assert a["resource_detail"] == {"status": "queued"}
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, "IMG.0001"),
+        ({"action": "delete"}, "IMG.0001"),
+        ({"action": "filter", "limit": "0"}, "IMG.0001"),
+        ({"action": "filter", "offset": -1}, "IMG.0001"),
+        ({"action": "filter", "tags": "k"}, "IMG.0115"),
+        ({"action": "filter", "tags": [{"values": ["1"]}]}, "IMG.0115"),
+        ({"action": "filter", "tags": [k(), k()]}, "IMG.0115"),
+        ({"action": "filter", "matches": [{"key": "x", "value": "y"}]}, "IMG.0001"),
+    ],
+    ids=str,
+)
+def test_searches_that_are_refused(huawei, body, expected):
+    answer = huawei.owner.post("/v2/p1/images/resource_instances/action", body)
+    assert (answer.status_int, answer.json["error"]["code"]) == (400, expected)
+
+
+def test_another_projects_images_are_not_searched(huawei):
+    where = "/v2/p2/images/resource_instances/action"
+    assert huawei.owner.post(where, {"action": "count"}).status_int == 404
+
+
+def test_members_on_the_vendors_path(huawei):
+    image_id = huawei.queued().rpartition("/")[2]
+    for project in ("p3", "p4", "p5"):
+        huawei.owner.post(f"/v2/images/{image_id}/members", {"member": project})
+    where = f"/v1/p1/cloudimages/{image_id}/members"
+    page = huawei.owner.get(where).json
+    assert [one["member_id"] for one in page["members"]] == ["p3", "p4", "p5"]
+    assert page["page_info"] == {"current_count": 3}
+    native = huawei.owner.get(f"/v2/images/{image_id}/members").json
+    assert (page["members"], page["schema"]) == (native["members"], native["schema"])
+    page = huawei.owner.get(f"{where}?limit=2").json
+    assert page["page_info"] == {"current_count": 2, "next_marker": "p4"}
+    page = huawei.owner.get(f"{where}?limit=2&marker=p4").json
+    assert [one["member_id"] for one in page["members"]] == ["p5"]
+    assert huawei.owner.get(f"{where}/p4").json["member_id"] == "p4"
+    assert huawei.sharer.get(f"/v1/p3/cloudimages/{image_id}/members/p3").status_int == 200
+    assert huawei.owner.get(f"{where}/p9").status_int == 404
+    assert huawei.owner.get(f"{where}?marker=p9").status_int == 400
+    assert huawei.other.get(f"/v1/p2/cloudimages/{image_id}/members").status_int == 404
+    assert huawei.owner.get(f"/v1/p2/cloudimages/{image_id}/members").status_int == 404
