@@ -172,6 +172,7 @@ def _work(
     )
     work: dict[str, engine.Work] = {
         methods.IMPORT: importing,
+        methods.COPY: importing,
         locations.KIND: locations.AddLocation(
             stores=stores,
             algorithm=algorithm,

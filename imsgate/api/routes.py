@@ -11,6 +11,7 @@ from imsgate.api.data import ImageDownload, ImageUpload
 from imsgate.api.images import Images
 from imsgate.api.imports import Imports
 from imsgate.api.ims.about import About
+from imsgate.api.ims.copy import ImageCopy
 from imsgate.api.ims.export import ImageExport
 from imsgate.api.ims.images import CloudImages
 from imsgate.api.ims.jobs import Jobs
@@ -97,6 +98,7 @@ def ims_routes(
     members: CloudMembers,
     register: Register,
     export: ImageExport,
+    copy: ImageCopy,
     tags: ImageTags,
 ) -> list[Route]:
     """Every call of IMS, Huawei's image service, that is not also one of the Image API."""
@@ -117,6 +119,7 @@ def ims_routes(
         Route("/v1/cloudimages/job/{job_id}", {"GET": jobs.show}),
         Route(image + "/upload", {"PUT": register.register}),
         Route(image + "/file", {"POST": export.export}),
+        Route(image + "/copy", {"POST": copy.copy}),
         Route("/v1/{project_id}/jobs/{job_id}", {"GET": jobs.show}),
         Route(
             "/v1/{project_id}/cloudimages/{image_id}/members", {"GET": members.index}, slash=False

@@ -34,7 +34,6 @@ CLOUD = "there are no servers, volumes or backups behind this gateway"
 REGION = "one gateway is one region; export and register carry an image elsewhere"
 SAFE = "the call without `.1` does the same"
 OLD = "deprecated by the vendor in favour of `/v2/images`"
-LATER = "not yet"
 
 DIFFERS = {
     "POST /v2/images": "`disk_format` is kept as declared; undeclared, it is what the data says",
@@ -45,6 +44,7 @@ DIFFERS = {
     "POST /v2/cloudimages/quickimport/action": "raw needs no bitmap file beside it",
     "POST /v1/cloudimages/{image_id}/file": "`file_format` is that of the image: nothing is "
     "converted",
+    "POST /v1/cloudimages/{image_id}/copy": "no `cmk_id`; tags are not copied",
     "PUT /v1/cloudimages/{image_id}/upload": "ISO under `otc` too",
     "GET /v1/cloudimages/os_version": "a list of our own; any version of a known platform is taken",
     **dict.fromkeys(
@@ -55,12 +55,11 @@ DIFFERS = {
 
 _MORE: dict[str, str] = {
     "POST /v1/cloudimages/wholeimages/action": CLOUD,
-    "POST /v1/cloudimages/{image_id}/copy": LATER,
     "POST /v1/cloudimages/{image_id}/cross_region_copy": REGION,
     "POST /v2.1/cloudimages/action": SAFE,
     "POST /v2.1/cloudimages/quickimport/action": SAFE,
     "POST /v2.1/cloudimages/dataimages/action": SAFE,
-    "POST /v2.1/cloudimages/{image_id}/copy": LATER,
+    "POST /v2.1/cloudimages/{image_id}/copy": SAFE,
     "POST /v2.1/cloudimages/{image_id}/file": SAFE,
     "DELETE /v1/{project_id}/cloudimages/{image_id}/tags/delete": "use `…/tags/action`",
     "HEAD /v1/images/{image_id}": OLD,
@@ -90,6 +89,7 @@ CALLS = (
     "POST /v2/cloudimages/quickimport/action",
     "POST /v1/cloudimages/dataimages/action",
     "POST /v1/cloudimages/{image_id}/file",
+    "POST /v1/cloudimages/{image_id}/copy",
     "GET /v1/cloudimages/quota",
     "GET /v1/cloudimages/os_version",
     "POST /v1/cloudimages/members",
@@ -124,6 +124,7 @@ BODIES: dict[str, Any] = {
     "POST /v2/cloudimages/quickimport/action": _NEW,
     "POST /v1/cloudimages/dataimages/action": _NEW,
     "POST /v1/cloudimages/{image_id}/file": {"bucket_url": "bkt:b.raw", "file_format": "raw"},
+    "POST /v1/cloudimages/{image_id}/copy": {"name": "copy"},
     "POST /v2/{project_id}/images/{image_id}/tags": {"tag": _TAG},
     "POST /v2/{project_id}/images/resource_instances/action": {"action": "filter", "tags": []},
     "POST /v2/{project_id}/images/{image_id}/tags/action": {"action": "create", "tags": [_TAG]},

@@ -649,3 +649,85 @@ def test_members_on_the_vendors_path(huawei):
     assert huawei.owner.get(f"{where}?marker=p9").status_int == 400
     assert huawei.other.get(f"/v1/p2/cloudimages/{image_id}/members").status_int == 404
     assert huawei.owner.get(f"/v1/p2/cloudimages/{image_id}/members").status_int == 404
+
+
+# Copies
+
+
+def copied(site, person, image_id, **body):
+    """The job of a copy, after it has ended."""
+    answer = person.post(f"/v1/cloudimages/{image_id}/copy", body)
+    assert answer.status_int == 200, answer
+    site.run()
+    return person.get(f"/v1/cloudimages/job/{answer.json['job_id']}").json
+
+
+def test_a_copy_within_the_region(huawei):
+    path = huawei.active(
+        id=GIVEN, name="old", own="x", min_disk=20, tags=["t"], __description="d", protected=True
+    )
+    job = copied(huawei, huawei.owner, GIVEN, name="new", description="copy", cmk_id="")
+    assert (job["status"], job["job_type"]) == ("SUCCESS", "imsCopyImageInRegionJob")
+    entities = job["entities"]
+    assert (entities["image_name"], entities["process_percent"]) == ("new", 1.0)
+    copy, old = (
+        huawei.owner.get(where).json for where in (f"/v2/images/{entities['image_id']}", path)
+    )
+    assert copy["id"] != old["id"]
+    expected = {"name": "new", "__description": "copy", "__data_origin": f"image,{GIVEN}"}
+    assert {name: copy[name] for name in expected} == expected
+    same = ("own", "min_disk", "disk_format", "checksum", "size", "__image_size", "__os_version")
+    assert {name: copy[name] for name in same} == {name: old[name] for name in same}
+    assert (copy["status"], copy["tags"], copy["protected"]) == ("active", [], False)
+    huawei.owner.patch(path, replace("protected", False))
+    assert huawei.owner.delete(path).status_int == 204
+    assert huawei.owner.get(f"{copy['self']}/file").body == b"data"
+
+
+def test_a_member_copies_an_image_into_its_own_project(huawei):
+    path = huawei.active()
+    huawei.owner.post(f"{path}/members", {"member": "p3"})
+    job = copied(huawei, huawei.sharer, path.rpartition("/")[2], name="mine")
+    image = huawei.sharer.get(f"/v2/images/{job['entities']['image_id']}").json
+    assert (image["owner"], image["__imagetype"], image["status"]) == ("p3", "private", "active")
+
+
+def test_a_copy_of_what_is_gone_leaves_nothing(huawei):
+    path = huawei.active()
+    image_id = path.rpartition("/")[2]
+    started = huawei.owner.post(f"/v1/cloudimages/{image_id}/copy", {"name": "n"}).json["job_id"]
+    assert huawei.owner.delete(path).status_int == 204
+    huawei.run()
+    assert huawei.owner.get(f"/v1/cloudimages/job/{started}").json["status"] == "FAIL"
+    assert huawei.owner.get("/v2/images").json["images"] == []
+    assert huawei.gate.stores.get("fast").held() == []
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, (400, "IMG.0013")),
+        ({"name": "a/b"}, (400, "IMG.0003")),
+        ({"name": "n", "description": "<"}, (400, "IMG.0054")),
+        ({"name": "n", "cmk_id": "x"}, (400, "IMG.0105")),
+    ],
+    ids=str,
+)
+def test_copies_that_are_refused(huawei, body, expected):
+    image_id = huawei.active().rpartition("/")[2]
+    answer = huawei.owner.post(f"/v1/cloudimages/{image_id}/copy", body)
+    assert (answer.status_int, answer.json["error"]["code"]) == expected
+    assert len(huawei.owner.get("/v2/images").json["images"]) == 1
+
+
+def test_who_and_what_is_not_copied(huawei):
+    queued, active = (path.rpartition("/")[2] for path in (huawei.queued(), huawei.active()))
+    body = {"name": "n"}
+    for person, image_id, expected in (
+        (huawei.owner, queued, (400, "IMG.0046")),
+        (huawei.owner, BAD_ID, (400, "IMG.0066")),
+        (huawei.other, active, (404, "IMG.0027")),
+        (huawei.reader, active, (403, "IMG.0026")),
+    ):
+        answer = person.post(f"/v1/cloudimages/{image_id}/copy", body)
+        assert (answer.status_int, answer.json["error"]["code"]) == expected

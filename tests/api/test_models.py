@@ -82,6 +82,7 @@ CALLS = {
     "GET /v1/p1/jobs/{job}": "ShowJobResponse",
     "GET /v2/p1/images/{id}/tags": "ListImageTagsResponse",
     "GET /v2/p1/images/tags": "ListImagesTagsResponse",
+    "POST /v1/cloudimages/{id}/copy": "CopyImageInRegionResponse",
     "GET /v1/cloudimages/tags": "ListTagsResponse",
     "POST /v2/p1/images/resource_instances/action": "ListImageByTagsResponse",
     "GET /v1/p1/cloudimages/{id}/members": "ListImageMembersResponse",
@@ -109,6 +110,7 @@ def bodies(image_id):
         "POST /v1/cloudimages/dataimages/action": new,
         "POST /v1/cloudimages/{id}/file": {"bucket_url": "bkt:b.raw", "file_format": "raw"},
         "POST /v2/p1/images/resource_instances/action": {"action": "filter"},
+        "POST /v1/cloudimages/{id}/copy": {"name": "copy", "description": "", "cmk_id": None},
         "POST /v1/cloudimages/members": sharing,
         "DELETE /v1/cloudimages/members": sharing,
     }
