@@ -27,12 +27,15 @@ from imsgate.http.request import Request
 
 Handler = Callable[..., webob.Response]
 
+#: Names in paths that may contain slashes.
+_WITH_SLASHES = ("tag", "key", "member_id")
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Route:
     """A path template with ``{names}``, and the handler of each method.
 
-    ``{*name}`` at the end stands for the rest of the path, which may contain slashes.
+    A name of _WITH_SLASHES at the end stands for the rest of the path.
 
     The path may end with a slash unless ``slash`` is false: after a collection, a slash would
     ask for a member with an empty id.
@@ -44,7 +47,8 @@ class Route:
 
     def pattern(self) -> str:
         path = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(self.template))
-        path = re.sub(r"\\{\\\*(\w+)\\}", r"(?P<\1>(?s:.+?))", path)
+        for name in _WITH_SLASHES:
+            path = re.sub(rf"\(\?P<{name}>\[\^/\]\+\)$", rf"(?P<{name}>(?s:.+?))", path)
         return path + "/?" if self.slash else path
 
 
@@ -81,10 +85,10 @@ def routes(
         Route("/v2/tasks/{task_id}", {"GET": tasks.show}),
         Route(image + "/actions/deactivate", {"POST": images.deactivate}),
         Route(image + "/actions/reactivate", {"POST": images.reactivate}),
-        Route(image + "/tags/{*tag}", {"PUT": images.add_tag, "DELETE": images.remove_tag}),
+        Route(image + "/tags/{tag}", {"PUT": images.add_tag, "DELETE": images.remove_tag}),
         Route(image + "/members", {"GET": members.index, "POST": members.create}, slash=False),
         Route(
-            image + "/members/{*member_id}",
+            image + "/members/{member_id}",
             {"GET": members.show, "PUT": members.update, "DELETE": members.delete},
         ),
     ]
@@ -124,14 +128,12 @@ def ims_routes(
         Route(
             "/v1/{project_id}/cloudimages/{image_id}/members", {"GET": members.index}, slash=False
         ),
-        Route(
-            "/v1/{project_id}/cloudimages/{image_id}/members/{*member_id}", {"GET": members.show}
-        ),
+        Route("/v1/{project_id}/cloudimages/{image_id}/members/{member_id}", {"GET": members.show}),
         Route(tagged + "/tags", {"GET": tags.of_project}),
         Route(tagged + "/resource_instances/action", {"POST": tags.find}),
         Route(tagged + "/{image_id}/tags", {"GET": tags.index, "POST": tags.add}),
         Route(tagged + "/{image_id}/tags/action", {"POST": tags.act}),
-        Route(tagged + "/{image_id}/tags/{*key}", {"DELETE": tags.remove}),
+        Route(tagged + "/{image_id}/tags/{key}", {"DELETE": tags.remove}),
     ]
 
 
