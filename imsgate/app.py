@@ -10,6 +10,7 @@ from imsgate.api import data, images, imports, info, locations, members, routes,
 from imsgate.api.deployment import Deployment
 from imsgate.api.dialect import Dialect
 from imsgate.api.ims import about as ims_about
+from imsgate.api.ims import copy as ims_copy
 from imsgate.api.ims import export as ims_export
 from imsgate.api.ims import images as ims_images
 from imsgate.api.ims import jobs as ims_jobs
@@ -178,8 +179,9 @@ def _ims_api(
         register=ims_register.Register(
             records=records, dialect=dialect, jobs=jobs, deployment=deployment
         ),
+        copy=ims_copy.ImageCopy(records=records, jobs=jobs, deployment=deployment),
         export=ims_export.ImageExport(access=access, jobs=jobs, deployment=deployment),
-        tags=ims_tags.ImageTags(records=records),
+        tags=ims_tags.ImageTags(records=records, dialect=dialect),
     )
 
 

@@ -126,6 +126,7 @@ def make_services(
         ),
         objects=objects,
     )
+    job_settings = conf.read(engine.JobSettings)
     work = _work(
         stores=stores,
         algorithm=upload.hashing_algorithm,
@@ -133,6 +134,7 @@ def make_services(
         inspector=inspector,
         quotas=quotas,
         reauthorize=Reauthorizer(access=access, native=conf.native),
+        says_why=job_settings.failure_message,
     )
     return Services(
         registry=registry,
@@ -147,7 +149,7 @@ def make_services(
         cleanup=cleanup,
         import_sources=sources,
         signatures=inspector.signatures,
-        engine=make_engine(registry, work, conf.read(engine.JobSettings)),
+        engine=make_engine(registry, work, job_settings),
         allowed_buckets=objects.allowed if objects else None,
     )
 
@@ -160,6 +162,7 @@ def _work(
     inspector: SourceInspector,
     quotas: Quotas,
     reauthorize: Reauthorizer,
+    says_why: bool,
 ) -> dict[str, engine.Work]:
     """The kinds of jobs that this deployment has, and their work."""
     importing = ImportWork(
@@ -168,15 +171,18 @@ def _work(
         sources=sources,
         quotas=quotas,
         reauthorize=reauthorize,
+        says_why=says_why,
     )
     work: dict[str, engine.Work] = {
         methods.IMPORT: importing,
+        methods.COPY: importing,
         locations.KIND: locations.AddLocation(
             stores=stores,
             algorithm=algorithm,
             sources=StoredSources(stores=stores, inspector=inspector),
             quotas=quotas,
             reauthorize=reauthorize,
+            says_why=says_why,
         ),
     }
     if sources.objects is not None:

@@ -11,6 +11,7 @@ from imsgate.api.data import ImageDownload, ImageUpload
 from imsgate.api.images import Images
 from imsgate.api.imports import Imports
 from imsgate.api.ims.about import About
+from imsgate.api.ims.copy import ImageCopy
 from imsgate.api.ims.export import ImageExport
 from imsgate.api.ims.images import CloudImages
 from imsgate.api.ims.jobs import Jobs
@@ -26,12 +27,15 @@ from imsgate.http.request import Request
 
 Handler = Callable[..., webob.Response]
 
+#: Names in paths that may contain slashes.
+_WITH_SLASHES = ("tag", "key", "member_id")
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Route:
     """A path template with ``{names}``, and the handler of each method.
 
-    ``{*name}`` at the end stands for the rest of the path, which may contain slashes.
+    A name of _WITH_SLASHES at the end stands for the rest of the path.
 
     The path may end with a slash unless ``slash`` is false: after a collection, a slash would
     ask for a member with an empty id.
@@ -43,7 +47,8 @@ class Route:
 
     def pattern(self) -> str:
         path = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(self.template))
-        path = re.sub(r"\\{\\\*(\w+)\\}", r"(?P<\1>(?s:.+?))", path)
+        for name in _WITH_SLASHES:
+            path = re.sub(rf"\(\?P<{name}>\[\^/\]\+\)$", rf"(?P<{name}>(?s:.+?))", path)
         return path + "/?" if self.slash else path
 
 
@@ -80,10 +85,10 @@ def routes(
         Route("/v2/tasks/{task_id}", {"GET": tasks.show}),
         Route(image + "/actions/deactivate", {"POST": images.deactivate}),
         Route(image + "/actions/reactivate", {"POST": images.reactivate}),
-        Route(image + "/tags/{*tag}", {"PUT": images.add_tag, "DELETE": images.remove_tag}),
+        Route(image + "/tags/{tag}", {"PUT": images.add_tag, "DELETE": images.remove_tag}),
         Route(image + "/members", {"GET": members.index, "POST": members.create}, slash=False),
         Route(
-            image + "/members/{*member_id}",
+            image + "/members/{member_id}",
             {"GET": members.show, "PUT": members.update, "DELETE": members.delete},
         ),
     ]
@@ -97,6 +102,7 @@ def ims_routes(
     members: CloudMembers,
     register: Register,
     export: ImageExport,
+    copy: ImageCopy,
     tags: ImageTags,
 ) -> list[Route]:
     """Every call of IMS, Huawei's image service, that is not also one of the Image API."""
@@ -108,7 +114,7 @@ def ims_routes(
         Route("/v2/cloudimages/{image_id}", {"PATCH": images.update}),
         Route("/v1/cloudimages/quota", {"GET": about.quota}),
         Route("/v1/cloudimages/os_version", {"GET": about.os_versions}),
-        Route("/v1/cloudimages/tags", {"PUT": tags.set}),
+        Route("/v1/cloudimages/tags", {"GET": tags.of_images, "PUT": tags.set}),
         Route(
             "/v1/cloudimages/members",
             {"POST": members.add, "PUT": members.answer, "DELETE": members.remove},
@@ -117,11 +123,17 @@ def ims_routes(
         Route("/v1/cloudimages/job/{job_id}", {"GET": jobs.show}),
         Route(image + "/upload", {"PUT": register.register}),
         Route(image + "/file", {"POST": export.export}),
+        Route(image + "/copy", {"POST": copy.copy}),
         Route("/v1/{project_id}/jobs/{job_id}", {"GET": jobs.show}),
+        Route(
+            "/v1/{project_id}/cloudimages/{image_id}/members", {"GET": members.index}, slash=False
+        ),
+        Route("/v1/{project_id}/cloudimages/{image_id}/members/{member_id}", {"GET": members.show}),
         Route(tagged + "/tags", {"GET": tags.of_project}),
+        Route(tagged + "/resource_instances/action", {"POST": tags.find}),
         Route(tagged + "/{image_id}/tags", {"GET": tags.index, "POST": tags.add}),
         Route(tagged + "/{image_id}/tags/action", {"POST": tags.act}),
-        Route(tagged + "/{image_id}/tags/{*key}", {"DELETE": tags.remove}),
+        Route(tagged + "/{image_id}/tags/{key}", {"DELETE": tags.remove}),
     ]
 
 

@@ -4,7 +4,8 @@ import datetime
 from typing import Any
 
 from imsgate.http.request import Request
-from imsgate.model import GIVEN_ID, Image, Member
+from imsgate.jobs.progress import MESSAGE
+from imsgate.model import GIVEN_ID, Image, Member, Status
 
 
 def isotime(when: datetime.datetime) -> str:
@@ -46,6 +47,8 @@ def image(record: Image) -> dict[str, Any]:
         "schema": "/v2/schemas/image",
     }
     view.pop(GIVEN_ID, None)
+    if record.status != Status.QUEUED:
+        view.pop(MESSAGE, None)  # data that was uploaded since is not what failed
     if copies := record.copies:
         view["stores"] = ",".join(location.store for location in copies)
     return view

@@ -93,6 +93,8 @@ RULES = (
         "GET /v2/images",
         "GET /v2/cloudimages",
         "GET /v2/{project_id}/images/tags",
+        "GET /v1/cloudimages/tags",
+        "POST /v2/{project_id}/images/resource_instances/action",
     ),
     _rule(
         "modify_image",
@@ -169,6 +171,7 @@ RULES = (
         f"{ADMIN} or (role:member and ({_VISIBLE}))",
         "Download the data of an image.",
         f"GET {_IMAGE}/file",
+        f"POST {_IMS_IMAGE}/copy",
     ),
     _rule(
         "delete_image_location",
@@ -213,12 +216,14 @@ RULES = (
         f"{ADMIN} or (role:reader and (project_id:%(project_id)s or {_SHARED_WITH}))",
         "List the projects with which an image is shared.",
         f"GET {_IMAGE}/members",
+        "GET /v1/{project_id}/cloudimages/{image_id}/members",
     ),
     _rule(
         "get_member",
         f"{ADMIN} or (role:reader and (project_id:%(project_id)s or {_SHARED_WITH}))",
         "See one project with which an image is shared.",
         f"GET {_IMAGE}/members/{{member_id}}",
+        "GET /v1/{project_id}/cloudimages/{image_id}/members/{member_id}",
     ),
     _rule(
         "modify_member",

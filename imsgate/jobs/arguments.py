@@ -30,6 +30,9 @@ _SURPLUS, _LEFT_OUT = "surplus", "left_out"
 #: The id of the image as the client gave it, in jobs of images where it is not in lower case.
 _GIVEN_ID = "given_id"
 
+#: Where the data lies that a job copies.
+_ORIGIN = "origin"
+
 #: Identifies what the last attempt at an export began in the bucket.
 _BEGUN = "begun"
 
@@ -145,6 +148,23 @@ def for_bucket_import(
     }
 
 
+def for_copy(
+    *, method: str, origin: Location, store_id: str, properties: Mapping[str, str], name: str
+) -> dict[str, Any]:
+    """Arguments of a job that copies another image's data, which is at ``origin``.
+
+    ``properties`` and ``name`` are as for an import from a bucket.
+    """
+    return {
+        "method": {"name": method},
+        "stores": [store_id],
+        "all_stores_must_succeed": True,
+        "properties": dict(properties),
+        "name": name,
+        _ORIGIN: [origin.store, origin.url],
+    }
+
+
 def for_location(
     *, location: Location, validation_data: Mapping[str, str], read: bool
 ) -> dict[str, Any]:
@@ -190,6 +210,7 @@ class ImportArguments:
     all_stores_must_succeed: bool
     certificate: bytes | None
     url: ImageUrl | None
+    origin: Location | None
     formats: tuple[str, ...]
     properties: Mapping[str, str]
     settled: bool
@@ -205,6 +226,7 @@ class ImportArguments:
             all_stores_must_succeed=stored["all_stores_must_succeed"],
             certificate=_certificate(job),
             url=ImageUrl(*stored["object"]) if "object" in stored else None,
+            origin=Location(*stored[_ORIGIN]) if _ORIGIN in stored else None,
             formats=tuple(stored.get("formats", ())),
             properties=stored.get("properties", {}),
             settled=_SURPLUS in stored,

@@ -99,6 +99,13 @@ OPTS = (
         max=10**9,
         help="Seconds for which a job can be looked up after it has ended.",
     ),
+    cfg.BoolOpt(
+        "failure_message",
+        default=True,
+        help="Say in the property os_glance_failed_import_message of an image why its last import "
+        "failed, for clients that only look at the image. Set it to false if clients must see "
+        "Glance's properties only.",
+    ),
 )
 
 
@@ -115,6 +122,7 @@ class JobSettings(Settings, group=GROUP, opts=OPTS):
     attempts: int
     source_retry_time: float
     keep: int
+    failure_message: bool
 
 
 #: The signals that end a worker.

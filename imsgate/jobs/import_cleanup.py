@@ -14,7 +14,7 @@ from imsgate import errors
 from imsgate.jobs.arguments import HANDED_BACK, ImportArguments
 from imsgate.jobs.context import Context, Interrupted
 from imsgate.jobs.methods import METHODS
-from imsgate.jobs.progress import with_progress
+from imsgate.jobs.progress import with_failure, with_progress
 from imsgate.model import Image, Job, Location, Status
 from imsgate.stores.loader import Stores
 from imsgate.transfer.cleanup import delete_object
@@ -32,7 +32,11 @@ _NO_DATA: dict[str, Any] = {**dict.fromkeys(DATA_FIELDS), "locations": ()}
 class ImportCleanup:
     """Removes the data of one job's attempts, which are numbered by epoch."""
 
-    def __init__(self, stores: Stores, job: Job, context: Context) -> None:
+    def __init__(
+        self, stores: Stores, job: Job, context: Context, *, says_why: bool = True
+    ) -> None:
+        """``says_why`` is whether the image gets a message when the job fails."""
+        self._says_why = says_why
         self._stores = stores
         self._job = job
         self._context = context
@@ -87,11 +91,17 @@ class ImportCleanup:
         import method names for a failure. Raises Interrupted if that is impossible now."""
 
         def changes(image: Image) -> dict[str, Any]:
-            properties = with_progress(image, failed=arguments.store_ids)
-            fields = {"properties": properties, "upload_reserved": 0}
+            failed = arguments.store_ids
             if image.status != Status.IMPORTING:
-                return fields
-            return {**fields, **_NO_DATA, "status": METHODS[arguments.method["name"]].failed}
+                return {"properties": with_progress(image, failed=failed), "upload_reserved": 0}
+            return {
+                "properties": with_failure(
+                    image, failed=failed, error=error, says_why=self._says_why
+                ),
+                "upload_reserved": 0,
+                **_NO_DATA,
+                "status": METHODS[arguments.method["name"]].failed,
+            }
 
         with self._interrupting():
             self._discard(range(1, self._job.epoch + 1), arguments.store_ids)

@@ -29,13 +29,15 @@ LOG = logging.getLogger(__name__)
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ImportWork(Work):
     """The work of import jobs. ``algorithm`` is that of ``os_hash_value``; ``reauthorize`` raises
-    what the requester would be refused with now."""
+    what the requester would be refused with now. If ``says_why``, an image whose import has
+    failed gets a message."""
 
     stores: Stores
     algorithm: str
     sources: ImportSources
     quotas: quota.Quotas = quota.NONE
     reauthorize: Callable[[Job], object] = lambda job: None
+    says_why: bool = True
 
     def run(self, job: Job, context: Context) -> None:
         arguments = ImportArguments.of(job)
@@ -69,7 +71,8 @@ class ImportWork(Work):
         if arguments.settled:  # the image has its data, which must stay
             context.fail(error)
         else:
-            ImportCleanup(self.stores, job, context).undo(arguments, error)
+            cleanup = ImportCleanup(self.stores, job, context, says_why=self.says_why)
+            cleanup.undo(arguments, error)
 
 
 class _Attempt:

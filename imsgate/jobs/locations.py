@@ -13,7 +13,7 @@ from imsgate import errors, hashing
 from imsgate.jobs.arguments import LocationArguments
 from imsgate.jobs.context import Context
 from imsgate.jobs.engine import Work
-from imsgate.jobs.progress import ProgressTap
+from imsgate.jobs.progress import FAILED, ProgressTap, with_failure, with_progress
 from imsgate.model import Image, Job, Location, Status
 from imsgate.quotas import quota
 from imsgate.signatures.verify import signed
@@ -31,13 +31,14 @@ KIND = "location"
 class AddLocation(Work):
     """The work of jobs that add a location. ``algorithm`` is that of ``os_hash_value``, unless
     the request names another; ``reauthorize`` raises what the requester would be refused with
-    now."""
+    now. If ``says_why``, an image whose job has failed gets a message."""
 
     stores: Stores
     algorithm: str
     sources: StoredSources
     quotas: quota.Quotas = quota.NONE
     reauthorize: Callable[[Job], object] = lambda job: None
+    says_why: bool = True
 
     def is_transient(self, error: errors.Error) -> bool:
         """The source is a store."""
@@ -57,8 +58,16 @@ class AddLocation(Work):
 
     def undo(self, job: Job, context: Context, error: errors.Error) -> None:
         """The image, if it still exists, is ``queued`` again."""
+        failed = [LocationArguments.of(job).location.store]
+
+        def without_data(image: Image) -> dict[str, Any]:
+            if image.status != Status.IMPORTING:
+                return {}
+            properties = with_failure(image, failed=failed, error=error, says_why=self.says_why)
+            return {"properties": properties, "status": Status.QUEUED, "upload_reserved": 0}
+
         try:
-            context.fail(error, _without_data)
+            context.fail(error, without_data)
         except errors.Cancelled as cancelled:
             context.fail(cancelled)
 
@@ -95,10 +104,10 @@ def _activated(image: Image, location: Location, fields: Mapping[str, Any]) -> d
     if image.status != Status.IMPORTING:
         problem = f"Image {image.id} is {image.status}: it no longer takes this location"
         raise errors.Conflict(problem=problem)
-    return {**fields, "status": Status.ACTIVE, "upload_reserved": 0, "locations": (location,)}
-
-
-def _without_data(image: Image) -> dict[str, Any]:
-    if image.status != Status.IMPORTING:
-        return {}
-    return {"status": Status.QUEUED, "upload_reserved": 0}
+    return {
+        **fields,
+        "status": Status.ACTIVE,
+        "upload_reserved": 0,
+        "locations": (location,),
+        **({"properties": with_progress(image)} if FAILED in image.properties else {}),
+    }

@@ -5,20 +5,21 @@ A new method is one more row of the table, and a source if none of the existing 
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from imsgate.jobs.arguments import ImportArguments
 from imsgate.jobs.context import Context
 from imsgate.model import Image, Job, Status
-from imsgate.sources.base import Source
+from imsgate.sources.base import Source, lost_data_fails_source
 from imsgate.sources.bucket import BucketSources
 from imsgate.sources.staged import StagedSources
+from imsgate.sources.stored import StoredSources
 from imsgate.sources.web import WebSources
 from imsgate.transfer.reservation import INITIAL_BYTES
 
 #: The kinds of import jobs. REGISTER imports into an existing image, CREATE into one that was
-#: made for it and is deleted if the import fails.
-IMPORT, REGISTER, CREATE = "import", "ims-register", "ims-create"
+#: made for it and is deleted if the import fails. COPY is CREATE with another image's data.
+IMPORT, REGISTER, CREATE, COPY = "import", "ims-register", "ims-create", "ims-copy"
 
 #: The methods of Glance's API.
 GLANCE_DIRECT, WEB_DOWNLOAD, COPY_IMAGE = "glance-direct", "web-download", "copy-image"
@@ -72,6 +73,20 @@ def _open_object(
         check=context.check,
         renew=context.renew,
     )
+
+
+@contextlib.contextmanager
+def _open_copy(
+    sources: ImportSources, image: Image, job: Job, context: Context
+) -> Iterator[Source]:
+    arguments = ImportArguments.of(job)
+    assert arguments.origin is not None
+    stored = StoredSources(stores=sources.staged.stores, inspector=sources.staged.inspector)
+    with (
+        lost_data_fails_source(arguments.origin),
+        stored.open(image, arguments.origin, certificate=arguments.certificate) as source,
+    ):
+        yield source
 
 
 def _check_nothing(sources: ImportSources, method: Mapping[str, str]) -> None:
@@ -166,6 +181,16 @@ METHODS: Mapping[str, ImportMethod] = {
             failed=Status.DELETED,
             rule="register_image",
             open=_open_object,
+            reservation=_unknown_size,
+        ),
+        ImportMethod(
+            name=COPY,
+            kind=COPY,
+            requires=Status.QUEUED,
+            during=Status.IMPORTING,
+            failed=Status.DELETED,
+            rule="modify_image",
+            open=_open_copy,
             reservation=_unknown_size,
         ),
     )

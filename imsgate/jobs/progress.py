@@ -2,17 +2,40 @@
 
 from collections.abc import Callable, Sequence
 
+from imsgate import errors
 from imsgate.model import Image
 
 #: Properties with store ids, separated by commas, as in Glance.
 IMPORTING, FAILED = "os_glance_importing_to_stores", "os_glance_failed_import"
 
 
+#: A property with the reason of the failure after which an image is ``queued`` again.
+MESSAGE = "os_glance_failed_import_message"
+_MAX_MESSAGE_CHARACTERS = 500
+
+
 def with_progress(
     image: Image, *, importing: Sequence[str] = (), failed: Sequence[str] = ()
 ) -> dict[str, str]:
     """The properties of an image that is being imported to these stores, of which some failed."""
-    return {**image.properties, IMPORTING: ",".join(importing), FAILED: ",".join(failed)}
+    return {
+        **without_message(image),
+        IMPORTING: ",".join(importing),
+        FAILED: ",".join(failed),
+    }
+
+
+def with_failure(
+    image: Image, *, failed: Sequence[str], error: errors.Error, says_why: bool
+) -> dict[str, str]:
+    """The properties of an image whose import to these stores has failed."""
+    message = {MESSAGE: str(error)[:_MAX_MESSAGE_CHARACTERS]} if says_why else {}
+    return {**with_progress(image, failed=failed), **message}
+
+
+def without_message(image: Image) -> dict[str, str]:
+    """The properties of an image, without the reason of an earlier failure."""
+    return {name: text for name, text in image.properties.items() if name != MESSAGE}
 
 
 class ProgressTap:

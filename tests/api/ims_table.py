@@ -34,8 +34,6 @@ CLOUD = "there are no servers, volumes or backups behind this gateway"
 REGION = "one gateway is one region; export and register carry an image elsewhere"
 SAFE = "the call without `.1` does the same"
 OLD = "deprecated by the vendor in favour of `/v2/images`"
-LATER = "not yet"
-BY_IMAGE = "members are at `/v2/images/{image_id}/members`"
 
 DIFFERS = {
     "POST /v2/images": "`disk_format` is kept as declared; undeclared, it is what the data says",
@@ -46,6 +44,7 @@ DIFFERS = {
     "POST /v2/cloudimages/quickimport/action": "raw needs no bitmap file beside it",
     "POST /v1/cloudimages/{image_id}/file": "`file_format` is that of the image: nothing is "
     "converted",
+    "POST /v1/cloudimages/{image_id}/copy": "no `cmk_id`; tags are not copied",
     "PUT /v1/cloudimages/{image_id}/upload": "ISO under `otc` too",
     "GET /v1/cloudimages/os_version": "a list of our own; any version of a known platform is taken",
     **dict.fromkeys(
@@ -56,18 +55,13 @@ DIFFERS = {
 
 _MORE: dict[str, str] = {
     "POST /v1/cloudimages/wholeimages/action": CLOUD,
-    "POST /v1/cloudimages/{image_id}/copy": LATER,
     "POST /v1/cloudimages/{image_id}/cross_region_copy": REGION,
     "POST /v2.1/cloudimages/action": SAFE,
     "POST /v2.1/cloudimages/quickimport/action": SAFE,
     "POST /v2.1/cloudimages/dataimages/action": SAFE,
-    "POST /v2.1/cloudimages/{image_id}/copy": LATER,
+    "POST /v2.1/cloudimages/{image_id}/copy": SAFE,
     "POST /v2.1/cloudimages/{image_id}/file": SAFE,
-    "POST /v2/{project_id}/images/resource_instances/action": LATER,
-    "GET /v1/cloudimages/tags": "use `GET /v2/{project_id}/images/tags`",
     "DELETE /v1/{project_id}/cloudimages/{image_id}/tags/delete": "use `…/tags/action`",
-    "GET /v1/{project_id}/cloudimages/{image_id}/members": BY_IMAGE,
-    "GET /v1/{project_id}/cloudimages/{image_id}/members/{member_id}": BY_IMAGE,
     "HEAD /v1/images/{image_id}": OLD,
     "GET /v1.1/images/detail": OLD,
     "DELETE /v1.1/images/{image_id}": OLD,
@@ -95,6 +89,7 @@ CALLS = (
     "POST /v2/cloudimages/quickimport/action",
     "POST /v1/cloudimages/dataimages/action",
     "POST /v1/cloudimages/{image_id}/file",
+    "POST /v1/cloudimages/{image_id}/copy",
     "GET /v1/cloudimages/quota",
     "GET /v1/cloudimages/os_version",
     "POST /v1/cloudimages/members",
@@ -106,6 +101,10 @@ CALLS = (
     "DELETE /v2/{project_id}/images/{image_id}/tags/{tag}",
     "POST /v2/{project_id}/images/{image_id}/tags/action",
     "GET /v2/{project_id}/images/tags",
+    "GET /v1/cloudimages/tags",
+    "POST /v2/{project_id}/images/resource_instances/action",
+    "GET /v1/{project_id}/cloudimages/{image_id}/members",
+    "GET /v1/{project_id}/cloudimages/{image_id}/members/{member_id}",
     *_MORE,
 )
 
@@ -125,7 +124,9 @@ BODIES: dict[str, Any] = {
     "POST /v2/cloudimages/quickimport/action": _NEW,
     "POST /v1/cloudimages/dataimages/action": _NEW,
     "POST /v1/cloudimages/{image_id}/file": {"bucket_url": "bkt:b.raw", "file_format": "raw"},
+    "POST /v1/cloudimages/{image_id}/copy": {"name": "copy"},
     "POST /v2/{project_id}/images/{image_id}/tags": {"tag": _TAG},
+    "POST /v2/{project_id}/images/resource_instances/action": {"action": "filter", "tags": []},
     "POST /v2/{project_id}/images/{image_id}/tags/action": {"action": "create", "tags": [_TAG]},
 }
 
@@ -179,7 +180,8 @@ class Cloud:
                 "status": "accepted",
             },
         }
-        body = bodies.get(call.partition(" ")[2], BODIES.get(call))
+        by_path = None if call.startswith("GET") else bodies.get(call.partition(" ")[2])
+        body = by_path or BODIES.get(call)
         answer = self.ask("other" if call in _OTHERS else "p", call.format(**names), body)
         return int(answer.status_int)
 

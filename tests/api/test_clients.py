@@ -1,5 +1,6 @@
 """What typed clients send and read: members that they do not use, ids, and numbers."""
 
+import dataclasses
 import urllib.parse
 
 import pytest
@@ -17,11 +18,11 @@ NEW = {"name": "n", "image_url": URL, "min_disk": 40}
 class Site:
     """A gateway under one profile, and those who ask it."""
 
-    def __init__(self, profile):
+    def __init__(self, profile, **groups):
         buckets = MemoryBuckets()
         buckets.objects["bkt", "a.raw"] = b"data"
         stores = [memory_store("fast"), memory_store("archive")]
-        further = options(profile, "p1:bkt", locations={"stores": ["archive"]})
+        further = options(profile, "p1:bkt", locations={"stores": ["archive"]}, **groups)
         self.gate = gateway(stores=stores, buckets=buckets, further=further)
         for name, who in PEOPLE.items():
             setattr(self, name, Person(self.gate.app, who))
@@ -122,13 +123,8 @@ def test_unused_members_of_a_location(plain, unused):
     path = plain.queued()
     body = {"url": "memory://archive/object", "validation_data": unused}
     assert plain.admin.post(f"{path}/locations", body).status_int == 403
-    owner = PEOPLE["owner"]
-    service = Person(
-        plain.gate.app,
-        type(owner)(
-            user_id="nova", project_id="p1", roles=owner.roles, service_roles=frozenset({"service"})
-        ),
-    )
+    nova = dataclasses.replace(PEOPLE["owner"], service_roles=frozenset({"service"}))
+    service = Person(plain.gate.app, nova)
     assert service.post(f"{path}/locations", body).status_int == 202
 
 
@@ -452,3 +448,286 @@ def test_a_whole_number_is_shown_as_it_is_stored(plain, name):
     changed = plain.owner.patch(made.json["self"], replace(name, 8.0))
     assert f'"{name}":7,' in made.text
     assert f'"{name}":8,' in changed.text
+
+
+# Failures that pollers can see
+
+FAILED, MESSAGE = "os_glance_failed_import", "os_glance_failed_import_message"
+
+
+def failing(site, how):
+    """Begin what fails for a queued image; its path."""
+    path = site.queued()
+    image_id = path.rpartition("/")[2]
+    if how == "download":
+        body = {"method": {"name": "web-download", "uri": "http://localhost/disk"}}
+        answer = site.owner.post(f"{path}/import", body)
+    elif how == "register":
+        body = {"image_url": "bkt:missing"}
+        answer = site.owner.put(f"/v1/cloudimages/{image_id}/upload", body)
+    else:
+        url = "memory://archive/object"
+        with site.gate.stores.get("archive").create("object", None) as sink:
+            sink.write(b"data")
+            sink.commit()
+        validation = {"os_hash_algo": "sha256", "os_hash_value": "0" * 64}
+        body = {"url": url, "validation_data": validation}
+        service = dataclasses.replace(PEOPLE["owner"], service_roles=frozenset({"service"}))
+        answer = Person(site.gate.app, service).post(f"{path}/locations", body)
+    assert answer.status_int in (200, 202), answer
+    return path
+
+
+@pytest.mark.parametrize("how", ["download", "register", "location"])
+@pytest.mark.parametrize("profile", ["none", "huawei"])
+def test_a_failed_import_says_so_in_the_record(how, profile):
+    site = Site(profile)
+    path = failing(site, how)
+    assert MESSAGE not in site.owner.get(path).json
+    site.run()
+    (task,) = site.owner.get(f"{path}/tasks").json["tasks"]
+    assert task["status"] == "failure"
+    shown = site.owner.get(path).json
+    assert (shown["status"], shown[MESSAGE]) == ("queued", task["message"])
+    assert shown[FAILED] == ("archive" if how == "location" else "fast")
+    site.owner.upload(path)
+    assert MESSAGE not in site.owner.get(path).json
+
+
+@pytest.mark.parametrize("how", ["download", "register", "location"])
+def test_the_message_can_be_switched_off(how):
+    site = Site("none", jobs={"failure_message": False})
+    path = failing(site, how)
+    site.run()
+    shown = site.owner.get(path).json
+    assert shown["status"] == "queued"
+    assert shown[FAILED]
+    assert MESSAGE not in shown
+
+
+def test_a_new_import_forgets_the_message(plain):
+    path = failing(plain, "download")
+    plain.run()
+    plain.owner.put(f"/v1/cloudimages/{path.rpartition('/')[2]}/upload", {"image_url": URL})
+    plain.run()
+    shown = plain.owner.get(path).json
+    assert shown["status"] == "active"
+    assert shown[FAILED] == ""
+    stored = plain.gate.registry.get(path.rpartition("/")[2])
+    assert MESSAGE not in stored.properties
+
+
+# Calls of IMS for tags and members
+
+
+@pytest.fixture
+def tagged(huawei):
+    """A site whose four images have tags; the ids by name."""
+    tags = {"a": ["k=1", "j=1"], "b": ["k=2"], "c": ["j=1", "plain"], "d": []}
+    ids = {
+        name: huawei.queued(name=name, tags=some).rpartition("/")[2] for name, some in tags.items()
+    }
+    return huawei, ids
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", ["j=1", "k=1", "k=2", "plain"]),
+        ("limit=2", ["j=1", "k=1"]),
+        ("limit=3&page=2", ["plain"]),
+        ("limit=3&page=3", []),
+        ("name=b", ["k=2"]),
+        ("id={a}", ["j=1", "k=1"]),
+        ("status=active", []),
+        ("__imagetype=private&status=queued&limit=1", ["j=1"]),
+    ],
+)
+def test_tags_of_images(tagged, query, expected):
+    site, ids = tagged
+    answer = site.owner.get(f"/v1/cloudimages/tags?{query.format(**ids)}")
+    assert answer.json == {"tags": expected}
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=x", "page=0", 'name=in:"a'])
+def test_tags_of_images_with_a_bad_query(tagged, query):
+    answer = tagged[0].owner.get(f"/v1/cloudimages/tags?{query}")
+    assert (answer.status_int, answer.json["error"]["code"]) == (400, "IMG.0001")
+
+
+def k(*values):
+    return {"key": "k", "values": list(values)}
+
+
+J = {"key": "j", "values": ["1"]}
+
+SEARCHES = [
+    ({}, "abcd"),
+    ({"tags": [k()]}, "ab"),
+    ({"tags": [k("1", "2")]}, "ab"),
+    ({"tags": [k("1"), J]}, "a"),
+    ({"tags": [{"key": "plain"}]}, "c"),
+    ({"tags_any": [k("2"), J]}, "abc"),
+    ({"not_tags": [k("1"), J]}, "bcd"),
+    ({"not_tags_any": [k(), J]}, "d"),
+    ({"without_any_tag": True, "tags": [k()]}, "d"),
+    ({"matches": [{"key": "resource_name", "value": "b"}]}, "b"),
+    ({"matches": [{"key": "resource_id", "value": "{a}"}]}, "a"),
+    ({"tags": [], "tags_any": None, "matches": [], "limit": "", "offset": None}, "abcd"),
+]
+
+
+@pytest.mark.parametrize(("search", "expected"), SEARCHES, ids=str)
+def test_images_are_found_by_tags(tagged, search, expected):
+    site, ids = tagged
+    if search.get("matches") and search["matches"][0]["value"] == "{a}":
+        search = {"matches": [{"key": "resource_id", "value": ids["a"].upper()}]}
+    where = "/v2/p1/images/resource_instances/action"
+    found = site.owner.post(where, {"action": "filter", **search}).json
+    assert sorted(one["resource_name"] for one in found["resources"]) == list(expected)
+    assert found["total_count"] == len(expected)
+    count = site.owner.post(where, {"action": "count", **search}).json
+    assert count == {"total_count": len(expected)}
+
+
+def test_a_page_of_images_found_by_tags(tagged):
+    site, ids = tagged
+    where = "/v2/p1/images/resource_instances/action"
+    pages = [
+        site.owner.post(where, {"action": "filter", "limit": "3", "offset": offset}).json
+        for offset in ("0", 3)
+    ]
+    found = [one for page in pages for one in page["resources"]]
+    assert {one["resource_id"] for one in found} == set(ids.values())
+    assert [len(page["resources"]) for page in pages] == [3, 1]
+    (a,) = (one for one in found if one["resource_name"] == "a")
+    assert a["tags"] == [{"key": "j", "value": "1"}, {"key": "k", "value": "1"}]
+    assert a["resource_detail"] == {"status": "queued"}
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, "IMG.0001"),
+        ({"action": "delete"}, "IMG.0001"),
+        ({"action": "filter", "limit": "0"}, "IMG.0001"),
+        ({"action": "filter", "offset": -1}, "IMG.0001"),
+        ({"action": "filter", "tags": "k"}, "IMG.0115"),
+        ({"action": "filter", "tags": [{"values": ["1"]}]}, "IMG.0115"),
+        ({"action": "filter", "tags": [k(), k()]}, "IMG.0115"),
+        ({"action": "filter", "matches": [{"key": "x", "value": "y"}]}, "IMG.0001"),
+    ],
+    ids=str,
+)
+def test_searches_that_are_refused(huawei, body, expected):
+    answer = huawei.owner.post("/v2/p1/images/resource_instances/action", body)
+    assert (answer.status_int, answer.json["error"]["code"]) == (400, expected)
+
+
+def test_another_projects_images_are_not_searched(huawei):
+    where = "/v2/p2/images/resource_instances/action"
+    assert huawei.owner.post(where, {"action": "count"}).status_int == 404
+
+
+def test_members_on_the_vendors_path(huawei):
+    image_id = huawei.queued().rpartition("/")[2]
+    for project in ("p3", "p4", "p5"):
+        huawei.owner.post(f"/v2/images/{image_id}/members", {"member": project})
+    where = f"/v1/p1/cloudimages/{image_id}/members"
+    page = huawei.owner.get(where).json
+    assert [one["member_id"] for one in page["members"]] == ["p3", "p4", "p5"]
+    assert page["page_info"] == {"current_count": 3}
+    native = huawei.owner.get(f"/v2/images/{image_id}/members").json
+    assert (page["members"], page["schema"]) == (native["members"], native["schema"])
+    page = huawei.owner.get(f"{where}?limit=2").json
+    assert page["page_info"] == {"current_count": 2, "next_marker": "p4"}
+    page = huawei.owner.get(f"{where}?limit=2&marker=p4").json
+    assert [one["member_id"] for one in page["members"]] == ["p5"]
+    assert huawei.owner.get(f"{where}/p4").json["member_id"] == "p4"
+    assert huawei.sharer.get(f"/v1/p3/cloudimages/{image_id}/members/p3").status_int == 200
+    assert huawei.owner.get(f"{where}/p9").status_int == 404
+    assert huawei.owner.get(f"{where}?marker=p9").status_int == 400
+    assert huawei.other.get(f"/v1/p2/cloudimages/{image_id}/members").status_int == 404
+    assert huawei.owner.get(f"/v1/p2/cloudimages/{image_id}/members").status_int == 404
+
+
+# Copies
+
+
+def copied(site, person, image_id, **body):
+    """The job of a copy, after it has ended."""
+    answer = person.post(f"/v1/cloudimages/{image_id}/copy", body)
+    assert answer.status_int == 200, answer
+    site.run()
+    return person.get(f"/v1/cloudimages/job/{answer.json['job_id']}").json
+
+
+def test_a_copy_within_the_region(huawei):
+    path = huawei.active(
+        id=GIVEN, name="old", own="x", min_disk=20, tags=["t"], __description="d", protected=True
+    )
+    job = copied(huawei, huawei.owner, GIVEN, name="new", description="copy", cmk_id="")
+    assert (job["status"], job["job_type"]) == ("SUCCESS", "imsCopyImageInRegionJob")
+    entities = job["entities"]
+    assert (entities["image_name"], entities["process_percent"]) == ("new", 1.0)
+    copy, old = (
+        huawei.owner.get(where).json for where in (f"/v2/images/{entities['image_id']}", path)
+    )
+    assert copy["id"] != old["id"]
+    expected = {"name": "new", "__description": "copy", "__data_origin": f"image,{GIVEN}"}
+    assert {name: copy[name] for name in expected} == expected
+    same = ("own", "min_disk", "disk_format", "checksum", "size", "__image_size", "__os_version")
+    assert {name: copy[name] for name in same} == {name: old[name] for name in same}
+    assert (copy["status"], copy["tags"], copy["protected"]) == ("active", [], False)
+    huawei.owner.patch(path, replace("protected", False))
+    assert huawei.owner.delete(path).status_int == 204
+    assert huawei.owner.get(f"{copy['self']}/file").body == b"data"
+
+
+def test_a_member_copies_an_image_into_its_own_project(huawei):
+    path = huawei.active()
+    huawei.owner.post(f"{path}/members", {"member": "p3"})
+    job = copied(huawei, huawei.sharer, path.rpartition("/")[2], name="mine")
+    image = huawei.sharer.get(f"/v2/images/{job['entities']['image_id']}").json
+    assert (image["owner"], image["__imagetype"], image["status"]) == ("p3", "private", "active")
+
+
+def test_a_copy_of_what_is_gone_leaves_nothing(huawei):
+    path = huawei.active()
+    image_id = path.rpartition("/")[2]
+    started = huawei.owner.post(f"/v1/cloudimages/{image_id}/copy", {"name": "n"}).json["job_id"]
+    assert huawei.owner.delete(path).status_int == 204
+    huawei.run()
+    assert huawei.owner.get(f"/v1/cloudimages/job/{started}").json["status"] == "FAIL"
+    assert huawei.owner.get("/v2/images").json["images"] == []
+    assert huawei.gate.stores.get("fast").held() == []
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({}, (400, "IMG.0013")),
+        ({"name": "a/b"}, (400, "IMG.0003")),
+        ({"name": "n", "description": "<"}, (400, "IMG.0054")),
+        ({"name": "n", "cmk_id": "x"}, (400, "IMG.0105")),
+    ],
+    ids=str,
+)
+def test_copies_that_are_refused(huawei, body, expected):
+    image_id = huawei.active().rpartition("/")[2]
+    answer = huawei.owner.post(f"/v1/cloudimages/{image_id}/copy", body)
+    assert (answer.status_int, answer.json["error"]["code"]) == expected
+    assert len(huawei.owner.get("/v2/images").json["images"]) == 1
+
+
+def test_who_and_what_is_not_copied(huawei):
+    queued, active = (path.rpartition("/")[2] for path in (huawei.queued(), huawei.active()))
+    body = {"name": "n"}
+    for person, image_id, expected in (
+        (huawei.owner, queued, (400, "IMG.0046")),
+        (huawei.owner, BAD_ID, (400, "IMG.0066")),
+        (huawei.other, active, (404, "IMG.0027")),
+        (huawei.reader, active, (403, "IMG.0026")),
+    ):
+        answer = person.post(f"/v1/cloudimages/{image_id}/copy", body)
+        assert (answer.status_int, answer.json["error"]["code"]) == expected

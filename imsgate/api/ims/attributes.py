@@ -12,6 +12,7 @@ from typing import Any
 from imsgate.api import views
 from imsgate.api.ims import systems
 from imsgate.errors import BadAttribute
+from imsgate.jobs.progress import FAILED, MESSAGE
 from imsgate.model import Image, Visibility
 from imsgate.profiles import STATUSES, Profile
 from imsgate.records.attributes import READ_ONLY, SETTABLE
@@ -145,7 +146,7 @@ def view(record: Image, viewer: str | None, profile: Profile) -> dict[str, Any]:
     shown = {
         name: value
         for name, value in views.image(record).items()
-        if not (name.startswith("os_glance_") or _is_unsupported(name, value))
+        if not (_is_internal(name, value) or _is_unsupported(name, value))
     }
     system = systems.parse(systems.DEFAULT).attributes()
     own = viewer is not None and record.owner == viewer
@@ -175,6 +176,11 @@ def for_typed_clients(shown: Mapping[str, Any]) -> dict[str, Any]:
     """
     unused = {name: 0 for name in ("size", "virtual_size") if (shown[name] or 0) > MAX_INT}
     return {**shown, **unused}
+
+
+def _is_internal(name: str, value: Any) -> bool:
+    """Whether the attribute is one of Glance's own that does not say what has failed."""
+    return name.startswith("os_glance_") and not (name in (FAILED, MESSAGE) and value)
 
 
 def _is_unsupported(name: str, value: Any) -> bool:

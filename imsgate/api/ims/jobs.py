@@ -24,6 +24,7 @@ _TYPES = {
     methods.IMPORT: "imsImportImageJob",
     methods.REGISTER: "imsNativeImportImageJob",
     methods.CREATE: "imsImportImageJob",
+    methods.COPY: "imsCopyImageInRegionJob",
     export.KIND: "imsNativeExportImageJob",
 }
 
@@ -92,7 +93,7 @@ def _entities(job: Job) -> dict[str, Any]:
     if "results" in job.arguments:
         return {"results": job.arguments["results"]}
     entities: dict[str, Any] = {"image_id": shown_image_id(job)}
-    if job.kind == methods.CREATE:
+    if job.kind in (methods.CREATE, methods.COPY):
         entities["image_name"] = job.arguments["name"]
         entities["process_percent"] = _fraction(job)
     return entities

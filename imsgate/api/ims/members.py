@@ -11,8 +11,10 @@ from typing import Any
 import webob
 
 from imsgate import errors, model
-from imsgate.api.ims import ids, jobs
+from imsgate.api import views
+from imsgate.api.ims import ids, jobs, projects
 from imsgate.api.requester import identity
+from imsgate.http import responses
 from imsgate.http.json_body import json_object
 from imsgate.http.request import Request
 from imsgate.model import Image, Job, JobState, MemberStatus
@@ -40,6 +42,37 @@ class CloudMembers:
     sharing: Sharing
     registry: Registry
 
+    def index(self, request: Request, project_id: str, image_id: str) -> webob.Response:
+        """IMS API, Image Sharing: Querying Image Members, oldest first."""
+        projects.check(request, project_id)
+        who = identity(request)
+        image, members = self.sharing.members(who, ids.checked(image_id), "get_members")
+        marker, limit = request.GET.get("marker"), request.GET.get("limit")
+        if marker is not None:
+            known = [member.member_id for member in members]
+            if marker not in known:
+                raise errors.BadQuery(parameter="marker", problem="no such member")
+            members = members[known.index(marker) + 1 :]
+        page = members[: _limit(limit)]
+        info: dict[str, Any] = {"current_count": len(page)}
+        if len(page) < len(members):
+            info["next_marker"] = page[-1].member_id
+        return responses.json_response(
+            {
+                "members": [views.member(member, image) for member in page],
+                "schema": "/v2/schemas/members",
+                "page_info": info,
+            }
+        )
+
+    def show(
+        self, request: Request, project_id: str, image_id: str, member_id: str
+    ) -> webob.Response:
+        """IMS API, Image Sharing: Querying an Image Member."""
+        projects.check(request, project_id)
+        image, member = self.sharing.member(identity(request), ids.checked(image_id), member_id)
+        return responses.json_response(views.member(member, image))
+
     def add(self, request: Request) -> webob.Response:
         """IMS API, Image Sharing: Adding Image Members in Batches."""
         return self._change_each(request, "add_member", self.sharing.add)
@@ -50,12 +83,12 @@ class CloudMembers:
 
     def _change_each(self, request: Request, rule: str, step: Step) -> webob.Response:
         body, who = json_object(request), identity(request)
-        projects = _strings(body, "projects")
+        shared_with = _strings(body, "projects")
         if rule == "add_member":
-            for project in projects:
+            for project in shared_with:
                 check_project(project)
         images = [self.sharing.owned(who, image_id, rule) for image_id in _images(body)]
-        return self._run(request, images, projects, step)
+        return self._run(request, images, shared_with, step)
 
     def answer(self, request: Request) -> webob.Response:
         """IMS API, Image Sharing: Updating the Status of Image Members in Batches."""
@@ -76,13 +109,13 @@ class CloudMembers:
         )
 
     def _run(
-        self, request: Request, images: list[Image], projects: list[str], step: Step
+        self, request: Request, images: list[Image], shared_with: list[str], step: Step
     ) -> webob.Response:
         """Call ``step`` for every image and project, and record a job with the results."""
         failure: errors.Error | None = None
         results = []
         for image in images:
-            for project in projects:
+            for project in shared_with:
                 status = "success"
                 try:
                     step(image, project)
@@ -114,6 +147,15 @@ def _ended_job(
         begin_at=now,
         end_at=now,
     )
+
+
+def _limit(text: str | None) -> int | None:
+    """Raises BadQuery unless ``text`` is missing or a number of at least 1."""
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and int(text[:9]) > 0):
+        raise errors.BadQuery(parameter="limit", problem="it must be a positive number")
+    return int(text[:9])
 
 
 def _images(body: dict[str, Any]) -> list[str]:

@@ -8,28 +8,26 @@ from typing import Any
 import webob
 
 from imsgate import errors
-from imsgate.api.ims import ids, projects
+from imsgate.api.dialect import Dialect
+from imsgate.api.ims import ids, instances, projects
+from imsgate.api.ims.tag_names import split
 from imsgate.api.requester import identity
 from imsgate.errors import BadAttribute
 from imsgate.http import responses
 from imsgate.http.json_body import json_object, without_unused
 from imsgate.http.request import Request
+from imsgate.model import Image
+from imsgate.profiles import STATUSES
 from imsgate.records.attributes import check_tag
 from imsgate.records.records import Records
+
+#: Images read at a time when the tags of many are needed.
+_BATCH_IMAGES = 1000
 
 _MAX_TAGS = 10
 _MAX_KEY_CHARACTERS, _MAX_VALUE_CHARACTERS = 36, 43
 
 Tags = dict[str, str]
-
-
-def split(tag: str) -> tuple[str, str]:
-    """Key and value. Older tags have a dot between them, or no value."""
-    for separator in ("=", "."):
-        key, separator_found, value = tag.partition(separator)
-        if separator_found:
-            return key, value
-    return tag, ""
 
 
 def _merged(tags: Tags, stored: Iterable[str] = ()) -> frozenset[str]:
@@ -123,6 +121,7 @@ class ImageTags:
     """The handlers of tags."""
 
     records: Records
+    dialect: Dialect
 
     def set(self, request: Request) -> webob.Response:
         """IMS API, Image Tagging: Adding or Modifying a Tag."""
@@ -138,24 +137,24 @@ class ImageTags:
 
     def index(self, request: Request, project_id: str, image_id: str) -> webob.Response:
         """IMS API, Image Tagging: Querying Tags of an Image."""
-        _check_project(request, project_id)
+        projects.check(request, project_id)
         image = self.records.get(identity(request), ids.checked(image_id))
         return responses.json_response({"tags": _view(image.tags)})
 
     def add(self, request: Request, project_id: str, image_id: str) -> webob.Response:
         """IMS API, Image Tagging: Adding an Image Tag."""
-        _check_project(request, project_id)
+        projects.check(request, project_id)
         pair = _pair(json_object(request).get("tag"))
         return self._change(request, image_id, functools.partial(_merged, dict([pair])))
 
     def remove(self, request: Request, project_id: str, image_id: str, key: str) -> webob.Response:
         """IMS API, Image Tagging: Deleting an Image Tag."""
-        _check_project(request, project_id)
+        projects.check(request, project_id)
         return self._change(request, image_id, functools.partial(_without_key, key))
 
     def act(self, request: Request, project_id: str, image_id: str) -> webob.Response:
         """IMS API, Image Tagging: Adding or Deleting Image Tags in Batches."""
-        _check_project(request, project_id)
+        projects.check(request, project_id)
         body = json_object(request)
         pairs = dict(_pair(tag) for tag in _list(body, "tags"))
         if body.get("action") == "create":
@@ -166,13 +165,47 @@ class ImageTags:
 
     def of_project(self, request: Request, project_id: str) -> webob.Response:
         """IMS API, Image Tagging: Querying All Image Tags. Shows all values of each key."""
-        _check_project(request, project_id)
+        projects.check(request, project_id)
         values: dict[str, set[str]] = {}
         for image in self.records.own(identity(request)):
             for key, value in map(split, image.tags):
                 values.setdefault(key, set()).add(value)
         tags = [{"key": key, "values": sorted(values[key])} for key in sorted(values)]
         return responses.json_response({"tags": tags})
+
+    def of_images(self, request: Request) -> webob.Response:
+        """IMS API, Image Tagging: Querying Tags of the images that a query selects, each once.
+
+        ``limit`` and ``page`` select a page of the tags.
+        """
+        who = identity(request)
+        given = request.GET
+        limit, page = (_positive(name, given.get(name)) for name in ("limit", "page"))
+        params = [(name, text) for name, text in given.items() if name not in ("limit", "page")]
+        query = functools.partial(self.dialect.query, params, who.project_id, default=_BATCH_IMAGES)
+        found: set[str] = set()
+        marker: str | None = None
+        while True:
+            images = self.records.page(who, query, marker)
+            found |= {tag for image in images.images for tag in image.tags}
+            marker = images.next_marker
+            if marker is None:
+                break
+        shown = sorted(found)
+        if limit is not None:
+            shown = shown[((page or 1) - 1) * limit :][:limit]
+        return responses.json_response({"tags": shown})
+
+    def find(self, request: Request, project_id: str) -> webob.Response:
+        """IMS API, Image Tagging: Querying Images by Tag."""
+        projects.check(request, project_id)
+        wanted = instances.parse(json_object(request))
+        found = [image for image in self.records.own(identity(request)) if wanted.selects(image)]
+        document: dict[str, Any] = {"total_count": len(found)}
+        if wanted.action == "filter":
+            page = found[wanted.offset :][: wanted.limit]
+            document["resources"] = [_resource(image) for image in page]
+        return responses.json_response(document)
 
     def _change(
         self,
@@ -184,11 +217,22 @@ class ImageTags:
         return webob.Response(status=204)
 
 
-def _check_project(request: Request, project_id: str) -> None:
-    """Raises NotFound unless a path names the project of the user."""
-    who = identity(request)
-    if projects.named(who, project_id) != who.project_id:
-        raise errors.NotFound(what=f"Project {project_id}")
+def _positive(name: str, text: str | None) -> int | None:
+    """Raises BadQuery unless ``text`` is missing or a number of at least 1."""
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and int(text[:9]) > 0):
+        raise errors.BadQuery(parameter=name, problem="it must be a positive number")
+    return int(text[:9])
+
+
+def _resource(image: Image) -> dict[str, Any]:
+    return {
+        "resource_id": image.shown_id,
+        "resource_name": image.name or "",
+        "resource_detail": {"status": STATUSES.get(image.status, image.status)},
+        "tags": _view(image.tags),
+    }
 
 
 def _without_key(key: str, tags: frozenset[str]) -> frozenset[str]:

@@ -1,0 +1,93 @@
+"""Copies of images within the region: ``/v1/cloudimages/{id}/copy``."""
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import webob
+
+from imsgate import errors
+from imsgate.api.deployment import Deployment
+from imsgate.api.ims import attributes, ids, jobs
+from imsgate.api.job_starter import JobStarter
+from imsgate.api.requester import identity
+from imsgate.http.json_body import json_object, without_unused
+from imsgate.http.request import Request
+from imsgate.jobs.arguments import for_copy
+from imsgate.jobs.methods import COPY, METHODS
+from imsgate.model import Image, Status, Visibility
+from imsgate.records.attributes import RESERVED_PREFIX
+from imsgate.records.records import Records
+
+_OPTIONAL = ("description", "enterprise_project_id", "cmk_id")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ImageCopy:
+    """The handler that starts copies."""
+
+    records: Records
+    jobs: JobStarter
+    deployment: Deployment
+
+    def copy(self, request: Request, image_id: str) -> webob.Response:
+        """IMS API, Image Replication: Replicating an Image Within a Region.
+
+        The copy is a new image of the caller's project. It is deleted if its job fails.
+        """
+        who = identity(request)
+        source = self.records.get(who, ids.checked(image_id), "download_image")
+        body = without_unused(json_object(request), _OPTIONAL)
+        if "cmk_id" in body:
+            raise errors.NotOffered(problem="encryption with a key of the client")
+        attributes.check_name(body.get("name"))
+        if "description" in body:
+            attributes.check_description(body["description"])
+        source.require(Status.ACTIVE)
+        location = self.deployment.stores.preferred(source.copies)[0]
+        image = self.records.add(who, _fields(source, body))
+        method = METHODS[COPY]
+        try:
+            job = self.jobs.start_import(
+                request,
+                image,
+                method.kind,
+                for_copy(
+                    method=method.name,
+                    origin=location,
+                    store_id=self.deployment.stores.default,
+                    properties={attributes.ORIGIN: f"image,{source.shown_id}"},
+                    name=body["name"],
+                ),
+                rule=method.rule,
+                was={"upload_key": None},
+                status=method.during,
+                upload_reserved=method.reservation(image, 1),
+            )
+        except errors.Error:
+            # No client knows this image. If only the database's answer was lost, its job runs.
+            with contextlib.suppress(errors.Error):
+                self.records.discard(image.id)
+            raise
+        return jobs.accepted(job)
+
+
+def _fields(source: Image, body: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the copy. Tags and members are not copied."""
+    properties = {
+        name: text
+        for name, text in source.properties.items()
+        if not name.startswith(RESERVED_PREFIX) and name not in ("__description", attributes.ORIGIN)
+    }
+    return {
+        **properties,
+        "name": body["name"],
+        "visibility": Visibility.SHARED,
+        "disk_format": source.disk_format,
+        "container_format": source.container_format,
+        "min_disk": source.min_disk,
+        "min_ram": source.min_ram,
+        "enterprise_project_id": str(body.get("enterprise_project_id", "0")),
+        **({"__description": body["description"]} if "description" in body else {}),
+    }
