@@ -13,7 +13,7 @@ from oslo_config import cfg, types
 from imsgate import errors
 from imsgate.formats.checks import CHECKS
 from imsgate.formats.inspector import ACCEPTED, InspectionPolicy, Inspector
-from imsgate.formats.names import FORMATS, IMAGES, WRAPPERS
+from imsgate.formats.names import FORMATS, IMAGES, WRAPPERS, Declaration, option_of
 from imsgate.model import Image
 from imsgate.settings import Settings
 
@@ -23,10 +23,6 @@ _SETTLED = ("format", "payload", "virtual_size", "size_ratio", "compression")
 """Checks that have options of another form."""
 
 _FINDINGS = tuple(name for name in CHECKS if name not in _SETTLED)
-
-
-def _option(name: str) -> str:
-    return name.replace("-", "_")
 
 
 OPTS = (
@@ -46,8 +42,9 @@ OPTS = (
     cfg.ListOpt(
         "raw_may_hold",
         default=[],
-        item_type=types.String(choices=IMAGES),
-        help="Formats that may be uploaded with disk_format raw, for instance luks or iso. A "
+        item_type=types.String(choices=FORMATS),
+        help="Formats that may be uploaded with disk_format raw, for instance luks or iso. "
+        "accept_NAME has to accept them as well. A "
         "service that probes formats itself would open such an image in its real format, so name "
         "only harmless formats.",
     ),
@@ -58,7 +55,7 @@ OPTS = (
         for name in _FINDINGS
     ),
     *(
-        cfg.BoolOpt(f"accept_{_option(name)}", default=name in ACCEPTED, help=f"Accept {name}.")
+        cfg.BoolOpt(option_of(name), default=name in ACCEPTED, help=f"Accept {name}.")
         for name in FORMATS
     ),
 )
@@ -75,7 +72,9 @@ class InspectionSettings(Settings, group=GROUP, opts=OPTS):
 def policy(settings: InspectionSettings) -> InspectionPolicy:
     """The policy that the settings describe."""
     refused = {name for name in _FINDINGS if settings.refuse[name]}
-    accepted = {name for name in FORMATS if settings.accept[_option(name)]}
+    accepted = {
+        name for name in FORMATS if settings.accept[option_of(name).removeprefix("accept_")]
+    }
     return InspectionPolicy(
         formats=frozenset(accepted),
         refuse=frozenset(refused.union(_SETTLED)),
@@ -95,18 +94,31 @@ def shared(settings: InspectionSettings) -> Inspector:
     return _inspector(policy(settings))
 
 
-def declared_format(image: Image) -> str | None:
+_CINDER_KEY = "cinder_encryption_key_id"
+"""The property of an encrypted volume that Cinder uploads, as a LUKS device with format raw."""
+
+
+def declared_format(image: Image) -> Declaration | None:
     """The format that the data of this image must have; None if any format will do.
 
     This is its ``disk_format``, except for the containers that wrap the disk (ova, docker,
     compressed). The other containers (ovf, ami, aki, ari) are labels of an unwrapped disk.
     """
-    return image.container_format if image.container_format in WRAPPERS else image.disk_format
+    declared = declaration(image.disk_format, image.container_format)
+    if declared and declared.name == "raw" and image.properties.get(_CINDER_KEY):
+        return Declaration("raw", also=frozenset(("luks",)))
+    return declared
+
+
+def declaration(disk_format: str | None, container_format: str | None) -> Declaration | None:
+    """What these two fields of a record say about the data; None if nothing."""
+    name = container_format if container_format in WRAPPERS else disk_format
+    return Declaration(name) if name else None
 
 
 #: The disk_format of an image that was created without one, by the format of its content.
 _DISK_FORMATS = {
-    **{name: name for name in IMAGES if name in ACCEPTED and name not in ("luks", "udf")},
+    **{name: name for name in IMAGES if name in ACCEPTED},
     "udf": "iso",
 }
 

@@ -2,14 +2,17 @@
 
 import gzip
 import io
+import re
 import tarfile
 
 import pytest
 
 from imsgate import errors
-from imsgate.formats.inspector import InspectionPolicy, Inspector
-from imsgate.formats.names import FORMATS
-from imsgate.inspection import declared_format
+from imsgate.api.schemas import FORMAT_OPTS
+from imsgate.formats.inspector import ACCEPTED, InspectionPolicy, Inspector
+from imsgate.formats.names import CONTAINERS, FORMATS, disk_format_of, is_disk_format
+from imsgate.formats.report import ImageInfo
+from imsgate.inspection import InspectionSettings, declared_format, fields_from_content
 from imsgate.testing.records import image
 from tests.formats.test_inspector import qcow2
 
@@ -76,3 +79,53 @@ def test_content_that_its_label_denies(disk_format, container_format, content):
 @pytest.mark.parametrize(("disk_format", "container_format", "content"), TAKEN)
 def test_content_that_its_label_says(disk_format, container_format, content):
     put(disk_format, container_format, content)
+
+
+DEFAULTS = {option.name: option.default for option in FORMAT_OPTS}
+OPTIONS = {option.name for option in InspectionSettings.OPTS}
+
+
+@pytest.mark.parametrize("content", sorted(ACCEPTED))
+def test_every_accepted_format_can_be_declared(content):
+    assert disk_format_of(content) in DEFAULTS["disk_formats"]
+    assert content in DEFAULTS["disk_formats"]
+
+
+def test_every_word_of_a_record_is_a_word_of_the_inspection():
+    assert all(map(is_disk_format, DEFAULTS["disk_formats"]))
+    assert set(DEFAULTS["container_formats"]) == set(CONTAINERS)
+
+
+@pytest.mark.parametrize(
+    ("disk_format", "container_format", "content", "words"),
+    [
+        ("raw", "bare", "a gzip", ("Unpack it", "aki or ari", "accept_gzip", "raw_may_hold")),
+        ("raw", "bare", "an ELF", ("aki or ari", "accept_elf", "raw_may_hold = elf")),
+        ("raw", "bare", "a qcow2", ("disk_format to qcow2", "raw_may_hold = qcow2")),
+        ("ploop", "bare", "a Parallels", ("accept_parallels",)),
+        ("qcow2", "ova", "an OVA", ("accept_ova",)),
+        ("raw", "docker", "a tar", ("accept_tar",)),
+        ("qcow2", "compressed", "a gzip", ("accept_gzip",)),
+        (None, None, "a gzip", ("Unpack it", "aki or ari", "accept_gzip")),
+        ("vhd", "bare", "a disk", ("footer", "incomplete")),
+        ("vpc", "bare", "a disk", ("footer", "incomplete")),
+    ],
+)
+def test_a_hint_names_the_way_out(disk_format, container_format, content, words):
+    record = image(disk_format=disk_format, container_format=container_format)
+    data = {**CONTENT, "a Parallels": b"WithoutFreeSpace".ljust(512, b"\0")}[content]
+    inspection = Inspector().begin(declared_format(record), keep_going=True)
+    inspection.feed(data)
+    with pytest.raises(errors.BadImage) as refused:
+        inspection.finish()
+    hint = refused.value.details["hint"]
+    assert [word for word in words if word not in hint] == []
+    assert "disk_format to raw" not in hint
+    named = set(re.findall(r"accept_\w+|raw_may_hold", hint))
+    assert named <= OPTIONS
+
+
+def test_a_luks_device_without_a_declared_format_is_luks():
+    record = image(disk_format=None, container_format=None)
+    info = ImageInfo(format="luks", virtual_size=512)
+    assert fields_from_content(record, info)["disk_format"] == "luks"

@@ -22,7 +22,8 @@ FORMAT_OPTS = (
     cfg.ListOpt(
         "disk_formats",
         default=(
-            "ami ari aki vhd vpc vhdx vmdk raw qcow2 qcow qed vdi iso zvhd zvhd2 ploop".split()
+            "ami ari aki vhd vpc vhdx vmdk raw qcow2 qcow qed vdi iso zvhd zvhd2 ploop luks gpt "
+            "udf".split()
         ),
         help="Valid values of disk_format.",
     ),

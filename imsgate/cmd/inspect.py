@@ -10,7 +10,7 @@ from typing import Any
 from imsgate import errors, inspection
 from imsgate.cmd import arguments
 from imsgate.formats.inspector import Inspector
-from imsgate.formats.names import is_disk_format
+from imsgate.formats.names import CONTAINERS, Declaration, is_disk_format
 from imsgate.formats.report import ImageInfo
 
 _READ_BYTES = 1 << 20
@@ -31,6 +31,11 @@ def add_parser(subparsers: Any) -> None:
         type=_disk_format,
         help="the disk_format that the files are declared with (default: none declared)",
     )
+    parser.add_argument(
+        "--container-format",
+        choices=CONTAINERS,
+        help="the container_format that the files are declared with (default: none declared)",
+    )
     arguments.add_config(parser)
     parser.set_defaults(run=run)
 
@@ -41,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     show = _print_json if args.json else _print_text
     unreadable: list[OSError] = []
     any_refused = False
+    declared = inspection.declaration(args.disk_format, args.container_format)
 
     def print_error(error: OSError) -> None:
         unreadable.append(error)
@@ -48,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
     for path in _files(args.paths, print_error):
         try:
-            image_info, accepted = _inspect(path, inspector, args.disk_format)
+            image_info, accepted = _inspect(path, inspector, declared)
         except OSError as error:
             print_error(error)
             continue
@@ -78,7 +84,9 @@ def _files(paths: list[str], print_error: Callable[[OSError], None]) -> Iterator
             yield from (file for file in files if os.path.isfile(file) or not os.path.exists(file))
 
 
-def _inspect(path: str, inspector: Inspector, declared: str | None) -> tuple[ImageInfo, bool]:
+def _inspect(
+    path: str, inspector: Inspector, declared: Declaration | None
+) -> tuple[ImageInfo, bool]:
     """Inspect a file; return its properties and whether it is accepted. Raises OSError."""
     inspection = inspector.begin(declared, keep_going=True)
     with open(path, "rb", buffering=0) as file:

@@ -7,9 +7,16 @@ its own :class:`Inspection`, which examines the bytes as they pass and does not 
 from dataclasses import dataclass, field
 
 from imsgate import errors
-from imsgate.formats import iso
+from imsgate.formats import hints, iso
 from imsgate.formats.checks import CHECKS
-from imsgate.formats.names import FORMATS, IMAGES, PAYLOADS, allowed_content, is_boot_file
+from imsgate.formats.names import (
+    FORMATS,
+    IMAGES,
+    PAYLOADS,
+    Declaration,
+    allowed_content,
+    is_boot_file,
+)
 from imsgate.formats.probe import probe
 from imsgate.formats.report import Finding, ImageInfo, Report
 from imsgate.formats.stream import ReaderGroup
@@ -55,11 +62,15 @@ class Inspection:
     """
 
     def __init__(
-        self, policy: InspectionPolicy, declared: str | None, *, keep_going: bool = False
+        self,
+        policy: InspectionPolicy,
+        declared: Declaration | str | None,
+        *,
+        keep_going: bool = False,
     ) -> None:
         self._policy = policy
         self._keep_going = keep_going
-        self._declared: str | None = None
+        self._declared: Declaration | None = None
         self._report = Report()
         self._judged_findings = 0
         self._judged_candidates: frozenset[str] | None = None
@@ -78,10 +89,16 @@ class Inspection:
         """The properties detected so far, even if the format is not certain."""
         return self._report.image_info()
 
-    def declare(self, disk_format: str | None) -> None:
+    def declare(self, declared: Declaration | str | None) -> None:
         """Set the format that the content must have. Call this before the first byte."""
         assert self._readers.position == 0, "the stream has begun"
-        self._declared = disk_format or None
+        self._declared = Declaration(declared) if isinstance(declared, str) and declared else None
+        if isinstance(declared, Declaration):
+            self._declared = declared
+
+    @property
+    def _declares_boot_file(self) -> bool:
+        return self._declared is not None and is_boot_file(self._declared.name)
 
     def feed(self, chunk: bytes | bytearray | memoryview) -> None:
         """Examine the next bytes. Raises BadImage, or its subclass FormatMismatch, to refuse."""
@@ -100,7 +117,7 @@ class Inspection:
     def _judge_file_size(self) -> None:
         report, size = self._report, self._readers.position
         # A kernel begins with a boot sector, but it has no partitions.
-        is_kernel = is_boot_file(self._declared) and report.format == "raw"
+        is_kernel = self._declares_boot_file and report.format == "raw"
         if size < report.required_size and report.header_is_valid and not is_kernel:
             report.add_finding(
                 "truncated",
@@ -140,28 +157,30 @@ class Inspection:
         """Compare the candidates with the declared format and the accepted formats."""
         report, candidates = self._report, self._report.candidates or frozenset()
         allowed = frozenset(FORMATS)
+        accepted = self._policy.formats
         if self._declared is not None:
-            allowed = frozenset(allowed_content(self._declared))
+            allowed = frozenset(allowed_content(self._declared.name)) | self._declared.also
             if "raw" in allowed:
                 allowed |= self._policy.raw_may_hold
             if not candidates & allowed:
                 report.add_finding(
-                    "declared_format", report.format_offset, self._mismatch(candidates)
+                    "declared_format",
+                    report.format_offset,
+                    self._mismatch(self._declared.name, candidates),
+                    hints.for_mismatch(candidates, self._declared, allowed, accepted),
                 )
-        if is_boot_file(self._declared) and candidates & allowed:
+        if self._declares_boot_file and candidates & allowed:
             return
-        if not candidates & self._policy.formats:
+        if not candidates & accepted:
             check = "payload" if candidates <= frozenset(PAYLOADS) else "format"
             content = " or ".join(sorted(candidates))
-            report.add_finding(check, report.format_offset, f"the content is {content}")
+            hint = hints.for_refused(candidates, self._declared)
+            report.add_finding(check, report.format_offset, f"the content is {content}", hint)
 
-    def _mismatch(self, candidates: frozenset[str]) -> str:
+    def _mismatch(self, declared: str, candidates: frozenset[str]) -> str:
         if len(candidates) == 1:
-            return f"the declared format is {self._declared}, but the content is {min(candidates)}"
-        return (
-            f"the declared format is {self._declared}, but the content does not begin like this "
-            "format"
-        )
+            return f"the declared format is {declared}, but the content is {min(candidates)}"
+        return f"the declared format is {declared}, but the content does not begin like this format"
 
     def _refuse(self, finding: Finding) -> None:
         kind = errors.FormatMismatch if finding.check == "declared_format" else errors.BadImage
@@ -182,6 +201,8 @@ class Inspector:
     def __init__(self, policy: InspectionPolicy | None = None) -> None:
         self.policy = policy or InspectionPolicy()
 
-    def begin(self, declared: str | None = None, *, keep_going: bool = False) -> Inspection:
+    def begin(
+        self, declared: Declaration | str | None = None, *, keep_going: bool = False
+    ) -> Inspection:
         """Begin to inspect a stream; ``declared`` is its ``disk_format``, None if unknown."""
         return Inspection(self.policy, declared, keep_going=keep_going)

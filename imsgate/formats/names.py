@@ -1,6 +1,7 @@
 """Names of formats: the canonical ones, and those that clients declare in either dialect."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 IMAGES = (
     "raw",
@@ -54,6 +55,21 @@ WRAPPERS: dict[str, frozenset[str]] = {
 """
 
 
+CONTAINERS = ("bare", "ovf", "ami", "aki", "ari", *WRAPPERS)
+"""Every ``container_format``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """What an image is declared to be.
+
+    ``name`` is a ``disk_format`` or a key of WRAPPERS. The content may also be one of ``also``.
+    """
+
+    name: str
+    also: frozenset[str] = frozenset()
+
+
 def is_disk_format(name: str) -> bool:
     """Whether ``name`` is a ``disk_format`` of either dialect."""
     return _normalize(name) in _CONTENT_BY_DISK_FORMAT
@@ -68,9 +84,29 @@ def allowed_content(declared: str) -> Collection[str]:
     return _CONTENT_BY_DISK_FORMAT.get(name) or WRAPPERS.get(name, frozenset(("raw",)))
 
 
-def is_boot_file(declared: str | None) -> bool:
+def is_boot_file(declared: str) -> bool:
     """Whether a kernel or a ramdisk is declared; these may be compressed."""
-    return declared is not None and _normalize(declared) in ("aki", "ari")
+    return _normalize(declared) in ("aki", "ari")
+
+
+def is_vhd(declared: str) -> bool:
+    """Whether a VHD is declared, in either dialect."""
+    return _normalize(declared) in ("vhd", "vpc")
+
+
+def could_be_boot_file(content: str) -> bool:
+    """Whether content of this format may be declared as a kernel or a ramdisk."""
+    return content in _BOOT_FILES
+
+
+def disk_format_of(content: str) -> str | None:
+    """The ``disk_format`` of content of this format; None if there is none."""
+    return {"parallels": "ploop", "udf": "iso"}.get(content, content if content in IMAGES else None)
+
+
+def option_of(content: str) -> str:
+    """The name of the option that accepts content of this format."""
+    return f"accept_{content.replace('-', '_')}"
 
 
 def _normalize(name: str) -> str:

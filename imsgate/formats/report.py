@@ -81,10 +81,13 @@ class Report:
         """Set the virtual size to ``size`` bytes, which the field at ``offset`` contains."""
         self.virtual_size, self.size_offset = size, offset
 
-    def add_finding(self, check: str, offset: int, reason: str) -> None:
-        """Add a finding. Only the first finding of each check is kept."""
+    def add_finding(self, check: str, offset: int, reason: str, hint: str | None = None) -> None:
+        """Add a finding, with the hint of its check unless ``hint`` is given.
+
+        Only the first finding of each check is kept.
+        """
         if all(finding.check != check for finding in self.findings):
-            self.findings.append(Finding(check, offset, reason, HINTS[check]))
+            self.findings.append(Finding(check, offset, reason, hint or HINTS[check]))
 
     def check_header(self, problems: Iterable[Problem], base: int = 0) -> bool:
         """Add the first true problem as ``bad_header``; return whether there is no problem.

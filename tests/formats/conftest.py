@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.formats import corpus
 from tests.formats.corpus import Entry
 from tests.functional.gateway import eventually
 
@@ -50,9 +49,9 @@ class Client:
         finally:
             connection.close()
 
-    def upload(self, path: Path, disk_format: str) -> tuple[int, dict, dict]:
+    def upload(self, path: Path, disk_format: str, **more: str) -> tuple[int, dict, dict]:
         """Upload a file as a new image; return the status, the body and the resulting image."""
-        fields = {"name": path.name, "disk_format": disk_format, "container_format": "bare"}
+        fields = {"name": path.name, "disk_format": disk_format, "container_format": "bare", **more}
         status, image = self._call("POST", "/v2/images", "application/json", json.dumps(fields))
         assert status == 201, image
         url = f"/v2/images/{image['id']}"
@@ -65,16 +64,13 @@ class Client:
 
 @pytest.fixture(scope="session")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """A client of ``imsgate serve``, which accepts all formats of the corpus as disk_format."""
+    """A client of ``imsgate serve`` with its defaults."""
     state = tmp_path_factory.mktemp("state")
-    names = sorted({entry.declared or entry.format for entry in corpus.entries()})
-    config = state / "imsgate.conf"
-    config.write_text(f"[image_format]\ndisk_formats = {','.join(names)}\n")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "imsgate.cmd.main", "serve", "--bind", f"127.0.0.1:{port}"]
-    command += ["--state", str(state / "state"), "--config-file", str(config), "--workers", "1"]
+    command += ["--state", str(state / "state"), "--workers", "1"]
     with (state / "log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log)
     try:

@@ -131,6 +131,45 @@ def test_qemu_img_agrees_with_the_manifest(entry, made):
         assert not entry.accept or entry.format in ("zvhd", "zvhd2", "luks", "elf", "gzip")
 
 
+_BY_NAME = {entry.name: entry for entry in ENTRIES}
+_CINDER_KEY = "cinder_encryption_key_id"
+
+
+@pytest.mark.parametrize("name", ["raw-luks1", "raw-luks2", "raw-zeros"])
+def test_an_encrypted_volume_from_cinder_is_accepted_as_raw(name, made, gateway):
+    properties = {_CINDER_KEY: "5ad1c2b0-5a4f-4a29-8e0b-9f2b40a6f1ab"}
+    status, response, image = gateway.upload(made(_BY_NAME[name]), "raw", **properties)
+    assert (status, image["status"], image["disk_format"]) == (204, "active", "raw"), response
+
+
+@pytest.mark.parametrize(
+    ("name", "properties"),
+    [
+        pytest.param("raw-luks1", {}, id="no-property"),
+        pytest.param("raw-luks1", {_CINDER_KEY: ""}, id="empty-property"),
+        pytest.param("qcow2-v3", {_CINDER_KEY: "5ad1c2b0"}, id="another-format"),
+    ],
+)
+def test_only_the_luks_content_of_an_encrypted_volume_is_accepted(name, properties, made, gateway):
+    entry = _BY_NAME[name]
+    status, response, _ = gateway.upload(made(entry), "raw", **properties)
+    assert (status, response["reason"]) == (415, "format_mismatch")
+    assert f"disk_format to {entry.format}" in response["hint"]
+
+
+@pytest.mark.parametrize(
+    ("container", "name", "status"),
+    [("ova", "other-ova", 1), ("ova", "qcow2-v3", 1), ("bare", "qcow2-v3", 0)],
+)
+def test_the_inspect_command_knows_containers(container, name, status, made, capsys):
+    options = ["--disk-format", "qcow2", "--container-format", container]
+    assert main.main(["inspect", "--json", *options, str(made(_BY_NAME[name]))]) == status
+    checks = [finding["check"] for finding in json.loads(capsys.readouterr().out)["findings"]]
+    assert checks == {"other-ova": ["payload"], "ova": ["declared_format"]}.get(
+        name if name == "other-ova" else container, []
+    )
+
+
 def test_files_in_a_directory_are_inspected(tmp_path, capsys):
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "one.raw").write_bytes(bytes(512))
