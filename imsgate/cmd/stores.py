@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from imsgate import errors
+from imsgate.buckets import base as buckets
 from imsgate.cmd import arguments, store_check
 from imsgate.errors import BadConfig
 from imsgate.services import load_registry
@@ -89,6 +90,10 @@ def check_stores(args: argparse.Namespace) -> int:
             rate = f"{step.rate / (1 << 20):.0f}" if step.rate else ""
             result = step.problem or "ok"
             rows.append((backend.id, step.name, result, f"{step.seconds * 1000:.0f}", rate))
+    accounts = None if args.store else buckets.load(arguments.load(args))
+    for section, problem in accounts.check() if accounts else ():
+        failed = failed or bool(problem)
+        rows.append((section, "keys", problem or "ok", "", ""))
     _print_table(rows)
     return int(failed)
 

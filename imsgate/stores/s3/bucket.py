@@ -231,6 +231,18 @@ class Bucket:
         """
         self._call("list_multipart_uploads", MaxUploads=1)
 
+    def check_keys(self) -> None:
+        """Raises KeysRefused if no request with these keys can succeed, for any bucket."""
+        try:
+            self._client.get().list_buckets()
+        except _FAILURES as error:
+            failure = failures.translate(self.store, "list_buckets", error)
+            denied = isinstance(failure, errors.StoreDenied)
+            if denied and not isinstance(failure, failures.KeysRefused):
+                return  # the keys are right, but do not permit this request
+            if not isinstance(failure, failures.OperationUnsupported):
+                raise failure from None
+
     def make(self) -> None:
         """Create the bucket."""
         region = self._settings.s3_store_region_name
