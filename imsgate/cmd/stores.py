@@ -42,7 +42,8 @@ def add_parser(subparsers: Any) -> None:
             "sweep",
             help="remove the residue of uploads that no record knows",
             description="Remove the residue of uploads that no record knows, from stores that can "
-            "find it. What a running upload has written stays.",
+            "find it, complete objects of known images included. What a running upload has written "
+            "stays.",
         )
     )
     sweep.add_argument(
@@ -50,7 +51,8 @@ def add_parser(subparsers: Any) -> None:
         type=arguments.seconds,
         default=orphans.AGE,
         metavar="SECONDS",
-        help="only of uploads that began so long ago (default: %(default)s)",
+        help="of uploads for unknown images, which may belong to another installation, only those "
+        "that began so long ago (default: %(default)s)",
     )
     sweep.set_defaults(run=sweep_stores)
     adopt = actions.add_parser(
@@ -102,7 +104,7 @@ def sweep_stores(args: argparse.Namespace) -> int:
     """Exit status 1 when any store could not be swept."""
     registry = load_registry(arguments.load(args))
     failed = False
-    for store_id, outcome in orphans.sweep(registry, _chosen(args), args.age):
+    for store_id, outcome in orphans.sweep(registry, _chosen(args), args.age, full=True):
         if isinstance(outcome, errors.Error):
             failed = True
             print(f"imsgate: {store_id}: {outcome}", file=sys.stderr)

@@ -119,6 +119,11 @@ class Bucket:
         client = self._client.get()
         return str(client.generate_presigned_url("get_object", params, ExpiresIn=lifetime))
 
+    def objects(self) -> Iterator[tuple[str, int]]:
+        """The keys and sizes of all objects."""
+        for page in self._pages("list_objects_v2"):
+            yield from ((entry["Key"], entry["Size"]) for entry in page.get("Contents", ()))
+
     # Multipart uploads
 
     def begin(self, key: str) -> NewUpload:
