@@ -85,12 +85,15 @@ def load_services(conf: Config, api_overrides: Mapping[str, str] = _NO_OVERRIDES
     """
     registry, stores = load_registry(conf), loader.load(conf)
     media.check(registry, stores)
+    accounts = user_buckets.load(conf)
+    if accounts is not None:
+        accounts.check_at_start()
     return make_services(
         conf,
         registry=registry,
         stores=stores,
         quotas=quota.load(conf),
-        accounts=user_buckets.load(conf),
+        accounts=accounts,
         api_overrides=api_overrides,
     )
 

@@ -8,16 +8,20 @@ A driver may rely on its input: the names of bucket and object are valid
 
 import abc
 import dataclasses
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, cast
 
 import stevedore
 from oslo_config import cfg
 
-from imsgate import plugins
+from imsgate import errors, plugins
 from imsgate.config import Config, Section
+from imsgate.errors import BadConfig
 from imsgate.settings import Settings
 from imsgate.stores.base import CopySource, Sink
+
+LOG = logging.getLogger(__name__)
 
 NAMESPACE = "imsgate.buckets"
 GROUP = "ims_buckets"
@@ -103,6 +107,12 @@ class Buckets(abc.ABC):
         ``name`` is the section where they are set. Raises BadConfig.
         """
 
+    def check(self) -> None:  # noqa: B027 - a driver may have nothing to check
+        """Check that the service accepts the keys, whatever they permit.
+
+        Raises BadConfig, naming the option, and SourceFailed if that cannot be found out now.
+        """
+
     @abc.abstractmethod
     def find(self, bucket: str, key: str) -> ObjectInfo | None:
         """The object, or None if it does not exist."""
@@ -138,6 +148,32 @@ class Accounts:
     def of(self, project: str | None) -> Buckets:
         """The buckets as ``project`` reaches them."""
         return self.own.get(project or "", self.default)
+
+    def check(self) -> Iterator[tuple[str, str]]:
+        """Check the keys of each account; yield what is checked, and the problem or nothing."""
+        for project, buckets in {"": self.default, **self.own}.items():
+            problem = ""
+            try:
+                buckets.check()
+            except (BadConfig, errors.Error) as error:
+                problem = str(error)
+            yield f"{GROUP}:{project}" if project else GROUP, problem
+
+    def check_at_start(self) -> None:
+        """Raises BadConfig if the service refuses the keys for all projects.
+
+        The keys of a single project do not keep the server from starting, nor does a service that
+        cannot be reached: these are logged.
+        """
+        for buckets in (self.default, *self.own.values()):
+            try:
+                buckets.check()
+            except BadConfig as problem:
+                if buckets is self.default:
+                    raise
+                LOG.error("A project's buckets cannot be used: %s", problem)
+            except errors.Error as error:
+                LOG.warning("The keys for users' buckets could not be checked: %s", error)
 
 
 def load(conf: Config) -> Accounts | None:

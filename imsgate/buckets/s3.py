@@ -2,12 +2,14 @@
 
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Iterator
 from typing import Any
 
 from imsgate import errors
 from imsgate.buckets.base import Buckets, ObjectInfo, ObjectWriter
 from imsgate.config import Section
+from imsgate.errors import BadConfig
 from imsgate.stores.base import CopySource
 from imsgate.stores.s3 import failures, options
 from imsgate.stores.s3.bucket import Bucket, Upload
@@ -15,6 +17,8 @@ from imsgate.stores.s3.options import S3Settings
 from imsgate.stores.s3.plan import Plan
 from imsgate.stores.s3.reader import RangeReader
 from imsgate.stores.s3.sink import S3Sink
+
+_LOG = logging.getLogger(__name__)
 
 #: Options of a store that concern its one bucket or direct downloads by clients.
 _STORE_ONLY = frozenset(
@@ -47,12 +51,15 @@ class S3Buckets(Buckets):
         settings = dataclasses.replace(self._options, s3_store_bucket=name)
         return Bucket(self._name, settings, settings.s3_store_attempts)
 
-    @staticmethod
     @contextlib.contextmanager
-    def _reporting(name: str) -> Iterator[None]:
+    def _reporting(self, name: str) -> Iterator[None]:
         try:
             yield
-        except (failures.BucketMissing, errors.StoreDenied):
+        except failures.BucketMissing:
+            raise errors.BucketNotAccessible(bucket=name) from None
+        except errors.StoreDenied:
+            # The user is told the same in any case, but keys that are wrong are no user's fault.
+            self._report_wrong_keys(name)
             raise errors.BucketNotAccessible(bucket=name) from None
         except errors.StoreUnavailable as error:
             kind = (
@@ -61,6 +68,29 @@ class S3Buckets(Buckets):
                 else errors.SourceUnavailable
             )
             raise kind(problem=str(error.details["problem"])) from None
+
+    def check(self) -> None:
+        settings = dataclasses.replace(self._options, s3_store_attempts=1)
+        with contextlib.closing(Bucket(self._name, settings, attempts=1)) as service:
+            try:
+                service.check_keys()
+            except failures.KeysRefused as error:
+                raise BadConfig(
+                    f"[{self._name}] s3_store_access_key",
+                    f"{error.details['problem']}; check s3_store_access_key, "
+                    "s3_store_secret_key and this host's clock",
+                ) from None
+            except errors.StoreUnavailable as error:
+                raise errors.SourceFailed(problem=str(error.details["problem"])) from None
+
+    def _report_wrong_keys(self, bucket: str) -> None:
+        """The refusal of some requests does not tell whether the keys or the bucket is wrong."""
+        try:
+            self.check()
+        except BadConfig as problem:
+            _LOG.error("Bucket %s was not accessible: %s", bucket, problem)
+        except errors.SourceFailed as error:
+            _LOG.warning("Bucket %s was not accessible, and then: %s", bucket, error)
 
     def find(self, bucket: str, key: str) -> ObjectInfo | None:
         with self._open(bucket) as opened:

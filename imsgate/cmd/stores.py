@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from imsgate import errors
+from imsgate.buckets import base as buckets
 from imsgate.cmd import arguments, store_check
 from imsgate.errors import BadConfig
 from imsgate.services import load_registry
@@ -41,7 +42,8 @@ def add_parser(subparsers: Any) -> None:
             "sweep",
             help="remove data of uploads that belongs to no image record",
             description="Remove data that uploads left behind and that belongs to no image record, "
-            "from stores that can find it. The data of uploads in progress stays.",
+            "from stores that can find it. That includes complete objects of known images. The data "
+            "of uploads in progress stays.",
         )
     )
     sweep.add_argument(
@@ -49,7 +51,8 @@ def add_parser(subparsers: Any) -> None:
         type=arguments.seconds,
         default=orphans.AGE,
         metavar="SECONDS",
-        help="minimum time since the upload started (default: %(default)s)",
+        help="minimum time since the start of an upload for an unknown image, which may belong to "
+        "another installation (default: %(default)s)",
     )
     sweep.set_defaults(run=sweep_stores)
     adopt = actions.add_parser(
@@ -89,6 +92,10 @@ def check_stores(args: argparse.Namespace) -> int:
             rate = f"{step.rate / (1 << 20):.0f}" if step.rate else ""
             result = step.problem or "ok"
             rows.append((backend.id, step.name, result, f"{step.seconds * 1000:.0f}", rate))
+    accounts = None if args.store else buckets.load(arguments.load(args))
+    for section, problem in accounts.check() if accounts else ():
+        failed = failed or bool(problem)
+        rows.append((section, "keys", problem or "ok", "", ""))
     _print_table(rows)
     return int(failed)
 
@@ -97,7 +104,7 @@ def sweep_stores(args: argparse.Namespace) -> int:
     """Returns exit status 1 if the cleanup of any store fails."""
     registry = load_registry(arguments.load(args))
     failed = False
-    for store_id, outcome in orphans.sweep(registry, _chosen(args), args.age):
+    for store_id, outcome in orphans.sweep(registry, _chosen(args), args.age, full=True):
         if isinstance(outcome, errors.Error):
             failed = True
             print(f"imsgate: {store_id}: {outcome}", file=sys.stderr)

@@ -46,6 +46,9 @@ from imsgate.config import Section
 #: or a digit, so that neither ``..`` nor a temporary name with a leading dot matches.
 LOCATION = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,254}", re.ASCII)
 
+#: The key of an attempt. Other applications may have data in the same place.
+ATTEMPT = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\.[0-9a-f]+", re.ASCII)
+
 
 class Sink(abc.ABC):
     """An object that is being written.
@@ -292,3 +295,11 @@ class Sweeps(abc.ABC):
         ``living(key)`` returns whether the attempt with this key may still be running; those
         are skipped. Committed objects and data of other applications are never removed.
         """
+
+    def sweep_objects(self, orphaned: Callable[[str], bool]) -> Swept:
+        """Remove the committed objects for whose keys ``orphaned(key)`` is true.
+
+        Such an object may stay when a stale process commits its attempt and then dies. A driver
+        that cannot list its objects does nothing.
+        """
+        return Swept(0, 0)

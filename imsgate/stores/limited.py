@@ -149,6 +149,12 @@ class LimitedStore(Store, Sweeps):
             return self._store.sweep(age, living)
         return Swept(0, 0)
 
+    def sweep_objects(self, orphaned: Callable[[str], bool]) -> Swept:
+        """See ``sweep``."""
+        if isinstance(self._store, Sweeps):
+            return self._store.sweep_objects(orphaned)
+        return Swept(0, 0)
+
 
 def _wrapped(name: str, settings: Section) -> type[Store]:
     """The wrapped driver. Raises BadConfig."""

@@ -1,22 +1,23 @@
 """Orphaned data: what stores hold of uploads that no record knows.
 
 ``imsgate.transfer.cleanup`` cleans up after an upload that died, by its record. This finds the
-data of records that were lost or restored from a backup, in stores that can search themselves.
+data of records that were lost or restored from a backup, and what a stale process wrote after
+that cleanup, in stores that can search themselves.
 """
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
 
 from imsgate import errors
-from imsgate.model import UNFINISHED
+from imsgate.model import UNFINISHED, Location
 from imsgate.registry.base import Registry
 from imsgate.stores.base import Sweeps, Swept
 from imsgate.stores.loader import Backend
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds until an attempt without a record counts as orphaned. That is long, because another
-#: installation with records of its own might use the same place.
+#: Seconds until an attempt at an image without a record counts as orphaned. That is long, because
+#: another installation with records of its own might use the same place.
 AGE = 24 * 3600.0
 
 
@@ -40,10 +41,41 @@ def living(registry: Registry) -> Callable[[str], bool]:
     return lives
 
 
+def _known(registry: Registry, key: str) -> bool:
+    """Whether the attempt belongs to this installation: its image has or had a record here."""
+    try:
+        registry.recall(key.partition(".")[0])
+    except errors.NotFound:
+        return False
+    return True
+
+
+def _sweep_store(registry: Registry, store_id: str, store: Sweeps, age: float, full: bool) -> Swept:
+    lives = living(registry)
+
+    def lives_or_is_foreign(key: str) -> bool:
+        return not _known(registry, key) or lives(key)
+
+    def orphaned(key: str) -> bool:
+        place = Location(store_id, key)
+        if registry.holds(place) or lives_or_is_foreign(key):
+            return False
+        return not registry.holds(place)  # again: an attempt that lived before may have ended
+
+    found = [store.sweep(0.0, lives_or_is_foreign), store.sweep(age, lives)]
+    if full:
+        found.append(store.sweep_objects(orphaned))
+    return Swept(sum(each.attempts for each in found), sum(each.bytes for each in found))
+
+
 def sweep(
-    registry: Registry, backends: Iterable[Backend], age: float = AGE
+    registry: Registry, backends: Iterable[Backend], age: float = AGE, *, full: bool = False
 ) -> Iterator[tuple[str, Swept | errors.Error]]:
-    """Sweep each store that supports it of data older than ``age`` seconds.
+    """Sweep each store that supports it of what belongs to no attempt that lives.
+
+    Attempts at images that this registry does not know must be older than ``age`` seconds. With
+    ``full``, all objects of each store are listed, and those of attempts at known images are
+    removed if no record refers to them.
 
     Yields the store's id with what was removed, or with the error that prevented it.
     """
@@ -51,7 +83,7 @@ def sweep(
         try:
             store = backend.store
             if isinstance(store, Sweeps):
-                yield backend.id, store.sweep(age, living(registry))
+                yield backend.id, _sweep_store(registry, backend.id, store, age, full)
         except errors.Error as error:
             yield backend.id, error
 

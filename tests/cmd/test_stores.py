@@ -99,8 +99,16 @@ def test_a_trial_ends_where_the_store_is_wrong(wrong, last):
     assert store.held() == []
 
 
-def test_sweep_of_stores_that_need_none(capsys, configured):
+def test_sweep_of_all_stores(capsys, configured, tmp_path):
     os.mkdir(configured[-1])
+    os.mkdir(tmp_path / "near")
+    residue = tmp_path / "near" / ".part-6f1c6b2e-0c3a-4f5e-9d1b-1f2e3d4c5b6a.1"
+    residue.write_text("part")
     assert main.main(["db", "upgrade", *configured]) == 0
     assert main.main(["stores", "sweep", "--age", "0", *configured]) == 0
-    assert capsys.readouterr().out == "The database is up to date.\n"
+    assert capsys.readouterr().out.splitlines() == [
+        "The database is up to date.",
+        "near: 1 uploads, 4 bytes removed",
+        "far: 0 uploads, 0 bytes removed",
+    ]
+    assert not residue.exists()

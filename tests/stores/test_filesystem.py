@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from imsgate import config, errors
+from imsgate.stores.base import Swept
 from imsgate.stores.filesystem import FilesystemStore, disk
 from imsgate.stores.mark import MARK
 from imsgate.testing import StoreContract
@@ -522,6 +523,27 @@ def test_without_its_directory_the_store_is_gone_not_the_object(store, directory
     fails(errors.StoreUnavailable, getattr(store, call), KEY)
     fails(errors.StoreUnavailable, store.create, KEY, None)
     assert store.free_space() is None
+
+
+def test_sweep_of_attempts_and_objects(store, directory):
+    """Only attempts of imsgate, in this directory, that nobody claims and that are old enough."""
+    put(store, b"data", key=f"{IMAGE}.3")
+    for number, age in ((1, 100), (2, 100), (4, 10)):
+        sink = store.create(f"{IMAGE}.{number}", None)
+        sink.write(b"part")
+        path = directory / f".part-{IMAGE}.{number}"
+        os.utime(path, (0, path.stat().st_mtime - age))
+    (directory / ".part-notes").write_text("of somebody else")
+    (directory / f".part-{IMAGE}.5").symlink_to(directory / ".part-notes")
+    before = set(os.listdir(directory))
+    assert store.sweep(50, lambda key: key == f"{IMAGE}.2") == Swept(1, 4)
+    gone = {f".part-{IMAGE}.1"}
+    assert set(os.listdir(directory)) == before - gone
+    assert store.sweep_objects(lambda key: key == f"{IMAGE}.2") == Swept(0, 0)
+    assert store.sweep_objects(lambda key: True) == Swept(1, 4)
+    assert set(os.listdir(directory)) == before - gone - {f"{IMAGE}.3"}
+    replace(directory)
+    fails(errors.StoreUnavailable, store.sweep, 0, lambda key: False)
 
 
 # Another directory in the place of the store's

@@ -5,7 +5,7 @@ import datetime
 import pytest
 
 from imsgate import config, errors
-from imsgate.model import Image, JobState, Status
+from imsgate.model import Image, JobState, Location, Status
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.stores.base import Sweeps, Swept
 from imsgate.stores.memory import MemoryStore
@@ -21,6 +21,12 @@ class Tape(MemoryStore, Sweeps):
     def sweep(self, age, living):
         self.asked = age
         found = [key for key in self._parts if not living(key)]
+        for key in found:
+            self.discard(key)
+        return Swept(len(found), 0)
+
+    def sweep_objects(self, orphaned):
+        found = [key for key in self._objects if orphaned(key)]
         for key in found:
             self.discard(key)
         return Swept(len(found), 0)
@@ -77,6 +83,44 @@ def test_only_residue_is_removed(registry):
     assert list(orphans.sweep(registry, [backend], 7.0)) == [("tape", Swept(2, 0))]
     assert backend.store.held() == ["i.2"]
     assert backend.store.asked == 7.0
+
+
+def test_the_residue_of_a_known_image_need_not_be_old(registry):
+    class Young(Tape):
+        def sweep(self, age, living):
+            return super().sweep(age, living) if age == 0 else Swept(0, 0)
+
+    backend = Backend(Young, "tape")
+    for key in ("i.1", "i.2", "j.1"):
+        backend.store.create(key, None).write(b"data")
+    recorded(registry, "i", status=Status.SAVING, upload_key="i.2")
+    assert list(orphans.sweep(registry, [backend], 7.0)) == [("tape", Swept(1, 0))]
+    assert backend.store.held() == ["i.2", "j.1"]
+
+
+OBJECTS = {
+    "referred to": ({"status": Status.ACTIVE, "locations": (Location("tape", "i.1"),)}, True),
+    "an upload ends": ({"status": Status.SAVING, "upload_key": "i.1"}, True),
+    "stale": ({"status": Status.ACTIVE, "locations": (Location("tape", "i.2"),)}, False),
+    "stale, in another store": (
+        {"status": Status.ACTIVE, "locations": (Location("other", "i.1"),)},
+        False,
+    ),
+    "deleted": ({"status": Status.DELETED}, False),
+    "unknown": (None, True),
+}
+
+
+@pytest.mark.parametrize(("fields", "stays"), OBJECTS.values(), ids=OBJECTS)
+@pytest.mark.parametrize("full", [True, False])
+def test_an_object_to_which_no_record_refers(registry, fields, stays, full):
+    backend = Backend(Tape, "tape")
+    backend.store.create("i.1", None).commit()
+    if fields is not None:
+        recorded(registry, "i", **fields)
+    removed = int(full and not stays)
+    assert list(orphans.sweep(registry, [backend], 0.0, full=full)) == [("tape", Swept(removed, 0))]
+    assert backend.store.held() == ["i.1"][removed:]
 
 
 def test_one_that_fails_does_not_stop_the_others(registry, caplog):

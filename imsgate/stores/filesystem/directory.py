@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from imsgate import errors
 from imsgate.errors import BadConfig
-from imsgate.stores.base import LOCATION
+from imsgate.stores.base import ATTEMPT, LOCATION
 from imsgate.stores.mark import MarkedDirectory
 
 #: EFBIG: the file would exceed the limit of the file system or RLIMIT_FSIZE.
@@ -73,13 +73,34 @@ class DataDirectory:
         finally:
             os.close(fd)
 
-    def discard(self, key: str) -> None:
+    def attempts(self, *, finished: bool) -> list[tuple[str, os.stat_result]]:
+        """The keys and files of all unfinished attempts, or of all finished ones.
+
+        Raises StoreUnavailable or StoreDenied.
+        """
+        found = []
+        prefix = "" if finished else TEMPORARY_PREFIX
+        with self.reporting():
+            self.medium.verify()
+            with os.scandir(self.path) as entries:
+                for entry in entries:
+                    key = entry.name.removeprefix(prefix)
+                    if entry.name != prefix + key or not ATTEMPT.fullmatch(key):
+                        continue
+                    with contextlib.suppress(FileNotFoundError):  # the attempt has just ended
+                        status = entry.stat(follow_symlinks=False)
+                        if stat.S_ISREG(status.st_mode):
+                            found.append((key, status))
+        return found
+
+    def discard(self, key: str, *, unfinished_only: bool = False) -> None:
         """Remove the temporary and the final file. Raises StoreUnavailable or StoreDenied."""
+        paths = [self.temporary(key), *(() if unfinished_only else (self.final(key),))]
         with self.reporting():
             self.medium.verify()
             # In this order: if a stale attempt renames its file between the two, the second
             # removal finds it; if it tries later, there is nothing left to rename.
-            removed = [_unlink(path) for path in (self.temporary(key), self.final(key))]
+            removed = [_unlink(path) for path in paths]
             if any(removed):
                 self.sync()
             else:

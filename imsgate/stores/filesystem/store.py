@@ -3,11 +3,12 @@
 import errno
 import functools
 import os
-from collections.abc import Hashable, Iterator, Mapping
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 from imsgate.config import Section
-from imsgate.stores.base import LocalFiles, Sink, Store
+from imsgate.stores.base import LocalFiles, Sink, Store, Sweeps, Swept
 from imsgate.stores.filesystem import options
 from imsgate.stores.filesystem.directory import DataDirectory, regular
 from imsgate.stores.filesystem.options import FileSettings
@@ -16,7 +17,7 @@ from imsgate.stores.filesystem.sink import FileSink
 from imsgate.stores.filesystem.space import Space
 
 
-class FilesystemStore(Store, LocalFiles):
+class FilesystemStore(Store, LocalFiles, Sweeps):
     """A store whose objects are files in one directory."""
 
     OPTS = options.OPTS
@@ -59,6 +60,24 @@ class FilesystemStore(Store, LocalFiles):
 
     def discard(self, key: str) -> None:
         self.directory.discard(key)
+
+    def sweep(self, age: float, living: Callable[[str], bool]) -> Swept:
+        """See Sweeps. The age of an attempt is the time since its last write."""
+        before = time.time() - age
+        swept = Swept(0, 0)
+        for key, status in self.directory.attempts(finished=False):
+            if status.st_mtime <= before and not living(key):
+                self.directory.discard(key, unfinished_only=True)
+                swept = Swept(swept.attempts + 1, swept.bytes + status.st_size)
+        return swept
+
+    def sweep_objects(self, orphaned: Callable[[str], bool]) -> Swept:
+        swept = Swept(0, 0)
+        for key, status in self.directory.attempts(finished=True):
+            if orphaned(key):
+                self.directory.discard(key)
+                swept = Swept(swept.attempts + 1, swept.bytes + status.st_size)
+        return swept
 
     def open(self, location: str) -> BinaryIO:
         path = self.directory.located(location)

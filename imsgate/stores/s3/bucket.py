@@ -119,6 +119,11 @@ class Bucket:
         client = self._client.get()
         return str(client.generate_presigned_url("get_object", params, ExpiresIn=lifetime))
 
+    def objects(self) -> Iterator[tuple[str, int]]:
+        """The keys and sizes of all objects."""
+        for page in self._pages("list_objects_v2"):
+            yield from ((entry["Key"], entry["Size"]) for entry in page.get("Contents", ()))
+
     # Multipart uploads
 
     def begin(self, key: str) -> NewUpload:
@@ -230,6 +235,18 @@ class Bucket:
         The sweep needs the permission for this request.
         """
         self._call("list_multipart_uploads", MaxUploads=1)
+
+    def check_keys(self) -> None:
+        """Raises KeysRefused if no request with these keys can succeed, for any bucket."""
+        try:
+            self._client.get().list_buckets()
+        except _FAILURES as error:
+            failure = failures.translate(self.store, "list_buckets", error)
+            denied = isinstance(failure, errors.StoreDenied)
+            if denied and not isinstance(failure, failures.KeysRefused):
+                return  # the keys are right, but do not permit this request
+            if not isinstance(failure, failures.OperationUnsupported):
+                raise failure from None
 
     def make(self) -> None:
         """Create the bucket."""

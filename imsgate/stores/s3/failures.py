@@ -17,10 +17,10 @@ _FULL = frozenset(
     """EntityTooLarge InsufficientCapacity InsufficientStorage InsufficientStorageSpace
     QuotaExceeded ServiceQuotaExceeded StorageFull XMinioStorageFull""".split()
 )
-_DENIED = frozenset(
-    """AccessDenied AccountProblem AllAccessDisabled AuthorizationHeaderMalformed ExpiredToken
-    InvalidAccessKeyId InvalidSecurity InvalidToken NotSignedUp SignatureDoesNotMatch
-    UserSuspended""".split()
+_DENIED = frozenset("AccessDenied AccountProblem AllAccessDisabled NotSignedUp".split())
+_KEYS_REFUSED = frozenset(
+    """AuthorizationHeaderMalformed ExpiredToken InvalidAccessKeyId InvalidSecurity InvalidToken
+    SignatureDoesNotMatch UserSuspended""".split()
 )
 _BUSY = frozenset("503 429 Busy RequestLimitExceeded SlowDown Throttling TooManyRequests".split())
 _CLOCK_SKEW = frozenset("RequestTimeTooSkewed RequestExpired".split())
@@ -52,6 +52,10 @@ class OutOfRange(errors.StoreUnavailable):
 
 class OperationUnsupported(errors.StoreUnavailable):
     """The service does not support the operation."""
+
+
+class KeysRefused(errors.StoreDenied):
+    """The service refuses every request with these keys, for any bucket."""
 
 
 class NotCopied(errors.StoreUnavailable):
@@ -146,8 +150,10 @@ def _general_refusal(store: str, code: str, status: int, retry_after: str) -> er
         return errors.StoreUnavailable(store=store, problem="it is overloaded", retry_after=wait)
     if code in _CLOCK_SKEW:
         problem = "its clock and this host's clock differ too much"
-        return errors.StoreDenied(store=store, problem=problem)
-    if code in _DENIED or status in (401, 403):
+        return KeysRefused(store=store, problem=problem)
+    if code in _KEYS_REFUSED or status == 401:
+        return KeysRefused(store=store, problem=f"it answered {code or status}")
+    if code in _DENIED or status == 403:
         return errors.StoreDenied(store=store, problem=f"it answered {code or status}")
     kind = Rejected if 400 <= status < 500 and status != 408 else errors.StoreUnavailable
     return kind(store=store, problem=f"it answered {code or status}")

@@ -11,7 +11,6 @@ process, the uploader notices that the record no longer belongs to it and remove
 """
 
 import logging
-import re
 import threading
 import urllib.parse
 import weakref
@@ -22,6 +21,7 @@ from imsgate import errors
 from imsgate.config import Section
 from imsgate.errors import BadConfig
 from imsgate.stores.base import (
+    ATTEMPT,
     LOCATION,
     Addressed,
     Copies,
@@ -40,9 +40,6 @@ from imsgate.stores.s3.reader import RangeReader
 from imsgate.stores.s3.sink import S3Sink
 
 _LOG = logging.getLogger(__name__)
-
-#: The keys of attempts. Other applications may have uploads in the same bucket.
-_ATTEMPT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\.[0-9a-f]+", re.ASCII)
 
 
 class S3Store(Store, Addressed, Copies, DirectUrls, Sweeps):
@@ -144,11 +141,19 @@ class S3Store(Store, Addressed, Copies, DirectUrls, Sweeps):
     def sweep(self, age: float, living: Callable[[str], bool]) -> Swept:
         swept = Swept(0, 0)
         for upload in list(self._bucket.uploads()):
-            if upload.age < age or not _ATTEMPT.fullmatch(upload.key) or living(upload.key):
+            if upload.age < age or not ATTEMPT.fullmatch(upload.key) or living(upload.key):
                 continue
             size = self._bucket.stored_bytes(upload)
             self._bucket.abort(upload)
             swept = Swept(swept.attempts + 1, swept.bytes + size)
+        return swept
+
+    def sweep_objects(self, orphaned: Callable[[str], bool]) -> Swept:
+        swept = Swept(0, 0)
+        for key, size in self._bucket.objects():
+            if ATTEMPT.fullmatch(key) and orphaned(key):
+                self._bucket.delete(key)
+                swept = Swept(swept.attempts + 1, swept.bytes + size)
         return swept
 
     def direct_url(self, location: str) -> str | None:

@@ -7,7 +7,9 @@ import re
 import pytest
 
 from imsgate import errors
+from imsgate.buckets.base import Accounts
 from imsgate.buckets.s3 import S3Buckets
+from imsgate.cmd import main
 from imsgate.config import Section
 from tests.stores.s3 import servers
 from tests.stores.s3.proxy import between
@@ -46,11 +48,75 @@ def test_what_is_not_there(bucket):
             ask("no-such-bucket", "a")
 
 
-def test_keys_that_open_nothing(bucket):
+def test_keys_that_open_nothing(bucket, caplog):
+    """The user is told what is always told; the log tells the operator."""
     service = buckets(bucket, s3_store_secret_key="wrong")
     with pytest.raises(errors.BucketNotAccessible) as refused:
         service.find(bucket.name, "a")
     assert "wrong" not in str(refused.value)
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert "[ims_buckets] s3_store_access_key: it answered" in told
+    assert "wrong" not in told
+
+
+WRONG = {"s3_store_secret_key": "wrong", "s3_store_access_key": "nobody"}
+
+
+@pytest.mark.parametrize(("option", "value"), WRONG.items())
+def test_keys_are_checked_without_a_bucket(bucket, option, value):
+    buckets(bucket).check()
+    with pytest.raises(errors.BadConfig) as refused:
+        buckets(bucket, **{option: value}).check()
+    assert refused.value.key == "[ims_buckets] s3_store_access_key"
+
+
+def reply(status, code):
+    body = f"<Error><Code>{code}</Code></Error>"
+    head = f"HTTP/1.1 {status} X\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}"
+    return f"{head}\r\n\r\n{body}".encode()
+
+
+@pytest.mark.parametrize(("status", "code"), [(403, "AccessDenied"), (501, "NotImplemented")])
+def test_keys_that_may_not_list_buckets_are_right(bucket, caplog, status, code):
+    with between(bucket.server.port) as proxy:
+        proxy.rules.append(lambda line: reply(status, code))
+        service = buckets(bucket, s3_store_host=proxy.url, s3_store_attempts=1)
+        service.check()
+        if status == 403:
+            with pytest.raises(errors.BucketNotAccessible):
+                service.find(bucket.name, "a")
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+def test_the_keys_of_one_project_do_not_keep_others_waiting(bucket, caplog):
+    wrong, away = buckets(bucket, **WRONG), buckets(bucket, s3_store_host="http://127.0.0.1:1")
+    accounts = Accounts(buckets(bucket), {"p": wrong, "q": away})
+    accounts.check_at_start()
+    levels = [record.levelname for record in caplog.records if record.levelname != "INFO"]
+    assert levels == ["ERROR", "WARNING"]
+    found = dict(accounts.check())
+    assert found.pop("ims_buckets") == ""
+    assert "s3_store_access_key" in found["ims_buckets:p"]
+    assert "cannot be reached" in found["ims_buckets:q"]
+    with pytest.raises(errors.BadConfig):
+        Accounts(wrong).check_at_start()
+    Accounts(away).check_at_start()
+
+
+def test_stores_check_checks_them_too(bucket, tmp_path, capsys):
+    path = tmp_path / "imsgate.conf"
+    names = "host access_key secret_key bucket_url_format".split()
+    options = {f"s3_store_{n}": getattr(bucket.settings(), f"s3_store_{n}") for n in names}
+    for secret, status in ((servers.SECRET, 0), ("wrong", 1)):
+        options["s3_store_secret_key"] = secret
+        lines = [f"{name} = {value}" for name, value in options.items()]
+        path.write_text("\n".join(["[ims_buckets]", "driver = s3", *lines, ""]))
+        command = ["stores", "check", "--size", "1", "--state", str(tmp_path)]
+        assert main.main([*command, "--config-file", str(path)]) == status
+        row = capsys.readouterr().out.splitlines()[-1]
+        assert row.split()[:2] == ["ims_buckets", "keys"]
+        assert ("s3_store_access_key" in row) is bool(status)
+        path = tmp_path / "other.conf"
 
 
 def test_a_service_that_is_away(bucket):

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from imsgate import errors
+from imsgate.stores.base import Swept
 from imsgate.testing.store_checks import assert_missing
 from imsgate.testing.store_data import body, content, new_key
 from tests.functional.gateway import clean_env, eventually
@@ -199,6 +200,20 @@ def test_a_process_killed_within_a_part(bucket, make, proxy, tmp_path, size, how
         assert bucket.uploads() == [key]
         assert store.sweep(0, lambda _: False).attempts == 1
     assert bucket.leftovers() == []
+
+
+def test_the_sweep_of_objects(bucket, make):
+    """Only those of attempts, and only those that nobody claims."""
+    store = make()
+    kept, orphan = put(store, b"data"), put(store, b"orphan")
+    bucket.client.put_object(Bucket=bucket.name, Key="notes", Body=b"of somebody else")
+    asked = []
+    swept = store.sweep_objects(lambda key: asked.append(key) or key == orphan)
+    assert swept == Swept(1, 6)
+    assert sorted(asked) == sorted([kept, orphan])
+    assert sorted(bucket.objects()) == sorted([kept, "notes"])
+    store.delete(kept)
+    bucket.client.delete_object(Bucket=bucket.name, Key="notes")
 
 
 def test_the_sweep_takes_nothing_of_others(bucket, make):
