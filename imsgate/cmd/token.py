@@ -1,11 +1,14 @@
 """``imsgate token add``: let somebody in where there is no Keystone."""
 
 import argparse
+import sys
 from typing import Any
 
 from imsgate.auth import token_file
 from imsgate.cmd import arguments
 from imsgate.filters.tokens import Tokens
+
+_READERS = "a server with the same --state or --config-file accepts it"
 
 
 def add_parser(subparsers: Any) -> None:
@@ -30,4 +33,6 @@ def run(args: argparse.Namespace) -> int:
         **arguments.granted(args),
     )
     print(token)
+    # On standard error, so that the token alone can be assigned to a variable.
+    print(f"imsgate: the token is in {settings.token_file}; {_READERS}", file=sys.stderr)
     return 0
