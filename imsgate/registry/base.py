@@ -11,7 +11,7 @@ import builtins
 import dataclasses
 import datetime
 import enum
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -86,6 +86,14 @@ class Query:
     limit: int = 25
 
 
+#: Whether a page with these images is long enough.
+Enough = Callable[[Sequence[Image]], bool]
+
+#: Images that ``Registry.list`` reads at most before it asks whether these are enough. One has
+#: up to 128 KiB of properties.
+LIST_BATCH_IMAGES = 100
+
+
 def ordering(query: Query) -> list[tuple[str, bool]]:
     """The query's ``sort`` with its tie-breakers, so that it is a total order.
 
@@ -149,8 +157,12 @@ class Registry(abc.ABC):
         """Return an image, deleted or not. Raises NotFound if it never existed."""
 
     @abc.abstractmethod
-    def list(self, query: Query) -> builtins.list[Image]:
-        """Return one page of images, in the query's order."""
+    def list(self, query: Query, is_enough: Enough | None = None) -> builtins.list[Image]:
+        """Return one page of images, in the query's order.
+
+        ``is_enough`` ends the page early: it is called with the images read so far, after each
+        LIST_BATCH_IMAGES at most, and may be called again with the same images.
+        """
 
     @abc.abstractmethod
     def change(
