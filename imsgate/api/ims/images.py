@@ -6,7 +6,7 @@ from typing import Any
 
 import webob
 
-from imsgate.api import patch
+from imsgate.api import pages, patch
 from imsgate.api.dialect import Dialect
 from imsgate.api.ims import attributes
 from imsgate.api.requester import identity
@@ -14,7 +14,7 @@ from imsgate.errors import BadAttribute
 from imsgate.http import responses
 from imsgate.http.json_body import json_body
 from imsgate.http.request import Request
-from imsgate.model import Status
+from imsgate.model import Image, Status
 from imsgate.records.operations import Operation
 from imsgate.records.records import Records
 
@@ -48,12 +48,13 @@ class CloudImages:
         """IMS API, Image: Querying Images."""
         who, params = identity(request), list(request.GET.items())
         query = functools.partial(self.dialect.query, params, who.project_id, default=_PAGE_SIZE)
-        page = self.records.page(who, query, request.GET.get("marker"))
-        images = [self.dialect.image(image, who.project_id) for image in page.images]
-        document: dict[str, Any] = {"images": images}
-        if page.next_marker:
-            document["page_info"] = {"next_marker": page.next_marker}
-        return responses.json_response(document)
+
+        def view(image: Image) -> dict[str, Any]:
+            return self.dialect.image(image, who.project_id)
+
+        listing = pages.read(self.records, who, query, request.GET.get("marker"), view)
+        marker = listing.page.next_marker
+        return listing.response({"page_info": {"next_marker": marker}} if marker else {})
 
     def update(self, request: Request, image_id: str) -> webob.Response:
         """IMS API, Image: Updating Image Information."""
