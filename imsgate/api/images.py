@@ -8,7 +8,7 @@ from typing import Any
 import webob
 
 from imsgate import errors
-from imsgate.api import patch, views
+from imsgate.api import pages, patch, views
 from imsgate.api.deployment import Deployment
 from imsgate.api.dialect import Dialect
 from imsgate.api.ims import attributes
@@ -56,16 +56,13 @@ class Images:
         query = functools.partial(
             self.dialect.query, params, who.project_id, default=self.page_size
         )
-        page = self.records.page(who, query, request.GET.get("marker"))
+        view = functools.partial(self._view, request)
+        listing = pages.read(self.records, who, query, request.GET.get("marker"), view)
         filters = [(name, text) for name, text in params if name != "marker"]
-        document = {
-            "images": [self._view(request, image) for image in page.images],
-            "first": _link(filters),
-            "schema": "/v2/schemas/images",
-        }
-        if page.next_marker:
-            document["next"] = _link([*filters, ("marker", page.next_marker)])
-        return responses.json_response(document)
+        members = {"first": _link(filters), "schema": "/v2/schemas/images"}
+        if marker := listing.page.next_marker:
+            members["next"] = _link([*filters, ("marker", marker)])
+        return listing.response(members)
 
     def update(self, request: Request, image_id: str) -> webob.Response:
         """Image API v2, Images: Update image."""

@@ -8,6 +8,8 @@ from imsgate.auth import aksk, key_file
 from imsgate.cmd import arguments
 from imsgate.filters.aksk import AkskSettings
 
+_READERS = "a server with the same --state or --config-file accepts it"
+
 
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("key", help="manage access keys (AK/SK)")
@@ -56,6 +58,8 @@ def run_add(args: argparse.Namespace) -> int:
         **arguments.granted(args),
         temporary=args.temporary,
     )
+    # On standard error, so that standard output can become a file of variables.
+    print(f"imsgate: the key is in {settings.key_file}; {_READERS}", file=sys.stderr)
     print(f"HUAWEICLOUD_SDK_AK={issued.access}")
     print(f"HUAWEICLOUD_SDK_SK={issued.secret}")
     if issued.token:

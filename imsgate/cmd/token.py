@@ -8,6 +8,8 @@ from imsgate.auth import aksk, token_file
 from imsgate.cmd import arguments
 from imsgate.filters.tokens import TokensSettings
 
+_READERS = "a server with the same --state or --config-file accepts it"
+
 
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("token", help="manage the token file")
@@ -45,6 +47,8 @@ def run_add(args: argparse.Namespace) -> int:
         **arguments.granted(args),
     )
     print(token)
+    # On standard error, so that the token alone can be assigned to a variable.
+    print(f"imsgate: the token is in {settings.token_file}; {_READERS}", file=sys.stderr)
     return 0
 
 

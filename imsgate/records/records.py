@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from imsgate import errors, model
@@ -23,8 +23,9 @@ from imsgate.transfer.upload import NO_UPLOAD
 
 LOG = logging.getLogger(__name__)
 
-#: Images read at a time when all images of a project are needed.
-_BATCH_IMAGES = 1000
+#: Images read at a time when all images of a project are needed. One has up to 128 KiB of
+#: properties.
+_BATCH_IMAGES = 100
 
 #: The fields of a record that a request changes; none if nothing is to be written. Raises to
 #: refuse the request.
@@ -62,20 +63,41 @@ class Records:
         """The image, if the policy rule ``rule`` allows ``who`` to use it."""
         return self.access.image(who, image_id, rule)
 
-    def page(self, who: Identity, query: Callable[..., Query], marker: str | None) -> Page:
+    def page(
+        self,
+        who: Identity,
+        query: Callable[..., Query],
+        marker: str | None,
+        size: Callable[[Image], int] = lambda image: 0,
+    ) -> Page:
         """The images that a query selects, starting behind the image ``marker``.
 
-        ``query`` is called with ``admin`` (whether ``who`` is an administrator) and ``maximum``
-        (images on a page) once it is certain that ``who`` may list images. Raises BadQuery if
-        there is no such marker, and what ``query`` raises.
+        ``size`` returns the bytes that an image takes on the page, which ends before it exceeds
+        ``page_bytes_max``; it may be called several times for an image. ``query`` is called with
+        ``admin`` (whether ``who`` is an administrator) and ``maximum`` (images on a page) once it
+        is certain that ``who`` may list images. Raises BadQuery if there is no such marker, and
+        what ``query`` raises.
         """
         self.access.check_list(who)
         selection = query(admin=self.access.is_admin(who), maximum=self.settings.api_limit_max)
         if marker is not None:
             selection = dataclasses.replace(selection, marker=self._marker(who, marker))
-        images = self.registry.list(selection)
-        has_more = bool(images) and len(images) == selection.limit
+        images = self.registry.list(
+            selection, lambda images: self._fitting(images, size) < len(images)
+        )
+        count = self._fitting(images, size)
+        has_more = bool(images) and (count < len(images) or count == selection.limit)
+        images = images[:count]
         return Page(self.access.visible(who, images), images[-1].shown_id if has_more else None)
+
+    def _fitting(self, images: Sequence[Image], size: Callable[[Image], int]) -> int:
+        """How many of these images fit on a page; at least the first one does."""
+        total = 0
+        for count, image in enumerate(images):
+            total += size(image)
+            if count and total > self.settings.page_bytes_max:
+                return count
+        return len(images)
 
     def _marker(self, who: Identity, image_id: str) -> Image:
         try:

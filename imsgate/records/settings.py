@@ -1,4 +1,4 @@
-"""The options of ``[api]``: how many images, properties, tags and members there may be."""
+"""The options of ``[api]``: how long pages are, and what may belong to one image."""
 
 from oslo_config import cfg
 
@@ -13,6 +13,14 @@ OPTS = (
         help="Number of images on a page if the request does not say.",
     ),
     cfg.IntOpt("api_limit_max", default=1000, min=1, help="Maximum number of images on a page."),
+    cfg.IntOpt(
+        "page_bytes_max",
+        default=8 * 1024 * 1024,
+        min=1,
+        help="Maximum size of a page of images, in bytes of JSON. A page that would be larger "
+        "ends early, and its link or marker leads to the remaining images; it contains at least "
+        "one image. Serving a page takes about twice this much memory.",
+    ),
     cfg.IntOpt(
         "image_property_quota",
         default=128,
@@ -37,6 +45,7 @@ OPTS = (
 class ApiSettings(Settings, group=GROUP, opts=OPTS):
     limit_param_default: int
     api_limit_max: int
+    page_bytes_max: int
     image_property_quota: int
     image_tag_quota: int
     image_member_quota: int

@@ -11,7 +11,7 @@ import builtins
 import dataclasses
 import datetime
 import enum
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -94,6 +94,14 @@ class Query:
     sort: Sequence[tuple[str, bool]] = (("created_at", True),)
     marker: Image | None = None
     limit: int = 25
+
+
+#: Whether a page with these images is long enough.
+Enough = Callable[[Sequence[Image]], bool]
+
+#: Images that ``Registry.list`` reads at most before it asks whether these are enough. One has
+#: up to 128 KiB of properties.
+LIST_BATCH_IMAGES = 100
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,8 +215,12 @@ class Registry(abc.ABC):
         """Return an image, deleted or not. Raises NotFound if it never existed."""
 
     @abc.abstractmethod
-    def list(self, query: Query) -> builtins.list[Image]:
-        """Return one page of images, in the query's order."""
+    def list(self, query: Query, is_enough: Enough | None = None) -> builtins.list[Image]:
+        """Return one page of images, in the query's order.
+
+        ``is_enough`` ends the page early: it is called with the images read so far, after each
+        LIST_BATCH_IMAGES at most, and may be called again with the same images.
+        """
 
     @abc.abstractmethod
     def change(

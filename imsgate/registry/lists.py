@@ -8,9 +8,12 @@ import sqlalchemy as sa
 
 from imsgate.model import Image, MemberStatus, Status, Visibility
 from imsgate.registry.base import Condition, Op, Query, ordering
-from imsgate.registry.tables import IMAGES, MEMBERS, PROPERTIES, TAGS
+from imsgate.registry.candidates import has_all, requirements
+from imsgate.registry.tables import IMAGES, MEMBERS
 
 Clause = sa.ColumnElement[bool]
+#: The columns of images, or of some images in a subquery.
+Columns = Any
 
 _COMPARE = {
     Op.EQ: operator.eq,
@@ -25,25 +28,40 @@ _COMPARE = {
 EXISTS = IMAGES.c.alive == sa.true()
 
 
-def page(query: Query, nulls_are_largest: bool) -> sa.Select[Any]:
-    """The images of one page, in order. Raises KeyError for a field that has no column."""
+def page(
+    query: Query, nulls_are_largest: bool, candidates: Sequence[str] | None = None
+) -> sa.Select[Any]:
+    """The images of one page, in order. Raises KeyError for a field that has no column.
+
+    ``candidates`` are the ids that ``candidates.find`` returned for the query.
+    """
     order = ordering(query)
-    clauses = [EXISTS, *map(_holds, query.conditions)]
-    clauses += _has_all(PROPERTIES, ("name", "value"), sorted(query.properties.items()))
-    clauses += _has_all(TAGS, ("tag",), [(tag,) for tag in sorted(query.tags)])
+    table = IMAGES if candidates is None else _only(candidates)
+    columns = table.c
+    clauses = [columns.alive == sa.true(), *(_holds(columns, each) for each in query.conditions)]
+    if candidates is None:
+        clauses += has_all(columns.id, requirements(query))
     if query.marker is not None:
-        clauses.append(_after(query.marker, order))
+        clauses.append(_after(columns, query.marker, order))
 
     def first(images: Any, *where: Clause) -> sa.Select[Any]:
         by = [_ordered(images, field, down, nulls_are_largest) for field, down in order]
         return sa.select(images).where(*where).order_by(*by).limit(query.limit)
 
-    pages = [first(IMAGES, *visible, *clauses) for visible in _visible(query)]
+    sets = _visible(columns, query)
+    if candidates is not None:
+        return first(table, sa.or_(*(sa.and_(sa.true(), *each) for each in sets)), *clauses)
+    pages = [first(table, *visible, *clauses) for visible in sets]
     if len(pages) == 1:
         return pages[0]
     # The first page of all is among the first pages of each set, and each set has an index in
     # this order. With "or" between the sets, databases read the images of every project.
     return first(sa.union_all(*(sa.select(page.subquery()) for page in pages)).subquery())
+
+
+def _only(ids: Sequence[str]) -> sa.Subquery:
+    """These images. The limit keeps databases from reading others in the order of the page."""
+    return sa.select(IMAGES).where(IMAGES.c.id.in_(ids)).limit(max(len(ids), 1)).subquery()
 
 
 def expired(now: float) -> sa.Select[Any]:
@@ -59,57 +77,59 @@ def expired(now: float) -> sa.Select[Any]:
 _OPEN = (Visibility.PUBLIC, Visibility.COMMUNITY)
 
 
-def _visible(query: Query) -> list[list[Clause]]:
+def _visible(columns: Columns, query: Query) -> list[list[Clause]]:
     """The images that the query's viewer sees, as sets of which no two overlap.
 
     Each set has an index: own images, images of one visibility, images shared with the viewer.
     """
     if query.admin:
-        return [_as_admin(query)]
+        return [_as_admin(columns, query)]
     asked = query.visibility
     visibilities = [asked or Visibility.PUBLIC]
     if query.all_visibilities and asked is None:
         visibilities.append(Visibility.COMMUNITY)
     sets = [
-        [IMAGES.c.visibility == visibility] for visibility in visibilities if visibility in _OPEN
+        [columns.visibility == visibility] for visibility in visibilities if visibility in _OPEN
     ]
     if query.viewer is None:
         return sets or [[sa.false()]]
     if asked in _OPEN:
         return sets
-    own, others = IMAGES.c.owner == query.viewer, IMAGES.c.owner.is_distinct_from(query.viewer)
+    own, others = columns.owner == query.viewer, columns.owner.is_distinct_from(query.viewer)
     sets = [[*clauses, others] for clauses in sets]
     if asked in (None, Visibility.SHARED):
-        sets.append([others, *_shared_with(query.viewer, query.member_status)])
-    return [[own] if asked is None else [own, IMAGES.c.visibility == asked], *sets]
+        sets.append([others, *_shared_with(columns, query.viewer, query.member_status)])
+    return [[own] if asked is None else [own, columns.visibility == asked], *sets]
 
 
-def _as_admin(query: Query) -> list[Clause]:
+def _as_admin(columns: Columns, query: Query) -> list[Clause]:
     if query.visibility is not None:
-        return [IMAGES.c.visibility == query.visibility]
+        return [columns.visibility == query.visibility]
     if query.all_visibilities:
         return []
-    own = sa.false() if query.viewer is None else IMAGES.c.owner == query.viewer
-    return [sa.or_(own, IMAGES.c.visibility != Visibility.COMMUNITY)]
+    own = sa.false() if query.viewer is None else columns.owner == query.viewer
+    return [sa.or_(own, columns.visibility != Visibility.COMMUNITY)]
 
 
-def _shared_with(viewer: str, status: MemberStatus | None) -> list[Clause]:
+def _shared_with(columns: Columns, viewer: str, status: MemberStatus | None) -> list[Clause]:
     memberships = sa.select(MEMBERS.c.image_id).where(MEMBERS.c.member_id == viewer)
     if status is not None:
         memberships = memberships.where(MEMBERS.c.status == status)
-    return [IMAGES.c.visibility == Visibility.SHARED, IMAGES.c.id.in_(memberships)]
+    return [columns.visibility == Visibility.SHARED, columns.id.in_(memberships)]
 
 
 # Conditions
 
 
-def _holds(condition: Condition) -> Clause:
-    holds = _compared(condition)
-    return sa.or_(holds, IMAGES.c[condition.field].is_(None)) if condition.or_none else holds
+def _holds(columns: Columns, condition: Condition) -> Clause:
+    holds = _compared(columns, condition)
+    column: sa.ColumnElement[Any] = columns[condition.field]
+    return sa.or_(holds, column.is_(None)) if condition.or_none else holds
 
 
-def _compared(condition: Condition) -> Clause:
-    column, value = IMAGES.c[condition.field], condition.value
+def _compared(columns: Columns, condition: Condition) -> Clause:
+    column: sa.ColumnElement[Any] = columns[condition.field]
+    value = condition.value
     if condition.op is Op.IN:
         return column.in_([member for member in value if member is not None])
     if value is None:
@@ -118,27 +138,6 @@ def _compared(condition: Condition) -> Clause:
     # Bound with the column's type: SQLAlchemy refuses to order a bare True or False.
     compared: Clause = _COMPARE[condition.op](column, sa.literal(value, column.type))
     return compared
-
-
-def _has_all(
-    table: sa.Table, names: Sequence[str], required: Sequence[tuple[str, ...]]
-) -> list[Clause]:
-    """Selects images that have all these rows of ``table``; no two of the rows are equal.
-
-    The first row is joined, so that the database may begin with its index. The others are
-    counted: for twenty joins PostgreSQL takes seconds to find the best order.
-    """
-    own = table.c.image_id == IMAGES.c.id
-    columns = [table.c[name] for name in names]
-    clauses: list[Clause] = []
-    if required:
-        first = (column == text for column, text in zip(columns, required[0], strict=True))
-        clauses.append(sa.exists().where(own, *first))
-    if rest := required[1:]:
-        among = sa.tuple_(*columns).in_(rest)
-        count = sa.select(sa.func.count()).select_from(table).where(own, among)
-        clauses.append(count.scalar_subquery() == len(rest))
-    return clauses
 
 
 # Pages
@@ -154,22 +153,22 @@ def _ordered(
     return ordered
 
 
-def _after(marker: Image, order: Sequence[tuple[str, bool]]) -> Clause:
+def _after(columns: Columns, marker: Image, order: Sequence[tuple[str, bool]]) -> Clause:
     """Selects the images that sort after the marker."""
     (field, descending), *rest = order
-    beyond, here_or_beyond = _beyond(field, getattr(marker, field), descending)
+    beyond, here_or_beyond = _beyond(columns, field, getattr(marker, field), descending)
     if not rest:
         return beyond
     # "Beyond, or equal and the rest beyond", written so that an index can serve the first half.
-    return sa.and_(here_or_beyond, sa.or_(beyond, _after(marker, rest)))
+    return sa.and_(here_or_beyond, sa.or_(beyond, _after(columns, marker, rest)))
 
 
-def _beyond(field: str, value: Any, descending: bool) -> tuple[Clause, Clause]:
+def _beyond(columns: Columns, field: str, value: Any, descending: bool) -> tuple[Clause, Clause]:
     """Selects what sorts after ``value``, without and with equal values.
 
     None sorts below every value.
     """
-    column = IMAGES.c[field]
+    column = columns[field]
     if value is None:
         if descending:
             return sa.false(), column.is_(None)
@@ -177,6 +176,6 @@ def _beyond(field: str, value: Any, descending: bool) -> tuple[Clause, Clause]:
     bound = sa.literal(value, column.type)
     if not descending:
         return column > bound, column >= bound
-    if not column.nullable:
+    if not IMAGES.c[field].nullable:
         return column < bound, column <= bound
     return sa.or_(column < bound, column.is_(None)), sa.or_(column <= bound, column.is_(None))

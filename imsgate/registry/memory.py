@@ -30,8 +30,10 @@ from imsgate.model import (
 from imsgate.quotas import limits
 from imsgate.registry.base import (
     ALL_JOBS,
+    LIST_BATCH_IMAGES,
     NOTHING,
     Condition,
+    Enough,
     JobQuery,
     Op,
     Query,
@@ -94,7 +96,7 @@ class MemoryRegistry(Registry):
         except KeyError:
             raise NotFound(what=f"Image {image_id}") from None
 
-    def list(self, query: Query) -> builtins.list[Image]:
+    def list(self, query: Query, is_enough: Enough | None = None) -> builtins.list[Image]:
         order = ordering(query)
         with self._lock:
             images = [image for image in self._images.values() if self._listed(image, query)]
@@ -102,7 +104,12 @@ class MemoryRegistry(Registry):
             images.sort(key=lambda image: _rank(image, field), reverse=descending)
         if query.marker is not None:
             images = [image for image in images if _after(image, query.marker, order)]
-        return images[: query.limit]
+        images = images[: query.limit]
+        if is_enough:
+            for end in range(LIST_BATCH_IMAGES, len(images), LIST_BATCH_IMAGES):
+                if is_enough(images[:end]):
+                    return images[:end]
+        return images
 
     def _listed(self, image: Image, query: Query) -> bool:
         return (

@@ -8,10 +8,12 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import exc
+from sqlalchemy.dialects import postgresql
 
 from imsgate.errors import LocationTaken
 from imsgate.model import DELETED, Image, Location
-from imsgate.registry.tables import IMAGES, LOCATIONS, PROPERTIES, TAGS
+from imsgate.registry.base import LIST_BATCH_IMAGES, Enough
+from imsgate.registry.tables import IMAGES, LOCATIONS, PROPERTIES, TAGS, property_pair
 
 Row = Mapping[Any, Any]
 
@@ -53,6 +55,7 @@ _CHILDREN = {
         None,
         lambda properties: list(properties.items()),
         lambda pairs: MappingProxyType(dict(pairs)),
+        lambda name, value: {"pair": property_pair(name, value)},
     ),
     "tags": _Child(
         TAGS,
@@ -77,26 +80,44 @@ _NAMES = tuple(_CHILDREN)
 _EMPTY = {name: child.join(()) for name, child in _CHILDREN.items()}
 
 
-def _rows(chosen: Callable[[sa.Column[str]], sa.ColumnElement[bool]]) -> sa.CompoundSelect[Any]:
-    """The rows of all children: number of the child, image id, position and texts."""
+def _selects(chosen: Callable[[sa.Column[str]], sa.ColumnElement[bool]]) -> list[sa.Select[Any]]:
+    """The rows of each child: number of the child, image id, position and texts."""
 
     def of(number: int, child: _Child) -> sa.Select[Any]:
         columns = child.table.c
         return sa.select(
-            sa.literal_column(str(number)),
+            sa.literal_column(str(number)).label("child"),
             columns.image_id,
-            columns[child.position] if child.position else sa.literal_column("0"),
-            columns[child.first],
-            columns[child.second] if child.second else sa.literal_column("''"),
+            (columns[child.position] if child.position else sa.literal_column("0")).label("place"),
+            columns[child.first].label("first"),
+            (columns[child.second] if child.second else sa.literal_column("''")).label("second"),
         ).where(chosen(columns.image_id))
 
-    return sa.union_all(*(of(number, child) for number, child in enumerate(_CHILDREN.values())))
+    return [of(number, child) for number, child in enumerate(_CHILDREN.values())]
+
+
+def _each_by_key() -> sa.CompoundSelect[Any]:
+    """PostgreSQL: the rows of many images, each image's read by the primary key.
+
+    For a list of ids, its planner reads whole tables: 400 ms instead of 10 for 1000 images of
+    20 000. OFFSET keeps it from doing so.
+    """
+    ids = sa.bindparam("ids", type_=postgresql.ARRAY(sa.Text))
+    wanted = sa.func.unnest(ids).table_valued("id", name="wanted").render_derived()
+    children = (
+        select.offset(sa.literal_column("0")).lateral()
+        for select in _selects(lambda image_id: image_id == wanted.c.id)
+    )
+    return sa.union_all(*(sa.select(child).select_from(wanted, child) for child in children))
 
 
 # Built once, since building takes longer than running. The one for a single image is faster,
 # since SQLAlchemy renders a list of parameters anew each time.
-_OF_ONE = _rows(lambda image_id: image_id == sa.bindparam("image_id"))
-_OF_MANY = _rows(lambda image_id: image_id.in_(sa.bindparam("ids", expanding=True)))
+_OF_ONE = sa.union_all(*_selects(lambda image_id: image_id == sa.bindparam("image_id")))
+_OF_MANY = sa.union_all(
+    *_selects(lambda image_id: image_id.in_(sa.bindparam("ids", expanding=True)))
+)
+_OF_MANY_LATERAL = _each_by_key()
 #: Images per statement. It has three times as many parameters, and SQLite allows 32766.
 _BATCH_IMAGES = 1000
 
@@ -123,13 +144,34 @@ def insert(connection: sa.Connection, image: Image) -> None:
 
 def read(connection: sa.Connection, select: sa.Select[Any], **parameters: Any) -> list[Image]:
     """Read the images that ``select`` selects from IMAGES, in its order, with two statements."""
+    images = _childless(connection, select, **parameters)
+    _add_children(connection, images)
+    return images
+
+
+def read_until(
+    connection: sa.Connection, select: sa.Select[Any], is_enough: Enough | None
+) -> list[Image]:
+    """Read images as ``read`` does, until ``is_enough`` says so. See ``Registry.list``."""
+    images = _childless(connection, select)
+    step = LIST_BATCH_IMAGES if is_enough else max(len(images), 1)
+    for end in range(step, len(images) + step, step):
+        _add_children(connection, images[end - step : end])
+        if is_enough and is_enough(images[:end]):
+            return images[:end]
+    return images
+
+
+def _childless(connection: sa.Connection, select: sa.Select[Any], **parameters: Any) -> list[Image]:
     result = connection.execute(select, parameters)
     names = tuple(result.keys())
-    images = [_image(zip(names, row, strict=True)) for row in result.all()]
+    return [_image(zip(names, row, strict=True)) for row in result.all()]
+
+
+def _add_children(connection: sa.Connection, images: Sequence[Image]) -> None:
     children = _children(connection, [image.id for image in images])
     for image in images:
         vars(image).update(children.get(image.id, _EMPTY))
-    return images
 
 
 def _image(columns: Iterable[tuple[str, Any]]) -> Image:
@@ -180,5 +222,11 @@ def _children(connection: sa.Connection, ids: Sequence[str]) -> dict[str, dict[s
 def _child_rows(connection: sa.Connection, ids: Sequence[str]) -> list[tuple[Any, ...]]:
     if len(ids) == 1:
         return [tuple(row) for row in connection.execute(_OF_ONE, {"image_id": ids[0]})]
+    select = of_many(connection)
     batches = (ids[at : at + _BATCH_IMAGES] for at in range(0, len(ids), _BATCH_IMAGES))
-    return [tuple(row) for batch in batches for row in connection.execute(_OF_MANY, {"ids": batch})]
+    return [tuple(row) for batch in batches for row in connection.execute(select, {"ids": batch})]
+
+
+def of_many(connection: sa.Connection) -> sa.CompoundSelect[Any]:
+    """The rows of the children of the images ``ids``."""
+    return _OF_MANY_LATERAL if connection.dialect.name == "postgresql" else _OF_MANY

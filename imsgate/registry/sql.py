@@ -13,8 +13,18 @@ from sqlalchemy import exc
 from imsgate.config import Section
 from imsgate.errors import BadConfig, NotFound, Unavailable
 from imsgate.model import Image, Job, Limits, Location, Member, MemberStatus, Usage
-from imsgate.registry import database, images, jobs, lists, members, migrations, rows, totals
-from imsgate.registry.base import ALL_JOBS, NOTHING, JobQuery, Query, Registry
+from imsgate.registry import (
+    candidates,
+    database,
+    images,
+    jobs,
+    lists,
+    members,
+    migrations,
+    rows,
+    totals,
+)
+from imsgate.registry.base import ALL_JOBS, NOTHING, Enough, JobQuery, Query, Registry
 from imsgate.registry.database import DatabaseSettings
 from imsgate.registry.migrations import State
 from imsgate.registry.outages import repeated
@@ -74,7 +84,11 @@ def _unusable(opened: database.Database, error: Unavailable) -> BadConfig:
 
 
 class SqlRegistry(Registry):
-    """Records as rows. Reading takes two statements, for one image or for a page of them."""
+    """Records as rows.
+
+    Reading takes two statements, for one image or for a page of them. A page of images with
+    certain properties or tags takes one or two more.
+    """
 
     OPTS = database.OPTS
 
@@ -137,9 +151,13 @@ class SqlRegistry(Registry):
         raise NotFound(what=f"Image {image_id}")
 
     @repeated
-    def list(self, query: Query) -> builtins.list[Image]:
+    def list(self, query: Query, is_enough: Enough | None = None) -> builtins.list[Image]:
         with self._database.reading() as connection:
-            return rows.read(connection, lists.page(query, self._database.nulls_are_largest))
+            ids = candidates.find(connection, query)
+            if ids == []:
+                return []
+            select = lists.page(query, self._database.nulls_are_largest, ids)
+            return rows.read_until(connection, select, is_enough)
 
     @repeated
     def change(

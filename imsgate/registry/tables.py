@@ -5,6 +5,7 @@ Migrations use these types, too: a type must not create other columns without a 
 
 import datetime
 import enum
+import hashlib
 import json
 from types import MappingProxyType
 from typing import Any
@@ -153,15 +154,28 @@ PROPERTIES = sa.Table(
     "image_properties",
     METADATA,
     _image_id(),
-    sa.Column("name", Exact(255), primary_key=True, index=True),
+    sa.Column("name", Exact(255), primary_key=True),
     sa.Column("value", Exact, nullable=False),
+    # property_pair of name and value: databases cannot index values of any length.
+    sa.Column("pair", Exact(64)),
+    sa.Index(None, "pair", "image_id"),
 )
+
+
+def property_pair(name: str, value: str) -> str:
+    """The text by which properties with this name and value are found: 64 hexadecimal digits.
+
+    Names and values contain no NUL.
+    """
+    return hashlib.sha256(f"{name}\0{value}".encode()).hexdigest()
+
 
 TAGS = sa.Table(
     "image_tags",
     METADATA,
     _image_id(),
-    sa.Column("tag", Exact(255), primary_key=True, index=True),
+    sa.Column("tag", Exact(255), primary_key=True),
+    sa.Index(None, "tag", "image_id"),
 )
 
 LOCATIONS = sa.Table(

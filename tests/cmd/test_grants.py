@@ -32,6 +32,13 @@ class TestBoth:
     def test_days_may_be_few_or_many(self, tmp_path, command, days):
         assert run(command, tmp_path, **{"--days": days}) == 0
 
+    def test_the_file_written_is_named(self, tmp_path, capsys, command):
+        """A server with another state directory never sees it."""
+        assert run(command, tmp_path) == 0
+        output = capsys.readouterr()
+        assert f" is in {tmp_path}/{command}s; a server with the same --state " in output.err
+        assert str(tmp_path) not in output.out
+
 
 def test_the_most_days_can_be_listed(tmp_path, capsys):
     run("key", tmp_path, **{"--days": "36525"})

@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from imsgate.auth import token_file
-from imsgate.stores.mark import MARK
 from imsgate.config import Config
 from imsgate.services import load_services
+from imsgate.stores.mark import MARK
 from tests import markers
 from tests.functional import programs
 

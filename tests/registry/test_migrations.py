@@ -14,7 +14,16 @@ from imsgate.model import Location, Status
 from imsgate.registry import migrations, rows, sql
 from imsgate.registry.base import Query
 from imsgate.registry.database import Database, DatabaseSettings
-from imsgate.registry.tables import IMAGES, JOBS, LOCATIONS, MEMBERS, METADATA, PROPERTIES, TAGS
+from imsgate.registry.tables import (
+    IMAGES,
+    JOBS,
+    LOCATIONS,
+    MEMBERS,
+    METADATA,
+    PROPERTIES,
+    TAGS,
+    property_pair,
+)
 from imsgate.testing.records import image, job, member
 
 _REVISIONS = sorted(
@@ -90,7 +99,7 @@ def _filled(connection):
     """Insert rows into each existing table, with the existing columns only."""
     contents = [
         (IMAGES, [rows.columns(_fields(one)) for one in (_KEPT, _DELETED)]),
-        (PROPERTIES, [{"name": name, "value": _KEPT.properties[name]} for name in ("Key", "key")]),
+        (PROPERTIES, [_property(name) for name in ("Key", "key")]),
         (TAGS, [{"tag": tag} for tag in _KEPT.tags]),
         (LOCATIONS, [{"position": n, "store": s, "url": u} for n, s, u in _places()]),
         (MEMBERS, [_fields(_MEMBER)]),
@@ -103,6 +112,11 @@ def _filled(connection):
             given = [{"image_id": _KEPT.id} | record for record in records]
             kept = [{name: one[name] for name in one if name in known} for one in given]
             connection.execute(sa.insert(table), kept)
+
+
+def _property(name):
+    value = _KEPT.properties[name]
+    return {"name": name, "value": value, "pair": property_pair(name, value)}
 
 
 def _fields(record):
@@ -125,6 +139,9 @@ def test_upgrade_keeps_what_there_is(unmade, revision):
     with contextlib.closing(sql.SqlRegistry(unmade)) as registry:
         assert registry.get(_KEPT.id) == _KEPT
         assert registry.list(Query(viewer="me")) == [_KEPT]
+        for name, value in _KEPT.properties.items():
+            assert registry.list(Query(viewer="me", properties={name: value})) == [_KEPT]
+        assert registry.list(Query(viewer="me", tags=frozenset({"T"}))) == [_KEPT]
         assert registry.members(_KEPT.id) == [_MEMBER]
         assert registry.change(_DELETED.id, {}) == _DELETED
         assert registry.jobs_of(_KEPT.id) == ([_JOB] if had_jobs else [])

@@ -8,21 +8,23 @@ import uuid
 import pytest
 import sqlalchemy as sa
 
-from imsgate.model import JobState, MemberStatus, Status, Visibility
-from imsgate.registry import jobs, lists, rows
+from imsgate.model import DELETED, JobState, MemberStatus, Status, Visibility
+from imsgate.registry import candidates, jobs, lists, rows
 from imsgate.registry.base import Condition, Op, Query
 from imsgate.registry.sql import SqlRegistry
-from imsgate.registry.tables import IMAGES, JOBS, MEMBERS
+from imsgate.registry.tables import IMAGES, JOBS, MEMBERS, PROPERTIES, TAGS
 from imsgate.testing.records import START, after, image, job
 
-_RECORDS = 10_000
-#: Rows that one page or cleanup may read; every project has fewer images.
-_MAX_ROWS_READ = 500
+_MANY = 10_000
+#: Of these rows, what one page or sweep may read. Any project's own are fewer.
+_FEW = 500
+#: Of each image.
+_PROPERTIES, _TAGS = 4, 2
 
 
 def _images():
     """Mostly deleted images and other projects'; about thirty for each set that a user sees."""
-    for number in range(_RECORDS):
+    for number in range(_MANY):
         kind = number % 300
         fields = {
             "owner": f"project-{number % 97}",
@@ -48,8 +50,25 @@ def _images():
         elif kind < 220:
             fields |= {"visibility": Visibility.COMMUNITY, "upload_expires": 2e9}
         moment = START + datetime.timedelta(seconds=number)
-        identity = {"id": str(uuid.UUID(int=number)), "name": f"name-{number * 7919 % _RECORDS}"}
+        identity = {"id": str(uuid.UUID(int=number)), "name": f"name-{number * 7919 % _MANY}"}
         yield image(**identity, created_at=moment, updated_at=moment, **fields)
+
+
+def _children(number):
+    """What all images have, what half of them have, and what few have."""
+    half, place = number % 2, str(number // 100)
+    properties = {"os_type": "linux", "even": str(half), "odd": str(1 - half), "place": place}
+    return properties, {"all", f"place-{place}"}
+
+
+def _fill_children(connection):
+    properties, tags = [], []
+    for number in range(_MANY):
+        image_id, (own, own_tags) = str(uuid.UUID(int=number)), _children(number)
+        properties += rows._CHILDREN["properties"].rows(image_id, own)
+        tags += rows._CHILDREN["tags"].rows(image_id, own_tags)
+    connection.execute(sa.insert(PROPERTIES), properties)
+    connection.execute(sa.insert(TAGS), tags)
 
 
 def _fill(connection):
@@ -71,8 +90,8 @@ def _fill_jobs(connection):
     """Three wait, three are being done, three were abandoned; all others ended before."""
     states = {1: (JobState.INIT, None), 2: (JobState.RUNNING, 3.0), 3: (JobState.RUNNING, 1.0)}
     given = []
-    for number in range(_RECORDS):
-        state, lease = states.get((number - _RECORDS) // 3 + 4, (JobState.SUCCESS, None))
+    for number in range(_MANY):
+        state, lease = states.get((number - _MANY) // 3 + 4, (JobState.SUCCESS, None))
         one = job(id=str(uuid.UUID(int=number)), created_at=after(number), state=state, lease=lease)
         given.append({field.name: getattr(one, field.name) for field in dataclasses.fields(one)})
     connection.execute(sa.insert(JOBS), given)
@@ -101,7 +120,9 @@ class _Postgresql:
 class _Mariadb:
     def __init__(self, connection):
         self._connection = connection
-        connection.exec_driver_sql("ANALYZE TABLE images, image_members, jobs")
+        connection.exec_driver_sql(
+            "ANALYZE TABLE images, image_members, image_properties, image_tags, jobs"
+        )
 
     def rows_read(self, select):
         self._connection.exec_driver_sql("FLUSH STATUS")
@@ -121,6 +142,7 @@ def crowd(request):
     with contextlib.closing(SqlRegistry(shared.settings)) as registry:
         with registry._database.writing() as connection:
             _fill(connection)
+            _fill_children(connection)
             _fill_jobs(connection)
         with registry._database.reading() as connection:
             yield request.param(connection), registry
@@ -149,19 +171,92 @@ def test_page_reads_few_rows(crowd, query):
     marker = registry.list(query)[10:11]
     for start in (None, *marker):
         read, plan = server.rows_read(lists.page(dataclasses.replace(query, marker=start), nulls))
-        assert read < _MAX_ROWS_READ, plan
+        assert read < _FEW, plan
 
 
 def test_claim_reads_few_rows(crowd):
     """Idle workers ask often, and ended jobs are kept for a week."""
     server, registry = crowd
-    assert len(registry.jobs(None, limit=_RECORDS)) == _RECORDS
+    assert len(registry.jobs(None, limit=_MANY)) == _MANY
     read, plan = server.rows_read(jobs.waiting(["test"], 2.0).limit(jobs.CANDIDATES))
-    assert read < _MAX_ROWS_READ, plan
+    assert read < _FEW, plan
 
 
 def test_sweep_reads_few_rows(crowd):
     server, registry = crowd
     assert len(registry.expired(2.0)) == 68
     read, plan = server.rows_read(lists.expired(2.0))
-    assert read < _MAX_ROWS_READ, plan
+    assert read < _FEW, plan
+
+
+def test_children_of_a_long_page_are_read_by_their_keys(crowd):
+    """PostgreSQL read all properties, tags and locations for a page of a thousand images."""
+    server, registry = crowd
+    ids = [str(uuid.UUID(int=number)) for number in range(0, _MANY, 10)]
+    with registry._database.reading() as connection:
+        select = rows.of_many(connection).params(ids=ids)
+    read, plan = server.rows_read(select)
+    assert read <= len(ids) * (_PROPERTIES + _TAGS + 3), plan
+
+
+_FILTERS = {
+    "a value that nobody has": {"properties": {"os_type": "nosuch"}},
+    "a property that nobody has": {"properties": {"nosuch": "x"}},
+    "a tag that nobody has": {"tags": frozenset({"nosuch"})},
+    "few": {"properties": {"place": "7"}},
+    "few, and all": {"properties": {"os_type": "linux", "place": "7"}},
+    "nobody, and all": {"properties": {"os_type": "linux", "zone": "x"}},
+    "few, by property and tag": {"properties": {"os_type": "linux"}, "tags": {"all", "place-7"}},
+    "none of two that few have": {"properties": {"place": "7"}, "tags": {"place-8"}},
+    "all": {"properties": {"os_type": "linux"}},
+    "all, twice": {"properties": {"os_type": "linux"}, "tags": {"all"}},
+}
+_VIEWERS = {"project": Query(viewer="me"), "admin": Query(admin=True)}
+#: Entries of indexes that are read to find the images of a filter, or to find that there are many.
+#: PostgreSQL may read the table instead, of which every fourth row is one of a common value.
+_SEARCHED = 4 * (candidates.MAX_CANDIDATES + 1)
+
+
+@pytest.mark.parametrize("viewer", _VIEWERS.values(), ids=_VIEWERS)
+@pytest.mark.parametrize("wanted", _FILTERS.values(), ids=_FILTERS)
+def test_filter_reads_few_images(crowd, viewer, wanted):
+    server, registry = crowd
+    query = dataclasses.replace(viewer, **wanted)
+    assert _expected(query) == [one.id for one in registry.list(query)]
+    required = candidates.requirements(query)
+    with registry._database.reading() as connection:
+        rarest = candidates._rarest(connection, required)
+        ids = candidates.find(connection, query)
+    searches = [candidates.counting(required), candidates.matching(rarest, required)]
+    for select in searches[len(required) == 1 :]:
+        read, plan = server.rows_read(select)
+        assert read <= _SEARCHED * len(required), plan
+    if ids != []:
+        page = lists.page(query, registry._database.nulls_are_largest, ids)
+        read, plan = server.rows_read(page)
+        assert read <= _FEW * (1 + len(required)), plan
+
+
+def test_filter_that_divides_all_images_reads_none(crowd):
+    """Half of them have the one, the other half has the other: no list of images is read."""
+    server, registry = crowd
+    query = Query(admin=True, properties={"even": "0", "odd": "0"})
+    required = candidates.requirements(query)
+    with registry._database.reading() as connection:
+        assert candidates.find(connection, query) == []
+    read, plan = server.rows_read(candidates.matching(required[0], required))
+    assert read <= 2 * _MANY, plan
+    assert "'images'" not in str(plan)
+
+
+def _expected(query):
+    """The first page of the images that have all properties and tags, newest first."""
+    visible = [
+        one.id
+        for number, one in enumerate(_images())
+        if one.status not in DELETED
+        and query.properties.items() <= _children(number)[0].items()
+        and query.tags <= _children(number)[1]
+        and (query.admin or one.owner in ("me", "friend") or one.visibility == Visibility.PUBLIC)
+    ]
+    return visible[::-1][: query.limit]

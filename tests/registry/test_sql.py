@@ -260,6 +260,9 @@ def test_statements_do_not_grow_with_the_records(any_registry):
         "expired": (2, lambda: registry.expired(2.0)),
         "members": (1, lambda: registry.members(one.id)),
         "a project's page of 25": (2, lambda: registry.list(Query(viewer="me"))),
+        "with a property": (3, lambda: registry.list(Query(viewer="me", properties={"a": "1"}))),
+        "with two": (4, lambda: registry.list(Query(viewer="me", properties={"a": "1", "b": "2"}))),
+        "with one that nobody has": (1, lambda: registry.list(Query(properties={"a": "9"}))),
     }
     for name, (expected, step) in steps.items():
         with statements() as sent:
@@ -289,3 +292,20 @@ def test_page_is_read_from_an_index_in_order(registry, query, index, marker):
     steps = [row["detail"] for row in plan]
     assert index in steps[0]
     assert not any("TEMP B-TREE" in step for step in steps), steps
+
+
+def test_page_that_is_long_enough_reads_no_further_properties(any_registry):
+    for number in range(250):
+        any_registry.add(_full(number))
+    asked = []
+
+    def is_enough(images):
+        asked.append(len(images))
+        assert all(one.properties for one in images)
+        return len(images) >= 150
+
+    with statements() as sent:
+        images = any_registry.list(Query(viewer="me", limit=1000), is_enough)
+    assert asked == [100, 200]
+    assert images == any_registry.list(Query(viewer="me", limit=200))
+    assert len(sent) == 3

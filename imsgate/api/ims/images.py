@@ -6,7 +6,7 @@ from typing import Any
 
 import webob
 
-from imsgate.api import patch
+from imsgate.api import pages, patch
 from imsgate.api.dialect import Dialect
 from imsgate.api.ims import attributes, ids
 from imsgate.api.requester import identity
@@ -48,12 +48,16 @@ class CloudImages:
         """IMS API, Image: Querying Images."""
         who, params = identity(request), list(request.GET.items())
         query = functools.partial(self.dialect.query, params, who.project_id, default=_PAGE_SIZE)
-        page = self.records.page(who, query, request.GET.get("marker"))
-        images = [self._view(who, image) for image in page.images]
-        document: dict[str, Any] = {"images": images}
-        if page.next_marker:
-            document["page_info"] = {"next_marker": page.next_marker}
-        return responses.json_response(document)
+
+        listing = pages.read(
+            self.records,
+            who,
+            query,
+            request.GET.get("marker"),
+            functools.partial(self._view, who),
+        )
+        marker = listing.page.next_marker
+        return listing.response({"page_info": {"next_marker": marker}} if marker else {})
 
     def update(self, request: Request, image_id: str) -> webob.Response:
         """IMS API, Image: Updating Image Information."""
