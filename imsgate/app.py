@@ -42,7 +42,7 @@ class Application:
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = Request(environ)
         try:
-            response: WsgiApp = self._router(request)
+            response = responses.identified(self._router(request), environ)
         except errors.Error as error:
             response = responses.refusal(error)
         return response(environ, start_response)

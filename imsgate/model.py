@@ -165,6 +165,11 @@ class Limits:
     maximum: Mapping[str, int]
 
 
+#: A reserved property: the id as the client gave it when it created the image, if that is not in
+#: lower case. Records are stored and found by the id in lower case.
+GIVEN_ID = "os_glance_given_id"
+
+
 # Without slots, so that the SQL registry can fill the records of a page through vars().
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Image:
@@ -240,10 +245,15 @@ class Image:
         """The copy of an active image that is being removed, if any."""
         return tuple(copy for copy in self.locations if copy.place == self.upload_key)
 
+    @property
+    def shown_id(self) -> str:
+        """The id as the client gave it."""
+        return self.properties.get(GIVEN_ID, self.id)
+
     def require(self, status: Status) -> None:
         """Raise WrongStatus unless the image is in this status."""
         if self.status != status:
-            raise errors.WrongStatus(image_id=self.id, status=self.status, needed=status)
+            raise errors.WrongStatus(image_id=self.shown_id, status=self.status, needed=status)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

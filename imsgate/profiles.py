@@ -10,6 +10,11 @@ from imsgate.settings import Settings
 
 GROUP = "ims"
 
+#: Statuses of images that IMS does not have, and the one that it shows instead.
+STATUSES: Mapping[str, str] = MappingProxyType(
+    {"importing": "saving", "uploading": "saving", "deactivated": "active"}
+)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Profile:

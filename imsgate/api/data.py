@@ -108,14 +108,14 @@ class ImageDownload:
         who = identity(request)
         image = self.access.image(who, image_id, "download_image")
         if image.status == Status.DEACTIVATED and not self.access.is_admin(who):
-            raise errors.Deactivated(image_id=image.id)
+            raise errors.Deactivated(image_id=image.shown_id)
         if not image.copies:
             return webob.Response(status=204)
         return self._respond(request, image)
 
     def _respond(self, request: Request, image: Image) -> webob.Response:
         """The data from the most preferred store that has it and is available."""
-        failure: errors.Error = errors.NotFound(what=f"The data of image {image.id}")
+        failure: errors.Error = errors.NotFound(what=f"The data of image {image.shown_id}")
         for location in self.stores.preferred(image.copies):
             try:
                 store = self.stores.get(location.store)

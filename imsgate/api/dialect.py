@@ -3,17 +3,24 @@
 from typing import Any
 
 from imsgate.api import listing, patch, schemas, views
+from imsgate.http.json_body import without_unused
 from imsgate.model import Image
 from imsgate.records.attributes import IGNORED_ON_CREATE, check_settable
 from imsgate.records.operations import Operation
 from imsgate.registry.base import Query
 
+#: Attributes of a new image that cannot be empty: there, an empty value is an unused member.
+_NEVER_EMPTY = frozenset({"id", "visibility", "disk_format", "container_format"})
+
 
 class Dialect:
     """The Image API v2 as Glance serves it.
 
-    The subclass for IMS overrides ``complete``, ``changes``, ``query`` and ``image``.
+    The subclass for IMS overrides ``complete``, ``changes``, ``query`` and ``image``, and extends
+    ``never_empty``.
     """
+
+    never_empty = _NEVER_EMPTY
 
     def __init__(self, schema: schemas.Checker) -> None:
         """``schema`` is that of one image."""
@@ -24,6 +31,7 @@ class Dialect:
 
         Raises ReadOnly, Reserved, BadJson, BadAttribute.
         """
+        body = without_unused(body, self.never_empty)
         for name in body:
             if name not in IGNORED_ON_CREATE:
                 check_settable(name)

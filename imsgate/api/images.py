@@ -11,11 +11,12 @@ from imsgate import errors
 from imsgate.api import patch, views
 from imsgate.api.deployment import Deployment
 from imsgate.api.dialect import Dialect
+from imsgate.api.ims import attributes
 from imsgate.api.requester import identity
 from imsgate.http import responses
 from imsgate.http.json_body import json_body, json_object
 from imsgate.http.request import Request
-from imsgate.model import Identity, Image
+from imsgate.model import Image
 from imsgate.records.records import Records
 
 
@@ -35,9 +36,9 @@ class Images:
         """Image API v2, Images: Create image."""
         who = identity(request)
         image = self.records.add(who, self.dialect.new_image(json_object(request)))
-        response = responses.json_response(self._view(who, image), 201)
+        response = responses.json_response(self._view(request, image), 201)
         base = views.base_url(request, self.deployment.public_endpoint)
-        response.headers["Location"] = f"{base}/v2/images/{image.id}"
+        response.headers["Location"] = f"{base}/v2/images/{image.shown_id}"
         if methods := self.deployment.import_methods:
             response.headers["OpenStack-image-import-methods"] = ",".join(methods)
         store_ids = ",".join(store.id for store in self.deployment.stores)
@@ -46,9 +47,8 @@ class Images:
 
     def show(self, request: Request, image_id: str) -> webob.Response:
         """Image API v2, Images: Show image."""
-        who = identity(request)
-        image = self.records.get(who, image_id)
-        return responses.json_response(self._view(who, image))
+        image = self.records.get(identity(request), image_id)
+        return responses.json_response(self._view(request, image))
 
     def index(self, request: Request) -> webob.Response:
         """Image API v2, Images: List images."""
@@ -59,7 +59,7 @@ class Images:
         page = self.records.page(who, query, request.GET.get("marker"))
         filters = [(name, text) for name, text in params if name != "marker"]
         document = {
-            "images": [self._view(who, image) for image in page.images],
+            "images": [self._view(request, image) for image in page.images],
             "first": _link(filters),
             "schema": "/v2/schemas/images",
         }
@@ -75,7 +75,7 @@ class Images:
             raise errors.UnsupportedMediaType(accepted=accepted, headers={"Accept-Patch": accepted})
         operations = self.dialect.operations(json_body(request), request.content_type)
         image = self.records.apply(who, image_id, operations)
-        return responses.json_response(self._view(who, image))
+        return responses.json_response(self._view(request, image))
 
     def delete(self, request: Request, image_id: str) -> webob.Response:
         """Image API v2, Images: Delete image."""
@@ -108,8 +108,10 @@ class Images:
         self.records.delete_copy(identity(request), image_id, store_id)
         return webob.Response(status=204)
 
-    def _view(self, who: Identity, image: Image) -> dict[str, Any]:
-        return self.dialect.image(image, who.project_id)
+    def _view(self, request: Request, image: Image) -> dict[str, Any]:
+        shown = self.dialect.image(image, identity(request).project_id)
+        signed = responses.speaks_ims(request.environ)
+        return attributes.for_typed_clients(shown) if signed else shown
 
 
 def _link(params: list[tuple[str, str]]) -> str:

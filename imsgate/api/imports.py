@@ -11,7 +11,7 @@ from imsgate.api import schemas
 from imsgate.api.deployment import Deployment
 from imsgate.api.job_starter import JobStarter
 from imsgate.api.requester import identity
-from imsgate.http.json_body import json_body
+from imsgate.http.json_body import json_object, without_unused
 from imsgate.http.request import Request
 from imsgate.jobs.arguments import for_import
 from imsgate.jobs.methods import GLANCE_METHODS, METHODS, ImportMethod, ImportSources
@@ -86,7 +86,9 @@ class Imports:
         """The members of the body that have a meaning: the job stores them, and others may be
         of any size. Raises BadJson."""
         identity(request)
-        body = json_body(request)
+        body = without_unused(json_object(request), ("stores",))
+        if isinstance(body.get("method"), dict):
+            body["method"] = without_unused(body["method"], ("uri", "digest"))
         _CHECKER.check(body)
         return {**_known(SCHEMA, body), "method": _known(_METHOD, body["method"])}
 
@@ -94,7 +96,7 @@ class Imports:
         image = self.access.image(identity(request), image_id, method.rule)
         if image.status != method.requires or image.upload_key is not None:
             needed = method.requires
-            raise errors.WrongStatus(image_id=image.id, status=image.status, needed=needed)
+            raise errors.WrongStatus(image_id=image.shown_id, status=image.status, needed=needed)
         if not self.deployment.detects_formats:
             _check_formats(image)
         return image

@@ -7,7 +7,7 @@ from typing import Any
 from imsgate.api.requester import identity, sealed_credential
 from imsgate.api.signatures import Signing
 from imsgate.http.request import Request
-from imsgate.jobs.arguments import requested_by
+from imsgate.jobs.arguments import for_image, requested_by
 from imsgate.jobs.engine import Engine
 from imsgate.model import Image, Job, Limits
 from imsgate.quotas.quota import Quotas
@@ -75,6 +75,7 @@ class JobStarter:
             image_id=image.id,
             arguments={
                 **arguments,
+                **for_image(image),
                 **requested_by(
                     user_id=who.user_id,
                     request_id=request.request_id,

@@ -101,6 +101,8 @@ def _condition(key: str, text: str) -> Condition | None:
 
 def _text_condition(key: str, text: str) -> Condition:
     """An exact value, or a list of values as ``in:a,"b,c"``, which may end with a comma."""
+    if key == "id":
+        text = text.lower()
     if text.startswith("in:"):
         listed = text.removeprefix("in:").removesuffix(",")
         try:

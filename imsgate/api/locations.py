@@ -18,7 +18,7 @@ from imsgate.api.job_starter import JobStarter
 from imsgate.api.requester import identity
 from imsgate.errors import BadConfig
 from imsgate.http import responses
-from imsgate.http.json_body import json_body
+from imsgate.http.json_body import json_object, without_unused
 from imsgate.http.request import Request
 from imsgate.jobs.arguments import for_location
 from imsgate.jobs.locations import KIND
@@ -157,7 +157,10 @@ class Locations:
         Records a job and answers 202. What can be refused now is not left to the job.
         """
         image = self._image(request, image_id)
-        body = json_body(request)
+        body = without_unused(json_object(request), ("validation_data",))
+        if isinstance(body.get("validation_data"), dict):
+            digest = ("os_hash_algo", "os_hash_value")
+            body["validation_data"] = without_unused(body["validation_data"], digest)
         _CHECKER.check(body)
         validation = body.get("validation_data", {})
         _check_digest(validation)

@@ -31,7 +31,7 @@ def _operation(item: dict[str, Any], content_type: str) -> Operation:
     if content_type == V21:
         op, pointer = item.get("op"), item.get("path")
     else:
-        ops = [name for name in _OPS if name in item]
+        ops = [name for name in _OPS if item.get(name)]
         op = ops[0] if len(ops) == 1 else None
         pointer = item.get(op) if op else None
     if op not in _OPS:

@@ -21,6 +21,7 @@ from imsgate.api.info import Info
 from imsgate.api.locations import Locations
 from imsgate.api.members import Members
 from imsgate.api.tasks import Tasks
+from imsgate.http import responses
 from imsgate.http.request import Request
 
 Handler = Callable[..., webob.Response]
@@ -29,6 +30,8 @@ Handler = Callable[..., webob.Response]
 @dataclasses.dataclass(frozen=True, slots=True)
 class Route:
     """A path template with ``{names}``, and the handler of each method.
+
+    ``{*name}`` at the end stands for the rest of the path, which may contain slashes.
 
     The path may end with a slash unless ``slash`` is false: after a collection, a slash would
     ask for a member with an empty id.
@@ -40,6 +43,7 @@ class Route:
 
     def pattern(self) -> str:
         path = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(self.template))
+        path = re.sub(r"\\{\\\*(\w+)\\}", r"(?P<\1>(?s:.+?))", path)
         return path + "/?" if self.slash else path
 
 
@@ -76,10 +80,10 @@ def routes(
         Route("/v2/tasks/{task_id}", {"GET": tasks.show}),
         Route(image + "/actions/deactivate", {"POST": images.deactivate}),
         Route(image + "/actions/reactivate", {"POST": images.reactivate}),
-        Route(image + "/tags/{tag}", {"PUT": images.add_tag, "DELETE": images.remove_tag}),
+        Route(image + "/tags/{*tag}", {"PUT": images.add_tag, "DELETE": images.remove_tag}),
         Route(image + "/members", {"GET": members.index, "POST": members.create}, slash=False),
         Route(
-            image + "/members/{member_id}",
+            image + "/members/{*member_id}",
             {"GET": members.show, "PUT": members.update, "DELETE": members.delete},
         ),
     ]
@@ -117,19 +121,22 @@ def ims_routes(
         Route(tagged + "/tags", {"GET": tags.of_project}),
         Route(tagged + "/{image_id}/tags", {"GET": tags.index, "POST": tags.add}),
         Route(tagged + "/{image_id}/tags/action", {"POST": tags.act}),
-        Route(tagged + "/{image_id}/tags/{key}", {"DELETE": tags.remove}),
+        Route(tagged + "/{image_id}/tags/{*key}", {"DELETE": tags.remove}),
     ]
 
 
-#: An unknown path with one of these prefixes is 404. Glance answers any other with its versions.
-_OWN_PREFIXES = ("/v2/", "/v1/cloudimages")
+#: A path of an API version, or the root: both APIs list their versions there.
+_VERSION = re.compile(r"/(v[0-9]+(\.[0-9]+)?/?)?")
 
 
 class Router:
     """Calls the handler of a request. HEAD is allowed wherever GET is."""
 
     def __init__(self, table: Iterable[Route], versions: Handler) -> None:
-        """``versions`` answers GET for unknown paths outside of the two APIs, as in Glance."""
+        """``versions`` answers GET for unknown paths outside of the two APIs, as in Glance.
+
+        What has the shape of the vendor's paths, and any such path in a signed request, is 404.
+        """
         self._table = [(re.compile(route.pattern()), route.handlers) for route in table]
         self._versions = versions
 
@@ -137,12 +144,25 @@ class Router:
         """Raises NotFound, MethodNotAllowed, BadRequest, BadQuery, and what handlers raise."""
         _check_text(request)
         path = request.route
+        allowed: dict[str, None] = {}
         for pattern, handlers in self._table:
             if match := pattern.fullmatch(path):
-                return _handler(request, handlers)(request, **match.groupdict())
-        if path.startswith(_OWN_PREFIXES) or request.method not in ("GET", "HEAD"):
-            raise errors.NoRoute(what="The resource")
-        return self._versions(request)
+                if handler := _handler(request, handlers):
+                    return handler(request, **_arguments(request, match))
+                allowed |= dict.fromkeys(handlers)
+        if allowed:
+            methods = ", ".join(allowed)
+            raise errors.MethodNotAllowed(allowed=methods, headers={"Allow": methods})
+        if request.method in ("GET", "HEAD") and _lists_versions(request):
+            return self._versions(request)
+        raise errors.NoRoute(what="The resource")
+
+
+def _lists_versions(request: Request) -> bool:
+    """Whether an unknown path is answered with the versions."""
+    if _VERSION.fullmatch(request.route):
+        return True
+    return not (request.route.startswith("/v2/") or responses.speaks_ims(request.environ))
 
 
 def _check_text(request: Request) -> None:
@@ -160,9 +180,14 @@ def _check_text(request: Request) -> None:
             raise errors.BadQuery(parameter=name.replace("\0", "?"), problem=problem)
 
 
-def _handler(request: Request, handlers: dict[str, Handler]) -> Handler:
-    method = "GET" if request.method == "HEAD" else request.method
-    if method not in handlers:
-        allowed = ", ".join(handlers)
-        raise errors.MethodNotAllowed(allowed=allowed, headers={"Allow": allowed})
-    return handlers[method]
+def _handler(request: Request, handlers: dict[str, Handler]) -> Handler | None:
+    return handlers.get("GET" if request.method == "HEAD" else request.method)
+
+
+def _arguments(request: Request, match: re.Match[str]) -> dict[str, str]:
+    """The names in a path. A name with slashes keeps them as the client sent them, where the path
+    itself has one for several."""
+    return {
+        name: request.as_sent(text) if "/" in text else text
+        for name, text in match.groupdict().items()
+    }

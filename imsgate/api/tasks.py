@@ -1,7 +1,8 @@
 """Jobs as Glance's tasks: ``/v2/tasks`` and ``/v2/images/{id}/tasks``; read-only."""
 
 import dataclasses
-from collections.abc import Mapping
+import urllib.parse
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import webob
@@ -12,10 +13,11 @@ from imsgate.api.views import isotime
 from imsgate.http import responses
 from imsgate.http.request import Request
 from imsgate.jobs import locations, methods
+from imsgate.jobs.arguments import shown_image_id
 from imsgate.model import Identity, Job, JobState
 from imsgate.records.access import Access
 from imsgate.records.settings import ApiSettings
-from imsgate.registry.base import Registry
+from imsgate.registry.base import JobQuery, Registry, page_of_jobs
 
 _STATUS = {
     JobState.INIT: "pending",
@@ -26,6 +28,9 @@ _STATUS = {
 
 #: Glance's names for kinds of jobs. Other kinds keep their own name.
 _TYPES = {methods.IMPORT: "api_image_import", locations.KIND: "location_import"}
+
+#: Fields of jobs by the attributes of tasks that lists can be sorted by.
+_SORT = {"created_at": "created_at", "updated_at": "updated_at", "status": "state", "id": "id"}
 
 #: Members that only the project that asked for a job sees: a URI may contain a signature or a
 #: password in its query.
@@ -44,34 +49,46 @@ class Tasks:
     settings: ApiSettings
 
     def of_image(self, request: Request, image_id: str) -> webob.Response:
-        """Image API v2, Images: Show tasks associated with image.
+        """Image API v2, Images: Show tasks associated with image. Oldest first, all on one page,
+        unless the query says otherwise.
 
         Everybody who sees the image sees the progress of its jobs.
         """
         who = identity(request)
         image = self.access.image(who, image_id)
+        params = dict(request.GET.items())
+        query, limit = _query(params, "asc"), params.get("limit")
+        jobs = self.registry.jobs_of(image.id)
+        marker = _marker_of(jobs, params["marker"]) if "marker" in params else None
+        size = None if limit is None else self._limit(limit)
+        page = page_of_jobs(jobs, marker, size, query)
         owns = self.access.owns(who, image)
-        tasks = [
-            view(job) if owns or _is_own(who, job) else {**view(job), **_HIDDEN}
-            for job in self.registry.jobs_of(image.id)
-        ]
-        return responses.json_response({"tasks": tasks})
+        document: dict[str, Any] = {
+            "tasks": [
+                view(job) if owns or _is_own(who, job) else {**view(job), **_HIDDEN} for job in page
+            ]
+        }
+        if len(page) == size:
+            document["next"] = _next(f"/v2/images/{image.shown_id}/tasks", params, page[-1])
+        return responses.json_response(document)
 
     def index(self, request: Request) -> webob.Response:
         """Image API v2, Tasks: List tasks."""
         who = self._identity(request)
-        limit = self._limit(request.GET.get("limit"))
-        marker = request.GET.get("marker")
+        params = dict(request.GET.items())
+        query = _query(params, "desc")
+        limit = self._limit(params.get("limit"))
+        marker = params.get("marker")
         after = self._marker(who, marker) if marker is not None else None
         project = None if self.access.is_admin(who) else who.project_id or ""
-        jobs = self.registry.jobs(project, after, limit)
+        jobs = self.registry.jobs(project, after, limit, query)
         page = {
             "tasks": [_summary(view(job)) for job in jobs],
-            "first": "/v2/tasks",
+            "first": _link("/v2/tasks", {**params, "marker": ""}),
             "schema": "/v2/schemas/tasks",
         }
         if len(jobs) == limit:
-            page["next"] = f"/v2/tasks?limit={limit}&marker={jobs[-1].id}"
+            page["next"] = _next("/v2/tasks", params, jobs[-1])
         return responses.json_response(page)
 
     def show(self, request: Request, task_id: str) -> webob.Response:
@@ -85,7 +102,10 @@ class Tasks:
         return who
 
     def _job(self, who: Identity, task_id: str) -> Job:
-        job = self.registry.get_job(task_id)
+        try:
+            job = self.registry.get_job(task_id.lower())
+        except errors.NotFound:
+            raise errors.NotFound(what=f"Task {task_id}") from None
         if not (self.access.is_admin(who) or _is_own(who, job)):
             raise errors.NotFound(what=f"Task {task_id}")
         return job
@@ -104,6 +124,47 @@ class Tasks:
         return min(int(text[:9]), self.settings.api_limit_max)
 
 
+def _query(params: Mapping[str, str], direction: str) -> JobQuery:
+    """The jobs that a query string asks for. Raises BadQuery."""
+    status, key = params.get("status"), params.get("sort_key", "created_at")
+    direction = params.get("sort_dir", direction)
+    if status is not None and status not in _STATUS.values():
+        problem = f"it must be one of {', '.join(_STATUS.values())}"
+        raise errors.BadQuery(parameter="status", problem=problem)
+    if key not in _SORT:
+        raise errors.BadQuery(parameter="sort_key", problem=f"it must be one of {', '.join(_SORT)}")
+    if direction not in ("asc", "desc"):
+        raise errors.BadQuery(parameter="sort_dir", problem="it must be asc or desc")
+    return JobQuery(
+        states=[state for state, name in _STATUS.items() if name == status] if status else None,
+        kinds=_kinds(params["type"]) if "type" in params else None,
+        sort=_SORT[key],
+        descending=direction == "desc",
+    )
+
+
+def _kinds(type_: str) -> list[str]:
+    """The kinds of jobs that are shown with this type."""
+    named = [kind for kind, name in _TYPES.items() if name == type_]
+    return named if named or type_ in _TYPES else [type_]
+
+
+def _marker_of(jobs: Iterable[Job], task_id: str) -> Job:
+    for job in jobs:
+        if job.id == task_id.lower():
+            return job
+    raise errors.BadQuery(parameter="marker", problem="no such task")
+
+
+def _next(path: str, params: Mapping[str, str], last: Job) -> str:
+    return _link(path, {**params, "marker": last.id})
+
+
+def _link(path: str, params: Mapping[str, str]) -> str:
+    given = {name: text for name, text in params.items() if name != "marker" or text}
+    return path + (f"?{urllib.parse.urlencode(given)}" if given else "")
+
+
 def _is_own(who: Identity, job: Job) -> bool:
     """Whether the requesting project asked for the job."""
     return job.project is not None and job.project == who.project_id
@@ -119,7 +180,7 @@ def view(job: Job) -> dict[str, Any]:
         "message": job.reason or "",
         "result": _result(job),
         "input": _input(job.arguments),
-        "image_id": job.image_id,
+        "image_id": shown_image_id(job),
         "user_id": job.arguments.get("user_id"),
         "request_id": job.arguments.get("request_id"),
         "created_at": isotime(job.created_at),
@@ -134,7 +195,7 @@ def view(job: Job) -> dict[str, Any]:
 def _result(job: Job) -> dict[str, Any] | None:
     if job.state == JobState.FAIL:
         return {"error_code": job.error_code}
-    return {"image_id": job.image_id} if job.state == JobState.SUCCESS else None
+    return {"image_id": shown_image_id(job)} if job.state == JobState.SUCCESS else None
 
 
 def _input(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import datetime
 from typing import Any
 
 from imsgate.http.request import Request
-from imsgate.model import Image, Member
+from imsgate.model import GIVEN_ID, Image, Member
 
 
 def isotime(when: datetime.datetime) -> str:
@@ -19,10 +19,10 @@ def base_url(request: Request, public_endpoint: str | None) -> str:
 
 def image(record: Image) -> dict[str, Any]:
     """One image; its custom properties are members of the same object."""
-    href = f"/v2/images/{record.id}"
+    href = f"/v2/images/{record.shown_id}"
     view: dict[str, Any] = {
         **record.properties,
-        "id": record.id,
+        "id": record.shown_id,
         "name": record.name,
         "status": record.status,
         "visibility": record.visibility,
@@ -45,15 +45,16 @@ def image(record: Image) -> dict[str, Any]:
         "file": f"{href}/file",
         "schema": "/v2/schemas/image",
     }
+    view.pop(GIVEN_ID, None)
     if copies := record.copies:
         view["stores"] = ",".join(location.store for location in copies)
     return view
 
 
-def member(record: Member) -> dict[str, Any]:
-    """One member of an image."""
+def member(record: Member, image: Image) -> dict[str, Any]:
+    """One member of ``image``."""
     return {
-        "image_id": record.image_id,
+        "image_id": image.shown_id,
         "member_id": record.member_id,
         "status": record.status,
         "created_at": isotime(record.created_at),

@@ -1,16 +1,23 @@
-"""Files with one JSON object per line, replaced atomically and read again when they change."""
+"""Files with one JSON object per line, replaced atomically and read again when they change.
+
+Empty lines and lines that begin with ``#`` mean nothing.
+"""
 
 import contextlib
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import re
 import stat
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 from imsgate.errors import BadConfig
+
+LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -21,25 +28,38 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 def read(path: str, option: str, parse: Callable[[Any], T]) -> list[T]:
     """The objects of all lines, each converted by ``parse``.
 
-    ``parse`` raises ValueError, TypeError or KeyError for an invalid object. Raises BadConfig,
-    naming ``option``, for a missing or invalid file.
+    ``parse`` raises ValueError, TypeError or KeyError for an invalid object. Such a line is
+    skipped and logged, so that it shuts out nobody but the one it is about. Raises BadConfig,
+    naming ``option``, for a file that is missing or cannot be read, and for one of whose lines
+    none is valid.
     """
-    entries = []
     try:
-        with open(path, encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    entries.append(_parsed(line, f"{path} line {number}", option, parse))
-    except (OSError, UnicodeDecodeError) as error:
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError as error:
         raise BadConfig(option, f"{path} cannot be read: {error}") from error
+    entries, problems = [], []
+    for number, line in enumerate(content.split(b"\n"), 1):
+        try:
+            entries += [parse(value) for value in _value(line)]
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            problems.append(f"{path} line {number}: {_description(error)}")
+    if problems and not entries:
+        raise BadConfig(option, problems[0])
+    for problem in problems:
+        LOG.error("%s; the line is skipped (%s)", problem, option)
     return entries
 
 
-def _parsed(line: str, place: str, option: str, parse: Callable[[Any], T]) -> T:
-    try:
-        return parse(json.loads(line))
-    except (ValueError, TypeError, KeyError) as error:
-        raise BadConfig(option, f"{place}: {error}") from error
+def _value(line: bytes) -> list[Any]:
+    """The JSON value of a line; nothing for an empty line and for a comment."""
+    text = line.strip()
+    # Decoded here, because json would also detect UTF-16 and UTF-32.
+    return [json.loads(text.decode())] if text and not text.startswith(b"#") else []
+
+
+def _description(error: Exception) -> str:
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
 def check_printable(*texts: Any) -> None:
@@ -94,6 +114,31 @@ def change(path: str, option: str, edit: Callable[[bytes], bytes]) -> None:
         raise BadConfig(option, f"{path} cannot be written: {error.strerror}") from error
 
 
+def remove(path: str, option: str, is_removed: Callable[[Any], bool]) -> bool:
+    """Remove the lines for whose value ``is_removed`` returns true; return whether there were any.
+
+    All other lines, comments and invalid ones too, stay as they are. Raises BadConfig, naming
+    ``option``, if the file is missing or cannot be read or written.
+    """
+    removed = False
+
+    def stays(line: bytes) -> bool:
+        nonlocal removed
+        try:
+            match = any(map(is_removed, _value(line)))
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return True
+        removed = removed or match
+        return not match
+
+    def edit(old: bytes) -> bytes:
+        read(path, option, lambda value: value)  # reports invalid lines
+        return b"\n".join(line for line in old.split(b"\n") if stays(line))
+
+    change(path, option, edit)
+    return removed
+
+
 @contextlib.contextmanager
 def _locked(path: str) -> Iterator[None]:
     # Others may be able to write in that directory: do not follow their link to root's file.
@@ -141,12 +186,22 @@ class WatchedFile(Generic[T]):
         """``load`` reads the files. Raises BadConfig if it does."""
         self._paths = paths
         self._load = load
+        self._lock = threading.Lock()
         # The version is taken before the files are read, so that a change in between is read
         # later. One attribute for both, so that concurrent threads never mix two pairs.
         self._loaded = (self._stat(), load())
 
     def current(self, broken: Callable[[BadConfig], T]) -> T:
         """The current value; while the files are invalid, what ``broken`` returns."""
+        version = self._stat()
+        loaded_version, value = self._loaded
+        if version != loaded_version:
+            # One thread reads, so that each version is read, and its problems are logged, once.
+            with self._lock:
+                return self._reloaded(broken)
+        return value
+
+    def _reloaded(self, broken: Callable[[BadConfig], T]) -> T:
         version = self._stat()
         loaded_version, value = self._loaded
         if version != loaded_version:

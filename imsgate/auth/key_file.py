@@ -48,18 +48,33 @@ class Issued:
 
 
 def load(path: str, seal_path: str) -> dict[str, Key]:
-    """All keys by their access key. Raises BadConfig for missing or invalid files."""
+    """All keys by their access key; invalid lines are skipped and logged.
+
+    Raises BadConfig for files that are missing or cannot be used, and for a key file that has
+    invalid lines only.
+    """
     seal = _seal(seal_path)
-    keys = jsonl.read(path, _OPTION, lambda entry: _parse(entry, seal))
-    by_access = {key.access: key for key in keys}
-    if len(by_access) < len(keys):
-        raise BadConfig(_OPTION, f"{path}: duplicate access key")
+    by_access: dict[str, Key] = {}
+
+    def parse(entry: Any) -> Key:
+        key = _parse(entry, seal)
+        if key.access in by_access:
+            raise ValueError(f"the access key {key.access} is in an earlier line already")
+        by_access[key.access] = key
+        return key
+
+    jsonl.read(path, _OPTION, parse)
     return by_access
 
 
 def entries(path: str) -> list[dict[str, Any]]:
-    """The lines of the file, with encrypted secrets. Raises BadConfig for an invalid file."""
-    return jsonl.read(path, _OPTION, dict)
+    """The valid lines of the file, with encrypted secrets. Raises BadConfig as ``load`` does."""
+
+    def parse(entry: Any) -> dict[str, Any]:
+        _check(entry)
+        return dict(entry)
+
+    return jsonl.read(path, _OPTION, parse)
 
 
 def _check(entry: Any) -> None:
@@ -170,21 +185,11 @@ def add(
 
 
 def remove(path: str, access: str) -> bool:
-    """Remove a key; return whether it existed. Raises BadConfig for an invalid file."""
-    removed = False
+    """Remove a key; return whether it existed.
 
-    def edit(old: bytes) -> bytes:
-        nonlocal removed
-        remaining = b""
-        for entry in entries(path):
-            if entry.get("access") == access:
-                removed = True
-            else:
-                remaining = jsonl.appended(remaining, entry)
-        return remaining
-
-    jsonl.change(path, _OPTION, edit)
-    return removed
+    Raises BadConfig if the file cannot be read or written.
+    """
+    return jsonl.remove(path, _OPTION, lambda entry: bool(entry["access"] == access))
 
 
 def _random(length: int, letters: str) -> str:

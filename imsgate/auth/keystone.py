@@ -9,6 +9,9 @@ import base64
 import functools
 import hashlib
 import importlib.util
+import logging
+import socket
+import urllib.parse
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -28,6 +31,8 @@ from imsgate.http.request import SEALED_CREDENTIAL
 from imsgate.http.wsgi import Environ
 from imsgate.model import Identity
 
+LOG = logging.getLogger(__name__)
+
 GROUP = "keystone_authtoken"
 
 #: Secret options of the auth types ``password`` and ``v3applicationcredential``.
@@ -35,6 +40,10 @@ _SECRET_OPTIONS = ("password", "application_credential_secret")
 
 #: Module and package that connect to memcached: without and with SASL or TLS.
 _MEMCACHE_CLIENTS = (("memcache", "python-memcached"), ("bmemcached", "python-binary-memcached"))
+
+_MEMCACHED_PORT = 11211
+#: How long the start waits for memcached.
+_MEMCACHED_SECONDS = 1.0
 
 #: The environ keys that matter to keystonemiddleware.
 _AUTHENTICATED_KEYS = frozenset(
@@ -75,8 +84,42 @@ def _check_memcached(conf: Any) -> None:
     during the first request and would then fail every request."""
     extended = conf.get("memcache_sasl_enabled") or conf.get("memcache_tls_enabled")
     module, package = _MEMCACHE_CLIENTS[bool(extended)]
-    if conf.get("memcached_servers") and importlib.util.find_spec(module) is None:
+    servers = conf.get("memcached_servers")
+    if servers and importlib.util.find_spec(module) is None:
         raise BadConfig(f"[{GROUP}] memcached_servers", f"{package} is not installed")
+    for server in servers or ():
+        _warn_without_memcached(server)
+
+
+def _warn_without_memcached(server: str) -> None:
+    """Logs a WARNING if nothing answers at ``server`` (host:port, ``inet6:[host]:port`` or
+    ``unix:path``). The library treats that as an empty cache and says nothing."""
+    try:
+        _connect(server.removeprefix("inet6:").removeprefix("inet:")).close()
+    except (OSError, ValueError) as error:
+        LOG.warning(
+            "[%s] memcached_servers: %s does not answer (%s); without it, tokens are not cached "
+            "and every request asks Keystone",
+            GROUP,
+            server,
+            error,
+        )
+
+
+def _connect(server: str) -> socket.socket:
+    if server.startswith("unix:"):
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.settimeout(_MEMCACHED_SECONDS)
+            connection.connect(server.removeprefix("unix:"))
+        except OSError:
+            connection.close()
+            raise
+        return connection
+    address = urllib.parse.urlsplit(f"//{server}")
+    return socket.create_connection(
+        (address.hostname or "", address.port or _MEMCACHED_PORT), _MEMCACHED_SECONDS
+    )
 
 
 class Reauthentication(auth_token.AuthProtocol):  # type: ignore[misc]  # it has no types

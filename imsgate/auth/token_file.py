@@ -17,6 +17,9 @@ from imsgate.errors import BadConfig
 
 _OPTION = "[tokens] token_file"
 
+#: How much of a token's SHA-256 identifies it to an operator.
+ID_DIGITS = 16
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Token:
@@ -28,9 +31,15 @@ class Token:
     roles: tuple[str, ...]
     expires: float | None = None
 
+    @property
+    def id(self) -> str:
+        """Names the token in commands, and does not help anybody to use it."""
+        return self.sha256[:ID_DIGITS]
+
 
 def load(path: str) -> list[Token]:
-    """All tokens of the file. Raises BadConfig for a missing or invalid file."""
+    """All tokens of the file; invalid lines are skipped and logged. Raises BadConfig for a file
+    that is missing or cannot be read, or has invalid lines only."""
     return jsonl.read(path, _OPTION, _parse)
 
 
@@ -93,3 +102,15 @@ def add(
 
     jsonl.change(path, _OPTION, edit)
     return presented
+
+
+def remove(path: str, token_id: str) -> bool:
+    """Remove the token with this id, or this whole SHA-256; return whether it existed.
+
+    Raises BadConfig if the file cannot be read or written.
+    """
+
+    def is_removed(entry: Any) -> bool:
+        return len(token_id) >= ID_DIGITS and str(entry["sha256"]).startswith(token_id)
+
+    return jsonl.remove(path, _OPTION, is_removed)

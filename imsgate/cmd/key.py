@@ -73,7 +73,7 @@ def run_list(args: argparse.Namespace) -> int:
             ",".join(entry["projects"]),
             ",".join(entry["roles"]),
             "temporary" if entry.get("token_sha256") else "permanent",
-            f"until {aksk.format_date(expires)}" if expires else "for ever",
+            f"until {aksk.format_date(expires)}" if expires is not None else "for ever",
         )
     return 0
 

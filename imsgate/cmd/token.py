@@ -1,9 +1,10 @@
-"""``imsgate token add``: give a user access to a gateway without Keystone."""
+"""``imsgate token``: the tokens of a gateway without Keystone."""
 
 import argparse
+import sys
 from typing import Any
 
-from imsgate.auth import token_file
+from imsgate.auth import aksk, token_file
 from imsgate.cmd import arguments
 from imsgate.filters.tokens import TokensSettings
 
@@ -20,16 +21,48 @@ def add_parser(subparsers: Any) -> None:
         "--project", type=arguments.name, required=True, help="the project that will own the images"
     )
     arguments.add_grant(add)
-    add.set_defaults(run=run)
+    add.set_defaults(run=run_add)
+    show = actions.add_parser(
+        "list", help="show all tokens by their ids, not the tokens themselves"
+    )
+    arguments.add_config(show)
+    show.set_defaults(run=run_list)
+    remove = actions.add_parser("remove", help="take a token out")
+    arguments.add_config(remove)
+    remove.add_argument("token_id", metavar="ID", help="its id, as `imsgate token list` shows it")
+    remove.set_defaults(run=run_remove)
 
 
-def run(args: argparse.Namespace) -> int:
-    settings = arguments.load(args).read(TokensSettings)
+def _token_file(args: argparse.Namespace) -> str:
+    return arguments.load(args).read(TokensSettings).token_file
+
+
+def run_add(args: argparse.Namespace) -> int:
     token = token_file.add(
-        settings.token_file,
+        _token_file(args),
         user=args.user,
         project=args.project,
         **arguments.granted(args),
     )
     print(token)
     return 0
+
+
+def run_list(args: argparse.Namespace) -> int:
+    for token in token_file.load(_token_file(args)):
+        print(
+            token.id,
+            token.user,
+            token.project,
+            ",".join(token.roles),
+            f"until {aksk.format_date(token.expires)}" if token.expires is not None else "for ever",
+        )
+    return 0
+
+
+def run_remove(args: argparse.Namespace) -> int:
+    """Exit status 1 when there is no such token."""
+    if token_file.remove(_token_file(args), args.token_id):
+        return 0
+    print(f"imsgate: there is no token with the id {args.token_id}", file=sys.stderr)
+    return 1

@@ -36,7 +36,7 @@ class HeadersSettings(Settings, group="headers", opts=OPTS):
     requests: str
 
 
-class Headers(base.Filter[HeadersSettings]):
+class Headers(base.TappingFilter[HeadersSettings]):
     NAME = "headers"
     OPTS = OPTS
     SETTINGS = HeadersSettings
@@ -51,7 +51,8 @@ class Headers(base.Filter[HeadersSettings]):
         if request.is_one_of(self._images):
             self._check_image(request, length)
         elif length is not None and length > self.settings.max_json_size:
-            raise errors.TooLarge(limit=self.settings.max_json_size)
+            # Refused when it is read: a path that does not exist is 404 whatever its body.
+            request.reader().refuse(errors.TooLarge(limit=self.settings.max_json_size))
         headers.byte_range(
             request.environ.get("HTTP_RANGE"), request.environ.get("HTTP_CONTENT_RANGE")
         )

@@ -1,19 +1,22 @@
-"""Frees the threads of clients that send or receive too slowly, and limits simultaneous uploads.
+"""Frees the threads of clients that send or receive too slowly, and limits simultaneous transfers.
 
 ::
 
     [filter:pace]
     use = egg:imsgate#pace
 
-Before the first filter that may read a body. A read waits for its client inside the server, so
-one thread of the process watches all waiting reads. It ends a read by shutting the connection
-down for receiving. That needs the socket of the connection, which gunicorn provides; behind other
-servers, their own time limits apply. The timeout of the socket also limits how long the response
-waits for the client, after this filter has returned. gunicorn sets its own timeout before the
-next request.
+Before the first filter that may read a body. A read waits for its client inside the server, and so
+does a write, so one thread of the process watches all of them. It ends one by shutting the
+connection down. That needs the socket of the connection, which gunicorn provides; behind other
+servers, their own time limits apply. How much of a response the client has taken is known by the
+kernel alone, because the server may send a file with sendfile. The timeout of the socket also
+limits how long the response waits for the client, after this filter has returned. gunicorn sets
+its own timeout before the next request.
 """
 
 import contextlib
+import logging
+import re
 import socket
 import threading
 import time
@@ -24,20 +27,27 @@ from oslo_config import cfg
 
 from imsgate import errors
 from imsgate.filters import base
+from imsgate.filters.places import Places
 from imsgate.http.body import Tapped
+from imsgate.http.connection import Progress, has_unsent, transferred
 from imsgate.http.request import Request
 from imsgate.http.wsgi import WsgiApp
 from imsgate.settings import Settings
 
+LOG = logging.getLogger(__name__)
+
 _SECONDS_BETWEEN_CHECKS = 1.0
+#: A response of this size fits into the buffers of a connection: no thread waits for its client.
+_BUFFERED_BYTES = 1 << 14
 
 OPTS = (
     cfg.IntOpt(
         "minimum_rate",
         default=4096,
         min=0,
-        help="The lowest rate at which a client may send a body, in bytes per second. Each read "
-        "(64 KiB of an upload) may take 30 seconds longer than the rate allows. 0 means no limit.",
+        help="The lowest rate at which a client may send a body or receive a response, in bytes "
+        "per second. Each read (64 KiB of an upload), and each 64 KiB of a response, may take 30 "
+        "seconds longer than the rate allows. 0 means no limit.",
     ),
     cfg.IntOpt(
         "idle_timeout",
@@ -51,11 +61,25 @@ OPTS = (
         "uploads_at_once",
         default=96,
         min=1,
-        help="The most uploads that one process receives at the same time; others get a 503 "
-        "response. Set it lower than `imsgate serve --threads`, so that threads remain for other "
-        "requests.",
+        help="The most uploads that one process receives at the same time. Another one ends the "
+        "slowest upload below minimum_rate, preferably one of a client (address) that has more "
+        "than its share, or gets a 503 response if there is none. Set it lower than `imsgate serve "
+        "--threads`, so that threads remain for other requests.",
+    ),
+    cfg.IntOpt(
+        "downloads_at_once",
+        default=96,
+        min=1,
+        help="The most downloads of image data that one process sends at the same time; others "
+        "get a 503 response. Set it lower than `imsgate serve --threads`, so that threads remain "
+        "for other requests.",
     ),
     base.REQUESTS,
+    cfg.StrOpt(
+        "download_requests",
+        default="GET (/v2)?/images/[^/]+/file/?",
+        help="Regular expression for the requests whose response is image data, as in requests.",
+    ),
 )
 
 
@@ -63,7 +87,9 @@ class PaceSettings(Settings, group="pace", opts=OPTS):
     minimum_rate: int
     idle_timeout: int
     uploads_at_once: int
+    downloads_at_once: int
     requests: str
+    download_requests: str
 
 
 class Pace(base.TappingFilter[PaceSettings]):
@@ -74,8 +100,10 @@ class Pace(base.TappingFilter[PaceSettings]):
     def __init__(self, app: WsgiApp, settings: PaceSettings) -> None:
         super().__init__(app, settings)
         self._images = base.image_requests(self.NAME, settings.requests)
-        self._slots = threading.BoundedSemaphore(settings.uploads_at_once)
-        self._watchdog = Watchdog(settings.minimum_rate)
+        self._downloads = _compiled_downloads(settings)
+        self._download_slots = threading.BoundedSemaphore(settings.downloads_at_once)
+        self._places = Places(settings.uploads_at_once, settings.minimum_rate)
+        self._watchdog = Watchdog(settings.minimum_rate, self._places.measure)
 
     def check(self, request: Request) -> None:
         pass
@@ -84,21 +112,51 @@ class Pace(base.TappingFilter[PaceSettings]):
         connection = request.environ.get("gunicorn.socket")
         if connection is not None:
             connection.settimeout(self.settings.idle_timeout or None)
-        with self._slot(request), self._watched(request, connection):
+        with contextlib.ExitStack() as until_sent:
+            if request.is_one_of(self._downloads):
+                self._take_download_slot(until_sent)
+            outgoing = Outgoing(until_sent.pop_all())
+            try:
+                with self._place(request, connection), self._watched(request, connection):
+                    chunks = self._call(request, start_response, outgoing)
+                if connection is not None:
+                    outgoing.end.enter_context(self._watchdog.watch_response(connection))
+            except BaseException:
+                outgoing.close()
+                raise
+            return outgoing.of(chunks)
+
+    def _take_download_slot(self, until_sent: contextlib.ExitStack) -> None:
+        if not self._download_slots.acquire(blocking=False):
+            raise errors.BusyDownloads
+        until_sent.callback(self._download_slots.release)
+
+    def _call(
+        self, request: Request, start_response: Callable[..., Any], outgoing: "Outgoing"
+    ) -> Iterable[bytes]:
+        environ, key = request.environ, "wsgi.file_wrapper"
+        if key not in environ:
             return super().forward(request, start_response)
+        wrapper = environ[key]
+        environ[key] = outgoing.file_wrapper(wrapper)
+        try:
+            return super().forward(request, start_response)
+        finally:
+            # A server compares the response with its own one.
+            environ[key] = wrapper
 
     @contextlib.contextmanager
-    def _slot(self, request: Request) -> Iterator[None]:
-        """Holds one of the slots for uploads, if this is one. Raises Busy if all are taken."""
+    def _place(self, request: Request, connection: socket.socket | None) -> Iterator[None]:
+        """Holds one of the places for uploads, if this is one. Raises Busy if there is none."""
         if not request.is_one_of(self._images):
             yield
             return
-        if not self._slots.acquire(blocking=False):
-            raise errors.Busy
+        body = _body(request)
+        upload = self._places.take(_client(request), body, connection, time.monotonic())
         try:
             yield
         finally:
-            self._slots.release()
+            self._places.leave(upload)
 
     @contextlib.contextmanager
     def _watched(self, request: Request, connection: socket.socket | None) -> Iterator[None]:
@@ -110,6 +168,13 @@ class Pace(base.TappingFilter[PaceSettings]):
             yield
 
 
+def _client(request: Request) -> str:
+    """Whose share of the places an upload takes: its project's, or its address's before
+    authentication."""
+    identity = request.identity
+    return (identity and identity.project_id) or request.remote_addr or ""
+
+
 def _body(request: Request) -> Tapped | None:
     """The body; None if it is empty. Later filters refuse one that cannot be read."""
     with contextlib.suppress(errors.Error):
@@ -118,16 +183,99 @@ def _body(request: Request) -> Tapped | None:
     return None
 
 
+def _compiled_downloads(settings: PaceSettings) -> re.Pattern[str]:
+    try:
+        return re.compile(settings.download_requests)
+    except re.error as error:
+        raise errors.BadConfig("pace.download_requests", str(error)) from error
+
+
+class Outgoing:
+    """A response while the server sends it; ``end`` is closed when it has been sent, once."""
+
+    def __init__(self, end: contextlib.ExitStack) -> None:
+        self.end = end
+        self._files: list[Any] = []
+
+    def file_wrapper(self, wrapper: Callable[..., Any]) -> Callable[..., Any]:
+        """The server's ``wsgi.file_wrapper``, for a file whose closing ends the response."""
+
+        def wrap(file: Any, *size: int) -> Any:
+            self._files.append(wrapper(_ClosingFile(file, self.close), *size))
+            return self._files[-1]
+
+        return wrap
+
+    def of(self, chunks: Iterable[bytes]) -> Iterable[bytes]:
+        """The response that the server gets: its own file, or ``chunks`` in a wrapper."""
+        if any(chunks is file for file in self._files):
+            self._files.clear()
+            return chunks
+        if isinstance(chunks, list | tuple) and sum(map(len, chunks)) <= _BUFFERED_BYTES:
+            self.close()
+            return chunks
+        return _Chunks(chunks, self.close)
+
+    def close(self) -> None:
+        self.end.close()
+
+
+class _ClosingFile:
+    """A file that calls ``closed`` when it is closed, or forgotten."""
+
+    def __init__(self, file: Any, closed: Callable[[], None]) -> None:
+        self._file = file
+        self._closed = closed
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+    def close(self) -> None:
+        try:
+            if hasattr(self._file, "close"):
+                self._file.close()
+        finally:
+            self._closed()
+
+    def __del__(self) -> None:
+        self._closed()
+
+
+class _Chunks:
+    """An iterable response that calls ``closed`` when it is closed, or forgotten."""
+
+    def __init__(self, chunks: Iterable[bytes], closed: Callable[[], None]) -> None:
+        self._chunks = chunks
+        self._closed = closed
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._chunks)
+
+    def close(self) -> None:
+        try:
+            if hasattr(self._chunks, "close"):
+                self._chunks.close()
+        finally:
+            self._closed()
+
+    def __del__(self) -> None:
+        self._closed()
+
+
 class Watchdog:
-    """Ends reads that wait too long, on a thread that runs while there are bodies to watch."""
+    """Ends reads and responses that wait too long for their clients, on a thread of its own that
+    runs while there are any to watch."""
 
     #: Extra time for each read, for a connection that stalls and recovers.
     GRACE_SECONDS = 30.0
 
-    def __init__(self, rate: int) -> None:
-        """``rate`` is in bytes per second; with 0 no read is ended."""
+    def __init__(self, rate: int, measure: Callable[[float], None] = lambda now: None) -> None:
+        """``rate`` is in bytes per second; with 0 no read is ended. ``measure`` gets the time
+        (monotonic clock) at each check."""
         self._rate = rate
+        self._measure = measure
         self._bodies: dict[Tapped, socket.socket] = {}
+        self._responses: dict[socket.socket, Progress] = {}
         self._lock = threading.Lock()
         self._running = False
 
@@ -138,15 +286,55 @@ class Watchdog:
             yield
             return
         with self._lock:
-            if not self._running:
-                threading.Thread(target=self._run, name="pace", daemon=True).start()
-                self._running = True
             self._bodies[body] = connection
+            self._start()
         try:
             yield
         finally:
             with self._lock:
                 del self._bodies[body]
+
+    @contextlib.contextmanager
+    def watch_response(self, connection: socket.socket) -> Iterator[None]:
+        """Watch the response that ``connection`` sends during the block."""
+        counts = transferred(connection)
+        if not self._rate or counts is None:
+            yield
+            return
+        with self._lock:
+            self._responses[connection] = Progress(self._rate, time.monotonic(), counts[0])
+            self._start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._responses.pop(connection, None)
+
+    def _start(self) -> None:
+        if not self._running:
+            threading.Thread(target=self._run, name="pace", daemon=True).start()
+            self._running = True
+
+    def end_late_responses(self, now: float) -> bool:
+        """End the responses that are late at ``now`` (monotonic clock).
+
+        Returns whether there are responses left to watch.
+        """
+        with self._lock:
+            for connection, progress in list(self._responses.items()):
+                if self._is_late_response(connection, progress, now):
+                    LOG.warning("A client was too slow to receive its response")
+                    del self._responses[connection]
+                    with contextlib.suppress(OSError):  # closed already
+                        socket.socket.shutdown(connection, socket.SHUT_RDWR)
+            return bool(self._responses)
+
+    def _is_late_response(self, connection: socket.socket, progress: Progress, now: float) -> bool:
+        counts = transferred(connection)
+        if counts is None:
+            return False
+        late = progress.seconds_late(now, counts[0], has_unsent(connection))
+        return late > self.GRACE_SECONDS
 
     def end_late_reads(self, now: float) -> bool:
         """End the reads that are late at ``now`` (monotonic clock).
@@ -160,8 +348,7 @@ class Watchdog:
                     with contextlib.suppress(OSError):  # closed already
                         # Not the method of a TLS socket, which would discard its TLS state.
                         socket.socket.shutdown(connection, socket.SHUT_RD)
-            self._running = bool(self._bodies)
-            return self._running
+            return bool(self._bodies)
 
     def _is_late(self, body: Tapped, now: float) -> bool:
         waiting = body.waiting  # read once: the reading thread changes it at any time
@@ -171,8 +358,17 @@ class Watchdog:
         return now - since > self.GRACE_SECONDS + size / self._rate
 
     def _run(self) -> None:
-        while self.end_late_reads(time.monotonic()):
+        while self._is_needed():
+            now = time.monotonic()
+            self.end_late_reads(now)
+            self.end_late_responses(now)
+            self._measure(now)
             time.sleep(_SECONDS_BETWEEN_CHECKS)
+
+    def _is_needed(self) -> bool:
+        with self._lock:
+            self._running = bool(self._bodies or self._responses)
+            return self._running
 
 
 filter_factory = base.filter_factory(Pace)

@@ -5,9 +5,11 @@
     [filter:sizelimit]
     use = egg:imsgate#sizelimit
 
-After ``headers``. A body that announces too many bytes is refused at once. The bytes of every
-body are counted as well, whatever the headers announce. Image data and all other bodies have
-separate limits. ``[ims] profile`` adds the limit of its cloud for uploads.
+After ``headers``. Image data that announces too many bytes is refused at once, any other such
+body when the application begins to read it: only the application knows whether the path exists,
+and 404 tells more than 413. The bytes of every body are counted as well, whatever the headers
+announce. Image data and all other bodies have separate limits. ``[ims] profile`` adds the limit
+of its cloud for uploads.
 """
 
 from collections.abc import Callable
@@ -69,14 +71,19 @@ class SizeLimit(base.TappingFilter[SizeLimitSettings]):
         self._image_limit = min(upload, settings.image_size_cap)
 
     def check(self, request: Request) -> None:
-        limit = self.settings.max_metadata_size
-        announced = [request.body_length]
         if request.is_one_of(self._images):
-            limit = self._image_limit
-            announced.append(request.announced_size)
-        if any(length is not None and length > limit for length in announced):
-            raise errors.TooLarge(limit=limit)
+            self._check_image(request)
+            return
+        limit, length = self.settings.max_metadata_size, request.body_length
         request.tap(body.Limit(limit))
+        if length is not None and length > limit:
+            request.reader().refuse(errors.TooLarge(limit=limit))
+
+    def _check_image(self, request: Request) -> None:
+        for length in (request.body_length, request.announced_size):
+            if length is not None and length > self._image_limit:
+                raise errors.TooLarge(limit=self._image_limit)
+        request.tap(body.Limit(self._image_limit))
 
 
 def filter_factory(

@@ -124,10 +124,10 @@ CHECKS = {
     "dirty": Check(
         meaning=(
             "an image that was not closed cleanly. Its data is complete, but its reference counts "
-            "may be outdated"
+            "or tables may be outdated"
         ),
         refuse=False,
-        hint=_REPAIR,
+        hint=_REPAIR + ", or convert it to a new image with qemu-img convert",
     ),
     "virtual_size": Check(
         meaning="an image with a virtual size above the limit",

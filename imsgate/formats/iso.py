@@ -3,14 +3,16 @@
 On disk: the first 32 KiB belong to boot loaders and partition tables (of hybrid volumes) and are
 not examined here. From byte 32768 on, each sector of 2048 bytes contains a descriptor with a
 5-byte identifier at offset 1. ISO 9660 has the number of blocks (offset 80) and the block size
-(offset 128) in its primary volume descriptor, each as a little-endian and a big-endian integer.
-A volume with descriptors of both is an ISO 9660 volume.
+(offset 128) in its primary volume descriptor, each as a little-endian integer, followed by a
+big-endian copy. Mastering programs often write wrong copies, so readers ignore them, and they are
+not examined here either. A volume with descriptors of both is an ISO 9660 volume.
 
-Refused: a volume without a primary descriptor, with an invalid block size or with two different
-sizes; a file that ends before the volume; a file that is also a valid VHD, or a valid image of a
-format with a magic number at byte 0.
+Refused: a volume without a primary descriptor or with an invalid block size; a file that ends
+before the volume; a file that is also a valid VHD, or a valid image of a format with a magic number
+at byte 0.
 
-Sources: ECMA-119 (volume descriptors), ECMA-167 part 2 (volume recognition sequence).
+Sources: ECMA-119 (volume descriptors), ECMA-167 part 2 (volume recognition sequence), Linux,
+fs/isofs/inode.c ("ignore bigendian datum due to broken mastering programs").
 """
 
 import struct
@@ -28,8 +30,7 @@ _IDENTIFIERS = frozenset((*_FIRST_IDENTIFIERS, *_UDF, b"BOOT2", b"CDW02", b"TEA0
 
 _SECTOR_BYTES = 2048
 _MAX_SECTORS = 32
-_LITTLE_ENDIAN_SIZES = struct.Struct("<80xI4x40xHH")
-_BIG_ENDIAN_BLOCKS = struct.Struct(">84xI")
+_SIZES = struct.Struct("<80xI4x40xH")
 _PRIMARY_DESCRIPTOR = 1
 
 
@@ -75,16 +76,10 @@ def find_second_format(report: Report) -> Reader[None]:
 
 
 def _check_primary(sector: bytes, offset: int, report: Report) -> None:
-    blocks, block_size, block_size_swapped = unpack(_LITTLE_ENDIAN_SIZES, sector)
-    big_endian_blocks = unpack(_BIG_ENDIAN_BLOCKS, sector)[0]
+    blocks, block_size = unpack(_SIZES, sector)
     report.set_virtual_size(blocks * block_size, offset + 80)
     report.block_size = block_size
-    sizes_differ = (
-        big_endian_blocks != blocks
-        or block_size_swapped != block_size >> 8 | (block_size & 255) << 8
-    )
     problems = (
-        (sizes_differ, 80, "the little-endian and big-endian sizes differ"),
         (block_size not in (512, 1024, 2048), 128, f"the block size is {block_size} bytes"),
     )
     report.check_header(problems, offset)

@@ -8,7 +8,12 @@ A disk is not refused for its partitioning: a hybrid GPT, an MBR without partiti
 sector of a file system are all valid. Only a partition that ends beyond the end of the file shows
 that the file is truncated.
 
-Source: UEFI Specification 2.10, chapter 5.
+55 AA marks every boot sector, and most of them have other data where an MBR has its entries: the
+boot sectors of file systems, boot loaders, and Linux kernels for x86, whose setup header begins at
+byte 497. A sector counts as an MBR only if nothing identifies it as one of those and every entry
+could have been written by a partitioning program.
+
+Sources: UEFI Specification 2.10, chapter 5; Linux, Documentation/arch/x86/boot.rst.
 """
 
 import struct
@@ -20,7 +25,7 @@ from imsgate.formats.stream import Reader, read
 
 _SECTOR_BYTES = 512
 _MBR_ENTRIES_OFFSET, _MBR_ENTRY_BYTES, _MBR_END = 446, 16, 510
-_MBR_ENTRY = struct.Struct("<B3xB3xII")
+_MBR_ENTRY = struct.Struct("<B3sB3sII")
 _PROTECTIVE_MBR_TYPE = 0xEE
 _GPT_HEADER = struct.Struct("<12xII52xQIII")
 _MIN_GPT_HEADER_BYTES, _MIN_GPT_ENTRY_BYTES = 92, 128
@@ -30,6 +35,14 @@ _MAX_GPT_ARRAY_BYTES = 24 * 1024
 _MAX_GPT_ARRAY_END = 32768
 """The bytes from here on are read by the parser of ISO 9660 and UDF."""
 _FILE_SYSTEM_BOOT_SECTOR = struct.Struct("<11xHBHB")
+_BOOT_SECTOR_NAMES = (
+    *(b"NTFS    ", b"EXFAT   ", b"-FVE-FS-", b"ReFS\0\0\0\0"),
+    *(b"SYSLINUX", b"EXTLINUX"),
+)
+"""Names at byte 3 of boot sectors that belong to a file system."""
+_HPFS_NAME_OFFSET = 54
+_LINUX_MAGIC_OFFSET = 2
+"""The magic number of the setup header, from the start of the second sector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +64,19 @@ def find(head: bytes) -> Reader[PartitionTable]:
     if head[_MBR_END:_SECTOR_BYTES] != b"\x55\xaa" or _is_file_system(head):
         return PartitionTable(None)
     offsets = range(_MBR_ENTRIES_OFFSET, _MBR_END, _MBR_ENTRY_BYTES)
-    entries = [unpack(_MBR_ENTRY, head, offset) for offset in offsets]
-    if any(status not in (0, 0x80) for status, *_ in entries):
+    entries = [_MBR_ENTRY.unpack_from(head, offset) for offset in offsets]
+    if not all(map(_is_plausible, entries)):
         return PartitionTable(None)
-    if any(kind == _PROTECTIVE_MBR_TYPE for _, kind, *_ in entries):
-        table = yield from _read_gpt()
+    second_sector = yield from read(_SECTOR_BYTES, _SECTOR_BYTES)
+    if second_sector.startswith(b"HdrS", _LINUX_MAGIC_OFFSET):
+        return PartitionTable(None)
+    if any(kind == _PROTECTIVE_MBR_TYPE for _, _, kind, *_ in entries):
+        table = yield from _read_gpt(second_sector)
         if table:
             return table
     ends = [
         ((start + count) * _SECTOR_BYTES, offset, f"partition {number}")
-        for number, (offset, (_, kind, start, count)) in enumerate(
+        for number, (offset, (_, _, kind, _, start, count)) in enumerate(
             zip(offsets, entries, strict=True), 1
         )
         if kind and kind != _PROTECTIVE_MBR_TYPE and start and count
@@ -68,9 +84,20 @@ def find(head: bytes) -> Reader[PartitionTable]:
     return PartitionTable("mbr", *max(ends)) if ends else PartitionTable(None)
 
 
+def _is_plausible(entry: tuple[int, bytes, int, bytes, int, int]) -> bool:
+    """Whether a partitioning program could have written this entry.
+
+    The sector number (the low six bits of the second byte) of an address in the CHS form begins
+    at 1. Programs that do not know the address write only zeros or only ones.
+    """
+    status, first, kind, last, _, _ = entry
+    addresses = (first, last) if kind else ()
+    return status in (0, 0x80) and all(not any(chs) or chs[1] & 0x3F for chs in addresses)
+
+
 def _is_file_system(head: bytes) -> bool:
-    """Whether the sector is the boot sector of FAT, exFAT or NTFS instead of an MBR."""
-    if head[3:11] in (b"NTFS    ", b"EXFAT   "):
+    """Whether the sector is the boot sector of a file system instead of an MBR."""
+    if head[3:11] in _BOOT_SECTOR_NAMES or head.startswith(b"HPFS    ", _HPFS_NAME_OFFSET):
         return True
     sector, cluster_sectors, reserved, tables = unpack(_FILE_SYSTEM_BOOT_SECTOR, head)
     begins_with_jump = head[:1] == b"\xe9" or (head[:1] == b"\xeb" and head[2:3] == b"\x90")
@@ -83,9 +110,11 @@ def _is_file_system(head: bytes) -> bool:
     )
 
 
-def _read_gpt() -> Reader[PartitionTable | None]:
-    """The GPT, None if there is none. An invalid or unusually placed table has no ``end``."""
-    header = yield from read(_SECTOR_BYTES, _SECTOR_BYTES)
+def _read_gpt(header: bytes) -> Reader[PartitionTable | None]:
+    """The GPT, None if there is none. An invalid or unusually placed table has no ``end``.
+
+    ``header`` is sector 1.
+    """
     size, checksum, array_sector, count, entry_size, array_checksum = unpack(_GPT_HEADER, header)
     if not header.startswith(b"EFI PART"):
         return None

@@ -21,6 +21,7 @@ _HEADER = struct.Struct(">8xQII QBBxxIQ")
 _COMPRESSED = 1 << 63
 _ENTRY_BYTES = 8
 _MAX_L1_BYTES = 0x7FFF_FFFF
+_MIN_DISK_BYTES = 2
 _L1_FIELD = 40
 
 
@@ -38,6 +39,8 @@ def inspect(head: bytes, report: Report) -> Reader[None]:
         report.add_finding("legacy_encryption", 36, "the image is encrypted with AES")
     elif crypt:
         report.add_finding("bad_header", 36, f"the encryption method is {crypt}")
+    if size < _MIN_DISK_BYTES:
+        report.add_finding("bad_header", 24, f"the virtual size is {size} bytes")
     if not 9 <= cluster_bits <= 16 or not 6 <= l2_bits <= 13:
         reason = f"cluster_bits is {cluster_bits} and l2_bits is {l2_bits}"
         report.add_finding("bad_header", 32, reason)

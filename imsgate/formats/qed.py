@@ -23,7 +23,8 @@ _HEADER = struct.Struct("<4xIIIQQQQQII")
 _BACKING_FILE, _NEEDS_CHECK, _BACKING_IS_RAW = 1, 2, 4
 _KNOWN_FEATURES = _BACKING_FILE | _NEEDS_CHECK | _BACKING_IS_RAW
 _MIN_CLUSTER_BYTES, _MAX_CLUSTER_BYTES = 4096, 64 << 20
-_MAX_TABLE_CLUSTERS = 16
+_MIN_TABLE_CLUSTERS, _MAX_TABLE_CLUSTERS = 2, 16
+"""The specification allows 1, but QEMU does not open such an image."""
 _MAX_HEADER_BYTES = 1 << 30
 _ENTRY_BYTES = 8
 _ZERO_CLUSTER = 1
@@ -53,7 +54,8 @@ def inspect(head: bytes, report: Report) -> Reader[None]:
             f"the cluster size is {cluster} bytes",
         ),
         (
-            table_clusters.bit_count() != 1 or table_clusters > _MAX_TABLE_CLUSTERS,
+            table_clusters.bit_count() != 1
+            or not _MIN_TABLE_CLUSTERS <= table_clusters <= _MAX_TABLE_CLUSTERS,
             8,
             f"the table size is {table_clusters} clusters",
         ),
@@ -63,7 +65,11 @@ def inspect(head: bytes, report: Report) -> Reader[None]:
             f"the header size is {header_clusters} clusters",
         ),
         (size % 512 or size > covered, 48, f"the virtual size is {size} bytes"),
-        (l1 % max(cluster, 1) or not l1, _L1_FIELD, f"the L1 table is at byte {l1}"),
+        (
+            l1 % max(cluster, 1) or l1 < header_clusters * cluster,
+            _L1_FIELD,
+            f"the L1 table is at byte {l1}",
+        ),
     )
     if report.check_header(problems):
         yield from _follow_tables(head, l1, table_size, size, cluster, report)

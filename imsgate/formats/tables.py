@@ -37,7 +37,8 @@ class TableWalker:
         ``head``.
         """
         self._head = head
-        self._position = max(position, len(head))
+        #: The offset of the first byte that has not passed.
+        self.position = max(position, len(head))
         self._spent = 0
 
     def walk(
@@ -48,7 +49,7 @@ class TableWalker:
         ``cost`` is the time that ``use`` takes, relative to finding the largest entry.
         """
         end = offset + length
-        if len(self._head) <= offset < self._position:
+        if len(self._head) <= offset < self.position:
             return
         while offset < end:
             size = min(PIECE_BYTES, end - offset)
@@ -59,7 +60,7 @@ class TableWalker:
             if len(piece) < size:
                 piece += yield from read(offset + len(piece), size - len(piece))
             offset += size
-            self._position = max(self._position, offset)
+            self.position = max(self.position, offset)
             if not piece:
                 return
             if piece.count(0) == len(piece):
@@ -73,7 +74,7 @@ class TableWalker:
         length = tables.table_length
         for start, run_length in tables.runs():
             end = start + run_length
-            offset = start + max(0, -((start - self._position) // length)) * length
+            offset = start + max(0, -((start - self.position) // length)) * length
             while offset < end:
                 size = min(max(PIECE_BYTES // length, 1) * length, end - offset)
                 yield from self.walk(offset, size, use)

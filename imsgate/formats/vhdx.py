@@ -40,7 +40,6 @@ _LOG_UUID = slice(48, 64)
 _REGION_COUNT, _ITEM_COUNT = struct.Struct("<8xI"), struct.Struct("<10xH")
 _REGION = struct.Struct("<16xQII")
 _ITEM = struct.Struct("<16xIIII")
-_UINT64 = struct.Struct("<Q")
 
 _BAT = UUID("2dc27766-f623-4200-9d64-115e9bfd4a08").bytes_le
 _METADATA = UUID("8b7ca206-4790-4b9a-b8fe-575f050f886e").bytes_le
@@ -50,7 +49,8 @@ _LOGICAL_SECTOR_SIZE = UUID("8141bf1d-a96f-4709-ba47-f233a8faab5f").bytes_le
 _PARENT_LOCATOR = UUID("a8d35f2d-b30b-454d-abf7-d3d84834ab0c").bytes_le
 _VIRTUAL_DISK_ID = UUID("beca12ab-b2e6-4523-93ef-c309e000c746").bytes_le
 _PHYSICAL_SECTOR_SIZE = UUID("cda348c7-445d-4471-9cc9-e9885251c556").bytes_le
-_NEEDED_ITEMS = (_FILE_PARAMETERS, _VIRTUAL_DISK_SIZE, _LOGICAL_SECTOR_SIZE)
+_NEEDED_ITEMS = {_FILE_PARAMETERS: 8, _VIRTUAL_DISK_SIZE: 8, _LOGICAL_SECTOR_SIZE: 4}
+"""Sizes in bytes."""
 _IGNORED_ITEMS = (_VIRTUAL_DISK_ID, _PHYSICAL_SECTOR_SIZE)
 
 _REGION_IS_REQUIRED = 1
@@ -162,8 +162,12 @@ def _read_regions_in_order(regions: Regions, report: Report) -> Reader[None]:
 
     The end of the data is only known after both: the metadata contains the block size.
     """
-    (bat, bat_size), (metadata, _) = regions[_BAT], regions[_METADATA]
+    (bat, bat_size), (metadata, metadata_size) = regions[_BAT], regions[_METADATA]
     last_entry = 0
+    if bat < metadata + metadata_size and metadata < bat + bat_size:
+        reason = "the block allocation table and the metadata overlap"
+        report.add_finding("bad_table", _REGION_TABLE_OFFSETS[0], reason)
+        return
 
     def use_bat(piece: bytes) -> None:
         nonlocal last_entry
@@ -174,16 +178,19 @@ def _read_regions_in_order(regions: Regions, report: Report) -> Reader[None]:
     if bat < metadata:
         walker = TableWalker(b"", _REGION_TABLE_OFFSETS[1] + _TABLE_BYTES)
         yield from walker.walk(bat, bat_size, use_bat)
-    yield from _read_metadata(metadata, report)
+    yield from _read_metadata(metadata, metadata_size, report)
     if bat > metadata:
-        yield from TableWalker(b"", metadata + _TABLE_BYTES).walk(bat, bat_size, use_bat)
+        yield from TableWalker(b"", metadata + metadata_size).walk(bat, bat_size, use_bat)
     if last_entry:
         last_block = (last_entry >> 20) * _MIB
         report.require_size(last_block + (report.block_size or 0), bat, "a block")
 
 
-def _read_metadata(offset: int, report: Report) -> Reader[None]:
-    """Check the metadata table, then the needed items in the order of the stream."""
+def _read_metadata(offset: int, length: int, report: Report) -> Reader[None]:
+    """Check the metadata table, then the needed items in the order of the stream.
+
+    The region has ``length`` bytes.
+    """
     table = yield from read(offset, _TABLE_BYTES)
     count = unpack(_ITEM_COUNT, table)[0]
     if not table.startswith(b"metadata") or count > _MAX_TABLE_ENTRIES:
@@ -198,17 +205,28 @@ def _read_metadata(offset: int, report: Report) -> Reader[None]:
         if uuid == _PARENT_LOCATOR:
             report.add_finding("parent", offset + entry, "the metadata contains a parent locator")
         elif uuid in _NEEDED_ITEMS:
-            items[uuid] = offset + item
-            if item < _TABLE_BYTES:
-                reason = "a metadata item overlaps the metadata table"
+            if not _TABLE_BYTES <= item <= length - _NEEDED_ITEMS[uuid] or uuid in items:
+                reason = "a metadata item is not in the area for items, or there are two of a kind"
                 report.add_finding("bad_header", offset + entry + 16, reason)
+            items[uuid] = offset + item
         elif flags & _ITEM_IS_REQUIRED and uuid not in _IGNORED_ITEMS:
             report.add_finding("unknown_features", offset + entry, "required metadata is unknown")
     if len(items) < len(_NEEDED_ITEMS):
         report.add_finding("bad_header", offset, "metadata that every disk needs is missing")
-    for item, uuid in sorted((item, uuid) for uuid, item in items.items()):
-        value = yield from read(item, 8)
-        _check_item(uuid, unpack(_UINT64, value)[0], item, report)
+    yield from _read_items(items, report)
+
+
+def _read_items(items: dict[bytes, int], report: Report) -> Reader[None]:
+    """Check the needed items at their offsets, which may be in any order and may overlap."""
+    start, data = 0, b""
+    for offset, uuid in sorted((offset, uuid) for uuid, offset in items.items()):
+        size = _NEEDED_ITEMS[uuid]
+        start, data = offset, data[offset - start :]
+        if len(data) < size:
+            data += yield from read(offset + len(data), size - len(data))
+        report.require_size(offset + size, offset, "a metadata item")
+        if len(data) >= size:
+            _check_item(uuid, int.from_bytes(data[:size], "little"), offset, report)
 
 
 def _check_item(uuid: bytes, value: int, offset: int, report: Report) -> None:

@@ -8,9 +8,9 @@ grain and table, and may end with a footer, a copy of the header with the offset
 directory that the header lacks.
 
 Refused: data in other files (descriptor files, ESX extents, split disks), a parent, invalid header
-fields, unknown flags, a footer that contradicts the header, and a file that ends before its tables
-or grains. The descriptor is read where programs look for it, not only where the header says: QEMU
-looks for a parent at byte 512, whatever offset the header contains.
+fields, unknown flags, an extent or a footer that contradicts the header, and a file that ends
+before its tables or grains. The descriptor is read where programs look for it, not only where the
+header says: QEMU looks for a parent at byte 512, whatever offset the header contains.
 
 Source: VMware, Virtual Disk Format 5.0.
 """
@@ -41,7 +41,7 @@ _DIRECTORY_IN_FOOTER = 0xFFFF_FFFF_FFFF_FFFF
 _FOOTER_MARKER = 3
 _FOOTER_SECTORS = 3
 _NEWLINE_TEST, _HAS_MARKERS = 1, 1 << 17
-_NEWLINES = slice(73, 77)
+_UNCLEAN_SHUTDOWN, _NEWLINES = slice(72, 73), slice(73, 77)
 _KNOWN_FLAGS = 1 | 2 | 4 | 1 << 16 | 1 << 17
 _INCOMPATIBLE_FLAGS = 0xFFFF_0000
 
@@ -156,6 +156,8 @@ def _check_header(header: _Header, head: bytes, report: Report) -> None:
     if header.flags & ~_KNOWN_FLAGS & _INCOMPATIBLE_FLAGS:
         reason = f"the flags are {header.flags:#x}, some of which are unknown"
         report.add_finding("unknown_features", 8, reason)
+    if any(head[_UNCLEAN_SHUTDOWN]):
+        report.add_finding("dirty", _UNCLEAN_SHUTDOWN.start, "the disk was not closed cleanly")
     report.require_size(header.overhead * _SECTOR_BYTES, 64, "the metadata")
 
 
@@ -178,7 +180,9 @@ def _read_descriptor(head: bytes, header: _Header, report: Report) -> Reader[byt
         report.require_size(end, _DESCRIPTOR_FIELD, "the descriptor")
         text = searched[start - _SECTOR_BYTES : end - _SECTOR_BYTES]
         vmdk_descriptor.check_parent(text, start, report)
-        report.variant = vmdk_descriptor.check_embedded(text, start, report)
+        report.variant = vmdk_descriptor.check_embedded(
+            text, start, header.capacity, header.grain_sectors, report
+        )
     return head + searched
 
 
@@ -213,7 +217,9 @@ def _min_grain_size(offset: int, header: _Header) -> Reader[int]:
     """The number of bytes that the grain at ``offset`` needs in the file at least."""
     if header.flags & _HAS_MARKERS:
         marker = yield from read(offset, _GRAIN_MARKER.size)
-        return _GRAIN_MARKER.size + unpack(_GRAIN_MARKER, marker)[0]
+        if len(marker) == _GRAIN_MARKER.size:
+            return _GRAIN_MARKER.size + unpack(_GRAIN_MARKER, marker)[0]
+        return _SECTOR_BYTES  # the marker has passed, or it is beyond the end of the file
     if header.compression or header.capacity % header.grain_sectors:
         return _SECTOR_BYTES
     return header.grain_sectors * _SECTOR_BYTES

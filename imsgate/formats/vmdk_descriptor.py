@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from imsgate.formats.report import Report
 
 _EXTENT_LINE = re.compile(rb"^[ \t]*(?:RW|RDONLY|NOACCESS)\b[^\r\n]*", re.I | re.M)
-_EXTENT = re.compile(rb'\s*\w+[ \t]+(\d{1,18})[ \t]+(\w{1,32})(?:[ \t]+"([^"]*)")?', re.I)
+_EXTENT = re.compile(rb"\s*\w+[ \t]+(\d{1,18})[ \t]+(\w{1,32})", re.I)
 _CREATE_TYPE = re.compile(rb'createType[ \t]*=[ \t]*"?([A-Za-z0-9]{1,40})', re.I)
 _PARENT_HINT = b"parentfilenamehint"
 _PARENT_ID = re.compile(rb"parentCID[ \t]*=[ \t]*(\w{1,16})", re.I)
@@ -29,8 +29,8 @@ _SINGLE_FILE_TYPES = ("monolithicSparse", "streamOptimized")
 class Descriptor:
     """The content of a descriptor.
 
-    ``extents`` is the number of valid extent lines, ``sectors`` their total size; ``kind`` and
-    ``file`` are those of the last one. ``invalid_extents`` is the number of invalid extent lines.
+    ``extents`` is the number of valid extent lines, ``sectors`` their total size; ``kind`` is that
+    of the last one. ``invalid_extents`` is the number of invalid extent lines.
     """
 
     create_type: str | None
@@ -38,7 +38,6 @@ class Descriptor:
     invalid_extents: int = 0
     sectors: int = 0
     kind: str = ""
-    file: str = ""
 
 
 def starts_descriptor(head: bytes) -> bool:
@@ -51,12 +50,12 @@ def parse(data: bytes) -> Descriptor:
     text = _text(data)
     create_type = _CREATE_TYPE.search(text)
     extents = invalid_extents = sectors = 0
-    kind = file = b""
+    kind = b""
     for line in _EXTENT_LINE.finditer(text):
         if extent := _EXTENT.match(line[0]):
             extents += 1
             sectors += int(extent[1])
-            kind, file = extent[2], extent[3] or b""
+            kind = extent[2]
         else:
             invalid_extents += 1
     return Descriptor(
@@ -65,7 +64,6 @@ def parse(data: bytes) -> Descriptor:
         invalid_extents,
         sectors,
         kind.decode("latin-1").upper(),
-        file.decode("latin-1"),
     )
 
 
@@ -81,8 +79,16 @@ def check_parent(data: bytes, offset: int, report: Report) -> None:
             report.add_finding("parent", offset + parent.start(), reason)
 
 
-def check_embedded(data: bytes, offset: int, report: Report) -> str | None:
-    """Check the descriptor in a file that must contain all data; return its create type."""
+def check_embedded(
+    data: bytes, offset: int, capacity: int, grain: int, report: Report
+) -> str | None:
+    """Check the descriptor in a file that must contain all data; return its create type.
+
+    ``capacity`` and ``grain`` are the sizes of the disk and of a grain in sectors, according to the
+    header. The file name of the extent does not matter: a single SPARSE extent is the file that
+    contains the descriptor. Programs write an empty name, the name or path that the file had when
+    it was created, or anything else.
+    """
     descriptor = parse(data)
     create_type = descriptor.create_type
     if create_type is None or not (descriptor.extents or descriptor.invalid_extents):
@@ -91,12 +97,14 @@ def check_embedded(data: bytes, offset: int, report: Report) -> str | None:
         return create_type
     canonical_names = {name.lower(): name for name in _SINGLE_FILE_TYPES}
     create_type = canonical_names.get(create_type.lower(), create_type)
-    if problem := _extent_problem(create_type, descriptor):
+    if problem := _extent_problem(create_type, descriptor, capacity, grain):
         report.add_finding(problem[0], offset, problem[1])
     return create_type
 
 
-def _extent_problem(create_type: str, descriptor: Descriptor) -> tuple[str, str] | None:
+def _extent_problem(
+    create_type: str, descriptor: Descriptor, capacity: int, grain: int
+) -> tuple[str, str] | None:
     """The check and the reason if the only extent is not the file with the descriptor."""
     if create_type not in _SINGLE_FILE_TYPES:
         return "extent_outside", f"a disk of createType {create_type} has its data in other files"
@@ -107,8 +115,10 @@ def _extent_problem(create_type: str, descriptor: Descriptor) -> tuple[str, str]
         return "extent_outside", reason
     if descriptor.kind != "SPARSE":
         return "extent_outside", f"the extent is of kind {descriptor.kind}, not SPARSE"
-    if not descriptor.file or re.search(r"[/\\:]", descriptor.file):
-        return "extent_outside", "the file name of the extent is missing or contains a path"
+    # Some programs round one of the two up to a whole grain.
+    if abs(descriptor.sectors - capacity) >= max(grain, 1):
+        sizes = f"{descriptor.sectors} sectors, but the capacity is {capacity} sectors"
+        return "bad_descriptor", f"the extent has {sizes}"
     return None
 
 

@@ -6,9 +6,14 @@ application. Every further tap joins it.
 
 import io
 import time
+from collections.abc import Iterator
 from typing import Any, Protocol, cast
 
 from imsgate import errors
+
+#: The most that is read, and given to the taps, at a time. An application that asks for a whole
+#: image (WSGI proxies do) must not have it in memory before the first tap can refuse it.
+STEP_BYTES = 1 << 20
 
 
 class Tap(Protocol):
@@ -46,6 +51,9 @@ class Tapped(io.RawIOBase):
 
     Raises BodyCut if the stream ends or fails before its length: if the client disconnects,
     servers (gunicorn, cheroot) just report the end of file. Raises TooSlow if the read times out.
+
+    Whatever the application asks for, the taps get at most ``STEP_BYTES`` at a time, and nothing
+    more is received once one of them refuses the body.
     """
 
     def __init__(self, stream: Any, length: int | None) -> None:
@@ -57,6 +65,7 @@ class Tapped(io.RawIOBase):
         self.received = 0
         #: The first error, with which the filter can respond whatever the application does.
         self.failure: errors.Error | None = None
+        self._refusal: errors.Error | None = None
         #: While a read waits for the client: when it began (monotonic clock) and its size in
         #: bytes. None between two reads.
         self.waiting: tuple[float, int] | None = None
@@ -64,6 +73,14 @@ class Tapped(io.RawIOBase):
     def join(self, tap: Tap) -> None:
         """Add a tap. Call it before the first read."""
         self._taps.append(tap)
+
+    def refuse(self, error: errors.Error) -> None:
+        """Make the first read raise ``error``, before anything is received.
+
+        For a body that no part of the application may have. An application that responds without
+        reading it (404, 405) stays right.
+        """
+        self._refusal = self._refusal or error
 
     def fail(self, error: errors.Error) -> None:
         """Make every later read raise ``error``, and a waiting one when it ends."""
@@ -73,13 +90,43 @@ class Tapped(io.RawIOBase):
         return True
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or size < 0:
-            return b"".join(iter(lambda: self.read(65536), b""))
+        if size is not None and 0 <= size <= STEP_BYTES:
+            return self._step(size)
+        # Grows with the bytes that arrive. Nothing is allocated for those that are only asked for,
+        # and there is no second copy at the end, as there would be with b"".join.
+        whole = io.BytesIO()
+        for chunk in self._steps(None if size is None or size < 0 else size):
+            whole.write(chunk)
+        return whole.getvalue()
+
+    def readall(self) -> bytes:
+        return self.read()
+
+    def readinto(self, buffer: Any, /) -> int:
+        view, count = memoryview(buffer).cast("B"), 0
+        for chunk in self._steps(len(view)):
+            view[count : count + len(chunk)] = chunk
+            count += len(chunk)
+            if len(view) <= STEP_BYTES:
+                break
+        return count
+
+    def _steps(self, size: int | None) -> Iterator[bytes]:
+        """The next ``size`` bytes, or all if that is None, in steps."""
+        remaining = STEP_BYTES if size is None else size
+        while chunk := self._step(min(remaining, STEP_BYTES)):
+            yield chunk
+            if size is not None:
+                remaining -= len(chunk)
+
+    def _step(self, size: int) -> bytes:
         if self.failure is not None:
             raise self.failure
         if self._ended or size == 0:
             return b""
         try:
+            if self._refusal is not None:
+                raise self._refusal
             return self._next(size)
         except errors.Error as error:
             self.fail(error)
@@ -124,8 +171,3 @@ class Tapped(io.RawIOBase):
             raise errors.BodyCut(received=self.received)
         for tap in self._taps:
             tap.finish()
-
-    def readinto(self, buffer: Any, /) -> int:
-        chunk = self.read(len(buffer))
-        buffer[: len(chunk)] = chunk
-        return len(chunk)

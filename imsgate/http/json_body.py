@@ -1,7 +1,7 @@
 """JSON documents in request bodies, with a limited number of values and levels."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from imsgate import errors
@@ -36,6 +36,20 @@ def json_object(request: Request) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise errors.BadJson(problem="it must be an object")
     return document
+
+
+def without_unused(body: Mapping[str, Any], empty: Collection[str] = ()) -> dict[str, Any]:
+    """The members of an object that say something.
+
+    Typed clients serialize members that their user did not set. Members that are null are left
+    out, and so are those that are empty (``""``, ``[]``, ``{}``) if ``empty`` names them: for the
+    others, empty is a value.
+    """
+    return {
+        name: value
+        for name, value in body.items()
+        if value is not None and not (name in empty and value in ("", [], {}))
+    }
 
 
 def _values(document: Any) -> list[Any]:

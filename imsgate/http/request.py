@@ -90,6 +90,13 @@ class Request(webob.Request):  # type: ignore[misc]  # WebOb has no types
         minor = _MINOR.match(path)
         return "/v2" + path[minor.end() :] if minor else path
 
+    def as_sent(self, end: str) -> str:
+        """The end of ``route``, with as many slashes as the client sent between its parts."""
+        raw = self.environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
+        parts = "/+".join(map(re.escape, end.split("/")))
+        sent = re.search(rf"(?<=/)({parts})/*\Z", raw)
+        return sent[1] if sent else end
+
     @property
     def carries_image(self) -> bool:
         """Whether the body is image data, by method and path (upload or stage)."""

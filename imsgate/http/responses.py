@@ -13,10 +13,14 @@ import webob.exc
 from imsgate import errors
 from imsgate.http.request import REQUEST_ID, Request
 from imsgate.http.wsgi import Environ, WsgiApp
+from imsgate.profiles import STATUSES
 
-#: Paths that only Huawei's image service has.
+#: Paths that only Huawei's image service has. Those of Glance's version 1 were its own.
 _IMS_PATH = re.compile(
-    r"/v1/cloudimages(/.*)?|/v2(\.1)?/cloudimages(/.*)?|/v1/[^/]+/jobs/.*|/v2/(?!images/)[^/]+/images/.*"
+    r"(/.*)?/cloudimages(/.*)?"
+    r"|/v1(\.[0-9]+)?/(?!images(/|$)|shared-images(/|$)).+"
+    r"|/v2(\.[0-9]+)?/(?!images/)[^/]+/images/.*",
+    re.DOTALL,
 )
 
 
@@ -96,13 +100,34 @@ def _on_ims_path(environ: Environ) -> bool:
     return bool(_IMS_PATH.fullmatch(Request(environ).route))
 
 
+def identified(app: WsgiApp, environ: Environ) -> WsgiApp:
+    """The response ``app`` with ``X-Request-Id``, which the vendor's API gateway always sends."""
+    if isinstance(app, webob.Response) and speaks_ims(environ):
+        app.headers["X-Request-Id"] = _request_id(environ)
+    return app
+
+
 def _ims(error: errors.Error, environ: Environ) -> WsgiApp:
     """A client error has status 400, 401, 403 or 404, or 409 on Glance's paths, because that API
     has no others."""
     statuses = {401, 403, 404, *(() if _on_ims_path(environ) else (409,))}
     status = error.status if error.status in statuses or error.status >= 500 else 400
-    members = {**error.details, "reason": error.reason, "code": error.code, "message": str(error)}
+    details, message = _in_vendors_words(error)
+    members = {**details, "reason": error.reason, "code": error.code, "message": message}
     return _document(error, {"error": members}, status, _request_id(environ))
+
+
+def _in_vendors_words(error: errors.Error) -> tuple[Mapping[str, Any], str]:
+    """Details and message, with the statuses that the vendor's API has."""
+    if not isinstance(error, errors.WrongStatus):
+        return error.details, str(error)
+    details = {
+        name: STATUSES.get(str(value), str(value)) if name in ("status", "needed") else value
+        for name, value in error.details.items()
+    }
+    if details["status"] == details["needed"]:
+        return details, f"Image {details['image_id']} cannot be used in its present state"
+    return details, error.message.format(**details)
 
 
 def _gateway(error: errors.Error, environ: Environ) -> WsgiApp:

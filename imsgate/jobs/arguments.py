@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from imsgate.buckets.image_url import ImageUrl
-from imsgate.model import Job, Location
+from imsgate.model import Image, Job, Location
 
 #: The number of attempts that ended in an orderly way. A job that kills its workers must not be
 #: begun for ever; one whose host is restarted, or whose database is unavailable, may be.
@@ -23,6 +23,9 @@ _CREDENTIAL = "warrant"
 #: Set when the image has its data and other data may be removed: what was staged, and what may
 #: be in stores that were left out.
 _SURPLUS, _LEFT_OUT = "surplus", "left_out"
+
+#: The id of the image as the client gave it, in jobs of images where it is not in lower case.
+_GIVEN_ID = "given_id"
 
 #: Identifies what the last attempt at an export began in the bucket.
 _BEGUN = "begun"
@@ -82,6 +85,17 @@ def requested_by(
         **(credential.stored() if credential else {}),
         **_stored_certificate(certificate),
     }
+
+
+def for_image(image: Image) -> dict[str, Any]:
+    """Arguments of every job of an image: its id as the client gave it, if that differs."""
+    return {} if image.shown_id == image.id else {_GIVEN_ID: image.shown_id}
+
+
+def shown_image_id(job: Job) -> str | None:
+    """The id of a job's image as the client gave it; None if the job has no image."""
+    given: str | None = job.arguments.get(_GIVEN_ID, job.image_id)
+    return given
 
 
 def for_import(

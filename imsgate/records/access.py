@@ -90,7 +90,11 @@ class Access:
 
         Raises NotFound if ``who`` may not see the image, else Forbidden.
         """
-        return self._permitted(who, self.registry.get(image_id.lower()), rule)
+        try:
+            image = self.registry.get(image_id.lower())
+        except errors.NotFound:
+            raise errors.NotFound(what=f"Image {image_id}") from None
+        return self._permitted(who, image, rule)
 
     def marker(self, who: Identity, image_id: str) -> Image:
         """The last image of the page before the one that ``who`` asks for.
@@ -101,7 +105,7 @@ class Access:
         """
         image = self.registry.recall(image_id.lower())
         if image.status in DELETED and not self.owns(who, image):
-            raise errors.NotFound(what=f"Image {image.id}")
+            raise errors.NotFound(what=f"Image {image.shown_id}")
         return self._permitted(who, image, "get_image")
 
     def visible(self, who: Identity, images: Iterable[Image]) -> list[Image]:
@@ -141,7 +145,7 @@ class Access:
 
         ``member_id`` is the project of ``who`` if the image is shared with it.
         """
-        self.check(who, rule, PolicyTarget(image, member_id), f"image {image.id}")
+        self.check(who, rule, PolicyTarget(image, member_id), f"image {image.shown_id}")
 
     def check(self, who: Identity, rule: str, target: Mapping[str, Any], name: str) -> None:
         """Raises Forbidden unless ``rule`` allows ``who`` to use ``target``, called ``name``."""
@@ -160,7 +164,7 @@ class Access:
     def _permitted(self, who: Identity, image: Image, rule: str) -> Image:
         member_id = self._membership(who, image)
         if not self._sees(who, image, member_id):
-            raise errors.NotFound(what=f"Image {image.id}")
+            raise errors.NotFound(what=f"Image {image.shown_id}")
         self.check_image(who, rule, image, member_id)
         return image
 

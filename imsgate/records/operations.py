@@ -59,8 +59,11 @@ def _attribute(image: Image, operation: Operation) -> Any:
 def stored_value(name: str, value: Any) -> Any:
     """A validated JSON value as the record stores it.
 
-    As in Glance, an empty owner means that the image has no owner.
+    As in Glance, an empty owner means that the image has no owner. A whole number may have been
+    written with a fraction, as 7.0.
     """
+    if name in ("min_disk", "min_ram"):
+        return int(value)
     if name == "tags":
         return frozenset(value)
     if name == "owner":

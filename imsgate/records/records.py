@@ -13,7 +13,7 @@ from imsgate.quotas.quota import Quotas
 from imsgate.records import limits
 from imsgate.records import operations as record_operations
 from imsgate.records.access import Access
-from imsgate.records.attributes import SETTABLE
+from imsgate.records.attributes import SETTABLE, check_tag
 from imsgate.records.operations import Operation, stored_value
 from imsgate.records.settings import ApiSettings
 from imsgate.registry.base import Condition, Op, Query, Registry
@@ -75,7 +75,7 @@ class Records:
             selection = dataclasses.replace(selection, marker=self._marker(who, marker))
         images = self.registry.list(selection)
         has_more = bool(images) and len(images) == selection.limit
-        return Page(self.access.visible(who, images), images[-1].id if has_more else None)
+        return Page(self.access.visible(who, images), images[-1].shown_id if has_more else None)
 
     def _marker(self, who: Identity, image_id: str) -> Image:
         try:
@@ -110,6 +110,7 @@ class Records:
         image = _new_image(fields, who.project_id)
         self.access.check_new(who, image)
         self._check_counts(image.properties, image.tags)
+        _check_tags(image.tags)
         limits.check_property_bytes(image.properties)
         self.registry.add(image, self.quotas.of(image.owner))
         return image
@@ -164,6 +165,7 @@ class Records:
             fields.get("properties", image.properties), fields.get("tags", image.tags)
         )
         limits.check_property_bytes(fields.get("properties", {}))
+        _check_tags(fields.get("tags", image.tags) - image.tags)
 
     def _check_counts(self, properties: Mapping[str, str], tags: frozenset[str]) -> None:
         limits.check_properties(properties, self.settings)
@@ -175,6 +177,7 @@ class Records:
         def decide(image: Image) -> dict[str, Any]:
             tags = image.tags | {tag}
             self._check_counts(image.properties, tags)
+            _check_tags(tags - image.tags)
             return {} if tag in image.tags else {"tags": tags}
 
         self.change(who, image_id, "modify_image", decide)
@@ -184,7 +187,7 @@ class Records:
 
         def decide(image: Image) -> dict[str, Any]:
             if tag not in image.tags:
-                raise errors.NotFound(what=f"Tag {tag} of image {image.id}")
+                raise errors.NotFound(what=f"Tag {tag} of image {image.shown_id}")
             return {"tags": image.tags - {tag}}
 
         self.change(who, image_id, "modify_image", decide)
@@ -204,6 +207,7 @@ class Records:
             tags = tags_of(image.tags)
             if len(tags) > len(image.tags):
                 limits.check_tags(tags, self.settings)
+            _check_tags(tags - image.tags)
             return {} if tags == image.tags else {"tags": tags}
 
         self.change(who, image_id, "modify_image", decide)
@@ -225,7 +229,7 @@ class Records:
 
         def decide(image: Image) -> dict[str, Any]:
             if image.protected:
-                raise errors.Protected(image_id=image.id)
+                raise errors.Protected(image_id=image.shown_id)
             # A copy that is being removed at present is still one of the locations.
             return {"status": Status.PENDING_DELETE, **(NO_UPLOAD if image.copies else {})}
 
@@ -260,10 +264,12 @@ class Records:
         image.require(Status.ACTIVE)
         # A job may be making another copy of this one.
         if any(job.state in UNFINISHED for job in self.registry.jobs_of(image.id)):
-            raise errors.Conflict(problem=f"A job is working on image {image.id}; try again later")
+            raise errors.Conflict(
+                problem=f"A job is working on image {image.shown_id}; try again later"
+            )
         copies = [copy for copy in image.copies if copy.store == store_id]
         if not copies:
-            raise errors.NotFound(what=f"Image {image.id} in store {store_id}")
+            raise errors.NotFound(what=f"Image {image.shown_id} in store {store_id}")
         if len(copies) == len(image.copies):
             raise errors.Forbidden(action="delete the only copy; delete the image instead")
         self.cleanup.remove_copy(image, copies[0])
@@ -277,13 +283,22 @@ def _new_image(fields: Mapping[str, Any], project: str | None) -> Image:
         name: value for name, value in fields.items() if name not in SETTABLE and name != "id"
     }
     now = model.now()
+    given = fields.get("id", str(uuid.uuid4()))
+    if given != given.lower():
+        properties[model.GIVEN_ID] = given
     return Image(
-        id=fields.get("id", str(uuid.uuid4())).lower(),
+        id=given.lower(),
         created_at=now,
         updated_at=now,
         properties=properties,
         **{"owner": project, **attributes},
     )
+
+
+def _check_tags(tags: frozenset[str]) -> None:
+    """Raises BadJson for tags that no path can name."""
+    for tag in sorted(tags):
+        check_tag(tag)
 
 
 def _toggle(action: str, was: Status, to: Status, image: Image) -> dict[str, Any]:

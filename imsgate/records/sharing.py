@@ -5,6 +5,7 @@ import dataclasses
 from imsgate import errors, model
 from imsgate.model import Identity, Image, Member, MemberStatus, Visibility
 from imsgate.records.access import Access, PolicyTarget
+from imsgate.records.attributes import check_project
 from imsgate.records.settings import ApiSettings
 from imsgate.registry.base import Registry
 
@@ -85,7 +86,8 @@ class Sharing:
         return image, member
 
     def add(self, image: Image, member_id: str) -> Member:
-        """Share the image with a project. Raises AlreadyExists, QuotaExceeded."""
+        """Share the image with a project. Raises BadJson, AlreadyExists, QuotaExceeded."""
+        check_project(member_id)
         now, quota = model.now(), self.settings.image_member_quota
         member = Member(image_id=image.id, member_id=member_id, created_at=now, updated_at=now)
         self.registry.add_member(member, None if quota < 0 else quota)

@@ -11,13 +11,23 @@ import builtins
 import dataclasses
 import datetime
 import enum
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from oslo_config import cfg
 
-from imsgate.model import Image, Job, Limits, Location, Member, MemberStatus, Usage, Visibility
+from imsgate.model import (
+    Image,
+    Job,
+    JobState,
+    Limits,
+    Location,
+    Member,
+    MemberStatus,
+    Usage,
+    Visibility,
+)
 
 #: No fields, as the default of an argument that maps fields to values.
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -84,6 +94,54 @@ class Query:
     sort: Sequence[tuple[str, bool]] = (("created_at", True),)
     marker: Image | None = None
     limit: int = 25
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class JobQuery:
+    """Which jobs a list contains, and in which order.
+
+    None as ``states`` or ``kinds`` stands for all of them. ``sort`` is a field of a job that is
+    never None. Ties are broken by ``created_at`` and ``id``, in the same direction.
+    """
+
+    states: Collection[JobState] | None = None
+    kinds: Collection[str] | None = None
+    sort: str = "created_at"
+    descending: bool = True
+
+    def fields(self) -> builtins.list[str]:
+        """The fields of the order, each named once."""
+        return list(dict.fromkeys((self.sort, "created_at", "id")))
+
+
+#: All jobs, newest first.
+ALL_JOBS = JobQuery()
+
+
+def page_of_jobs(
+    jobs: Iterable[Job], marker: Job | None, limit: int | None, query: JobQuery
+) -> builtins.list[Job]:
+    """The page of those jobs that ``query`` selects; None as ``limit`` means no limit."""
+    fields = query.fields()
+
+    def place(job: Job) -> builtins.list[Any]:
+        return [getattr(job, field) for field in fields]
+
+    selected = [
+        job
+        for job in jobs
+        if (query.states is None or job.state in query.states)
+        and (query.kinds is None or job.kind in query.kinds)
+    ]
+    selected.sort(key=place, reverse=query.descending)
+    if marker is not None:
+        start = place(marker)
+        selected = [
+            job
+            for job in selected
+            if (place(job) < start if query.descending else place(job) > start)
+        ]
+    return selected[:limit]
 
 
 def ordering(query: Query) -> list[tuple[str, bool]]:
@@ -228,9 +286,13 @@ class Registry(abc.ABC):
 
     @abc.abstractmethod
     def jobs(
-        self, project: str | None, marker: Job | None = None, limit: int = 25
+        self,
+        project: str | None,
+        marker: Job | None = None,
+        limit: int = 25,
+        query: JobQuery = ALL_JOBS,
     ) -> builtins.list[Job]:
-        """Return a page of a project's jobs, newest first, after ``marker``.
+        """Return a page of a project's jobs that ``query`` selects, after ``marker``.
 
         None stands for the jobs of all projects.
         """

@@ -2,7 +2,7 @@
 
 import dataclasses
 import datetime
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,6 +11,7 @@ from sqlalchemy import exc
 from imsgate import model
 from imsgate.errors import AlreadyExists, Conflict, NotFound
 from imsgate.model import UNFINISHED, Job, JobState
+from imsgate.registry.base import JobQuery
 from imsgate.registry.tables import JOBS
 
 _AGE = (JOBS.c.created_at, JOBS.c.id)
@@ -39,16 +40,33 @@ def of(connection: sa.Connection, image_id: str) -> list[Job]:
 
 
 def page(
-    connection: sa.Connection, project: str | None, marker: Job | None, limit: int
+    connection: sa.Connection, project: str | None, marker: Job | None, limit: int, query: JobQuery
 ) -> list[Job]:
-    select = sa.select(JOBS).order_by(*(column.desc() for column in _AGE)).limit(limit)
+    columns = [JOBS.c[field] for field in query.fields()]
+    order = [column.desc() if query.descending else column.asc() for column in columns]
+    select = sa.select(JOBS).order_by(*order).limit(limit)
     if project is not None:
         select = select.where(JOBS.c.project == project)
+    if query.states is not None:
+        select = select.where(JOBS.c.state.in_(query.states))
+    if query.kinds is not None:
+        select = select.where(JOBS.c.kind.in_(query.kinds))
     if marker is not None:
-        created, job_id = _AGE
-        older = sa.and_(created == marker.created_at, job_id < marker.id)
-        select = select.where(sa.or_(created < marker.created_at, older))
+        select = select.where(_behind(marker, columns, descending=query.descending))
     return _read(connection, select)
+
+
+def _behind(
+    marker: Job, columns: Sequence[sa.Column[Any]], *, descending: bool
+) -> sa.ColumnElement[bool]:
+    """The jobs after ``marker`` in the order of these columns."""
+    column, *others = columns
+    value = getattr(marker, column.name)
+    further: sa.ColumnElement[bool] = column < value if descending else column > value
+    if not others:
+        return further
+    equal = sa.and_(column == value, _behind(marker, others, descending=descending))
+    return sa.or_(further, equal)
 
 
 def waiting(kinds: Collection[str], now: float) -> sa.Select[Any]:

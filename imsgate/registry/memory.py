@@ -28,7 +28,18 @@ from imsgate.model import (
     Visibility,
 )
 from imsgate.quotas import limits
-from imsgate.registry.base import NOTHING, Condition, Op, Query, Registry, ordering, sets_updated_at
+from imsgate.registry.base import (
+    ALL_JOBS,
+    NOTHING,
+    Condition,
+    JobQuery,
+    Op,
+    Query,
+    Registry,
+    ordering,
+    page_of_jobs,
+    sets_updated_at,
+)
 
 _COMPARE: Mapping[Op, Callable[[Any, Any], bool]] = {
     Op.EQ: operator.eq,
@@ -210,13 +221,15 @@ class MemoryRegistry(Registry):
             return [job for job in self._oldest_first() if job.image_id == image_id]
 
     def jobs(
-        self, project: str | None, marker: Job | None = None, limit: int = 25
+        self,
+        project: str | None,
+        marker: Job | None = None,
+        limit: int = 25,
+        query: JobQuery = ALL_JOBS,
     ) -> builtins.list[Job]:
         with self._lock:
-            jobs = [job for job in self._oldest_first() if project in (None, job.project)]
-        if marker is not None:
-            jobs = [job for job in jobs if _age(job) < _age(marker)]
-        return jobs[::-1][:limit]
+            jobs = [job for job in self._jobs.values() if project in (None, job.project)]
+        return page_of_jobs(jobs, marker, limit, query)
 
     def _oldest_first(self) -> builtins.list[Job]:
         return sorted(self._jobs.values(), key=_age)

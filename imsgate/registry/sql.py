@@ -14,7 +14,7 @@ from imsgate.config import Section
 from imsgate.errors import BadConfig, NotFound, Unavailable
 from imsgate.model import Image, Job, Limits, Location, Member, MemberStatus, Usage
 from imsgate.registry import database, images, jobs, lists, members, migrations, rows, totals
-from imsgate.registry.base import NOTHING, Query, Registry
+from imsgate.registry.base import ALL_JOBS, NOTHING, JobQuery, Query, Registry
 from imsgate.registry.database import DatabaseSettings
 from imsgate.registry.migrations import State
 from imsgate.registry.outages import repeated
@@ -212,10 +212,14 @@ class SqlRegistry(Registry):
 
     @repeated
     def jobs(
-        self, project: str | None, marker: Job | None = None, limit: int = 25
+        self,
+        project: str | None,
+        marker: Job | None = None,
+        limit: int = 25,
+        query: JobQuery = ALL_JOBS,
     ) -> builtins.list[Job]:
         with self._database.reading() as connection:
-            return jobs.page(connection, project, marker, limit)
+            return jobs.page(connection, project, marker, limit, query)
 
     @repeated
     def claim_job(

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 
 from imsgate import config
+from imsgate.app import app_factory
 from imsgate.auth import token_file
 from imsgate.filters.tokens import Tokens, TokensSettings
 from imsgate.registry import sql
@@ -14,15 +15,17 @@ from imsgate.server import pastefile, state
 
 
 def prepare(conf: config.Config, paste: str, global_conf: Mapping[str, str]) -> None:
-    """Create the state directory, an embedded database and, if ``tokens`` runs, an admin token.
+    """Create the state directory and what the pipeline stores there: an embedded database if it
+    ends in ``gate``, and an admin token if ``tokens`` runs.
 
     The database of a database server is left alone: ``imsgate db upgrade`` migrates it when its
     operator decides to. Raises BadConfig.
     """
     state.create_directory(conf)
-    database = conf.read(DatabaseSettings)
-    if sql.is_embedded(database):
-        sql.upgrade(database)
+    if pastefile.has_app(paste, global_conf, app_factory):
+        database = conf.read(DatabaseSettings)
+        if sql.is_embedded(database):
+            sql.upgrade(database)
     overrides = pastefile.filter_options(paste, global_conf, Tokens.NAME)
     if overrides is not None:
         tokens = conf.read(TokensSettings, overrides).token_file

@@ -1,9 +1,10 @@
 """The Paste file: finding it, loading its application, and explaining why it does not load."""
 
 import configparser
+import contextlib
 import pathlib
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from paste.deploy import loadwsgi
@@ -17,6 +18,8 @@ from imsgate.http.wsgi import WsgiApp
 _MAIN = "main"
 #: Packages that the extra imsgate[keystone] installs.
 _KEYSTONE_PACKAGES = ("keystoneauth1", "keystonemiddleware")
+#: Both spellings are PasteDeploy's.
+_COMPOSITE_PROTOCOLS = ("paste.composite_factory", "paste.composit_factory")
 
 
 def uri(conf: config.Config, path: str | None) -> str:
@@ -61,13 +64,9 @@ def filter_options(
 
     Loads no filter and no application. Raises BadConfig if the Paste file cannot be read.
     """
-    try:
-        main = loadwsgi.loadcontext(loadwsgi.APP, paste, global_conf=global_conf)
-        for context in filters(main):
-            if context.entry_point_name == entry_point:
-                return dict(context.local_conf)
-    except (LookupError, OSError, ValueError, ImportError, configparser.Error) as error:
-        raise _unloadable(paste, error) from error
+    for context in _loaded_parts(paste, global_conf):
+        if context.object_type is loadwsgi.FILTER and context.entry_point_name == entry_point:
+            return dict(context.local_conf)
     return None
 
 
@@ -76,19 +75,39 @@ def exact_paths(paste: str, global_conf: Mapping[str, str]) -> frozenset[str]:
 
     Raises BadConfig if the Paste file cannot be read.
     """
-    try:
-        main = loadwsgi.loadcontext(loadwsgi.APP, paste, global_conf=global_conf)
-    except (LookupError, OSError, ValueError, ImportError, configparser.Error) as error:
-        raise _unloadable(paste, error) from error
+    main, *_ = _loaded_parts(paste, global_conf)
     return frozenset(main.local_conf if main.entry_point_name == "paths" else ()) - {"/"}
 
 
+def has_app(paste: str, global_conf: Mapping[str, str], factory: Callable[..., Any]) -> bool:
+    """Whether ``factory`` makes one of the applications. Raises BadConfig as filter_options."""
+    return any(context.object is factory for context in _loaded_parts(paste, global_conf))
+
+
+def _loaded_parts(paste: str, global_conf: Mapping[str, str]) -> list[Any]:
+    try:
+        return list(parts(loadwsgi.loadcontext(loadwsgi.APP, paste, global_conf=global_conf)))
+    except (LookupError, OSError, ValueError, ImportError, configparser.Error) as error:
+        raise _unloadable(paste, error) from error
+
+
 def filters(context: Any) -> Iterator[Any]:
-    """PasteDeploy's contexts of the filters in every pipeline behind ``egg:imsgate#paths``."""
+    """PasteDeploy's contexts of the filters of this application, in their order."""
+    return (part for part in parts(context) if part.object_type is loadwsgi.FILTER)
+
+
+def parts(context: Any) -> Iterator[Any]:
+    """PasteDeploy's contexts of all filters and applications of this application."""
+    yield context
     yield from getattr(context, "filter_contexts", ())
-    if context.entry_point_name == "paths":
+    for name in ("filter_context", "app_context", "next_context"):
+        if hasattr(context, name):
+            yield from parts(getattr(context, name))
+    if context.protocol in _COMPOSITE_PROTOCOLS:
         for name in context.local_conf.values():
-            yield from filters(context.loader.get_context(loadwsgi.APP, name))
+            # Not every key of a composite names an application.
+            with contextlib.suppress(LookupError):
+                yield from parts(context.loader.get_context(loadwsgi.APP, name))
 
 
 def _unloadable(paste: str, error: Exception) -> BadConfig:

@@ -87,8 +87,8 @@ def test_what_clients_copy_of_another_image_is_not_kept(owner):
 
 def test_a_client_may_choose_the_id(owner):
     path = owner.create(id=ID)
-    assert path == f"/v2/images/{ID.lower()}"
-    assert owner.get(f"/v2/images/{ID}").json["id"] == ID.lower()
+    assert path == f"/v2/images/{ID}"
+    assert owner.get(f"/v2/images/{ID.lower()}").json["id"] == ID
 
 
 @pytest.mark.parametrize("who", ["owner", "other", "admin"])
@@ -121,11 +121,9 @@ REFUSED = {
     "nul-in-a-key": (b'{"a\\u0000": "b"}', 400, "bad_json"),
     "id": ({"id": "1"}, 400, "bad_json"),
     "id-with-a-line": ({"id": f"{ID}\n"}, 400, "bad_json"),
-    "id-null": ({"id": None}, 400, "bad_json"),
     "name-number": ({"name": 1}, 400, "bad_json"),
     "name-long": ({"name": "a" * 256}, 400, "bad_json"),
     "visibility": ({"visibility": "secret"}, 400, "bad_json"),
-    "visibility-null": ({"visibility": None}, 400, "bad_json"),
     "disk_format": ({"disk_format": "floppy"}, 400, "bad_json"),
     "container_format": ({"container_format": "box"}, 400, "bad_json"),
     "protected": ({"protected": "yes"}, 400, "bad_json"),
@@ -136,12 +134,10 @@ REFUSED = {
     "min_disk-text": ({"min_disk": "1"}, 400, "bad_json"),
     "min_ram-bool": ({"min_ram": True}, 400, "bad_json"),
     "tags-text": ({"tags": "a"}, 400, "bad_json"),
-    "tags-null": ({"tags": None}, 400, "bad_json"),
     "tag-number": ({"tags": [1]}, 400, "bad_json"),
     "tag-long": ({"tags": ["a" * 256]}, 400, "bad_json"),
     "tag-empty": ({"tags": [""]}, 400, "bad_json"),
     "property-number": ({"custom": 1}, 400, "bad_json"),
-    "property-null": ({"custom": None}, 400, "bad_json"),
     "property-object": ({"custom": {}}, 400, "bad_json"),
     "property-long": ({"custom": "x" * 65536}, 400, "bad_json"),
     "property-without-a-name": ({"": "x"}, 400, "bad_json"),

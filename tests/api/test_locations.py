@@ -212,7 +212,6 @@ def test_what_is_no_location_here(here, url):
         {},
         {"url": 1},
         {"url": ""},
-        {"url": "memory://archive/object", "validation_data": None},
         {"url": "memory://archive/object", "validation_data": {"os_hash_algo": "sha256"}},
         {"url": "memory://archive/object", "validation_data": {"os_hash_value": SHA256}},
         {"url": "memory://archive/object", "validation_data": VALID | {"checksum": "0" * 32}},

@@ -1,6 +1,7 @@
 """Every call is covered by a rule, every rule decides, and the defaults are Glance's."""
 
 import inspect
+import json
 import pathlib
 import subprocess
 import sys
@@ -375,3 +376,18 @@ def test_the_tools_that_need_an_enforcer_work(tmp_path: pathlib.Path) -> None:
         env={"HOME": str(tmp_path)},
     )
     assert '"delete_image":' in merged.stdout
+
+
+def test_the_checker_works_with_the_rules_in_force(tmp_path: pathlib.Path) -> None:
+    """As doc/keystone.md has it: it does not know the defaults of a policy.yaml."""
+    rules, token = tmp_path / "effective.yaml", tmp_path / "token.json"
+    roles, project, user = [{"name": "member"}], {"id": "p"}, {"id": "u"}
+    token.write_text(json.dumps({"token": {"roles": roles, "project": project, "user": user}}))
+    env = {"HOME": str(tmp_path)}
+    generator = [str(BIN / "oslopolicy-policy-generator"), "--namespace", "imsgate"]
+    subprocess.run([*generator, "--output-file", str(rules)], check=True, env=env)
+    checker = [str(BIN / "oslopolicy-checker"), "--policy", str(rules), "--access", str(token)]
+    answer = subprocess.run(
+        [*checker, "--rule", "upload_image"], check=True, capture_output=True, text=True, env=env
+    )
+    assert answer.stdout.strip() == "passed: upload_image"

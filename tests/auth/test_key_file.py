@@ -111,19 +111,31 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("change", BROKEN.values(), ids=BROKEN)
-def test_a_broken_file_is_refused_and_left_alone(files, change):
+def test_a_bad_line_is_skipped_logged_and_left_alone(files, caplog, change):
     add(files, pair=("AK", "SK"))
     with open(files[0], "r+", encoding="utf-8") as file:
         good = json.loads(file.read())
         entry = change if isinstance(change, str) else json.dumps({**good, **change})
-        file.write(entry + "\n")
+        file.write("# a comment\n" + entry + "\n")
     before = pathlib.Path(files[0]).read_text()
-    for attempt in (lambda: key_file.load(*files), lambda: add(files)):
-        with pytest.raises(errors.BadConfig) as caught:
-            attempt()
-        assert caught.value.key == "[aksk] key_file"
-        assert "SK" not in str(caught.value)
+    assert list(key_file.load(*files)) == ["AK"]
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert f"{files[0]} line 3: " in record.getMessage()
+    assert "SK" not in record.getMessage()
+    other = add(files)
+    assert list(key_file.load(*files)) == ["AK", other.access]
+    assert pathlib.Path(files[0]).read_text().startswith(before)
+    assert key_file.remove(files[0], other.access)
     assert pathlib.Path(files[0]).read_text() == before
+
+
+def test_a_file_without_a_good_line_is_refused(files):
+    add(files)
+    pathlib.Path(files[0]).write_text("# a comment\n{\n")
+    with pytest.raises(errors.BadConfig, match=f"{files[0]} line 2: ") as caught:
+        key_file.load(*files)
+    assert caught.value.key == "[aksk] key_file"
 
 
 def test_a_seal_that_others_may_read_is_refused(files):

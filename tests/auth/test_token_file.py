@@ -14,6 +14,7 @@ import pytest
 
 from imsgate import errors
 from imsgate.auth import jsonl, token_file
+from imsgate.cmd import main
 
 LINE = {"sha256": "0" * 64, "user": "u", "project": "p", "roles": ["member"]}
 
@@ -112,6 +113,34 @@ def test_nothing_is_added_to_a_broken_file(path):
     with pytest.raises(errors.BadConfig):
         add(path)
     assert path.read_text() == "{"
+
+
+def test_removing_leaves_all_other_lines_as_they_are(path):
+    path.write_bytes(b"# alice\n" + json.dumps(LINE).encode() + b"\n\n{\n\xff\r\n")
+    before = path.read_bytes()
+    token = add(path)
+    assert not token_file.remove(str(path), "f" * 16)
+    assert not token_file.remove(str(path), "")
+    assert token_file.remove(str(path), jsonl.digest(token)[:16])
+    assert not token_file.remove(str(path), jsonl.digest(token)[:16])
+    assert path.read_bytes() == before
+
+
+def test_the_commands(tmp_path, capsys):
+    def run(*words):
+        status = main.main(["token", words[0], "--state", str(tmp_path), *words[1:]])
+        return status, capsys.readouterr().out.splitlines()
+
+    (token,) = run("add", "--user", "alice", "--project", "p")[1]
+    run("add", "--user", "ops", "--project", "admin", "--role", "admin", "--days", "1")
+    token_id = jsonl.digest(token)[:16]
+    status, lines = run("list")
+    assert (status, lines[0]) == (0, f"{token_id} alice p member,reader for ever")
+    assert " ops admin admin until 2" in lines[1]
+    assert token not in "".join(lines)
+    assert run("remove", token_id)[0] == 0
+    assert run("remove", token_id)[0] == 1
+    assert [line.split()[1] for line in run("list")[1]] == ["ops"]
 
 
 MALFORMED = [

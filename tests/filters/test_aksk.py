@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pathlib
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -367,14 +368,24 @@ def test_a_temporary_key_needs_its_token(alone, files):
 
 def test_a_broken_file_lets_nobody_in_until_it_is_mended(alone, files, caplog):
     filtered = alone("aksk", apps.App())
-    with open(files[0], "r+", encoding="utf-8") as file:
-        good = file.read()
-        file.write("{")
+    good = pathlib.Path(files[0]).read_text()
+    pathlib.Path(files[0]).write_text("{")
     assert put(filtered, **signed()).reason == "key_unknown"
     assert "No access key is accepted until this is fixed" in caplog.text
-    with open(files[0], "w", encoding="utf-8") as file:
-        file.write(good)
+    pathlib.Path(files[0]).write_text(good)
     assert put(filtered, **signed()).code == 200
+
+
+def test_a_bad_line_shuts_out_nobody_else(alone, files, caplog):
+    filtered = alone("aksk", apps.App())
+    with open(files[0], "a", encoding="utf-8") as file:
+        file.write("# a comment\n{")
+    for _ in range(3):
+        assert put(filtered, **signed()).code == 200
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    number = pathlib.Path(files[0]).read_text().count("\n") + 1
+    assert f"{files[0]} line {number}: " in record.getMessage()
 
 
 def test_without_its_files_it_does_not_start(alone, tmp_path, files):

@@ -170,11 +170,11 @@ def test_metadata_calls_need_no_octet_stream(alone):
 
 @pytest.mark.parametrize(("size", "code"), [(50, 200), (51, 413)], ids=["limit", "one-over"])
 def test_json_documents_have_a_longest_length(alone, size, code):
-    app = apps.App()
+    app = apps.App(apps.by(10))
     request = servers.environ(bytes(size), **CREATE)
     answer = servers.serve(alone("headers", app, max_json_size="50"), request)
     assert (answer.code, answer.reason) == (code, None if code == 200 else "too_large")
-    assert app.called is (code == 200)
+    assert app.bodies == ([bytes(size)] if code == 200 else [])
 
 
 def test_image_data_has_none(alone):

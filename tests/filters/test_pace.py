@@ -1,6 +1,7 @@
 """pace: slow clients are cut off, and uploads leave threads to others."""
 
 import contextlib
+import io
 import socket
 import threading
 import time
@@ -9,9 +10,9 @@ import pytest
 
 from imsgate import errors
 from imsgate.filters import pace
-from imsgate.http import body
+from imsgate.http import body, connection
 from imsgate.testing import FilterContract, apps, servers
-from tests.filters.alone import put
+from tests.filters.alone import FILE, put
 
 PATIENCE = 30
 
@@ -172,3 +173,121 @@ def test_an_upload_that_fails_leaves_its_place(alone):
 def test_options_that_cannot_be(alone):
     with pytest.raises(errors.BadConfig, match="minimum_rate"):
         alone("pace", apps.App(), minimum_rate="-1")
+
+
+# Responses
+
+
+@pytest.fixture
+def tcp():
+    """A server's side of a TCP connection, and that of a client with a small window."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        theirs = socket.socket()
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 12)
+        theirs.connect(listener.getsockname())
+        ours, _ = listener.accept()
+    with ours, theirs:
+        ours.settimeout(PATIENCE)
+        yield ours, theirs
+
+
+def send_file(connection, file):
+    connection.sendfile(file)
+
+
+def send_bytes(connection, file):
+    connection.sendall(file.read())
+
+
+@pytest.mark.parametrize("send", [send_file, send_bytes])
+def test_a_client_that_takes_too_little_of_its_response_is_ended(tcp, tmp_path, send):
+    ours, theirs = tcp
+    (tmp_path / "image").write_bytes(bytes(32 << 20))
+    watchdog = pace.Watchdog(rate=4096)
+    failures = []
+
+    def serve():
+        with open(tmp_path / "image", "rb") as file, watchdog.watch_response(ours):
+            try:
+                send(ours, file)
+            except OSError as error:
+                failures.append(error)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    while not theirs.recv(1000):
+        pass
+    began = time.monotonic()
+    assert watchdog.end_late_responses(began + 1)
+    assert thread.is_alive()
+    watchdog.end_late_responses(began + 1000)
+    thread.join(PATIENCE)
+    assert [isinstance(error, BrokenPipeError) for error in failures] == [True]
+    assert not watchdog.end_late_responses(began)
+
+
+def test_who_has_taken_all_there_is_is_not_late(tcp):
+    """A store that is slow is not the client's fault."""
+    ours, theirs = tcp
+    watchdog = pace.Watchdog(rate=4096)
+    with watchdog.watch_response(ours):
+        ours.sendall(b"first")
+        assert theirs.recv(5) == b"first"
+        while connection.has_unsent(ours):  # until the acknowledgement is here
+            pass
+        assert watchdog.end_late_responses(time.monotonic() + 1e6)
+        ours.sendall(b"second")
+
+
+def test_progress_counts_step_by_step():
+    progress = connection.Progress(1000, 0.0, 0)
+    assert progress.seconds_late(10.0, 10_000, True) == 0
+    assert progress.seconds_late(20.0, 10_000, True) == 10
+    assert progress.seconds_late(30.0, 10 << 20, True) == 0  # fast once more
+    assert progress.seconds_late(35.0, 10 << 20, True) == 5  # but that was then
+    assert progress.seconds_late(99.0, 10 << 20, False) == 0  # not its turn
+
+
+DOWNLOAD = {"REQUEST_METHOD": "GET", "PATH_INFO": FILE}
+
+
+class Streams:
+    """An application whose response is larger than any buffer."""
+
+    def __call__(self, environ, start_response):
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return iter([bytes(1 << 16)])
+
+
+def sends_file(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return environ["wsgi.file_wrapper"](io.BytesIO(b"image"))
+
+
+@pytest.mark.parametrize("app", [Streams(), sends_file], ids=["stream", "file"])
+@pytest.mark.parametrize("ends", ["closed", "forgotten"])
+def test_more_downloads_than_may_be_are_refused(alone, app, ends):
+    filtered = alone("pace", app, downloads_at_once="1")
+
+    def download(**entries):
+        request = {"wsgi.file_wrapper": servers.FileWrapper, **DOWNLOAD, **entries}
+        started = []
+        chunks = filtered(servers.environ(**request), lambda *start: started.append(start))
+        return started[-1][0], dict(started[-1][1]), chunks
+
+    _, _, first = download()
+    status, headers, _ = download()
+    assert (status[:3], headers["X-Imsgate-Reason"]) == ("503", "busy")
+    assert headers["Retry-After"]
+    assert download(PATH_INFO="/v2/images")[0] == "200 OK"
+    if ends == "closed":
+        first.close()
+    del first
+    assert download()[0] == "200 OK"
+
+
+def test_a_download_that_fails_leaves_its_place(alone):
+    filtered = alone("pace", apps.Fails(apps.Oops()), downloads_at_once="1")
+    for _ in range(2):
+        with pytest.raises(apps.Oops):
+            filtered(servers.environ(**DOWNLOAD), lambda *_: None)

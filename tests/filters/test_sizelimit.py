@@ -41,9 +41,11 @@ class TestEachRoute:
     def test_what_announces_too_much_is_refused_unread(self, alone, request_, limit):
         app, stream = apps.App(apps.by(100)), servers.Input(bytes(limit + 1))
         answer = put(alone("sizelimit", app, **LIMITS), stream, length=limit + 1, **request_)
-        refused(answer, app, 413, "too_large")
+        assert (answer.code, answer.reason) == (413, "too_large")
         assert stream.asked == 0
         assert str(limit) in answer.body.decode()
+        is_image = limit == 1000  # other paths may not exist, which only the application knows
+        assert app.called is not is_image
 
     def test_exactly_the_limit_passes(self, alone, request_, limit):
         app = apps.App(apps.by(70))
@@ -182,6 +184,19 @@ def test_a_limit_that_cannot_be_is_refused(alone, key, value):
 
 
 def test_the_answer_is_what_a_metadata_call_understands(alone):
-    app = apps.App()
+    app = apps.App(apps.by(10))
     answer = post(alone("sizelimit", app, **LIMITS), bytes(101), HTTP_ACCEPT="application/json")
     assert answer.header("Content-Type").startswith("application/json")
+
+
+@pytest.mark.parametrize("name", ["headers", "sizelimit"])
+@pytest.mark.parametrize("method", ["PUT", "POST", "DELETE"])
+def test_a_path_that_does_not_exist_is_404_whatever_its_body(alone, name, method):
+    def no_route(environ, start_response):
+        start_response("404 Not Found", [("Content-Type", "text/plain")])
+        return []
+
+    stream = servers.Input(b"")
+    entries = {"REQUEST_METHOD": method, "PATH_INFO": f"{FILE}/disk.img"}
+    answer = put(alone(name, no_route), stream, length=3 << 20, **entries)
+    assert (answer.code, stream.asked) == (404, 0)

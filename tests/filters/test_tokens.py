@@ -168,6 +168,8 @@ LINE = {"sha256": "0" * 64, "user": "u", "project": "p", "roles": ["member"]}
 BROKEN = {
     "no-json": "{",
     "no-object": "[]",
+    "no-text": "\udcff",
+    "too-deep": "[" * 100_000,
     "a-number": "1",
     "no-digest": json.dumps({key: LINE[key] for key in LINE if key != "sha256"}),
     "no-roles": json.dumps({key: LINE[key] for key in LINE if key != "roles"}),
@@ -189,12 +191,37 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
-def test_a_broken_file_refuses_to_start(alone, path, text):
-    path.write_text(json.dumps(LINE) + "\n\n" + text + "\n")
+@pytest.mark.parametrize("running", [False, True], ids=["at-start", "running"])
+def test_a_bad_line_shuts_out_nobody_else(alone, path, caplog, text, running):
+    token = add(path)
+    filtered = alone("tokens", apps.App()) if running else None
+    path.write_text(f"# who is who\n\n{text}\n{path.read_text()}", errors="surrogateescape")
+    filtered = filtered or alone("tokens", apps.App())
+    for _ in range(3):
+        assert enter(filtered, token).code == 200
+    (record,) = [record for record in caplog.records if f"{path} line 3: " in record.getMessage()]
+    assert (record.levelname, len(caplog.records)) == ("ERROR", 1)
+    path.write_bytes(path.read_bytes() + b"#\n")
+    assert enter(filtered, token).code == 200
+    assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
+def test_a_file_without_a_good_line_refuses_to_start(alone, path, text):
+    path.write_text("#\n\n" + text + "\n", errors="surrogateescape")
     with pytest.raises(errors.BadConfig) as caught:
         alone("tokens", apps.App())
     assert caught.value.key == "[tokens] token_file"
-    assert f"{path} line 3" in str(caught.value)
+    assert f"{path} line 3: " in str(caught.value)
+
+
+def test_a_commented_line_is_no_token(alone, path, caplog):
+    token, other = add(path), add(path)
+    lines = path.read_text().splitlines()
+    path.write_text(f"  # {lines[0]}\n{lines[1]}\n")
+    filtered = alone("tokens", apps.App())
+    assert (enter(filtered, token).code, enter(filtered, other).code) == (401, 200)
+    assert caplog.records == []
 
 
 def test_a_missing_file_refuses_to_start(alone, tmp_path):

@@ -197,8 +197,12 @@ def vhdx(
     regions: tuple[tuple[str, int], ...] = (),
     second_table: bytes | None = None,
     version: int = 1,
+    places: dict[str, int] | None = None,
 ) -> bytes:
-    """An empty dynamic disk: log at 1 MiB, metadata at 2 MiB, block table at 3 MiB."""
+    """An empty dynamic disk: log at 1 MiB, metadata at 2 MiB, block table at 3 MiB.
+
+    ``places`` are offsets of metadata items in their region, by the first digits of their UUID.
+    """
     out = bytearray(4 * MIB)
     out[:8] = b"vhdxfile"
     for at, sequence in ((64 << 10, 1), (128 << 10, 2)):
@@ -227,9 +231,10 @@ def vhdx(
     metadata = b"metadata" + bytes(2) + le(len(every), 2) + bytes(20)
     values = b""
     for name, value, item_flags in every:
-        place = 65536 + len(values)
+        place = (places or {}).get(name[:4], 65536 + len(values))
         metadata += UUID(name).bytes_le + struct.pack("<IIII", place, len(value), item_flags, 0)
-        values += value.ljust(64, b"\0")
+        values = values.ljust(place - 65536, b"\0")
+        values = patched(values.ljust(place - 65536 + 64, b"\0"), (place - 65536, value))
     out[2 * MIB : 2 * MIB + 65536 + len(values)] = metadata.ljust(65536, b"\0") + values
     return bytes(out)
 
@@ -305,6 +310,19 @@ def mbr(*partitions: tuple[int, int, int]) -> bytes:
         for kind, start, count in partitions
     )
     return b"\xfa\x33\xc0".ljust(446, b"\x90") + table.ljust(64, b"\0") + b"\x55\xaa"
+
+
+def kernel(*, setup_sectors: int = 0, magic: bytes = b"", stub: bytes = b"") -> bytes:
+    """A Linux kernel for x86 of 2 MiB; its setup header begins where an MBR has its last entry."""
+    setup = struct.pack("<BHIHHH", setup_sectors, 1, 0x1F000, 0, 0xFFFF, 0x801)
+    head = stub.ljust(0x1F1, b"\0") + setup + b"\x55\xaa"
+    return (head + b"\xeb\x66" + magic).ljust(2 * MIB, b"\0")
+
+
+def boot_sector(name: bytes, at: int) -> bytes:
+    """The boot sector of a file system; its code contains what an MBR would call a partition."""
+    jump = patched(mbr((0x83, 1, 1 << 30)), (0, b"\xeb\x58\x90"))
+    return patched(jump, (at, name))
 
 
 def iso_primary(blocks: int = 32, swapped: int | None = None) -> bytes:

@@ -114,6 +114,7 @@ class Gateway:
         server: str = "embedded",
         workers: int = 2,
         grace: int = 30,
+        threads: int = 128,
     ) -> None:
         """``config`` is the text of imsgate.conf; ``{state}`` in it is the state directory."""
         self.directory = directory
@@ -121,6 +122,7 @@ class Gateway:
         self.server = server
         self.workers = workers
         self.grace = grace
+        self.threads = threads
         self.port = free_port()
         self.config = directory / "imsgate.conf"
         self.config.write_text(config.replace("{state}", str(self.state)))
@@ -152,7 +154,8 @@ class Gateway:
         state = ["--state", str(self.state), "--config-file", str(self.config)]
         if self.server == "embedded":
             serve = [IMSGATE, "serve", str(INI), "--bind", f"{HOST}:{self.port}", *state]
-            return [*serve, "--workers", str(self.workers), "--grace", str(self.grace)]
+            serve += ["--workers", str(self.workers), "--threads", str(self.threads)]
+            return [*serve, "--grace", str(self.grace)]
         if self.server == "uwsgi":
             # With one process, a response shows that all have loaded the application.
             return [

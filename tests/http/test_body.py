@@ -2,13 +2,15 @@
 
 import contextlib
 import io
+import random
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from imsgate import errors
-from imsgate.http.body import Limit, Tapped
+from imsgate.http.body import STEP_BYTES, Limit, Tapped
 from imsgate.testing import servers
 
 
@@ -217,6 +219,64 @@ def test_closing_it_leaves_the_servers_stream_open():
     source = io.BytesIO(b"abc")
     Tapped(source, 3).close()
     assert not source.closed
+
+
+# Large reads
+
+READ_WHOLE = {
+    "read": lambda stream, size: stream.read(size),
+    "read-all": lambda stream, size: stream.read(),
+    "readall": lambda stream, size: stream.readall(),
+    "readinto": lambda stream, size: stream.readinto(bytearray(size)),
+    "buffered": lambda stream, size: io.BufferedReader(stream, 1 << 16).read(size),
+}
+
+
+@pytest.mark.parametrize("read", READ_WHOLE.values(), ids=READ_WHOLE)
+@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
+def test_a_refusal_ends_a_large_read(read, known):
+    size = 5 * STEP_BYTES
+    source = servers.Input(bytes(size))
+    stream = Tapped(source, size if known else None)
+    stream.join(Watch(at=1))
+    with pytest.raises(errors.BadRequest):
+        read(stream, size)
+    assert source.given <= STEP_BYTES
+
+
+@pytest.mark.parametrize("step", [None, 700_001], ids=["full", "short"])
+@pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])
+def test_a_large_read_is_whole_though_the_taps_get_steps(step, known):
+    data = random.Random(19).randbytes(3 * STEP_BYTES + 5)
+    watch = Watch()
+    stream = tapped(data + b"rest", len(data) + 4 if known else None, watch, step=step)
+    assert stream.read(len(data)) == data
+    assert watch.seen == data
+    assert max(map(len, watch.chunks)) <= STEP_BYTES
+    assert stream.read() == b"rest"
+
+    buffer = bytearray(len(data))
+    assert tapped(data, len(data) if known else None, step=step).readinto(buffer) == len(data)
+    assert buffer == data
+
+
+@pytest.mark.parametrize("size", [1 << 60, -1])
+def test_memory_is_taken_for_what_arrives_alone(size):
+    """Not for what is announced or asked for, and not twice for a body that is read at once."""
+    length = 32 * STEP_BYTES
+
+    class Zeros:
+        def read(self, size):
+            return bytes(size)
+
+    stream = Tapped(Zeros(), length)
+    tracemalloc.start()
+    try:
+        assert len(stream.read(size)) == length
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.5 * length
 
 
 # The counter

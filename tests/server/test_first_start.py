@@ -35,3 +35,43 @@ def test_commands_for_a_first_upload_are_announced(tmp_path, capsys, bind, annou
 def test_nothing_is_announced_without_an_admin_token(tmp_path, capsys):
     first_start.announce("127.0.0.1:9", str(tmp_path))
     assert capsys.readouterr().err == ""
+
+
+PASTE = """
+[pipeline:api]
+pipeline = tokens gate
+[composite:composite]
+use = egg:imsgate#paths
+/ = api
+[filter:tokens]
+use = egg:imsgate#tokens
+[app:gate]
+use = egg:imsgate#gate
+[app:gate-by-factory]
+paste.app_factory = imsgate.app:app_factory
+[filter-app:gate-behind-a-filter]
+use = egg:imsgate#tokens
+next = gate
+[app:another]
+paste.app_factory = oslo_middleware:Healthcheck.app_factory
+[pipeline:sniff-alone]
+pipeline = tokens another
+"""
+
+
+@pytest.mark.parametrize(
+    ("app", "is_gate"),
+    [
+        ("api", True),
+        ("composite", True),
+        ("gate-by-factory", True),
+        ("gate-behind-a-filter", True),
+        ("another", False),
+        ("sniff-alone", False),
+    ],
+)
+def test_only_the_gate_gets_a_database(tmp_path, app, is_gate):
+    (tmp_path / "paste.ini").write_text(PASTE)
+    global_conf = {"state_path": str(tmp_path / "state")}
+    first_start.prepare(config.load(global_conf), f"config:{tmp_path}/paste.ini#{app}", global_conf)
+    assert (tmp_path / "state" / "imsgate.sqlite").exists() is is_gate

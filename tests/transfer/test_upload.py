@@ -179,9 +179,17 @@ def test_what_a_store_that_went_away_keeps_is_swept(attempt, clock, step):
     assert (attempt.record.status, attempt.residue) == (Status.QUEUED, [])
 
 
-@pytest.mark.parametrize("status", [Status.SAVING, Status.ACTIVE, Status.DEACTIVATED])
-def test_only_a_queued_image_takes_data(attempt, status):
-    attempt.registry.change(attempt.image.id, {}, status=status, upload_key="k")
+UPLOADED = (Status.SAVING, Status.ACTIVE)
+
+
+@pytest.mark.parametrize(
+    "statuses",
+    [[Status.SAVING], [*UPLOADED], [*UPLOADED, Status.DEACTIVATED]],
+    ids=["saving", "active", "deactivated"],
+)
+def test_only_a_queued_image_takes_data(attempt, statuses):
+    for status in statuses:
+        attempt.registry.change(attempt.image.id, {}, status=status, upload_key="k")
     attempt.fail("read", AssertionError("nothing is to be read"))
     with pytest.raises(errors.WrongStatus) as caught:
         attempt.receive()

@@ -4,7 +4,7 @@ import dataclasses
 
 import webob
 
-from imsgate.api.ims import systems
+from imsgate.api.ims import attributes, systems
 from imsgate.api.requester import identity
 from imsgate.http import responses
 from imsgate.http.request import Request
@@ -29,8 +29,8 @@ class About:
         images = self.records.usage(who.project_id or "")["image_count_total"]
         image = {
             "type": "image",
-            "used": images["usage"],
-            "quota": images["limit"],
+            "used": min(images["usage"], attributes.MAX_INT),
+            "quota": min(images["limit"], attributes.MAX_INT),
             "min": _MIN_QUOTA,
             "max": _MAX_QUOTA,
         }

@@ -12,8 +12,8 @@ from typing import Any
 from imsgate.api import views
 from imsgate.api.ims import systems
 from imsgate.errors import BadAttribute
-from imsgate.model import Image, Status, Visibility
-from imsgate.profiles import Profile
+from imsgate.model import Image, Visibility
+from imsgate.profiles import STATUSES, Profile
 from imsgate.records.attributes import READ_ONLY, SETTABLE
 
 ISO, DATA = "IsoImage", "DataImage"
@@ -26,14 +26,17 @@ _DATA_DISK_GIB = (40, 2048)
 _NAME = re.compile(r"[\w .\-]{1,128}")
 _MAX_DESCRIPTION_CHARACTERS = 1024
 
-#: Statuses of records that IMS does not have, and the one that it shows instead.
-_STATUSES = {Status.IMPORTING: "saving", Status.UPLOADING: "saving", Status.DEACTIVATED: "active"}
-
 #: Prefix of attributes for features that an image supports.
 SUPPORTS = "__support_"
 
 #: Attributes that are computed from the record, whatever a client sets.
 COMPUTED = frozenset({"__image_size", "__imagetype", "__isregistered", "__image_source_type"})
+
+#: The largest number in the models of the vendor's SDKs.
+MAX_INT = 2**31 - 1
+
+#: The one attribute of its kind that the vendor's models have as a boolean.
+_BOOLEAN = "__system_support_market"
 
 #: The source of the data. A job sets it.
 ORIGIN = "__data_origin"
@@ -150,9 +153,10 @@ def view(record: Image, viewer: str | None, profile: Profile) -> dict[str, Any]:
         "virtual_env_type": "FusionCompute",
         **({} if "__os_version" in shown else system),
         **shown,
+        **({_BOOLEAN: shown[_BOOLEAN].lower() == "true"} if _BOOLEAN in shown else {}),
         **({"virtual_env_type": ISO} if record.disk_format == "iso" else {}),
         "name": record.name or "",
-        "status": _STATUSES.get(record.status, record.status),
+        "status": STATUSES.get(record.status, record.status),
         "visibility": _visibility(record, own),
         "disk_format": record.disk_format or profile.disk_format,
         "container_format": record.container_format or "bare",
@@ -161,6 +165,16 @@ def view(record: Image, viewer: str | None, profile: Profile) -> dict[str, Any]:
         "__isregistered": "true",
         "__imagetype": _type(record, own),
     }
+
+
+def for_typed_clients(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """An image as the vendor's SDKs can read it: their models have 32-bit sizes.
+
+    The vendor calls both attributes unused; ``__image_size`` is the true size. One number too
+    large would make a whole list unreadable.
+    """
+    unused = {name: 0 for name in ("size", "virtual_size") if (shown[name] or 0) > MAX_INT}
+    return {**shown, **unused}
 
 
 def _is_unsupported(name: str, value: Any) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 from imsgate.api.ims import attributes, systems, tags
 from imsgate.errors import BadAttribute, NotOffered
+from imsgate.http.json_body import without_unused
 
 #: What IMS can do and this gateway cannot, by the member that requests it.
 _NOT_OFFERED = {
@@ -33,17 +34,27 @@ _UNKNOWN_VERSIONS = {
 #: Values of ``os_version`` that name only the type of system; for data disks.
 _OS_TYPES = ("Linux", "Windows")
 
+#: Optional members for which an empty value means that the client does not use them.
+_OPTIONAL = frozenset(
+    "min_ram max_ram architecture hw_firmware_type enterprise_project_id tags image_tags".split()
+)
+
 _MAX_RAM_MB = 2**31 - 1
 
 
-def fields(body: Mapping[str, Any], *, quick: bool) -> dict[str, Any]:
-    """The fields of the record that a request describes. Raises BadAttribute, NotOffered.
-
-    ``quick`` is true for a quick import.
-    """
+def check_offered(body: Mapping[str, Any]) -> None:
+    """Raises NotOffered if the request asks for what this gateway cannot do."""
     for member, feature in _NOT_OFFERED.items():
         if body.get(member):
             raise NotOffered(problem=feature)
+
+
+def fields(body: Mapping[str, Any], *, quick: bool) -> dict[str, Any]:
+    """The fields of the record that a request describes. Raises BadAttribute.
+
+    ``quick`` is true for a quick import.
+    """
+    body = without_unused(body, _OPTIONAL)
     attributes.check_name(body.get("name"))
     environment = _ENVIRONMENTS.get(str(body.get("type") or "ECS"))
     if environment is None:
@@ -65,19 +76,19 @@ def fields(body: Mapping[str, Any], *, quick: bool) -> dict[str, Any]:
 
 def _optional_fields(body: Mapping[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
-    if body.get("min_ram") is not None:
+    if "min_ram" in body:
         fields["min_ram"] = _ram("min_ram", body["min_ram"])
-    if body.get("max_ram") is not None:
+    if "max_ram" in body:
         fields["max_ram"] = str(_ram("max_ram", body["max_ram"]))
-    if body.get("description") is not None:
+    if "description" in body:
         attributes.check_description(body["description"])
         fields["__description"] = body["description"]
-    if body.get("architecture") is not None:
+    if "architecture" in body:
         if body["architecture"] not in ("x86", "arm"):
             raise BadAttribute("IMG.0212", problem="architecture: it must be x86 or arm")
         fields |= {"__support_arm": "true"} if body["architecture"] == "arm" else {}
     for name in ("hw_firmware_type", "enterprise_project_id"):
-        if body.get(name) is not None:
+        if name in body:
             fields[name] = str(body[name])
     return fields
 

@@ -16,6 +16,8 @@ from imsgate.registry.base import Query
 class ImsDialect(Dialect):
     """Records as clients of IMS write and read them."""
 
+    never_empty = Dialect.never_empty | {"hw_firmware_type", "enterprise_project_id"}
+
     def __init__(self, schema: schemas.Checker, profile: Profile) -> None:
         super().__init__(schema)
         self.profile = profile

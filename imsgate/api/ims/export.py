@@ -6,7 +6,7 @@ import webob
 
 from imsgate import errors
 from imsgate.api.deployment import Deployment
-from imsgate.api.ims import bucket_urls, jobs
+from imsgate.api.ims import bucket_urls, ids, jobs
 from imsgate.api.job_starter import JobStarter
 from imsgate.api.requester import identity
 from imsgate.http.json_body import json_object
@@ -28,7 +28,7 @@ class ImageExport:
     def export(self, request: Request, image_id: str) -> webob.Response:
         """IMS API, Image: Exporting an Image. Images are not converted."""
         who = identity(request)
-        image = self.access.image(who, image_id, "export_image")
+        image = self.access.image(who, ids.checked(image_id), "export_image")
         body = json_object(request)
         url = bucket_urls.parse(self.deployment, who, body.get("bucket_url"))
         image.require(Status.ACTIVE)

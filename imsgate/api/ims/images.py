@@ -8,13 +8,13 @@ import webob
 
 from imsgate.api import patch
 from imsgate.api.dialect import Dialect
-from imsgate.api.ims import attributes
+from imsgate.api.ims import attributes, ids
 from imsgate.api.requester import identity
 from imsgate.errors import BadAttribute
 from imsgate.http import responses
 from imsgate.http.json_body import json_body
 from imsgate.http.request import Request
-from imsgate.model import Status
+from imsgate.model import Identity, Image, Status
 from imsgate.records.operations import Operation
 from imsgate.records.records import Records
 
@@ -49,7 +49,7 @@ class CloudImages:
         who, params = identity(request), list(request.GET.items())
         query = functools.partial(self.dialect.query, params, who.project_id, default=_PAGE_SIZE)
         page = self.records.page(who, query, request.GET.get("marker"))
-        images = [self.dialect.image(image, who.project_id) for image in page.images]
+        images = [self._view(who, image) for image in page.images]
         document: dict[str, Any] = {"images": images}
         if page.next_marker:
             document["page_info"] = {"next_marker": page.next_marker}
@@ -57,14 +57,18 @@ class CloudImages:
 
     def update(self, request: Request, image_id: str) -> webob.Response:
         """IMS API, Image: Updating Image Information."""
+        who = identity(request)
+        ids.checked(image_id)
         document = json_body(request)
         operations = [_checked(operation) for operation in patch.parse(document, patch.V21)]
         operations = self.dialect.changes(operations)
-        who = identity(request)
         image = self.records.apply(
             who, image_id, operations, lambda image: image.require(Status.ACTIVE)
         )
-        return responses.json_response(self.dialect.image(image, who.project_id))
+        return responses.json_response(self._view(who, image))
+
+    def _view(self, who: Identity, image: Image) -> dict[str, Any]:
+        return attributes.for_typed_clients(self.dialect.image(image, who.project_id))
 
 
 def _checked(operation: Operation) -> Operation:

@@ -13,6 +13,7 @@ from imsgate.api.requester import identity
 from imsgate.http import responses
 from imsgate.http.request import Request
 from imsgate.jobs import export, methods
+from imsgate.jobs.arguments import shown_image_id
 from imsgate.model import Identity, Job, JobState
 from imsgate.records.access import Access
 from imsgate.registry.base import Registry
@@ -90,7 +91,7 @@ def _entities(job: Job) -> dict[str, Any]:
     """The entities of a job. As in IMS, they depend on the kind of job."""
     if "results" in job.arguments:
         return {"results": job.arguments["results"]}
-    entities: dict[str, Any] = {"image_id": job.image_id}
+    entities: dict[str, Any] = {"image_id": shown_image_id(job)}
     if job.kind == methods.CREATE:
         entities["image_name"] = job.arguments["name"]
         entities["process_percent"] = _fraction(job)

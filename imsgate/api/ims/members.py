@@ -11,11 +11,12 @@ from typing import Any
 import webob
 
 from imsgate import errors, model
-from imsgate.api.ims import jobs
+from imsgate.api.ims import ids, jobs
 from imsgate.api.requester import identity
 from imsgate.http.json_body import json_object
 from imsgate.http.request import Request
 from imsgate.model import Image, Job, JobState, MemberStatus
+from imsgate.records.attributes import check_project
 from imsgate.records.sharing import Sharing
 from imsgate.registry.base import Registry
 
@@ -50,7 +51,10 @@ class CloudMembers:
     def _change_each(self, request: Request, rule: str, step: Step) -> webob.Response:
         body, who = json_object(request), identity(request)
         projects = _strings(body, "projects")
-        images = [self.sharing.owned(who, image_id, rule) for image_id in _strings(body, "images")]
+        if rule == "add_member":
+            for project in projects:
+                check_project(project)
+        images = [self.sharing.owned(who, image_id, rule) for image_id in _images(body)]
         return self._run(request, images, projects, step)
 
     def answer(self, request: Request) -> webob.Response:
@@ -63,7 +67,7 @@ class CloudMembers:
         except ValueError as error:
             problem = f"status: it must be one of {', '.join(MemberStatus)}"
             raise errors.BadJson(problem=problem) from error
-        images = [self.sharing.received(who, image_id) for image_id in _strings(body, "images")]
+        images = [self.sharing.received(who, image_id) for image_id in _images(body)]
         return self._run(
             request,
             images,
@@ -84,7 +88,9 @@ class CloudMembers:
                     step(image, project)
                 except errors.Error as error:
                     failure, status = failure or error, "failed"
-                results.append({"image_id": image.id, "project_id": project, "status": status})
+                results.append(
+                    {"image_id": image.shown_id, "project_id": project, "status": status}
+                )
         job = _ended_job(request, results, failure)
         self.registry.add_job(job)
         return jobs.accepted(job)
@@ -110,10 +116,18 @@ def _ended_job(
     )
 
 
+def _images(body: dict[str, Any]) -> list[str]:
+    """The ids of images in the body, without duplicates, which may differ in case."""
+    images = map(ids.checked, _strings(body, "images"))
+    return list({image_id.lower(): image_id for image_id in images}.values())
+
+
 def _strings(body: dict[str, Any], member: str) -> list[str]:
     """A list of ids in the body, without duplicates. Raises BadJson."""
-    ids = body.get(member)
-    is_list = isinstance(ids, list) and 0 < len(ids) <= _MAX_ITEMS
-    if not is_list or not all(isinstance(id, str) and 0 < len(id) <= 255 for id in ids or ()):
+    texts = body.get(member)
+    is_list = isinstance(texts, list) and 0 < len(texts) <= _MAX_ITEMS
+    if not is_list or not all(
+        isinstance(text, str) and 0 < len(text) <= 255 for text in texts or ()
+    ):
         raise errors.BadJson(problem=f"{member}: it must be a list of 1 to {_MAX_ITEMS} strings")
-    return list(dict.fromkeys(ids or ()))
+    return list(dict.fromkeys(texts or ()))

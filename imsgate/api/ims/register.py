@@ -10,7 +10,7 @@ import webob
 from imsgate import errors
 from imsgate.api.deployment import Deployment
 from imsgate.api.dialect import Dialect
-from imsgate.api.ims import attributes, bucket_urls, creation, jobs
+from imsgate.api.ims import attributes, bucket_urls, creation, ids, jobs
 from imsgate.api.job_starter import JobStarter
 from imsgate.api.requester import identity
 from imsgate.buckets.image_url import ImageUrl
@@ -36,11 +36,11 @@ class Register:
     def register(self, request: Request, image_id: str) -> webob.Response:
         """IMS API, Image: Registering an Image (``PUT /v1/cloudimages/{image_id}/upload``)."""
         who = identity(request)
-        image = self.records.get(who, image_id, _RULE)
+        image = self.records.get(who, ids.checked(image_id), _RULE)
         url = bucket_urls.parse(self.deployment, who, json_object(request).get("image_url"))
         if image.status != Status.QUEUED or image.upload_key is not None:
             needed = Status.QUEUED
-            raise errors.WrongStatus(image_id=image.id, status=image.status, needed=needed)
+            raise errors.WrongStatus(image_id=image.shown_id, status=image.status, needed=needed)
         return jobs.accepted(self._start(request, REGISTER, image, url))
 
     def create(self, request: Request) -> webob.Response:
@@ -70,6 +70,7 @@ class Register:
         project = {"project_id": who.project_id, "owner": who.project_id}
         for rule in (_RULE, "add_image"):
             self.records.access.check(who, rule, project, "new image")
+        creation.check_offered(body)
         url = bucket_urls.parse(self.deployment, who, body.get("image_url"))
         fields = self.dialect.complete(creation.fields(body, quick=quick))
         image = self.records.add(who, fields)

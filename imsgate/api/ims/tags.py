@@ -8,12 +8,13 @@ from typing import Any
 import webob
 
 from imsgate import errors
-from imsgate.api.ims import projects
+from imsgate.api.ims import ids, projects
 from imsgate.api.requester import identity
 from imsgate.errors import BadAttribute
 from imsgate.http import responses
-from imsgate.http.json_body import json_object
+from imsgate.http.json_body import json_object, without_unused
 from imsgate.http.request import Request
+from imsgate.records.attributes import check_tag
 from imsgate.records.records import Records
 
 _MAX_TAGS = 10
@@ -57,18 +58,18 @@ def _select(tags: Iterable[str], condition: Callable[[str, str], bool]) -> froze
 def of(body: Mapping[str, Any]) -> list[str]:
     """The tags of a new image: ``image_tags``, or ``tags`` in the older form."""
     tags: Tags = {}
-    for tag in _list(body, "tags"):
+    for tag in filter(None, _list(body, "tags")):
         if not isinstance(tag, str):
             raise _bad("tags: each must be a string")
         tags |= [_checked(*split(tag))]
-    for tag in _list(body, "image_tags"):
+    for tag in filter(None, _list(body, "image_tags")):
         tags |= [_pair(tag)]
     return sorted(_merged(tags))
 
 
 def _list(body: Mapping[str, Any], member: str) -> list[Any]:
     value = body.get(member)
-    if value is None:
+    if value is None or value == "":
         return []
     if not isinstance(value, list):
         raise _bad(f"{member}: it must be a list")
@@ -92,12 +93,25 @@ def _checked(key: str, value: str) -> tuple[str, str]:
     if (
         not key
         or "=" in key
+        or not _is_addressable(key)
         or len(key) > _MAX_KEY_CHARACTERS
         or len(value) > _MAX_VALUE_CHARACTERS
     ):
         keys, values = f"1 to {_MAX_KEY_CHARACTERS}", f"up to {_MAX_VALUE_CHARACTERS}"
-        raise _bad(f"a tag has a key of {keys} characters without =, and a value of {values}")
+        raise _bad(
+            f"a tag has a key of {keys} characters, without = or control characters and without / "
+            f"at its ends, and a value of {values}"
+        )
     return key, value
+
+
+def _is_addressable(key: str) -> bool:
+    """Whether the call that deletes a key can have it in its path."""
+    try:
+        check_tag(key)
+    except errors.BadJson:
+        return False
+    return True
 
 
 def _view(tags: Iterable[str]) -> list[Tags]:
@@ -112,7 +126,7 @@ class ImageTags:
 
     def set(self, request: Request) -> webob.Response:
         """IMS API, Image Tagging: Adding or Modifying a Tag."""
-        body = json_object(request)
+        body = without_unused(json_object(request), ("tag", "image_tag"))
         image_id = body.get("image_id")
         if not isinstance(image_id, str):
             raise errors.BadJson(problem="image_id: it is required, as a string")
@@ -125,7 +139,7 @@ class ImageTags:
     def index(self, request: Request, project_id: str, image_id: str) -> webob.Response:
         """IMS API, Image Tagging: Querying Tags of an Image."""
         _check_project(request, project_id)
-        image = self.records.get(identity(request), image_id)
+        image = self.records.get(identity(request), ids.checked(image_id))
         return responses.json_response({"tags": _view(image.tags)})
 
     def add(self, request: Request, project_id: str, image_id: str) -> webob.Response:
@@ -166,7 +180,7 @@ class ImageTags:
         image_id: str,
         tags_of: Callable[[frozenset[str]], frozenset[str]],
     ) -> webob.Response:
-        self.records.change_tags(identity(request), image_id, tags_of)
+        self.records.change_tags(identity(request), ids.checked(image_id), tags_of)
         return webob.Response(status=204)
 
 

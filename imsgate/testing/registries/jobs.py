@@ -9,7 +9,7 @@ import pytest
 from imsgate import model
 from imsgate.errors import AlreadyExists, Conflict, NotFound
 from imsgate.model import Job, JobState, Location, Status
-from imsgate.registry.base import Registry
+from imsgate.registry.base import JobQuery, Registry
 from imsgate.testing.records import START, after, image, job
 from imsgate.testing.registries.threads import together
 
@@ -163,6 +163,45 @@ class JobContract:
                 pages += page
                 assert len(pages) <= len(newest)
             assert pages == newest
+
+    @pytest.mark.parametrize("descending", [True, False])
+    @pytest.mark.parametrize("sort", ["created_at", "updated_at", "state", "kind", "id"])
+    def test_selected_jobs(self, registry: Registry, sort: str, descending: bool) -> None:
+        jobs = [
+            job(
+                state=(JobState.SUCCESS, JobState.FAIL)[number % 2],
+                kind="abc"[number % 3],
+                created_at=after(number // 2),
+                updated_at=after(9 - number),
+                project="a",
+                id=f"job-{number:02}",
+            )
+            for number in range(12)
+        ]
+        for new in jobs:
+            registry.add_job(new)
+        for states, kinds in (
+            (None, None),
+            ([JobState.FAIL], None),
+            (None, ["a", "b"]),
+            ([JobState.SUCCESS], ["a"]),
+            (None, []),
+        ):
+            query = JobQuery(states=states, kinds=kinds, sort=sort, descending=descending)
+            expected = [
+                one
+                for one in sorted(
+                    jobs,
+                    key=lambda one: (getattr(one, sort), one.created_at, one.id),
+                    reverse=descending,
+                )
+                if (states is None or one.state in states) and (kinds is None or one.kind in kinds)
+            ]
+            found: list[Job] = []
+            while page := registry.jobs("a", found[-1] if found else None, 5, query):
+                found += page
+                assert len(found) <= len(expected)
+            assert found == expected
 
     def test_change_of_a_job(self, registry: Registry) -> None:
         taken, bystander = running(registry), job()

@@ -13,7 +13,14 @@ _SFDISK = sized(4 * MIB, ("sh", "-c", "echo 2048,4096,83 | sfdisk -q {}"))
 
 
 def disks() -> list[Entry]:
-    return [*_raw(), *_luks(), *_boot_files(), *_truncated(), *_declared_wrongly()]
+    return [
+        *_raw(),
+        *_boot_sectors(),
+        *_luks(),
+        *_boot_files(),
+        *_truncated(),
+        *_declared_wrongly(),
+    ]
 
 
 def _raw() -> list[Entry]:
@@ -33,6 +40,30 @@ def _raw() -> list[Entry]:
         good("gpt", _GPT, "raw", 4 * MIB),
         good("gpt-as-gpt", _GPT, "raw", 4 * MIB, declared="gpt"),
         good("gpt-hybrid", _HYBRID_GPT, "raw", 4 * MIB),
+    ]
+
+
+#: Names of boot sectors that belong to a file system, and their offsets.
+_BOOT_SECTORS = {
+    "bitlocker": (b"-FVE-FS-", 3),
+    "refs": (b"ReFS\0\0\0\0", 3),
+    "extlinux": (b"EXTLINUX", 3),
+    "hpfs": (b"HPFS    ", 54),
+}
+
+
+def _boot_sectors() -> list[Entry]:
+    """Boot sectors with bytes that an MBR would call a partition beyond the end."""
+    new = craft.kernel(setup_sectors=27, magic=b"HdrS\x0f\x02")
+    unlucky = craft.kernel(magic=b"HdrS")
+    return [
+        *(
+            good(f"boot-{name}", written(craft.boot_sector(magic, at).ljust(MIB)), "raw", MIB)
+            for name, (magic, at) in _BOOT_SECTORS.items()
+        ),
+        good("kernel-new", written(new), "raw", 2 * MIB),
+        good("kernel-unlucky", written(unlucky), "raw", 2 * MIB),
+        good("kernel-old", written(craft.kernel(setup_sectors=4)), "raw", 2 * MIB),
     ]
 
 
@@ -56,8 +87,11 @@ def _luks_disk(size: int, version: int) -> Recipe:
 
 
 def _boot_files() -> list[Entry]:
+    plausible = craft.patched(craft.kernel(), (0x1F4, b"\1"))  # valid as an entry of an MBR
     return [
         good("kernel", written(b"\x7fELF" + SEED[:999]), "elf", None, declared="aki"),
+        good("kernel-x86", written(craft.kernel()), "raw", 2 * MIB, declared="aki"),
+        good("kernel-plausible", written(plausible), "raw", 2 * MIB, declared="aki"),
         good("ramdisk", packed("gzip"), "gzip", None, declared="ari"),
     ]
 

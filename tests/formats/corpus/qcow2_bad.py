@@ -10,12 +10,16 @@ from tests.formats.workshop import (
     created,
     cut,
     overlay,
+    then,
     with_data_file,
     written,
 )
 
 _DATA = converted("qcow2")
 _IMAGE = craft.qcow2()
+_ONE_SUBCLUSTER = then(
+    created("qcow2", "10M", "extended_l2=on"), ("qemu-io", "-c", "write 62k 2k", "{}")
+)
 
 #: Name, offset, new bytes and findings of changes to an image with data.
 _CHANGES = [
@@ -41,6 +45,12 @@ _CHANGES = [
     ("refcount-clusters", 56, be(1 << 20, 4), "bad_table"),
     ("refcounts-none", 56, be(0, 4), "bad_table"),
     ("snapshots-many", 60, be(70000, 4), "bad_table", "internal_snapshots"),
+    ("snapshots-at-0", 60, be(3, 4), "bad_table", "internal_snapshots"),
+    ("snapshots-odd", 64, be(0x200, 8), "bad_table"),
+    ("l1-entry-odd", 0x30000, be(1 << 63 | 0x40200, 8), "bad_table"),
+    ("raw-data-bit", 88, be(2, 8), "bad_header"),
+    ("luks-without-header", 32, be(2, 4), "bad_header", "encrypted"),
+    ("header-of-a-cluster", 100, be(0xFFFF, 4), "bad_header"),
     ("l1-beyond", 40, be(1 << 40, 8), "truncated"),
     ("refcounts-beyond", 48, be(1 << 40, 8), "truncated"),
     ("snapshots-beyond", 60, be(3, 4) + be(1 << 40, 8), "truncated", "internal_snapshots"),
@@ -50,7 +60,14 @@ _CHANGES = [
 
 
 def qcow2_bad() -> list[Entry]:
-    return [*_with_other_files(), *_changed(), *_by_hand(), *_truncated(), *_declared_wrongly()]
+    return [
+        *_with_other_files(),
+        *_changed(),
+        *_tables(),
+        *_by_hand(),
+        *_truncated(),
+        *_declared_wrongly(),
+    ]
 
 
 def _bad(name: str, make: Recipe, *checks: str, size: int = DISK, declared: str = "") -> Entry:
@@ -71,6 +88,69 @@ def _changed() -> list[Entry]:
     return [
         _bad(name, changed(_DATA, (offset, new)), *checks, size=TIB if offset == 24 else DISK)
         for name, offset, new, *checks in _CHANGES
+    ]
+
+
+def _bitmaps(count: int, size: int, start: int, reserved: int = 0) -> bytes:
+    return be(count, 4) + be(reserved, 4) + be(size, 8) + be(start, 8)
+
+
+#: Bodies of the header extension for bitmaps, which QEMU refuses.
+_BITMAPS = {
+    "none": _bitmaps(0, 32, 0x30000),
+    "many": _bitmaps(65536, 32, 0x30000),
+    "reserved": _bitmaps(1, 32, 0x30000, reserved=1),
+    "empty": _bitmaps(1, 0, 0x30000),
+    "huge": _bitmaps(1, 1 << 30, 0x30000),
+    "odd": _bitmaps(1, 32, 0x30200),
+    "long": _bitmaps(1, 32, 0x30000) + bytes(8),
+}
+
+
+def _tables() -> list[Entry]:
+    """Extensions and snapshot tables that QEMU refuses to open."""
+    marked = craft.patched(_IMAGE, (88, be(1, 8)))
+    snapshots = craft.patched(_IMAGE, (60, be(1, 4) + be(0x40000, 8))) + bytes(36)
+    feature_table = be(0x6803F857, 4) + be(384, 4) + bytes(384)
+    late = craft.patched(
+        marked, (104, feature_table + be(0x23852875, 4) + be(24, 4) + _bitmaps(1, 32, 1 << 50))
+    )
+    return [
+        *(
+            _bad(
+                f"bitmaps-{name}",
+                written(craft.with_extension(marked, 0x23852875, body)),
+                "bad_table",
+            )
+            for name, body in _BITMAPS.items()
+        ),
+        # The body of this extension begins at byte 512.
+        _bad("bitmaps-late", written(late), "truncated"),
+        _bad(
+            "snapshot-extra",
+            written(snapshots + be(2000, 4) + bytes(4096)),
+            "bad_table",
+            "internal_snapshots",
+        ),
+        _bad("snapshot-cut", written(snapshots), "truncated", "internal_snapshots"),
+        _bad(
+            "luks-length",
+            written(craft.with_extension(craft.qcow2(crypt=2), 0x0537BE77, bytes(8))),
+            "bad_header",
+            "encrypted",
+        ),
+        _bad(
+            "luks-unused",
+            written(craft.with_extension(_IMAGE, 0x0537BE77, be(0x10000, 8) + be(4096, 8))),
+            "bad_header",
+        ),
+        _bad(
+            "last-extension-too-long",
+            written(
+                craft.with_extension(_IMAGE, 0, bytes(8))[:108] + be(1 << 17, 4) + _IMAGE[112:]
+            ),
+            "bad_header",
+        ),
     ]
 
 
@@ -111,6 +191,7 @@ def _truncated() -> list[Entry]:
         _bad("cut-sector", cut(_DATA, by=512), "truncated"),
         _bad("cut-compressed", cut(converted("qcow2", "-c"), by=4096), "truncated"),
         _bad("cut-extended", cut(converted("qcow2", extended_l2="on"), by=512), "truncated"),
+        _bad("cut-subcluster", cut(_ONE_SUBCLUSTER, by=1024), "truncated"),
         _bad("cut-header", cut(created("qcow2"), to=100), "truncated"),
     ]
 

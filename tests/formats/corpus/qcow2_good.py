@@ -2,7 +2,36 @@
 
 from tests.formats.corpus.entry import DISK, TIB, Entry, good
 from tests.formats.craft import be
-from tests.formats.workshop import changed, converted, created, retried, then, written
+from tests.formats.workshop import Recipe, changed, converted, created, retried, then, written
+
+
+def _written(options: str, *commands: str) -> Recipe:
+    """An image with only what ``commands`` of qemu-io have written."""
+    steps = [word for command in commands for word in ("-c", command)]
+    return then(created("qcow2", "10M", options), ("qemu-io", "-f", "qcow2", *steps, "{}"))
+
+
+def _sparse() -> list[Entry]:
+    """Images that end within a cluster, because QEMU never wrote the rest of it."""
+    extended, large = "extended_l2=on", "extended_l2=on,cluster_size=2M"
+    recipes = {
+        "first": _written(extended, "write 0 2k"),
+        "middle": _written(extended, "write 1m 2k", "write 1030k 6k"),
+        "large": _written(large, "write 3m 64k"),
+        "zeros": _written(extended, "write 0 64k", "write 64k 2k", "write -z 64k 64k"),
+        "odd": _written(extended, "write 10238k 2k", "write 5m 2k"),
+        "discarded": _written(extended, "write 0 2k", "discard 0 2k"),
+    }
+    return [
+        *(good(f"subclusters-{name}", make, "qcow2", DISK) for name, make in recipes.items()),
+        # An L2 entry whose cluster is beyond the end, but reads as zeros.
+        good(
+            "zeros-beyond",
+            changed(converted("qcow2"), (0x40000 + 8 * 100, be(1 << 40 | 1, 8))),
+            "qcow2",
+            DISK,
+        ),
+    ]
 
 
 def qcow2_good() -> list[Entry]:
@@ -11,6 +40,7 @@ def qcow2_good() -> list[Entry]:
     luks = ("-o", "encrypt.format=luks,encrypt.key-secret=k,encrypt.iter-time=500")
     encrypted = ("qemu-img", "create", "-q", *secret, "-f", "qcow2", *luks, "{}", "10M")
     return [
+        *_sparse(),
         good("v2", created("qcow2", "10M", "compat=0.10"), "qcow2", DISK),
         good("v3", created("qcow2"), "qcow2", DISK),
         good("data", data, "qcow2", DISK),

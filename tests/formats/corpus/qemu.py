@@ -24,6 +24,9 @@ def old_qemu() -> list[Entry]:
         bad("backing", overlay("qed"), "qed", DISK, "backing_file"),
         bad("features", changed(qed, (16, le(8, 8))), "qed", DISK, "unknown_features"),
         bad("cluster", changed(qed, (4, le(3, 4))), "qed", DISK, "bad_header"),
+        bad("table-of-one", written(craft.qed(table=1)), "qed", DISK, "bad_header"),
+        bad("l1-in-header", changed(qed, (12, le(2, 4))), "qed", DISK, "bad_header"),
+        bad("v1-empty", changed(qcow, (24, be(1, 8))), "qcow", 1, "bad_header"),
         bad("tables", written(craft.qed(table=64)), "qed", DISK, "bad_header"),
         bad("cut", cut(qed, by=512), "qed", DISK, "truncated"),
     ]

@@ -11,6 +11,14 @@ _PARENT_LOCATOR = "a8d35f2d-b30b-454d-abf7-d3d84834ab0c"
 _UNKNOWN = "a9d35f2d-b30b-454d-abf7-d3d84834ab0c"
 
 
+#: Offsets of the file parameters (caa1), the virtual size (2fa5) and the sector size (8141).
+_PLACES = {
+    "adjacent": {"caa1": 65536, "8141": 65544, "2fa5": 65548, "cda3": 70000, "beca": 70100},
+    "reversed": {"caa1": 65600, "2fa5": 65556, "8141": 65552, "cda3": 70000, "beca": 70100},
+    "far": {"caa1": 70000, "2fa5": 90000, "8141": 65536 + 900000},
+}
+
+
 def vhdx() -> list[Entry]:
     return [*_accepted(), *_with_parent(), *_with_bad_header(), *_with_bad_regions()]
 
@@ -32,6 +40,10 @@ def _accepted() -> list[Entry]:
         _good("block-1m", converted("vhdx", block_size="1M")),
         _good("one-tib", created("vhdx", "1T"), size=TIB),
         _good("by-hand", written(craft.vhdx()), size=_SIZE),
+        *(
+            _good(f"items-{name}", written(craft.vhdx(places=places)), size=_SIZE)
+            for name, places in _PLACES.items()
+        ),
     ]
 
 
@@ -63,6 +75,7 @@ def _with_bad_header() -> list[Entry]:
         ),
         _bad("size-0", written(craft.vhdx(size=0)), "bad_header", size=0),
         _bad("block-odd", written(craft.vhdx(block=3 * MIB)), "bad_header"),
+        _bad("item-outside", written(craft.vhdx(places={"2fa5": MIB - 4})), "bad_header"),
         _bad("item-unknown", written(craft.vhdx(items=((_UNKNOWN, b"", 4),))), "unknown_features"),
     ]
 

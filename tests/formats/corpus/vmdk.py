@@ -8,9 +8,22 @@ from tests.formats.workshop import MIB, Recipe, converted, created, cut, overlay
 _STREAM = converted("vmdk", subformat="streamOptimized")
 
 
+#: File names of the only extent; programs do not read them from this kind of VMDK.
+_FILE_NAMES = {
+    "empty": '""',
+    "path": '"/etc/hosts"',
+    "windows": '"C:\\vm\\disk.vmdk"',
+    "url": '"ds:///vmfs/volumes/1/disk.vmdk"',
+    "odd": '"a;b (1) \u00e4\u20ac\\"quoted\\".vmdk"',
+    "bare": "disk.vmdk",
+    "missing": "",
+}
+
+
 def vmdk() -> list[Entry]:
     return [
         *_accepted(),
+        *_extent_names(),
         *_in_other_files(),
         *_esx_extents(),
         *_with_parent(),
@@ -41,6 +54,30 @@ def _accepted() -> list[Entry]:
         _good(
             "read-only-extent",
             written(craft.vmdk(descriptor(extents='RDONLY 2048 SPARSE "a b.vmdk"'))),
+        ),
+    ]
+
+
+def _extent_names() -> list[Entry]:
+    """Disks whose extent has an odd file name, or a size that is not rounded to a grain."""
+    named = {
+        name: craft.vmdk(descriptor(extents=f"RW 2048 SPARSE {text}".rstrip()))
+        for name, text in _FILE_NAMES.items()
+    }
+    stream = craft.vmdk_stream().replace(b'"disk.vmdk"', b'""         ')
+    return [
+        *(_good(f"name-{name}", written(data)) for name, data in named.items()),
+        _good("name-empty-stream", written(stream)),
+        _good(
+            "extent-not-rounded",
+            written(craft.vmdk(descriptor(extents='RW 2000 SPARSE "disk.vmdk"'))),
+        ),
+        good(
+            "unclean",
+            written(craft.patched(craft.vmdk(descriptor()), (72, b"\1"))),
+            "vmdk",
+            MIB,
+            "dirty",
         ),
     ]
 
@@ -137,9 +174,14 @@ def _with_bad_descriptor() -> list[Entry]:
     """Sparse files whose descriptor is invalid or refers to other files."""
     return [
         _bad(
-            "extent-path",
-            written(craft.vmdk(descriptor(extents='RW 2048 SPARSE "/etc/hosts"'))),
-            "extent_outside",
+            "extent-size",
+            written(craft.vmdk(descriptor(extents='RW 1024 SPARSE "disk.vmdk"'))),
+            "bad_descriptor",
+        ),
+        _bad(
+            "extent-huge",
+            written(craft.vmdk(descriptor(extents='RW 4294967296 SPARSE "disk.vmdk"'))),
+            "bad_descriptor",
         ),
         _bad(
             "extent-two",

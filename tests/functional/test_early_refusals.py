@@ -1,0 +1,131 @@
+"""Refusals reach clients that look for a response only when they cannot send any more.
+
+So write Go's, Node's and Java's HTTP clients, python-requests, and proxies on behalf of all others.
+The proxies run with the configuration of doc/operators.md.
+"""
+
+import contextlib
+import pathlib
+import re
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.functional.conftest import needs_program
+from tests.functional.gateway import HOST, ROOT, Answer, Gateway, eventually, free_port, read_answer
+
+MIB = 1 << 20
+LENGTH = 32 * MIB
+ROUNDS = 10
+CAP = "[sizelimit]\nupload_size_cap = 16777216\n"
+QCOW2 = b"QFI\xfb" + bytes(4092)
+
+
+def example(first_line: str) -> str:
+    """The example of doc/operators.md that begins with this line."""
+    page = (ROOT / "doc/operators.md").read_text()
+    blocks: list[str] = re.findall(r"^```\n(.*?)^```$", page, re.M | re.S)
+    return next(block for block in blocks if block.startswith(first_line))
+
+
+def nginx(directory: pathlib.Path, port: int, upstream: int) -> list[str]:
+    server = example("server {").replace("127.0.0.1:9292", f"{HOST}:{upstream}")
+    server = server.replace("listen 443 ssl;", f"listen {HOST}:{port};")
+    server = re.sub(r" *ssl_certificate.*\n", "", server)
+    places = "".join(
+        f"{name}_temp_path {directory}/{name};"
+        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    conf = directory / "nginx.conf"
+    conf.write_text(
+        f"daemon off; master_process off; pid {directory}/pid; error_log stderr;\n"
+        f"events {{}}\nhttp {{ access_log off; {places}\n{server}}}\n"
+    )
+    return [needs_program("nginx"), "-c", str(conf), "-p", str(directory)]
+
+
+def haproxy(directory: pathlib.Path, port: int, upstream: int) -> list[str]:
+    text = example("defaults").replace("127.0.0.1:9292", f"{HOST}:{upstream}")
+    conf = directory / "haproxy.cfg"
+    conf.write_text(re.sub(r"bind .*", f"bind {HOST}:{port}", text))
+    return [needs_program("haproxy"), "-f", str(conf), "-db"]
+
+
+PROXIES = {"nginx": nginx, "haproxy": haproxy}
+
+
+@pytest.fixture(params=["direct", "nginx", "haproxy"])
+def way(
+    request: pytest.FixtureRequest, start: Callable[..., Gateway], tmp_path: pathlib.Path
+) -> Iterator[tuple[Gateway, int]]:
+    """A gateway, and the port by which clients reach it."""
+    gateway = start(CAP, workers=1)
+    if request.param == "direct":
+        yield gateway, gateway.port
+        return
+    port = free_port()
+    command = PROXIES[request.param](tmp_path, port, gateway.port)
+    with open(tmp_path / "proxy.log", "wb") as log:
+        proxy = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        eventually(lambda: _serves(port), f"{request.param} serves")
+        yield gateway, port
+    finally:
+        proxy.kill()
+        proxy.wait()
+
+
+def _serves(port: int) -> bool:
+    with (
+        contextlib.suppress(OSError),
+        socket.create_connection((HOST, port), timeout=10) as connection,
+    ):
+        connection.sendall(b"GET /healthcheck HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        return read_answer(connection).status == 200
+    return False
+
+
+def upload(port: int, image_id: str, token: str, first: bytes, length: int = LENGTH) -> Answer:
+    """Send all of a body before looking, or as much of it as can be sent."""
+    head = (
+        f"PUT /v2/images/{image_id}/file HTTP/1.1\r\nHost: {HOST}\r\nX-Auth-Token: {token}\r\n"
+        f"Content-Type: application/octet-stream\r\nContent-Length: {length}\r\n\r\n"
+    )
+    block = bytes(MIB)
+    with socket.create_connection((HOST, port), timeout=60) as connection:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(head.encode() + first)
+            for _ in range((length - len(first)) // MIB):
+                connection.sendall(block)
+        return read_answer(connection)
+
+
+def test_no_refusal_is_lost(way: tuple[Gateway, int]) -> None:
+    gateway, port = way
+    image_id = gateway.create()
+    member = gateway.token()
+    for _ in range(ROUNDS):
+        outcomes = {
+            "token": upload(port, image_id, "forged", b"").outcome,
+            "size": upload(port, image_id, member, b"").outcome,
+            "image": upload(port, image_id, member, QCOW2, length=12 * MIB).outcome,
+            "route": upload(port, f"{image_id}/nowhere", member, b"", length=4096).outcome,
+        }
+        assert outcomes == {
+            "token": (401, "unauthenticated"),
+            "size": (413, "too_large"),
+            "image": (415, "image_refused"),
+            "route": (404, "not_found"),
+        }
+
+
+def test_clients_without_a_request_hold_no_thread(start: Callable[..., Gateway]) -> None:
+    """More of them than the server has threads: nothing, half a line, a head without end."""
+    gateway = start(workers=1, threads=4)
+    with contextlib.ExitStack() as stack:
+        for sent in (b"", b"GE", b"GET / HTTP/1.1\r\nHost: x\r\nX-A: ") * 20:
+            stack.enter_context(gateway.connect()).sendall(sent)
+        assert gateway.call("GET", "/healthcheck", token=None).status == 200
+        assert gateway.upload(gateway.create(), b"data").status == 204
