@@ -1,4 +1,4 @@
-"""A live trial of one store: an object is written, read, read in part, and deleted."""
+"""Check a store by writing, reading and deleting an object."""
 
 import dataclasses
 import os
@@ -16,7 +16,7 @@ _BLOCK = 1 << 20
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Step:
-    """One step; ``problem`` is empty when it went well, ``bytes`` is what it moved."""
+    """One step. ``problem`` is empty if it succeeded; ``bytes`` counts the data moved."""
 
     name: str
     seconds: float
@@ -29,27 +29,27 @@ class Step:
         return self.bytes / self.seconds if self.seconds else 0.0
 
 
-class _Wrong(Exception):
-    """The store did something else than what was asked of it."""
+class _Mismatch(Exception):
+    """The store did not do what it was asked to do."""
 
 
 def run(backend: Backend, size: int) -> Iterator[Step]:
-    """Each step as it ends; none after one that fails. What was written is removed in any case.
+    """Yield each step as it ends, up to the first that fails. The object is removed in any case.
 
-    In a read-only store, nothing is written.
+    Nothing is written to a read-only store.
     """
     try:
-        trial = _Trial(backend.store, size)
+        check = _Check(backend.store, size)
     except errors.Error as error:
         yield Step("start", 0.0, problem=str(error))
         return
     try:
-        yield from trial.steps()
+        yield from check.steps()
     finally:
-        trial.clear()
+        check.clear()
 
 
-class _Trial:
+class _Check:
     def __init__(self, store: Store, size: int) -> None:
         self._store = store
         self._size = size
@@ -74,14 +74,14 @@ class _Trial:
                 moved = call()
             except errors.ObjectNotFound:
                 problem = "the object is missing"
-            except (errors.Error, _Wrong) as error:
+            except (errors.Error, _Mismatch) as error:
                 problem = str(error)
             yield Step(name, time.perf_counter() - started, moved, problem)
             if problem:
                 return
 
     def clear(self) -> None:
-        """Remove what a failed trial left; what that meets, the failed step has shown."""
+        """Remove what a failed check left. The failed step has reported its error."""
         if self._store.read_only:
             return
         try:
@@ -101,9 +101,9 @@ class _Trial:
         return self._size
 
     def _measure(self) -> int:
-        found = self._store.size(self._location)
-        if found != self._size:
-            raise _Wrong(f"{found} bytes instead of {self._size}")
+        size = self._store.size(self._location)
+        if size != self._size:
+            raise _Mismatch(f"{size} bytes instead of {self._size}")
         return 0
 
     def _read(self) -> int:
@@ -117,10 +117,10 @@ class _Trial:
         at = offset
         for chunk in self._store.read(self._location, offset, length):
             if chunk != self._expected(at, len(chunk)):
-                raise _Wrong(f"other bytes than were written, near byte {at}")
+                raise _Mismatch(f"different data than was written, near byte {at}")
             at += len(chunk)
         if at != offset + length:
-            raise _Wrong(f"{at - offset} bytes instead of {length}")
+            raise _Mismatch(f"{at - offset} bytes instead of {length}")
         return length
 
     def _delete(self) -> int:
@@ -132,9 +132,9 @@ class _Trial:
             self._store.size(self._location)
         except errors.ObjectNotFound:
             return 0
-        raise _Wrong("the deleted object is still there")
+        raise _Mismatch("the deleted object still exists")
 
     def _expected(self, offset: int, length: int) -> bytes:
-        """The object is one block over and over."""
+        """The object repeats one block."""
         start = offset % _BLOCK
         return (self._block * ((start + length) // _BLOCK + 1))[start : start + length]

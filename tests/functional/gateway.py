@@ -267,7 +267,7 @@ class Gateway:
         """``status``, ``in`` and ``out`` of the access log for a response."""
         request_id = re.escape(answer.headers["X-Openstack-Request-Id"])
         line = re.compile(rf"{request_id}.* status: (\d+) in: (\d+) out: (\d+) time: ")
-        found = eventually(
+        match = eventually(
             lambda: line.search(self.log_text()), "the access log contains the request"
         )
         return dict(zip(("status", "in", "out"), map(int, match.groups()), strict=True))
