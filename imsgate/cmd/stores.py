@@ -42,8 +42,8 @@ def add_parser(subparsers: Any) -> None:
             "sweep",
             help="remove data of uploads that belongs to no image record",
             description="Remove data that uploads left behind and that belongs to no image record, "
-            "from stores that can find it. That includes complete objects of known images. The data "
-            "of uploads in progress stays.",
+            "from stores that can find it. That includes complete objects of known images. The "
+            "data of uploads in progress stays.",
         )
     )
     sweep.add_argument(

@@ -48,7 +48,7 @@ def run_add(args: argparse.Namespace) -> int:
     )
     print(token)
     # On standard error, so that the token alone can be assigned to a variable.
-    print(f"imsgate: the token is in {settings.token_file}; {_READERS}", file=sys.stderr)
+    print(f"imsgate: the token is in {_token_file(args)}; {_READERS}", file=sys.stderr)
     return 0
 
 

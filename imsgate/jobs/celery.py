@@ -64,6 +64,7 @@ class CeleryEngine(Engine):
 
     def work(self, number: int) -> None:
         """Run a Celery worker with this many threads; otherwise as in the base class."""
+        self.share_threads(number)
         signals.setup_logging.connect(_keep_logging)
         signals.worker_shutting_down.connect(self._shutting_down)
         threading.Thread(target=self._resend_forever, name="resend", daemon=True).start()

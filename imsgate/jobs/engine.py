@@ -10,13 +10,15 @@ themselves; another one (:mod:`imsgate.jobs.celery`) has a broker deliver messag
 """
 
 import abc
+import collections
+import dataclasses
 import datetime
 import logging
 import signal
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from oslo_config import cfg
@@ -58,10 +60,24 @@ OPTS = (
     ),
     cfg.IntOpt(
         "threads",
-        default=2,
+        default=4,
         min=0,
         help="The number of jobs that each serving process runs at the same time with the engine "
         "local. With 0, only `imsgate worker` processes run jobs.",
+    ),
+    cfg.IntOpt(
+        "project_threads",
+        default=0,
+        min=0,
+        help="The most jobs of one project that a process runs at the same time. 0 means half of "
+        "its job threads, rounded up.",
+    ),
+    cfg.IntOpt(
+        "kind_threads",
+        default=0,
+        min=0,
+        help="The most jobs of one kind, such as imports, that a process runs at the same time. "
+        "0 means one less than its job threads, but at least 1.",
     ),
     cfg.FloatOpt(
         "lease",
@@ -117,6 +133,8 @@ class JobSettings(Settings, group=GROUP, opts=OPTS):
     queue: str
     resend: float
     threads: int
+    project_threads: int
+    kind_threads: int
     lease: float
     poll: float
     attempts: int
@@ -156,6 +174,23 @@ class Work(abc.ABC):
         context.fail(error)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Shares:
+    """How many jobs of one project, and of one kind, a process runs at the same time: slow
+    sources must not hold all threads."""
+
+    per_project: int
+    per_kind: int
+
+    def full_projects(self, running: Sequence[Job]) -> set[str]:
+        counts = collections.Counter(job.project for job in running if job.project is not None)
+        return {project for project, count in counts.items() if count >= self.per_project}
+
+    def full_kinds(self, running: Sequence[Job]) -> set[str]:
+        counts = collections.Counter(job.kind for job in running)
+        return {kind for kind, count in counts.items() if count >= self.per_kind}
+
+
 class Engine:
     """Starts jobs, and does those of the kinds it knows."""
 
@@ -168,6 +203,9 @@ class Engine:
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._claiming = threading.Lock()
+        self._running: list[Job] = []
+        self._shares: _Shares | None = None
 
     def start(
         self,
@@ -204,12 +242,33 @@ class Engine:
 
     def run_one(self, job_id: str | None = None) -> bool:
         """Do the oldest waiting job, or the one with this id; return False if there is none."""
+        with self._claiming:  # so that two threads do not take the last place at the same time
+            job = self._claim(job_id)
+            if job is None:
+                return False
+            self._running.append(job)
+        try:
+            self._run(job)
+        finally:
+            with self._claiming:
+                self._running.remove(job)
+        return True
+
+    def _claim(self, job_id: str | None) -> Job | None:
         now = time.time()
         lease = now + self._settings.lease
-        job = self._registry.claim_job(sorted(self._kinds), now, lease, job_id)
-        if job is not None:
-            self._run(job)
-        return job is not None
+        kinds, projects = set(self._kinds), set[str]()
+        if self._shares is not None:
+            kinds -= self._shares.full_kinds(self._running)
+            projects = self._shares.full_projects(self._running)
+        return self._registry.claim_job(sorted(kinds), now, lease, job_id, sorted(projects))
+
+    def share_threads(self, number: int) -> None:
+        """Limit the jobs of one project, and of one kind, to their share of ``number`` threads."""
+        self._shares = _Shares(
+            self._settings.project_threads or (number + 1) // 2,
+            self._settings.kind_threads or max(1, number - 1),
+        )
 
     def _run(self, job: Job) -> None:
         LOG.info("Job %s (%s), attempt %d", job.id, job.kind, job.epoch)
@@ -292,6 +351,7 @@ class Engine:
 
     def start_threads(self, number: int) -> None:
         """Do jobs on this many further threads of a serving process, until ``stop``."""
+        self.share_threads(number)
         for _ in range(number):
             thread = threading.Thread(target=self._serve, name="jobs", daemon=True)
             self._threads.append(thread)

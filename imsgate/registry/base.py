@@ -311,9 +311,16 @@ class Registry(abc.ABC):
 
     @abc.abstractmethod
     def claim_job(
-        self, kinds: Collection[str], now: float, lease: float, job_id: str | None = None
+        self,
+        kinds: Collection[str],
+        now: float,
+        lease: float,
+        job_id: str | None = None,
+        without: Collection[str] = (),
     ) -> Job | None:
         """Take the oldest free job of these kinds, or the free job ``job_id``; None if none is.
+
+        Jobs of the projects in ``without`` are left out.
 
         A job is free in INIT, and in RUNNING if its lease ended before ``now``. It is returned in
         RUNNING, with the next epoch, leased until ``lease``; the first claim sets ``begin_at``.

@@ -80,9 +80,13 @@ def free(
     now: float,
     limit: int = CANDIDATES,
     job_id: str | None = None,
+    without: Collection[str] = (),
 ) -> list[Job]:
-    """The oldest free jobs of these kinds, or ``job_id`` alone if it is one of them."""
+    """The oldest free jobs of these kinds, or ``job_id`` alone if it is one of them; none of the
+    projects in ``without``."""
     select = waiting(kinds, now).limit(limit)
+    if without:
+        select = select.where(sa.or_(JOBS.c.project.is_(None), JOBS.c.project.not_in(without)))
     return _read(connection, select if job_id is None else select.where(JOBS.c.id == job_id))
 
 

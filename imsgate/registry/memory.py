@@ -251,10 +251,19 @@ class MemoryRegistry(Registry):
         return [job for job in self._oldest_first() if job.kind in kinds and _is_free(job, now)]
 
     def claim_job(
-        self, kinds: Collection[str], now: float, lease: float, job_id: str | None = None
+        self,
+        kinds: Collection[str],
+        now: float,
+        lease: float,
+        job_id: str | None = None,
+        without: Collection[str] = (),
     ) -> Job | None:
         with self._lock:
-            free = [job for job in self._free(kinds, now) if job_id in (None, job.id)]
+            free = [
+                job
+                for job in self._free(kinds, now)
+                if job_id in (None, job.id) and job.project not in without
+            ]
             if not free:
                 return None
             moment = model.now()

@@ -241,11 +241,16 @@ class SqlRegistry(Registry):
 
     @repeated
     def claim_job(
-        self, kinds: Collection[str], now: float, lease: float, job_id: str | None = None
+        self,
+        kinds: Collection[str],
+        now: float,
+        lease: float,
+        job_id: str | None = None,
+        without: Collection[str] = (),
     ) -> Job | None:
         # Idle workers ask often and mostly find nothing, which must not keep writers waiting.
         with self._database.reading() as connection:
-            free = jobs.free(connection, kinds, now, job_id=job_id)
+            free = jobs.free(connection, kinds, now, job_id=job_id, without=without)
         if not free:
             return None
         with self._database.writing() as connection:

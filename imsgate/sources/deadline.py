@@ -6,10 +6,35 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from imsgate.errors import SourceFailed
+from imsgate.errors import SourceFailed, SourceUnavailable
 
 #: The largest head of a response in bytes, interim responses included.
 _MAX_HEAD_BYTES = 1 << 20
+
+
+#: Seconds of waiting for a server over which its rate is measured.
+RATE_SECONDS = 30.0
+
+
+class Rate:
+    """The rate at which a server sends, measured over the time that is spent waiting for it."""
+
+    def __init__(self, minimum: int) -> None:
+        """``minimum`` is in bytes per second; 0 means no limit."""
+        self._minimum = minimum
+        self.begin()
+
+    def begin(self) -> None:
+        self._waited, self._received = 0.0, 0
+
+    def add(self, seconds: float, count: int) -> None:
+        """``count`` bytes were received after ``seconds``. Raises SourceUnavailable."""
+        self._waited += seconds
+        self._received += count
+        if self._waited >= RATE_SECONDS:
+            if self._received < self._minimum * self._waited:
+                raise SourceUnavailable(problem="the server sends too slowly")
+            self.begin()
 
 
 class Deadline:
@@ -37,10 +62,13 @@ class DeadlineSocket:
     """A connected socket. No read takes longer than the deadline, even from a server that sends a
     byte now and then."""
 
-    def __init__(self, plain: socket.socket, timeout: float, deadline: Deadline) -> None:
+    def __init__(
+        self, plain: socket.socket, timeout: float, deadline: Deadline, minimum_rate: int = 0
+    ) -> None:
         self._socket = plain
         self._timeout = timeout
         self._deadline = deadline
+        self._rate = Rate(minimum_rate)
         self._handed_over = False
         self._head_bytes_left: int | None = _MAX_HEAD_BYTES
 
@@ -54,7 +82,10 @@ class DeadlineSocket:
 
     def readinto(self, buffer: Any) -> int:
         self._socket.settimeout(self._deadline.left(self._timeout))
+        began = time.monotonic()
         count = self._socket.recv_into(buffer)
+        if count:
+            self._rate.add(time.monotonic() - began, count)
         if self._head_bytes_left is not None:
             self._head_bytes_left -= count
             if self._head_bytes_left < 0:
@@ -64,6 +95,7 @@ class DeadlineSocket:
     def begin_body(self) -> None:
         """The head was received; the size of the body is not limited here."""
         self._head_bytes_left = None
+        self._rate.begin()
 
     def close(self) -> None:
         """Does nothing while a response is read: http.client calls this before that."""

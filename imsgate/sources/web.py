@@ -63,6 +63,13 @@ OPTS = (
     cfg.FloatOpt(
         "max_time", default=21600, min=0.1, help="The longest time in seconds of a download."
     ),
+    cfg.IntOpt(
+        "minimum_rate",
+        default=4096,
+        min=0,
+        help="The lowest rate at which a server may send, in bytes per second, measured over "
+        "30 seconds of waiting for it. 0 means no limit.",
+    ),
     cfg.IntOpt("max_redirects", default=5, min=0, help="Redirects that a download follows."),
     cfg.IntOpt(
         "max_resumes",
@@ -90,6 +97,7 @@ class WebSettings(Settings, group=GROUP, opts=OPTS):
     disallowed_networks: list[str]
     timeout: float
     max_time: float
+    minimum_rate: int
     max_redirects: int
     max_resumes: int
     user_agent: str | None
@@ -232,7 +240,9 @@ class Web:
                     problem = error
                     continue
                 stack.pop_all()
-                return DeadlineSocket(secured, self._settings.timeout, deadline)
+                return DeadlineSocket(
+                    secured, self._settings.timeout, deadline, self._settings.minimum_rate
+                )
         raise problem
 
     def _secure(self, target: DownloadTarget, plain: socket.socket) -> socket.socket:

@@ -3,7 +3,9 @@ import datetime
 import pytest
 
 from imsgate import errors, model
+from imsgate.jobs.engine import Engine, JobSettings, Work
 from imsgate.model import JobState
+from imsgate.registry.memory import MemoryRegistry
 from imsgate.testing.gateways import gateway
 from imsgate.testing.records import job
 
@@ -20,3 +22,44 @@ def test_ended_jobs_can_be_looked_up_for_a_week():
     assert gate.registry.get_job(kept.id) == kept
     with pytest.raises(errors.NotFound):
         gate.registry.get_job(old.id)
+
+
+class Nested(Work):
+    """While a job runs, another thread of the process looks for one."""
+
+    def __init__(self):
+        self.engine = None
+        self.running, self.together = [], []
+
+    def run(self, job, context):
+        self.running.append(f"{job.kind} {job.project}")
+        self.together = max(self.together, list(self.running), key=len)
+        self.engine.run_one()
+        self.running.pop()
+
+
+@pytest.mark.parametrize(
+    ("threads", "settings", "together"),
+    [
+        (2, {}, ["import a", "export b"]),
+        (4, {}, ["import a", "import a", "import b", "export b"]),
+        (4, {"project_threads": 3}, ["import a", "import a", "import a", "export b"]),
+        (9, {"kind_threads": 1}, ["import a", "export b"]),
+        (1, {}, ["import a", "export b"]),  # were there a second thread
+    ],
+    ids=str,
+)
+def test_a_project_and_a_kind_have_their_share_of_the_threads(threads, settings, together):
+    registry, work = MemoryRegistry(), Nested()
+    kinds = {"import": work, "export": work}
+    engine = work.engine = Engine(registry, kinds, JobSettings(**settings))
+    engine.share_threads(threads)
+    waiting = [("import", "a")] * 3 + [("import", "b"), ("export", "b")]
+    for number, (kind, project) in enumerate(waiting):
+        created = model.now() + datetime.timedelta(seconds=number)
+        registry.add_job(job(kind=kind, project=project, created_at=created))
+    assert engine.run_one()
+    assert work.together == together
+    while engine.run_one():
+        pass
+    assert {ended.state for ended in registry.jobs(None)} == {JobState.SUCCESS}

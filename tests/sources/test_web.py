@@ -8,13 +8,14 @@ import socket
 import ssl
 import subprocess
 import threading
+import types
 from importlib import metadata
 
 import pytest
 
 from imsgate import errors
 from imsgate.config import Config
-from imsgate.sources import uris, web
+from imsgate.sources import deadline, uris, web
 from tests.functional.conftest import needs
 from tests.sources import web_server
 from tests.sources.web_server import DATA, chunked, cut, redirect, serving, whole
@@ -589,6 +590,49 @@ def test_slow_server_is_cut_off(server, opened, own, trickles, where):
             fetch(opened(own=f"allowed_networks = 127.0.0.1\n{own}"), f"{server.url}/image")
     finally:
         gone.set()
+
+
+@pytest.mark.parametrize("where", ["head", "body"])
+def test_a_server_that_trickles_is_cut_off(server, opened, monkeypatch, where):
+    """By a clock that the test moves: each read takes a second."""
+    now, gone = [0.0], threading.Event()
+
+    def monotonic():
+        now[0] += 0.5
+        return now[0]
+
+    def route(handler):
+        if where == "body":
+            handler.answer(200, {"Content-Length": str(len(DATA))})
+        else:
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        while not gone.wait(0.001):
+            handler.wfile.write(b"x")
+
+    server.routes["/image"] = route
+    monkeypatch.setattr(deadline, "time", types.SimpleNamespace(monotonic=monotonic))
+    try:
+        with pytest.raises(errors.SourceUnavailable, match="too slowly"):
+            fetch(opened(), f"{server.url}/image")
+    finally:
+        gone.set()
+
+
+@pytest.mark.parametrize(
+    ("steps", "too_slow"),
+    [
+        ([(30, 120_000)], False),
+        ([(30, 119_999)], True),
+        ([(29.9, 1), (0.2, 200_000)], False),
+        ([(30, 10**9), (15, 1), (15, 1)], True),
+        ([(0.1, 1)] * 290, False),
+    ],
+)
+def test_the_rate_of_a_server(steps, too_slow):
+    rate = deadline.Rate(4000)
+    with pytest.raises(errors.SourceUnavailable) if too_slow else contextlib.nullcontext():
+        for seconds, count in steps:
+            rate.add(seconds, count)
 
 
 def interim_answers(handler):

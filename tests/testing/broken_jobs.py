@@ -90,14 +90,14 @@ class ClaimsTwice(MemoryRegistry):
         super().__init__()
         self.all_looked = threading.Barrier(6, timeout=10)
 
-    def claim_job(self, kinds, now, lease, job_id=None):
+    def claim_job(self, kinds, now, lease, job_id=None, without=()):
         before = dict(self._jobs)
         with contextlib.suppress(threading.BrokenBarrierError):
             self.all_looked.wait()
         with self._lock:
             after = self._jobs
             self._jobs = before
-            taken = super().claim_job(kinds, now, lease, job_id)
+            taken = super().claim_job(kinds, now, lease, job_id, without)
             self._jobs = {**after, **({taken.id: taken} if taken else {})}
             return taken
 
@@ -108,13 +108,20 @@ class NewestFirst(MemoryRegistry):
 
 
 class ClaimsAnyKind(MemoryRegistry):
-    def claim_job(self, kinds, now, lease, job_id=None):
-        return super().claim_job({job.kind for job in self._jobs.values()}, now, lease, job_id)
+    def claim_job(self, kinds, now, lease, job_id=None, without=()):
+        return super().claim_job(
+            {job.kind for job in self._jobs.values()}, now, lease, job_id, without
+        )
 
 
 class ClaimsAnother(MemoryRegistry):
-    def claim_job(self, kinds, now, lease, job_id=None):
-        return super().claim_job(kinds, now, lease)
+    def claim_job(self, kinds, now, lease, job_id=None, without=()):
+        return super().claim_job(kinds, now, lease, None, without)
+
+
+class ClaimsForAnyProject(MemoryRegistry):
+    def claim_job(self, kinds, now, lease, job_id=None, without=()):
+        return super().claim_job(kinds, now, lease, job_id)
 
 
 class ListsRunningJobs(MemoryRegistry):
@@ -133,19 +140,19 @@ class ListsAllJobs(MemoryRegistry):
 
 
 class ForgetsKilledWorkers(MemoryRegistry):
-    def claim_job(self, kinds, now, lease, job_id=None):
-        return super().claim_job(kinds, 0.0, lease, job_id)
+    def claim_job(self, kinds, now, lease, job_id=None, without=()):
+        return super().claim_job(kinds, 0.0, lease, job_id, without)
 
 
 class ClaimsEarly(MemoryRegistry):
-    def claim_job(self, kinds, now, lease, job_id=None):
-        return super().claim_job(kinds, now + 1, lease, job_id)
+    def claim_job(self, kinds, now, lease, job_id=None, without=()):
+        return super().claim_job(kinds, now + 1, lease, job_id, without)
 
 
 class BeginsAgain(MemoryRegistry):
-    def claim_job(self, kinds, now, lease, job_id=None):
+    def claim_job(self, kinds, now, lease, job_id=None, without=()):
         with self._lock:
-            taken = super().claim_job(kinds, now, lease, job_id)
+            taken = super().claim_job(kinds, now, lease, job_id, without)
             if taken is None:
                 return None
             self._jobs[taken.id] = dataclasses.replace(taken, begin_at=taken.updated_at)
@@ -153,9 +160,9 @@ class BeginsAgain(MemoryRegistry):
 
 
 class KeepsTheEpoch(MemoryRegistry):
-    def claim_job(self, kinds, now, lease, job_id=None):
+    def claim_job(self, kinds, now, lease, job_id=None, without=()):
         with self._lock:
-            taken = super().claim_job(kinds, now, lease, job_id)
+            taken = super().claim_job(kinds, now, lease, job_id, without)
             if taken is None:
                 return None
             self._jobs[taken.id] = dataclasses.replace(taken, epoch=1)
@@ -163,9 +170,9 @@ class KeepsTheEpoch(MemoryRegistry):
 
 
 class SkipsCancelled(MemoryRegistry):
-    def claim_job(self, kinds, now, lease, job_id=None):
+    def claim_job(self, kinds, now, lease, job_id=None, without=()):
         with self._lock:
-            taken = super().claim_job(kinds, now, lease, job_id)
+            taken = super().claim_job(kinds, now, lease, job_id, without)
             return None if taken and taken.cancelled else taken
 
 
@@ -229,6 +236,7 @@ REJECTED = [
     (NewestFirst, "oldest_is_claimed_first"),
     (NewestFirst, "lists_of_jobs"),
     (ClaimsAnyKind, "only_known_kinds_are_claimed"),
+    (ClaimsForAnyProject, "jobs_of_some_projects_are_left_out"),
     (ClaimsAnother, "job_is_claimed_by_its_id"),
     (ListsRunningJobs, "free_jobs"),
     (ListsWaitingJobs, "free_jobs"),

@@ -57,6 +57,22 @@ class JobClaimContract:
         assert again is not None
         assert again.epoch == 2
 
+    def test_jobs_of_some_projects_are_left_out(self, registry: Registry) -> None:
+        projects = ("a", "b", "A", None)
+        for number, project in enumerate(projects):
+            registry.add_job(job(project=project, created_at=after(number)))
+
+        def take(*without: str) -> str | None:
+            taken = registry.claim_job(["test"], NOW, LEASE, None, without)
+            assert taken is not None
+            return taken.project
+
+        assert [take("a", "b"), take("a", "b"), take("a", "c")] == ["A", None, "b"]
+        assert registry.claim_job(["test"], NOW, LEASE, None, ["a"]) is None
+        (left,) = registry.free_jobs(["test"], NOW)
+        assert registry.claim_job(["test"], NOW, LEASE, left.id, ["a"]) is None
+        assert take() == "a"
+
     def test_free_jobs(self, registry: Registry) -> None:
         """Jobs that wait, and jobs whose lease has run out. Listing does not change them."""
         jobs = [job(created_at=after(number)) for number in range(4)]
