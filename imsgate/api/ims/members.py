@@ -70,7 +70,11 @@ class CloudMembers:
     ) -> webob.Response:
         """IMS API, Image Sharing: Querying an Image Member."""
         projects.check(request, project_id)
-        image, member = self.sharing.member(identity(request), ids.checked(image_id), member_id)
+        who = identity(request)
+        try:
+            image, member = self.sharing.member(who, ids.checked(image_id), member_id)
+        except errors.Forbidden as error:  # as at /v2/images
+            raise errors.NotFound(what=f"Member {member_id}") from error
         return responses.json_response(views.member(member, image))
 
     def add(self, request: Request) -> webob.Response:

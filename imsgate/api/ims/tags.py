@@ -199,8 +199,9 @@ class ImageTags:
     def find(self, request: Request, project_id: str) -> webob.Response:
         """IMS API, Image Tagging: Querying Images by Tag."""
         projects.check(request, project_id)
+        images = list(self.records.own(identity(request)))
         wanted = instances.parse(json_object(request))
-        found = [image for image in self.records.own(identity(request)) if wanted.selects(image)]
+        found = [image for image in images if wanted.selects(image)]
         document: dict[str, Any] = {"total_count": len(found)}
         if wanted.action == "filter":
             page = found[wanted.offset :][: wanted.limit]
