@@ -24,7 +24,7 @@ IMPATIENCE_SECONDS = 1.0
 
 
 @dataclasses.dataclass(eq=False)
-class Upload:
+class UploadPlace:
     """One place. ``connection`` is None if the server does not provide it."""
 
     client: str
@@ -61,15 +61,15 @@ class Places:
         """``rate`` is the minimum rate in bytes per second; with 0 nobody gives way."""
         self._limit = limit
         self._rate = rate
-        self._uploads: set[Upload] = set()
+        self._uploads: set[UploadPlace] = set()
         self._lock = threading.Lock()
 
     def take(
         self, client: str, body: Tapped | None, connection: socket.socket | None, now: float
-    ) -> Upload:
+    ) -> UploadPlace:
         """A place for a new upload at ``now`` (monotonic clock). Raises Busy if there is none."""
         count = 0 if body is None or connection is None else _count(body, connection)
-        upload = Upload(client, body, connection, Progress(self._rate or 1, now, count))
+        upload = UploadPlace(client, body, connection, Progress(self._rate or 1, now, count))
         with self._lock:
             if len(self._uploads) >= self._limit:
                 slowest = self._slowest(client, now)
@@ -80,7 +80,7 @@ class Places:
             self._uploads.add(upload)
         return upload
 
-    def leave(self, upload: Upload) -> None:
+    def leave(self, upload: UploadPlace) -> None:
         """Free its place, unless another upload has it already."""
         with self._lock:
             self._uploads.discard(upload)
@@ -91,7 +91,7 @@ class Places:
             for upload in self._uploads:
                 upload.seconds_late(now)
 
-    def _slowest(self, newcomer: str, now: float) -> Upload | None:
+    def _slowest(self, newcomer: str, now: float) -> UploadPlace | None:
         """The upload that has to give way, if any."""
         if not self._rate:
             return None
