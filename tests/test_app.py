@@ -52,8 +52,7 @@ def test_a_gate_is_made(global_conf, sweeps):
     assert answer.code == 200
     assert [(thread.name, thread.daemon) for thread in sweeps] == [
         ("sweep", True),
-        ("jobs", True),
-        ("jobs", True),
+        *[("jobs", True)] * 4,
     ]
 
 
