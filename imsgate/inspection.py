@@ -140,5 +140,13 @@ def fields_from_content(image: Image, image_info: Any) -> Mapping[str, Any]:
             hint = "Set disk_format to keep an image with this content."
             problem = "there is no content" if empty else f"the content is {content}"
             raise errors.BadImage(check="format", offset=0, problem=problem, hint=hint)
+        if content == "raw" and image_info is not None and image_info.virtual_size % 512:
+            raise errors.BadImage(
+                check="format",
+                offset=image_info.virtual_size,
+                problem=f"the content has no known format, and its {image_info.virtual_size} bytes "
+                "are not a multiple of 512, as those of a raw disk",
+                hint="Compare the size of the file with the original, or set disk_format to raw.",
+            )
         fields["disk_format"] = _DISK_FORMATS[content]
     return fields

@@ -107,13 +107,17 @@ def test_every_word_of_a_record_is_a_word_of_the_inspection():
         ("raw", "docker", "a tar", ("accept_tar",)),
         ("qcow2", "compressed", "a gzip", ("accept_gzip",)),
         (None, None, "a gzip", ("Unpack it", "aki or ari", "accept_gzip")),
+        ("raw", "bare", "a page", ("Check the address", "accept_html", "raw_may_hold")),
+        ("qcow2", "bare", "a page", ("Check the address", "accept_html")),
+        (None, None, "a page", ("Check the address", "accept_html")),
         ("vhd", "bare", "a disk", ("footer", "incomplete")),
         ("vpc", "bare", "a disk", ("footer", "incomplete")),
     ],
 )
 def test_a_hint_names_the_way_out(disk_format, container_format, content, words):
     record = image(disk_format=disk_format, container_format=container_format)
-    data = {**CONTENT, "a Parallels": b"WithoutFreeSpace".ljust(512, b"\0")}[content]
+    more = {"a Parallels": b"WithoutFreeSpace".ljust(512, b"\0"), "a page": b"<html>"}
+    data = {**CONTENT, **more}[content]
     inspection = Inspector().begin(declared_format(record), keep_going=True)
     inspection.feed(data)
     with pytest.raises(errors.BadImage) as refused:
@@ -129,3 +133,15 @@ def test_a_luks_device_without_a_declared_format_is_luks():
     record = image(disk_format=None, container_format=None)
     info = ImageInfo(format="luks", virtual_size=512)
     assert fields_from_content(record, info)["disk_format"] == "luks"
+
+
+@pytest.mark.parametrize("size", [1, 511, 513, 1023])
+def test_what_nothing_declares_is_no_raw_disk_unless_it_consists_of_sectors(size):
+    record = image(disk_format=None, container_format=None)
+    with pytest.raises(errors.BadImage) as refused:
+        fields_from_content(record, ImageInfo(format="raw", virtual_size=size))
+    assert refused.value.details["check"] == "format"
+    whole = ImageInfo(format="raw", virtual_size=512 * size)
+    assert fields_from_content(record, whole)["disk_format"] == "raw"
+    declared = image(disk_format="raw", container_format=None)
+    fields_from_content(declared, ImageInfo(format="raw", virtual_size=size))

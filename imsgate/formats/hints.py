@@ -4,7 +4,9 @@ from collections.abc import Collection
 
 from imsgate.formats.checks import HINTS
 from imsgate.formats.names import (
+    DOCUMENTS,
     PAYLOADS,
+    PROGRAMS,
     Declaration,
     could_be_boot_file,
     disk_format_of,
@@ -19,12 +21,27 @@ _NO_FOOTER = (
 )
 
 
+_INSTEAD = (
+    "The file is a text instead of an image, for instance an error page of the server it was "
+    "downloaded from. Check the address or the path, and upload the image itself"
+)
+_PROGRAM = "The file is a program. Upload a disk image that contains it"
+
+
+def _for_content(content: str) -> str:
+    if content in DOCUMENTS:
+        return _INSTEAD
+    if content in PROGRAMS:
+        return _PROGRAM
+    return HINTS["payload" if content in PAYLOADS else "format"]
+
+
 def for_refused(candidates: Collection[str], declared: Declaration | None) -> str:
     """For content that the operator does not accept."""
     if len(candidates) != 1:
         return HINTS["format"]
     content = min(candidates)
-    steps = [HINTS["payload" if content in PAYLOADS else "format"]]
+    steps = [_for_content(content)]
     if could_be_boot_file(content) and declared is None:
         steps.append(_AS_BOOT_FILE)
     steps.append(f"The operator can accept this format: [sniff] {option_of(content)}")
@@ -43,13 +60,13 @@ def for_mismatch(
     content = min(candidates)
     if content == "raw" and is_vhd(declared.name):
         return _NO_FOOTER
-    if "raw" not in allowed:
+    if "raw" not in allowed and content not in DOCUMENTS:
         return HINTS["declared_format"]
     disk_format = disk_format_of(content)
     steps = [
         f"Set disk_format to {disk_format}, or convert the image"
         if disk_format
-        else HINTS["payload" if content in PAYLOADS else "format"]
+        else _for_content(content)
     ]
     if could_be_boot_file(content):
         steps.append(_AS_BOOT_FILE)

@@ -8,8 +8,8 @@ big-endian copy. Mastering programs often write wrong copies, so readers ignore 
 not examined here either. A volume with descriptors of both is an ISO 9660 volume.
 
 Refused: a volume without a primary descriptor or with an invalid block size; a file that ends
-before the volume; a file that is also a valid VHD, or a valid image of a format with a magic number
-at byte 0.
+before the volume (for UDF, see :mod:`udf`); a file that is also a valid VHD, or a valid image of a
+format with a magic number at byte 0.
 
 Sources: ECMA-119 (volume descriptors), ECMA-167 part 2 (volume recognition sequence), Linux,
 fs/isofs/inode.c ("ignore bigendian datum due to broken mastering programs").
@@ -17,7 +17,7 @@ fs/isofs/inode.c ("ignore bigendian datum due to broken mastering programs").
 
 import struct
 
-from imsgate.formats import vhd
+from imsgate.formats import udf, vhd
 from imsgate.formats.fields import unpack
 from imsgate.formats.report import Report
 from imsgate.formats.stream import Reader, end_of_stream, read
@@ -55,6 +55,9 @@ def inspect(report: Report) -> Reader[None]:
             continue
         after_empty_sector = False
         identifiers.add(identifier)
+    if identifiers & _UDF:
+        # Of a volume with descriptors of both, the ISO 9660 part may be a few files only.
+        yield from udf.require_volume(sector, offset, report)
     if report.format == "iso":
         yield from _finish(report)
     elif identifiers & _UDF:

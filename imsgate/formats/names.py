@@ -23,14 +23,26 @@ IMAGES = (
 )
 """Canonical names of disk image formats."""
 
-PAYLOADS = ("gzip", "bzip2", "xz", "zstd", "lz4", "tar", "ova", "zip", "7z", "rar", "cpio")
-"""Canonical names of compressed files and archives."""
+_COMPRESSED = (
+    *("gzip", "bzip2", "xz", "zstd", "lz4", "lzma", "lzip", "lzop", "compress"),
+    *("zip", "7z", "rar"),
+)
 
-PROGRAMS = ("elf", "mach-o")
+PAYLOADS = (
+    *_COMPRESSED,
+    *("tar", "ova", "cpio", "ar", "rpm", "cab", "wim", "xar", "arj", "lha"),
+    *("android-sparse", "dmg", "sparseimage", "ewf", "aff", "vma"),
+)
+"""Canonical names of compressed files, archives, and images wrapped in a format of another use."""
 
-FORMATS = IMAGES + PAYLOADS + PROGRAMS
+PROGRAMS = ("elf", "mach-o", "pe")
 
-_BOOT_FILES = frozenset(("raw", "gzip", "bzip2", "xz", "zstd", "lz4", "cpio", "elf"))
+DOCUMENTS = ("html", "xml", "json", "checksums", "git-lfs")
+"""Texts that are often stored by mistake instead of the image that they stand for."""
+
+FORMATS = IMAGES + PAYLOADS + PROGRAMS + DOCUMENTS
+
+_BOOT_FILES = frozenset("raw gzip bzip2 xz zstd lz4 lzma lzip lzop compress cpio elf pe".split())
 
 _CONTENT_BY_DISK_FORMAT: dict[str, frozenset[str]] = {
     **{name: frozenset((name,)) for name in IMAGES},
@@ -47,7 +59,7 @@ _CONTENT_BY_DISK_FORMAT: dict[str, frozenset[str]] = {
 WRAPPERS: dict[str, frozenset[str]] = {
     "ova": frozenset(("ova", "tar")),
     "docker": frozenset(("tar",)),
-    "compressed": frozenset(PAYLOADS) - {"tar", "ova", "cpio"},
+    "compressed": frozenset(_COMPRESSED),
 }
 """The formats of the content, by ``container_format``, of containers that wrap the disk.
 

@@ -21,7 +21,7 @@ import zlib
 from dataclasses import dataclass
 
 from imsgate.formats.fields import unpack
-from imsgate.formats.stream import Reader, read
+from imsgate.formats.stream import Reader, read_after
 
 _SECTOR_BYTES = 512
 _MBR_ENTRIES_OFFSET, _MBR_ENTRY_BYTES, _MBR_END = 446, 16, 510
@@ -60,18 +60,21 @@ class PartitionTable:
 
 
 def find(head: bytes) -> Reader[PartitionTable]:
-    """Read the partition table in the first 32 KiB of a raw disk."""
+    """Read the partition table in the first 32 KiB of a raw disk.
+
+    ``head`` are its first bytes, at least two sectors.
+    """
     if head[_MBR_END:_SECTOR_BYTES] != b"\x55\xaa" or _is_file_system(head):
         return PartitionTable(None)
     offsets = range(_MBR_ENTRIES_OFFSET, _MBR_END, _MBR_ENTRY_BYTES)
     entries = [_MBR_ENTRY.unpack_from(head, offset) for offset in offsets]
     if not all(map(_is_plausible, entries)):
         return PartitionTable(None)
-    second_sector = yield from read(_SECTOR_BYTES, _SECTOR_BYTES)
+    second_sector = head[_SECTOR_BYTES : 2 * _SECTOR_BYTES]
     if second_sector.startswith(b"HdrS", _LINUX_MAGIC_OFFSET):
         return PartitionTable(None)
     if any(kind == _PROTECTIVE_MBR_TYPE for _, _, kind, *_ in entries):
-        table = yield from _read_gpt(second_sector)
+        table = yield from _read_gpt(head)
         if table:
             return table
     ends = [
@@ -110,11 +113,9 @@ def _is_file_system(head: bytes) -> bool:
     )
 
 
-def _read_gpt(header: bytes) -> Reader[PartitionTable | None]:
-    """The GPT, None if there is none. An invalid or unusually placed table has no ``end``.
-
-    ``header`` is sector 1.
-    """
+def _read_gpt(head: bytes) -> Reader[PartitionTable | None]:
+    """The GPT, None if there is none. An invalid or unusually placed table has no ``end``."""
+    header = head[_SECTOR_BYTES : 2 * _SECTOR_BYTES]
     size, checksum, array_sector, count, entry_size, array_checksum = unpack(_GPT_HEADER, header)
     if not header.startswith(b"EFI PART"):
         return None
@@ -128,7 +129,7 @@ def _read_gpt(header: bytes) -> Reader[PartitionTable | None]:
         return PartitionTable("gpt")
     if array_sector < 2 or start + length > _MAX_GPT_ARRAY_END or length > _MAX_GPT_ARRAY_BYTES:
         return PartitionTable("gpt")
-    array = yield from read(start, length)
+    array = yield from read_after(head, start, length)
     if zlib.crc32(array) != array_checksum:
         return PartitionTable("gpt")
     ends = []

@@ -1,13 +1,14 @@
 """Detects the format by content and runs the parser of that format.
 
-Most formats have a magic number in the first 512 bytes. Without one, the stream may be an ISO 9660
-or UDF volume (identifiers from byte 32768 on), a fixed VHD (a footer in the last 512 bytes) or a
-raw disk.
+Most formats have a magic number in the first 512 bytes; some archives, programs and texts need up
+to 4096. Otherwise the stream may be an ISO 9660 or UDF volume (identifiers from byte 32768 on), a
+fixed VHD or a disk image of macOS (a trailer in the last 512 bytes) or a raw disk.
 """
 
 from collections.abc import Callable
 
 from imsgate.formats import (
+    documents,
     luks,
     payloads,
     qcow,
@@ -58,4 +59,9 @@ def probe(report: Report) -> Reader[None]:
         report.narrow_format(name)
         report.virtual_size = payloads.virtual_size(name, head)
     else:
-        yield from raw.inspect(head, report)
+        head += yield from read(HEAD_BYTES, payloads.HEAD_BYTES - HEAD_BYTES)
+        is_whole = len(head) < payloads.HEAD_BYTES
+        if name := payloads.identify(head) or documents.identify(head, is_whole=is_whole):
+            report.narrow_format(name)
+        else:
+            yield from raw.inspect(head, report)

@@ -54,6 +54,14 @@ def read(offset: int, length: int) -> Reader[bytes]:
     return data
 
 
+def read_after(head: bytes, offset: int, length: int) -> Reader[bytes]:
+    """Like :func:`read`, for a range that may begin in ``head``, the first bytes of the stream."""
+    data = head[offset : offset + length]
+    if len(data) < length:
+        data += yield from read(offset + len(data), length - len(data))
+    return data
+
+
 def end_of_stream(length: int = 0) -> Reader[EndOfStream]:
     """Wait for the end of the stream and its last ``length`` bytes, at most MAX_TAIL_BYTES.
 

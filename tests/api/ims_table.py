@@ -141,7 +141,7 @@ class Cloud:
 
     def __init__(self, profile: str) -> None:
         buckets = MemoryBuckets()
-        buckets.objects["bkt", "a.raw"] = b"data"
+        buckets.objects["bkt", "a.raw"] = b"data" * 128
         self._parts = gateway(buckets=buckets, further=options(profile, "p:bkt"))
 
     def ask(self, project: str, call: str, body: Any = None) -> Any:

@@ -16,7 +16,7 @@ from tests.formats import craft
 
 __all__ = ["alone"]
 
-RAW = b"raw" * 100
+RAW = b"raw." * 128
 URL = "bkt:a.raw"
 
 

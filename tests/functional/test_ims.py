@@ -172,7 +172,7 @@ def test_an_upload_needs_no_format_declared(ims, sdk):
 
 
 def test_lists(ims, bucket, sdk, other):
-    url = put(bucket, "list.raw", b"raw" * 1000)
+    url = put(bucket, "list.raw", b"raw." * 1024)
     windows, _ = registered(sdk, url, os_version="Windows 10 64bit", tags=["group=list"])
     linux, _ = registered(sdk, url, os_version="Debian 12.0.0 64bit", tags=["group=list"])
     own = {"tag": "group=list", "imagetype": "private", "isregistered": "true"}

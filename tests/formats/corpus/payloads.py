@@ -1,11 +1,13 @@
 """Files that are not disk images, and rare disk formats that are not accepted by default."""
 
 import io
+import lzma
+import struct
 import tarfile
 import zipfile
 
 from tests.formats import craft
-from tests.formats.corpus.entry import DISK, Entry, bad
+from tests.formats.corpus.entry import DISK, Entry, bad, good
 from tests.formats.workshop import MIB, Recipe, created, packed, written
 
 _COMPRESSORS = ("gzip", "bzip2", "xz", "zstd")
@@ -15,6 +17,96 @@ _HEADERS_OF_PAYLOADS = {
     "rar": b"Rar!\x1a\7\1\0".ljust(999, b"\0"),
     "lz4": b'\4"M\x18'.ljust(999, b"\0"),
     "cpio": b"070701".ljust(999, b"0"),
+}
+
+_PACKED = lzma.compress(b"imsgate" * 999, lzma.FORMAT_ALONE)
+_SKIPPED = b"\x50\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"more"
+
+#: Formats without a magic number at byte 0, or with a rare one: name, format, beginning.
+_RARE_PAYLOADS = [
+    ("lzma", "lzma", _PACKED),
+    ("lzma-size", "lzma", _PACKED[:5] + (6993).to_bytes(8, "little") + _PACKED[13:]),
+    ("lzip", "lzip", b"LZIP\1\x0c"),
+    ("lzop", "lzop", b"\x89LZO\0\r\n\x1a\n\x10\x40"),
+    ("compress", "compress", b"\x1f\x9d\x90abc"),
+    ("compress-12", "compress", b"\x1f\x9d\x8cabc"),
+    ("zstd-skippable", "zstd", _SKIPPED * 2 + b"\x28\xb5\x2f\xfd"),
+    ("zstd-skippable-long", "zstd", b"\x5f\x2a\x4d\x18\0\0\1\0"),
+    ("lz4-skippable", "lz4", _SKIPPED + b"\x04\x22\x4d\x18"),
+    ("lz4-legacy", "lz4", b"\x02\x21\x4c\x18"),
+    ("zip-spanned", "zip", b"PK\x07\x08PK\x03\x04"),
+    ("rar-old", "rar", b"RE\x7e\x5e"),
+    ("cpio-odc", "cpio", b"070707"),
+    (
+        "cpio-binary",
+        "cpio",
+        struct.pack("<13H", 0o70707, 1, 2, 0o100644, 0, 0, 1, 0, 0, 0, 4, 0, 9) + b"raw\0",
+    ),
+    (
+        "cpio-big-endian",
+        "cpio",
+        struct.pack(">13H", 0o70707, 1, 2, 0o40755, 0, 0, 1, 0, 0, 0, 2, 0, 9) + b".\0",
+    ),
+    ("deb", "ar", b"!<arch>\ndebian-binary   "),
+    ("rpm", "rpm", b"\xed\xab\xee\xdb\3\0"),
+    ("cab", "cab", b"MSCF\0\0\0\0"),
+    ("wim", "wim", b"MSWIM\0\0\0\xd0"),
+    ("esd", "wim", b"WLPWM\0\0\0\xd0"),
+    ("xar", "xar", b"xar!\0\x1c\0\1"),
+    ("arj", "arj", b"\x60\xea\x2c\0\x22\x0b\1\2\x10\0\2\0"),
+    ("lha", "lha", b"\x24\x9d-lh5-\0"),
+    ("android-sparse", "android-sparse", b"\x3a\xff\x26\xed\1\0\0\0"),
+    ("dmg-encrypted", "dmg", b"encrcdsa\0\0\0\2"),
+    ("sparseimage", "sparseimage", b"sprs\0\0\0\3"),
+    ("ewf", "ewf", b"EVF\x09\r\n\xff\0\1"),
+    ("ewf2", "ewf", b"EVF2\r\n\x81\0"),
+    ("aff", "aff", b"AFF10\r\n\0"),
+    ("vma", "vma", b"VMA\0\0\0\0\1"),
+]
+
+_PAGE = (
+    b"<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head><body>\xe9</body></html>\n"
+)
+_DIGEST = b"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+_DOCUMENTS = [
+    ("html", "html", _PAGE),
+    ("html-upper", "html", b"\r\n<HTML>\r\n<HEAD>"),
+    ("html-comment", "html", b"\xef\xbb\xbf<!-- a -->\n<!-- --> <html>" + b" " * 9999),
+    ("xhtml", "html", b'<?xml version="1.0"?>\n<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML">'),
+    ("xml", "xml", b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>None</Code></Error>'),
+    ("xml-bare", "xml", b"<Error><Code>AccessDenied</Code></Error>"),
+    ("json", "json", b'{"error": {"code": 404, "message": "not found"}}'),
+    ("json-list", "json", b'[\n {"a": 1}]\n'),
+    ("json-long", "json", b'{"a": "' + b"x" * 9000 + b'"}'),
+    ("sha256sums", "checksums", _DIGEST + b"  disk.raw\n" + _DIGEST + b" *b.iso\n"),
+    ("sha256sums-long", "checksums", (_DIGEST + b"  disk.raw\n") * 99),
+    ("md5", "checksums", _DIGEST[:32] + b"  disk.raw"),
+    ("bsd", "checksums", b"# made today\nSHA256 (disk.raw) = " + _DIGEST + b"\n"),
+    ("signed", "checksums", b"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nSHA256 (a) = "
+     + _DIGEST + b"\n"),
+    ("digest", "checksums", _DIGEST + b"\n"),
+    ("lfs", "git-lfs", b"version https://git-lfs.github.com/spec/v1\noid sha256:" + _DIGEST
+     + b"\nsize 12345\n"),
+]  # fmt: skip
+
+#: Small files that are none of the above.
+_TINY = {
+    "byte": b"*",
+    "words": b"some data",
+    "line": b"image data\n",
+    "id": b"6d3c5b1a4f7e4d0f8a2b9c1d3e5f7a9b",
+    "digest-alone": _DIGEST,
+    "brace": b"{",
+    "brackets": b"[x]",
+    "not-json": b'{"a": }',
+    "smaller": b"< 5 > 3",
+    "version": b"version 1\n",
+    "mz": b"MZ" + bytes(600),
+    "lzma-like": b"\x5d\0\0\x80\0" + bytes([7]) * 99,
+    "compress-like": b"\x1f\x9d\xff",
+    "cpio-like": b"\xc7\x71" + b"\7" * 99,
+    "page-and-nul": _PAGE + bytes(512),
 }
 
 _HEADERS_OF_OTHER_FORMATS = {
@@ -37,6 +129,23 @@ def payloads() -> list[Entry]:
             for name, data in {**archives, **_HEADERS_OF_PAYLOADS}.items()
         ),
         *(
+            _payload(name, written(data.ljust(999, b"\0")), kind)
+            for name, kind, data in _RARE_PAYLOADS
+        ),
+        _payload("tar-v7", written(_tar_of_v7()), "tar"),
+        _payload(
+            "dmg", written(bytes(MIB // 2) + b"koly\0\0\0\4\0\0\2\0".ljust(512, b"\0")), "dmg"
+        ),
+        _payload("dmg-old", written(bytes(MIB // 2) + b"cdsaencr"), "dmg"),
+        *(
+            bad(name, written(data), kind, None, "format", "declared_format", declared="raw")
+            for name, kind, data in _DOCUMENTS
+        ),
+        *(good(f"tiny-{name}", written(data), "raw", len(data)) for name, data in _TINY.items()),
+        good("efi-kernel", written(_pe()), "pe", None, declared="aki"),
+        good("lz4-ramdisk", written(b"\x02\x21\x4c\x18".ljust(999)), "lz4", None, declared="ari"),
+        bad("pe", written(_pe()), "pe", None, "format", "declared_format", declared="raw"),
+        *(
             bad(name, written(data), name, None, "format", "declared_format", declared="raw")
             for name, data in _HEADERS_OF_OTHER_FORMATS.items()
         ),
@@ -55,6 +164,19 @@ def _tar(name: str) -> bytes:
         member.size = 1000
         file.addfile(member, io.BytesIO(bytes(1000)))
     return archive.getvalue()
+
+
+def _tar_of_v7() -> bytes:
+    """An archive without magic number: only the checksum of the header shows what it is."""
+    archive = craft.patched(_tar("disk.raw"), (257, bytes(255)))
+    return craft.patched(
+        archive, (148, b"%06o\0 " % sum(archive[:148] + b" " * 8 + archive[156:512]))
+    )
+
+
+def _pe() -> bytes:
+    return craft.patched(craft.kernel(setup_sectors=27, magic=b"HdrS", stub=b"MZ"),
+                         (60, (0x800).to_bytes(4, "little")), (0x800, b"PE\0\0"))  # fmt: skip
 
 
 def _zip() -> bytes:
