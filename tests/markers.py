@@ -11,6 +11,7 @@ import pytest
 #: By the beginning of a test's id. Tests that start many processes are slow.
 _BY_ID = {
     "tests/functional/": "gateway",
+    "tests/functional/test_pages.py::test_ims_page": "s3",
     "tests/stores/s3/test_faults.py": "s3",
     "tests/registry/test_processes.py": "slow",
     "tests/registry/test_scale.py": "slow",

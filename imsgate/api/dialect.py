@@ -31,7 +31,9 @@ class Dialect:
 
         Raises ReadOnly, Reserved, BadJson, BadAttribute.
         """
-        body = without_unused(body, self.never_empty)
+        # An image without an owner is something that administrators may ask for.
+        no_owner = {"owner": None} if body.get("owner", "") is None else {}
+        body = {**without_unused(body, self.never_empty), **no_owner}
         for name in body:
             if name not in IGNORED_ON_CREATE:
                 check_settable(name)

@@ -33,6 +33,8 @@ CASES = {
 
 @pytest.mark.parametrize(("cause", "kind"), CASES.values(), ids=CASES)
 def test_failures_that_may_pass(cause, kind):
-    with pytest.raises(errors.Error) as caught, S3Buckets._reporting("bucket"):
+    buckets = object.__new__(S3Buckets)
+    buckets._report_wrong_keys = lambda bucket: None
+    with pytest.raises(errors.Error) as caught, buckets._reporting("bucket"):
         raise failures.translate("ims_buckets", "get_object", cause)
     assert type(caught.value) is kind

@@ -422,15 +422,15 @@ ACCOUNTS = """
 [ims_buckets]
 driver = s3
 allowed = *:{bucket}
-accounts = demo:tenant
+accounts = other:tenant
 s3_store_host = {host}
 s3_store_access_key = {access}
-s3_store_secret_key = the-operators
+s3_store_secret_key = {secret}
 s3_store_bucket_url_format = path
 [tenant]
 s3_store_host = {host}
 s3_store_access_key = {access}
-s3_store_secret_key = {secret}
+s3_store_secret_key = another
 s3_store_bucket_url_format = path
 [jobs]
 poll = 0.2
@@ -438,7 +438,7 @@ poll = 0.2
 
 
 def test_a_project_has_its_own_key(bucket, start):
-    """The operator's, which this service does not know, opens nothing for it or for others."""
+    """One that the service does not know opens nothing for that project; others go on."""
     put(bucket, "own.raw", BODY)
     told = {"bucket": bucket.name, "host": bucket.server.url, "access": bucket.server.access}
     gateway = start(ACCOUNTS.format(secret=servers.SECRET, **told))

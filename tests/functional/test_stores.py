@@ -178,7 +178,8 @@ def test_deleting_while_the_store_is_gone(strict: Gateway, broken: Callable[...,
 
 
 def test_a_start_without_the_volume_is_refused(tmp_path: pathlib.Path) -> None:
-    gateway = Gateway(tmp_path, config="[file]\nfilesystem_store_datadir = {state}/volume\n")
+    config = "[file]\nfilesystem_store_datadir = {state}/volume\n"
+    gateway = Gateway(tmp_path, config=config, workers=1)
     with serving(gateway):
         image_id = gateway.stored(DATA)
     with emptied(gateway.state / "volume"):
