@@ -1,4 +1,4 @@
-"""Real message brokers of the tests' own, on loopback, gone with the tests."""
+"""Message brokers for the tests, on the loopback interface. They end with the tests."""
 
 import contextlib
 import pathlib
@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 
 from tests import markers
+from tests.functional import programs
 from tests.functional.conftest import needs
 from tests.functional.gateway import HOST, PATIENCE, clean_env, eventually, free_port
 
@@ -24,17 +25,9 @@ class Broker:
 
     def _spawn(self, *command: str, **env: str) -> None:
         markers.require("broker")
-        with open(self.directory / "output", "ab") as output:
-            process = subprocess.Popen(
-                ["setpriv", "--pdeathsig=KILL", *command],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=self.directory,
-                env=clean_env(self.directory, **env),
-                start_new_session=True,
-            )
-        self._running.append(process)
+        command = ("setpriv", "--pdeathsig=KILL", *command)
+        env = clean_env(self.directory, **env)
+        self._running.append(programs.spawn(command, self.directory / "output", env))
 
     def wait(self) -> None:
         eventually(self._listens, f"a broker listens: see {self.directory}/output")
@@ -47,7 +40,7 @@ class Broker:
         return False
 
     def close(self) -> None:
-        """End it, and remove all it kept."""
+        """Stop it and remove its data."""
         for process in self._running:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
@@ -61,9 +54,9 @@ class Broker:
 
 
 class RabbitMQ(Broker):
-    """With an epmd of its own, so that it meets no other node."""
+    """With an epmd of its own, so that it finds no other node."""
 
-    # Debian's wrapper would become another user; this is what it wraps.
+    # Debian's wrapper switches to another user. This is the program behind it.
     PROGRAM = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 
     @property

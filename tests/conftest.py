@@ -66,6 +66,14 @@ def _serving(server: databases.Server) -> Iterator[databases.Server]:
         server.close()
 
 
+def _sharing(
+    server: databases.Server, directories: pytest.TempPathFactory
+) -> Iterator[databases.Shared]:
+    shared = databases.Shared(server.create(), directories.mktemp(server.NAME))
+    with contextlib.closing(shared):
+        yield shared
+
+
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[databases.Server]:
     yield from _serving(databases.Postgresql())
@@ -80,18 +88,14 @@ def mariadb_server() -> Iterator[databases.Server]:
 def _postgresql(
     postgresql_server: databases.Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[databases.Shared]:
-    shared = databases.Shared(postgresql_server.create(), tmp_path_factory.mktemp("postgresql"))
-    with contextlib.closing(shared):
-        yield shared
+    yield from _sharing(postgresql_server, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def _mariadb(
     mariadb_server: databases.Server, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[databases.Shared]:
-    shared = databases.Shared(mariadb_server.create(), tmp_path_factory.mktemp("mariadb"))
-    with contextlib.closing(shared):
-        yield shared
+    yield from _sharing(mariadb_server, tmp_path_factory)
 
 
 @pytest.fixture

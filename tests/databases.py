@@ -1,7 +1,7 @@
-"""Real PostgreSQL and MariaDB servers: of the tests' own, on loopback, gone with the tests.
+"""PostgreSQL and MariaDB servers for the tests, on the loopback interface. They end with the tests.
 
-Both are set up as our columns should not need it: sorting by a language's rules,
-in Latin 1, and (MariaDB) cutting off what is too long.
+Their defaults are the least favorable ones, which our columns must override: collation by a
+language's rules, Latin 1, and (MariaDB) truncation of values that are too long.
 """
 
 import abc
@@ -20,36 +20,37 @@ from imsgate.config import Config, Section
 from imsgate.registry import sql
 from imsgate.registry.tables import METADATA
 from tests import markers
+from tests.functional import programs
 from tests.functional.conftest import needs
 from tests.functional.gateway import HOST, PATIENCE, clean_env, eventually, free_port
 
 
 class Server(abc.ABC):
-    """One database server. It keeps its port and its data when it is started again."""
+    """One database server. It keeps its port and its data across restarts."""
 
-    #: For ids of tests.
+    #: Its marker, too.
     NAME: ClassVar[str]
-    #: What ends it at once, its clients notwithstanding.
+    #: The signal that stops it at once, even while clients are connected.
     END: ClassVar[signal.Signals]
 
     def __init__(self) -> None:
-        """Skips, or on CI fails, where the server is not installed."""
+        """Skips the test, or fails it on CI, if the server is not installed."""
         needs(shutil.which("setpriv"), "setpriv")
         self.program = self._find()
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
-        # Not pytest's directory, into which no other user may look.
+        # Not pytest's directory, which other users may not enter.
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="imsgate-db-"))
         if os.getuid() == 0:
             shutil.chown(self.directory, "nobody", "nogroup")
-        self._made = 0
+        self._databases = 0
 
     @abc.abstractmethod
     def _find(self) -> str: ...
 
     @abc.abstractmethod
     def _prepare(self) -> None:
-        """Make the data directory."""
+        """Create the data directory."""
 
     @abc.abstractmethod
     def _command(self) -> list[str]: ...
@@ -58,24 +59,18 @@ class Server(abc.ABC):
     def url(self, database: str = "") -> str: ...
 
     def _run_as(self) -> list[str]:
-        """Neither runs as root, and neither outlives the tests, however these end."""
-        someone = ["--reuid=nobody", "--regid=nogroup", "--clear-groups"]
-        return ["setpriv", "--pdeathsig=KILL", *(someone if os.getuid() == 0 else [])]
+        """Neither server runs as root, and neither outlives the tests, however those end."""
+        user = ["--reuid=nobody", "--regid=nogroup", "--clear-groups"]
+        return ["setpriv", "--pdeathsig=KILL", *(user if os.getuid() == 0 else [])]
 
     def start(self) -> None:
-        """Returns when it can be connected to."""
+        """Returns once it accepts connections."""
         markers.require(self.NAME)
         if not (self.directory / "data").exists():
             self._prepare()
-        with open(self.directory / "log", "ab") as log:
-            self.process = subprocess.Popen(
-                [*self._run_as(), *self._command()],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.directory,
-                env=clean_env(self.directory),
-            )
+        command = [*self._run_as(), *self._command()]
+        log, env = self.directory / "log", clean_env(self.directory)
+        self.process = programs.spawn(command, log, env)
         eventually(self._answers, f"{self.NAME} answers: see {self.directory}/log")
 
     def _answers(self) -> bool:
@@ -87,14 +82,14 @@ class Server(abc.ABC):
         return False
 
     def stop(self) -> None:
-        """Cuts off every client."""
+        """Disconnects every client."""
         if self.process is not None:
             self.process.send_signal(self.END)
             self.process.wait(PATIENCE)
             self.process = None
 
     def close(self) -> None:
-        """End it, and remove all it kept."""
+        """Stop it and remove its data."""
         try:
             self.stop()
         finally:
@@ -109,9 +104,9 @@ class Server(abc.ABC):
             connection.exec_driver_sql(statement)
 
     def create(self) -> str:
-        """The URL of a new, empty database."""
-        self._made += 1
-        name = f"imsgate_{self._made}"
+        """Create an empty database, and return its URL."""
+        self._databases += 1
+        name = f"imsgate_{self._databases}"
         self.execute(f"CREATE DATABASE {name}")
         return self.url(name)
 
@@ -123,10 +118,10 @@ class Postgresql(Server):
     def _find(self) -> str:
         versions = pathlib.Path("/usr/lib/postgresql").glob("*/bin/postgres")
         newest = max(versions, key=lambda path: int(path.parts[-3]), default=None)
-        found = str(newest) if newest else shutil.which("postgres")
-        needs(found, "PostgreSQL's server")
-        assert found
-        return found
+        program = str(newest) if newest else shutil.which("postgres")
+        needs(program, "PostgreSQL's server")
+        assert program
+        return program
 
     def _prepare(self) -> None:
         initdb = str(pathlib.Path(self.program).with_name("initdb"))
@@ -152,8 +147,8 @@ class Postgresql(Server):
             "autovacuum": "off",
             "deadlock_timeout": "50ms",
         }
-        given = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
-        return [self.program, "-D", str(self.directory / "data"), "-p", str(self.port), *given]
+        options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
+        return [self.program, "-D", str(self.directory / "data"), "-p", str(self.port), *options]
 
     def url(self, database: str = "postgres") -> str:
         return f"postgresql+psycopg://imsgate@{HOST}:{self.port}/{database}"
@@ -164,10 +159,10 @@ class Mariadb(Server):
     END = signal.SIGTERM
 
     def _find(self) -> str:
-        found = shutil.which("mariadbd", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
-        needs(found, "MariaDB's server")
-        assert found
-        return found
+        program = shutil.which("mariadbd", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+        needs(program, "MariaDB's server")
+        assert program
+        return program
 
     def _prepare(self) -> None:
         data = self.directory / "data"
@@ -180,7 +175,7 @@ class Mariadb(Server):
         return [
             *(self.program, "--no-defaults", f"--datadir={directory}/data"),
             *(f"--bind-address={HOST}", f"--port={self.port}", f"--socket={directory}/socket"),
-            # Without users: they would be tables, which take their time to make.
+            # Without users, whose tables take long to create.
             *("--skip-grant-tables", "--innodb-stats-persistent=0", "--skip-name-resolve"),
             *("--character-set-server=latin1", "--sql-mode=", "--skip-log-bin"),
             *("--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync"),
@@ -193,23 +188,23 @@ class Mariadb(Server):
 
 
 def settings(url: str, directory: pathlib.Path) -> Section:
-    """The settings of ``[database]`` with this connection, all else by default."""
+    """The settings of ``[database]`` with this connection and defaults otherwise."""
     file = directory / "imsgate.conf"
     file.write_text(f"[database]\nconnection = {url}\n")
     return Config([str(file)]).section("database", sql.SqlRegistry.OPTS)
 
 
 class Shared:
-    """A migrated database that one test after the other may have."""
+    """A migrated database that tests use one after another."""
 
     def __init__(self, url: str, directory: pathlib.Path) -> None:
-        """``url`` is that of a new database; ``directory`` is for its configuration."""
+        """``url`` is that of an empty database; ``directory`` is for its configuration."""
         self.settings = settings(url, directory)
         sql.upgrade(self.settings)
         self._engine = sa.create_engine(self.settings.connection, pool_pre_ping=True)
 
     def emptied(self) -> Section:
-        """Its settings; every row is deleted, which is much faster than a new database."""
+        """Delete every row, which is much faster than a new database, and return its settings."""
         with self._engine.begin() as connection:
             for table in reversed(METADATA.sorted_tables):
                 connection.execute(sa.delete(table))

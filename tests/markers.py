@@ -37,7 +37,6 @@ _BY_FIXTURE = {
     "postgresql_server": "postgresql",
     "bucket": "s3",
     "ceph": "s3",
-    "cloud": "s3",
     "seaweed": "s3",
     "swift": "s3",
     "broker": "broker",

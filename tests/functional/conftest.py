@@ -1,4 +1,4 @@
-"""Gateways for all tests, and the one place that says what may be lacking on a machine."""
+"""Gateways, an S3 bucket and a Keystone for all tests; skips for what a machine lacks."""
 
 import contextlib
 import os
@@ -12,8 +12,9 @@ import pytest
 
 from tests.functional import keystone as ks
 from tests.functional.gateway import BIN, Gateway, serving
+from tests.stores.s3 import servers
 
-#: Imports may come from this host, and begin at once; services may add locations.
+#: Imports may come from this host, and start at once.
 NEAR = """
 [import_filtering_opts]
 allowed_ports = []
@@ -57,7 +58,7 @@ AnyGateway = TypeVar("AnyGateway", bound=Gateway)
 
 
 def needs(present: object, what: str) -> None:
-    """Skip where a machine lacks something; on CI nothing may be lacking."""
+    """Skip the test if this machine lacks something; fail it on CI."""
     if not present:
         if os.environ.get("CI") == "true":
             pytest.fail(f"this machine lacks {what}")
@@ -84,26 +85,27 @@ def _strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 
 def _watched(gateway: AnyGateway) -> Iterator[AnyGateway]:
-    """The gateway, its log checked after each test, so that the right one fails."""
+    """Yield the gateway, and check its log after each test, so that the right one fails."""
     yield gateway
     gateway.check_log()
 
 
 @pytest.fixture
 def gateway(_default: Gateway) -> Iterator[Gateway]:
-    """As at a first start, with no configuration at all."""
+    """A gateway without any configuration, as at its first start."""
     yield from _watched(_default)
 
 
 @pytest.fixture
 def strict(_strict: Gateway) -> Iterator[Gateway]:
-    """With the stores ``fast`` (default), ``archive`` and ``shaky``, a cap and a short lease."""
+    """A gateway with the stores ``fast`` (default), ``archive`` and ``shaky``, a size limit, and a
+    short lease."""
     yield from _watched(_strict)
 
 
 @pytest.fixture
 def start(tmp_path: pathlib.Path) -> Iterator[Callable[..., Gateway]]:
-    """Start gateways of one's own; what still runs at the end is stopped and its log checked."""
+    """Start gateways for one test. At its end, they are stopped and their logs are checked."""
     with contextlib.ExitStack() as started:
 
         def begin(config: str = "", keystone: ks.Keystone | None = None, **options: Any) -> Gateway:
@@ -115,6 +117,14 @@ def start(tmp_path: pathlib.Path) -> Iterator[Callable[..., Gateway]]:
             return started.enter_context(serving(made))
 
         yield begin
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Bucket]:
+    """A bucket on an S3 server (SeaweedFS) of this module's own."""
+    home = tmp_path_factory.mktemp("seaweed")
+    with servers.running(servers.seaweed(home)) as server, servers.bucket(server) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

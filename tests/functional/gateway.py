@@ -142,16 +142,7 @@ class Gateway:
         markers.require("gateway")
         if self.server != "embedded":
             self._prepare()
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
-                self._command(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.directory,
-                env=self._env(),
-                start_new_session=True,
-            )
+        self.process = programs.spawn(self._command(), self.log, self._env())
         try:
             eventually(self._serves, f"{self.server} serves: {self.log_text()}")
         except BaseException:

@@ -1,4 +1,4 @@
-"""The tests' end of the vendor's unchanged SDK, which runs in ``huawei_sdk``."""
+"""Access keys, and the vendor's unmodified SDK, which runs in a process of ``huawei_sdk``."""
 
 import importlib.util
 import json
@@ -7,14 +7,26 @@ import subprocess
 import sys
 from typing import Any
 
+from imsgate.auth import key_file
 from imsgate.auth.key_file import Issued
 from tests.functional.gateway import ROOT, Gateway, clean_env
 
 AVAILABLE = importlib.util.find_spec("huaweicloudsdkims") is not None
 
 
+def key_files(gateway: Gateway) -> tuple[str, str]:
+    """The files of access keys and of the key that seals them."""
+    return str(gateway.state / "keys"), str(gateway.state / "keys.seal")
+
+
+def add_key(gateway: Gateway, *projects: str, temporary: bool = False) -> Issued:
+    """Create an access key of a member of these projects."""
+    user = {"user": "signer", "roles": ["member", "reader"], "temporary": temporary}
+    return key_file.add(*key_files(gateway), projects=projects, **user)
+
+
 class Refused(Exception):
-    """What the SDK raised: ``status``, ``code``, ``message`` and ``request_id``."""
+    """An error of the SDK: ``status``, ``code``, ``message`` and ``request_id``."""
 
     def __init__(self, about: dict[str, Any]) -> None:
         super().__init__(about)
@@ -25,7 +37,7 @@ class Refused(Exception):
 
 
 class Process:
-    """One process of it, for any number of users."""
+    """One process of the SDK, for any number of users."""
 
     def __init__(self, gateway: Gateway, home: pathlib.Path) -> None:
         self._process = subprocess.Popen(
@@ -59,7 +71,7 @@ class Process:
 
 
 class Huawei:
-    """One user with an access key, and the project he names (None: none)."""
+    """A user with an access key, and the project in the requests (None for no project)."""
 
     def __init__(self, process: Process, key: Issued, project: str | None) -> None:
         self._process = process

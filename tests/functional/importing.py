@@ -1,11 +1,11 @@
-"""What tests of imports share: raw calls, sources that take their time, and workers."""
+"""Shared by tests of imports: raw calls, slow sources, and workers."""
 
 import hashlib
 import os
 import secrets
 import signal
-import subprocess
 
+from tests.functional import programs
 from tests.functional.gateway import IMSGATE, clean_env, eventually
 
 BODY = os.urandom(3 << 20)
@@ -55,7 +55,7 @@ def task(gateway, image_id):
 
 
 def ended(gateway, image_id):
-    """The last task of an image, once it has ended."""
+    """Wait until the last task of an image has ended, and return it."""
     done = ("success", "failure")
     eventually(lambda: task(gateway, image_id)["status"] in done, f"{image_id} is imported")
     return task(gateway, image_id)
@@ -73,7 +73,7 @@ def assert_active(gateway, image_id, body, stores):
 
 
 def slow(body, ready, go_on):
-    """Half of the body, and the rest when ``go_on`` is set."""
+    """A route that sends half of the body, and the rest once ``go_on`` is set."""
 
     def route(handler):
         handler.answer(200, {"Content-Length": str(len(body))}, body[: len(body) // 2])
@@ -88,17 +88,10 @@ class Worker:
     """An ``imsgate worker`` beside a gateway."""
 
     def __init__(self, gateway, *more):
-        place = ["--state", gateway.state, "--config-file", gateway.config]
+        place = ["--state", str(gateway.state), "--config-file", str(gateway.config)]
         self.log = gateway.directory / f"worker-log-{secrets.token_hex(4)}"
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
-                [IMSGATE, "worker", *place, *more],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=gateway.directory,
-                env=clean_env(gateway.directory),
-            )
+        command = [IMSGATE, "worker", *place, *more]
+        self.process = programs.spawn(command, self.log, clean_env(gateway.directory))
 
     @property
     def running(self):

@@ -16,6 +16,7 @@ from keystoneauth1.identity import v3
 from keystoneauth1.session import Session
 
 from tests import markers
+from tests.functional import programs
 from tests.functional.gateway import BIN, HOST, PATIENCE, Gateway, clean_env, eventually, free_port
 
 AVAILABLE = importlib.util.find_spec("keystone") is not None
@@ -97,22 +98,14 @@ class Keystone:
         return clean_env(self.directory, OS_KEYSTONE_CONFIG_DIR=str(self.directory))
 
     def _serve(self) -> None:
-        # In a file that gunicorn finds by itself: Keystone, too, reads the command line.
+        # In a file that gunicorn reads by itself, because Keystone also parses the command line.
         (self.directory / "gunicorn.conf.py").write_text(
             f'bind = "{HOST}:{self.port}"\n'
             'wsgi_app = "keystone.wsgi.api:application"\n'
             "control_socket_disable = True\n"
         )
-        with open(self.directory / "server.log", "ab") as log:
-            self._process = subprocess.Popen(
-                [str(BIN / "gunicorn")],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.directory,
-                env=self._env(),
-                start_new_session=True,
-            )
+        log = self.directory / "server.log"
+        self._process = programs.spawn([str(BIN / "gunicorn")], log, self._env())
         try:
             eventually(self._serves, "Keystone serves")
         except BaseException:

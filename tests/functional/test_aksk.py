@@ -17,21 +17,12 @@ LIMIT = 12 << 20
 OCTETS = {"Content-Type": "application/octet-stream"}
 
 
-def files(gateway):
-    return str(gateway.state / "keys"), str(gateway.state / "keys.seal")
-
-
-def add_key(gateway, *projects, **more):
-    how = {"user": "signer", "roles": ["member", "reader"], **more}
-    return key_file.add(*files(gateway), projects=projects, **how)
-
-
 @pytest.fixture(scope="module")
 def _signing(tmp_path_factory):
     needs(huawei.AVAILABLE, "huaweicloudsdkims")
     config = "[paste_deploy]\nflavor = tokens+aksk\n"
     gateway = Gateway(tmp_path_factory.mktemp("signing"), config=config)
-    gateway.key = add_key(gateway, "demo", "second")
+    gateway.key = huawei.add_key(gateway, "demo", "second")
     with serving(gateway):
         yield gateway
 
@@ -157,7 +148,7 @@ def test_refusals_reach_the_sdk(signing, process):
 
 
 def test_a_temporary_key(signing, process):
-    key = add_key(signing, "second", temporary=True)
+    key = huawei.add_key(signing, "second", temporary=True)
     client = huawei.Huawei(process, key, "second")
     record = {"name": "t", "disk_format": "raw", "container_format": "bare"}
     assert client.call("glance_create_image_metadata", record)["owner"] == "second"
@@ -214,14 +205,14 @@ def test_tokens_go_on(signing, sdk):
 
 
 def test_a_key_that_is_removed_while_it_uploads(signing, process):
-    key = add_key(signing, "demo")
+    key = huawei.add_key(signing, "demo")
     image_id = signing.create()
     client = huawei.Huawei(process, key, None)
     headers = client.sign("PUT", f"/v2/images/{image_id}/file", b"any", **OCTETS)
 
     def body():
         yield BODY
-        assert key_file.remove(files(signing)[0], key.access)
+        assert key_file.remove(huawei.key_files(signing)[0], key.access)
         yield BODY
 
     assert upload(signing, image_id, body(), headers).outcome == (401, "key_unknown")

@@ -45,13 +45,6 @@ lease = 2
 """
 
 
-@pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Bucket]:
-    home = tmp_path_factory.mktemp("seaweed")
-    with servers.running(servers.seaweed(home)) as server, servers.bucket(server) as bucket:
-        yield bucket
-
-
 @contextlib.contextmanager
 def stopped(bucket: servers.Bucket) -> Iterator[None]:
     bucket.server.stop(kill=True)
@@ -67,8 +60,8 @@ def config_of(bucket: servers.Bucket) -> str:
 
 
 @pytest.fixture
-def gateway(cloud: servers.Bucket, start: Callable[..., Gateway]) -> Gateway:
-    return start(config_of(cloud))
+def gateway(bucket: servers.Bucket, start: Callable[..., Gateway]) -> Gateway:
+    return start(config_of(bucket))
 
 
 def copy(gateway: Gateway, image_id: str, data: bytes, store: str) -> None:
@@ -114,7 +107,7 @@ def test_unchanged_clients_use_both_stores(gateway: Gateway, tmp_path: pathlib.P
 
 
 def test_a_store_that_is_stopped_takes_nothing_along(
-    gateway: Gateway, cloud: servers.Bucket
+    gateway: Gateway, bucket: servers.Bucket
 ) -> None:
     both, far = gateway.stored(DATA), gateway.create()
     assert gateway.upload(far, DATA, headers=to("cloud")).status == 204
@@ -125,8 +118,8 @@ def test_a_store_that_is_stopped_takes_nothing_along(
     with Wire(gateway) as wire:
         wire.put(cut, [*length(len(DATA)), *to("cloud").items()])
         wire.send(DATA[:MIB]).saving(cut)
-        cloud.server.stop(kill=True)
-    with stopped(cloud):
+        bucket.server.stop(kill=True)
+    with stopped(bucket):
         ranges(gateway, both)
         assert_away(gateway.download(far))
         assert_away(gateway.upload(late, DATA, headers=to("cloud")))
@@ -145,10 +138,10 @@ def test_a_store_that_is_stopped_takes_nothing_along(
 
 
 def test_an_optional_store_may_be_away_at_start(
-    cloud: servers.Bucket, start: Callable[..., Gateway]
+    bucket: servers.Bucket, start: Callable[..., Gateway]
 ) -> None:
-    with stopped(cloud):
-        gateway = start(config_of(cloud))
+    with stopped(bucket):
+        gateway = start(config_of(bucket))
         image = gateway.stored(DATA)
         assert_away(gateway.upload(gateway.create(), DATA, headers=to("cloud")))
         assert [store["health"] for store in detail(gateway)] != ["up", "up"]
@@ -166,7 +159,7 @@ def detail(gateway: Gateway):
     return gateway.call("GET", "/v2/info/stores/detail", token=gateway.admin).json["stores"]
 
 
-def test_one_copy_is_deleted_and_the_other_serves(gateway: Gateway, cloud: servers.Bucket) -> None:
+def test_one_copy_is_deleted_and_the_other_serves(gateway: Gateway, bucket: servers.Bucket) -> None:
     image_id = gateway.stored(DATA)
     copy(gateway, image_id, DATA, "cloud")
     path = f"/v2/stores/disk/{image_id}"
@@ -175,7 +168,7 @@ def test_one_copy_is_deleted_and_the_other_serves(gateway: Gateway, cloud: serve
     assert not gateway.residue(image_id)
     ranges(gateway, image_id)
     assert gateway.call("DELETE", f"/v2/images/{image_id}").status == 204
-    assert image_id not in str(cloud.leftovers())
+    assert image_id not in str(bucket.leftovers())
 
 
 def test_no_secret_is_kept_or_told(gateway: Gateway) -> None:

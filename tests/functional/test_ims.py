@@ -12,7 +12,6 @@ import sys
 
 import pytest
 
-from imsgate.auth import key_file
 from tests.formats import corpus
 from tests.functional import huawei, images
 from tests.functional.conftest import needs
@@ -63,22 +62,11 @@ def config(bucket, host, lease=2, threads=2):
 
 
 @pytest.fixture(scope="module")
-def bucket(tmp_path_factory):
-    home = tmp_path_factory.mktemp("seaweed")
-    with servers.running(servers.seaweed(home)) as server, servers.bucket(server) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
 def _ims(bucket, tmp_path_factory):
     needs(huawei.AVAILABLE, "huaweicloudsdkims")
     conf = HUAWEI + config(bucket, bucket.server.url)
     gateway = Gateway(tmp_path_factory.mktemp("ims"), config=conf)
-    files = str(gateway.state / "keys"), str(gateway.state / "keys.seal")
-    key = {"user": "signer", "roles": ["member", "reader"]}
-    gateway.keys = {
-        project: key_file.add(*files, projects=[project], **key) for project in ("demo", "other")
-    }
+    gateway.keys = {project: huawei.add_key(gateway, project) for project in ("demo", "other")}
     with serving(gateway):
         yield gateway
 
