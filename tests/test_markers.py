@@ -16,7 +16,7 @@ def test_rules_name_existing_tests(start):
 
 @pytest.mark.parametrize("name", markers._BY_NAME)
 def test_rules_name_tests_of_contracts(name):
-    contracts = (ROOT / "imsgate" / "testing").glob("*.py")
+    contracts = (ROOT / "imsgate" / "testing").rglob("*.py")
     assert any(f"def {name}(" in contract.read_text() for contract in contracts)
 
 
