@@ -18,7 +18,7 @@ from typing import Any
 from gunicorn.http.errors import LimitRequestHeaders
 from gunicorn.workers import gthread
 
-from imsgate.server.heads import Head, State
+from imsgate.server.heads import Head, HeadState
 
 LOG = logging.getLogger(__name__)
 
@@ -110,9 +110,9 @@ class ConnectionWorker(gthread.ThreadWorker):
         except OSError:
             self._drop(conn)
             return
-        if state is State.READY:
+        if state is HeadState.READY:
             self.enqueue_req(conn)
-        elif state is State.TOO_LONG:
+        elif state is HeadState.TOO_LONG:
             error = LimitRequestHeaders("limit request header fields size")
             self.handle_error(None, conn.sock, conn.client, error)
             self._linger(conn)
@@ -163,7 +163,7 @@ class ConnectionWorker(gthread.ThreadWorker):
         if conn.parser.unreader.buf.getvalue() or not self._is_readable(conn.sock):
             return False
         conn.sock.setblocking(False)
-        return conn.head.receive(conn.sock) is State.READY
+        return conn.head.receive(conn.sock) is HeadState.READY
 
     def _is_readable(self, connection: socket.socket) -> bool:
         with selectors.PollSelector() as waiting:

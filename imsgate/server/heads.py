@@ -18,7 +18,7 @@ _STEP = 16 << 10
 _END = b"\r\n\r\n"
 
 
-class State(enum.Enum):
+class HeadState(enum.Enum):
     """How far a head is."""
 
     INCOMPLETE = enum.auto()
@@ -39,24 +39,24 @@ class Head:
         return len(self._bytes)
 
     @property
-    def state(self) -> State:
+    def state(self) -> HeadState:
         if _END in self._bytes or self._line_is_too_long():
-            return State.READY
-        return State.TOO_LONG if len(self._bytes) > MAX_BYTES else State.INCOMPLETE
+            return HeadState.READY
+        return HeadState.TOO_LONG if len(self._bytes) > MAX_BYTES else HeadState.INCOMPLETE
 
     def _line_is_too_long(self) -> bool:
         longest = MAX_LINE_BYTES + len(b"\r\n")
         return len(self._bytes) > longest and self._bytes.find(b"\r\n", 0, longest) < 0
 
-    def receive(self, connection: socket.socket) -> State:
+    def receive(self, connection: socket.socket) -> HeadState:
         """Take what a non-blocking connection has now. Raises OSError if it is broken."""
-        while (state := self.state) is State.INCOMPLETE:
+        while (state := self.state) is HeadState.INCOMPLETE:
             try:
                 chunk = connection.recv(_STEP)
             except BlockingIOError:
                 return state
             if not chunk:
-                return State.READY
+                return HeadState.READY
             self._bytes += chunk
         return state
 

@@ -15,6 +15,7 @@ import pytest
 from gunicorn import arbiter, config
 from gunicorn.http import message, parser
 from gunicorn.http.body import ChunkedReader, LengthReader
+from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers import gthread
 
 from imsgate.server import bodies
@@ -22,12 +23,12 @@ from imsgate.server.gunicorn import Server
 from tests.functional.gateway import ROOT
 
 #: Verified with this version, which setup.cfg requires, and with later ones up to this bound.
-LOWEST, BOUND = (26, 1), (28,)
+LOWEST, BOUND = (27, 0, 1), (28,)
 
 
 def test_the_installed_version_has_been_verified():
     version = importlib.metadata.version("gunicorn")
-    numbers = tuple(int(part) for part in version.split(".")[:2])
+    numbers = tuple(int(part) for part in version.split(".")[:3])
     assert LOWEST <= numbers < BOUND, f"gunicorn {version}: {__doc__}"
 
 
@@ -58,6 +59,11 @@ def test_setup_requires_the_lowest_verified_version():
 )
 def test_methods_that_we_override_or_call(method, parameters):
     assert list(inspect.signature(method).parameters) == parameters, __doc__
+
+
+def test_names_that_we_use():
+    assert gthread.STOP_KEEPALIVE_LINGER > 0, __doc__
+    assert SocketUnreader.take_buffered, __doc__
 
 
 def test_the_master_lists_its_signals():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imsgate.server.heads import MAX_BYTES, MAX_LINE_BYTES, Head, State
+from imsgate.server.heads import MAX_BYTES, MAX_LINE_BYTES, Head, HeadState
 
 HEAD = b"GET /healthcheck?detail=1 HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -23,13 +23,13 @@ def pair():
 @pytest.mark.parametrize(
     ("sent", "state"),
     [
-        (b"", State.INCOMPLETE),
-        (b"GE", State.INCOMPLETE),
-        (HEAD[:-1], State.INCOMPLETE),
-        (HEAD, State.READY),
-        (HEAD + b"and a body", State.READY),
-        (b"GET / HTTP/1.1\r\n" + b"X: " + b"a" * MAX_BYTES, State.TOO_LONG),
-        (b"GET /" + b"a" * MAX_LINE_BYTES, State.READY),
+        (b"", HeadState.INCOMPLETE),
+        (b"GE", HeadState.INCOMPLETE),
+        (HEAD[:-1], HeadState.INCOMPLETE),
+        (HEAD, HeadState.READY),
+        (HEAD + b"and a body", HeadState.READY),
+        (b"GET / HTTP/1.1\r\n" + b"X: " + b"a" * MAX_BYTES, HeadState.TOO_LONG),
+        (b"GET /" + b"a" * MAX_LINE_BYTES, HeadState.READY),
     ],
     ids=["nothing", "a beginning", "all but the end", "whole", "more", "no end", "a long line"],
 )
@@ -40,7 +40,7 @@ def test_the_parser_is_asked_when_it_need_not_wait(pair, sent, state):
         theirs.sendall(sent[at : at + 60_000])
         found = head.receive(ours)
     assert (found if sent else head.receive(ours)) is state
-    if state is State.READY:
+    if state is HeadState.READY:
         assert head.take() == sent
         assert len(head) == 0
 
@@ -49,12 +49,12 @@ def test_a_client_that_has_closed_is_left_to_the_parser(pair):
     ours, theirs = pair
     theirs.sendall(b"GE")
     theirs.shutdown(socket.SHUT_WR)
-    assert Head().receive(ours) is State.READY
+    assert Head().receive(ours) is HeadState.READY
 
 
 def test_what_came_with_the_last_request_begins_the_next_head(pair):
-    assert Head(HEAD).receive(pair[0]) is State.READY
-    assert Head(HEAD[:9]).receive(pair[0]) is State.INCOMPLETE
+    assert Head(HEAD).receive(pair[0]) is HeadState.READY
+    assert Head(HEAD[:9]).receive(pair[0]) is HeadState.INCOMPLETE
 
 
 @given(st.lists(st.integers(1, len(HEAD) - 1), max_size=5))
@@ -64,10 +64,10 @@ def test_a_head_may_come_in_any_pieces(cuts):
     with ours, theirs:
         head, edges = Head(), [0, *sorted(set(cuts)), len(HEAD)]
         for begin, end in itertools.pairwise(edges):
-            assert head.state is State.INCOMPLETE
+            assert head.state is HeadState.INCOMPLETE
             theirs.sendall(HEAD[begin:end])
             state = head.receive(ours)
-        assert state is State.READY
+        assert state is HeadState.READY
 
 
 @pytest.mark.parametrize(

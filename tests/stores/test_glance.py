@@ -149,7 +149,7 @@ def test_an_upload_that_ends_early_leaves_no_parts(tmp_path, bucket):
 
 
 BAD = {
-    "no driver": ("glance_store_driver = floppy", "there are: cinder, file"),
+    "no driver": ("glance_store_driver = floppy", "available: cinder, file"),
     "not configured": ("glance_store_driver = swift", "swift_store_auth_address"),
     "many tenants": (
         "glance_store_driver = swift\nswift_store_multi_tenant = true",
