@@ -196,7 +196,7 @@ def test_openstack_is_told_why(client: Client, gateway: Gateway, size: int) -> N
         *("--container-format", "bare", "--file", zeros, "wrong"),
         fails=True,
     )
-    assert "declared qcow2" in said
+    assert "declared format is qcow2" in said
     listed = gateway.call("GET", "/v2/images?name=wrong", token=client.token)
     assert listed.json["images"] == []
 

@@ -82,15 +82,16 @@ class Bench:
 
 
 def _response(client):
+    """One response, and nothing of the next; all there is if the connection ends before."""
     text = b""
     while not text.endswith(b"\r\n\r\nok"):
         try:
-            chunk = client.recv(1 << 16)
+            byte = client.recv(1)
         except ConnectionResetError:
             return text + b" RESET"
-        if not chunk:
+        if not byte:
             break
-        text += chunk
+        text += byte
     return text
 
 
