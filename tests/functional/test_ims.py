@@ -512,7 +512,10 @@ def test_what_the_service_does_not_copy_is_sent(bucket, proxy, beside, worker):
     assert not refusals
     assert proxy.sent - before > len(large)
     assert beside.download(image_id).body == large
-    assert f"bucket {bucket.name} is sent" in (beside.directory / "worker-log").read_text()
+    assert (
+        f"bucket {bucket.name}, so their data is transferred"
+        in (beside.directory / "worker-log").read_text()
+    )
     assert beside.bucket.uploads() == []
 
 
