@@ -204,7 +204,10 @@ class Outgoing:
             self._files.append(wrapper(_ClosingFile(file, self.close), *size))
             return self._files[-1]
 
-        return wrap
+        if not isinstance(wrapper, type):
+            return wrap
+        # An application may tell by its type whether the server sends files (``download``).
+        return type(wrapper.__name__, (), {"__new__": lambda _, *args: wrap(*args)})
 
     def of(self, chunks: Iterable[bytes]) -> Iterable[bytes]:
         """The response that the server gets: its own file, or ``chunks`` in a wrapper."""

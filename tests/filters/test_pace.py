@@ -291,3 +291,18 @@ def test_a_download_that_fails_leaves_its_place(alone):
     for _ in range(2):
         with pytest.raises(apps.Oops):
             filtered(servers.environ(**DOWNLOAD), lambda *_: None)
+
+
+def test_a_wrapper_that_is_a_class_still_looks_like_one():
+    """The application streams files itself where it is not; downloads took twice the CPU."""
+
+    class Wrapper:
+        def __init__(self, file, size=0):
+            self.file = file
+
+    outgoing = pace.Outgoing(contextlib.ExitStack())
+    wrapper = outgoing.file_wrapper(Wrapper)
+    assert isinstance(wrapper, type)
+    file = wrapper(io.BytesIO(b"data"), 5)
+    assert type(file) is Wrapper
+    assert outgoing.of(file) is file
