@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import urllib.parse
+from collections.abc import Callable
 from typing import Any
 
 import webob
@@ -36,7 +37,7 @@ class Images:
         """Image API v2, Images: Create image."""
         who = identity(request)
         image = self.records.add(who, self.dialect.new_image(json_object(request)))
-        response = responses.json_response(self._view(request, image), 201)
+        response = responses.json_response(self._view(request)(image), 201)
         base = views.base_url(request, self.deployment.public_endpoint)
         response.headers["Location"] = f"{base}/v2/images/{image.shown_id}"
         if methods := self.deployment.import_methods:
@@ -48,7 +49,7 @@ class Images:
     def show(self, request: Request, image_id: str) -> webob.Response:
         """Image API v2, Images: Show image."""
         image = self.records.get(identity(request), image_id)
-        return responses.json_response(self._view(request, image))
+        return responses.json_response(self._view(request)(image))
 
     def index(self, request: Request) -> webob.Response:
         """Image API v2, Images: List images."""
@@ -56,12 +57,12 @@ class Images:
         query = functools.partial(
             self.dialect.query, params, who.project_id, default=self.page_size
         )
-        view = functools.partial(self._view, request)
-        listing = pages.read(self.records, who, query, request.GET.get("marker"), view)
+        marker = request.GET.get("marker")
+        listing = pages.read(self.records, who, query, marker, self._view(request))
         filters = [(name, text) for name, text in params if name != "marker"]
         members = {"first": _link(filters), "schema": "/v2/schemas/images"}
-        if marker := listing.page.next_marker:
-            members["next"] = _link([*filters, ("marker", marker)])
+        if next_marker := listing.page.next_marker:
+            members["next"] = _link([*filters, ("marker", next_marker)])
         return listing.response(members)
 
     def update(self, request: Request, image_id: str) -> webob.Response:
@@ -72,7 +73,7 @@ class Images:
             raise errors.UnsupportedMediaType(accepted=accepted, headers={"Accept-Patch": accepted})
         operations = self.dialect.operations(json_body(request), request.content_type)
         image = self.records.apply(who, image_id, operations)
-        return responses.json_response(self._view(request, image))
+        return responses.json_response(self._view(request)(image))
 
     def delete(self, request: Request, image_id: str) -> webob.Response:
         """Image API v2, Images: Delete image."""
@@ -105,10 +106,12 @@ class Images:
         self.records.delete_copy(identity(request), image_id, store_id)
         return webob.Response(status=204)
 
-    def _view(self, request: Request, image: Image) -> dict[str, Any]:
-        shown = self.dialect.image(image, identity(request).project_id)
-        signed = responses.speaks_ims(request.environ)
-        return attributes.for_typed_clients(shown) if signed else shown
+    def _view(self, request: Request) -> Callable[[Image], dict[str, Any]]:
+        """What shows an image to the client that sent this request."""
+        view = functools.partial(self.dialect.image, viewer=identity(request).project_id)
+        if not responses.speaks_ims(request.environ):
+            return view
+        return lambda image: attributes.for_typed_clients(view(image))
 
 
 def _link(params: list[tuple[str, str]]) -> str:

@@ -36,8 +36,7 @@ def read(
     encoded: dict[str, bytes] = {}
 
     def size(image: Image) -> int:
-        if image.id not in encoded:
-            encoded[image.id] = responses.encode(view(image))
+        encoded[image.id] = responses.encode(view(image))
         return len(encoded[image.id])
 
     return Listing(page=records.page(who, query, marker, size), encoded=encoded)

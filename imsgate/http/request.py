@@ -86,8 +86,10 @@ class Request(webob.Request):  # type: ignore[misc]  # WebOb has no types
         Unlike ``path_info`` it never raises: invalid UTF-8 becomes U+FFFD, which no route contains.
         """
         raw: str = self.environ.get("PATH_INFO", "")
-        path = _SLASHES.sub("/", raw.encode("latin-1").decode("utf-8", "replace"))
-        minor = _MINOR.match(path)
+        path = raw.encode("latin-1").decode("utf-8", "replace")
+        if "//" in path:
+            path = _SLASHES.sub("/", path)
+        minor = path.startswith("/v2.") and _MINOR.match(path)
         return "/v2" + path[minor.end() :] if minor else path
 
     def as_sent(self, end: str) -> str:

@@ -23,6 +23,8 @@ _IMS_PATH = re.compile(
     re.DOTALL,
 )
 
+_TIMES = orjson.OPT_UTC_Z | orjson.OPT_OMIT_MICROSECONDS
+
 #: Bytes of a long list that are sent at a time.
 _CHUNK_BYTES = 65536
 
@@ -64,9 +66,9 @@ def _joined(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def encode(value: Any) -> bytes:
-    """``value`` as JSON in UTF-8."""
+    """``value`` as JSON in UTF-8; times (UTC) in Glance's format, in whole seconds."""
     try:
-        return orjson.dumps(value)
+        return orjson.dumps(value, option=_TIMES)
     except TypeError:  # integers of more than 64 bits, which the input of a task may contain
         return json.dumps(value, ensure_ascii=False).encode()
 

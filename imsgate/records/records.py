@@ -43,6 +43,27 @@ class Page:
     next_marker: str | None
 
 
+class _Fitting:
+    """Counts the images that fit on a page, of a list that grows while it is read."""
+
+    def __init__(self, size: Callable[[Image], int], limit: int) -> None:
+        """``size`` returns the bytes of an image; ``limit`` is in bytes."""
+        self._size = size
+        self._bytes_left = limit
+        self._count = 0
+
+    def count(self, images: Sequence[Image]) -> int:
+        """How many of these images fit; at least the first one does.
+
+        ``images`` begins with the images of the call before.
+        """
+        while self._bytes_left >= 0 and self._count < len(images):
+            self._bytes_left -= self._size(images[self._count])
+            if self._bytes_left >= 0 or self._count == 0:
+                self._count += 1
+        return self._count
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Records:
     """The image records. Each method decides whether the user may do what it does.
@@ -73,7 +94,7 @@ class Records:
         """The images that a query selects, starting behind the image ``marker``.
 
         ``size`` returns the bytes that an image takes on the page, which ends before it exceeds
-        ``page_bytes_max``; it may be called several times for an image. ``query`` is called with
+        ``page_bytes_max``; it is called once for each image. ``query`` is called with
         ``admin`` (whether ``who`` is an administrator) and ``maximum`` (images on a page) once it
         is certain that ``who`` may list images. Raises BadQuery if there is no such marker, and
         what ``query`` raises.
@@ -82,22 +103,12 @@ class Records:
         selection = query(admin=self.access.is_admin(who), maximum=self.settings.api_limit_max)
         if marker is not None:
             selection = dataclasses.replace(selection, marker=self._marker(who, marker))
-        images = self.registry.list(
-            selection, lambda images: self._fitting(images, size) < len(images)
-        )
-        count = self._fitting(images, size)
+        fitting = _Fitting(size, self.settings.page_bytes_max)
+        images = self.registry.list(selection, lambda images: fitting.count(images) < len(images))
+        count = fitting.count(images)
         has_more = bool(images) and (count < len(images) or count == selection.limit)
         images = images[:count]
         return Page(self.access.visible(who, images), images[-1].shown_id if has_more else None)
-
-    def _fitting(self, images: Sequence[Image], size: Callable[[Image], int]) -> int:
-        """How many of these images fit on a page; at least the first one does."""
-        total = 0
-        for count, image in enumerate(images):
-            total += size(image)
-            if count and total > self.settings.page_bytes_max:
-                return count
-        return len(images)
 
     def _marker(self, who: Identity, image_id: str) -> Image:
         try:
