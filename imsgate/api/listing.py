@@ -63,7 +63,7 @@ def parse(params: Params, viewer: str | None, *, admin: bool, default: int, maxi
         member_status=_member_status(single.get("member_status", MemberStatus.ACCEPTED)),
         conditions=conditions,
         properties=properties,
-        tags=frozenset(text.strip() for key, text in params if key == "tag"),
+        tags=frozenset(text for key, text in params if key == "tag"),
         sort=_sort(params, single.get("sort")),
         limit=_limit(single.get("limit"), default, maximum),
     )

@@ -1,8 +1,10 @@
 """Files with one JSON object per line, replaced atomically and read again when they change.
 
-Empty lines and lines that begin with ``#`` mean nothing.
+Empty lines and lines that begin with ``#`` mean nothing, and neither does a comment after an
+object.
 """
 
+import codecs
 import contextlib
 import fcntl
 import hashlib
@@ -23,6 +25,7 @@ T = TypeVar("T")
 
 _YEAR_10000_SECONDS = 253402300800
 _DIGEST = re.compile("[0-9a-f]{64}")
+_DECODER = json.JSONDecoder()
 
 
 def read(path: str, option: str, parse: Callable[[Any], T]) -> list[T]:
@@ -53,9 +56,16 @@ def read(path: str, option: str, parse: Callable[[Any], T]) -> list[T]:
 
 def _value(line: bytes) -> list[Any]:
     """The JSON value of a line; nothing for an empty line and for a comment."""
-    text = line.strip()
+    # Some editors begin a file with a byte order mark.
+    text = line.removeprefix(codecs.BOM_UTF8).strip()
+    if not text or text.startswith(b"#"):
+        return []
     # Decoded here, because json would also detect UTF-16 and UTF-32.
-    return [json.loads(text.decode())] if text and not text.startswith(b"#") else []
+    value, end = _DECODER.raw_decode(text.decode())
+    rest = text.decode()[end:].lstrip()
+    if rest and not rest.startswith("#"):
+        raise ValueError(f"after the JSON object, there is {rest[:20]!r}")
+    return [value]
 
 
 def _description(error: Exception) -> str:

@@ -93,10 +93,11 @@ class Request(webob.Request):  # type: ignore[misc]  # WebOb has no types
         return "/v2" + path[minor.end() :] if minor else path
 
     def as_sent(self, end: str) -> str:
-        """The end of ``route``, with as many slashes as the client sent between its parts."""
+        """The end of ``route``, with all slashes that the client sent in it and around it, except
+        for the one before it."""
         raw = self.environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
         parts = "/+".join(map(re.escape, end.split("/")))
-        sent = re.search(rf"(?<=/)({parts})/*\Z", raw)
+        sent = re.search(rf"(?<=[^/]/)(/*{parts}/*)\Z", raw)
         return sent[1] if sent else end
 
     @property

@@ -92,7 +92,7 @@ def refusal(error: errors.Error) -> WsgiApp:
         elif ims:
             app = _ims(error, environ)
         else:
-            app = _glance(error)
+            app = _glance(error, _request_id(environ))
             # openstacksdk uploads with an empty Accept. WebOb then returns plain text, which the
             # SDK does not show to its user.
             environ = {**environ, "HTTP_ACCEPT": environ.get("HTTP_ACCEPT") or "text/html"}
@@ -101,7 +101,7 @@ def refusal(error: errors.Error) -> WsgiApp:
     return respond
 
 
-def _glance(error: errors.Error) -> WsgiApp:
+def _glance(error: errors.Error, request_id: str) -> WsgiApp:
     """An HTML page, or JSON if the client accepts only that."""
 
     def members(body: str, status: str, title: str, environ: Environ) -> Mapping[str, Any]:
@@ -117,7 +117,11 @@ def _glance(error: errors.Error) -> WsgiApp:
         WsgiApp,
         webob.exc.status_map[error.status](
             explanation=str(error),
-            headers={**error.headers, "X-Imsgate-Reason": error.reason},
+            headers={
+                **error.headers,
+                "X-Imsgate-Reason": error.reason,
+                "X-Request-Id": request_id,
+            },
             body_template=_PAGE,
             json_formatter=members,
         ),
@@ -134,8 +138,11 @@ def _on_ims_path(environ: Environ) -> bool:
 
 
 def identified(app: WsgiApp, environ: Environ) -> WsgiApp:
-    """The response ``app`` with ``X-Request-Id``, which the vendor's API gateway always sends."""
-    if isinstance(app, webob.Response) and speaks_ims(environ):
+    """The response ``app`` with ``X-Request-Id``, which the vendor's API gateway always sends.
+
+    Its clients use Glance's paths, too, so every response has it.
+    """
+    if isinstance(app, webob.Response):
         app.headers["X-Request-Id"] = _request_id(environ)
     return app
 

@@ -21,8 +21,9 @@ from imsgate.transfer.cleanup import delete_object
 
 LOG = logging.getLogger(__name__)
 
-#: Attempts after which a job no longer waits for a store to clear it.
-_MAX_RETRIES = 100
+#: Attempts after which a job no longer waits for a store to clear it. Until then its image stays
+#: ``importing``; the default lease makes that ten minutes.
+_MAX_RETRIES = 10
 
 #: The fields of a record that describe its data.
 DATA_FIELDS = ("size", "virtual_size", "checksum", "os_hash_algo", "os_hash_value")
@@ -135,18 +136,25 @@ class ImportCleanup:
         """
         for epoch in epochs:
             for store_id in store_ids:
-                try:
+                key = self._key(epoch)
+                with self._waiting_only_so_long(f"{key} in store {store_id}"):
                     store = self._stores.get(store_id)
                     if not store.read_only:
-                        store.discard(self._key(epoch))
-                except errors.StoreUnavailable as error:
-                    denied = isinstance(error, errors.StoreDenied)
-                    retries = self._job.arguments.get(HANDED_BACK, 0)
-                    if not denied and retries < _MAX_RETRIES:
-                        raise
-                    key = self._key(epoch)
-                    LOG.error("Job %s may have left data at %s: %s", self._job.id, key, error)
+                        store.discard(key)
 
     def _delete(self, locations: Iterable[Location]) -> None:
+        """Remove these objects, within the limits of :meth:`_discard`."""
         for location in locations:
-            delete_object(self._stores, location)
+            with self._waiting_only_so_long(location.url):
+                delete_object(self._stores, location)
+
+    @contextlib.contextmanager
+    def _waiting_only_so_long(self, place: str) -> Iterator[None]:
+        """Raises StoreUnavailable only while the job waits for the store."""
+        try:
+            yield
+        except errors.StoreUnavailable as error:
+            denied = isinstance(error, errors.StoreDenied)
+            if not denied and self._job.arguments.get(HANDED_BACK, 0) < _MAX_RETRIES:
+                raise
+            LOG.error("Job %s may have left data at %s: %s", self._job.id, place, error)

@@ -1,6 +1,7 @@
 """Records: creating, showing, tagging, deactivating, deleting."""
 
 import re
+import urllib.parse
 import uuid
 
 import pytest
@@ -237,6 +238,24 @@ def test_tags_come_and_go(owner, tag):
     assert owner.delete(f"{path}/tags/{tag}").status_int == 204
     assert reason(owner.delete(f"{path}/tags/{tag}")) == (404, "not_found")
     assert owner.get(path).json["tags"] == ["kept"]
+
+
+@pytest.mark.parametrize("tag", [" a", "a ", "\u00a0a", "a/b", "a%2Fb", "\U0001f600"])
+def test_every_call_can_name_a_tag_that_was_accepted(owner, tag):
+    path, name = owner.create(tags=[tag]), urllib.parse.quote(tag, safe="")
+    found = owner.get(f"/v2/images?tag={name}").json["images"]
+    assert [image["tags"] for image in found] == [[tag]]
+    assert owner.delete(f"{path}/tags/{name}").status_int == 204
+    assert owner.put(f"{path}/tags/{name}").status_int == 204
+    assert owner.get(path).json["tags"] == [tag]
+
+
+@pytest.mark.parametrize("tag", ["a%2F", "%2Fa", "%2F%2Fa", "a%2F%2F"])
+def test_a_slash_at_either_end_does_not_make_it_another_tag(owner, tag):
+    path = owner.create(tags=["a"])
+    assert reason(owner.put(f"{path}/tags/{tag}")) == (400, "bad_json")
+    assert reason(owner.delete(f"{path}/tags/{tag}")) == (404, "not_found")
+    assert owner.get(path).json["tags"] == ["a"]
 
 
 def test_a_tag_that_is_too_long_is_refused(owner):

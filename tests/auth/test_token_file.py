@@ -126,6 +126,32 @@ def test_removing_leaves_all_other_lines_as_they_are(path):
     assert path.read_bytes() == before
 
 
+OTHER = {**LINE, "sha256": "1" * 64}
+ODD_LINES = {
+    "byte order mark": b"\xef\xbb\xbf%s\n%s",
+    "byte order mark, comment": b"\xef\xbb\xbf# tokens\n%s\n%s",
+    "CRLF": b"%s\r\n\r\n%s\r\n",
+    "tabs and spaces": b"\t%s \t\n\t\n  %s  ",
+    "comments": b"%s  # alice\n  # bob\n%s# bob",
+}
+
+
+@pytest.mark.parametrize("form", ODD_LINES.values(), ids=ODD_LINES)
+def test_lines_as_editors_write_them(path, form, caplog):
+    lines = [json.dumps(entry).encode() for entry in (LINE, OTHER)]
+    path.write_bytes(form.replace(b"%s", lines[0], 1).replace(b"%s", lines[1]))
+    assert [token.sha256[0] for token in token_file.load(str(path))] == ["0", "1"]
+    assert token_file.remove(str(path), "0" * 16)
+    assert [token.sha256[0] for token in token_file.load(str(path))] == ["1"]
+    assert caplog.text == ""
+
+
+def test_an_object_with_something_else_after_it_is_skipped(path, caplog):
+    path.write_text(json.dumps(LINE) + " {}\n" + json.dumps(OTHER))
+    assert [token.sha256[0] for token in token_file.load(str(path))] == ["1"]
+    assert "line 1: after the JSON object, there is '{}'" in caplog.text
+
+
 def test_the_commands(tmp_path, capsys):
     def run(*words):
         status = main.main(["token", words[0], "--state", str(tmp_path), *words[1:]])

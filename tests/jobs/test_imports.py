@@ -438,14 +438,37 @@ def test_a_store_that_cannot_be_cleared_does_not_keep_an_image_importing(place, 
     place.source.before = lambda: place.registry.cancel_jobs(one.id)
     if not denied:
         job = place.job(one)
-        arguments = {**job.arguments, "handed_back": 99}
-        place.registry._jobs[job.id] = dataclasses.replace(job, arguments=arguments, epoch=99)
+        arguments = {**job.arguments, "handed_back": 9}
+        place.registry._jobs[job.id] = dataclasses.replace(job, arguments=arguments, epoch=9)
         place.engine.run_one()
         assert place.job(one).state == JobState.RUNNING
         place.expire(one)
     place.engine.run_one()
     assert place.job(one).state == JobState.FAIL
     assert place.registry.get(one.id).status == Status.QUEUED
+    assert "may have left data at" in caplog.text
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_staged_data_that_cannot_be_removed_does_not_keep_a_job_running(place, fails, caplog):
+    """Its store went away for good after the data was read."""
+    one = place.image(Status.UPLOADING, "a")
+    place.start(one, "glance-direct", "b")
+    place.store("a").mangles = fails
+
+    def refuse(url):
+        raise errors.StoreUnavailable(store="a", problem="no")
+
+    place.store("a").delete = refuse
+    attempts = 0
+    while place.job(one).state not in (JobState.FAIL, JobState.SUCCESS):
+        place.engine.run_one()
+        place.expire(one)
+        attempts += 1
+        assert attempts < 20
+    assert attempts > 5
+    assert place.job(one).state == (JobState.FAIL if fails else JobState.SUCCESS)
+    assert place.registry.get(one.id).status == (Status.QUEUED if fails else Status.ACTIVE)
     assert "may have left data at" in caplog.text
 
 
