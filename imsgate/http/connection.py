@@ -6,6 +6,7 @@ It works during ``sendfile`` as well, when nothing else in this process sees the
 import fcntl
 import socket
 import struct
+import sys
 import termios
 
 #: ``tcpi_bytes_acked`` and ``tcpi_bytes_received`` in the kernel's ``struct tcp_info``, which only
@@ -26,6 +27,15 @@ def transferred(connection: socket.socket) -> tuple[int, int] | None:
     except (OSError, AttributeError, struct.error):
         return None
     return acked, received
+
+
+def readable_bytes(connection: socket.socket) -> int:
+    """How many bytes can be received without waiting; 0 if nobody knows."""
+    try:
+        count = fcntl.ioctl(connection.fileno(), termios.FIONREAD, bytes(4))
+    except (OSError, ValueError):
+        return 0
+    return int.from_bytes(count, sys.byteorder)
 
 
 def has_unsent(connection: socket.socket) -> bool:

@@ -15,7 +15,9 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from gunicorn.http.body import ChunkedReader, LengthReader
+from gunicorn.http.body import LengthReader
+
+from imsgate.http.connection import readable_bytes
 
 #: Bodies from this length on are read directly. gunicorn discards at most this much of a body
 #: that was not read before it closes the connection instead of keeping it.
@@ -38,16 +40,17 @@ def read_directly(worker: Any, request: Any) -> None:
     """
     reader, is_expected = request.body.reader, request._expected_100_continue
     length = reader.length if isinstance(reader, LengthReader) else None
-    is_long = isinstance(reader, ChunkedReader) or (length or 0) >= LONG_BODY_BYTES
     request._expected_100_continue = False
-    if not (is_long or (is_expected and length)):
+    if length == 0:
         return
-    begin = functools.partial(_ask_for_body, request.unreader.sock) if is_expected else _begin
-    request.body = chunked(reader, begin) if length is None else of_length(reader, begin)
+    is_long = length is None or length >= LONG_BODY_BYTES
+    if is_long or is_expected:
+        begin = functools.partial(_ask_for_body, request.unreader.sock) if is_expected else _begin
+        request.body = chunked(reader, begin) if length is None else of_length(reader, begin)
     if is_long:
         request.force_close()
     else:
-        request.should_close = functools.partial(_closes, request.should_close, request.body)
+        request.should_close = functools.partial(_closes, request, request.should_close, reader)
 
 
 def _ask_for_body(connection: socket.socket) -> None:
@@ -58,20 +61,32 @@ def _begin() -> None:
     """The client sends the body without being asked."""
 
 
-def _closes(asks_to_close: Callable[[], bool], body: "DirectBody") -> bool:
-    """Whether the connection of a request with an expected body ends after its response.
+def _closes(request: Any, asks_to_close: Callable[[], bool], reader: LengthReader) -> bool:
+    """Whether the connection of a request with a short body ends after its response.
 
-    If the client was not asked for the body, nobody knows whether it will send it.
+    It does if a part of the body has not arrived: nobody knows when it will, or whether the client
+    sends it at all if it was not asked for it.
     """
-    return asks_to_close() or not body.begun
+    if asks_to_close():
+        return True
+    if _has_arrived(reader):
+        return False
+    request.force_close()  # the response says so, even if the rest arrives meanwhile
+    return True
+
+
+def _has_arrived(reader: LengthReader) -> bool:
+    """Whether the rest of the body can be received at once."""
+    remaining: int = reader.length - reader.unreader.buf.getbuffer().nbytes
+    return remaining <= 0 or remaining <= readable_bytes(reader.unreader.sock)
 
 
 def of_length(reader: Any, begin: Callable[[], None] = _begin) -> "DirectBody":
     """Replaces gunicorn's ``LengthReader``, which may already hold the first bytes."""
-    unreader, remaining = reader.unreader, reader.length
+    unreader = reader.unreader
 
     def pull(size: int) -> bytes | None:
-        nonlocal remaining
+        remaining = reader.length
         if not remaining:
             return None
         buffered = unreader.take_buffered()
@@ -79,7 +94,7 @@ def of_length(reader: Any, begin: Callable[[], None] = _begin) -> "DirectBody":
         if len(piece) > remaining:  # the beginning of the next request
             unreader.unread(piece[remaining:])
             piece = piece[:remaining]
-        remaining -= len(piece)
+        reader.length -= len(piece)
         return piece or None
 
     return DirectBody(pull, begin)

@@ -121,6 +121,22 @@ def test_no_refusal_is_lost(way: tuple[Gateway, int]) -> None:
         }
 
 
+@pytest.mark.parametrize("length", [20, 200_000])
+def test_a_kept_connection_serves_the_next_request(way: tuple[Gateway, int], length: int) -> None:
+    """Go's and Node's clients use a connection again unless the response says that it ends."""
+    _, port = way
+    head = f"POST /v2/images HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {length}\r\n\r\n"
+    with socket.create_connection((HOST, port), timeout=60) as connection:
+        connection.sendall(head.encode())
+        refusal = read_answer(connection)
+        assert refusal.outcome == (401, "unauthenticated")
+        if refusal.headers["Connection"] == "close":
+            return
+        connection.sendall(bytes(length))
+        connection.sendall(b"GET /healthcheck HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert read_answer(connection).status == 200
+
+
 def test_clients_without_a_request_hold_no_thread(start: Callable[..., Gateway]) -> None:
     """More of them than the server has threads: nothing, half a line, a head without end."""
     gateway = start(workers=1, threads=4)

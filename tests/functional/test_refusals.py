@@ -97,7 +97,9 @@ AT_ONCE = (
 )
 
 
-def _send_head(gateway: Gateway, wire: Wire, case: Case, fields: list[tuple[str, str]]) -> str:
+def _send_head(
+    gateway: Gateway, wire: Wire, case: Case, fields: list[tuple[str, str]], body: bytes = b""
+) -> str:
     owner = gateway.token(case.owner)
     image_id = gateway.create(token=owner, **case.record)
     tokens = {"member": gateway.token(), "reader": gateway.token(roles=("reader",))}
@@ -105,7 +107,7 @@ def _send_head(gateway: Gateway, wire: Wire, case: Case, fields: list[tuple[str,
     if case.token is not None:
         named["X-Auth-Token"] = tokens.get(case.token, case.token)
     path = f"/v2/images/{case.image or image_id}/file"
-    wire.head("PUT", path, [*named.items(), *fields])
+    wire.head("PUT", path, [*named.items(), *fields], body)
     return image_id
 
 
@@ -131,8 +133,7 @@ def _assert_refused(
 def test_refused_by_headers(strict: Gateway, case: Case, sending: str) -> None:
     with Wire(strict) as wire:
         if sending == "whole":
-            image_id = _send_head(strict, wire, case, length(len(SMALL)))
-            wire.send(SMALL)
+            image_id = _send_head(strict, wire, case, length(len(SMALL)), SMALL)
         elif sending == "length":
             image_id = _send_head(strict, wire, case, length(LARGE))
             wire.flood(LARGE)

@@ -33,11 +33,15 @@ class Wire:
     ) -> None:
         self._socket.close()
 
-    def head(self, method: str, path: str, fields: Fields) -> "Wire":
-        """The request line and header fields, just as they are given, in UTF-8."""
+    def head(self, method: str, path: str, fields: Fields, body: bytes = b"") -> "Wire":
+        """The request line and header fields, just as they are given, in UTF-8.
+
+        The server has received ``body`` when it has received the head.
+        """
         lines = [f"{method} {path} HTTP/1.1", f"Host: {HOST}"]
         lines += [f"{name}: {value}" for name, value in fields]
-        self._socket.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
+        self._socket.sendall(("\r\n".join(lines) + "\r\n\r\n").encode() + body)
+        self.sent += len(body)
         return self
 
     def put(self, image_id: str, fields: Fields = (), token: str | None = "") -> "Wire":

@@ -307,6 +307,19 @@ def test_a_body_is_asked_for_when_it_is_read(bench, framing, body, closes):
         assert bench.answer(client).endswith(b"ok")
 
 
+@pytest.mark.parametrize("length", [1, 20, 60_000])
+@pytest.mark.parametrize("missing", [0, 1])
+def test_no_response_promises_to_wait_for_the_rest_of_a_body(bench, length, missing):
+    """The client would lose its next request on the connection that the server closes."""
+    head = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n"
+    client = bench.connect(head.encode() + bytes(length - missing))
+    response = bench.answer(client)
+    assert (b"Connection: close" in response) is bool(missing)
+    if not missing:
+        client.sendall(GET)
+        assert bench.answer(client).endswith(b"ok")
+
+
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 def test_nothing_is_asked_for_where_nothing_comes(bench, version):
     bench.app.reads_body = True
