@@ -43,6 +43,7 @@ _MAX_SNAPSHOT_EXTRA_BYTES = 1024
 _MAX_READ_SNAPSHOTS = 1024
 _SNAPSHOT = struct.Struct(">QIHH20xI")
 _MAX_EXTENSION_BYTES = 64 * 1024
+_MAX_KEPT_BYTES = 200 * 1024
 _EXTENSION_BODY_BYTES = 24
 """The most bytes that are examined of the body of an extension."""
 _LUKS_BODY_BYTES, _BITMAPS_BODY_BYTES = 16, 24
@@ -128,10 +129,9 @@ def inspect(head: bytes, report: Report) -> Reader[None]:
     report.block_size = header.cluster_size
     _check_features(header, report)
     _check_tables(header, report)
-    yield from _read_extensions(head, header, report)
+    head = yield from _read_extensions(head, header, report)
     if report.header_is_valid:
-        position = max(len(head), min(header.cluster_size, _MAX_EXTENSION_BYTES))
-        yield from _follow_tables(header, report, position)
+        yield from _follow_tables(head, header, report)
 
 
 def _parse(head: bytes) -> _Header:
@@ -270,10 +270,11 @@ def _require_tables(header: _Header, report: Report) -> None:
         report.require_size(snapshots_end, _SNAPSHOT_FIELD, "the snapshot table")
 
 
-def _read_extensions(head: bytes, header: _Header, report: Report) -> Reader[None]:
+def _read_extensions(head: bytes, header: _Header, report: Report) -> Reader[bytes]:
     """Read the header extensions, between the header and the name of the backing file.
 
-    They end within the first cluster and the first 64 KiB: no program writes more.
+    They end within the first cluster and the first 64 KiB: no program writes more. Returns all
+    bytes that have passed.
     """
     data, offset, kinds = head, header.length, set()
     limit = min(header.cluster_size, _MAX_EXTENSION_BYTES)
@@ -297,6 +298,7 @@ def _read_extensions(head: bytes, header: _Header, report: Report) -> Reader[Non
         offset = body + (length + 7) // 8 * 8
     if header.crypt == _LUKS and _LUKS_EXTENSION not in kinds:
         report.add_finding("bad_header", 32, "there is no encryption header")
+    return data
 
 
 def _check_extension(
@@ -329,9 +331,16 @@ def _check_extension(
         report.require_size(start + size, offset + 16, "the bitmap directory")
 
 
-def _follow_tables(header: _Header, report: Report, position: int) -> Reader[None]:
-    """Determine from the L1, L2 and refcount tables where the data ends."""
-    walker, l2_tables = TableWalker(b"", position), TableLocations(header.cluster_size)
+def _follow_tables(head: bytes, header: _Header, report: Report) -> Reader[None]:
+    """Determine from the L1, L2 and refcount tables where the data ends.
+
+    qemu-img writes the L2 tables of a preallocated image before the L1 table. Therefore the
+    first bytes are kept until the L1 table has passed, as far as memory allows.
+    """
+    kept = min(header.l1 + header.l1_size, _MAX_KEPT_BYTES)
+    if kept > len(head):
+        head += yield from read(len(head), kept - len(head))
+    walker, l2_tables = TableWalker(head), TableLocations(header.cluster_size)
 
     def use_l1(piece: bytes) -> None:
         offsets = [entry & _OFFSET_MASK for entry in integers(piece, "Q", "big")]

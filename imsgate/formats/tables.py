@@ -2,8 +2,8 @@
 
 Each table is read once, in the order of the stream, and only within a budget, so that no table
 can make an inspection slow or its memory large. A table is skipped if it passed before the pointer
-to it was known, or if it exceeds the budget. Data that only a skipped table locates can be cut off
-unnoticed; nothing else depends on the tables.
+to it was known and its bytes were not kept, or if it exceeds the budget. Data that only a skipped
+table locates can be cut off unnoticed; nothing else depends on the tables.
 """
 
 from collections import deque
@@ -74,7 +74,11 @@ class TableWalker:
         length = tables.table_length
         for start, run_length in tables.runs():
             end = start + run_length
-            offset = start + max(0, -((start - self.position) // length)) * length
+            in_head = max(0, min(end, len(self._head)) - start) // length * length
+            for offset in range(start, start + in_head, length):
+                yield from self.walk(offset, length, use)
+            offset = start + in_head
+            offset += max(0, -((offset - self.position) // length)) * length
             while offset < end:
                 size = min(max(PIECE_BYTES // length, 1) * length, end - offset)
                 yield from self.walk(offset, size, use)

@@ -4,6 +4,7 @@ from tests.formats import craft
 from tests.formats.corpus.entry import DISK, TIB, Entry, bad
 from tests.formats.craft import be, le
 from tests.formats.workshop import (
+    MIB,
     Recipe,
     changed,
     converted,
@@ -192,6 +193,8 @@ def _truncated() -> list[Entry]:
         _bad("cut-compressed", cut(converted("qcow2", "-c"), by=4096), "truncated"),
         _bad("cut-extended", cut(converted("qcow2", extended_l2="on"), by=512), "truncated"),
         _bad("cut-subcluster", cut(_ONE_SUBCLUSTER, by=1024), "truncated"),
+        _bad("cut-falloc", cut(converted("qcow2", preallocation="falloc"), by=MIB), "truncated"),
+        _bad("cut-full", cut(created("qcow2", "10M", "preallocation=full"), by=MIB), "truncated"),
         _bad("cut-header", cut(created("qcow2"), to=100), "truncated"),
     ]
 
