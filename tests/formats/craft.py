@@ -1,5 +1,6 @@
 """Image files written byte by byte: invalid ones, and others that no tool creates."""
 
+import functools
 import struct
 import zlib
 from uuid import UUID
@@ -178,6 +179,7 @@ def vhd_dynamic(size: int = 4 * MIB, kind: int = 3, bat: int = 0xFFFF_FFFF, **fi
 # VHDX
 
 
+@functools.cache  # It is slow, and most disks have the same header and the same tables.
 def crc32c(data: bytes) -> int:
     crc = 0xFFFF_FFFF
     for byte in data:
