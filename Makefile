@@ -20,6 +20,8 @@ JOBS ?= 3
 QUICK_JOBS ?= 2
 # All markers of pyproject.toml.
 QUICK := not (gateway or s3 or postgresql or mariadb or keystone or broker or slow)
+# All of these have such a marker. Only to collect them takes seconds.
+NOT_QUICK := --ignore=tests/functional --ignore=tests/testing
 
 # If it is set, each of about a thousand processes compiles again everything that it imports.
 unexport PYTHONDONTWRITEBYTECODE
@@ -31,7 +33,7 @@ run: $(VENV)/.serve
 
 quick: $(VENV)/.test
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -q -n $(QUICK_JOBS) -m "$(QUICK)"
+	$(BIN)/python -m pytest -q -n $(QUICK_JOBS) -m "$(QUICK)" $(NOT_QUICK)
 
 test: $(VENV)/.test
 	$(MAKE) --no-print-directory lint

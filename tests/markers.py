@@ -8,11 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
-#: By the beginning of a test's id. Tests that start many processes are slow.
+#: By the beginning of a test's id. Tests that start many processes are slow, and so is the corpus,
+#: more than a thousand tests with images that external tools write.
 _BY_ID = {
     "tests/functional/": "gateway",
     "tests/functional/test_pages.py::test_ims_page": "s3",
     "tests/stores/s3/test_faults.py": "s3",
+    "tests/formats/test_corpus.py": "slow",
+    "tests/formats/test_properties.py": "slow",
     "tests/registry/test_processes.py": "slow",
     "tests/registry/test_scale.py": "slow",
     "tests/sources/test_decompress.py::test_bomb_is_refused": "slow",

@@ -49,8 +49,8 @@ class Tasks:
     settings: ApiSettings
 
     def of_image(self, request: Request, image_id: str) -> webob.Response:
-        """Image API v2, Images: Show tasks associated with image. Oldest first, all on one page,
-        unless the query says otherwise.
+        """Image API v2, Images: Show tasks associated with image. Oldest first, as many on a page
+        as the service allows, unless the query says otherwise.
 
         Everybody who sees the image sees the progress of its jobs.
         """
@@ -60,7 +60,7 @@ class Tasks:
         query, limit = _query(params, "asc"), params.get("limit")
         jobs = self.registry.jobs_of(image.id)
         marker = _marker_of(jobs, params["marker"]) if "marker" in params else None
-        size = None if limit is None else self._limit(limit)
+        size = self.settings.api_limit_max if limit is None else self._limit(limit)
         page = page_of_jobs(jobs, marker, size, query)
         owns = self.access.owns(who, image)
         document: dict[str, Any] = {

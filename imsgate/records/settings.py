@@ -12,7 +12,12 @@ OPTS = (
         min=1,
         help="Number of images on a page if the request does not say.",
     ),
-    cfg.IntOpt("api_limit_max", default=1000, min=1, help="Maximum number of images on a page."),
+    cfg.IntOpt(
+        "api_limit_max",
+        default=1000,
+        min=1,
+        help="Maximum number of images, or of tasks, on a page.",
+    ),
     cfg.IntOpt(
         "page_bytes_max",
         default=8 * 1024 * 1024,

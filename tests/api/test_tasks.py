@@ -5,8 +5,9 @@ import uuid
 import pytest
 
 from imsgate.model import JobState
+from imsgate.testing.gateways import gateway
 from imsgate.testing.records import after, image, job
-from tests.api.people import reason
+from tests.api.people import PEOPLE, Person, reason
 
 
 @pytest.fixture
@@ -101,6 +102,25 @@ def test_what_is_asked_for_is_listed(people, many, query, expected, size, of_ima
         href = page.get("next")
         assert not href or query in href
     assert found == [one.id for one in expected(jobs)]
+
+
+def test_a_page_of_an_images_tasks_has_a_greatest_size():
+    gate = gateway(api_limit_max=3)
+    shown = image(owner="p1")
+    gate.registry.add(shown)
+    jobs = [
+        job(shown.id, project="p1", state=JobState.SUCCESS, created_at=after(number))
+        for number in range(5)
+    ]
+    for one in jobs:
+        gate.registry.add_job(one)
+    owner, found, href = Person(gate.app, PEOPLE["owner"]), [], f"/v2/images/{shown.id}/tasks"
+    while href:
+        page = owner.get(href).json
+        assert len(page["tasks"]) <= 3
+        found += ids(page)
+        href = page.get("next")
+    assert found == [one.id for one in jobs]
 
 
 def test_the_tasks_of_an_image_are_all_on_one_page(people, many):
