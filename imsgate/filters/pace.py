@@ -119,7 +119,7 @@ class Pace(base.TappingFilter[PaceSettings]):
             try:
                 with self._place(request, connection), self._watched(request, connection):
                     chunks = self._call(request, start_response, outgoing)
-                if connection is not None:
+                if connection is not None and not _is_buffered(chunks):
                     outgoing.end.enter_context(self._watchdog.watch_response(connection))
             except BaseException:
                 outgoing.close()
@@ -183,6 +183,11 @@ def _body(request: Request) -> Tapped | None:
     return None
 
 
+def _is_buffered(chunks: Iterable[bytes]) -> bool:
+    """Whether nobody waits for the client to take this response."""
+    return isinstance(chunks, list | tuple) and sum(map(len, chunks)) <= _BUFFERED_BYTES
+
+
 def _compiled_downloads(settings: PaceSettings) -> re.Pattern[str]:
     try:
         return re.compile(settings.download_requests)
@@ -214,7 +219,7 @@ class Outgoing:
         if any(chunks is file for file in self._files):
             self._files.clear()
             return chunks
-        if isinstance(chunks, list | tuple) and sum(map(len, chunks)) <= _BUFFERED_BYTES:
+        if _is_buffered(chunks):
             self.close()
             return chunks
         return _Chunks(chunks, self.close)
