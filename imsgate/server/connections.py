@@ -153,7 +153,6 @@ class ConnectionWorker(gthread.ThreadWorker):
         return kept
 
     def _serve(self, conn: gthread.TConn) -> Any:
-        conn.sock.setblocking(True)
         conn.init()
         conn.data_ready = True
         conn.parser.unreader.unread(conn.head.take())
