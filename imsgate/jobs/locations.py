@@ -12,8 +12,8 @@ from typing import Any
 from imsgate import errors, hashing
 from imsgate.jobs.arguments import LocationArguments
 from imsgate.jobs.context import Context
-from imsgate.jobs.engine import Work
 from imsgate.jobs.progress import FAILED, ProgressTap, with_failure, with_progress
+from imsgate.jobs.work import Work
 from imsgate.model import Image, Job, Location, Status
 from imsgate.quotas import quota
 from imsgate.signatures.verify import signed
