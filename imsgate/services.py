@@ -40,7 +40,7 @@ from imsgate.sources.stored import StoredSources
 from imsgate.sources.uris import UriSettings
 from imsgate.sources.web import Web, WebSettings, WebSources
 from imsgate.stores import loader
-from imsgate.stores.loader import Stores
+from imsgate.stores.enabled import Stores
 from imsgate.transfer import media
 from imsgate.transfer.cleanup import Cleanup
 from imsgate.transfer.upload import Uploads, UploadSettings

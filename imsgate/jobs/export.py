@@ -14,7 +14,7 @@ from imsgate.jobs.progress import ProgressTap
 from imsgate.jobs.work import Work
 from imsgate.model import Image, Job, Status
 from imsgate.sources.base import ByteStream
-from imsgate.stores.loader import Stores
+from imsgate.stores.enabled import Stores
 from imsgate.transfer.copy import copy
 from imsgate.transfer.digests import Digests
 

@@ -19,7 +19,7 @@ from imsgate.model import Image, Job, Location, Status
 from imsgate.quotas import quota
 from imsgate.sources.base import ByteStream, Source, lost_data_fails_source
 from imsgate.stores.base import Sink, Store
-from imsgate.stores.loader import Stores
+from imsgate.stores.enabled import Stores
 from imsgate.transfer.copy import write
 from imsgate.transfer.reservation import ReservationTap
 

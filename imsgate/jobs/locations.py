@@ -19,7 +19,7 @@ from imsgate.quotas import quota
 from imsgate.signatures.verify import signed
 from imsgate.sources.base import lost_data_fails_source
 from imsgate.sources.stored import StoredSources
-from imsgate.stores.loader import Stores
+from imsgate.stores.enabled import Stores
 from imsgate.transfer.copy import copy, data_fields
 from imsgate.transfer.digests import Digests
 

@@ -15,7 +15,7 @@ from imsgate import errors, model
 from imsgate.model import Job, JobState
 from imsgate.registry.base import Registry
 from imsgate.stores.base import Store
-from imsgate.stores.loader import Stores
+from imsgate.stores.enabled import Stores
 
 LOG = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from imsgate.model import JobState, Limits, Location, Status
 from imsgate.quotas import quota
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.stores import memory
-from imsgate.stores.loader import Backend, Stores
+from imsgate.stores.enabled import Backend, Stores
 from imsgate.stores.memory import MemoryStore
 from imsgate.testing.records import image
 from imsgate.testing.registries.statuses import bring
