@@ -119,12 +119,7 @@ def make_services(
     upload = conf.read(UploadSettings)
     access = Access(registry=registry, policy=Policy(conf.native))
     cleanup = Cleanup(registry=registry, stores=stores, lease=upload.lease)
-    inspector = SourceInspector(
-        inspector=inspection.shared(conf.read(inspection.InspectionSettings)),
-        signatures=verify.load(conf.read(verify.SignatureSettings)),
-        decompressor=Decompressor(conf.read(DecompressionSettings)),
-        limit=conf.read(SizeLimitSettings).image_size_cap,
-    )
+    inspector = _source_inspector(conf)
     objects = None if accounts is None else _bucket_sources(conf, accounts, inspector)
     sources = ImportSources(
         staged=StagedSources(stores=stores, inspector=inspector),
@@ -158,6 +153,15 @@ def make_services(
         signatures=inspector.signatures,
         engine=make_engine(registry, work, job_settings),
         allowed_buckets=objects.allowed if objects else None,
+    )
+
+
+def _source_inspector(conf: Config) -> SourceInspector:
+    return SourceInspector(
+        inspector=inspection.shared(conf.read(inspection.InspectionSettings)),
+        signatures=verify.load(conf.read(verify.SignatureSettings)),
+        decompressor=Decompressor(conf.read(DecompressionSettings)),
+        limit=conf.read(SizeLimitSettings).image_size_cap,
     )
 
 
