@@ -1,8 +1,8 @@
 """Ends reads and responses that wait too long for their clients.
 
 A read waits for its client inside the server, and so does a write, so one thread of the process
-watches all of them. It ends one by shutting the connection down. How much of a response the client
-has taken is known by the kernel alone, because the server may send a file with sendfile.
+watches all of them. It ends one by shutting the connection down. Only the kernel knows how much of
+a response the client has received, because the server may send a file with sendfile.
 """
 
 import contextlib
