@@ -25,7 +25,8 @@ from imsgate.errors import BadConfig
 from imsgate.http import responses
 from imsgate.http.request import Request
 from imsgate.http.wsgi import Environ, WsgiApp
-from imsgate.jobs import engine
+from imsgate.jobs.engine import Engine
+from imsgate.jobs.settings import JobSettings
 from imsgate.profiles import Profile
 from imsgate.services import Services, load_services
 from imsgate.signatures import verify
@@ -50,7 +51,7 @@ class Application:
 
 
 #: The engines of the applications in this process.
-_engines: list[engine.Engine] = []
+_engines: list[Engine] = []
 
 
 def app_factory(global_conf: dict[str, str], **local_conf: str) -> Application:
@@ -62,7 +63,7 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Application:
     services = load_services(conf, local_conf)
     application = make_application(services, conf)
     threading.Thread(target=_sweep, args=(services,), name="sweep", daemon=True).start()
-    services.engine.start_threads(conf.read(engine.JobSettings).threads)
+    services.engine.start_threads(conf.read(JobSettings).threads)
     _engines.append(services.engine)
     # For servers that do not call hand_back earlier.
     atexit.register(hand_back)

@@ -22,7 +22,7 @@ from imsgate.filters import (
     sniff,
     tokens,
 )
-from imsgate.jobs import engine
+from imsgate.jobs import settings as jobs
 from imsgate.quotas import quota
 from imsgate.records.settings import ApiSettings
 from imsgate.registry import sql
@@ -60,7 +60,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         (upload.GROUP, upload.OPTS),
         ("DEFAULT", quota.KEYSTONE_OPTS),
         (quota.GROUP, quota.OPTS),
-        (engine.GROUP, engine.OPTS),
+        (jobs.GROUP, jobs.OPTS),
         (uris.GROUP, uris.OPTS),
         (web.GROUP, web.OPTS),
         (decompress.GROUP, decompress.OPTS),

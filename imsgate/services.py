@@ -14,9 +14,13 @@ from imsgate.buckets.image_url import Allowed
 from imsgate.config import Config
 from imsgate.errors import BadConfig
 from imsgate.filters.sizelimit import SizeLimitSettings
-from imsgate.jobs import engine, export, locations, methods
+from imsgate.jobs import export, locations, methods
+from imsgate.jobs.engine import Engine
 from imsgate.jobs.imports import ImportWork
 from imsgate.jobs.methods import ImportSources
+from imsgate.jobs.settings import GROUP as JOBS_GROUP
+from imsgate.jobs.settings import JobSettings
+from imsgate.jobs.work import Work
 from imsgate.quotas import quota
 from imsgate.quotas.quota import Quotas
 from imsgate.records.access import Access
@@ -36,7 +40,7 @@ from imsgate.sources.stored import StoredSources
 from imsgate.sources.uris import UriSettings
 from imsgate.sources.web import Web, WebSettings, WebSources
 from imsgate.stores import loader
-from imsgate.stores.loader import Stores
+from imsgate.stores.enabled import Stores
 from imsgate.transfer import media
 from imsgate.transfer.cleanup import Cleanup
 from imsgate.transfer.upload import Uploads, UploadSettings
@@ -71,7 +75,7 @@ class Services:
     cleanup: Cleanup
     import_sources: ImportSources
     signatures: Signatures
-    engine: engine.Engine
+    engine: Engine
     allowed_buckets: Allowed | None
 
 
@@ -115,12 +119,7 @@ def make_services(
     upload = conf.read(UploadSettings)
     access = Access(registry=registry, policy=Policy(conf.native))
     cleanup = Cleanup(registry=registry, stores=stores, lease=upload.lease)
-    inspector = SourceInspector(
-        inspector=inspection.shared(conf.read(inspection.InspectionSettings)),
-        signatures=verify.load(conf.read(verify.SignatureSettings)),
-        decompressor=Decompressor(conf.read(DecompressionSettings)),
-        limit=conf.read(SizeLimitSettings).image_size_cap,
-    )
+    inspector = _source_inspector(conf)
     objects = None if accounts is None else _bucket_sources(conf, accounts, inspector)
     sources = ImportSources(
         staged=StagedSources(stores=stores, inspector=inspector),
@@ -129,7 +128,7 @@ def make_services(
         ),
         objects=objects,
     )
-    job_settings = conf.read(engine.JobSettings)
+    job_settings = conf.read(JobSettings)
     work = _work(
         stores=stores,
         algorithm=upload.hashing_algorithm,
@@ -157,6 +156,15 @@ def make_services(
     )
 
 
+def _source_inspector(conf: Config) -> SourceInspector:
+    return SourceInspector(
+        inspector=inspection.shared(conf.read(inspection.InspectionSettings)),
+        signatures=verify.load(conf.read(verify.SignatureSettings)),
+        decompressor=Decompressor(conf.read(DecompressionSettings)),
+        limit=conf.read(SizeLimitSettings).image_size_cap,
+    )
+
+
 def _work(
     *,
     stores: Stores,
@@ -166,7 +174,7 @@ def _work(
     quotas: Quotas,
     reauthorize: Reauthorizer,
     says_why: bool,
-) -> dict[str, engine.Work]:
+) -> dict[str, Work]:
     """The kinds of jobs that this deployment has, and their work."""
     importing = ImportWork(
         stores=stores,
@@ -176,7 +184,7 @@ def _work(
         reauthorize=reauthorize,
         says_why=says_why,
     )
-    work: dict[str, engine.Work] = {
+    work: dict[str, Work] = {
         methods.IMPORT: importing,
         methods.COPY: importing,
         locations.KIND: locations.AddLocation(
@@ -226,16 +234,14 @@ def load_registry(conf: Config) -> Registry:
     return registry
 
 
-def make_engine(
-    registry: Registry, kinds: Mapping[str, engine.Work], settings: engine.JobSettings
-) -> engine.Engine:
+def make_engine(registry: Registry, kinds: Mapping[str, Work], settings: JobSettings) -> Engine:
     """The engine that ``[jobs] engine`` names. Raises BadConfig."""
-    made: engine.Engine = _engine_driver(settings)(registry, kinds, settings)
+    made: Engine = _engine_driver(settings)(registry, kinds, settings)
     return made
 
 
-def _engine_driver(settings: engine.JobSettings) -> Any:
-    key, hint = f"[{engine.GROUP}] engine", "; celery needs imsgate[celery]"
+def _engine_driver(settings: JobSettings) -> Any:
+    key, hint = f"[{JOBS_GROUP}] engine", "; celery needs imsgate[celery]"
     return plugins.find("imsgate.engines", settings.engine, key, hint)
 
 
@@ -246,4 +252,4 @@ def import_drivers(conf: Config) -> None:
     """
     loader.drivers(conf)
     user_buckets.driver(conf)
-    _engine_driver(conf.read(engine.JobSettings))
+    _engine_driver(conf.read(JobSettings))

@@ -11,7 +11,7 @@ from oslo_config import generator
 from imsgate import config, errors
 from imsgate.api import info
 from imsgate.formats.checks import CHECKS
-from imsgate.stores import loader
+from imsgate.stores import enabled, loader
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "doc").glob("*.md"))]
@@ -90,7 +90,7 @@ def options():
 
 def _of_store(conf, store_id, driver):
     kind = loader.installed()[driver]
-    listed = [*loader.STORE_OPTS, *kind.OPTS]
+    listed = [*enabled.STORE_OPTS, *kind.OPTS]
     return [*listed, *kind.further_opts(store_id, conf.section(store_id, listed))]
 
 

@@ -14,7 +14,7 @@ from imsgate.api.signatures import Signing
 from imsgate.http.request import Request
 from imsgate.model import Image, Status
 from imsgate.records.access import Access
-from imsgate.stores.loader import Stores
+from imsgate.stores.enabled import Stores
 from imsgate.transfer import download
 from imsgate.transfer.upload import STAGE, UPLOAD, Transition, Uploads
 

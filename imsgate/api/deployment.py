@@ -3,7 +3,7 @@
 import dataclasses
 
 from imsgate.buckets.image_url import Allowed
-from imsgate.stores.loader import Stores
+from imsgate.stores.enabled import Stores
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

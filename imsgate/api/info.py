@@ -14,7 +14,7 @@ from imsgate.http import responses
 from imsgate.http.request import Request
 from imsgate.records.access import Access
 from imsgate.records.records import Records
-from imsgate.stores.loader import Backend
+from imsgate.stores.enabled import Backend
 
 #: Minor versions of the Image API that are implemented completely, newest first. 2.14 and 2.16
 #: are missing as in a Glance with stores and without a cache: they add calls for the cache.

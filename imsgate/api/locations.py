@@ -26,7 +26,7 @@ from imsgate.model import Image, Location, Status
 from imsgate.records.records import Records
 from imsgate.settings import Settings
 from imsgate.stores.base import Addressed
-from imsgate.stores.loader import Stores
+from imsgate.stores.enabled import Stores
 
 GROUP = "locations"
 OPTS = (

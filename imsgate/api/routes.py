@@ -27,11 +27,10 @@ from imsgate.http.request import Request
 
 Handler = Callable[..., webob.Response]
 
-#: Names in paths that may contain slashes.
-_WITH_SLASHES = ("tag", "key", "member_id")
-#: Those of them at whose ends a slash is not the path's: ``a/`` is another tag than ``a``, and a
-#: server that decodes the path does not show whether the client sent ``a/`` or ``a%2F``.
-_EXACT = ("tag", "key")
+#: Names in paths that may contain slashes, and whether a slash at the end belongs to the name:
+#: ``a/`` is another tag than ``a``, and a server that decodes the path does not show whether the
+#: client sent ``a/`` or ``a%2F``.
+_WITH_SLASHES = {"tag": True, "key": True, "member_id": False}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -203,6 +202,6 @@ def _arguments(request: Request, match: re.Match[str]) -> dict[str, str]:
     """The names in a path. A name with slashes keeps them as the client sent them, where the path
     itself has one for several."""
     return {
-        name: request.as_sent(text) if "/" in text or name in _EXACT else text
+        name: request.as_sent(text) if "/" in text or _WITH_SLASHES.get(name) else text
         for name, text in match.groupdict().items()
     }

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from imsgate import errors
 from imsgate.stores.base import Store
-from imsgate.stores.loader import Backend
+from imsgate.stores.enabled import Backend
 
 _BLOCK = 1 << 20
 

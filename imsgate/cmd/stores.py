@@ -12,7 +12,7 @@ from imsgate.errors import BadConfig
 from imsgate.services import load_registry
 from imsgate.stores import loader
 from imsgate.stores.base import Store
-from imsgate.stores.loader import Backend
+from imsgate.stores.enabled import Backend
 from imsgate.transfer import orphans
 
 

@@ -5,40 +5,30 @@
     [filter:pace]
     use = egg:imsgate#pace
 
-Before the first filter that may read a body. A read waits for its client inside the server, and so
-does a write, so one thread of the process watches all of them. It ends one by shutting the
-connection down. That needs the socket of the connection, which gunicorn provides; behind other
-servers, their own time limits apply. How much of a response the client has taken is known by the
-kernel alone, because the server may send a file with sendfile. The timeout of the socket also
+Before the first filter that may read a body. Time limits need the socket of the connection, which
+gunicorn provides; behind other servers, their own time limits apply. The timeout of the socket also
 limits how long the response waits for the client, after this filter has returned. gunicorn sets
 its own timeout before the next request.
 """
 
 import contextlib
-import logging
 import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from oslo_config import cfg
 
 from imsgate import errors
-from imsgate.filters import base
+from imsgate.filters import base, outgoing
 from imsgate.filters.places import Places
+from imsgate.filters.watchdog import Watchdog
 from imsgate.http.body import Tapped
-from imsgate.http.connection import Progress, has_unsent, transferred
 from imsgate.http.request import Request
 from imsgate.http.wsgi import WsgiApp
 from imsgate.settings import Settings
-
-LOG = logging.getLogger(__name__)
-
-_SECONDS_BETWEEN_CHECKS = 1.0
-#: A response of this size fits into the buffers of a connection: no thread waits for its client.
-_BUFFERED_BYTES = 1 << 14
 
 OPTS = (
     cfg.IntOpt(
@@ -115,25 +105,35 @@ class Pace(base.TappingFilter[PaceSettings]):
         with contextlib.ExitStack() as until_sent:
             if request.is_one_of(self._downloads):
                 self._take_download_slot(until_sent)
-            outgoing = Outgoing(until_sent.pop_all())
-            try:
-                with self._place(request, connection), self._watched(request, connection):
-                    chunks = self._call(request, start_response, outgoing)
-                if connection is not None and not _is_buffered(chunks):
-                    outgoing.end.enter_context(self._watchdog.watch_response(connection))
-            except BaseException:
-                outgoing.close()
-                raise
-            return outgoing.of(chunks)
+            with contextlib.ExitStack() as until_received:
+                self._watch_body(request, connection, until_received)
+                chunks = self._call(request, start_response)
+            if outgoing.is_buffered(chunks):
+                return chunks
+            if connection is not None:
+                until_sent.enter_context(self._watchdog.watch_response(connection))
+            return outgoing.until_sent(chunks, until_sent.pop_all().close)
 
     def _take_download_slot(self, until_sent: contextlib.ExitStack) -> None:
         if not self._download_slots.acquire(blocking=False):
             raise errors.BusyDownloads
         until_sent.callback(self._download_slots.release)
 
-    def _call(
-        self, request: Request, start_response: Callable[..., Any], outgoing: "Outgoing"
-    ) -> Iterable[bytes]:
+    def _watch_body(
+        self,
+        request: Request,
+        connection: socket.socket | None,
+        until_received: contextlib.ExitStack,
+    ) -> None:
+        """Takes one of the places for uploads if this is one. Raises Busy if there is none."""
+        body = _body(request)
+        if request.is_one_of(self._images):
+            upload = self._places.take(_client(request), body, connection, time.monotonic())
+            until_received.callback(self._places.leave, upload)
+        if connection is not None and body is not None:
+            until_received.enter_context(self._watchdog.watch(body, connection))
+
+    def _call(self, request: Request, start_response: Callable[..., Any]) -> Iterable[bytes]:
         environ, key = request.environ, "wsgi.file_wrapper"
         if key not in environ:
             return super().forward(request, start_response)
@@ -144,28 +144,6 @@ class Pace(base.TappingFilter[PaceSettings]):
         finally:
             # A server compares the response with its own one.
             environ[key] = wrapper
-
-    @contextlib.contextmanager
-    def _place(self, request: Request, connection: socket.socket | None) -> Iterator[None]:
-        """Holds one of the places for uploads, if this is one. Raises Busy if there is none."""
-        if not request.is_one_of(self._images):
-            yield
-            return
-        body = _body(request)
-        upload = self._places.take(_client(request), body, connection, time.monotonic())
-        try:
-            yield
-        finally:
-            self._places.leave(upload)
-
-    @contextlib.contextmanager
-    def _watched(self, request: Request, connection: socket.socket | None) -> Iterator[None]:
-        body = _body(request)
-        if connection is None or body is None:
-            yield
-            return
-        with self._watchdog.watch(body, connection):
-            yield
 
 
 def _client(request: Request) -> str:
@@ -183,200 +161,11 @@ def _body(request: Request) -> Tapped | None:
     return None
 
 
-def _is_buffered(chunks: Iterable[bytes]) -> bool:
-    """Whether nobody waits for the client to take this response."""
-    return isinstance(chunks, list | tuple) and sum(map(len, chunks)) <= _BUFFERED_BYTES
-
-
 def _compiled_downloads(settings: PaceSettings) -> re.Pattern[str]:
     try:
         return re.compile(settings.download_requests)
     except re.error as error:
         raise errors.BadConfig("pace.download_requests", str(error)) from error
-
-
-class Outgoing:
-    """A response while the server sends it; ``end`` is closed when it has been sent, once."""
-
-    def __init__(self, end: contextlib.ExitStack) -> None:
-        self.end = end
-        self._files: list[Any] = []
-
-    def file_wrapper(self, wrapper: Callable[..., Any]) -> Callable[..., Any]:
-        """The server's ``wsgi.file_wrapper``, for a file whose closing ends the response."""
-
-        def wrap(file: Any, *size: int) -> Any:
-            self._files.append(wrapper(_ClosingFile(file, self.close), *size))
-            return self._files[-1]
-
-        if not isinstance(wrapper, type):
-            return wrap
-        # An application may tell by its type whether the server sends files (``download``).
-        return type(wrapper.__name__, (), {"__new__": lambda _, *args: wrap(*args)})
-
-    def of(self, chunks: Iterable[bytes]) -> Iterable[bytes]:
-        """The response that the server gets: its own file, or ``chunks`` in a wrapper."""
-        if any(chunks is file for file in self._files):
-            self._files.clear()
-            return chunks
-        if _is_buffered(chunks):
-            self.close()
-            return chunks
-        return _Chunks(chunks, self.close)
-
-    def close(self) -> None:
-        self.end.close()
-
-
-class _ClosingFile:
-    """A file that calls ``closed`` when it is closed, or forgotten."""
-
-    def __init__(self, file: Any, closed: Callable[[], None]) -> None:
-        self._file = file
-        self._closed = closed
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-    def close(self) -> None:
-        try:
-            if hasattr(self._file, "close"):
-                self._file.close()
-        finally:
-            self._closed()
-
-    def __del__(self) -> None:
-        self._closed()
-
-
-class _Chunks:
-    """An iterable response that calls ``closed`` when it is closed, or forgotten."""
-
-    def __init__(self, chunks: Iterable[bytes], closed: Callable[[], None]) -> None:
-        self._chunks = chunks
-        self._closed = closed
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._chunks)
-
-    def close(self) -> None:
-        try:
-            if hasattr(self._chunks, "close"):
-                self._chunks.close()
-        finally:
-            self._closed()
-
-    def __del__(self) -> None:
-        self._closed()
-
-
-class Watchdog:
-    """Ends reads and responses that wait too long for their clients, on a thread of its own that
-    runs while there are any to watch."""
-
-    #: Extra time for each read, for a connection that stalls and recovers.
-    GRACE_SECONDS = 30.0
-
-    def __init__(self, rate: int, measure: Callable[[float], None] = lambda now: None) -> None:
-        """``rate`` is in bytes per second; with 0 no read is ended. ``measure`` gets the time
-        (monotonic clock) at each check."""
-        self._rate = rate
-        self._measure = measure
-        self._bodies: dict[Tapped, socket.socket] = {}
-        self._responses: dict[socket.socket, Progress] = {}
-        self._lock = threading.Lock()
-        self._running = False
-
-    @contextlib.contextmanager
-    def watch(self, body: Tapped, connection: socket.socket) -> Iterator[None]:
-        """Watch ``body``, which ``connection`` delivers, during the block."""
-        if not self._rate:
-            yield
-            return
-        with self._lock:
-            self._bodies[body] = connection
-            self._start()
-        try:
-            yield
-        finally:
-            with self._lock:
-                del self._bodies[body]
-
-    @contextlib.contextmanager
-    def watch_response(self, connection: socket.socket) -> Iterator[None]:
-        """Watch the response that ``connection`` sends during the block."""
-        counts = transferred(connection)
-        if not self._rate or counts is None:
-            yield
-            return
-        with self._lock:
-            self._responses[connection] = Progress(self._rate, time.monotonic(), counts[0])
-            self._start()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._responses.pop(connection, None)
-
-    def _start(self) -> None:
-        if not self._running:
-            threading.Thread(target=self._run, name="pace", daemon=True).start()
-            self._running = True
-
-    def end_late_responses(self, now: float) -> bool:
-        """End the responses that are late at ``now`` (monotonic clock).
-
-        Returns whether there are responses left to watch.
-        """
-        with self._lock:
-            for connection, progress in list(self._responses.items()):
-                if self._is_late_response(connection, progress, now):
-                    LOG.warning("A client was too slow to receive its response")
-                    del self._responses[connection]
-                    with contextlib.suppress(OSError):  # closed already
-                        socket.socket.shutdown(connection, socket.SHUT_RDWR)
-            return bool(self._responses)
-
-    def _is_late_response(self, connection: socket.socket, progress: Progress, now: float) -> bool:
-        counts = transferred(connection)
-        if counts is None:
-            return False
-        late = progress.seconds_late(now, counts[0], has_unsent(connection))
-        return late > self.GRACE_SECONDS
-
-    def end_late_reads(self, now: float) -> bool:
-        """End the reads that are late at ``now`` (monotonic clock).
-
-        Returns whether there are bodies left to watch.
-        """
-        with self._lock:
-            for body, connection in self._bodies.items():
-                if self._is_late(body, now):
-                    body.fail(errors.TooSlow(received=body.received))
-                    with contextlib.suppress(OSError):  # closed already
-                        # Not the method of a TLS socket, which would discard its TLS state.
-                        socket.socket.shutdown(connection, socket.SHUT_RD)
-            return bool(self._bodies)
-
-    def _is_late(self, body: Tapped, now: float) -> bool:
-        waiting = body.waiting  # read once: the reading thread changes it at any time
-        if waiting is None:
-            return False
-        since, size = waiting
-        return now - since > self.GRACE_SECONDS + size / self._rate
-
-    def _run(self) -> None:
-        while self._is_needed():
-            now = time.monotonic()
-            self.end_late_reads(now)
-            self.end_late_responses(now)
-            self._measure(now)
-            time.sleep(_SECONDS_BETWEEN_CHECKS)
-
-    def _is_needed(self) -> bool:
-        with self._lock:
-            self._running = bool(self._bodies or self._responses)
-            return self._running
 
 
 filter_factory = base.filter_factory(Pace)

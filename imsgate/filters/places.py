@@ -1,10 +1,10 @@
 """The places for uploads in a process, and who gives one up when all are taken.
 
-A place is a thread, so clients that hold one and send next to nothing shut out others. While there
-are free places nobody minds. When a new upload finds none, the slowest of those that send less
-than the minimum rate is ended in its favour. An upload at a normal speed never is: it would have
-to begin again. Clients that hold more than an equal share of the places give way sooner, so that
-one client that connects again and again cannot keep the others out.
+Each upload holds a thread, so clients that send next to nothing could shut out all others. This
+does not matter while places are free. If a new upload finds none, it takes the place of the
+slowest upload below the minimum rate, which is ended. An upload at a normal speed is never ended,
+because it would have to begin again. Clients that hold more than an equal share of the places give
+way sooner, so that one client that connects again and again cannot keep the others out.
 """
 
 import collections
@@ -33,7 +33,7 @@ class UploadPlace:
     progress: Progress
 
     def seconds_late(self, now: float) -> float:
-        """How far its client is behind the minimum rate while it is waited for."""
+        """Seconds by which the client is behind the minimum rate while the server waits for it."""
         if self.body is None or self.connection is None:
             return 0
         waiting = self.body.waiting is not None
@@ -49,7 +49,7 @@ class UploadPlace:
 
 
 def _count(body: Tapped, connection: socket.socket) -> int:
-    """The bytes received so far; at best as they arrive, not only when a whole read is done."""
+    """The bytes received so far: by the kernel if it says, otherwise by reads that have ended."""
     counts = transferred(connection)
     return body.received if counts is None else counts[1]
 
@@ -86,13 +86,13 @@ class Places:
             self._uploads.discard(upload)
 
     def measure(self, now: float) -> None:
-        """Note how far each upload is. Call it regularly."""
+        """Record the progress of each upload. Call this regularly."""
         with self._lock:
             for upload in self._uploads:
                 upload.seconds_late(now)
 
     def _slowest(self, newcomer: str, now: float) -> UploadPlace | None:
-        """The upload that has to give way, if any."""
+        """The upload to be ended in favor of one of the client ``newcomer``, or None."""
         if not self._rate:
             return None
         held = collections.Counter(upload.client for upload in self._uploads)

@@ -1,5 +1,6 @@
 """The request, and the names of all ``imsgate.*`` environ keys."""
 
+import functools
 import re
 from typing import cast
 
@@ -31,6 +32,15 @@ IMAGE_REQUESTS = "PUT (/v2)?/images/[^/]+/(file|stage)/?"
 #: A minor version, which Glance ignores. ``/v2.1/cloudimages`` is an API of Huawei's instead.
 _MINOR = re.compile(r"/v2\.[0-9]+(?=/(?!cloudimages(?:/|$))|$)")
 _SLASHES = re.compile(r"//+")
+
+
+@functools.lru_cache(maxsize=64)  # each filter asks for the route of the same request
+def _normalized(raw: str) -> str:
+    path = raw.encode("latin-1").decode("utf-8", "replace")
+    if "//" in path:
+        path = _SLASHES.sub("/", path)
+    minor = path.startswith("/v2.") and _MINOR.match(path)
+    return "/v2" + path[minor.end() :] if minor else path
 
 
 class Request(webob.Request):  # type: ignore[misc]  # WebOb has no types
@@ -85,12 +95,7 @@ class Request(webob.Request):  # type: ignore[misc]  # WebOb has no types
 
         Unlike ``path_info`` it never raises: invalid UTF-8 becomes U+FFFD, which no route contains.
         """
-        raw: str = self.environ.get("PATH_INFO", "")
-        path = raw.encode("latin-1").decode("utf-8", "replace")
-        if "//" in path:
-            path = _SLASHES.sub("/", path)
-        minor = path.startswith("/v2.") and _MINOR.match(path)
-        return "/v2" + path[minor.end() :] if minor else path
+        return _normalized(self.environ.get("PATH_INFO", ""))
 
     def as_sent(self, end: str) -> str:
         """The end of ``route``, with all slashes that the client sent in it and around it, except

@@ -143,7 +143,7 @@ def identified(app: WsgiApp, environ: Environ) -> WsgiApp:
     Its clients use Glance's paths, too, so every response has it.
     """
     if isinstance(app, webob.Response):
-        app.headers["X-Request-Id"] = _request_id(environ)
+        app.headerlist.append(("X-Request-Id", _request_id(environ)))
     return app
 
 

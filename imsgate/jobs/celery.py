@@ -23,7 +23,9 @@ from kombu.exceptions import OperationalError
 
 from imsgate import errors
 from imsgate.errors import BadConfig
-from imsgate.jobs.engine import ENDS, GROUP, Engine, JobSettings, Work
+from imsgate.jobs.engine import ENDS, Engine
+from imsgate.jobs.settings import GROUP, JobSettings
+from imsgate.jobs.work import Work
 from imsgate.registry.base import Registry
 
 LOG = logging.getLogger(__name__)

@@ -10,11 +10,11 @@ from imsgate.buckets.image_url import Allowed, ImageUrl
 from imsgate.http.body import Tapped
 from imsgate.jobs.arguments import ExportArguments, when_begun
 from imsgate.jobs.context import Context
-from imsgate.jobs.engine import Work
 from imsgate.jobs.progress import ProgressTap
+from imsgate.jobs.work import Work
 from imsgate.model import Image, Job, Status
 from imsgate.sources.base import ByteStream
-from imsgate.stores.loader import Stores
+from imsgate.stores.enabled import Stores
 from imsgate.transfer.copy import copy
 from imsgate.transfer.digests import Digests
 

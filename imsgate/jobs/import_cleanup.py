@@ -16,7 +16,7 @@ from imsgate.jobs.context import Context, Interrupted
 from imsgate.jobs.methods import METHODS
 from imsgate.jobs.progress import with_failure, with_progress
 from imsgate.model import Image, Job, Location, Status
-from imsgate.stores.loader import Stores
+from imsgate.stores.enabled import Stores
 from imsgate.transfer.cleanup import delete_object
 
 LOG = logging.getLogger(__name__)

@@ -11,15 +11,15 @@ from imsgate import errors
 from imsgate.http.body import Tapped
 from imsgate.jobs.arguments import ImportArguments, when_settled
 from imsgate.jobs.context import Context, Interrupted, TakenOver
-from imsgate.jobs.engine import Work
 from imsgate.jobs.import_cleanup import DATA_FIELDS, ImportCleanup
 from imsgate.jobs.methods import METHODS, ImportSources
 from imsgate.jobs.progress import ProgressTap, with_progress
+from imsgate.jobs.work import Work
 from imsgate.model import Image, Job, Location, Status
 from imsgate.quotas import quota
 from imsgate.sources.base import ByteStream, Source, lost_data_fails_source
 from imsgate.stores.base import Sink, Store
-from imsgate.stores.loader import Stores
+from imsgate.stores.enabled import Stores
 from imsgate.transfer.copy import write
 from imsgate.transfer.reservation import ReservationTap
 

@@ -12,14 +12,14 @@ from typing import Any
 from imsgate import errors, hashing
 from imsgate.jobs.arguments import LocationArguments
 from imsgate.jobs.context import Context
-from imsgate.jobs.engine import Work
 from imsgate.jobs.progress import FAILED, ProgressTap, with_failure, with_progress
+from imsgate.jobs.work import Work
 from imsgate.model import Image, Job, Location, Status
 from imsgate.quotas import quota
 from imsgate.signatures.verify import signed
 from imsgate.sources.base import lost_data_fails_source
 from imsgate.sources.stored import StoredSources
-from imsgate.stores.loader import Stores
+from imsgate.stores.enabled import Stores
 from imsgate.transfer.copy import copy, data_fields
 from imsgate.transfer.digests import Digests
 

@@ -9,7 +9,7 @@ from imsgate.signatures.verify import signed
 from imsgate.sources.base import ByteStream, lost_data_fails_source
 from imsgate.sources.decompress import MAGIC_BYTES
 from imsgate.sources.inspected import InspectedSource, SourceInspector
-from imsgate.stores.loader import Stores
+from imsgate.stores.enabled import Stores
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from imsgate.model import Image, Location
 from imsgate.sources.base import ByteStream
 from imsgate.sources.inspected import InspectedSource, SourceInspector
-from imsgate.stores.loader import Stores
+from imsgate.stores.enabled import Stores
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

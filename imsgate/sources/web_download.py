@@ -12,7 +12,7 @@ from imsgate.errors import SourceFailed, SourceUnavailable
 from imsgate.sources.deadline import Deadline
 from imsgate.sources.uris import DownloadTarget
 
-#: What a connection fails with while it is in use.
+#: Exceptions that a connection in use may raise.
 CONNECTION_ERRORS = (OSError, http.client.HTTPException)
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")

@@ -1,4 +1,4 @@
-"""The mark of a store: a small file by which a data directory is known again.
+"""The mark of a store: a small file that identifies its data directory.
 
 If a volume is not mounted, or another one is mounted in its place, its mount point is an ordinary
 directory without the store's objects. Without the mark, every object in it would seem to be gone.
@@ -18,7 +18,7 @@ _LOG = logging.getLogger(__name__)
 MARK = ".imsgate-store"
 _MAX_BYTES = 100
 
-#: What file systems without hard links answer.
+#: Errors of ``link`` on file systems without hard links.
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 
 _ABSENT = "its data directory is not there: its volume is not mounted, or another one is"
@@ -45,7 +45,7 @@ class MarkedDirectory:
         return self._mark is not None
 
     def mark(self) -> None:
-        """Make the mark, unless there is one. Raises OSError."""
+        """Create the mark if it does not exist. Raises OSError."""
         if self._mark is None:
             self._mark = self._read() or self._make()
 

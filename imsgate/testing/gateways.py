@@ -18,7 +18,7 @@ from imsgate.registry.base import Registry
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.services import make_services
 from imsgate.stores.base import Store
-from imsgate.stores.loader import STORE_OPTS, Backend, Stores
+from imsgate.stores.enabled import STORE_OPTS, Backend, Stores
 from imsgate.stores.memory import MemoryStore
 from imsgate.transfer.cleanup import Cleanup
 from imsgate.transfer.upload import Uploads, UploadSettings

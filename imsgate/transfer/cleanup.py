@@ -14,7 +14,7 @@ from typing import Any
 from imsgate import errors
 from imsgate.model import READABLE, Image, Location, Status
 from imsgate.registry.base import Registry
-from imsgate.stores.loader import Stores
+from imsgate.stores.enabled import Stores
 from imsgate.transfer import lease, residue
 from imsgate.transfer.upload import NO_UPLOAD, STAGE, UPLOAD
 

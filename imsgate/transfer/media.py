@@ -14,7 +14,7 @@ from imsgate.errors import BadConfig
 from imsgate.model import Image, Location
 from imsgate.registry.base import Query, Registry
 from imsgate.stores.base import Store
-from imsgate.stores.loader import Stores
+from imsgate.stores.enabled import Stores
 
 LOG = logging.getLogger(__name__)
 

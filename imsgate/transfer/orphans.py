@@ -12,7 +12,7 @@ from imsgate import errors
 from imsgate.model import UNFINISHED, Location
 from imsgate.registry.base import Registry
 from imsgate.stores.base import Sweeps, Swept
-from imsgate.stores.loader import Backend
+from imsgate.stores.enabled import Backend
 
 LOG = logging.getLogger(__name__)
 

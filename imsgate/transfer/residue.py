@@ -15,14 +15,14 @@ from imsgate import errors, model
 from imsgate.model import Job, JobState
 from imsgate.registry.base import Registry
 from imsgate.stores.base import Store
-from imsgate.stores.loader import Stores
+from imsgate.stores.enabled import Stores
 
 LOG = logging.getLogger(__name__)
 
 #: The kind of these rows.
 KIND = "residue"
 
-#: How long to try, for a store that never comes back.
+#: How long discarding is tried, because a store may never come back.
 _PATIENCE = datetime.timedelta(days=30)
 
 
@@ -51,7 +51,7 @@ def discard(registry: Registry, store: Callable[[], Store], store_id: str, key: 
 
 
 def sweep(registry: Registry, stores: Stores, lease: float) -> int:
-    """Discard all residue that no other process is at; return the number of attempts.
+    """Discard all residue that no other process is discarding; return the number of attempts.
 
     ``lease`` is the number of seconds until another process may try, or this one again.
     """

@@ -5,7 +5,9 @@ import sys
 import pytest
 
 from imsgate import errors
-from imsgate.jobs import engine
+from imsgate.jobs.engine import Engine
+from imsgate.jobs.settings import JobSettings
+from imsgate.jobs.work import Work
 from imsgate.model import JobState
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.services import make_engine
@@ -14,10 +16,10 @@ from tests.functional.gateway import HOST, free_port
 
 
 def settled(url="memory://", **changed):
-    return engine.JobSettings(engine="celery", broker_url=url, **changed)
+    return JobSettings(engine="celery", broker_url=url, **changed)
 
 
-class Function(engine.Work):
+class Function(Work):
     """A function as work."""
 
     def __init__(self, function):
@@ -149,7 +151,7 @@ def test_a_broker_that_cannot_be_meant_is_refused(make, url):
 
 def test_an_engine_that_is_not_there_is_refused(registry):
     with pytest.raises(errors.BadConfig) as caught:
-        make_engine(registry, {}, engine.JobSettings(engine="steam"))
+        make_engine(registry, {}, JobSettings(engine="steam"))
     assert caught.value.key == "[jobs] engine"
 
 
@@ -163,5 +165,5 @@ def test_without_the_extra_it_is_refused(registry, monkeypatch):
 
 
 def test_the_local_one_is_the_default(registry):
-    made = make_engine(registry, {}, engine.JobSettings())
-    assert type(made) is engine.Engine
+    made = make_engine(registry, {}, JobSettings())
+    assert type(made) is Engine

@@ -3,7 +3,9 @@ import datetime
 import pytest
 
 from imsgate import errors, model
-from imsgate.jobs.engine import Engine, JobSettings, Work
+from imsgate.jobs.engine import Engine
+from imsgate.jobs.settings import JobSettings
+from imsgate.jobs.work import Work
 from imsgate.model import JobState
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.testing.gateways import gateway

@@ -11,14 +11,16 @@ import pytest
 from imsgate import errors
 from imsgate.http import body
 from imsgate.jobs import context, engine
-from imsgate.jobs.engine import Engine, JobSettings, Work
+from imsgate.jobs.engine import Engine
 from imsgate.jobs.imports import ImportWork
 from imsgate.jobs.methods import IMPORT, ImportSources
+from imsgate.jobs.settings import JobSettings
+from imsgate.jobs.work import Work
 from imsgate.model import JobState, Limits, Location, Status
 from imsgate.quotas import quota
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.stores import memory
-from imsgate.stores.loader import Backend, Stores
+from imsgate.stores.enabled import Backend, Stores
 from imsgate.stores.memory import MemoryStore
 from imsgate.testing.records import image
 from imsgate.testing.registries.statuses import bring

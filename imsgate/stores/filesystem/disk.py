@@ -7,7 +7,7 @@ from typing import Any
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
-#: What file systems and kernels without a call answer. Doing without costs nothing but speed.
+#: Errors of file systems and kernels that lack a call. Working without it only costs speed.
 _UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ESPIPE})
 
 # Not os.posix_fallocate: where the file system cannot reserve space (NFS before 4.2, CephFS),

@@ -1,0 +1,84 @@
+"""Tells when the server has sent a response.
+
+A server closes a response after it has sent it (PEP 3333). The object that its
+``wsgi.file_wrapper`` makes must reach it unchanged, or it would not use sendfile; there, the file
+inside that object is watched.
+"""
+
+import functools
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+#: A response of this size fits into the buffers of a connection: no thread waits for its client.
+_BUFFERED_BYTES = 1 << 14
+
+
+class _Closing:
+    """Closes what it wraps, then calls ``closed``, also when it is forgotten instead."""
+
+    def __init__(self, wrapped: Any, closed: Callable[[], None]) -> None:
+        self._wrapped = wrapped
+        self.closed = closed
+
+    def close(self) -> None:
+        try:
+            if hasattr(self._wrapped, "close"):
+                self._wrapped.close()
+        finally:
+            self.closed()
+
+    def __del__(self) -> None:
+        self.closed()
+
+
+class _ClosingChunks(_Closing):
+    """A response body."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._wrapped)
+
+
+class _ClosingFile(_Closing):
+    """A file in a file wrapper of the server."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._wrapped, name)
+
+
+#: The files in the file wrappers that exist, by the ids of these. A file wrapper keeps its file.
+_FILES: weakref.WeakValueDictionary[int, _ClosingFile] = weakref.WeakValueDictionary()
+
+
+@functools.lru_cache(maxsize=8)  # to make a type took 3 % of a small call; servers have one wrapper
+def file_wrapper(wrapper: Callable[..., Any]) -> Callable[..., Any]:
+    """The server's ``wsgi.file_wrapper``; ``until_sent`` passes its objects on unchanged."""
+
+    def wrap(file: Any, *size: int) -> Any:
+        closing = _ClosingFile(file, _nothing)
+        wrapped = wrapper(closing, *size)
+        _FILES[id(wrapped)] = closing
+        return wrapped
+
+    if not isinstance(wrapper, type):
+        return wrap
+    # An application may tell by its type whether the server sends files (``download``).
+    return type(wrapper.__name__, (), {"__new__": lambda _, *args: wrap(*args)})
+
+
+def _nothing() -> None:
+    """Nobody waits for the end of this response."""
+
+
+def until_sent(chunks: Iterable[bytes], sent: Callable[[], None]) -> Iterable[bytes]:
+    """The response for the server, which calls ``sent`` at its end, perhaps more than once."""
+    file = _FILES.get(id(chunks))
+    if file is None:
+        return _ClosingChunks(chunks, sent)
+    file.closed = sent
+    return chunks
+
+
+def is_buffered(chunks: Iterable[bytes]) -> bool:
+    """Whether nobody waits for the client to take this response."""
+    return isinstance(chunks, list | tuple) and sum(map(len, chunks)) <= _BUFFERED_BYTES
