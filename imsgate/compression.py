@@ -89,7 +89,27 @@ class DecompressedStream:
         self._bytes_in_at_output = 0
 
     def read(self, size: int) -> bytes:
-        """Up to ``size`` bytes, none at the end. Raises what ``refuse`` makes."""
+        """Up to ``size`` bytes, none at the end. Raises what ``refuse`` makes.
+
+        It returns what the input at hand contains, however small its members are, and waits for
+        more input only if that is nothing.
+        """
+        pieces: list[bytes] = []
+        while size and not (pieces and self._is_drained()):
+            piece = self._next(size)
+            if not piece:
+                break
+            pieces.append(piece)
+            size -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _is_drained(self) -> bool:
+        """Whether there can be no more output without more input."""
+        if self._decoder.eof:
+            return not self._decoder.unused_data
+        return self._decoder.needs_input and not self._rest
+
+    def _next(self, size: int) -> bytes:
         while True:
             if self._decoder.eof and not self._next_member():
                 return b""
