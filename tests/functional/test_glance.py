@@ -45,6 +45,8 @@ config_file = {root}/glance-api-paste.ini
 FILTERS = """
 [filter:chunked]
 use = egg:imsgate#chunked
+[filter:encoding]
+use = egg:imsgate#encoding
 [filter:sizelimit]
 use = egg:imsgate#sizelimit
 image_size_cap = 4194304
@@ -150,7 +152,9 @@ def glance(venv: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     paste = (venv / "etc" / "glance" / "glance-api-paste.ini").read_text()
     pipeline = "unauthenticated-context rootapp"
     assert pipeline in paste
-    paste = paste.replace(pipeline, "unauthenticated-context chunked sizelimit sniff rootapp")
+    paste = paste.replace(
+        pipeline, "unauthenticated-context chunked encoding sizelimit sniff rootapp"
+    )
     (root / "glance-api-paste.ini").write_text(paste + FILTERS)
     (root / "uwsgi.ini").write_text(UWSGI.format(port=port))
     env = {
