@@ -10,8 +10,9 @@ from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imsgate.errors import BadConfig
+from imsgate import errors
 from imsgate.filters import encoding, headers, sizelimit, sniff
+from imsgate.http.request import Request
 from imsgate.testing import FilterContract, apps, servers
 from imsgate.testing.filters.refusals import RefusalChecks
 from tests.filters.alone import FILE, IMAGE, put, refused
@@ -268,6 +269,43 @@ def test_the_first_bytes_do_not_wait_for_the_rest(alone, coding):
 # With the other filters
 
 
+def test_a_filter_before_it_may_end_the_body(alone):
+    """As pace ends the read of a client that is too slow."""
+    packed = gzip.compress(random.Random(4).randbytes(MIB))
+    request = servers.environ(servers.Input(packed), length=len(packed), **coded("gzip"))
+    request |= {"REQUEST_METHOD": "PUT", "PATH_INFO": FILE}
+    encoded = Request(request).reader()
+
+    def read(stream):
+        while chunk := stream.read(1 << 16):
+            encoded.fail(errors.TooSlow(received=encoded.received))
+        return chunk
+
+    answer = servers.serve(alone("encoding", apps.App(read)), request)
+    assert (answer.code, answer.reason) == (408, "too_slow")
+
+
+def test_a_filter_before_it_may_refuse_what_was_sent(alone):
+    """As aksk compares its digest with the signed one, after the last byte."""
+
+    class Tap:
+        data = b""
+
+        def feed(self, chunk):
+            self.data += chunk
+
+        def finish(self):
+            raise errors.SignedBodyDiffers(found="a", signed="b")
+
+    packed, tap = gzip.compress(DATA), Tap()
+    request = servers.environ(packed, **coded("gzip"), REQUEST_METHOD="PUT", PATH_INFO=FILE)
+    Request(request).tap(tap)
+    app = apps.ReadFails("swallows")
+    answer = servers.serve(alone("encoding", app), request)
+    assert (answer.code, answer.reason) == (401, "signed_body_differs")
+    assert tap.data == packed
+
+
 LIMIT = {"image_size_cap": "300000"}
 
 
@@ -368,7 +406,7 @@ def test_without_the_library_there_is_no_zstd(alone, monkeypatch):
 
 @pytest.mark.parametrize(("key", "text"), [("max_ratio", "-1"), ("requests", "PUT (")])
 def test_what_cannot_work_refuses_to_start(alone, key, text):
-    with pytest.raises(BadConfig) as caught:
+    with pytest.raises(errors.BadConfig) as caught:
         alone("encoding", apps.App(), **{key: text})
     assert caught.value.key == f"encoding.{key}"
 
