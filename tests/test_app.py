@@ -144,5 +144,6 @@ def test_every_shipped_flavor_is_whole(flavor):
     context = loadwsgi.loadcontext(loadwsgi.APP, ini, global_conf={})
     names = [found.entry_point_name for found in pastefile.filters(context)]
     named = [name for name in names if name]
-    first, last = ["faults", "cors", "proxy", "pace"], ["headers", "sizelimit", "sniff"]
+    first = ["faults", "cors", "proxy", "pace"]
+    last = ["headers", "encoding", "sizelimit", "sniff"]
     assert named == [*first, *FLAVORS[flavor], *last]

@@ -54,6 +54,8 @@ class ImageUpload:
         transition: Transition,
         store_id: str | None,
     ) -> webob.Response:
+        if request.codings:  # nothing has decompressed the data, so it is not the image
+            raise errors.UnsupportedCoding(accepted="identity")
         image = self.access.image(identity(request), image_id, rule)
         image.require(Status.QUEUED)
         has_formats = image.disk_format and image.container_format

@@ -41,11 +41,15 @@ class Route:
 
     The path may end with a slash unless ``slash`` is false: after a collection, a slash would
     ask for a member with an empty id.
+
+    ``options`` tells whether OPTIONS is answered with the allowed methods, for the image data of
+    any id. Filters add what they accept. Elsewhere OPTIONS is refused, as in Glance.
     """
 
     template: str
     handlers: dict[str, Handler]
     slash: bool = True
+    options: bool = False
 
     def pattern(self) -> str:
         path = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(self.template))
@@ -78,8 +82,8 @@ def routes(
         Route("/v2/stores/{store_id}/{image_id}", {"DELETE": images.delete_copy}),
         Route("/v2/images", {"GET": images.index, "POST": images.create}, slash=False),
         Route(image, {"GET": images.show, "PATCH": images.update, "DELETE": images.delete}),
-        Route(image + "/file", {"GET": download.download, "PUT": upload.upload}),
-        Route(image + "/stage", {"PUT": upload.stage}),
+        Route(image + "/file", {"GET": download.download, "PUT": upload.upload}, options=True),
+        Route(image + "/stage", {"PUT": upload.stage}, options=True),
         Route(image + "/import", {"POST": imports.start}),
         Route(image + "/locations", {"GET": locations.index, "POST": locations.add}),
         Route(image + "/tasks", {"GET": tasks.of_image}),
@@ -151,7 +155,7 @@ class Router:
 
         What has the shape of the vendor's paths, and any such path in a signed request, is 404.
         """
-        self._table = [(re.compile(route.pattern()), route.handlers) for route in table]
+        self._table = [(re.compile(route.pattern()), route) for route in table]
         self._versions = versions
 
     def __call__(self, request: Request) -> webob.Response:
@@ -159,11 +163,13 @@ class Router:
         _check_text(request)
         path = request.route
         allowed: dict[str, None] = {}
-        for pattern, handlers in self._table:
+        for pattern, route in self._table:
             if match := pattern.fullmatch(path):
-                if handler := _handler(request, handlers):
+                if handler := _handler(request, route.handlers):
                     return handler(request, **_arguments(request, match))
-                allowed |= dict.fromkeys(handlers)
+                if route.options and request.method == "OPTIONS":
+                    return webob.Response(status=204, allow=(*route.handlers, "OPTIONS"))
+                allowed |= dict.fromkeys(route.handlers)
         if allowed:
             methods = ", ".join(allowed)
             raise errors.MethodNotAllowed(allowed=methods, headers={"Allow": methods})

@@ -80,6 +80,7 @@ from imsgate.errors.quotas import (
     TagQuotaExceeded,
 )
 from imsgate.errors.requests import (
+    BadCoding,
     BadHeader,
     BadJson,
     BadQuery,
@@ -95,6 +96,7 @@ from imsgate.errors.requests import (
     SizeMismatch,
     TooLarge,
     TooSlow,
+    UnsupportedCoding,
     UnsupportedMediaType,
 )
 from imsgate.errors.stores import (
@@ -109,6 +111,7 @@ from imsgate.errors.stores import (
 __all__ = [
     "AlreadyExists",
     "BadAttribute",
+    "BadCoding",
     "BadConfig",
     "BadHeader",
     "BadImage",
@@ -182,6 +185,7 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "UnknownStore",
+    "UnsupportedCoding",
     "UnsupportedMediaType",
     "UriRefused",
     "WrongStatus",

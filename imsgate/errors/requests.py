@@ -38,6 +38,17 @@ class UnsupportedMediaType(Error):
     message = "Content-Type must be one of: {accepted}"
 
 
+class UnsupportedCoding(Error):
+    """``accepted`` lists the codings that this resource accepts (RFC 9110 section 15.5.16)."""
+
+    status, reason = 415, "unsupported_content_coding"
+    code = "IMG.0001"
+    message = "Content-Encoding must be one of: {accepted}"
+
+    def __init__(self, *, accepted: str) -> None:
+        super().__init__(accepted=accepted, headers={"Accept-Encoding": accepted})
+
+
 # Bodies
 
 
@@ -65,6 +76,14 @@ class BodyCut(BadRequest):
     reason = "body_cut"
     code = "IMG.0057"
     message = "The request body is incomplete: it ended after {received} bytes"
+
+
+class BadCoding(BadRequest):
+    """The body is not what its Content-Encoding says, or decodes to too much."""
+
+    reason = "bad_content_coding"
+    code = "IMG.0057"
+    message = "The Content-Encoding of the request body is {coding}, and {problem}"
 
 
 class TooSlow(Error):

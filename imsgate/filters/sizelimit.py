@@ -8,8 +8,9 @@
 After ``headers``. Image data that announces too many bytes is refused at once, any other such
 body when the application begins to read it: only the application knows whether the path exists,
 and 404 tells more than 413. The bytes of every body are counted as well, whatever the headers
-announce. Image data and all other bodies have separate limits. ``[ims] profile`` adds the limit
-of its cloud for uploads.
+announce. Image data and all other bodies have separate limits. Image data that ``encoding``
+decompresses is limited before and after. ``[ims] profile`` adds the limit of its cloud for
+uploads.
 """
 
 from collections.abc import Callable
@@ -80,7 +81,11 @@ class SizeLimit(base.TappingFilter[SizeLimitSettings]):
             request.reader().refuse(errors.TooLarge(limit=limit))
 
     def _check_image(self, request: Request) -> None:
-        for length in (request.body_length, request.announced_size):
+        lengths, encoded = [request.body_length, request.announced_size], request.encoded
+        if encoded is not None:
+            lengths.append(encoded.length)
+            encoded.join(body.Limit(self._image_limit))
+        for length in lengths:
             if length is not None and length > self._image_limit:
                 raise errors.TooLarge(limit=self._image_limit)
         request.tap(body.Limit(self._image_limit))

@@ -1,7 +1,8 @@
 """The wrapper of ``wsgi.input``.
 
 However many filters watch a body, there is one :class:`Tapped` between the server and the
-application. Every further tap joins it.
+application. Every further tap joins it. A body that a filter decompresses has one before and one
+after that filter.
 """
 
 import io

@@ -25,6 +25,8 @@ SEALED_CREDENTIAL = "imsgate.sealed_credential"
 PRESENTED = "imsgate.presented"
 REQUEST_ID = "imsgate.request_id"
 INSPECTION = "imsgate.inspection"
+#: Set by ``encoding``: the compressed body as it is received. ``wsgi.input`` is what it contains.
+ENCODED = "imsgate.encoded"
 
 #: The requests of the Image API whose body is image data: method, space, path. The version is
 #: optional because Glance also takes it from the header Accept.
@@ -123,6 +125,19 @@ class Request(webob.Request):  # type: ignore[misc]  # WebOb has no types
         return headers.framing(
             self.environ.get("CONTENT_LENGTH"), self.environ.get("HTTP_TRANSFER_ENCODING")
         )
+
+    @property
+    def codings(self) -> list[str]:
+        """The codings of Content-Encoding in lower case, without ``identity``."""
+        text: str = self.environ.get("HTTP_CONTENT_ENCODING", "")
+        names = (name.strip(" \t").lower() for name in text.split(","))
+        return [name for name in names if name not in ("", "identity")]
+
+    @property
+    def encoded(self) -> body.Tapped | None:
+        """The compressed body as it is received, if a filter decompresses it. Its length is the
+        Content-Length."""
+        return cast(body.Tapped | None, self.environ.get(ENCODED))
 
     @property
     def announced_size(self) -> int | None:

@@ -68,6 +68,7 @@ REFUSED = {
     "bad-store": (nothing, {"X_Image_Meta_Store": "../x"}, 400, "bad_header"),
     "size-word": (nothing, {"x_openstack_image_size": "four"}, 400, "bad_header"),
     "size-differs": (nothing, {"x_openstack_image_size": "5"}, 400, "size_mismatch"),
+    "coding": (nothing, {"Content_Encoding": "gzip"}, 415, "unsupported_content_coding"),
     "no-formats": (without_formats, {}, 400, "formats_not_set"),
     "active": (active, {}, 409, "wrong_status"),
     "deleted": (lambda owner, path: owner.delete(path), {}, 404, "not_found"),
@@ -127,6 +128,22 @@ def test_an_empty_image_is_one(owner, path):
     assert owner.put(f"{path}/file", b"", **OCTETS).status_int == 204
     answer = owner.get(f"{path}/file")
     assert (answer.status_int, answer.body, answer.headers["Content-Length"]) == (200, b"", "0")
+
+
+def test_compressed_data_is_never_taken_for_the_image(owner, path):
+    """A pipeline of an operator's own may lack the filter that decompresses it."""
+    answer = owner.put(f"{path}/file", gzip.compress(b"data"), Content_Encoding="gzip", **OCTETS)
+    assert reason(answer) == (415, "unsupported_content_coding")
+    assert answer.headers["Accept-Encoding"] == "identity"
+    answer = owner.put(f"{path}/file", b"data", Content_Encoding="identity", **OCTETS)
+    assert answer.status_int == 204
+
+
+@pytest.mark.parametrize(("end", "methods"), [("file", "GET, PUT"), ("stage", "PUT")])
+def test_options_names_the_methods(owner, path, end, methods):
+    answer = owner.ask("OPTIONS", f"{path}/{end}")
+    assert (answer.status_int, answer.headers["Allow"]) == (204, f"{methods}, OPTIONS")
+    assert owner.ask("OPTIONS", path).status_int == 405
 
 
 def test_a_full_store(people):

@@ -52,7 +52,7 @@ def test_other_bodies_are_limited_as_metadata(pipeline):
     assert (answer.code, answer.reason, legacy.made.bodies) == (413, "too_large", [])
 
 
-@pytest.mark.parametrize("name", ["headers", "sizelimit", "pace", "sniff"])
+@pytest.mark.parametrize("name", ["headers", "encoding", "sizelimit", "pace", "sniff"])
 def test_an_expression_that_is_none_refuses_to_start(alone, name):
     with pytest.raises(BadConfig) as caught:
         alone(name, apps.App(), requests="POST (")

@@ -2,7 +2,9 @@
 
 import contextlib
 import fcntl
+import gzip
 import http.client
+import itertools
 import json
 import os
 import pathlib
@@ -45,6 +47,8 @@ config_file = {root}/glance-api-paste.ini
 FILTERS = """
 [filter:chunked]
 use = egg:imsgate#chunked
+[filter:encoding]
+use = egg:imsgate#encoding
 [filter:sizelimit]
 use = egg:imsgate#sizelimit
 image_size_cap = 4194304
@@ -125,12 +129,12 @@ class Glance:
         image_id: str = json.loads(answer)["id"]
         return image_id
 
-    def upload(self, image_id: str, data: bytes, chunk: int | None) -> int:
+    def upload(self, image_id: str, data: bytes, chunk: int | None, **headers: str) -> int:
         body: Any = data
         if chunk:
             body = (data[start : start + chunk] for start in range(0, len(data), chunk))
         path, media_type = f"/v2/images/{image_id}/file", "application/octet-stream"
-        return self.call("PUT", path, body, Content_Type=media_type)[0]
+        return self.call("PUT", path, body, Content_Type=media_type, **headers)[0]
 
     def record(self, image_id: str) -> Any:
         return json.loads(self.call("GET", f"/v2/images/{image_id}")[1])
@@ -150,7 +154,9 @@ def glance(venv: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     paste = (venv / "etc" / "glance" / "glance-api-paste.ini").read_text()
     pipeline = "unauthenticated-context rootapp"
     assert pipeline in paste
-    paste = paste.replace(pipeline, "unauthenticated-context chunked sizelimit sniff rootapp")
+    paste = paste.replace(
+        pipeline, "unauthenticated-context chunked encoding sizelimit sniff rootapp"
+    )
     (root / "glance-api-paste.ini").write_text(paste + FILTERS)
     (root / "uwsgi.ini").write_text(UWSGI.format(port=port))
     env = {
@@ -187,7 +193,7 @@ def qcow2(backing: int = 0) -> bytes:
 def test_uploads_through_the_filters(glance: Glance) -> None:
     """One test, because starting Glance takes longer than all of this."""
     good, hostile, large = qcow2(), qcow2(backing=0x200), qcow2().ljust(5 * MIB, b"\0")
-    for chunk in (None, 65536, MIB):
+    for chunk, coding in itertools.product((None, 65536, MIB), (None, "gzip")):
         for disk_format, data, status in (
             ("qcow2", good, 204),
             ("qcow2", hostile, 415),
@@ -195,8 +201,11 @@ def test_uploads_through_the_filters(glance: Glance) -> None:
             ("qcow2", large, 413),
         ):
             image_id = glance.create(disk_format)
-            case = f"{disk_format}, {len(data)} bytes in chunks of {chunk}, {status}"
-            assert glance.upload(image_id, data, chunk) == status, case
+            case = f"{disk_format}, {len(data)} bytes in chunks of {chunk}, {coding}, {status}"
+            sent, headers = data, {}
+            if coding:
+                sent, headers = gzip.compress(data), {"Content_Encoding": coding}
+            assert glance.upload(image_id, sent, chunk, **headers) == status, case
             record = glance.record(image_id)
             stored = [path.stat().st_size for path in glance.images.iterdir()]
             if status == 204:

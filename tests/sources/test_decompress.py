@@ -76,6 +76,25 @@ def test_no_read_gives_more_than_was_asked_for(name):
     assert b"".join(chunks) == DATA
 
 
+@EACH
+@given(st.lists(st.binary(max_size=9), max_size=20), st.integers(1, 50))
+def test_small_members_are_read_together(name, members, size):
+    """Each read of the copy loop costs, and a member may hold a single byte."""
+    packed = b"".join(map(PACK[name], members))
+    stream = decompressor().open(name, reading(packed or PACK[name](b"")))
+    data = b"".join(members)
+    expected = [data[at : at + size] for at in range(0, len(data), size)]
+    assert list(iter(lambda: stream.read(size), b"")) == expected
+
+
+@EACH
+def test_a_read_does_not_wait_for_more_than_it_needs(name):
+    pieces = [PACK[name](b"first"), PACK[name](b"second")]
+    stream = decompressor().open(name, lambda size: pieces.pop(0))
+    assert stream.read(1000) == b"first"
+    assert len(pieces) == 1
+
+
 @pytest.mark.parametrize("name", ["gzip", "xz"])
 def test_zeros_after_the_end_are_padding(name):
     assert unpack(name, PACK[name](DATA) + bytes(512)) == DATA
