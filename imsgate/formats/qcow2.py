@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from imsgate.formats.fields import integers, unpack
 from imsgate.formats.report import Report
 from imsgate.formats.stream import Reader, read
-from imsgate.formats.tables import POINTER_TABLE_COST, TableLocations, TableWalker
+from imsgate.formats.tables import TableLocations, TableWalker
 
 MAGIC = b"QFI\xfb"
 
@@ -343,7 +343,7 @@ def _follow_tables(head: bytes, header: _Header, report: Report) -> Reader[None]
     walker, l2_tables = TableWalker(head), TableLocations(header.cluster_size)
 
     def use_l1(piece: bytes) -> None:
-        offsets = [entry & _OFFSET_MASK for entry in integers(piece, "Q", "big")]
+        offsets = array("Q", (entry & _OFFSET_MASK for entry in integers(piece, "Q", "big")))
         if any(offset % header.cluster_size for offset in offsets):
             report.add_finding("bad_table", _L1_FIELD, "an L2 table does not begin at a cluster")
             return
@@ -355,11 +355,11 @@ def _follow_tables(head: bytes, header: _Header, report: Report) -> Reader[None]
         report.require_size(end, _REFCOUNT_FIELD, "a refcount block")
 
     tables = (
-        (header.refcounts, header.refcount_table_size, use_refcounts, 1),
-        (header.l1, header.l1_size, use_l1, POINTER_TABLE_COST),
+        (header.refcounts, header.refcount_table_size, use_refcounts),
+        (header.l1, header.l1_size, use_l1),
     )
-    for offset, length, use, cost in sorted(tables, key=lambda table: table[0]):
-        yield from walker.walk(offset, length, use, cost)
+    for offset, length, use in sorted(tables, key=lambda table: table[0]):
+        yield from walker.walk(offset, length, use)
     yield from walker.follow(l2_tables, lambda piece: _use_l2(piece, header, report))
     if walker.position <= header.snapshot_table:
         yield from _read_snapshots(header, report)
