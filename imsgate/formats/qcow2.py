@@ -162,7 +162,8 @@ def _follow_tables(head: bytes, header: Header, report: Report) -> Reader[None]:
     )
     for offset, length, use in sorted(tables, key=lambda table: table[0]):
         yield from walker.walk(offset, length, use)
-    yield from walker.follow(l2_tables, lambda piece: _use_l2(piece, header, report))
+    if not header.has_data_file:
+        yield from walker.follow(l2_tables, lambda piece: _use_l2(piece, header, report))
     if walker.position <= header.snapshot_table:
         yield from _read_snapshots(header, report)
 

@@ -76,6 +76,11 @@ class Header:
         return 1 << self.cluster_bits
 
     @property
+    def has_data_file(self) -> bool:
+        """Whether the data clusters are in another file."""
+        return bool(self.incompatible & _DATA_FILE)
+
+    @property
     def l2_entry_size(self) -> int:
         return 16 if self.incompatible & _EXTENDED_L2 else ENTRY_BYTES
 
@@ -130,7 +135,7 @@ def check_layout(header: Header, report: Report) -> bool:
 def check_features(header: Header, report: Report) -> None:
     """Check the features, the encryption and the references to other files."""
     features = header.incompatible
-    if features & _DATA_FILE:
+    if header.has_data_file:
         report.add_finding("data_file", _FEATURES_FIELD, "the external data file bit is set")
     if header.backing_offset:
         reason = f"the header refers to a backing file name at byte {header.backing_offset}"
@@ -157,7 +162,7 @@ def check_features(header: Header, report: Report) -> None:
         report.add_finding("encrypted", 32, "the image is encrypted with LUKS")
     elif header.crypt:
         report.add_finding("bad_header", 32, f"the encryption method is {header.crypt}")
-    if header.autoclear & _RAW_DATA_FILE and not features & _DATA_FILE:
+    if header.autoclear & _RAW_DATA_FILE and not header.has_data_file:
         reason = "the raw external data bit is set, but there is no external data file"
         report.add_finding("bad_header", _AUTOCLEAR_FIELD, reason)
 
