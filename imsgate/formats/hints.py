@@ -63,9 +63,9 @@ def for_mismatch(
     content = min(candidates)
     if content == "raw" and is_vhd(declared.name):
         return _NO_FOOTER
-    if "raw" not in allowed and content not in DOCUMENTS:
-        return HINTS["declared_format"]
     disk_format = disk_format_of(content)
+    if "raw" not in allowed:
+        return HINTS["declared_format"] if disk_format else _for_content(content)
     steps = [
         f"Set disk_format to {disk_format}, or convert the image"
         if disk_format
