@@ -15,6 +15,7 @@ _BY_ID = {
     "tests/functional/test_pages.py::test_ims_page": "s3",
     "tests/stores/s3/test_faults.py": "s3",
     "tests/formats/test_corpus.py": "slow",
+    "tests/formats/test_cuts.py": "slow",
     "tests/formats/test_properties.py": "slow",
     "tests/registry/test_processes.py": "slow",
     "tests/registry/test_scale.py": "slow",

@@ -108,7 +108,9 @@ def test_every_word_of_a_record_is_a_word_of_the_inspection():
         ("qcow2", "compressed", "a gzip", ("accept_gzip",)),
         (None, None, "a gzip", ("Unpack it", "aki or ari", "accept_gzip")),
         ("raw", "bare", "a page", ("Check the address", "accept_html", "raw_may_hold")),
-        ("qcow2", "bare", "a page", ("Check the address", "accept_html")),
+        ("qcow2", "bare", "a page", ("Check the address",)),
+        ("qcow2", "bare", "a gzip", ("Unpack it",)),
+        ("luks", "bare", "an ELF", ("a disk image that contains it",)),
         (None, None, "a page", ("Check the address", "accept_html")),
         ("vhd", "bare", "a disk", ("footer", "incomplete")),
         ("vpc", "bare", "a disk", ("footer", "incomplete")),
@@ -127,6 +129,16 @@ def test_a_hint_names_the_way_out(disk_format, container_format, content, words)
     assert "disk_format to raw" not in hint
     named = set(re.findall(r"accept_\w+|raw_may_hold", hint))
     assert named <= OPTIONS
+
+
+@pytest.mark.parametrize("content", [b"<html>", b"\x1f\x8b\x08", b"#!/bin/sh\n"])
+def test_no_option_is_named_that_does_not_help(content):
+    """Whatever the options say, this content is no qcow2."""
+    inspection = Inspector().begin("qcow2", keep_going=True)
+    inspection.feed(content)
+    with pytest.raises(errors.BadImage) as refused:
+        inspection.finish()
+    assert "[sniff]" not in refused.value.details["hint"]
 
 
 def test_a_luks_device_without_a_declared_format_is_luks():

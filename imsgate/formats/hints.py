@@ -25,10 +25,13 @@ _INSTEAD = (
     "The file is a text instead of an image, for instance an error page of the server it was "
     "downloaded from. Check the address or the path, and upload the image itself"
 )
-_PROGRAM = "The file is a program. Upload a disk image that contains it"
+_PGP = "The file is a signature, a key or encrypted data of PGP. Upload the image itself, decrypted"
+_PROGRAM = "The file belongs on a disk. Upload a disk image that contains it"
 
 
 def _for_content(content: str) -> str:
+    if content == "pgp":
+        return _PGP
     if content in DOCUMENTS:
         return _INSTEAD
     if content in PROGRAMS:
@@ -60,9 +63,9 @@ def for_mismatch(
     content = min(candidates)
     if content == "raw" and is_vhd(declared.name):
         return _NO_FOOTER
-    if "raw" not in allowed and content not in DOCUMENTS:
-        return HINTS["declared_format"]
     disk_format = disk_format_of(content)
+    if "raw" not in allowed:
+        return HINTS["declared_format"] if disk_format else _for_content(content)
     steps = [
         f"Set disk_format to {disk_format}, or convert the image"
         if disk_format

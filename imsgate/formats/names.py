@@ -35,10 +35,11 @@ PAYLOADS = (
 )
 """Canonical names of compressed files, archives, and images wrapped in a format of another use."""
 
-PROGRAMS = ("elf", "mach-o", "pe")
+PROGRAMS = ("elf", "mach-o", "pe", "java", "registry")
+"""Programs, and the registry of Windows."""
 
-DOCUMENTS = ("html", "xml", "json", "checksums", "git-lfs")
-"""Texts that are often stored by mistake instead of the image that they stand for."""
+DOCUMENTS = ("html", "xml", "json", "yaml", "script", "checksums", "pgp", "pem", "git-lfs")
+"""Texts and signatures that are often stored by mistake instead of the image itself."""
 
 FORMATS = IMAGES + PAYLOADS + PROGRAMS + DOCUMENTS
 

@@ -7,6 +7,7 @@ must be valid, too.
 Sources: the documentation of each format, and the database of file(1).
 """
 
+import lzma
 import re
 import struct
 
@@ -73,11 +74,28 @@ _OCTAL = re.compile(rb" *[0-7]{1,7}[ \0]*")
 _SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
 _SKIPPABLE_SIZE = struct.Struct("<4xI")
 _LZMA = struct.Struct("<xIQB")
-_LZMA_PROPERTIES = 0x5D
+_LZMA_PROPERTIES_END = 225
+_LZMA_DICTIONARY = slice(1, 5)
 _MIN_LZMA_DICTIONARY_BYTES, _MAX_LZMA_BYTES, _UNKNOWN_LZMA_SIZE = 4096, 1 << 38, (1 << 64) - 1
 _CPIO_MAGIC = {b"\xc7\x71": "<", b"\x71\xc7": ">"}
 _CPIO_HEADER_BYTES, _MAX_CPIO_NAME_BYTES = 26, 1024
+_JAVA = re.compile(rb"\xca\xfe\xba\xbe..\0[\x2d-\x7f]", re.S)
+_MACH_O_FAT = re.compile(rb"\xca\xfe\xba\xbe\0\0\0[\x01-\x1f]")
+_REGISTRY = re.compile(rb"regf.{16}\x01\0\0\0[\0-\x06]\0\0\0", re.S)
+# A signature, a key, data for a key, data for a passphrase; each with its version and algorithm.
+_PGP = re.compile(
+    rb"[\x88\x89\x8a]..?\x04[\0-\x1f\x40\x50][\x01-\x1b][\x01-\x0e]\0"
+    rb"|\x99[\0-\x08].\x04.{4}[\x01\x11\x13\x16]"
+    rb"|\x85[\x01-\x04].\x03.{8}[\x01\x02\x10]"
+    rb"|\x84\x5e\x03.{8}\x12"
+    rb"|\x8c\x0d\x04[\x01-\x0d]\x03[\x01-\x0e]"
+    rb"|\x8c.\x05[\x01-\x0d][\x01-\x03]\x03[\x01-\x0e]",
+    re.S,
+)
+_DOS_HEADER = struct.Struct("<2xHH2xH")
 _PE_OFFSET = struct.Struct("<60xI")
+_MAX_PE_OFFSET = 32768 - 4
+"""The bytes from 32 KiB on are read by the parser of ISO 9660 and UDF."""
 
 
 def identify(head: bytes) -> str | None:
@@ -90,6 +108,10 @@ def identify(head: bytes) -> str | None:
         (_COMPRESS, "compress"),
         (_LHA, "lha"),
         (_ARJ, "arj"),
+        (_MACH_O_FAT, "mach-o"),
+        (_JAVA, "java"),
+        (_REGISTRY, "registry"),
+        (_PGP, "pgp"),
     ):
         if pattern.match(head):
             return name
@@ -126,17 +148,32 @@ def _after_skippable_frames(head: bytes) -> str:
 
 
 def _is_lzma(head: bytes) -> bool:
-    """Whether the file is an .lzma file, which has no magic number."""
+    """Whether the file is an .lzma file, which has no magic number.
+
+    Its properties are those of the encoder in one byte, usually 5D; nearly every byte is valid.
+    """
     dictionary, size, first = unpack(_LZMA, head)
     largest_bit = 1 << max(dictionary.bit_length() - 1, 0)
     return (
         len(head) > _LZMA.size
-        and head[0] == _LZMA_PROPERTIES
+        and head[0] < _LZMA_PROPERTIES_END
         and dictionary >= _MIN_LZMA_DICTIONARY_BYTES
         and dictionary in (largest_bit, largest_bit + largest_bit // 2, 0xFFFF_FFFF)
-        and (size == _UNKNOWN_LZMA_SIZE or size < _MAX_LZMA_BYTES)
         and not first
+        and any(head[_LZMA.size :])
+        and (size == _UNKNOWN_LZMA_SIZE or (0 < size < _MAX_LZMA_BYTES and _unpacks(head)))
     )
+
+
+def _unpacks(head: bytes) -> bool:
+    """Whether the file begins to unpack. A small dictionary is enough for what it begins with."""
+    dictionary = _MIN_LZMA_DICTIONARY_BYTES.to_bytes(4, "little")
+    head = head[: _LZMA_DICTIONARY.start] + dictionary + head[_LZMA_DICTIONARY.stop :]
+    try:
+        lzma.LZMADecompressor(lzma.FORMAT_ALONE).decompress(head, _MIN_LZMA_DICTIONARY_BYTES)
+    except lzma.LZMAError:
+        return False
+    return True
 
 
 def _is_old_cpio(head: bytes) -> bool:
@@ -158,6 +195,19 @@ def _is_old_cpio(head: bytes) -> bool:
 def _is_pe(head: bytes) -> bool:
     """Whether the file is a program for Windows or EFI."""
     return head.startswith(b"MZ") and head.startswith(b"PE\0\0", unpack(_PE_OFFSET, head)[0])
+
+
+def pe_header_end(head: bytes) -> int:
+    """The end of what must be read to recognize a program whose header is far from its start.
+
+    0 if the file does not begin like a program.
+    """
+    if not head.startswith(b"MZ"):
+        return 0
+    last_page, pages, paragraphs = unpack(_DOS_HEADER, head)
+    offset = unpack(_PE_OFFSET, head)[0]
+    is_header = last_page <= 512 and pages and paragraphs
+    return offset + 4 if is_header and len(head) - 4 < offset <= _MAX_PE_OFFSET else 0
 
 
 def virtual_size(name: str, head: bytes) -> int | None:

@@ -61,6 +61,8 @@ def probe(report: Report) -> Reader[None]:
     else:
         head += yield from read(HEAD_BYTES, payloads.HEAD_BYTES - HEAD_BYTES)
         is_whole = len(head) < payloads.HEAD_BYTES
+        if end := payloads.pe_header_end(head):
+            head += yield from read(len(head), end - len(head))
         if name := payloads.identify(head) or documents.identify(head, is_whole=is_whole):
             report.narrow_format(name)
         else:

@@ -15,7 +15,7 @@ import struct
 from imsgate.formats.fields import integers, unpack
 from imsgate.formats.report import Report
 from imsgate.formats.stream import Reader
-from imsgate.formats.tables import POINTER_TABLE_COST, TableLocations, TableWalker
+from imsgate.formats.tables import TableLocations, TableWalker
 
 _HEADER = struct.Struct(">8xQII QBBxxIQ")
 _COMPRESSED = 1 << 63
@@ -58,7 +58,7 @@ def inspect(head: bytes, report: Report) -> Reader[None]:
         end = l2_tables.add(integers(piece, "Q", "big"))
         report.require_size(end, _L1_FIELD, "an L2 table")
 
-    yield from walker.walk(l1, entries * _ENTRY_BYTES, use_l1, POINTER_TABLE_COST)
+    yield from walker.walk(l1, entries * _ENTRY_BYTES, use_l1)
     # The last cluster of the disk may be shorter in the file: it may end at the end of the disk.
     last_cluster = size % (1 << cluster_bits) or 1 << cluster_bits
     yield from walker.follow(

@@ -15,7 +15,7 @@ import struct
 from imsgate.formats.fields import integers, unpack
 from imsgate.formats.report import Report
 from imsgate.formats.stream import Reader
-from imsgate.formats.tables import POINTER_TABLE_COST, TableLocations, TableWalker
+from imsgate.formats.tables import TableLocations, TableWalker
 
 MAGIC = b"QED\0"
 
@@ -86,7 +86,7 @@ def _follow_tables(
         end = l2_tables.add(integers(piece, "Q", "little"))
         report.require_size(end, _L1_FIELD, "an L2 table")
 
-    yield from walker.walk(l1, table_size, use_l1, POINTER_TABLE_COST)
+    yield from walker.walk(l1, table_size, use_l1)
     # The last cluster of the disk may be shorter in the file: it may end at the end of the disk.
     last_cluster = size % cluster or cluster
 

@@ -171,9 +171,10 @@ def _read_regions_in_order(regions: Regions, report: Report) -> Reader[None]:
 
     def use_bat(piece: bytes) -> None:
         nonlocal last_entry
-        for entry in integers(piece, "Q", "little"):
-            if entry & _BLOCK_STATE_MASK >= _FULLY_PRESENT and entry > last_entry:
-                last_entry = entry
+        entries = integers(piece, "Q", "little")
+        if max(entries, default=0) > last_entry:
+            present = (e for e in entries if e & _BLOCK_STATE_MASK >= _FULLY_PRESENT)
+            last_entry = max(last_entry, *present, 0)
 
     if bat < metadata:
         walker = TableWalker(b"", _REGION_TABLE_OFFSETS[1] + _TABLE_BYTES)

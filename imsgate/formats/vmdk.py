@@ -16,13 +16,14 @@ Source: VMware, Virtual Disk Format 5.0.
 """
 
 import struct
+from array import array
 from dataclasses import dataclass, replace
 
 from imsgate.formats import vmdk_descriptor
 from imsgate.formats.fields import integers, unpack
 from imsgate.formats.report import Report
 from imsgate.formats.stream import Reader, end_of_stream, read
-from imsgate.formats.tables import POINTER_TABLE_COST, TableLocations, TableWalker
+from imsgate.formats.tables import TableLocations, TableWalker
 
 SPARSE_MAGIC = b"KDMV"
 COWD_MAGIC = b"COWD"
@@ -196,7 +197,7 @@ def _follow_tables(data: bytes, header: _Header, report: Report) -> Reader[None]
 
     def use_directory(piece: bytes) -> None:
         sectors = integers(piece, "I", "little")
-        end = tables.add(sector * _SECTOR_BYTES for sector in sectors)
+        end = tables.add(array("Q", (sector * _SECTOR_BYTES for sector in sectors)))
         report.require_size(end, _DIRECTORY_FIELD, "a grain table")
 
     last_grain = 0
@@ -205,7 +206,7 @@ def _follow_tables(data: bytes, header: _Header, report: Report) -> Reader[None]
         nonlocal last_grain
         last_grain = max(last_grain, max(integers(piece, "I", "little"), default=0))
 
-    yield from walker.walk(directory, directory_size, use_directory, POINTER_TABLE_COST)
+    yield from walker.walk(directory, directory_size, use_directory)
     yield from walker.follow(tables, use_table)
     if last_grain > _ZERO_GRAIN:
         offset = last_grain * _SECTOR_BYTES
@@ -218,7 +219,8 @@ def _min_grain_size(offset: int, header: _Header) -> Reader[int]:
     if header.flags & _HAS_MARKERS:
         marker = yield from read(offset, _GRAIN_MARKER.size)
         if len(marker) == _GRAIN_MARKER.size:
-            return _GRAIN_MARKER.size + unpack(_GRAIN_MARKER, marker)[0]
+            size = _GRAIN_MARKER.size + unpack(_GRAIN_MARKER, marker)[0]
+            return -(-size // _SECTOR_BYTES) * _SECTOR_BYTES
         return _SECTOR_BYTES  # the marker has passed, or it is beyond the end of the file
     if header.compression or header.capacity % header.grain_sectors:
         return _SECTOR_BYTES
@@ -249,8 +251,14 @@ def _read_footer(header: _Header, report: Report) -> Reader[None]:
 
 
 def _read_optional_footer(header: _Header, report: Report) -> Reader[None]:
-    """Check the footer of a file whose header does not require one, if there is a footer."""
+    """Check the footer of a file whose header does not require one, if there is a footer.
+
+    QEMU writes none, and nothing marks the end of its files. They consist of whole sectors.
+    """
     end = yield from end_of_stream(_FOOTER_SECTORS * _SECTOR_BYTES)
+    if end.size % _SECTOR_BYTES:
+        reason = f"the file ends at byte {end.size}, within a sector"
+        report.add_finding("truncated", end.size, reason)
     tail = end.last(_FOOTER_SECTORS * _SECTOR_BYTES)
     if _has_footer(tail):
         _compare_footer(tail, end.size - 2 * _SECTOR_BYTES, header, report)

@@ -178,6 +178,14 @@ def with_data_file(path: Path) -> None:
     outside.unlink()
 
 
+def with_raw_data_file(path: Path) -> None:
+    """The same with a raw file as data file: tables refer to all of its clusters."""
+    outside = path.with_name(path.name + ".data")
+    options = f"data_file={outside},data_file_raw=on"
+    call("qemu-img", "create", "-q", "-f", "qcow2", "-o", options, path, "10M")
+    outside.unlink()
+
+
 def piece_of(*options: str, piece: str = "") -> Recipe:
     """One file of a split VMDK; ``piece`` is its suffix, empty for the descriptor."""
 

@@ -2,12 +2,13 @@
 
 import dataclasses
 import datetime
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from imsgate.model import Image, MemberStatus, Status, Visibility
-from imsgate.registry.base import Condition, Op, Query, Registry
+from imsgate.registry.base import LIST_BATCH_IMAGES, Condition, Op, Query, Registry
 from imsgate.testing.records import after, image, member
 
 #: Sees every image, community ones included.
@@ -315,6 +316,23 @@ class ListContract:
         for record in _SORTED:
             registry.add(record)
         assert [len(registry.list(everything(limit=limit))) for limit in (0, 1, 6)] == [0, 1, 6]
+
+    def test_page_that_is_long_enough_ends(self, registry: Registry) -> None:
+        for number in range(LIST_BATCH_IMAGES + 10):
+            registry.add(image(created_at=after(number)))
+        whole = registry.list(EVERYTHING)
+        asked: list[int] = []
+
+        def is_enough(images: Sequence[Image]) -> bool:
+            asked.append(len(images))
+            assert list(images) == whole[: len(images)]
+            return len(images) > LIST_BATCH_IMAGES // 2
+
+        page = registry.list(EVERYTHING, is_enough)
+        assert page == whole[: len(page)]
+        assert asked[-1] == len(page)
+        assert LIST_BATCH_IMAGES // 2 < len(page) <= LIST_BATCH_IMAGES
+        assert registry.list(EVERYTHING, lambda images: False) == whole
 
 
 def _paged(registry: Registry, query: Query) -> list[Image]:

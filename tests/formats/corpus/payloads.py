@@ -20,12 +20,25 @@ _HEADERS_OF_PAYLOADS = {
 }
 
 _PACKED = lzma.compress(b"imsgate" * 999, lzma.FORMAT_ALONE)
+
+
+def _lzma(lc: int, lp: int, pb: int, size: int | None) -> bytes:
+    """A file whose header contains its size, or says that the size is unknown."""
+    filters = [{"id": lzma.FILTER_LZMA1, "lc": lc, "lp": lp, "pb": pb, "dict_size": 3 << 19}]
+    data = lzma.compress(b"imsgate" * 999, lzma.FORMAT_ALONE, filters=filters)
+    return data if size is None else data[:5] + size.to_bytes(8, "little") + data[13:]
+
+
 _SKIPPED = b"\x50\x2a\x4d\x18" + (4).to_bytes(4, "little") + b"more"
 
 #: Formats without a magic number at byte 0, or with a rare one: name, format, beginning.
 _RARE_PAYLOADS = [
     ("lzma", "lzma", _PACKED),
     ("lzma-size", "lzma", _PACKED[:5] + (6993).to_bytes(8, "little") + _PACKED[13:]),
+    *(
+        (f"lzma-{lc}{lp}{pb}", "lzma", _lzma(lc, lp, pb, size))
+        for lc, lp, pb, size in ((0, 0, 0, None), (4, 0, 0, 6993), (1, 3, 4, 6993), (0, 2, 2, None))
+    ),
     ("lzip", "lzip", b"LZIP\1\x0c"),
     ("lzop", "lzop", b"\x89LZO\0\r\n\x1a\n\x10\x40"),
     ("compress", "compress", b"\x1f\x9d\x90abc"),
@@ -68,6 +81,10 @@ _PAGE = (
     b"<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head><body>\xe9</body></html>\n"
 )
 _DIGEST = b"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+_SIGNED = (
+    b"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\n%s"
+    b"-----BEGIN PGP SIGNATURE-----\n\niQIzBAEBCgAdFiEE\n=3Gx1\n-----END PGP SIGNATURE-----\n"
+)
 
 _DOCUMENTS = [
     ("html", "html", _PAGE),
@@ -86,6 +103,31 @@ _DOCUMENTS = [
     ("signed", "checksums", b"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nSHA256 (a) = "
      + _DIGEST + b"\n"),
     ("digest", "checksums", _DIGEST + b"\n"),
+    ("signed-whole", "checksums", _SIGNED % (_DIGEST + b" *disk.raw\n")),
+    ("signed-text", "pgp", _SIGNED % b"Hello\n"),
+    ("armor", "pgp", b"-----BEGIN PGP SIGNATURE-----\n\niQIz\n-----END PGP SIGNATURE-----\n"),
+    ("armor-key", "pgp", b"-----BEGIN PGP PUBLIC KEY BLOCK-----\nVersion: 1\n\nmQIN\n"),
+    ("pem", "pem", b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"),
+    ("ovf", "xml", b"\xef\xbb\xbf<?xml version='1.0'?>\n<Envelope/>"),
+    ("ovf-manifest", "checksums", b"SHA256(disk1.vmdk)= " + _DIGEST + b"\n"),
+    ("ovf-certificate", "checksums", b"SHA1(vm.mf)= " + _DIGEST * 8
+     + b"\n-----BEGIN CERTIFICATE-----\nMIIB\n"),
+    ("powershell", "checksums", (
+        "\ufeff\r\nAlgorithm       Hash          Path\r\n---------       ----          ----\r\n"
+        f"SHA256          {_DIGEST.decode().upper()}       C:\\disk.raw\r\n").encode("utf-16-le")),
+    *((f"html-{code}", "html", _PAGE.decode("latin-1").encode(code))
+      for code in ("utf-16", "utf-16-be", "utf-16-le", "utf-32", "utf-8-sig")),
+    ("xml-utf-16", "xml", '<?xml version="1.0" encoding="UTF-16"?><e/>'.encode("utf-16-be")),
+    ("json-utf-16", "json", '{"error": "not found"}'.encode("utf-16")),
+    ("json-bom", "json", b'\xef\xbb\xbf{"error": "not found"}'),
+    ("json-lines", "json", b'{"a": 1}\n{"b": 2}\n'),
+    ("json-several", "json", b'{"a": 1} [2]'),
+    ("yaml", "yaml", b"---\nimages:\n  - name: a\n"),
+    ("yaml-keys", "yaml", b"version: 2\n# text\nimage:\n  name: a\nlist:\n- b\n"),
+    ("yaml-long", "yaml", b"a: 1\nb:\n" + b"  - value of more\n" * 999),
+    ("cloud-config", "yaml", b"#cloud-config\npackages: [nginx]\n"),
+    ("script", "script", b"#!/bin/sh\nexec true\n"),
+    ("registry-text", "registry", "Windows Registry Editor Version 5.00\r\n".encode("utf-16")),
     ("lfs", "git-lfs", b"version https://git-lfs.github.com/spec/v1\noid sha256:" + _DIGEST
      + b"\nsize 12345\n"),
 ]  # fmt: skip
@@ -107,7 +149,27 @@ _TINY = {
     "compress-like": b"\x1f\x9d\xff",
     "cpio-like": b"\xc7\x71" + b"\7" * 99,
     "page-and-nul": _PAGE + bytes(512),
+    "one-key": b"name: value\n",
+    "prose": b"Note: this is\nsome data\n",
+    "dashes": b"---\n",
+    "hash-mark": b"#!x",
+    "utf-16-words": "some data".encode("utf-16"),
+    "lzma-like-known": b"\x5e\0\0\x10\0" + (9).to_bytes(8, "little") + b"\0" + b"\xff" * 99,
+    "lzma-like-zeros": b"\0\0\0\x10\0" + (9).to_bytes(8, "little") + bytes(600),
+    "mz-far": craft.patched(bytes(9000), (0, b"MZ\x90\0\3\0\0\0\4\0"), (60, b"\0\x20")),
 }
+
+#: Programs, signatures and keys: name, format, beginning.
+_RARE_HEADERS = [
+    ("mach-o-fat", "mach-o", b"\xca\xfe\xba\xbe\0\0\0\2"),
+    ("java", "java", b"\xca\xfe\xba\xbe\0\0\0\x3d"),
+    ("registry", "registry", b"regf" + bytes(16) + struct.pack("<II", 1, 5)),
+    ("pgp-signature", "pgp", bytes.fromhex("8901b30400010a001d")),
+    ("pgp-signature-eddsa", "pgp", bytes.fromhex("88750400160a001d")),
+    ("pgp-key", "pgp", bytes.fromhex("99020d045f0a0b0c01")),
+    ("pgp-encrypted", "pgp", bytes.fromhex("85010c03010203040506070801")),
+    ("pgp-passphrase", "pgp", bytes.fromhex("8c0d04090308")),
+]
 
 _HEADERS_OF_OTHER_FORMATS = {
     "elf": b"\x7fELF\2\1\1".ljust(9999, b"\0"),
@@ -144,6 +206,30 @@ def payloads() -> list[Entry]:
         *(good(f"tiny-{name}", written(data), "raw", len(data)) for name, data in _TINY.items()),
         good("efi-kernel", written(_pe()), "pe", None, declared="aki"),
         good("lz4-ramdisk", written(b"\x02\x21\x4c\x18".ljust(999)), "lz4", None, declared="ari"),
+        *(
+            bad(
+                f"pe-at-{at}",
+                written(_pe(at)),
+                "pe",
+                None,
+                "format",
+                "declared_format",
+                declared="raw",
+            )
+            for at in (4093, 4096, 20000, 32764)
+        ),
+        *(
+            bad(
+                name,
+                written(data.ljust(999, b"\0")),
+                kind,
+                None,
+                "format",
+                "declared_format",
+                declared="raw",
+            )
+            for name, kind, data in _RARE_HEADERS
+        ),
         bad("pe", written(_pe()), "pe", None, "format", "declared_format", declared="raw"),
         *(
             bad(name, written(data), name, None, "format", "declared_format", declared="raw")
@@ -174,9 +260,9 @@ def _tar_of_v7() -> bytes:
     )
 
 
-def _pe() -> bytes:
-    return craft.patched(craft.kernel(setup_sectors=27, magic=b"HdrS", stub=b"MZ"),
-                         (60, (0x800).to_bytes(4, "little")), (0x800, b"PE\0\0"))  # fmt: skip
+def _pe(at: int = 0x800) -> bytes:
+    kernel = craft.kernel(setup_sectors=27, magic=b"HdrS", stub=b"MZ\x90\0\3\0\0\0\4\0")
+    return craft.patched(kernel, (60, at.to_bytes(4, "little")), (at, b"PE\0\0"))
 
 
 def _zip() -> bytes:

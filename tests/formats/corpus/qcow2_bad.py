@@ -13,6 +13,7 @@ from tests.formats.workshop import (
     overlay,
     then,
     with_data_file,
+    with_raw_data_file,
     written,
 )
 
@@ -81,6 +82,7 @@ def _with_other_files() -> list[Entry]:
         _bad("backing", overlay("qcow2"), "backing_file"),
         _bad("backing-v2", overlay("qcow2", "compat=0.10"), "backing_file"),
         _bad("data-file", with_data_file, "data_file"),
+        _bad("data-file-raw", with_raw_data_file, "data_file"),
     ]
 
 
