@@ -15,6 +15,7 @@ its own timeout before the next request.
 """
 
 import contextlib
+import functools
 import logging
 import re
 import socket
@@ -37,6 +38,8 @@ from imsgate.settings import Settings
 LOG = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_CHECKS = 1.0
+#: Places for bodies that are no uploads, if a quarter of those for uploads is less.
+_FEWEST_OTHER_BODIES = 4
 #: A response of this size fits into the buffers of a connection: no thread waits for its client.
 _BUFFERED_BYTES = 1 << 14
 
@@ -63,8 +66,10 @@ OPTS = (
         min=1,
         help="The most uploads that one process receives at the same time. Another one ends the "
         "slowest upload below minimum_rate, preferably one of a client (address) that has more "
-        "than its share, or gets a 503 response if there is none. Set it lower than `imsgate serve "
-        "--threads`, so that threads remain for other requests.",
+        "than its share, or gets a 503 response if there is none. Other requests that wait for the "
+        "rest of their bodies have a quarter as many places, and at least 4. Set it so low that "
+        "both together are fewer than `imsgate serve --threads`, so that threads remain for other "
+        "requests.",
     ),
     cfg.IntOpt(
         "downloads_at_once",
@@ -103,7 +108,13 @@ class Pace(base.TappingFilter[PaceSettings]):
         self._downloads = _compiled_downloads(settings)
         self._download_slots = threading.BoundedSemaphore(settings.downloads_at_once)
         self._places = Places(settings.uploads_at_once, settings.minimum_rate)
-        self._watchdog = Watchdog(settings.minimum_rate, self._places.measure)
+        other = max(_FEWEST_OTHER_BODIES, settings.uploads_at_once // 4)
+        self._other_places = Places(other, settings.minimum_rate, errors.BusyBodies)
+        self._watchdog = Watchdog(settings.minimum_rate, self._measure)
+
+    def _measure(self, now: float) -> None:
+        self._places.measure(now)
+        self._other_places.measure(now)
 
     def check(self, request: Request) -> None:
         pass
@@ -147,16 +158,18 @@ class Pace(base.TappingFilter[PaceSettings]):
 
     @contextlib.contextmanager
     def _place(self, request: Request, connection: socket.socket | None) -> Iterator[None]:
-        """Holds one of the places for uploads, if this is one. Raises Busy if there is none."""
-        if not request.is_one_of(self._images):
-            yield
-            return
+        """Holds one of the places for uploads, if this is one. Raises Busy if there is none.
+
+        Another request has one of the other places during each read that waits for its client.
+        """
         body = _body(request)
-        upload = self._places.take(_client(request), body, connection, time.monotonic())
-        try:
-            yield
-        finally:
-            self._places.leave(upload)
+        if request.is_one_of(self._images):
+            with self._places.held(request, body, connection):
+                yield
+            return
+        if body is not None:
+            body.turn = functools.partial(self._other_places.held, request, body, connection)
+        yield
 
     @contextlib.contextmanager
     def _watched(self, request: Request, connection: socket.socket | None) -> Iterator[None]:
@@ -166,13 +179,6 @@ class Pace(base.TappingFilter[PaceSettings]):
             return
         with self._watchdog.watch(body, connection):
             yield
-
-
-def _client(request: Request) -> str:
-    """Whose share of the places an upload takes: its project's, or its address's before
-    authentication."""
-    identity = request.identity
-    return (identity and identity.project_id) or request.remote_addr or ""
 
 
 def _body(request: Request) -> Tapped | None:
