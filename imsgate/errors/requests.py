@@ -84,6 +84,10 @@ class BusyBodies(Busy):
     message = "Too many requests are waiting for their bodies; try again later"
 
 
+class BusyResponses(Busy):
+    message = "Too many long responses are being sent; try again later"
+
+
 class BusyDownloads(Busy):
     message = "Too many downloads are in progress; try again later"
 

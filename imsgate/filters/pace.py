@@ -28,7 +28,7 @@ from oslo_config import cfg
 
 from imsgate import errors
 from imsgate.filters import base
-from imsgate.filters.places import Places
+from imsgate.filters.places import Places, client_of
 from imsgate.http.body import Tapped
 from imsgate.http.connection import Progress, has_unsent, transferred
 from imsgate.http.request import Request
@@ -38,8 +38,9 @@ from imsgate.settings import Settings
 LOG = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_CHECKS = 1.0
-#: Places for bodies that are no uploads, if a quarter of those for uploads is less.
-_FEWEST_OTHER_BODIES = 4
+#: Places for other bodies than uploads, and for other responses than downloads, if a quarter of
+#: those for image data is less.
+_FEWEST_OTHERS = 4
 #: A response of this size fits into the buffers of a connection: no thread waits for its client.
 _BUFFERED_BYTES = 1 << 14
 
@@ -76,8 +77,9 @@ OPTS = (
         default=96,
         min=1,
         help="The most downloads of image data that one process sends at the same time; others "
-        "get a 503 response. Set it lower than `imsgate serve --threads`, so that threads remain "
-        "for other requests.",
+        "get a 503 response. Other responses of more than 16 KiB have a quarter as many places "
+        "(at least 4), where the slowest below minimum_rate gives way. Set it lower than `imsgate "
+        "serve --threads`, so that threads remain for other requests.",
     ),
     base.REQUESTS,
     cfg.StrOpt(
@@ -108,13 +110,22 @@ class Pace(base.TappingFilter[PaceSettings]):
         self._downloads = _compiled_downloads(settings)
         self._download_slots = threading.BoundedSemaphore(settings.downloads_at_once)
         self._places = Places(settings.uploads_at_once, settings.minimum_rate)
-        other = max(_FEWEST_OTHER_BODIES, settings.uploads_at_once // 4)
-        self._other_places = Places(other, settings.minimum_rate, errors.BusyBodies)
+        self._other_places = Places(
+            max(_FEWEST_OTHERS, settings.uploads_at_once // 4),
+            settings.minimum_rate,
+            errors.BusyBodies,
+        )
+        self._response_places = Places(
+            max(_FEWEST_OTHERS, settings.downloads_at_once // 4),
+            settings.minimum_rate,
+            errors.BusyResponses,
+        )
         self._watchdog = Watchdog(settings.minimum_rate, self._measure)
 
     def _measure(self, now: float) -> None:
         self._places.measure(now)
         self._other_places.measure(now)
+        self._response_places.measure(now)
 
     def check(self, request: Request) -> None:
         pass
@@ -123,14 +134,17 @@ class Pace(base.TappingFilter[PaceSettings]):
         connection = request.environ.get("gunicorn.socket")
         if connection is not None:
             connection.settimeout(self.settings.idle_timeout or None)
+        is_download = request.is_one_of(self._downloads)
         with contextlib.ExitStack() as until_sent:
-            if request.is_one_of(self._downloads):
+            if is_download:
                 self._take_download_slot(until_sent)
             outgoing = Outgoing(until_sent.pop_all())
             try:
                 with self._place(request, connection), self._watched(request, connection):
                     chunks = self._call(request, start_response, outgoing)
                 if connection is not None and not _is_buffered(chunks):
+                    if not is_download:
+                        self._take_response_place(request, connection, outgoing, chunks)
                     outgoing.end.enter_context(self._watchdog.watch_response(connection))
             except BaseException:
                 outgoing.close()
@@ -141,6 +155,23 @@ class Pace(base.TappingFilter[PaceSettings]):
         if not self._download_slots.acquire(blocking=False):
             raise errors.BusyDownloads
         until_sent.callback(self._download_slots.release)
+
+    def _take_response_place(
+        self,
+        request: Request,
+        connection: socket.socket,
+        outgoing: "Outgoing",
+        chunks: Iterable[bytes],
+    ) -> None:
+        places = self._response_places
+        try:
+            place = places.take_response(client_of(request), connection, time.monotonic())
+        except errors.Busy:
+            if hasattr(chunks, "close"):
+                chunks.close()
+            raise
+        if place is not None:
+            outgoing.end.callback(places.leave, place)
 
     def _call(
         self, request: Request, start_response: Callable[..., Any], outgoing: "Outgoing"
