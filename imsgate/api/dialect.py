@@ -3,24 +3,22 @@
 from typing import Any
 
 from imsgate.api import listing, patch, schemas, views
-from imsgate.http.json_body import without_unused
+from imsgate.http.json_body import is_empty
 from imsgate.model import Image
-from imsgate.records.attributes import IGNORED_ON_CREATE, check_settable
+from imsgate.records.attributes import IGNORED_ON_CREATE, check_settable, is_custom
 from imsgate.records.operations import Operation
 from imsgate.registry.base import Query
 
-#: Attributes of a new image that cannot be empty: there, an empty value is an unused member.
-_NEVER_EMPTY = frozenset({"id", "visibility", "disk_format", "container_format"})
+#: Attributes of a new image, besides custom properties, for which an empty text is a value.
+_MAY_BE_EMPTY = frozenset({"name", "owner"})
 
 
 class Dialect:
     """The Image API v2 as Glance serves it.
 
-    The subclass for IMS overrides ``complete``, ``changes``, ``query`` and ``image``, and extends
-    ``never_empty``.
+    The subclass for IMS overrides ``complete``, ``changes``, ``query``, ``image`` and
+    ``may_be_empty``.
     """
-
-    never_empty = _NEVER_EMPTY
 
     def __init__(self, schema: schemas.Checker) -> None:
         """``schema`` is that of one image."""
@@ -31,9 +29,7 @@ class Dialect:
 
         Raises ReadOnly, Reserved, BadJson, BadAttribute.
         """
-        # An image without an owner is something that administrators may ask for.
-        no_owner = {"owner": None} if body.get("owner", "") is None else {}
-        body = {**without_unused(body, self.never_empty), **no_owner}
+        body = {name: value for name, value in body.items() if not self._is_unused(name, value)}
         for name in body:
             if name not in IGNORED_ON_CREATE:
                 check_settable(name)
@@ -42,6 +38,17 @@ class Dialect:
         if "id" in fields:
             schemas.check_id(fields["id"])
         return self.complete(fields)
+
+    def _is_unused(self, name: str, value: Any) -> bool:
+        """Whether a member of the body of a new image says nothing, as typed clients serialize
+        what their user did not set. That is true of read-only attributes, too."""
+        if name == "owner" and value is None:
+            return False  # administrators may ask for an image without an owner
+        return is_empty(value) and not (value == "" and self.may_be_empty(name))
+
+    def may_be_empty(self, name: str) -> bool:
+        """Whether an empty text is a value of this attribute."""
+        return name in _MAY_BE_EMPTY or is_custom(name)
 
     def operations(self, document: Any, content_type: str) -> list[Operation]:
         """The changes that a PATCH document asks for.

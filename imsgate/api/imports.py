@@ -86,9 +86,9 @@ class Imports:
         """The members of the body that have a meaning: the job stores them, and others may be
         of any size. Raises BadJson."""
         identity(request)
-        body = without_unused(json_object(request), ("stores",))
+        body = without_unused(json_object(request), SCHEMA["properties"])
         if isinstance(body.get("method"), dict):
-            body["method"] = without_unused(body["method"], ("uri", "digest"))
+            body["method"] = without_unused(body["method"], _METHOD["properties"])
         _CHECKER.check(body)
         return {**_known(SCHEMA, body), "method": _known(_METHOD, body["method"])}
 

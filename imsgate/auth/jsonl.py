@@ -55,14 +55,23 @@ def read(path: str, option: str, parse: Callable[[Any], T]) -> list[T]:
 
 
 def _value(line: bytes) -> list[Any]:
-    """The JSON value of a line; nothing for an empty line and for a comment."""
+    """The JSON object of a line; nothing for an empty line and for a comment.
+
+    Raises ValueError, RecursionError.
+    """
     # Some editors begin a file with a byte order mark.
     text = line.removeprefix(codecs.BOM_UTF8).strip()
     if not text or text.startswith(b"#"):
         return []
     # Decoded here, because json would also detect UTF-16 and UTF-32.
-    value, end = _DECODER.raw_decode(text.decode())
-    rest = text.decode()[end:].lstrip()
+    try:
+        decoded = text.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError("it is not UTF-8") from error
+    value, end = _DECODER.raw_decode(decoded)
+    if not isinstance(value, dict):
+        raise ValueError("it is not a JSON object")
+    rest = decoded[end:].lstrip()
     if rest and not rest.startswith("#"):
         raise ValueError(f"after the JSON object, there is {rest[:20]!r}")
     return [value]

@@ -99,6 +99,14 @@ class Busy(Unavailable):
     message = "Too many uploads are in progress; try again later"
 
 
+class BusyBodies(Busy):
+    message = "Too many requests are waiting for their bodies; try again later"
+
+
+class BusyResponses(Busy):
+    message = "Too many long responses are being sent; try again later"
+
+
 class BusyDownloads(Busy):
     message = "Too many downloads are in progress; try again later"
 

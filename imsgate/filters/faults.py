@@ -81,15 +81,13 @@ class Faults(base.Filter[Section]):
         self.log.exception("Unexpected failure")
         if responses.speaks_ims(environ):
             return responses.refusal(errors.Error())
-        return cast(
-            WsgiApp,
-            webob.Response(
-                status=500,
-                content_type="text/plain",
-                charset="UTF-8",
-                text=f"The server failed unexpectedly. Request id: {request_id}\n",
-            ),
+        page = webob.Response(
+            status=500,
+            content_type="text/plain",
+            charset="UTF-8",
+            text=f"The server failed unexpectedly. Request id: {request_id}\n",
         )
+        return responses.identified(cast(WsgiApp, page), environ)
 
 
 class LoggedExchange:

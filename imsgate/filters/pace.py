@@ -12,6 +12,7 @@ its own timeout before the next request.
 """
 
 import contextlib
+import functools
 import re
 import socket
 import threading
@@ -23,12 +24,16 @@ from oslo_config import cfg
 
 from imsgate import errors
 from imsgate.filters import base, outgoing
-from imsgate.filters.places import Places
+from imsgate.filters.places import Places, client_of
 from imsgate.filters.watchdog import Watchdog
 from imsgate.http.body import Tapped
 from imsgate.http.request import Request
 from imsgate.http.wsgi import WsgiApp
 from imsgate.settings import Settings
+
+#: Places for other bodies than uploads, and for other responses than downloads, if a quarter of
+#: those for image data is less.
+_FEWEST_OTHERS = 4
 
 OPTS = (
     cfg.IntOpt(
@@ -53,16 +58,19 @@ OPTS = (
         min=1,
         help="The most uploads that one process receives at the same time. Another one ends the "
         "slowest upload below minimum_rate, preferably one of a client (address) that has more "
-        "than its share, or gets a 503 response if there is none. Set it lower than `imsgate serve "
-        "--threads`, so that threads remain for other requests.",
+        "than its share, or gets a 503 response if there is none. Other requests that wait for the "
+        "rest of their bodies have a quarter as many places, and at least 4. Set it so low that "
+        "both together are fewer than `imsgate serve --threads`, so that threads remain for other "
+        "requests.",
     ),
     cfg.IntOpt(
         "downloads_at_once",
         default=96,
         min=1,
         help="The most downloads of image data that one process sends at the same time; others "
-        "get a 503 response. Set it lower than `imsgate serve --threads`, so that threads remain "
-        "for other requests.",
+        "get a 503 response. Other responses of more than 16 KiB have a quarter as many places "
+        "(at least 4), where the slowest below minimum_rate gives way. Set it lower than `imsgate "
+        "serve --threads`, so that threads remain for other requests.",
     ),
     base.REQUESTS,
     cfg.StrOpt(
@@ -93,7 +101,22 @@ class Pace(base.TappingFilter[PaceSettings]):
         self._downloads = _compiled_downloads(settings)
         self._download_slots = threading.BoundedSemaphore(settings.downloads_at_once)
         self._places = Places(settings.uploads_at_once, settings.minimum_rate)
-        self._watchdog = Watchdog(settings.minimum_rate, self._places.measure)
+        self._other_places = Places(
+            max(_FEWEST_OTHERS, settings.uploads_at_once // 4),
+            settings.minimum_rate,
+            errors.BusyBodies,
+        )
+        self._response_places = Places(
+            max(_FEWEST_OTHERS, settings.downloads_at_once // 4),
+            settings.minimum_rate,
+            errors.BusyResponses,
+        )
+        self._watchdog = Watchdog(settings.minimum_rate, self._measure)
+
+    def _measure(self, now: float) -> None:
+        self._places.measure(now)
+        self._other_places.measure(now)
+        self._response_places.measure(now)
 
     def check(self, request: Request) -> None:
         pass
@@ -102,8 +125,9 @@ class Pace(base.TappingFilter[PaceSettings]):
         connection = request.environ.get("gunicorn.socket")
         if connection is not None:
             connection.settimeout(self.settings.idle_timeout or None)
+        is_download = request.is_one_of(self._downloads)
         with contextlib.ExitStack() as until_sent:
-            if request.is_one_of(self._downloads):
+            if is_download:
                 self._take_download_slot(until_sent)
             with contextlib.ExitStack() as until_received:
                 self._watch_body(request, connection, until_received)
@@ -111,6 +135,8 @@ class Pace(base.TappingFilter[PaceSettings]):
             if outgoing.is_buffered(chunks):
                 return chunks
             if connection is not None:
+                if not is_download:
+                    self._take_response_place(request, connection, until_sent, chunks)
                 until_sent.enter_context(self._watchdog.watch_response(connection))
             return outgoing.until_sent(chunks, until_sent.pop_all().close)
 
@@ -125,13 +151,34 @@ class Pace(base.TappingFilter[PaceSettings]):
         connection: socket.socket | None,
         until_received: contextlib.ExitStack,
     ) -> None:
-        """Takes one of the places for uploads if this is one. Raises Busy if there is none."""
+        """Takes one of the places for uploads if this is one. Raises Busy if there is none.
+
+        Another request has one of the other places during each read that waits for its client.
+        """
         body = _body(request)
         if request.is_one_of(self._images):
-            upload = self._places.take(_client(request), body, connection, time.monotonic())
-            until_received.callback(self._places.leave, upload)
+            until_received.enter_context(self._places.held(request, body, connection))
+        elif body is not None:
+            body.turn = functools.partial(self._other_places.held, request, body, connection)
         if connection is not None and body is not None:
             until_received.enter_context(self._watchdog.watch(body, connection))
+
+    def _take_response_place(
+        self,
+        request: Request,
+        connection: socket.socket,
+        until_sent: contextlib.ExitStack,
+        chunks: Iterable[bytes],
+    ) -> None:
+        places = self._response_places
+        try:
+            place = places.take_response(client_of(request), connection, time.monotonic())
+        except errors.Busy:
+            if hasattr(chunks, "close"):
+                chunks.close()
+            raise
+        if place is not None:
+            until_sent.callback(places.leave, place)
 
     def _call(self, request: Request, start_response: Callable[..., Any]) -> Iterable[bytes]:
         environ, key = request.environ, "wsgi.file_wrapper"
@@ -144,13 +191,6 @@ class Pace(base.TappingFilter[PaceSettings]):
         finally:
             # A server compares the response with its own one.
             environ[key] = wrapper
-
-
-def _client(request: Request) -> str:
-    """Whose share of the places an upload takes: its project's, or its address's before
-    authentication."""
-    identity = request.identity
-    return (identity and identity.project_id) or request.remote_addr or ""
 
 
 def _body(request: Request) -> Tapped | None:

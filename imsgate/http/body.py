@@ -5,9 +5,10 @@ application. Every further tap joins it. A body that a filter decompresses has o
 after that filter.
 """
 
+import contextlib
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, cast
 
 from imsgate import errors
@@ -60,6 +61,7 @@ class Tapped(io.RawIOBase):
     def __init__(self, stream: Any, length: int | None) -> None:
         self._stream = stream
         self.length = length
+        self._may_wait: Callable[[], bool] = getattr(stream, "may_wait", lambda: False)
         self._taps: list[Tap] = []
         self._ended = False
         #: Bytes that have been received so far.
@@ -70,6 +72,10 @@ class Tapped(io.RawIOBase):
         #: While a read waits for the client: when it began (monotonic clock) and its size in
         #: bytes. None between two reads.
         self.waiting: tuple[float, int] | None = None
+        #: The context of each read that waits for the client, as far as the server can tell
+        #: (``wsgi.input.may_wait``). A filter sets it to limit how many reads wait at the same
+        #: time; it may raise an :class:`errors.Error`.
+        self.turn: Callable[[], contextlib.AbstractContextManager[object]] | None = None
 
     def join(self, tap: Tap) -> None:
         """Add a tap. Call it before the first read."""
@@ -152,9 +158,11 @@ class Tapped(io.RawIOBase):
         return chunk
 
     def _pull(self, size: int) -> bytes:
-        self.waiting = time.monotonic(), size
         try:
-            return cast(bytes, self._stream.read(size))
+            turn = self.turn if self.turn and self._may_wait() else contextlib.nullcontext
+            with turn():
+                self.waiting = time.monotonic(), size
+                return cast(bytes, self._stream.read(size))
         except errors.Error:
             raise
         except TimeoutError as error:

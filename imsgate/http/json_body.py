@@ -48,8 +48,13 @@ def without_unused(body: Mapping[str, Any], empty: Collection[str] = ()) -> dict
     return {
         name: value
         for name, value in body.items()
-        if value is not None and not (name in empty and value in ("", [], {}))
+        if value is not None and not (name in empty and is_empty(value))
     }
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a JSON value is null, or an empty text, array or object."""
+    return value is None or value in ("", [], {})
 
 
 def _values(document: Any) -> list[Any]:

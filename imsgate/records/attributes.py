@@ -42,6 +42,12 @@ def check_settable(name: str) -> None:
         raise errors.BadJson(problem=f"{name!r}: a property name has no spaces around it")
 
 
+def is_custom(name: str) -> bool:
+    """Whether the attribute is a custom property, which clients name as they like."""
+    fixed = SETTABLE | READ_ONLY | RESERVED | {"id"}
+    return name not in fixed and not name.startswith(RESERVED_PREFIX)
+
+
 def check_project(text: str) -> None:
     """Raises BadJson unless ``text`` can be the id of a project, so that every call with the id
     in its path can name it."""

@@ -28,7 +28,7 @@ Pull = Callable[[int], bytes | None]
 
 
 def read_directly(worker: Any, request: Any) -> None:
-    """gunicorn's ``pre_request`` hook: replace bodies that are long or that the client holds back.
+    """gunicorn's ``pre_request`` hook: replace bodies that are long or have not arrived.
 
     gunicorn promises to keep the connection before it knows whether a long body will be read, and
     closes it if it was not. A client that believed the promise would lose its next request, such
@@ -44,7 +44,7 @@ def read_directly(worker: Any, request: Any) -> None:
     if length == 0:
         return
     is_long = length is None or length >= LONG_BODY_BYTES
-    if is_long or is_expected:
+    if is_long or is_expected or not _has_arrived(reader):
         begin = functools.partial(_ask_for_body, request.unreader.sock) if is_expected else _begin
         request.body = chunked(reader, begin) if length is None else of_length(reader, begin)
     if is_long:
@@ -97,7 +97,7 @@ def of_length(reader: Any, begin: Callable[[], None] = _begin) -> "DirectBody":
         reader.length -= len(piece)
         return piece or None
 
-    return DirectBody(pull, begin)
+    return DirectBody(pull, begin, lambda: not _has_arrived(reader))
 
 
 def chunked(reader: Any, begin: Callable[[], None] = _begin) -> "DirectBody":
@@ -109,12 +109,19 @@ class DirectBody(io.RawIOBase):
     """A ``wsgi.input`` that is received in pieces.
 
     ``read`` returns fewer bytes than requested only at the end of the body, even if that is
-    premature. ``begin`` is called before the first piece.
+    premature. ``begin`` is called before the first piece. ``may_wait`` returns whether reading the
+    rest may wait for the client (see :class:`imsgate.http.body.Tapped`).
     """
 
-    def __init__(self, pull: Pull, begin: Callable[[], None] = _begin) -> None:
+    def __init__(
+        self,
+        pull: Pull,
+        begin: Callable[[], None] = _begin,
+        may_wait: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._pull = pull
         self._begin = begin
+        self.may_wait = may_wait
         self.begun = False
         self._rest = memoryview(b"")
 

@@ -105,8 +105,23 @@ def parse(text: str, settings: UriSettings) -> DownloadTarget:
     port = _PORTS[scheme] if port is None else port
     if port == 0 or not _passes("port", port, settings):
         raise UriRefused(problem=f"the port {port} is not allowed")
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    path = _without_dots(parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return DownloadTarget(scheme, host, port, path)
+
+
+def _without_dots(path: str) -> str:
+    """An absolute path without the segments ``.`` and ``..`` (RFC 3986 section 5.2.4), which
+    clients resolve and servers refuse."""
+    kept: list[str] = []
+    segments = path.split("/")[1:]
+    for segment in segments:
+        if segment == "..":
+            kept = kept[:-1]
+        elif segment != ".":
+            kept.append(segment)
+    if segments[-1] in (".", ".."):
+        kept.append("")
+    return "/" + "/".join(kept)
 
 
 def _passes(part: str, value: object, settings: UriSettings) -> bool:

@@ -85,6 +85,79 @@ def test_unused_members_of_a_new_image(profile, unused):
     }
 
 
+EMPTY_OF_A_NEW_IMAGE = {
+    "status": ["", None],
+    "checksum": ["", None],
+    "os_hash_value": ["", None],
+    "size": ["", None],
+    "created_at": ["", None],
+    "schema": ["", None],
+    "locations": [[], "", None],
+    "stores": ["", []],
+    "deleted_at": ["", None],
+    "os_glance_importing_to_stores": ["", []],
+    "min_disk": ["", []],
+    "min_ram": ["", {}],
+    "protected": ["", []],
+    "os_hidden": [""],
+    "tags": ["", {}],
+    "name": [[], {}],
+    "properties": [{}, []],
+}
+
+
+@pytest.mark.parametrize("profile", ["none", "huawei"])
+@pytest.mark.parametrize("name", EMPTY_OF_A_NEW_IMAGE)
+def test_empty_members_of_a_new_image(profile, name):
+    """Whether a client may set the attribute or not: nothing is set."""
+    owner = Site(profile).owner
+    for empty in EMPTY_OF_A_NEW_IMAGE[name]:
+        made = owner.post("/v2/images", {"name": "n", **FORMATS, name: empty})
+        assert made.status_int == 201, (empty, made)
+        assert made.json["status"] == "queued"
+        assert made.json["checksum"] is None
+
+
+@pytest.mark.parametrize("name", ["__support_kvm", "max_ram", "hw_vif_multiqueue_enabled"])
+def test_empty_attributes_of_ims(name, huawei):
+    made = huawei.owner.post("/v2/images", {"name": "n", name: ""})
+    assert made.status_int == 201
+    assert name not in made.json
+
+
+def test_an_empty_property_is_a_value(plain):
+    made = plain.owner.post("/v2/images", {"os_distro": "", "mine": "", "name": ""})
+    assert [made.json[name] for name in ("os_distro", "mine", "name")] == ["", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("member", "status"),
+    [
+        ({"status": "active"}, 403),
+        ({"size": 0}, 403),
+        ({"locations": [{"url": "file:///etc/passwd"}]}, 403),
+        ({"deleted_at": "now"}, 403),
+        ({"min_disk": " "}, 400),
+        ({"properties": {"a": "b"}}, 400),
+    ],
+    ids=repr,
+)
+def test_what_has_a_meaning_is_refused(member, status, plain):
+    assert plain.owner.post("/v2/images", member).status_int == status
+
+
+def test_a_change_to_an_empty_value_is_not_ignored(plain):
+    path = plain.queued()
+    answers = {
+        name: plain.owner.patch(path, replace(name, "")) for name in ("min_disk", "checksum")
+    }
+    assert {name: answer.status_int for name, answer in answers.items()} == {
+        "min_disk": 400,
+        "checksum": 403,
+    }
+    assert plain.owner.patch(path, replace("name", "")).json["name"] == ""
+
+
 def test_a_null_owner_is_a_value(plain):
     """As in Glance: an image that belongs to nobody, which only an administrator may ask for."""
     assert plain.owner.post("/v2/images", {"owner": None}).status_int == 403
@@ -103,7 +176,8 @@ def test_unused_members_of_an_import(plain, unused, stores):
     staged = plain.owner.put(f"{path}/stage", b"data", Content_Type="application/octet-stream")
     assert staged.status_int == 204
     method = {"name": "glance-direct", "uri": unused, "digest": unused}
-    body = {"method": method, "stores": stores, "all_stores": None, "all_stores_must_succeed": None}
+    further = dict.fromkeys(("all_stores", "all_stores_must_succeed", "import_from"), unused)
+    body = {"method": method, "stores": stores, **further}
     assert plain.owner.post(f"{path}/import", body).status_int == 202
     plain.run()
     assert plain.owner.get(path).json["status"] == "active"

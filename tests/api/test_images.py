@@ -139,7 +139,7 @@ REFUSED = {
     "tag-long": ({"tags": ["a" * 256]}, 400, "bad_json"),
     "tag-empty": ({"tags": [""]}, 400, "bad_json"),
     "property-number": ({"custom": 1}, 400, "bad_json"),
-    "property-object": ({"custom": {}}, 400, "bad_json"),
+    "property-object": ({"custom": {"a": "b"}}, 400, "bad_json"),
     "property-long": ({"custom": "x" * 65536}, 400, "bad_json"),
     "property-without-a-name": ({"": "x"}, 400, "bad_json"),
     "property-with-a-long-name": ({"a" * 256: "x"}, 400, "bad_json"),

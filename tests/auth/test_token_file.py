@@ -152,6 +152,21 @@ def test_an_object_with_something_else_after_it_is_skipped(path, caplog):
     assert "line 1: after the JSON object, there is '{}'" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (b"[1]", "it is not a JSON object"),
+        (b'"token"', "it is not a JSON object"),
+        (b"null", "it is not a JSON object"),
+        (b"\xff\xfe{", "it is not UTF-8"),
+    ],
+)
+def test_a_line_that_is_no_object_is_named_in_plain_words(path, line, problem, caplog):
+    path.write_bytes(line + b"\n" + json.dumps(OTHER).encode())
+    assert [token.sha256[0] for token in token_file.load(str(path))] == ["1"]
+    assert f"line 1: {problem}; the line is skipped" in caplog.text
+
+
 def test_the_commands(tmp_path, capsys):
     def run(*words):
         status = main.main(["token", words[0], "--state", str(tmp_path), *words[1:]])

@@ -132,6 +132,7 @@ def test_a_bug_is_a_500_with_the_id_and_nothing_else(alone, caplog, app):
     answer = put(alone("faults", app(apps.Oops("secret of the house"))))
     found = answer.header("X-Openstack-Request-Id")
     assert answer.code == 500
+    assert answer.header("X-Request-Id") == found
     assert answer.body.decode() == f"The server failed unexpectedly. Request id: {found}\n"
     assert answer.header("Content-Type").startswith("text/plain")
     assert "Traceback" in caplog.text

@@ -1,5 +1,6 @@
 """pace: slow clients are cut off, and uploads leave threads to others."""
 
+import functools
 import io
 
 import pytest
@@ -73,6 +74,54 @@ def test_more_uploads_than_may_be_are_refused_unread(alone):
     assert stream.asked == 0
     assert other.code == 200
     assert put(filtered, b"later").code == 200
+
+
+class Unsent(servers.Input):
+    """A body that arrives while it is read; another request comes in meanwhile."""
+
+    def __init__(self, data, meanwhile=lambda: None):
+        super().__init__(data)
+        self._meanwhile = meanwhile
+
+    def may_wait(self):
+        return True
+
+    def read(self, size):
+        self._meanwhile()
+        return super().read(size)
+
+
+def test_more_bodies_than_may_be_are_refused_unread(alone):
+    """Each waits for its client; what has arrived, and uploads, pass nevertheless."""
+    pace_alone = alone("pace", apps.App(apps.by(10)), uploads_at_once="1")
+    found = []
+
+    def filtered(environ, start_response):
+        """Gets the stream itself, from the wrapper of the standard library's validator."""
+        environ["wsgi.input"] = environ["wsgi.input"].input
+        return pace_alone(environ, start_response)
+
+    def ask(stream):
+        found.append(put(filtered, stream, length=4, PATH_INFO="/v2/images/x/members/y"))
+
+    def at_last():
+        ask(last)
+        ask(servers.Input(b"here"))
+        found.append(put(filtered, b"data"))
+
+    last, meanwhile = Unsent(b"last"), at_last
+    for _ in range(4):
+        meanwhile = functools.partial(ask, Unsent(b"body", meanwhile))
+    meanwhile()
+    assert [(answer.code, answer.reason) for answer in found[:3]] == [
+        (503, "busy"),
+        (200, None),
+        (200, None),
+    ]
+    assert last.asked == 0
+    assert {answer.code for answer in found[3:]} == {200}
+    ask(last)
+    assert found[-1].code == 200
 
 
 def test_an_upload_that_fails_leaves_its_place(alone):

@@ -144,3 +144,35 @@ def test_a_place_that_was_given_up_is_not_freed_twice(uploader):
     places.leave(second)
     places.take("c", None, None, 10.0)
     assert slow.outcome() == "too_slow"
+
+
+def unread(stack):
+    """A server's side of a connection whose client takes nothing, and the client's."""
+    ours, theirs = map(stack.enter_context, tcp())
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 12)
+    ours.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            ours.send(bytes(1 << 12))
+    return ours, theirs
+
+
+def test_a_response_that_its_client_does_not_take_gives_way():
+    with contextlib.ExitStack() as stack:
+        places = Places(1, RATE)
+        (slow, client), (second, _) = unread(stack), unread(stack)
+        places.take_response("a", slow, 0.0)
+        with pytest.raises(errors.Busy):
+            places.take_response("b", second, 4.0)
+        place = places.take_response("b", second, 1e6)
+        client.settimeout(PATIENCE)
+        while client.recv(1 << 16):
+            pass  # up to the end of the connection
+        places.leave(place)
+        assert places.take_response("c", second, 1e6)
+
+
+def test_a_response_has_no_place_where_nobody_knows_how_far_it_is():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        assert Places(1, RATE).take_response("a", ours, 0.0) is None

@@ -1,9 +1,11 @@
 """Refusals reach clients that look for a response only when they cannot send any more.
 
 So write Go's, Node's and Java's HTTP clients, python-requests, and proxies on behalf of all others.
+Go's and Node's clients themselves are programs in ``clients``; the others' way is ``upload``.
 The proxies run with the configuration of doc/operators.md.
 """
 
+import collections
 import contextlib
 import pathlib
 import re
@@ -14,11 +16,23 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.functional.conftest import needs_program
-from tests.functional.gateway import HOST, ROOT, Answer, Gateway, eventually, free_port, read_answer
+from tests.functional.gateway import (
+    HOST,
+    ROOT,
+    Answer,
+    Gateway,
+    clean_env,
+    eventually,
+    free_port,
+    read_answer,
+)
 
 MIB = 1 << 20
 LENGTH = 32 * MIB
 ROUNDS = 10
+#: Each has three uploads.
+CLIENT_ROUNDS = 20
+CLIENTS = pathlib.Path(__file__).parent / "clients"
 CAP = "[sizelimit]\nupload_size_cap = 16777216\n"
 QCOW2 = b"QFI\xfb" + bytes(4092)
 
@@ -119,6 +133,41 @@ def test_no_refusal_is_lost(way: tuple[Gateway, int]) -> None:
             "image": (415, "image_refused"),
             "route": (404, "not_found"),
         }
+
+
+@pytest.fixture(scope="module")
+def go_client(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command of the client in Go, compiled once."""
+    directory = tmp_path_factory.mktemp("go")
+    program = directory / "uploads"
+    env = clean_env(directory, GOCACHE=str(directory / "cache"), CGO_ENABLED="0", GO111MODULE="off")
+    command = [needs_program("go"), "build", "-o", str(program), str(CLIENTS / "uploads.go")]
+    subprocess.run(command, env=env, check=True)
+    return [str(program)]
+
+
+@pytest.fixture
+def node_client() -> list[str]:
+    """The command of the client in JavaScript."""
+    return [needs_program("node"), str(CLIENTS / "uploads.mjs")]
+
+
+@pytest.mark.parametrize("language", ["go", "node"])
+def test_a_real_client_loses_no_refusal(
+    language: str, way: tuple[Gateway, int], request: pytest.FixtureRequest
+) -> None:
+    """It sends with a length and chunked, in turn, and keeps the connection if it may."""
+    command = request.getfixturevalue(f"{language}_client")
+    gateway, port = way
+    url = f"http://{HOST}:{port}/v2/images/{gateway.create()}/file"
+    words = [*command, url, gateway.token(), str(CLIENT_ROUNDS)]
+    env = clean_env(gateway.directory)
+    client = subprocess.run(words, capture_output=True, text=True, env=env, check=True, timeout=300)
+    assert collections.Counter(client.stdout.splitlines()) == {
+        "token 401 unauthenticated": CLIENT_ROUNDS,
+        "size 413 too_large": CLIENT_ROUNDS,
+        "format 415 image_refused": CLIENT_ROUNDS,
+    }
 
 
 @pytest.mark.parametrize("length", [20, 200_000])

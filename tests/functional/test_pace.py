@@ -78,3 +78,33 @@ def test_slow_clients_are_neither_noticed_nor_waited_for(gateway: Gateway) -> No
         assert refused.outcome == (503, "busy")
         assert refused.headers["Retry-After"]
         assert gateway.show(image_id)["status"] == "queued"
+
+
+def test_small_bodies_that_do_not_come_hold_few_threads(start: Callable[..., Gateway]) -> None:
+    """Many more clients than threads begin to create an image. One that sends all is served."""
+    gateway = start("[pace]\nuploads_at_once = 1\n", workers=1, threads=8)
+    fields = [("X-Auth-Token", gateway.token()), ("Content-Type", "application/json")]
+    with contextlib.ExitStack() as stack:
+        for _ in range(40):
+            wire = stack.enter_context(Wire(gateway))
+            wire.head("POST", "/v2/images", [*fields, *length(400)], b"{")
+        assert gateway.call("GET", "/v2/images").status == 200
+        with Wire(gateway) as whole:
+            whole.head("POST", "/v2/images", [*fields, *length(2)], b"{}")
+            assert whole.answer("POST").status == 201
+        assert wire.answer("POST").outcome == (503, "busy")
+
+
+def test_lists_that_are_not_read_hold_few_threads(start: Callable[..., Gateway]) -> None:
+    config = "[pace]\ndownloads_at_once = 1\nminimum_rate = 1024\nidle_timeout = 0\n"
+    gateway = start(config, workers=1, threads=8)
+    image_id = gateway.create()
+    for _ in range(60):
+        gateway.create(one="x" * 60_000, two="x" * 60_000)
+    fields = [("X-Auth-Token", gateway.token())]
+    with contextlib.ExitStack() as stack:
+        for _ in range(16):
+            wire = stack.enter_context(Wire(gateway))
+            wire.head("GET", "/v2/images?limit=60", fields)
+        for _ in range(16):
+            assert gateway.call("GET", f"/v2/images/{image_id}/members").status == 200

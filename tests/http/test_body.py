@@ -291,3 +291,32 @@ def test_a_limit_is_the_number_of_bytes_allowed(chunks, limit):
             counter.feed(chunk)
         counter.finish()
     assert allowed or caught.value.details == {"limit": limit}
+
+
+class Unsent(servers.Input):
+    """A body that arrives while it is read, as the server tells."""
+
+    def may_wait(self):
+        return True
+
+
+@pytest.mark.parametrize(("stream", "turns"), [(Unsent, 2), (servers.Input, 0)])
+def test_a_read_that_may_wait_takes_its_turn(stream, turns):
+    taken = []
+    found = Tapped(stream(b"four"), 4)
+    found.turn = lambda: contextlib.nullcontext(taken.append(found.received))
+    assert found.read(2) + found.read(2) == b"four"
+    assert len(taken) == turns
+
+
+def test_a_read_that_gets_no_turn_fails_unread():
+    def refuse():
+        raise errors.Busy
+
+    stream = Unsent(b"four")
+    found = Tapped(stream, 4)
+    found.turn = refuse
+    for _ in range(2):
+        with pytest.raises(errors.Busy):
+            found.read()
+    assert stream.asked == 0

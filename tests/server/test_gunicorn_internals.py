@@ -93,8 +93,15 @@ def test_long_bodies_are_replaced_and_end_their_connection(field, reader, is_lon
     request = received(f"{POST}{field}\r\n\r\n")
     assert type(request.body.reader) is reader, __doc__
     bodies.read_directly(None, request)
-    assert isinstance(request.body, bodies.DirectBody) is is_long
-    assert request.must_close is is_long  # a short one only if it has not arrived
+    assert isinstance(request.body, bodies.DirectBody)  # a short one only if it has not arrived
+    assert request.must_close is is_long
+
+
+def test_a_short_body_that_has_arrived_is_not_replaced():
+    request = received(f"{POST}Content-Length: 4\r\n\r\nbody")
+    bodies.read_directly(None, request)
+    assert not isinstance(request.body, bodies.DirectBody)
+    assert not request.must_close
 
 
 def test_gunicorn_discards_shorter_bodies_to_keep_their_connections():

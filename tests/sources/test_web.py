@@ -122,6 +122,26 @@ def test_redirect_is_followed(server, opened, status):
     assert [path for path, _ in server.seen] == ["/a", "/b?c"]
 
 
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        ("/x/../image", "/image"),
+        ("/x/./y/..//image", "/x//image"),
+        ("/../..", "/"),
+        ("/x/.", "/x/"),
+        ("/.x/..y/...?a=/../b", "/.x/..y/...?a=/../b"),
+        ("/x/%2e%2E/image", "/x/%2e%2E/image"),
+    ],
+)
+@pytest.mark.parametrize("redirected", [False, True])
+def test_dot_segments_are_resolved(server, opened, path, sent, redirected):
+    """As curl does; servers refuse them."""
+    server.routes |= {"/a": redirect(f"{server.url}{path}"), sent.partition("?")[0]: whole()}
+    server.routes[sent] = whole()
+    assert fetch(opened(), f"{server.url}{'/a' if redirected else path}") == DATA
+    assert server.seen[-1][0] == sent
+
+
 def test_redirects_have_an_end(server, opened):
     server.routes["/a"] = redirect("/a")
     with pytest.raises(errors.SourceFailed, match="too many"):

@@ -42,6 +42,12 @@ _BOOLEAN = "__system_support_market"
 #: The source of the data. A job sets it.
 ORIGIN = "__data_origin"
 
+#: Attributes without the prefix ``__`` for which an empty text is no value.
+_NEVER_EMPTY = frozenset(
+    "virtual_env_type hw_firmware_type hw_vif_multiqueue_enabled enterprise_project_id "
+    "max_ram".split()
+)
+
 #: Attributes that are not custom properties of a client.
 OWN = SETTABLE | READ_ONLY | {"id", "virtual_env_type"}
 
@@ -72,6 +78,11 @@ def check_firmware(kind: Any) -> None:
     """Raises BadAttribute unless ``kind`` is a boot mode."""
     if kind not in ("bios", "uefi"):
         raise BadAttribute("IMG.0141", problem="hw_firmware_type: it must be bios or uefi")
+
+
+def never_empty(name: str) -> bool:
+    """Whether an empty text is no value of the attribute, which is IMS's own."""
+    return name in _NEVER_EMPTY or (name.startswith("__") and name != "__description")
 
 
 def _check_disk(size: int, environment: str, smallest: int) -> None:

@@ -16,8 +16,6 @@ from imsgate.registry.base import Query
 class ImsDialect(Dialect):
     """Records as clients of IMS write and read them."""
 
-    never_empty = Dialect.never_empty | {"hw_firmware_type", "enterprise_project_id"}
-
     def __init__(self, schema: schemas.Checker, profile: Profile) -> None:
         super().__init__(schema)
         self.profile = profile
@@ -36,6 +34,9 @@ class ImsDialect(Dialect):
             for name, value in _derived(operation).items()
         ]
         return [*stored, *derived]
+
+    def may_be_empty(self, name: str) -> bool:
+        return super().may_be_empty(name) and not attributes.never_empty(name)
 
     def query(self, params: listing.Params, viewer: str | None, **bounds: Any) -> Query:
         return query.parse(params, viewer, self.profile, **bounds)
