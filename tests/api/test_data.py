@@ -51,7 +51,7 @@ def test_no_data_is_204(owner, path):
 
 
 def active(owner, path):
-    owner.upload(path)
+    owner.upload(path, b"other")
 
 
 def nothing(owner, path):
@@ -69,7 +69,7 @@ REFUSED = {
     "size-word": (nothing, {"x_openstack_image_size": "four"}, 400, "bad_header"),
     "size-differs": (nothing, {"x_openstack_image_size": "5"}, 400, "size_mismatch"),
     "no-formats": (without_formats, {}, 400, "formats_not_set"),
-    "active": (active, {}, 409, "wrong_status"),
+    "active": (active, {}, 409, "data_differs"),
     "deleted": (lambda owner, path: owner.delete(path), {}, 404, "not_found"),
 }
 
