@@ -13,6 +13,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from tests.functional import images
 from tests.functional.conftest import needs_program
 from tests.functional.gateway import HOST, Gateway, clean_env
 from tests.functional.wire import CHUNKED, MIB, Wire, length
@@ -186,6 +187,14 @@ def test_data_that_differs_is_not_read_to_its_end(gateway: Gateway, chunked: boo
     assert answer.headers["Connection"] == "close"
     assert gateway.access(answer)["in"] <= 4 * MIB
     assert gateway.download(image_id, Range="bytes=0-9").body == bytes(10)
+
+
+def test_the_gate_looks_at_equal_data_as_before(gateway: Gateway) -> None:
+    disk = images.qcow2()
+    image_id = gateway.stored(disk, disk_format="qcow2")
+    was = gateway.show(image_id)
+    assert gateway.upload(image_id, disk).status == 204
+    assert gateway.show(image_id) == was
 
 
 def test_data_that_differs_is_not_judged_by_its_content(gateway: Gateway) -> None:
