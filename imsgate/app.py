@@ -32,6 +32,7 @@ from imsgate.services import Services, load_services
 from imsgate.signatures import verify
 from imsgate.transfer import orphans
 from imsgate.transfer.cleanup import sweep_forever
+from imsgate.transfer.repeat import Repeats
 from imsgate.transfer.upload import UploadSettings
 
 
@@ -150,6 +151,7 @@ def _image_api(
         upload=data.ImageUpload(
             access=access,
             uploads=services.uploads,
+            repeats=Repeats(stores=services.stores, window=services.uploads.settings.repeat_window),
             signing=jobs.signing,
             deployment=deployment,
         ),

@@ -180,6 +180,9 @@ class Image:
     off every older attempt. On an active image they identify the copy that is being removed,
     by its store and ``Location.place``. ``upload_reserved`` are the bytes of its owner's quota
     that are reserved for the data coming in.
+
+    ``uploaded_by`` and ``uploaded_at`` (seconds since the epoch) say who sent the data last and
+    when it was complete: see ``imsgate.transfer.repeat``. They are None if nobody is known.
     """
 
     id: str
@@ -207,6 +210,8 @@ class Image:
     upload_key: str | None = None
     upload_expires: float | None = None
     upload_reserved: int = 0
+    uploaded_by: str | None = None
+    uploaded_at: float | None = None
 
     @property
     def usage(self) -> Usage:

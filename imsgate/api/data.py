@@ -16,6 +16,7 @@ from imsgate.model import Image, Status
 from imsgate.records.access import Access
 from imsgate.stores.enabled import Stores
 from imsgate.transfer import download
+from imsgate.transfer.repeat import Repeats, fields_of_uploader
 from imsgate.transfer.upload import STAGE, UPLOAD, Transition, Uploads
 
 LOG = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ class ImageUpload:
 
     access: Access
     uploads: Uploads
+    repeats: Repeats
     signing: Signing
     deployment: Deployment
 
@@ -56,15 +58,24 @@ class ImageUpload:
     ) -> webob.Response:
         if request.codings:  # nothing has decompressed the data, so it is not the image
             raise errors.UnsupportedCoding(accepted="identity")
-        image = self.access.image(identity(request), image_id, rule)
+        who = identity(request)
+        image = self.access.image(who, image_id, rule)
+
+        def reread() -> Image:
+            return self.access.image(request.identify(), image.id, rule)
+
+        if self.repeats.expects(image, who, transition, store_id):
+            _declare(request, image)
+            size = _announced_size(request)
+            self.repeats.compare(image, request.reader(), size=size, reread=reread)
+            return webob.Response(status=204)
         image.require(Status.QUEUED)
         has_formats = image.disk_format and image.container_format
         if not (has_formats or self.deployment.detects_formats):
             raise errors.FormatsNotSet
         store = self.deployment.stores.target(store_id)
         body = request.reader()
-        if request.inspection is not None:
-            request.inspection.declare(inspection.declared_format(image))
+        _declare(request, image)
         if transition is UPLOAD:
             # Staged data may be compressed. The import verifies what comes out of it.
             self.signing.watch(request, image)
@@ -73,11 +84,20 @@ class ImageUpload:
             body,
             store=store,
             size=_announced_size(request),
-            content_fields=lambda: _fields_from_content(request, image),
+            content_fields=lambda: {
+                **_fields_from_content(request, image),
+                **fields_of_uploader(who, transition),
+            },
             transition=transition,
-            reauthorize=lambda: self.access.image(request.identify(), image.id, rule),
+            reauthorize=reread,
         )
         return webob.Response(status=204)
+
+
+def _declare(request: Request, image: Image) -> None:
+    """Tell the inspection of the body which format is expected."""
+    if request.inspection is not None:
+        request.inspection.declare(inspection.declared_format(image))
 
 
 def _announced_size(request: Request) -> int | None:

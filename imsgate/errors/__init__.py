@@ -34,6 +34,7 @@ from imsgate.errors.base import (
 from imsgate.errors.images import (
     AlreadyExists,
     BadImage,
+    DataDiffers,
     Deactivated,
     DigestMismatch,
     FormatMismatch,
@@ -132,6 +133,7 @@ __all__ = [
     "Coded",
     "Conflict",
     "CopyDiffers",
+    "DataDiffers",
     "Deactivated",
     "DigestMismatch",
     "EmptyBody",

@@ -49,6 +49,13 @@ class WrongStatus(Conflict):
     message = "Image {image_id} is {status}, but must be {needed}"
 
 
+class DataDiffers(Conflict):
+    """A repeated upload with other data than the image has."""
+
+    reason = "data_differs"
+    message = "Image {image_id} is {status} and has other data: {problem}"
+
+
 class Protected(Forbidden):
     reason = "protected"
     code = "IMG.0091"

@@ -77,9 +77,9 @@ class Tapped(io.RawIOBase):
         #: time; it may raise an :class:`errors.Error`.
         self.turn: Callable[[], contextlib.AbstractContextManager[object]] | None = None
 
-    def join(self, tap: Tap) -> None:
-        """Add a tap. Call it before the first read."""
-        self._taps.append(tap)
+    def join(self, tap: Tap, *, first: bool = False) -> None:
+        """Add a tap, behind the others or as the ``first``. Call it before the first read."""
+        self._taps.insert(0 if first else len(self._taps), tap)
 
     def refuse(self, error: errors.Error) -> None:
         """Make the first read raise ``error``, before anything is received.

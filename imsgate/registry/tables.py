@@ -134,6 +134,8 @@ IMAGES = sa.Table(
     # Not Float, which has 32 bits on MariaDB: too few for the seconds of a lease.
     sa.Column("upload_expires", sa.Double, index=True),
     sa.Column("upload_reserved", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("uploaded_by", Exact(64)),
+    sa.Column("uploaded_at", sa.Double),
     # Whether the status is not in model.DELETED. Deleted records stay and become the majority,
     # so every index for lists begins with this column or has it next.
     sa.Column("alive", sa.Boolean, nullable=False, server_default="1"),

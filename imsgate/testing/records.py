@@ -35,6 +35,8 @@ FULL_IMAGE: dict[str, Any] = {
     "upload_key": "attempt-1",
     "upload_expires": 1_700_000_000.123_456,
     "upload_reserved": 2**62,
+    "uploaded_by": "e" * 64,
+    "uploaded_at": 1_700_000_000.234_567,
 }
 
 

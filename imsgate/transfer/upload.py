@@ -53,6 +53,17 @@ OPTS = (
         help="Id of the store that holds staged data until it is imported; empty means the "
         "default store. An import to the same store does not copy the data.",
     ),
+    cfg.IntOpt(
+        "repeat_window",
+        default=3600,
+        min=0,
+        max=10**9,
+        help="Seconds after an upload in which the same user may send the same data again, as "
+        "clients do that have not received the response. The data is compared with what is "
+        "stored, and the response is 204 again. Programs give up their retries in less than the "
+        "default hour; a second upload after that is more likely a mistake. 0: the response is "
+        "always 409, as in Glance.",
+    ),
 )
 
 
@@ -62,6 +73,7 @@ class UploadSettings(Settings, group=GROUP, opts=OPTS):
     hashing_algorithm: str
     lease: int
     staging_store: str | None
+    repeat_window: int
 
 
 #: The fields of a record without a running upload.

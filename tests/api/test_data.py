@@ -51,7 +51,7 @@ def test_no_data_is_204(owner, path):
 
 
 def active(owner, path):
-    owner.upload(path)
+    owner.upload(path, b"other")
 
 
 def nothing(owner, path):
@@ -70,7 +70,7 @@ REFUSED = {
     "size-differs": (nothing, {"x_openstack_image_size": "5"}, 400, "size_mismatch"),
     "coding": (nothing, {"Content_Encoding": "gzip"}, 415, "unsupported_content_coding"),
     "no-formats": (without_formats, {}, 400, "formats_not_set"),
-    "active": (active, {}, 409, "wrong_status"),
+    "active": (active, {}, 409, "data_differs"),
     "deleted": (lambda owner, path: owner.delete(path), {}, 404, "not_found"),
 }
 

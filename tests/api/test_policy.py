@@ -145,7 +145,7 @@ SHARED = [
     ("PATCH", IMAGE, NAME, (200, 403, 403, 404, 200)),
     ("DELETE", IMAGE, None, (204, 403, 403, 404, 204)),
     ("GET", f"{IMAGE}/file", None, (200, 403, 200, 404, 200)),
-    ("PUT", f"{IMAGE}/file", b"data", (409, 403, 403, 404, 409)),
+    ("PUT", f"{IMAGE}/file", b"other", (409, 403, 403, 404, 409)),
     ("PUT", f"{IMAGE}/stage", b"data", (409, 403, 403, 404, 409)),
     ("POST", f"{IMAGE}/import", DIRECT, (409, 403, 403, 404, 409)),
     ("POST", f"{IMAGE}/import", COPY, (403, 403, 403, 404, 202)),

@@ -362,7 +362,7 @@ class Gateway:
         """Every file of this image, or of all images, in the stores, including unfinished ones."""
         return [
             str(path)
-            for path in self.state.rglob(f"*{image_id}*")
+            for path in self.state.rglob(f"*{image_id}*" if image_id else "*")
             if path.is_file() and path.parent != self.state and path.name != MARK
         ]
 

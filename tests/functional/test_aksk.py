@@ -100,7 +100,10 @@ def test_uploads_with_a_real_hash(signing, sdk, way):
     assert upload(signing, image_id, BODY, headers).status == 204
     assert signing.download(image_id).body == BODY
     # The same request once more: what was done is not done twice.
-    assert upload(signing, image_id, BODY, headers).outcome == (409, "wrong_status")
+    was = signing.show(image_id)
+    assert upload(signing, image_id, BODY, headers).outcome == (204, None)
+    assert signing.show(image_id) == was
+    assert len(signing.residue(image_id)) == 1
 
 
 @pytest.mark.parametrize("way", [hashed, declared])

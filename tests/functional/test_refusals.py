@@ -396,13 +396,15 @@ def test_refusal_as_json(strict: Gateway) -> None:
 
 def test_second_upload_of_an_active_image(strict: Gateway) -> None:
     image_id = strict.stored(SMALL)
-    case = Case("active", 409, "wrong_status", image=image_id)
-    for fields, chunked in ((length(LARGE), False), (CHUNKED, True)):
+    case = Case("active", 409, "data_differs", image=image_id)
+    for fields, chunked, consumed in ((length(LARGE), False, 0), (CHUNKED, True, MIB)):
         with Wire(strict) as wire:
             other = _send_head(strict, wire, case, fields)
             answer = wire.flood(LARGE, chunked=chunked).answer()
-            _assert_refused(strict, answer, case, other)
+            _assert_refused(strict, answer, case, other, consumed=consumed)
             assert wire.sent < LITTLE
+    answer = strict.upload(image_id, SMALL, token=strict.admin)  # not whose upload it was
+    assert answer.outcome == (409, "wrong_status")
     assert strict.download(image_id).body == SMALL
     assert strict.status(image_id) == "active"
 
@@ -421,7 +423,7 @@ def test_second_writer(strict: Gateway) -> None:
 def test_status_cannot_be_claimed(strict: Gateway) -> None:
     image_id = strict.stored(SMALL)
     claim = {"X-Image-Meta-Status": "queued"}
-    assert strict.upload(image_id, b"other", headers=claim).outcome == (409, "wrong_status")
+    assert strict.upload(image_id, b"other", headers=claim).outcome == (409, "data_differs")
     assert strict.download(image_id).body == SMALL
 
 

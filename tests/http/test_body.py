@@ -150,6 +150,16 @@ def test_all_taps_see_all_before_the_reader():
 # Failures
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_the_first_tap_objects_first(first):
+    watch, other = Watch(at=3), Watch(at=3)
+    stream = tapped(b"abcdefgh", 8, watch)
+    stream.join(other, first=first)
+    with pytest.raises(errors.BadRequest):
+        stream.read()
+    assert (watch.seen, other.seen) == ((b"", b"abcdefgh") if first else (b"abcdefgh", b""))
+
+
 def test_a_tap_that_objects_ends_the_body_for_good():
     watch, second = Watch(at=3), Watch()
     stream = tapped(b"abcdefgh", 8, watch)

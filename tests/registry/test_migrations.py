@@ -108,10 +108,15 @@ def _filled(connection):
     there = sa.inspect(connection)
     for table, records in contents:
         if there.has_table(table.name):
-            known = {column["name"] for column in there.get_columns(table.name)}
             given = [{"image_id": _KEPT.id} | record for record in records]
-            kept = [{name: one[name] for name in one if name in known} for one in given]
-            connection.execute(sa.insert(table), kept)
+            _insert(connection, table, given)
+
+
+def _insert(connection, table, records):
+    """Insert rows, with the existing columns only."""
+    known = {column["name"] for column in sa.inspect(connection).get_columns(table.name)}
+    kept = [{name: one[name] for name in one if name in known} for one in records]
+    connection.execute(sa.insert(table), kept)
 
 
 def _property(name):
@@ -156,7 +161,7 @@ def test_images_that_share_a_place_stay_as_they_are(unmade):
         settings.attributes["connection"] = connection
         command.upgrade(settings, "0004")
         for one in images:
-            connection.execute(sa.insert(IMAGES).values(rows.columns(_fields(one))))
+            _insert(connection, IMAGES, [rows.columns(_fields(one))])
             places = [
                 {"image_id": one.id, "position": position, "store": place.store, "url": place.url}
                 for position, place in enumerate(one.locations)

@@ -36,6 +36,8 @@ _OTHERS: dict[str, Any] = {
     "upload_key": "attempt-10",
     "upload_expires": 1_700_000_000.123_457,
     "upload_reserved": -1,
+    "uploaded_by": "d" * 64,
+    "uploaded_at": 1_700_000_000.234_568,
 }
 
 
