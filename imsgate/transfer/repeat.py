@@ -16,7 +16,7 @@ from typing import Any
 from imsgate import errors
 from imsgate.http.body import Tapped
 from imsgate.model import READABLE, Identity, Image, Location, Status
-from imsgate.stores.loader import Stores
+from imsgate.stores.enabled import Stores
 from imsgate.transfer import lease
 from imsgate.transfer.copy import copy
 from imsgate.transfer.digests import Digests
