@@ -101,7 +101,9 @@ def make_application(services: Services, conf: Config) -> Application:
         signatures=services.signatures,
         source=verify.load_source(conf.read(verify.SignatureSettings), conf.native),
     )
-    jobs = JobStarter(engine=services.engine, quotas=services.quotas, signing=signing)
+    jobs = JobStarter(
+        engine=services.engine, records=services.records, quotas=services.quotas, signing=signing
+    )
     checker = schemas.Checker(schema)
     ims_dialect = ImsDialect(checker, profile)
     dialect = Dialect(checker) if profile is profiles.NONE else ims_dialect

@@ -1,9 +1,11 @@
 """Starts the jobs that requests ask for."""
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from imsgate import errors
 from imsgate.api.requester import identity, sealed_credential
 from imsgate.api.signatures import Signing
 from imsgate.http.request import Request
@@ -11,6 +13,7 @@ from imsgate.jobs.arguments import for_image, requested_by
 from imsgate.jobs.engine import Engine
 from imsgate.model import Image, Job, Limits
 from imsgate.quotas.quota import Quotas
+from imsgate.records.records import Records
 from imsgate.registry.base import NOTHING
 
 
@@ -23,6 +26,7 @@ class JobStarter:
     """
 
     engine: Engine
+    records: Records
     quotas: Quotas
     signing: Signing
 
@@ -50,6 +54,28 @@ class JobStarter:
             request, image, kind, arguments, rule, certificate, within, was, **fields
         )
 
+    def start_creation(
+        self, request: Request, image: Image, kind: str, arguments: Mapping[str, Any], *, rule: str
+    ) -> Job:
+        """Record a new image together with the job that brings in its data.
+
+        Raises AlreadyExists, OverLimit, SignatureRefused and Unavailable; then there is neither.
+        """
+        certificate = self.signing.certificate(request, image)
+        try:
+            return self.engine.start_with(
+                image,
+                kind,
+                project=identity(request).project_id,
+                arguments=_arguments(request, image, arguments, rule, certificate),
+                within=self.quotas.of(image.owner),
+            )
+        except errors.Unavailable:
+            # Only the database's answer may have been lost, and no client knows this image.
+            with contextlib.suppress(errors.Error):
+                self.records.discard(image.id)
+            raise
+
     def start_export(
         self, request: Request, image: Image, kind: str, arguments: Mapping[str, Any], *, rule: str
     ) -> Job:
@@ -68,22 +94,32 @@ class JobStarter:
         was: Mapping[str, Any],
         **fields: Any,
     ) -> Job:
-        who = identity(request)
         return self.engine.start(
             kind,
-            project=who.project_id,
+            project=identity(request).project_id,
             image_id=image.id,
-            arguments={
-                **arguments,
-                **for_image(image),
-                **requested_by(
-                    user_id=who.user_id,
-                    request_id=request.request_id,
-                    credential=sealed_credential(request, rule),
-                    certificate=certificate,
-                ),
-            },
+            arguments=_arguments(request, image, arguments, rule, certificate),
             was={"status": image.status, "updated_at": image.updated_at, **was},
             within=within,
             **fields,
         )
+
+
+def _arguments(
+    request: Request,
+    image: Image,
+    arguments: Mapping[str, Any],
+    rule: str,
+    certificate: bytes | None,
+) -> dict[str, Any]:
+    """The arguments with those of every job."""
+    return {
+        **arguments,
+        **for_image(image),
+        **requested_by(
+            user_id=identity(request).user_id,
+            request_id=request.request_id,
+            credential=sealed_credential(request, rule),
+            certificate=certificate,
+        ),
+    }

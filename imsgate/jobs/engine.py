@@ -25,7 +25,7 @@ from oslo_config import cfg
 
 from imsgate import errors, model
 from imsgate.jobs.context import Context, Interrupted, Postponed
-from imsgate.model import Job, Limits
+from imsgate.model import Image, Job, Limits
 from imsgate.registry.base import NOTHING, Registry
 from imsgate.settings import Settings
 
@@ -191,6 +191,21 @@ class _Shares:
         return {kind for kind, count in counts.items() if count >= self.per_kind}
 
 
+def _new_job(
+    kind: str, project: str | None, image_id: str | None, arguments: Mapping[str, Any]
+) -> Job:
+    now = model.now()
+    return Job(
+        id=str(uuid.uuid4()),
+        kind=kind,
+        project=project,
+        image_id=image_id,
+        arguments=arguments,
+        created_at=now,
+        updated_at=now,
+    )
+
+
 class Engine:
     """Starts jobs, and does those of the kinds it knows."""
 
@@ -222,17 +237,26 @@ class Engine:
 
         Raises OverLimit, and Conflict if the image is not as it ``was``, or has a running job.
         """
-        now = model.now()
-        job = Job(
-            id=str(uuid.uuid4()),
-            kind=kind,
-            project=project,
-            image_id=image_id,
-            arguments=arguments,
-            created_at=now,
-            updated_at=now,
-        )
+        job = _new_job(kind, project, image_id, arguments)
         self._registry.add_job(job, was, within, **to)
+        self.tell(job.id)
+        return job
+
+    def start_with(
+        self,
+        image: Image,
+        kind: str,
+        *,
+        project: str | None,
+        arguments: Mapping[str, Any],
+        within: Limits | None = None,
+    ) -> Job:
+        """Record a new image and its job in one step; return at once.
+
+        Raises OverLimit, and AlreadyExists for the image's id.
+        """
+        job = _new_job(kind, project, image.id, arguments)
+        self._registry.add_with_job(image, job, within)
         self.tell(job.id)
         return job
 

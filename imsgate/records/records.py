@@ -140,12 +140,17 @@ class Records:
 
         Raises QuotaExceeded, OverLimit, and AlreadyExists for an id that was used before.
         """
+        image = self.new(who, fields)
+        self.registry.add(image, self.quotas.of(image.owner))
+        return image
+
+    def new(self, who: Identity, fields: Mapping[str, Any]) -> Image:
+        """The record that ``add`` would create, without creating it. Raises QuotaExceeded."""
         image = _new_image(fields, who.project_id)
         self.access.check_new(who, image)
         self._check_counts(image.properties, image.tags)
         _check_tags(image.tags)
         limits.check_property_bytes(image.properties)
-        self.registry.add(image, self.quotas.of(image.owner))
         return image
 
     # Changing

@@ -289,6 +289,13 @@ class Registry(abc.ABC):
         """
 
     @abc.abstractmethod
+    def add_with_job(self, image: Image, job: Job, within: Limits | None = None) -> None:
+        """Record a new image and its first job, in one atomic step.
+
+        Raises AlreadyExists if one of the ids exists or ever existed. Then neither is recorded.
+        """
+
+    @abc.abstractmethod
     def get_job(self, job_id: str) -> Job:
         """Return a job. Raises NotFound."""
 

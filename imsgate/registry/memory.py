@@ -210,8 +210,18 @@ class MemoryRegistry(Registry):
             if job.image_id is not None:
                 self._check_idle(job.image_id)
                 self.change(job.image_id, was, within, **to)
-            arguments = MappingProxyType(copy.deepcopy(dict(job.arguments)))
-            self._jobs[job.id] = dataclasses.replace(job, arguments=arguments)
+            self._put_job(job)
+
+    def _put_job(self, job: Job) -> None:
+        arguments = MappingProxyType(copy.deepcopy(dict(job.arguments)))
+        self._jobs[job.id] = dataclasses.replace(job, arguments=arguments)
+
+    def add_with_job(self, image: Image, job: Job, within: Limits | None = None) -> None:
+        with self._lock:
+            if job.id in self._jobs:
+                raise AlreadyExists(what=f"Job {job.id}")
+            self.add(image, within)
+            self._put_job(job)
 
     def _check_idle(self, image_id: str) -> None:
         if any(job.state in UNFINISHED for job in self.jobs_of(image_id)):

@@ -219,6 +219,12 @@ class SqlRegistry(Registry):
             jobs.insert(connection, job)
 
     @repeated
+    def add_with_job(self, image: Image, job: Job, within: Limits | None = None) -> None:
+        with self._writing(within) as connection:
+            images.add(connection, image, within)
+            jobs.insert(connection, job)
+
+    @repeated
     def get_job(self, job_id: str) -> Job:
         with self._database.reading() as connection:
             return jobs.get(connection, job_id)
