@@ -81,6 +81,7 @@ from imsgate.errors.quotas import (
 )
 from imsgate.errors.requests import (
     BadHeader,
+    BadIdempotencyKey,
     BadJson,
     BadQuery,
     BadRange,
@@ -88,6 +89,8 @@ from imsgate.errors.requests import (
     Busy,
     BusyDownloads,
     EmptyBody,
+    KeyInUse,
+    KeyReused,
     LengthRequired,
     MethodNotAllowed,
     NoRoute,
@@ -111,6 +114,7 @@ __all__ = [
     "BadAttribute",
     "BadConfig",
     "BadHeader",
+    "BadIdempotencyKey",
     "BadImage",
     "BadImageUrl",
     "BadJson",
@@ -137,6 +141,8 @@ __all__ = [
     "Gone",
     "JobNotFound",
     "KeyForbidden",
+    "KeyInUse",
+    "KeyReused",
     "KeyUnknown",
     "LeaseLost",
     "LengthRequired",

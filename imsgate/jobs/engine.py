@@ -18,7 +18,7 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from oslo_config import cfg
@@ -27,6 +27,7 @@ from imsgate import errors, model
 from imsgate.jobs.context import Context, Interrupted, Postponed
 from imsgate.model import Image, Job, Limits
 from imsgate.registry.base import NOTHING, Registry
+from imsgate.registry.idempotency import Outcome
 from imsgate.settings import Settings
 
 LOG = logging.getLogger(__name__)
@@ -191,6 +192,14 @@ class _Shares:
         return {kind for kind, count in counts.items() if count >= self.per_kind}
 
 
+#: Returns what ends the claim of the request that starts a job, if it has one.
+Ending = Callable[[Job], Outcome | None]
+
+
+def _no_claim(job: Job) -> None:
+    """The Ending of a request without a claim."""
+
+
 def _new_job(
     kind: str, project: str | None, image_id: str | None, arguments: Mapping[str, Any]
 ) -> Job:
@@ -231,14 +240,16 @@ class Engine:
         arguments: Mapping[str, Any],
         was: Mapping[str, Any] = NOTHING,
         within: Limits | None = None,
+        outcome: Ending = _no_claim,
         **to: Any,
     ) -> Job:
         """Record a job and change its image (see ``Registry.add_job``); return at once.
 
-        Raises OverLimit, and Conflict if the image is not as it ``was``, or has a running job.
+        ``outcome`` returns what ends the request's claim, if it has one. Raises OverLimit,
+        KeyInUse, and Conflict if the image is not as it ``was``, or has a running job.
         """
         job = _new_job(kind, project, image_id, arguments)
-        self._registry.add_job(job, was, within, **to)
+        self._registry.add_job(job, was, within, outcome(job), **to)
         self.tell(job.id)
         return job
 
@@ -250,13 +261,15 @@ class Engine:
         project: str | None,
         arguments: Mapping[str, Any],
         within: Limits | None = None,
+        outcome: Ending = _no_claim,
     ) -> Job:
         """Record a new image and its job in one step; return at once.
 
-        Raises OverLimit, and AlreadyExists for the image's id.
+        ``outcome`` is as for ``start``. Raises OverLimit, KeyInUse, and AlreadyExists for the
+        image's id.
         """
         job = _new_job(kind, project, image.id, arguments)
-        self._registry.add_with_job(image, job, within)
+        self._registry.add_with_job(image, job, within, outcome(job))
         self.tell(job.id)
         return job
 

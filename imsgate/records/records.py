@@ -18,6 +18,7 @@ from imsgate.records.operations import Operation, stored_value
 from imsgate.records.settings import ApiSettings
 from imsgate.registry.base import Condition, Op, Query, Registry
 from imsgate.registry.changes import read_decide_write, version_of
+from imsgate.registry.idempotency import Outcome
 from imsgate.transfer.cleanup import Cleanup
 from imsgate.transfer.upload import NO_UPLOAD
 
@@ -135,13 +136,19 @@ class Records:
 
     # Creating
 
-    def add(self, who: Identity, fields: Mapping[str, Any]) -> Image:
+    def add(
+        self,
+        who: Identity,
+        fields: Mapping[str, Any],
+        outcome: Callable[[Image], Outcome | None] = lambda image: None,
+    ) -> Image:
         """Create a record from attributes and custom properties of valid form.
 
-        Raises QuotaExceeded, OverLimit, and AlreadyExists for an id that was used before.
+        ``outcome`` returns what ends the request's claim, if it has one. Raises QuotaExceeded,
+        OverLimit, AlreadyExists for an id that was used before, and KeyInUse.
         """
         image = self.new(who, fields)
-        self.registry.add(image, self.quotas.of(image.owner))
+        self.registry.add(image, self.quotas.of(image.owner), outcome(image))
         return image
 
     def new(self, who: Identity, fields: Mapping[str, Any]) -> Image:

@@ -46,7 +46,7 @@ class ImageCopy:
         source.require(Status.ACTIVE)
         location = self.deployment.stores.preferred(source.copies)[0]
         method = METHODS[COPY]
-        job = self.jobs.start_creation(
+        return self.jobs.start_creation(
             request,
             method.started(self.records.new(who, _fields(source, body))),
             method.kind,
@@ -58,8 +58,8 @@ class ImageCopy:
                 name=body["name"],
             ),
             rule=method.rule,
+            answer=jobs.accepted,
         )
-        return jobs.accepted(job)
 
 
 def _fields(source: Image, body: Mapping[str, Any]) -> dict[str, Any]:

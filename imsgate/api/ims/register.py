@@ -41,17 +41,17 @@ class Register:
             needed = Status.QUEUED
             raise errors.WrongStatus(image_id=image.shown_id, status=image.status, needed=needed)
         method = METHODS[REGISTER]
-        job = self.jobs.start_import(
+        return self.jobs.start_import(
             request,
             image,
             method.kind,
             self._arguments(method, url),
             rule=method.rule,
+            answer=jobs.accepted,
             was={"upload_key": None},
             status=method.during,
             upload_reserved=method.reservation(image, 1),
         )
-        return jobs.accepted(job)
 
     def create(self, request: Request) -> webob.Response:
         """IMS API, Image: Creating an Image (``POST /v2/cloudimages/action``)."""
@@ -85,14 +85,14 @@ class Register:
         fields = self.dialect.complete(creation.fields(body, quick=quick))
         image = self.records.new(who, fields)
         method = METHODS[CREATE]
-        job = self.jobs.start_creation(
+        return self.jobs.start_creation(
             request,
             method.started(image),
             method.kind,
             self._arguments(method, url, name=image.name, job_type=job_type, quick=quick),
             rule=method.rule,
+            answer=jobs.accepted,
         )
-        return jobs.accepted(job)
 
     def _arguments(self, method: ImportMethod, url: ImageUrl, **shown: Any) -> dict[str, Any]:
         return for_bucket_import(
