@@ -21,7 +21,7 @@ from imsgate.api.requester import identity
 from imsgate.http import headers, responses
 from imsgate.http.request import CLAIM, Request
 from imsgate.registry.base import Registry
-from imsgate.registry.idempotency import Answer, Claim, Outcome
+from imsgate.registry.idempotency import Claim, KeptAnswer, Outcome
 
 Handler = Callable[..., webob.Response]
 
@@ -71,7 +71,7 @@ class Repeatable:
             lease=now + _LEASE_SECONDS,
             expires=now + _KEEP_SECONDS,
         )
-        if isinstance(claim, Answer):
+        if isinstance(claim, KeptAnswer):
             return _response(claim)
         request.environ[CLAIM] = claim
         try:
@@ -137,14 +137,14 @@ def _digest(parts: list[str | None], body: bytes = b"") -> str:
     return hashlib.sha256(json.dumps(parts).encode("ascii") + body).hexdigest()
 
 
-def _answer(response: webob.Response) -> Answer:
+def _answer(response: webob.Response) -> KeptAnswer:
     kept: dict[str, Any] = {
         name: text for name, text in response.headerlist if name not in _OWN_HEADERS
     }
-    return Answer(response.status_int, kept, response.body)
+    return KeptAnswer(response.status_int, kept, response.body)
 
 
-def _response(answer: Answer) -> webob.Response:
+def _response(answer: KeptAnswer) -> webob.Response:
     return webob.Response(
         status=answer.status, headerlist=list(answer.headers.items()), body=answer.body
     )

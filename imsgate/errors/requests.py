@@ -25,9 +25,6 @@ _KEYS = "https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-ke
 class BadIdempotencyKey(BadHeader):
     problem_type = _KEYS + "#section-2.1"
 
-    def __init__(self, *, problem: str) -> None:
-        super().__init__(header="Idempotency-Key", problem=problem)
-
 
 class KeyReused(Error):
     status, reason = 422, "idempotency_key_reused"

@@ -26,7 +26,7 @@ from imsgate.http.wsgi import WsgiApp
 from imsgate.settings import Settings
 
 #: Names as in oslo.middleware, whose help does not mention that the filter does nothing by default.
-#: Defaults as in Glance, with the headers that Glance does not know.
+#: Defaults as in Glance, and Idempotency-Key.
 OPTS: Sequence[cfg.Opt] = (
     cfg.ListOpt(
         "allowed_origin",

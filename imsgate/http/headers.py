@@ -133,10 +133,10 @@ def idempotency_key(text: str | None) -> str | None:
         key = None
     if type(key) is not str:
         problem = "it must be one String (RFC 9651): text in double quotes, for example a UUID"
-        raise errors.BadIdempotencyKey(problem=problem)
+        raise errors.BadIdempotencyKey(header="Idempotency-Key", problem=problem)
     if not 1 <= len(key) <= _MAX_KEY_CHARACTERS:
         problem = f"it must have 1 to {_MAX_KEY_CHARACTERS} characters"
-        raise errors.BadIdempotencyKey(problem=problem)
+        raise errors.BadIdempotencyKey(header="Idempotency-Key", problem=problem)
     return key
 
 

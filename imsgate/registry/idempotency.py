@@ -14,7 +14,7 @@ from imsgate.errors import KeyInUse, KeyReused
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Answer:
+class KeptAnswer:
     """A response that is kept: its status, headers and body."""
 
     status: int
@@ -39,7 +39,7 @@ class Outcome:
     """The answer that ends a claim."""
 
     claim: Claim
-    answer: Answer
+    answer: KeptAnswer
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +50,9 @@ class Entry:
     holder: str
     lease: float
     expires: float
-    answer: Answer | None = None
+    answer: KeptAnswer | None = None
 
-    def judge(self, fingerprint: str, now: float) -> Answer | None:
+    def judge(self, fingerprint: str, now: float) -> KeptAnswer | None:
         """The answer for a request that claims the key now; None if it may have the claim.
 
         Raises what ``claim_key`` raises.
@@ -77,7 +77,7 @@ class IdempotencyKeys(abc.ABC):
     @abc.abstractmethod
     def claim_key(
         self, key: str, fingerprint: str, *, now: float, lease: float, expires: float
-    ) -> Claim | Answer:
+    ) -> Claim | KeptAnswer:
         """Claim a key for a request with this fingerprint, or return the answer of its first one.
 
         ``key`` and ``fingerprint`` have 64 characters at most. The claim lasts until ``lease``;

@@ -5,7 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from imsgate.errors import KeyInUse
-from imsgate.registry.idempotency import Answer, Claim, Entry, Outcome
+from imsgate.registry.idempotency import Claim, Entry, KeptAnswer, Outcome
 from imsgate.registry.tables import KEYS
 
 
@@ -30,7 +30,7 @@ def locked(connection: sa.Connection, key: str) -> Entry | None:
         holder=row.holder,
         lease=row.lease,
         expires=row.expires,
-        answer=None if row.status is None else Answer(row.status, row.headers, row.body),
+        answer=None if row.status is None else KeptAnswer(row.status, row.headers, row.body),
     )
 
 
@@ -65,7 +65,7 @@ def _columns(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _answer(answer: Answer | None) -> dict[str, Any]:
+def _answer(answer: KeptAnswer | None) -> dict[str, Any]:
     if answer is None:
         return {"status": None, "headers": {}, "body": None}
     return {"status": answer.status, "headers": answer.headers, "body": answer.body}

@@ -4,7 +4,7 @@ import dataclasses
 import threading
 
 from imsgate.errors import KeyInUse
-from imsgate.registry.idempotency import Answer, Claim, Entry, IdempotencyKeys, Outcome
+from imsgate.registry.idempotency import Claim, Entry, IdempotencyKeys, KeptAnswer, Outcome
 
 
 class MemoryKeys(IdempotencyKeys):
@@ -14,7 +14,7 @@ class MemoryKeys(IdempotencyKeys):
 
     def claim_key(
         self, key: str, fingerprint: str, *, now: float, lease: float, expires: float
-    ) -> Claim | Answer:
+    ) -> Claim | KeptAnswer:
         with self._lock:
             entry = self._keys.get(key)
             if entry is not None and (answer := entry.judge(fingerprint, now)):

@@ -27,7 +27,7 @@ from imsgate.registry import (
 )
 from imsgate.registry.base import ALL_JOBS, NOTHING, Enough, JobQuery, Query, Registry
 from imsgate.registry.database import DatabaseSettings
-from imsgate.registry.idempotency import Answer, Claim, Entry, Outcome
+from imsgate.registry.idempotency import Claim, Entry, KeptAnswer, Outcome
 from imsgate.registry.migrations import State
 from imsgate.registry.outages import repeated
 from imsgate.registry.tables import IMAGES, LOCATIONS
@@ -320,7 +320,7 @@ class SqlRegistry(Registry):
     @repeated
     def claim_key(
         self, key: str, fingerprint: str, *, now: float, lease: float, expires: float
-    ) -> Claim | Answer:
+    ) -> Claim | KeptAnswer:
         claim = Claim.new(key)
         entry = Entry(fingerprint=fingerprint, holder=claim.holder, lease=lease, expires=expires)
         while True:

@@ -310,6 +310,11 @@ def _answered(directory):
     return _made(sql.SqlRegistry(settings_of(directory)))
 
 
+#: Each process is a copy of one that has imported everything.
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload([__name__])
+
+
 def _die():
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -366,7 +371,7 @@ def test_a_killed_process_has_done_all_or_nothing(tmp_path: pathlib.Path, call, 
             method, path, body = call(site.owner)
         before = _recorded(site.registry)
         arguments = (tmp_path, moment, _STEPS[call.__name__], method, path, body)
-        process = multiprocessing.get_context("spawn").Process(target=_ask_and_die, args=arguments)
+        process = _PROCESSES.Process(target=_ask_and_die, args=arguments)
         process.start()
         process.join(60)
         assert process.exitcode == -signal.SIGKILL

@@ -8,7 +8,7 @@ import pytest
 from imsgate.errors import AlreadyExists, Conflict, KeyInUse, KeyReused, NotFound
 from imsgate.model import Status
 from imsgate.registry.base import Registry
-from imsgate.registry.idempotency import Answer, Claim, Outcome
+from imsgate.registry.idempotency import Claim, KeptAnswer, Outcome
 from imsgate.testing.records import image, job
 from imsgate.testing.registries.threads import together, winner
 
@@ -17,7 +17,7 @@ KEY, FINGERPRINT = "k" * 64, "f" * 64
 #: In seconds since the epoch.
 NOW, LEASE, EXPIRES = 1_700_000_000.25, 1_700_000_060.75, 1_700_086_400.5
 
-ANSWER = Answer(
+ANSWER = KeptAnswer(
     201, {"Location": "http://ü/🐧", "X": ""}, b'{"a": "\xc3\xbc"}\0\xff' + b"x" * 2**20
 )
 
@@ -29,7 +29,7 @@ def claim(
     now: float = NOW,
     lease: float = LEASE,
     expires: float = EXPIRES,
-) -> Claim | Answer:
+) -> Claim | KeptAnswer:
     return registry.claim_key(key, fingerprint, now=now, lease=lease, expires=expires)
 
 
@@ -104,7 +104,7 @@ class IdempotencyContract:
         registry.keep_answer(Outcome(taken, ANSWER))
         for claim_ in (lost, taken):
             with pytest.raises(KeyInUse):
-                step(registry, Outcome(claim_, Answer(200, {}, b"")))
+                step(registry, Outcome(claim_, KeptAnswer(200, {}, b"")))
         assert claim(registry) == ANSWER
 
     def test_image_of_a_lost_claim_is_not_recorded(self, registry: Registry) -> None:
@@ -161,7 +161,7 @@ class IdempotencyContract:
         if answered:
             registry.keep_answer(Outcome(first, ANSWER))
         second = claimed(registry, fingerprint="other", now=late, lease=late, expires=late + 1)
-        other = Answer(404, {}, b"")
+        other = KeptAnswer(404, {}, b"")
         registry.keep_answer(Outcome(second, other))
         assert claim(registry, fingerprint="other", now=late) == other
 
