@@ -2,6 +2,7 @@
 
 import atexit
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from imsgate import config, errors, profiles
 from imsgate.api import data, images, imports, info, locations, members, routes, schemas, tasks
 from imsgate.api.deployment import Deployment
 from imsgate.api.dialect import Dialect
+from imsgate.api.idempotency import Repeatable
 from imsgate.api.ims import about as ims_about
 from imsgate.api.ims import copy as ims_copy
 from imsgate.api.ims import export as ims_export
@@ -88,6 +90,7 @@ def _sweep(services: Services) -> None:
     def sweep() -> None:
         services.cleanup.sweep()
         services.engine.forget()
+        services.registry.forget_keys(time.time())
 
     sweep_forever(sweep, services.uploads.settings.lease)
 
@@ -103,7 +106,9 @@ def make_application(services: Services, conf: Config) -> Application:
         signatures=services.signatures,
         source=verify.load_source(conf.read(verify.SignatureSettings), conf.native),
     )
-    jobs = JobStarter(engine=services.engine, quotas=services.quotas, signing=signing)
+    jobs = JobStarter(
+        engine=services.engine, records=services.records, quotas=services.quotas, signing=signing
+    )
     checker = schemas.Checker(schema)
     ims_dialect = ImsDialect(checker, profile)
     dialect = Dialect(checker) if profile is profiles.NONE else ims_dialect
@@ -167,6 +172,7 @@ def _image_api(
             reads_data=conf.read(locations.SecureHashSettings).do_secure_hash,
         ),
         tasks=tasks.Tasks(access=access, registry=services.registry, settings=records.settings),
+        repeatable=Repeatable(services.registry),
     )
 
 
@@ -185,6 +191,7 @@ def _ims_api(
         copy=ims_copy.ImageCopy(records=records, jobs=jobs, deployment=deployment),
         export=ims_export.ImageExport(access=access, jobs=jobs, deployment=deployment),
         tags=ims_tags.ImageTags(records=records, dialect=dialect),
+        repeatable=Repeatable(services.registry),
     )
 
 

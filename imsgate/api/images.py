@@ -9,7 +9,7 @@ from typing import Any
 import webob
 
 from imsgate import errors
-from imsgate.api import pages, patch, views
+from imsgate.api import idempotency, pages, patch, views
 from imsgate.api.deployment import Deployment
 from imsgate.api.dialect import Dialect
 from imsgate.api.ims import attributes
@@ -36,7 +36,15 @@ class Images:
     def create(self, request: Request) -> webob.Response:
         """Image API v2, Images: Create image."""
         who = identity(request)
-        image = self.records.add(who, self.dialect.new_image(json_object(request)))
+        created = functools.partial(self._created, request)
+        image = self.records.add(
+            who,
+            self.dialect.new_image(json_object(request)),
+            lambda image: idempotency.outcome(request, lambda: created(image)),
+        )
+        return created(image)
+
+    def _created(self, request: Request, image: Image) -> webob.Response:
         response = responses.json_response(self._view(request)(image), 201)
         base = views.base_url(request, self.deployment.public_endpoint)
         response.headers["Location"] = f"{base}/v2/images/{image.shown_id}"

@@ -16,7 +16,7 @@ from imsgate.http.request import Request
 from imsgate.jobs.arguments import for_import
 from imsgate.jobs.methods import GLANCE_METHODS, METHODS, ImportMethod, ImportSources
 from imsgate.jobs.progress import with_progress
-from imsgate.model import Image
+from imsgate.model import Image, Job
 from imsgate.records.access import Access
 from imsgate.settings import Settings
 
@@ -78,8 +78,8 @@ class Imports:
         store_ids = self._store_ids(request, body, image)
         method.check(self.sources, body["method"])
         if store_ids:
-            self._start(request, image, method, body, store_ids)
-        return webob.Response(status=202)
+            return self._start(request, image, method, body, store_ids)
+        return _accepted()
 
     @staticmethod
     def _body(request: Request) -> dict[str, Any]:
@@ -130,8 +130,8 @@ class Imports:
         method: ImportMethod,
         body: dict[str, Any],
         store_ids: list[str],
-    ) -> None:
-        self.jobs.start_import(
+    ) -> webob.Response:
+        return self.jobs.start_import(
             request,
             image,
             method.kind,
@@ -142,12 +142,17 @@ class Imports:
                 asked=body,
             ),
             rule=method.rule,
+            answer=_accepted,
             is_signed=method.open is not None,
             was={"upload_key": None},
             status=method.during,
             properties=with_progress(image, importing=store_ids),
             upload_reserved=method.reservation(image, len(store_ids)),
         )
+
+
+def _accepted(job: Job | None = None) -> webob.Response:
+    return webob.Response(status=202)
 
 
 def _known(schema: schemas.Schema, body: dict[str, Any]) -> dict[str, Any]:

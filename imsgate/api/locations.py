@@ -170,8 +170,7 @@ class Locations:
         location = self.stores.locate(body["url"])
         if self.records.holds_data_at(location):
             raise errors.LocationTaken
-        self._start(request, image, location, validation)
-        return webob.Response(status=202)
+        return self._start(request, image, location, validation)
 
     def _image(self, request: Request, image_id: str) -> Image:
         """Raises NotFound, and Forbidden unless the user is a service."""
@@ -183,14 +182,15 @@ class Locations:
 
     def _start(
         self, request: Request, image: Image, location: Location, validation: Mapping[str, str]
-    ) -> None:
+    ) -> webob.Response:
         size = self.stores.size(location)
-        self.jobs.start_import(
+        return self.jobs.start_import(
             request,
             image,
             KIND,
             for_location(location=location, validation_data=validation, read=self.reads_data),
             rule="add_image_location",
+            answer=lambda job: webob.Response(status=202),
             status=Status.IMPORTING,
             upload_reserved=size,
         )

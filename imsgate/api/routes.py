@@ -2,12 +2,13 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import webob
 
 from imsgate import errors
 from imsgate.api.data import ImageDownload, ImageUpload
+from imsgate.api.idempotency import Handler, Repeatable
 from imsgate.api.images import Images
 from imsgate.api.imports import Imports
 from imsgate.api.ims.about import About
@@ -24,8 +25,6 @@ from imsgate.api.members import Members
 from imsgate.api.tasks import Tasks
 from imsgate.http import responses
 from imsgate.http.request import Request
-
-Handler = Callable[..., webob.Response]
 
 #: Names in paths that may contain slashes, and whether a slash at the end belongs to the name:
 #: ``a/`` is another tag than ``a``, and a server that decodes the path does not show whether the
@@ -68,8 +67,9 @@ def routes(
     imports: Imports,
     locations: Locations,
     tasks: Tasks,
+    repeatable: Repeatable,
 ) -> list[Route]:
-    """Every call of the Image API."""
+    """Every call of the Image API. One that is ``repeatable`` may have an Idempotency-Key."""
     image = "/v2/images/{image_id}"
     return [
         Route("/versions", {"GET": info.explicit_versions}),
@@ -80,11 +80,11 @@ def routes(
         Route("/v2/info/stores/detail", {"GET": info.stores_detail}),
         Route("/v2/info/usage", {"GET": info.usage}),
         Route("/v2/stores/{store_id}/{image_id}", {"DELETE": images.delete_copy}),
-        Route("/v2/images", {"GET": images.index, "POST": images.create}, slash=False),
+        Route("/v2/images", {"GET": images.index, "POST": repeatable(images.create)}, slash=False),
         Route(image, {"GET": images.show, "PATCH": images.update, "DELETE": images.delete}),
         Route(image + "/file", {"GET": download.download, "PUT": upload.upload}, options=True),
         Route(image + "/stage", {"PUT": upload.stage}, options=True),
-        Route(image + "/import", {"POST": imports.start}),
+        Route(image + "/import", {"POST": repeatable(imports.start)}),
         Route(image + "/locations", {"GET": locations.index, "POST": locations.add}),
         Route(image + "/tasks", {"GET": tasks.of_image}),
         Route("/v2/tasks", {"GET": tasks.index}, slash=False),
@@ -110,13 +110,17 @@ def ims_routes(
     export: ImageExport,
     copy: ImageCopy,
     tags: ImageTags,
+    repeatable: Repeatable,
 ) -> list[Route]:
-    """Every call of IMS, Huawei's image service, that is not also one of the Image API."""
+    """Every call of IMS, Huawei's image service, that is not also one of the Image API.
+
+    ``repeatable`` is as for ``routes``.
+    """
     image, tagged = "/v1/cloudimages/{image_id}", "/v2/{project_id}/images"
     return [
         Route("/v2/cloudimages", {"GET": images.index}),
-        Route("/v2/cloudimages/action", {"POST": register.create}),
-        Route("/v2/cloudimages/quickimport/action", {"POST": register.quick_import}),
+        Route("/v2/cloudimages/action", {"POST": repeatable(register.create)}),
+        Route("/v2/cloudimages/quickimport/action", {"POST": repeatable(register.quick_import)}),
         Route("/v2/cloudimages/{image_id}", {"PATCH": images.update}),
         Route("/v1/cloudimages/quota", {"GET": about.quota}),
         Route("/v1/cloudimages/os_version", {"GET": about.os_versions}),
@@ -125,11 +129,11 @@ def ims_routes(
             "/v1/cloudimages/members",
             {"POST": members.add, "PUT": members.answer, "DELETE": members.remove},
         ),
-        Route("/v1/cloudimages/dataimages/action", {"POST": register.create_data}),
+        Route("/v1/cloudimages/dataimages/action", {"POST": repeatable(register.create_data)}),
         Route("/v1/cloudimages/job/{job_id}", {"GET": jobs.show}),
-        Route(image + "/upload", {"PUT": register.register}),
-        Route(image + "/file", {"POST": export.export}),
-        Route(image + "/copy", {"POST": copy.copy}),
+        Route(image + "/upload", {"PUT": repeatable(register.register)}),
+        Route(image + "/file", {"POST": repeatable(export.export)}),
+        Route(image + "/copy", {"POST": repeatable(copy.copy)}),
         Route("/v1/{project_id}/jobs/{job_id}", {"GET": jobs.show}),
         Route(
             "/v1/{project_id}/cloudimages/{image_id}/members", {"GET": members.index}, slash=False

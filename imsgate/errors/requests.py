@@ -1,6 +1,6 @@
 """What is wrong with a request itself: its path, header, query, or body."""
 
-from imsgate.errors.base import BadRequest, Error, NotFound, Unavailable
+from imsgate.errors.base import BadRequest, Conflict, Error, NotFound, Unavailable
 
 
 class NoRoute(NotFound):
@@ -16,6 +16,32 @@ class MethodNotAllowed(Error):
 class BadHeader(BadRequest):
     reason = "bad_header"
     message = "Invalid header {header}: {problem}"
+
+
+#: The page that defines Idempotency-Key. Its sections are the types of problems with it.
+_KEYS = "https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-idempotency-key-header-07"
+
+
+class BadIdempotencyKey(BadHeader):
+    problem_type = _KEYS + "#section-2.1"
+
+
+class KeyReused(Error):
+    status, reason = 422, "idempotency_key_reused"
+    code = "IMG.0001"
+    problem_type = _KEYS + "#section-2.2"
+    message = "This Idempotency-Key was used for another request; use a new one"
+
+
+class KeyInUse(Conflict):
+    """Another request with the same key is at work, or has taken the key over."""
+
+    reason = "idempotency_key_in_use"
+    problem_type = _KEYS + "#section-2.6"
+    message = "The first request with this Idempotency-Key is still being processed; ask again"
+
+    def __init__(self) -> None:
+        super().__init__(headers={"Retry-After": "1"})
 
 
 class BadQuery(BadRequest):

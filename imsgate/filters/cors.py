@@ -26,7 +26,7 @@ from imsgate.http.wsgi import WsgiApp
 from imsgate.settings import Settings
 
 #: Names as in oslo.middleware, whose help does not mention that the filter does nothing by default.
-#: Defaults as in Glance.
+#: Defaults as in Glance, and Idempotency-Key.
 OPTS: Sequence[cfg.Opt] = (
     cfg.ListOpt(
         "allowed_origin",
@@ -61,7 +61,7 @@ OPTS: Sequence[cfg.Opt] = (
         default=(
             "Content-MD5 X-Image-Meta-Checksum X-Storage-Token Accept-Encoding X-Auth-Token "
             "X-Identity-Status X-Roles X-Service-Catalog X-User-Id X-Tenant-Id "
-            "X-OpenStack-Request-ID"
+            "X-OpenStack-Request-ID Idempotency-Key"
         ).split(),
         help="Request headers that a page may send in addition to the safelisted ones.",
     ),

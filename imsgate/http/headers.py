@@ -8,6 +8,7 @@ import math
 import re
 
 from imsgate import errors
+from imsgate.http import structured
 
 # RFC 9110 section 8.6: 1*DIGIT, which are ASCII digits. int() would also accept "+5", " 5 ",
 # "5_0" and Arabic digits. Numbers of 20 digits may exceed 2**64.
@@ -19,6 +20,10 @@ _CONTENT_RANGE = re.compile(
     r"(?i:bytes)[ \t]+([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)", re.ASCII
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+#: A key without quotes: many clients send a bare UUID. It has none of the characters by which a
+#: structured field is anything but a number or a Token.
+_BARE_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~+/=:-]*", re.ASCII)
+_MAX_KEY_CHARACTERS = 255
 _REQUEST_ID = re.compile(r"req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
 
@@ -115,6 +120,24 @@ def _total(text: str) -> float:
 def has_control(text: str) -> bool:
     """Whether the text contains a control character except tab."""
     return bool(_CONTROL.search(text))
+
+
+def idempotency_key(text: str | None) -> str | None:
+    """The value of Idempotency-Key, with or without quotes. Raises BadIdempotencyKey."""
+    if text is None:
+        return None
+    text = text.strip(" \t")
+    try:
+        key = text if _BARE_KEY.fullmatch(text) else structured.item(text)
+    except ValueError:
+        key = None
+    if type(key) is not str:
+        problem = "it must be one String (RFC 9651): text in double quotes, for example a UUID"
+        raise errors.BadIdempotencyKey(header="Idempotency-Key", problem=problem)
+    if not 1 <= len(key) <= _MAX_KEY_CHARACTERS:
+        problem = f"it must have 1 to {_MAX_KEY_CHARACTERS} characters"
+        raise errors.BadIdempotencyKey(header="Idempotency-Key", problem=problem)
+    return key
 
 
 def request_id(text: str | None) -> str | None:

@@ -15,7 +15,7 @@ _MAX_LEVELS = 100
 
 def json_body(request: Request) -> Any:
     """The request's JSON document. Raises BadJson."""
-    text = request.reader().read()
+    text = request.whole_body()
     if not text:
         raise errors.EmptyBody(problem="it is empty")
     try:

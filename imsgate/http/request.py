@@ -27,6 +27,10 @@ REQUEST_ID = "imsgate.request_id"
 INSPECTION = "imsgate.inspection"
 #: Set by ``encoding``: the compressed body as it is received. ``wsgi.input`` is what it contains.
 ENCODED = "imsgate.encoded"
+#: Set by the application. The whole body, once it was read for more than one reader.
+WHOLE_BODY = "imsgate.whole_body"
+#: Set by the application. The claim of the request's Idempotency-Key that has not ended.
+CLAIM = "imsgate.claim"
 
 #: The requests of the Image API whose body is image data: method, space, path. The version is
 #: optional because Glance also takes it from the header Accept.
@@ -173,6 +177,12 @@ class Request(webob.Request):  # type: ignore[misc]  # WebOb has no types
         tapped = body.Tapped(stream, length)
         self.environ["wsgi.input"] = tapped
         return tapped
+
+    def whole_body(self) -> bytes:
+        """The body, which is received once and may be asked for again. Raises what reading does."""
+        if WHOLE_BODY not in self.environ:
+            self.environ[WHOLE_BODY] = self.reader().read()
+        return cast(bytes, self.environ[WHOLE_BODY])
 
     def tap(self, tap: body.Tap) -> None:
         """Give ``tap`` every byte that the application reads."""

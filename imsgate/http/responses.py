@@ -82,12 +82,15 @@ def refusal(error: errors.Error) -> WsgiApp:
 
     It is that of Huawei's image service on its paths and for clients that sign requests as its
     SDKs do, and Glance's otherwise. An error of a signature has the format of the vendor's API
-    gateway. ``X-Imsgate-Reason`` contains the reason in every format.
+    gateway, and one with a type of problem is a problem document (RFC 9457). ``X-Imsgate-Reason``
+    contains the reason in every format.
     """
 
     def respond(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         ims = speaks_ims(environ)
-        if error.gateway_code or (ims and error.code.startswith("APIGW.")):
+        if error.problem_type:
+            app = _problem(error, environ)
+        elif error.gateway_code or (ims and error.code.startswith("APIGW.")):
             app = _gateway(error, environ)
         elif ims:
             app = _ims(error, environ)
@@ -180,6 +183,19 @@ def _gateway(error: errors.Error, environ: Environ) -> WsgiApp:
     return _document(error, members, error.status, request_id)
 
 
+def _problem(error: errors.Error, environ: Environ) -> WsgiApp:
+    members = {
+        **error.details,
+        "type": error.problem_type,
+        "title": error.reason.replace("_", " ").capitalize(),
+        "status": error.status,
+        "detail": str(error),
+        "reason": error.reason,
+    }
+    kind = "application/problem+json"
+    return _document(error, members, error.status, _request_id(environ), kind)
+
+
 def _gateway_message(error: errors.Error, environ: Environ) -> str:
     """The message; for a missing or invalid token, the gateway's own words."""
     if error.gateway_code or not isinstance(error, errors.Unauthenticated):
@@ -193,8 +209,14 @@ def _request_id(environ: Environ) -> str:
     return environ.get(REQUEST_ID) or f"req-{uuid.uuid4()}"
 
 
-def _document(error: errors.Error, members: Any, status: int, request_id: str) -> WsgiApp:
-    response = webob.Response(status=status, content_type="application/json", charset="UTF-8")
+def _document(
+    error: errors.Error,
+    members: Any,
+    status: int,
+    request_id: str,
+    kind: str = "application/json",
+) -> WsgiApp:
+    response = webob.Response(status=status, content_type=kind, charset="UTF-8")
     response.body = json.dumps(
         members
     ).encode()  # ASCII, because a message may quote half a surrogate pair

@@ -17,15 +17,16 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from imsgate import errors, model
 from imsgate.jobs.context import Context, Interrupted, Postponed
 from imsgate.jobs.settings import JobSettings
 from imsgate.jobs.work import Work
-from imsgate.model import Job, Limits
+from imsgate.model import Image, Job, Limits
 from imsgate.registry.base import NOTHING, Registry
+from imsgate.registry.idempotency import Outcome
 
 LOG = logging.getLogger(__name__)
 
@@ -48,6 +49,29 @@ class _Shares:
     def full_kinds(self, running: Sequence[Job]) -> set[str]:
         counts = collections.Counter(job.kind for job in running)
         return {kind for kind, count in counts.items() if count >= self.per_kind}
+
+
+#: Returns what ends the claim of the request that starts a job, if it has one.
+Ending = Callable[[Job], Outcome | None]
+
+
+def _no_claim(job: Job) -> None:
+    """The Ending of a request without a claim."""
+
+
+def _new_job(
+    kind: str, project: str | None, image_id: str | None, arguments: Mapping[str, Any]
+) -> Job:
+    now = model.now()
+    return Job(
+        id=str(uuid.uuid4()),
+        kind=kind,
+        project=project,
+        image_id=image_id,
+        arguments=arguments,
+        created_at=now,
+        updated_at=now,
+    )
 
 
 class Engine:
@@ -75,23 +99,36 @@ class Engine:
         arguments: Mapping[str, Any],
         was: Mapping[str, Any] = NOTHING,
         within: Limits | None = None,
+        outcome: Ending = _no_claim,
         **to: Any,
     ) -> Job:
         """Record a job and change its image (see ``Registry.add_job``); return at once.
 
-        Raises OverLimit, and Conflict if the image is not as it ``was``, or has a running job.
+        ``outcome`` returns what ends the request's claim, if it has one. Raises OverLimit,
+        KeyInUse, and Conflict if the image is not as it ``was``, or has a running job.
         """
-        now = model.now()
-        job = Job(
-            id=str(uuid.uuid4()),
-            kind=kind,
-            project=project,
-            image_id=image_id,
-            arguments=arguments,
-            created_at=now,
-            updated_at=now,
-        )
-        self._registry.add_job(job, was, within, **to)
+        job = _new_job(kind, project, image_id, arguments)
+        self._registry.add_job(job, was, within, outcome(job), **to)
+        self.tell(job.id)
+        return job
+
+    def start_with(
+        self,
+        image: Image,
+        kind: str,
+        *,
+        project: str | None,
+        arguments: Mapping[str, Any],
+        within: Limits | None = None,
+        outcome: Ending = _no_claim,
+    ) -> Job:
+        """Record a new image and its job in one step; return at once.
+
+        ``outcome`` is as for ``start``. Raises OverLimit, KeyInUse, and AlreadyExists for the
+        image's id.
+        """
+        job = _new_job(kind, project, image.id, arguments)
+        self._registry.add_with_job(image, job, within, outcome(job))
         self.tell(job.id)
         return job
 

@@ -128,6 +128,11 @@ class ImportMethod:
     check: Callable[[ImportSources, Mapping[str, str]], None] = _check_nothing
     reservation: Callable[[Image, int], int]
 
+    def started(self, image: Image) -> Image:
+        """A new image whose record begins with its import into one store."""
+        reserved = self.reservation(image, 1)
+        return dataclasses.replace(image, status=self.during, upload_reserved=reserved)
+
 
 METHODS: Mapping[str, ImportMethod] = {
     method.name: method

@@ -18,6 +18,7 @@ from imsgate.records.operations import Operation, stored_value
 from imsgate.records.settings import ApiSettings
 from imsgate.registry.base import Condition, Op, Query, Registry
 from imsgate.registry.changes import read_decide_write, version_of
+from imsgate.registry.idempotency import Outcome
 from imsgate.transfer.cleanup import Cleanup
 from imsgate.transfer.upload import NO_UPLOAD
 
@@ -135,17 +136,28 @@ class Records:
 
     # Creating
 
-    def add(self, who: Identity, fields: Mapping[str, Any]) -> Image:
+    def add(
+        self,
+        who: Identity,
+        fields: Mapping[str, Any],
+        outcome: Callable[[Image], Outcome | None] = lambda image: None,
+    ) -> Image:
         """Create a record from attributes and custom properties of valid form.
 
-        Raises QuotaExceeded, OverLimit, and AlreadyExists for an id that was used before.
+        ``outcome`` returns what ends the request's claim, if it has one. Raises QuotaExceeded,
+        OverLimit, AlreadyExists for an id that was used before, and KeyInUse.
         """
+        image = self.new(who, fields)
+        self.registry.add(image, self.quotas.of(image.owner), outcome(image))
+        return image
+
+    def new(self, who: Identity, fields: Mapping[str, Any]) -> Image:
+        """The record that ``add`` would create, without creating it. Raises QuotaExceeded."""
         image = _new_image(fields, who.project_id)
         self.access.check_new(who, image)
         self._check_counts(image.properties, image.tags)
         _check_tags(image.tags)
         limits.check_property_bytes(image.properties)
-        self.registry.add(image, self.quotas.of(image.owner))
         return image
 
     # Changing

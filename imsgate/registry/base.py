@@ -1,4 +1,4 @@
-"""The registry contract: the records of images, their members, and jobs.
+"""The registry contract: the records of images, their members, jobs, and idempotency keys.
 
 A driver subclasses :class:`Registry` and is named by an entry point in
 ``imsgate.registries``. One instance serves many threads, and many processes may use the
@@ -28,6 +28,7 @@ from imsgate.model import (
     Usage,
     Visibility,
 )
+from imsgate.registry.idempotency import IdempotencyKeys, Outcome
 
 #: No fields, as the default of an argument that maps fields to values.
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -169,8 +170,8 @@ def sets_updated_at(to: Mapping[str, Any]) -> bool:
     return "updated_at" not in to and not all(field.startswith("upload_") for field in to)
 
 
-class Registry(abc.ABC):
-    """Image records and their members, and jobs.
+class Registry(IdempotencyKeys):
+    """Image records and their members, jobs, and idempotency keys.
 
     **Deleted images.** Their records stay, so that no id is ever used twice. Only ``change``,
     ``expired`` and ``recall`` still return them.
@@ -194,7 +195,7 @@ class Registry(abc.ABC):
 
     OPTS: ClassVar[Sequence[cfg.Opt]] = ()
 
-    def close(self) -> None:  # noqa: B027 - most drivers hold nothing
+    def close(self) -> None:
         """Release what is held while idle, such as connections.
 
         May be called again; later calls of other methods may open new connections.
@@ -203,7 +204,9 @@ class Registry(abc.ABC):
     # Images
 
     @abc.abstractmethod
-    def add(self, image: Image, within: Limits | None = None) -> None:
+    def add(
+        self, image: Image, within: Limits | None = None, outcome: Outcome | None = None
+    ) -> None:
         """Record a new image. Raises AlreadyExists if the id exists or ever existed."""
 
     @abc.abstractmethod
@@ -280,12 +283,31 @@ class Registry(abc.ABC):
 
     @abc.abstractmethod
     def add_job(
-        self, job: Job, was: Mapping[str, Any] = NOTHING, within: Limits | None = None, /, **to: Any
+        self,
+        job: Job,
+        was: Mapping[str, Any] = NOTHING,
+        within: Limits | None = None,
+        outcome: Outcome | None = None,
+        /,
+        **to: Any,
     ) -> None:
         """Record a new job and change its image as ``change`` does, in one atomic step.
 
         Raises AlreadyExists if the id exists, Conflict if another job of the image has not
         ended, and what ``change`` raises. Then neither the job nor the image has changed.
+        """
+
+    @abc.abstractmethod
+    def add_with_job(
+        self,
+        image: Image,
+        job: Job,
+        within: Limits | None = None,
+        outcome: Outcome | None = None,
+    ) -> None:
+        """Record a new image and its first job, in one atomic step.
+
+        Raises AlreadyExists if one of the ids exists or ever existed. Then neither is recorded.
         """
 
     @abc.abstractmethod

@@ -5,7 +5,6 @@ import copy
 import dataclasses
 import datetime
 import operator
-import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -42,6 +41,8 @@ from imsgate.registry.base import (
     page_of_jobs,
     sets_updated_at,
 )
+from imsgate.registry.idempotency import Outcome
+from imsgate.registry.memory_keys import MemoryKeys
 
 _COMPARE: Mapping[Op, Callable[[Any, Any], bool]] = {
     Op.EQ: operator.eq,
@@ -54,20 +55,24 @@ _COMPARE: Mapping[Op, Callable[[Any, Any], bool]] = {
 }
 
 
-class MemoryRegistry(Registry):
+class MemoryRegistry(MemoryKeys, Registry):
     """Records of one process, lost when it ends."""
 
     def __init__(self, settings: Section | None = None) -> None:
-        self._lock = threading.RLock()
+        super().__init__()
         self._images: dict[str, Image] = {}
         self._members: dict[tuple[str, str], Member] = {}
         self._jobs: dict[str, Job] = {}
 
-    def add(self, image: Image, within: Limits | None = None) -> None:
+    def add(
+        self, image: Image, within: Limits | None = None, outcome: Outcome | None = None
+    ) -> None:
         with self._lock:
             if image.id in self._images:
                 raise AlreadyExists(what=f"Image {image.id}")
+            self._check_claim(outcome)
             self._put(image, within)
+            self._end(outcome)
 
     def _put(self, image: Image, within: Limits | None) -> Image:
         image = _frozen(image)
@@ -202,16 +207,40 @@ class MemoryRegistry(Registry):
         return member
 
     def add_job(
-        self, job: Job, was: Mapping[str, Any] = NOTHING, within: Limits | None = None, /, **to: Any
+        self,
+        job: Job,
+        was: Mapping[str, Any] = NOTHING,
+        within: Limits | None = None,
+        outcome: Outcome | None = None,
+        /,
+        **to: Any,
     ) -> None:
         with self._lock:
             if job.id in self._jobs:
                 raise AlreadyExists(what=f"Job {job.id}")
+            self._check_claim(outcome)
             if job.image_id is not None:
                 self._check_idle(job.image_id)
                 self.change(job.image_id, was, within, **to)
-            arguments = MappingProxyType(copy.deepcopy(dict(job.arguments)))
-            self._jobs[job.id] = dataclasses.replace(job, arguments=arguments)
+            self._put_job(job)
+            self._end(outcome)
+
+    def _put_job(self, job: Job) -> None:
+        arguments = MappingProxyType(copy.deepcopy(dict(job.arguments)))
+        self._jobs[job.id] = dataclasses.replace(job, arguments=arguments)
+
+    def add_with_job(
+        self,
+        image: Image,
+        job: Job,
+        within: Limits | None = None,
+        outcome: Outcome | None = None,
+    ) -> None:
+        with self._lock:
+            if job.id in self._jobs:
+                raise AlreadyExists(what=f"Job {job.id}")
+            self.add(image, within, outcome)
+            self._put_job(job)
 
     def _check_idle(self, image_id: str) -> None:
         if any(job.state in UNFINISHED for job in self.jobs_of(image_id)):

@@ -18,6 +18,7 @@ from imsgate.registry import (
     database,
     images,
     jobs,
+    keys,
     lists,
     members,
     migrations,
@@ -26,6 +27,7 @@ from imsgate.registry import (
 )
 from imsgate.registry.base import ALL_JOBS, NOTHING, Enough, JobQuery, Query, Registry
 from imsgate.registry.database import DatabaseSettings
+from imsgate.registry.idempotency import Claim, Entry, KeptAnswer, Outcome
 from imsgate.registry.migrations import State
 from imsgate.registry.outages import repeated
 from imsgate.registry.tables import IMAGES, LOCATIONS
@@ -132,9 +134,12 @@ class SqlRegistry(Registry):
     # Images
 
     @repeated
-    def add(self, image: Image, within: Limits | None = None) -> None:
+    def add(
+        self, image: Image, within: Limits | None = None, outcome: Outcome | None = None
+    ) -> None:
         with self._writing(within) as connection:
             images.add(connection, image, within)
+            keys.end(connection, outcome)
 
     @repeated
     def get(self, image_id: str) -> Image:
@@ -208,7 +213,13 @@ class SqlRegistry(Registry):
 
     @repeated
     def add_job(
-        self, job: Job, was: Mapping[str, Any] = NOTHING, within: Limits | None = None, /, **to: Any
+        self,
+        job: Job,
+        was: Mapping[str, Any] = NOTHING,
+        within: Limits | None = None,
+        outcome: Outcome | None = None,
+        /,
+        **to: Any,
     ) -> None:
         with self._writing(within) as connection:
             if job.image_id is not None:
@@ -217,6 +228,20 @@ class SqlRegistry(Registry):
                 images.change(connection, job.image_id, was, within, to)
                 jobs.check_idle(connection, job.image_id)
             jobs.insert(connection, job)
+            keys.end(connection, outcome)
+
+    @repeated
+    def add_with_job(
+        self,
+        image: Image,
+        job: Job,
+        within: Limits | None = None,
+        outcome: Outcome | None = None,
+    ) -> None:
+        with self._writing(within) as connection:
+            images.add(connection, image, within)
+            jobs.insert(connection, job)
+            keys.end(connection, outcome)
 
     @repeated
     def get_job(self, job_id: str) -> Job:
@@ -289,3 +314,40 @@ class SqlRegistry(Registry):
     def forget_jobs(self, before: datetime.datetime) -> int:
         with self._database.writing() as connection:
             return jobs.forget(connection, before)
+
+    # Idempotency keys
+
+    @repeated
+    def claim_key(
+        self, key: str, fingerprint: str, *, now: float, lease: float, expires: float
+    ) -> Claim | KeptAnswer:
+        claim = Claim.new(key)
+        entry = Entry(fingerprint=fingerprint, holder=claim.holder, lease=lease, expires=expires)
+        while True:
+            with contextlib.suppress(exc.IntegrityError), self._database.writing() as connection:
+                keys.insert(connection, claim, entry)
+                return claim
+            with self._database.writing() as connection:
+                recorded = keys.locked(connection, key)
+                # It may have been removed meanwhile.
+                if recorded is not None:
+                    answer = recorded.judge(fingerprint, now)
+                    if answer is not None:
+                        return answer
+                    keys.take(connection, claim, entry)
+                    return claim
+
+    @repeated
+    def keep_answer(self, outcome: Outcome) -> None:
+        with self._database.writing() as connection:
+            keys.end(connection, outcome)
+
+    @repeated
+    def release_key(self, claim: Claim) -> None:
+        with self._database.writing() as connection:
+            keys.release(connection, claim)
+
+    @repeated
+    def forget_keys(self, now: float) -> int:
+        with self._database.writing() as connection:
+            return keys.forget(connection, now)

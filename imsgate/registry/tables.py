@@ -108,6 +108,18 @@ class Document(sa.types.TypeDecorator[Any]):
         return MappingProxyType(json.loads(value or "{}"))
 
 
+class Bytes(sa.types.TypeDecorator[bytes]):
+    """Up to 16 MiB of binary data."""
+
+    impl = sa.LargeBinary
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
+        if dialect.name in ("mysql", "mariadb"):
+            return mysql.MEDIUMBLOB()  # BLOB ends at 64 KiB
+        return sa.LargeBinary()
+
+
 IMAGES = sa.Table(
     "images",
     METADATA,
@@ -230,4 +242,19 @@ JOBS = sa.Table(
     sa.Index(None, "state", "created_at", "id"),
     sa.Index(None, "project", "created_at", "id"),
     sa.Index(None, "image_id", "created_at", "id"),
+)
+
+#: Requests with an Idempotency-Key: see ``registry.idempotency.Entry``. Those without a status
+#: have no answer yet.
+KEYS = sa.Table(
+    "idempotency_keys",
+    METADATA,
+    sa.Column("id", Exact(64), primary_key=True),
+    sa.Column("fingerprint", Exact(64), nullable=False),
+    sa.Column("holder", Exact(32), nullable=False),
+    sa.Column("lease", sa.Double, nullable=False),
+    sa.Column("expires", sa.Double, nullable=False, index=True),
+    sa.Column("status", sa.Integer),
+    sa.Column("headers", Document, nullable=False),
+    sa.Column("body", Bytes),
 )

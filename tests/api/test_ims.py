@@ -535,14 +535,14 @@ def test_a_job_whose_start_was_not_heard_of_leaves_nothing(monkeypatch, done):
     buckets = MemoryBuckets()
     buckets.objects["bkt", "a.raw"] = RAW
     parts = gateway(buckets=buckets, further=options("none", "p1:bkt"))
-    start, store = parts.engine.start, parts.stores.get("fast")
+    start, store = parts.engine.start_with, parts.stores.get("fast")
 
     def unheard(*args, **more):
         start(*args, **more)
         assert not done or parts.engine.run_one()
         raise Unavailable(what="The database")
 
-    monkeypatch.setattr(parts.engine, "start", unheard)
+    monkeypatch.setattr(parts.engine, "start_with", unheard)
     owner = Person(parts.app, PEOPLE["owner"])
     assert owner.post("/v2/cloudimages/action", GOOD).status_int == 503
     parts.engine.run_one()

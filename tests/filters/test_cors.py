@@ -77,6 +77,11 @@ def test_a_browser_may_ask_first(tmp_path, where):
     assert not app.called
 
 
+def test_a_page_may_send_an_idempotency_key(tmp_path):
+    answer = asked(built(tmp_path, apps.App(), **ON), method="POST", headers="idempotency-key")
+    assert answer.header("Access-Control-Allow-Headers") == "idempotency-key"
+
+
 @pytest.mark.parametrize(
     "question",
     [

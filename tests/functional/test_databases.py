@@ -4,13 +4,14 @@ import contextlib
 import dataclasses
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from imsgate.registry import sql
 from tests.databases import Server, settings
+from tests.functional import idempotency
 from tests.functional.gateway import Gateway, eventually, serving
 from tests.functional.wire import CHUNKED, MIB, Wire, length
 
@@ -90,6 +91,14 @@ def test_staged_on_one_host_and_imported_by_the_other(site: Site) -> None:
     assert b.call("POST", f"/v2/images/{image_id}/import", body).status == 202
     eventually(lambda: a.status(image_id) == "active", "the import is through")
     assert a.download(image_id).body == b.download(image_id).body == DATA
+
+
+@pytest.mark.parametrize("check", [idempotency.check_one_image, idempotency.check_one_import])
+def test_a_request_that_both_hosts_get_is_done_once(
+    site: Site, check: Callable[[list[Gateway]], None]
+) -> None:
+    for _ in range(5):
+        check([site.a, site.b])
 
 
 def test_one_of_two_uploads_wins(site: Site) -> None:

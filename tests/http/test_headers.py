@@ -2,6 +2,7 @@
 
 import contextlib
 
+import http_sf
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +30,40 @@ def test_any_other_digits_are_refused(text):
     else:
         with pytest.raises(errors.BadHeader, match="X-Any"):
             headers.digits("X-Any", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (None, None),
+        ('"a"', "a"),
+        ("a", "a"),
+        ('"a b,:?/"', "a b,:?/"),
+        (r'"\"\\"', '"\\'),
+        ('\t"a" ', "a"),
+        ('"a";b;c=2', "a"),
+        ("8e03978e-40d5-43e8-bc93-6894a57f9324", "8e03978e-40d5-43e8-bc93-6894a57f9324"),
+        ("1", "1"),
+        ("1.5", "1.5"),
+        ("a:b/c=", "a:b/c="),
+        ("x" * 255, "x" * 255),
+        (f'"{"x" * 255}"', "x" * 255),
+    ],
+)
+def test_idempotency_key(text, key):
+    assert headers.idempotency_key(text) == key
+
+
+@given(LATIN | st.text(max_size=20) | st.from_regex(r'\A".*"\Z', fullmatch=True))
+def test_an_idempotency_key_is_a_string_or_refused(text):
+    try:
+        key = headers.idempotency_key(text)
+    except errors.BadIdempotencyKey:
+        return
+    assert 1 <= len(key) <= 255
+    assert key.isascii()
+    assert key.isprintable()
+    assert headers.idempotency_key(http_sf.ser(key)) == key
 
 
 @pytest.mark.parametrize(

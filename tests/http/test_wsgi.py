@@ -164,6 +164,8 @@ def test_every_error_is_rendered(kind, accept):
         told = json.loads(answer.body)
         assert (told["error_code"], told["error_msg"]) == (kind.gateway_code, str(made(kind)))
         assert answer.header("Content-Type").startswith("application/json")
+    elif kind.problem_type:
+        _check_problem(answer, made(kind))
     elif accept == "application/json":
         told = json.loads(answer.body)
         assert told["reason"] == kind.reason
@@ -172,6 +174,16 @@ def test_every_error_is_rendered(kind, accept):
     elif accept != "image/png":
         assert answer.header("Content-Type").startswith("text/html")
         assert b"<x>" not in answer.body
+
+
+def _check_problem(answer, error):
+    """RFC 9457, and the reason as in the other formats."""
+    assert answer.header("Content-Type").startswith("application/problem+json")
+    told = json.loads(answer.body)
+    assert told["type"] == error.problem_type
+    assert (told["status"], told["detail"]) == (error.status, str(error))
+    assert told["reason"] == answer.reason == error.reason
+    assert "<x>" not in told["title"]
 
 
 def test_no_two_errors_share_a_reason_by_chance():
@@ -220,6 +232,10 @@ def test_whoever_signs_like_the_vendors_sdk_is_told_its_codes(kind):
     entries = {"PATH_INFO": "/v2/images/x/file", "HTTP_X_SDK_DATE": "x"}
     error = made(kind)
     answer = servers.serve(responses.refusal(error), servers.environ(**entries))
+    if kind.problem_type:
+        assert answer.code == kind.status
+        _check_problem(answer, error)
+        return
     listed = kind.status in (401, 403, 404, 405, 409) or kind.status >= 500
     assert answer.code == (kind.status if listed else 400)
     told = json.loads(answer.body)

@@ -67,6 +67,12 @@ class TakesTheImageFirst(MemoryRegistry):
         self._jobs[job.id] = job
 
 
+class RecordsTheImageFirst(MemoryRegistry):
+    def add_with_job(self, image, job, within=None):
+        self.add(image, within)
+        self.add_job(job)
+
+
 class ComparesNothing(MemoryRegistry):
     def add_job(self, job, was=NOTHING, /, **to):
         super().add_job(job, NOTHING, **to)
@@ -228,6 +234,7 @@ REJECTED = [
     (ChangesTheImageFirst, "former_worker_is_fenced_off"),
     (RecordsTheJobFirst, "job_takes_its_image"),
     (TakesTheImageFirst, "job_id_is_used_once"),
+    (RecordsTheImageFirst, "new_image_with_its_job"),
     (ComparesNothing, "job_takes_its_image"),
     (TakesAnyNumber, "image_has_one_job_at_a_time"),
     (TakesAnyNumber, "one_of_many_jobs_of_an_active_image_is_taken"),

@@ -28,6 +28,11 @@ class IgnoresForJobs(MemoryRegistry):
         super().add_job(job, was, **to)
 
 
+class IgnoresForNewWithJobs(MemoryRegistry):
+    def add_with_job(self, image, job, within=None):
+        super().add_with_job(image, job)
+
+
 class IgnoresForChangesOfJobs(MemoryRegistry):
     def change_job(self, job_id, epoch, fields, was=NOTHING, within=None, /, **to):
         return super().change_job(job_id, epoch, fields, was, **to)
@@ -160,6 +165,7 @@ REJECTED = [
     (Ignores, "bytes_are_limited_to_the_last"),
     (IgnoresForNew, "number_of_images_is_limited"),
     (IgnoresForJobs, "jobs_are_limited_with_their_images"),
+    (IgnoresForNewWithJobs, "new_images_with_jobs_are_limited"),
     (IgnoresForChangesOfJobs, "jobs_are_limited_with_their_images"),
     (EndsTheJobAllTheSame, "jobs_are_limited_with_their_images"),
     (WritesBeforeItChecks, "number_of_images_is_limited"),

@@ -7,6 +7,7 @@ from imsgate.registry.memory import MemoryRegistry
 from imsgate.testing.registries import RegistryContract, walk
 from tests.testing import (
     broken_changes,
+    broken_idempotency,
     broken_jobs,
     broken_limits,
     broken_lists,
@@ -23,6 +24,7 @@ REJECTED = [
     *broken_members.REJECTED,
     *broken_limits.REJECTED,
     *broken_jobs.REJECTED,
+    *broken_idempotency.REJECTED,
 ]
 
 

@@ -1,6 +1,5 @@
 """Copies of images within the region: ``/v1/cloudimages/{id}/copy``."""
 
-import contextlib
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -46,31 +45,21 @@ class ImageCopy:
             attributes.check_description(body["description"])
         source.require(Status.ACTIVE)
         location = self.deployment.stores.preferred(source.copies)[0]
-        image = self.records.add(who, _fields(source, body))
         method = METHODS[COPY]
-        try:
-            job = self.jobs.start_import(
-                request,
-                image,
-                method.kind,
-                for_copy(
-                    method=method.name,
-                    origin=location,
-                    store_id=self.deployment.stores.default,
-                    properties={attributes.ORIGIN: f"image,{source.shown_id}"},
-                    name=body["name"],
-                ),
-                rule=method.rule,
-                was={"upload_key": None},
-                status=method.during,
-                upload_reserved=method.reservation(image, 1),
-            )
-        except errors.Error:
-            # No client knows this image. If only the database's answer was lost, its job runs.
-            with contextlib.suppress(errors.Error):
-                self.records.discard(image.id)
-            raise
-        return jobs.accepted(job)
+        return self.jobs.start_creation(
+            request,
+            method.started(self.records.new(who, _fields(source, body))),
+            method.kind,
+            for_copy(
+                method=method.name,
+                origin=location,
+                store_id=self.deployment.stores.default,
+                properties={attributes.ORIGIN: f"image,{source.shown_id}"},
+                name=body["name"],
+            ),
+            rule=method.rule,
+            answer=jobs.accepted,
+        )
 
 
 def _fields(source: Image, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,11 @@ class ImageExport:
         wanted = "zvhd2" if quick else body.get("file_format")
         if wanted != image.disk_format:
             raise errors.ExportFormat(found=image.disk_format, wanted=wanted)
-        job = self.jobs.start_export(
-            request, image, export.KIND, for_export(url=url), rule="export_image"
+        return self.jobs.start_export(
+            request,
+            image,
+            export.KIND,
+            for_export(url=url),
+            rule="export_image",
+            answer=jobs.accepted,
         )
-        return jobs.accepted(job)

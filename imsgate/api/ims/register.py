@@ -1,6 +1,5 @@
 """Images from users' buckets: the calls that register and create them."""
 
-import contextlib
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
@@ -17,8 +16,8 @@ from imsgate.buckets.image_url import ImageUrl
 from imsgate.http.json_body import json_object
 from imsgate.http.request import Request
 from imsgate.jobs.arguments import for_bucket_import
-from imsgate.jobs.methods import CREATE, METHODS, REGISTER
-from imsgate.model import Image, Job, Status
+from imsgate.jobs.methods import CREATE, METHODS, REGISTER, ImportMethod
+from imsgate.model import Status
 from imsgate.records.records import Records
 
 _RULE = METHODS[REGISTER].rule
@@ -41,7 +40,18 @@ class Register:
         if image.status != Status.QUEUED or image.upload_key is not None:
             needed = Status.QUEUED
             raise errors.WrongStatus(image_id=image.shown_id, status=image.status, needed=needed)
-        return jobs.accepted(self._start(request, REGISTER, image, url))
+        method = METHODS[REGISTER]
+        return self.jobs.start_import(
+            request,
+            image,
+            method.kind,
+            self._arguments(method, url),
+            rule=method.rule,
+            answer=jobs.accepted,
+            was={"upload_key": None},
+            status=method.during,
+            upload_reserved=method.reservation(image, 1),
+        )
 
     def create(self, request: Request) -> webob.Response:
         """IMS API, Image: Creating an Image (``POST /v2/cloudimages/action``)."""
@@ -73,36 +83,22 @@ class Register:
         creation.check_offered(body)
         url = bucket_urls.parse(self.deployment, who, body.get("image_url"))
         fields = self.dialect.complete(creation.fields(body, quick=quick))
-        image = self.records.add(who, fields)
-        try:
-            return jobs.accepted(
-                self._start(
-                    request, CREATE, image, url, name=image.name, job_type=job_type, quick=quick
-                )
-            )
-        except errors.Error:
-            # No client knows this image. If only the database's answer was lost, its job runs.
-            with contextlib.suppress(errors.Error):
-                self.records.discard(image.id)
-            raise
-
-    def _start(
-        self, request: Request, kind: str, image: Image, url: ImageUrl, **arguments: Any
-    ) -> Job:
-        method = METHODS[kind]
-        return self.jobs.start_import(
+        image = self.records.new(who, fields)
+        method = METHODS[CREATE]
+        return self.jobs.start_creation(
             request,
-            image,
+            method.started(image),
             method.kind,
-            for_bucket_import(
-                method=method.name,
-                url=url,
-                store_id=self.deployment.stores.default,
-                properties={attributes.ORIGIN: f"file,{url.bucket}:{url.key}"},
-                **arguments,
-            ),
+            self._arguments(method, url, name=image.name, job_type=job_type, quick=quick),
             rule=method.rule,
-            was={"upload_key": None},
-            status=method.during,
-            upload_reserved=method.reservation(image, 1),
+            answer=jobs.accepted,
+        )
+
+    def _arguments(self, method: ImportMethod, url: ImageUrl, **shown: Any) -> dict[str, Any]:
+        return for_bucket_import(
+            method=method.name,
+            url=url,
+            store_id=self.deployment.stores.default,
+            properties={attributes.ORIGIN: f"file,{url.bucket}:{url.key}"},
+            **shown,
         )

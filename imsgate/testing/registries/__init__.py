@@ -16,6 +16,7 @@ from imsgate.registry.base import Registry
 from imsgate.testing.registries import walk
 from imsgate.testing.registries.changes import ChangeContract
 from imsgate.testing.registries.cleanup import CleanupContract
+from imsgate.testing.registries.idempotency import IdempotencyContract
 from imsgate.testing.registries.job_claims import JobClaimContract
 from imsgate.testing.registries.jobs import JobContract
 from imsgate.testing.registries.limits import LimitContract
@@ -39,8 +40,9 @@ class RegistryContract(
     CleanupContract,
     JobContract,
     JobClaimContract,
+    IdempotencyContract,
 ):
-    """The promises of ``imsgate.registry.base``."""
+    """The promises of ``imsgate.registry.base`` and ``imsgate.registry.idempotency``."""
 
     @pytest.fixture
     def registry(self) -> Registry:

@@ -10,7 +10,7 @@ from imsgate import model
 from imsgate.errors import AlreadyExists, Conflict, NotFound
 from imsgate.model import Job, JobState, Location, Status
 from imsgate.registry.base import JobQuery, Registry
-from imsgate.testing.records import START, after, image, job
+from imsgate.testing.records import FULL_IMAGE, START, after, image, job
 from imsgate.testing.registries.threads import together
 
 _FULL_JOB: dict[str, Any] = {
@@ -96,6 +96,20 @@ class JobContract:
         with pytest.raises(NotFound):
             registry.add_job(job(image().id), {}, name="changed")
         assert registry.jobs_of(record.id) == registry.jobs(None) == [new]
+
+    def test_new_image_with_its_job(self, registry: Registry) -> None:
+        record = image(**FULL_IMAGE)
+        new = job(record.id, **_FULL_JOB)
+        registry.add_with_job(record, new)
+        assert registry.get(record.id) == record
+        assert registry.jobs_of(record.id) == [new]
+        for taken, other in ((record.id, job(record.id)), (image().id, job(id=new.id))):
+            with pytest.raises(AlreadyExists):
+                registry.add_with_job(image(id=taken), dataclasses.replace(other, image_id=taken))
+        assert registry.jobs(None) == [new]
+        assert registry.get(record.id) == record
+        with pytest.raises(NotFound):
+            registry.recall(taken)
 
     def test_one_of_many_jobs_takes_the_image(self, registry: Registry) -> None:
         record = image()

@@ -138,6 +138,15 @@ class LimitContract:
         registry.change_job(taken.id, taken.epoch, {"progress": 1}, {}, limits, upload_reserved=5)
         assert registry.usage("project").image_size_total == 10
 
+    def test_new_images_with_jobs_are_limited(self, registry: Registry) -> None:
+        record = image(owner="project", status=Status.IMPORTING, upload_reserved=6)
+        for limits in (within(image_size_total=5), within(image_count_uploading=0)):
+            with pytest.raises(OverLimit):
+                registry.add_with_job(record, job(record.id), limits)
+            assert registry.jobs(None) == []
+        registry.add_with_job(record, job(record.id), within(image_size_total=6))
+        assert registry.usage("project").image_size_total == 6
+
     def test_what_does_not_grow_is_not_refused(self, registry: Registry) -> None:
         """For example after a limit was lowered."""
         limits = within(image_size_total=1, image_count_total=0, image_count_uploading=0)
