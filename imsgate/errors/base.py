@@ -12,7 +12,8 @@ class Error(Exception):
 
     ``code`` is the error code of Huawei's image service (``IMG.…``), or of the API gateway in
     front of it (``APIGW.…``). An error with a ``gateway_code`` is sent in the format of that
-    gateway, whatever API the client uses.
+    gateway, whatever API the client uses. One with a ``problem_type`` (a URI) is sent as
+    ``application/problem+json`` (RFC 9457) to clients of the Image API.
     """
 
     status: ClassVar[int] = 500
@@ -20,6 +21,7 @@ class Error(Exception):
     code = "IMG.0061"
     message: ClassVar[str] = "The server could not complete the request"
     gateway_code: ClassVar[str | None] = None
+    problem_type: ClassVar[str | None] = None
 
     def __init__(self, *, headers: Mapping[str, str] | None = None, **details: Any) -> None:
         super().__init__(self.message.format(**details))

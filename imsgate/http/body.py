@@ -60,6 +60,7 @@ class Tapped(io.RawIOBase):
         self._stream = stream
         self.length = length
         self._taps: list[Tap] = []
+        self._is_part = False
         self._ended = False
         #: Bytes that have been received so far.
         self.received = 0
@@ -71,8 +72,18 @@ class Tapped(io.RawIOBase):
         self.waiting: tuple[float, int] | None = None
 
     def join(self, tap: Tap) -> None:
-        """Add a tap. Call it before the first read."""
-        self._taps.append(tap)
+        """Add a tap, unless it has joined before. Call it before the first read."""
+        if tap not in self._taps:
+            self._taps.append(tap)
+
+    def is_part(self) -> None:
+        """The body is a part of what its taps watch: its end is not the end for them."""
+        self._is_part = True
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all of the body has been received."""
+        return self._ended and not isinstance(self.failure, errors.BodyCut)
 
     def refuse(self, error: errors.Error) -> None:
         """Make the first read raise ``error``, before anything is received.
@@ -169,5 +180,6 @@ class Tapped(io.RawIOBase):
         self._ended = True
         if self.length is not None and self.received < self.length:
             raise errors.BodyCut(received=self.received)
-        for tap in self._taps:
-            tap.finish()
+        if not self._is_part:
+            for tap in self._taps:
+                tap.finish()

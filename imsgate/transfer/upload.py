@@ -53,6 +53,14 @@ OPTS = (
         help="Id of the store that holds staged data until it is imported; empty means the "
         "default store. An import to the same store does not copy the data.",
     ),
+    cfg.IntOpt(
+        "keep_partial",
+        default=24 * 3600,
+        min=60,
+        max=10**9,
+        help="Seconds for which a resumable upload is kept after its last request. Then its data "
+        "is removed, and the image is queued again.",
+    ),
 )
 
 
@@ -62,6 +70,7 @@ class UploadSettings(Settings, group=GROUP, opts=OPTS):
     hashing_algorithm: str
     lease: int
     staging_store: str | None
+    keep_partial: int
 
 
 #: The fields of a record without a running upload.
