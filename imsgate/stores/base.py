@@ -257,9 +257,9 @@ class Resumable(abc.ABC):
 
         ``offset`` is what ``suspend`` or ``durable`` returned last. The attempt may have been
         committed already, by a process that died before it could record that. Then ``offset``
-        is the object's size, ``commit`` returns the location, ``write`` fails and ``abort`` does
-        nothing. Raises ObjectNotFound if nothing is there, and StoreFull, StoreUnavailable or
-        StoreDenied; the attempt can still be resumed then.
+        is the object's size, ``commit`` returns the location, ``suspend`` returns the size,
+        ``write`` fails and ``abort`` does nothing. Raises ObjectNotFound if nothing is there.
+        After StoreFull, StoreUnavailable or StoreDenied the attempt can still be resumed.
         """
 
 

@@ -13,6 +13,7 @@ from imsgate import errors
 from imsgate.config import Section
 from imsgate.settings import Settings
 from imsgate.stores.base import LOCATION, Addressed, Resumable, ResumableSink, Sink, Store
+from imsgate.stores.committed import CommittedSink
 
 _CHUNK_BYTES = 1024 * 1024
 
@@ -64,13 +65,13 @@ class MemoryStore(Store, Addressed, Resumable):
     def resume(self, key: str, size: int | None, offset: int, epoch: int) -> ResumableSink:
         with self._lock:
             data = self._take_over(key, epoch)
-            committed = key not in self._parts
-            if offset > len(data) or (committed and offset < len(data)):
+            if key in self._objects:
+                return CommittedSink(self.name, key, len(data), offset)
+            if offset > len(data):
                 problem = f"it has {len(data)} bytes of this attempt instead of {offset}"
                 raise errors.StoreUnavailable(store=self.name, problem=problem)
-            if not committed:
-                self._parts[key] = [data[:offset]]
-        return _ResumableMemorySink(self, key, epoch, committed=committed)
+            self._parts[key] = [data[:offset]]
+        return _ResumableMemorySink(self, key, epoch)
 
     def read(self, location: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         data = self._get(location)
@@ -235,14 +236,11 @@ class _MemorySink(Sink):
 
 
 class _ResumableMemorySink(ResumableSink):
-    def __init__(
-        self, store: MemoryStore, key: str, epoch: int, *, committed: bool = False
-    ) -> None:
+    def __init__(self, store: MemoryStore, key: str, epoch: int) -> None:
         self._store = store
         self._key = key
         self._epoch = epoch
-        self._committed = committed
-        self._failed = self._ended = False
+        self._committed = self._failed = self._ended = False
 
     def write(self, chunk: bytes) -> None:
         self._check()
