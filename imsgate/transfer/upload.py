@@ -79,6 +79,8 @@ NO_UPLOAD: dict[str, Any] = {
     "upload_key": None,
     "upload_expires": None,
     "upload_reserved": 0,
+    "upload_received": 0,
+    "upload_started": None,
 }
 
 #: The longest time between two renewals of a lease. An upload to an image that was deleted

@@ -1017,7 +1017,7 @@ def under_test(kind):
         def again(self, store):
             other = super().again(store)
             if isinstance(store, MemoryStore):
-                for name in ("_lock", "_objects", "_parts", "_announced"):
+                for name in ("_lock", "_objects", "_parts", "_announced", "_epochs"):
                     setattr(other, name, getattr(store, name))
             return other
 

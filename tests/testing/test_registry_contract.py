@@ -13,6 +13,7 @@ from tests.testing import (
     broken_members,
     broken_records,
     broken_statuses,
+    broken_uploads,
 )
 
 REJECTED = [
@@ -23,6 +24,7 @@ REJECTED = [
     *broken_members.REJECTED,
     *broken_limits.REJECTED,
     *broken_jobs.REJECTED,
+    *broken_uploads.REJECTED,
 ]
 
 

@@ -24,6 +24,7 @@ from imsgate.testing.registries.locations import LocationContract
 from imsgate.testing.registries.members import MemberContract
 from imsgate.testing.registries.records import RecordContract
 from imsgate.testing.registries.statuses import StatusContract
+from imsgate.testing.registries.uploads import UploadContract
 
 __all__ = ["RegistryContract"]
 
@@ -39,6 +40,7 @@ class RegistryContract(
     CleanupContract,
     JobContract,
     JobClaimContract,
+    UploadContract,
 ):
     """The promises of ``imsgate.registry.base``."""
 

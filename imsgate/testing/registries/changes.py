@@ -36,6 +36,8 @@ _OTHERS: dict[str, Any] = {
     "upload_key": "attempt-10",
     "upload_expires": 1_700_000_000.123_457,
     "upload_reserved": -1,
+    "upload_received": 0,
+    "upload_started": 1_699_999_999.123_457,
 }
 
 
@@ -123,6 +125,7 @@ class ChangeContract:
             ({"upload_expires": 2.0}, False),
             ({"upload_store": "s", "upload_key": "k", "upload_expires": 2.0}, False),
             ({"upload_reserved": 1}, False),
+            ({"upload_received": 1, "upload_started": 2.0}, False),
         ],
         ids=str,
     )
