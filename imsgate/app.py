@@ -6,7 +6,18 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from imsgate import config, errors, profiles
-from imsgate.api import data, images, imports, info, locations, members, routes, schemas, tasks
+from imsgate.api import (
+    data,
+    images,
+    imports,
+    info,
+    locations,
+    members,
+    routes,
+    schemas,
+    tasks,
+    uploads,
+)
 from imsgate.api.deployment import Deployment
 from imsgate.api.dialect import Dialect
 from imsgate.api.ims import about as ims_about
@@ -19,6 +30,7 @@ from imsgate.api.ims import register as ims_register
 from imsgate.api.ims import tags as ims_tags
 from imsgate.api.ims.dialect import ImsDialect
 from imsgate.api.job_starter import JobStarter
+from imsgate.api.receiver import Receiver
 from imsgate.api.signatures import Signing
 from imsgate.config import Config
 from imsgate.errors import BadConfig
@@ -86,6 +98,7 @@ def _sweep(services: Services) -> None:
     def sweep() -> None:
         services.cleanup.sweep()
         services.engine.forget()
+        services.resumable.forget()
 
     sweep_forever(sweep, services.uploads.settings.lease)
 
@@ -137,6 +150,15 @@ def _image_api(
     about: info.Info,
 ) -> list[routes.Route]:
     access, records = services.access, services.records
+    resource = uploads.UploadResource(
+        receiver=Receiver(
+            access=access,
+            uploads=services.resumable,
+            inspector=services.inspector,
+            deployment=deployment,
+            jobs=jobs,
+        )
+    )
     accepting = conf.read(locations.LocationSettings).stores
     return routes.routes(
         info=about,
@@ -151,7 +173,9 @@ def _image_api(
             uploads=services.uploads,
             signing=jobs.signing,
             deployment=deployment,
+            resource=resource,
         ),
+        resource=resource,
         download=data.ImageDownload(access=access, stores=services.stores),
         members=members.Members(sharing=services.sharing),
         imports=imports.Imports(
@@ -171,6 +195,15 @@ def _ims_api(
     services: Services, deployment: Deployment, dialect: ImsDialect, jobs: JobStarter
 ) -> list[routes.Route]:
     access, records = services.access, services.records
+    resource = uploads.UploadResource(
+        receiver=Receiver(
+            access=access,
+            uploads=services.resumable,
+            inspector=services.inspector,
+            deployment=deployment,
+            jobs=jobs,
+        )
+    )
     return routes.ims_routes(
         about=ims_about.About(access=access, records=records),
         images=ims_images.CloudImages(records=records, dialect=dialect),

@@ -339,7 +339,8 @@ class Upload:
     whether a request may have written beyond ``offset``. Each request that takes the upload over
     increments ``epoch``, which fences the former request off.
 
-    ``digest`` is the Repr-Digest field that the whole must match. ``job_id`` names the job that
+    ``digest`` is the Repr-Digest field that the whole must match, ``metadata`` the Upload-Metadata
+    field of a client that speaks tus. ``job_id`` names the job that
     verifies an upload in FINISHING. ``reason`` says why an upload ended. ``expires`` is in
     seconds since the epoch.
     """
@@ -358,6 +359,7 @@ class Upload:
     epoch: int = 0
     state: UploadState = UploadState.OPEN
     digest: str | None = None
+    metadata: str | None = None
     job_id: str | None = None
     reason: str | None = None
     expires: float

@@ -22,6 +22,7 @@ from imsgate.api.info import Info
 from imsgate.api.locations import Locations
 from imsgate.api.members import Members
 from imsgate.api.tasks import Tasks
+from imsgate.api.uploads import UploadResource
 from imsgate.http import responses
 from imsgate.http.request import Request
 
@@ -60,6 +61,7 @@ def routes(
     info: Info,
     images: Images,
     upload: ImageUpload,
+    resource: UploadResource,
     download: ImageDownload,
     members: Members,
     imports: Imports,
@@ -79,8 +81,20 @@ def routes(
         Route("/v2/stores/{store_id}/{image_id}", {"DELETE": images.delete_copy}),
         Route("/v2/images", {"GET": images.index, "POST": images.create}, slash=False),
         Route(image, {"GET": images.show, "PATCH": images.update, "DELETE": images.delete}),
-        Route(image + "/file", {"GET": download.download, "PUT": upload.upload}),
-        Route(image + "/stage", {"PUT": upload.stage}),
+        Route(
+            image + "/file",
+            {"GET": download.download, "PUT": upload.upload, "OPTIONS": resource.options},
+        ),
+        Route(image + "/stage", {"PUT": upload.stage, "OPTIONS": resource.options}),
+        Route(
+            image + "/upload",
+            {
+                "GET": resource.show,
+                "PATCH": resource.append,
+                "DELETE": resource.cancel,
+                "OPTIONS": resource.options,
+            },
+        ),
         Route(image + "/import", {"POST": imports.start}),
         Route(image + "/locations", {"GET": locations.index, "POST": locations.add}),
         Route(image + "/tasks", {"GET": tasks.of_image}),

@@ -91,6 +91,8 @@ def refusal(error: errors.Error) -> WsgiApp:
             app = _gateway(error, environ)
         elif ims:
             app = _ims(error, environ)
+        elif error.problem_type:
+            app = _problem(error, _request_id(environ))
         else:
             app = _glance(error, _request_id(environ))
             # openstacksdk uploads with an empty Accept. WebOb then returns plain text, which the
@@ -126,6 +128,20 @@ def _glance(error: errors.Error, request_id: str) -> WsgiApp:
             json_formatter=members,
         ),
     )
+
+
+def _problem(error: errors.Error, request_id: str) -> WsgiApp:
+    """Problem details (RFC 9457); the names of their members contain hyphens."""
+    members = {
+        "type": error.problem_type,
+        "title": str(error),
+        "status": error.status,
+        "reason": error.reason,
+        **{name.replace("_", "-"): value for name, value in error.details.items()},
+    }
+    app = _document(error, members, error.status, request_id)
+    cast(webob.Response, app).content_type = "application/problem+json"
+    return app
 
 
 def speaks_ims(environ: Environ) -> bool:

@@ -249,6 +249,7 @@ UPLOADS = sa.Table(
     sa.Column("epoch", sa.Integer, nullable=False),
     sa.Column("state", Word(10, UploadState), nullable=False),
     sa.Column("digest", Exact),
+    sa.Column("metadata", Exact),
     # No foreign key: ended jobs are forgotten.
     sa.Column("job_id", Exact(36)),
     sa.Column("reason", Exact),

@@ -70,10 +70,12 @@ class ResumableUploads:
         staged: bool = False,
         length: int | None = None,
         digest: str | None = None,
+        metadata: str | None = None,
     ) -> Upload:
         """Begin an upload of ``length`` bytes, or of unknown length, to a queued image.
 
-        ``digest`` is the Repr-Digest that the whole must have. Raises WrongStatus if the image is
+        ``digest`` is the Repr-Digest that the whole must have, ``metadata`` what tus's clients
+        want to be told again. Raises WrongStatus if the image is
         not queued, NotResumable, TooLarge, OverLimit and Unavailable.
         """
         if not isinstance(store, Resumable):
@@ -93,6 +95,7 @@ class ResumableUploads:
             planned_size=length,
             length=length,
             digest=digest,
+            metadata=metadata,
             expires=self.expiry(),
             created_at=now,
             updated_at=now,
@@ -210,6 +213,11 @@ class ResumableUploads:
         except errors.Conflict:
             return
         self.release(upload)
+
+    def verifying(self, upload: Upload, job_id: str) -> Upload:
+        """Record that a job verifies the data, all of which has arrived."""
+        fields = {"state": UploadState.FINISHING, "job_id": job_id}
+        return self.registry.change_upload(upload.id, upload.epoch, fields)
 
     def close(self, upload: Upload, state: UploadState, why: str | None = None) -> None:
         """Record how an upload ended whose data a job has verified, or refused: ``why``."""

@@ -29,6 +29,7 @@ def upgrade() -> None:
         sa.Column("epoch", sa.Integer, nullable=False),
         sa.Column("state", Word(10), nullable=False),
         sa.Column("digest", Exact),
+        sa.Column("metadata", Exact),
         sa.Column("job_id", Exact(36)),
         sa.Column("reason", Exact),
         sa.Column("expires", sa.Double, nullable=False),
