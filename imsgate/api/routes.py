@@ -83,7 +83,12 @@ def routes(
         Route(image, {"GET": images.show, "PATCH": images.update, "DELETE": images.delete}),
         Route(
             image + "/file",
-            {"GET": download.download, "PUT": upload.upload, "OPTIONS": resource.options},
+            {
+                "GET": download.download,
+                "PUT": upload.upload,
+                "POST": resource.post,
+                "OPTIONS": resource.options,
+            },
         ),
         Route(image + "/stage", {"PUT": upload.stage, "OPTIONS": resource.options}),
         Route(

@@ -55,6 +55,13 @@ class UploadResource:
         response.headers.update(location)
         return response
 
+    def post(self, request: Request, image_id: str) -> webob.Response:
+        """The same by POST, which some clients send whatever the resource is."""
+        if not is_resumable(request):
+            methods = "GET, PUT, OPTIONS"
+            raise errors.MethodNotAllowed(allowed=methods, headers={"Allow": methods})
+        return self.create(request, image_id, staged=False)
+
     def append(self, request: Request, image_id: str) -> webob.Response:
         """Section 4.4, Upload Append."""
         if request.content_type != fields.PARTIAL_UPLOAD:
@@ -69,9 +76,7 @@ class UploadResource:
         upload = self.receiver.of_image(request, image_id)
         _check_incomplete(request, upload)
         length = fields.integer(request.headers.get("Upload-Length"))
-        appended = self._receive(
-            request, upload, offset=offset, complete=complete, length=length
-        )
+        appended = self._receive(request, upload, offset=offset, complete=complete, length=length)
         return self._response(request, appended, status=204)
 
     def show(self, request: Request, image_id: str) -> webob.Response:

@@ -21,11 +21,17 @@ from oslo_config import cfg
 
 from imsgate import inspection
 from imsgate.filters import base, record
-from imsgate.http.request import INSPECTION, Request
+from imsgate.http.request import IMAGE_REQUESTS, INSPECTION, Request
 from imsgate.http.wsgi import WsgiApp
 
 OPTS = (
-    base.REQUESTS,
+    cfg.StrOpt(
+        "requests",
+        default=IMAGE_REQUESTS,
+        help="Regular expression for the requests whose body is a whole image. It must match the "
+        "whole of method, space and path. In the path, /v2.5 is replaced by /v2, and several "
+        "slashes in a row by one.",
+    ),
     cfg.StrOpt(
         "disk_format_header",
         default="X-Image-Meta-Disk-Format",

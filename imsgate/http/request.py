@@ -30,7 +30,7 @@ INSPECTION = "imsgate.inspection"
 IMAGE_REQUESTS = "PUT (/v2)?/images/[^/]+/(file|stage)/?"
 #: The requests whose body is image data, or a part of it.
 UPLOAD_REQUESTS = (
-    "(PUT|PATCH) (/v2)?/images/[^/]+/(file|stage|upload)/?|(POST|PATCH) /v2/uploads(/[^/]+)?/?"
+    "(PUT|POST|PATCH) (/v2)?/images/[^/]+/(file|stage|upload)/?|(POST|PATCH) /v2/uploads(/[^/]+)?/?"
 )
 #: A minor version, which Glance ignores. ``/v2.1/cloudimages`` is an API of Huawei's instead.
 _MINOR = re.compile(r"/v2\.[0-9]+(?=/(?!cloudimages(?:/|$))|$)")

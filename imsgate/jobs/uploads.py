@@ -12,8 +12,8 @@ from imsgate import errors, hashing
 from imsgate.http import upload_headers
 from imsgate.jobs.arguments import UploadArguments
 from imsgate.jobs.context import Context
-from imsgate.jobs.progress import ProgressTap
 from imsgate.jobs.engine import Work
+from imsgate.jobs.progress import ProgressTap
 from imsgate.model import Image, Job, Location, Upload, UploadState
 from imsgate.sources.base import lost_data_fails_source
 from imsgate.sources.stored import StoredSources
