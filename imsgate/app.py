@@ -16,6 +16,7 @@ from imsgate.api import (
     routes,
     schemas,
     tasks,
+    tus,
     uploads,
 )
 from imsgate.api.deployment import Deployment
@@ -150,15 +151,14 @@ def _image_api(
     about: info.Info,
 ) -> list[routes.Route]:
     access, records = services.access, services.records
-    resource = uploads.UploadResource(
-        receiver=Receiver(
-            access=access,
-            uploads=services.resumable,
-            inspector=services.inspector,
-            deployment=deployment,
-            jobs=jobs,
-        )
+    receiver = Receiver(
+        access=access,
+        uploads=services.resumable,
+        inspector=services.inspector,
+        deployment=deployment,
+        jobs=jobs,
     )
+    resource = uploads.UploadResource(receiver=receiver)
     accepting = conf.read(locations.LocationSettings).stores
     return routes.routes(
         info=about,
@@ -176,6 +176,7 @@ def _image_api(
             resource=resource,
         ),
         resource=resource,
+        tus=tus.TusUploads(receiver=receiver, records=records, dialect=dialect),
         download=data.ImageDownload(access=access, stores=services.stores),
         members=members.Members(sharing=services.sharing),
         imports=imports.Imports(
@@ -195,15 +196,6 @@ def _ims_api(
     services: Services, deployment: Deployment, dialect: ImsDialect, jobs: JobStarter
 ) -> list[routes.Route]:
     access, records = services.access, services.records
-    resource = uploads.UploadResource(
-        receiver=Receiver(
-            access=access,
-            uploads=services.resumable,
-            inspector=services.inspector,
-            deployment=deployment,
-            jobs=jobs,
-        )
-    )
     return routes.ims_routes(
         about=ims_about.About(access=access, records=records),
         images=ims_images.CloudImages(records=records, dialect=dialect),

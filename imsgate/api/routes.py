@@ -22,6 +22,7 @@ from imsgate.api.info import Info
 from imsgate.api.locations import Locations
 from imsgate.api.members import Members
 from imsgate.api.tasks import Tasks
+from imsgate.api.tus import TusUploads
 from imsgate.api.uploads import UploadResource
 from imsgate.http import responses
 from imsgate.http.request import Request
@@ -62,6 +63,7 @@ def routes(
     images: Images,
     upload: ImageUpload,
     resource: UploadResource,
+    tus: TusUploads,
     download: ImageDownload,
     members: Members,
     imports: Imports,
@@ -98,6 +100,17 @@ def routes(
                 "PATCH": resource.append,
                 "DELETE": resource.cancel,
                 "OPTIONS": resource.options,
+            },
+        ),
+        Route("/v2/uploads", {"POST": tus.create, "OPTIONS": tus.options}),
+        Route(
+            "/v2/uploads/{upload_id}",
+            {
+                "GET": tus.show,  # and HEAD
+                "PATCH": tus.append,
+                "DELETE": tus.cancel,
+                "POST": tus.override,
+                "OPTIONS": tus.options,
             },
         ),
         Route(image + "/import", {"POST": imports.start}),

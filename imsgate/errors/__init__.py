@@ -111,6 +111,7 @@ from imsgate.errors.uploads import (
     InconsistentLength,
     MismatchingOffset,
     NotResumable,
+    TusVersion,
     UploadEnded,
     UploadTakenOver,
 )
@@ -193,6 +194,7 @@ __all__ = [
     "TargetExists",
     "TooLarge",
     "TooSlow",
+    "TusVersion",
     "Unauthenticated",
     "Unavailable",
     "UnknownStore",

@@ -58,6 +58,12 @@ class NotResumable(Conflict):
     message = "Store {store} cannot take an upload in parts; send the image in one request"
 
 
+class TusVersion(Error):
+    status, reason = 412, "tus_version"
+    code = "IMG.0001"
+    message = "Tus-Resumable must be {version}"
+
+
 class ContentDigestMismatch(BadRequest):
     """Nothing of the request's content was kept."""
 

@@ -35,8 +35,8 @@ REQUESTS = cfg.StrOpt(
     "requests",
     default=UPLOAD_REQUESTS,
     help="Regular expression for the requests whose body is image data, or a part of it. It must "
-    "match the whole of method, space and path. In the path, /v2.5 is replaced by /v2, and several slashes in a "
-    "row by one.",
+    "match the whole of method, space and path. In the path, /v2.5 is replaced by /v2, and "
+    "several slashes in a row by one.",
 )
 
 #: The type of a filter's settings: its ``SETTINGS``, or Section without one.

@@ -1,12 +1,12 @@
 """Resumable uploads by the IETF draft, as the API decides before and after the bytes move."""
 
 import hashlib
-import json
 
 import pytest
 
+from imsgate.api import receiver
 from imsgate.http.upload_headers import digest_field
-from imsgate.testing.gateways import gateway, memory_store
+from imsgate.testing.gateways import gateway
 from tests.api.people import PEOPLE, Person
 
 OCTETS = "application/octet-stream"
@@ -260,11 +260,13 @@ def test_limits_are_announced(owner, path):
         assert answer.headers["Accept-Patch"] == PARTIAL
 
 
-def test_another_process_continues_it(owner, path, gate):
+def test_another_process_continues_it(owner, path, gate, monkeypatch):
     """It has not examined what came before, so a job reads all of it."""
+    monkeypatch.setattr(receiver, "PATIENCE_SECONDS", 0.0)
     create(owner, path, PARTS[0], "?0")
-    other = Person(gateway(registry=gate.registry, stores=[b.store for b in gate.stores]).app,
-                   PEOPLE["owner"])
+    other = Person(
+        gateway(registry=gate.registry, stores=[b.store for b in gate.stores]).app, PEOPLE["owner"]
+    )
     answer = append(other, path, 1536, PARTS[1] + PARTS[2], "?1")
     assert state(answer) == (202, "4608", "?1")
     assert owner.get(path).json["status"] == "saving"
