@@ -303,8 +303,8 @@ class SqlRegistry(Registry):
         **to: Any,
     ) -> None:
         with self._writing(within) as connection:
-            # The image first: the foreign key makes the INSERT lock the image's row for reading,
-            # and of two transactions that did so, neither could change it.
+            # The image first: on MariaDB the INSERT locks the image's row for reading, because of
+            # the foreign key. Two transactions that both did so would be a deadlock.
             images.change(connection, upload.image_id, was, within, to)
             uploads.insert(connection, upload)
 

@@ -209,9 +209,9 @@ class ResumableSink(Sink):
     """A sink whose attempt can go on later, in any process: see ``Resumable``.
 
     Leaving the block without ``commit`` or ``suspend`` aborts the attempt. A failed ``write``
-    does not: ``suspend`` may follow and keeps what was written before. A sink that is fenced
-    off raises StoreUnavailable from ``write``, ``suspend`` and ``commit``, and its ``abort``
-    does nothing.
+    does not: ``suspend`` may follow and keeps what was written before. If the sink is fenced
+    off, ``suspend`` and ``commit`` raise StoreUnavailable and ``abort`` does nothing. ``write``
+    raises it too, unless it only collects bytes in memory.
     """
 
     @abc.abstractmethod
