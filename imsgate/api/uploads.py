@@ -36,15 +36,19 @@ class UploadResource:
     def create(self, request: Request, image_id: str, *, staged: bool) -> webob.Response:
         """Section 4.2, Upload Creation: the content is the whole, or its beginning."""
         complete = fields.boolean(request.headers.get("Upload-Complete"))
-        length = _announced_length(request, complete)
-        upload = self.receiver.begin(
-            request,
-            image_id,
-            staged=staged,
-            store_id=request.store_id,
-            length=length,
-            digest=request.headers.get("Repr-Digest"),
-        )
+        try:
+            length = _announced_length(request, complete, self.receiver.uploads.limit)
+            upload = self.receiver.begin(
+                request,
+                image_id,
+                staged=staged,
+                store_id=request.store_id,
+                length=length,
+                digest=request.headers.get("Repr-Digest"),
+            )
+        except errors.TooLarge as error:
+            error.headers["Upload-Limit"] = self._limits()
+            raise
         location = {"Location": self._location(request, image_id)}
         try:
             appended = self._receive(request, upload, offset=0, complete=complete, length=length)
@@ -105,12 +109,9 @@ class UploadResource:
 
     def options(self, request: Request, **_: str) -> webob.Response:
         """Section 4.1.4, Limits: what an upload that begins here may be."""
-        uploads = self.receiver.uploads
         response = webob.Response(status=204)
         response.headers["Accept-Patch"] = fields.PARTIAL_UPLOAD
-        response.headers["Upload-Limit"] = fields.limits_field(
-            {"max-size": uploads.limit, "max-age": uploads.settings.keep_partial}
-        )
+        response.headers["Upload-Limit"] = self._limits()
         return response
 
     def _receive(
@@ -158,9 +159,13 @@ class UploadResource:
             "Cache-Control": "no-store",
         }
 
-    def _limits(self, upload: Upload) -> str:
-        age = max(0, int(upload.expires - time.time()))
-        return fields.limits_field({"max-size": self.receiver.uploads.limit, "max-age": age})
+    def _limits(self, upload: Upload | None = None) -> str:
+        """Upload-Limit of an upload, or of one that is yet to begin."""
+        uploads = self.receiver.uploads
+        age: float = uploads.settings.keep_partial
+        if upload is not None:
+            age = max(0.0, upload.expires - time.time())
+        return fields.limits_field({"max-size": uploads.limit, "max-age": int(age)})
 
     def _location(self, request: Request, image_id: str) -> str:
         base = views.base_url(request, self.receiver.deployment.public_endpoint)
@@ -251,13 +256,15 @@ def _rate(received: int, started: float) -> int:
     return int(received / max(1.0, time.time() - started))
 
 
-def _announced_length(request: Request, complete: bool | None) -> int | None:
+def _announced_length(request: Request, complete: bool | None, limit: int) -> int | None:
     """The length of the whole, by ``Upload-Length`` or, if this is all of it, by its own length.
 
-    Raises InconsistentLength if the two differ.
+    Raises InconsistentLength if the two differ, and TooLarge.
     """
     length = fields.integer(request.headers.get("Upload-Length"))
     content = request.reader().length if complete else None
+    if length is not None and length > limit:
+        raise errors.TooLarge(limit=limit)
     if length is not None and content is not None and length != content:
         raise errors.InconsistentLength(length=length, given=content)
     return content if length is None else length

@@ -28,6 +28,9 @@ class InconsistentLength(BadRequest):
     problem_type = _TYPES + "inconsistent-upload-length"
     message = "The upload has a length of {length} bytes, but this request makes it {given}"
 
+    def __init__(self, *, length: int, given: int) -> None:
+        super().__init__(length=length, given=given, headers={"Upload-Complete": "?0"})
+
 
 class CompletedUpload(BadRequest):
     reason = "completed_upload"
