@@ -1,11 +1,16 @@
 """Resumable attempts in several parts on every real server."""
 
+import contextlib
+import re
+
 import pytest
 
+from imsgate import errors
 from imsgate.errors import ObjectNotFound
 from imsgate.stores.base import Swept
 from imsgate.testing.store_data import body, content, new_key
 from imsgate.testing.store_resumable import ResumableChecks
+from tests.stores.s3.proxy import between
 
 
 class TestResumableParts(ResumableChecks):
@@ -71,3 +76,34 @@ def test_the_sweep_removes_a_rest_without_an_upload(bucket, parts_store):
     assert parts_store.sweep(0, lambda asked: asked == other) == Swept(0, 4)
     assert sorted(bucket.objects()) == sorted([f"{other}.rest-2", "notes.rest-1-0"])
     bucket.empty()
+
+
+@pytest.mark.parametrize("lost", ["^PUT", "^POST", "^GET"])
+def test_an_attempt_survives_requests_that_do_not_arrive(bucket, lost):
+    key, part = new_key(), bucket.server.part
+    data = body(3 * part + 5)
+    with between(bucket.server.port) as proxy:
+        store = bucket.store(s3_store_host=proxy.url)
+        with store.begin(key, None, 1) as sink:
+            sink.write(data[: part + 5])
+            assert sink.suspend() == part + 5
+        sink = store.resume(key, None, part + 5, 2)
+        proxy.rules.append(lambda line: 0 if re.match(lost, line) else None)
+        with pytest.raises(errors.StoreUnavailable):
+            finish(sink, data[part + 5 :])
+        with contextlib.suppress(errors.StoreUnavailable):
+            assert sink.suspend() >= part + 5
+        proxy.rules.clear()
+        count = store.durable(key, None, 3)
+        assert count >= part + 5
+        finish(store.resume(key, None, count, 3), data[count:])
+        assert content(store, key) == data
+        store.delete(key)
+        store.close()
+    assert bucket.leftovers() == []
+
+
+def finish(sink, data):
+    if data:
+        sink.write(data)
+    sink.commit()
