@@ -7,7 +7,19 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from imsgate import config, errors, profiles
-from imsgate.api import data, images, imports, info, locations, members, routes, schemas, tasks
+from imsgate.api import (
+    data,
+    images,
+    imports,
+    info,
+    locations,
+    members,
+    routes,
+    schemas,
+    tasks,
+    tus,
+    uploads,
+)
 from imsgate.api.deployment import Deployment
 from imsgate.api.dialect import Dialect
 from imsgate.api.idempotency import Repeatable
@@ -21,6 +33,7 @@ from imsgate.api.ims import register as ims_register
 from imsgate.api.ims import tags as ims_tags
 from imsgate.api.ims.dialect import ImsDialect
 from imsgate.api.job_starter import JobStarter
+from imsgate.api.receiver import Receiver
 from imsgate.api.signatures import Signing
 from imsgate.config import Config
 from imsgate.errors import BadConfig
@@ -91,6 +104,7 @@ def _sweep(services: Services) -> None:
         services.cleanup.sweep()
         services.engine.forget()
         services.registry.forget_keys(time.time())
+        services.resumable.forget()
 
     sweep_forever(sweep, services.uploads.settings.lease)
 
@@ -144,6 +158,14 @@ def _image_api(
     about: info.Info,
 ) -> list[routes.Route]:
     access, records = services.access, services.records
+    receiver = Receiver(
+        access=access,
+        uploads=services.resumable,
+        inspector=services.inspector,
+        deployment=deployment,
+        jobs=jobs,
+    )
+    resource = uploads.UploadResource(receiver=receiver)
     accepting = conf.read(locations.LocationSettings).stores
     return routes.routes(
         info=about,
@@ -159,7 +181,10 @@ def _image_api(
             repeats=Repeats(stores=services.stores, window=services.uploads.settings.repeat_window),
             signing=jobs.signing,
             deployment=deployment,
+            resource=resource,
         ),
+        resource=resource,
+        tus=tus.TusUploads(receiver=receiver, records=records, dialect=dialect),
         download=data.ImageDownload(access=access, stores=services.stores),
         members=members.Members(sharing=services.sharing),
         imports=imports.Imports(

@@ -20,6 +20,10 @@ VALIDATION_DATA = ("sha1", "sha256", "sha512", "md5")
 #: those that publishers of images use for their lists of digests.
 DOWNLOAD = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512")
 
+#: The algorithms of Repr-Digest and Content-Digest (RFC 9530, section 5, and its registry), and
+#: hashlib's names for them.
+FIELDS = {"sha-512": "sha512", "sha-256": "sha256", "sha": "sha1", "md5": "md5"}
+
 
 def digest_size(algorithm: str) -> int:
     """The size of a digest in bytes. Raises ValueError for an unknown algorithm."""

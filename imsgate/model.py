@@ -1,4 +1,4 @@
-"""The records that all parts share: images, members, jobs, identities, and their statuses.
+"""The records that all parts share: images, members, jobs, uploads, identities, and statuses.
 
 Statuses and visibilities are named as in the Image API v2 reference. Sizes are in bytes,
 except ``min_disk`` (GiB) and ``min_ram`` (MiB). Times are datetimes in UTC with a time zone,
@@ -179,7 +179,8 @@ class Image:
     the attempt that is writing data now. The key is unique per attempt, so comparing it fences
     off every older attempt. On an active image they identify the copy that is being removed,
     by its store and ``Location.place``. ``upload_reserved`` are the bytes of its owner's quota
-    that are reserved for the data coming in.
+    that are reserved for the data coming in, ``upload_received`` the bytes that have come in, and
+    ``upload_started`` (seconds since the epoch) is when they began to.
 
     ``uploaded_by`` and ``uploaded_at`` (seconds since the epoch) say who sent the data last and
     when it was complete: see ``imsgate.transfer.repeat``. They are None if nobody is known.
@@ -212,6 +213,8 @@ class Image:
     upload_reserved: int = 0
     uploaded_by: str | None = None
     uploaded_at: float | None = None
+    upload_received: int = 0
+    upload_started: float | None = None
 
     @property
     def usage(self) -> Usage:
@@ -312,6 +315,61 @@ class Job:
     updated_at: datetime.datetime
     begin_at: datetime.datetime | None = None
     end_at: datetime.datetime | None = None
+
+
+class UploadState(enum.StrEnum):
+    """The state of a resumable upload."""
+
+    OPEN = "open"  # it waits for data, or a request is writing some
+    FINISHING = "finishing"  # all data is there, and a job verifies it
+    COMPLETE = "complete"
+    ENDED = "ended"  # refused, cancelled or failed
+
+
+#: An upload in one of these states never changes again.
+OVER = frozenset({UploadState.COMPLETE, UploadState.ENDED})
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """A resumable upload of one image's data, which several requests bring one after the other.
+
+    Only the ``user`` in the ``project`` that began it may continue it. ``staged`` says whether
+    it stages data (``/stage``). ``store`` and ``key`` are the store's id and the attempt's key,
+    as the image's ``upload_store`` and ``upload_key``.
+
+    ``planned_size`` is the size that the store was told at the beginning (None: unknown), and
+    never changes. ``length`` is the size of the whole, None until it is known. ``offset`` is how
+    much is durable in the store, and never goes down. All three are in bytes. ``writing`` says
+    whether a request may have written beyond ``offset``. Each request that takes the upload over
+    increments ``epoch``, which fences the former request off.
+
+    ``digest`` is the Repr-Digest field that the whole must match, ``metadata`` the Upload-Metadata
+    field of a client that speaks tus. ``job_id`` names the job that
+    verifies an upload in FINISHING. ``reason`` says why an upload ended. ``expires`` is in
+    seconds since the epoch.
+    """
+
+    id: str
+    image_id: str
+    user: str | None = None
+    project: str | None = None
+    staged: bool = False
+    store: str
+    key: str
+    planned_size: int | None = None
+    length: int | None = None
+    offset: int = 0
+    writing: bool = False
+    epoch: int = 0
+    state: UploadState = UploadState.OPEN
+    digest: str | None = None
+    metadata: str | None = None
+    job_id: str | None = None
+    reason: str | None = None
+    expires: float
+    created_at: datetime.datetime
+    updated_at: datetime.datetime
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from imsgate.buckets.image_url import Allowed
 from imsgate.config import Config
 from imsgate.errors import BadConfig
 from imsgate.filters.sizelimit import SizeLimitSettings
-from imsgate.jobs import export, locations, methods
+from imsgate.jobs import export, locations, methods, uploads
 from imsgate.jobs.engine import Engine
 from imsgate.jobs.imports import ImportWork
 from imsgate.jobs.methods import ImportSources
@@ -43,6 +43,7 @@ from imsgate.stores import loader
 from imsgate.stores.enabled import Stores
 from imsgate.transfer import media
 from imsgate.transfer.cleanup import Cleanup
+from imsgate.transfer.resumable import ResumableUploads
 from imsgate.transfer.upload import Uploads, UploadSettings
 
 REGISTRY_OPTS = (
@@ -72,6 +73,8 @@ class Services:
     records: Records
     sharing: Sharing
     uploads: Uploads
+    resumable: ResumableUploads
+    inspector: SourceInspector
     cleanup: Cleanup
     import_sources: ImportSources
     signatures: Signatures
@@ -128,12 +131,16 @@ def make_services(
         ),
         objects=objects,
     )
+    resumable = ResumableUploads(
+        registry=registry, stores=stores, settings=upload, limit=inspector.limit, quotas=quotas
+    )
     job_settings = conf.read(JobSettings)
     work = _work(
         stores=stores,
         algorithm=upload.hashing_algorithm,
         sources=sources,
         inspector=inspector,
+        resumable=resumable,
         quotas=quotas,
         reauthorize=Reauthorizer(access=access, native=conf.native),
         says_why=job_settings.failure_message,
@@ -144,10 +151,17 @@ def make_services(
         quotas=quotas,
         access=access,
         records=Records(
-            registry=registry, access=access, cleanup=cleanup, quotas=quotas, settings=api
+            registry=registry,
+            access=access,
+            cleanup=cleanup,
+            resumable=resumable,
+            quotas=quotas,
+            settings=api,
         ),
         sharing=Sharing(registry=registry, access=access, settings=api),
         uploads=Uploads(registry=registry, settings=upload, quotas=quotas),
+        resumable=resumable,
+        inspector=inspector,
         cleanup=cleanup,
         import_sources=sources,
         signatures=inspector.signatures,
@@ -171,6 +185,7 @@ def _work(
     algorithm: str,
     sources: ImportSources,
     inspector: SourceInspector,
+    resumable: ResumableUploads,
     quotas: Quotas,
     reauthorize: Reauthorizer,
     says_why: bool,
@@ -184,16 +199,20 @@ def _work(
         reauthorize=reauthorize,
         says_why=says_why,
     )
+    stored = StoredSources(stores=stores, inspector=inspector)
     work: dict[str, Work] = {
         methods.IMPORT: importing,
         methods.COPY: importing,
         locations.KIND: locations.AddLocation(
             stores=stores,
             algorithm=algorithm,
-            sources=StoredSources(stores=stores, inspector=inspector),
+            sources=stored,
             quotas=quotas,
             reauthorize=reauthorize,
             says_why=says_why,
+        ),
+        uploads.KIND: uploads.VerifyUpload(
+            uploads=resumable, sources=stored, reauthorize=reauthorize
         ),
     }
     if sources.objects is not None:

@@ -11,6 +11,7 @@ from imsgate import errors, inspection
 from imsgate.api.deployment import Deployment
 from imsgate.api.requester import identity
 from imsgate.api.signatures import Signing
+from imsgate.api.uploads import UploadResource, is_resumable
 from imsgate.http.request import Request
 from imsgate.model import Image, Status
 from imsgate.records.access import Access
@@ -34,9 +35,12 @@ class ImageUpload:
     repeats: Repeats
     signing: Signing
     deployment: Deployment
+    resource: UploadResource
 
     def upload(self, request: Request, image_id: str) -> webob.Response:
         """Image API v2, Image data: Upload binary image data."""
+        if is_resumable(request):
+            return self.resource.create(request, image_id, staged=False)
         store_id = request.store_id
         return self._receive(request, image_id, "upload_image", UPLOAD, store_id)
 
@@ -45,6 +49,8 @@ class ImageUpload:
 
         The data is kept in a store, so that any host can import it.
         """
+        if is_resumable(request):
+            return self.resource.create(request, image_id, staged=True)
         store_id = self.uploads.settings.staging_store
         return self._receive(request, image_id, "modify_image", STAGE, store_id)
 
@@ -70,9 +76,7 @@ class ImageUpload:
             self.repeats.compare(image, request.reader(), size=size, reread=reread)
             return webob.Response(status=204)
         image.require(Status.QUEUED)
-        has_formats = image.disk_format and image.container_format
-        if not (has_formats or self.deployment.detects_formats):
-            raise errors.FormatsNotSet
+        self.deployment.check_formats(image)
         store = self.deployment.stores.target(store_id)
         body = request.reader()
         _declare(request, image)

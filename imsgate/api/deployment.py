@@ -2,7 +2,9 @@
 
 import dataclasses
 
+from imsgate import errors
 from imsgate.buckets.image_url import Allowed
+from imsgate.model import Image
 from imsgate.stores.enabled import Stores
 
 
@@ -21,3 +23,9 @@ class Deployment:
     detects_formats: bool
     allowed_buckets: Allowed | None
     public_endpoint: str | None
+
+    def check_formats(self, image: Image) -> None:
+        """Raises FormatsNotSet if data for this image must not be sent yet."""
+        has_formats = image.disk_format and image.container_format
+        if not (has_formats or self.detects_formats):
+            raise errors.FormatsNotSet

@@ -96,6 +96,31 @@ class JobStarter:
             raise
         return answer(job)
 
+    def start_verification(
+        self,
+        request: Request,
+        image: Image,
+        kind: str,
+        arguments: Mapping[str, Any],
+        *,
+        rule: str,
+        is_signed: bool,
+        was: Mapping[str, Any],
+    ) -> Job:
+        """Start a job that verifies data which has arrived; the image then waits for the job.
+
+        Raises as ``start_import``.
+        """
+        certificate = self.signing.certificate(request, image) if is_signed else None
+        return self.engine.start(
+            kind,
+            project=identity(request).project_id,
+            image_id=image.id,
+            arguments=_arguments(request, image, arguments, rule, certificate),
+            was=was,
+            upload_expires=None,
+        )
+
     def start_export(
         self,
         request: Request,

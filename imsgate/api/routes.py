@@ -23,6 +23,8 @@ from imsgate.api.info import Info
 from imsgate.api.locations import Locations
 from imsgate.api.members import Members
 from imsgate.api.tasks import Tasks
+from imsgate.api.tus import TusUploads
+from imsgate.api.uploads import UploadResource
 from imsgate.http import responses
 from imsgate.http.request import Request
 
@@ -41,14 +43,13 @@ class Route:
     The path may end with a slash unless ``slash`` is false: after a collection, a slash would
     ask for a member with an empty id.
 
-    ``options`` tells whether OPTIONS is answered with the allowed methods, for the image data of
-    any id. Filters add what they accept. Elsewhere OPTIONS is refused, as in Glance.
+    A handler of OPTIONS is for any id, whether it exists or not. Filters add what they accept.
+    Elsewhere OPTIONS is refused, as in Glance.
     """
 
     template: str
     handlers: dict[str, Handler]
     slash: bool = True
-    options: bool = False
 
     def pattern(self) -> str:
         path = re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(self.template))
@@ -62,6 +63,8 @@ def routes(
     info: Info,
     images: Images,
     upload: ImageUpload,
+    resource: UploadResource,
+    tus: TusUploads,
     download: ImageDownload,
     members: Members,
     imports: Imports,
@@ -71,6 +74,7 @@ def routes(
 ) -> list[Route]:
     """Every call of the Image API. One that is ``repeatable`` may have an Idempotency-Key."""
     image = "/v2/images/{image_id}"
+    limits: dict[str, Handler] = {"OPTIONS": resource.options}
     return [
         Route("/versions", {"GET": info.explicit_versions}),
         Route("/v2", {"GET": info.versions}),
@@ -82,8 +86,26 @@ def routes(
         Route("/v2/stores/{store_id}/{image_id}", {"DELETE": images.delete_copy}),
         Route("/v2/images", {"GET": images.index, "POST": repeatable(images.create)}, slash=False),
         Route(image, {"GET": images.show, "PATCH": images.update, "DELETE": images.delete}),
-        Route(image + "/file", {"GET": download.download, "PUT": upload.upload}, options=True),
-        Route(image + "/stage", {"PUT": upload.stage}, options=True),
+        Route(
+            image + "/file",
+            {"GET": download.download, "PUT": upload.upload, "POST": resource.post, **limits},
+        ),
+        Route(image + "/stage", {"PUT": upload.stage, **limits}),
+        Route(
+            image + "/upload",
+            {"GET": resource.show, "PATCH": resource.append, "DELETE": resource.cancel, **limits},
+        ),
+        Route("/v2/uploads", {"POST": tus.create, "OPTIONS": tus.options}),
+        Route(
+            "/v2/uploads/{upload_id}",
+            {
+                "GET": tus.show,  # and HEAD
+                "PATCH": tus.append,
+                "DELETE": tus.cancel,
+                "POST": tus.override,
+                "OPTIONS": tus.options,
+            },
+        ),
         Route(image + "/import", {"POST": repeatable(imports.start)}),
         Route(image + "/locations", {"GET": locations.index, "POST": locations.add}),
         Route(image + "/tasks", {"GET": tasks.of_image}),
@@ -170,9 +192,10 @@ class Router:
         for pattern, route in self._table:
             if match := pattern.fullmatch(path):
                 if handler := _handler(request, route.handlers):
-                    return handler(request, **_arguments(request, match))
-                if route.options and request.method == "OPTIONS":
-                    return webob.Response(status=204, allow=(*route.handlers, "OPTIONS"))
+                    response = handler(request, **_arguments(request, match))
+                    if request.method == "OPTIONS":
+                        response.allow = tuple(route.handlers)
+                    return response
                 allowed |= dict.fromkeys(route.handlers)
         if allowed:
             methods = ", ".join(allowed)

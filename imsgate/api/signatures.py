@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from imsgate.http.body import Tap
 from imsgate.http.request import Request
 from imsgate.model import Image
 from imsgate.signatures.verify import CERTIFICATE, Signatures, Source, signed
@@ -16,9 +17,13 @@ class Signing:
 
     def watch(self, request: Request, image: Image) -> None:
         """Verify the request body while it is read. Raises SignatureRefused."""
-        tap = self.signatures.begin(image, self._certificate(request, image))
+        tap = self.tap(request, image)
         if tap is not None:
             request.tap(tap)
+
+    def tap(self, request: Request, image: Image) -> Tap | None:
+        """What verifies the image's data; None if it is not signed. Raises SignatureRefused."""
+        return self.signatures.begin(image, self._certificate(request, image))
 
     def certificate(self, request: Request, image: Image) -> bytes | None:
         """The certificate (DER) with which a job verifies the data: it has no token of the user.

@@ -13,6 +13,11 @@ def isotime(when: datetime.datetime) -> str:
     return when.isoformat("T", "seconds")[:19] + "Z"
 
 
+def isotime_of(seconds: float) -> str:
+    """The same for seconds since the epoch."""
+    return isotime(datetime.datetime.fromtimestamp(seconds, datetime.UTC))
+
+
 def base_url(request: Request, public_endpoint: str | None) -> str:
     """The URL by which clients reach this service, without a trailing slash."""
     return (public_endpoint or request.application_url).rstrip("/")

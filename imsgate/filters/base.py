@@ -26,17 +26,26 @@ from oslo_config import cfg
 
 from imsgate import config, errors
 from imsgate.http import responses, wsgi
-from imsgate.http.request import IMAGE_REQUESTS, Request
+from imsgate.http.request import IMAGE_REQUESTS, UPLOAD_REQUESTS, Request
 from imsgate.http.wsgi import Environ, WsgiApp
 from imsgate.settings import Settings
 
 #: The option of filters that treat image data differently from other bodies.
 REQUESTS = cfg.StrOpt(
     "requests",
+    default=UPLOAD_REQUESTS,
+    help="Regular expression for the requests whose body is image data, or a part of it. It must "
+    "match the whole of method, space and path. In the path, /v2.5 is replaced by /v2, and "
+    "several slashes in a row by one.",
+)
+
+#: The same for filters that need the whole image in one request.
+WHOLE_REQUESTS = cfg.StrOpt(
+    "requests",
     default=IMAGE_REQUESTS,
-    help="Regular expression for the requests whose body is image data. It must match the whole "
-    "of method, space and path. In the path, /v2.5 is replaced by /v2, and several slashes in a "
-    "row by one.",
+    help="Regular expression for the requests whose body is a whole image. It must match the "
+    "whole of method, space and path. In the path, /v2.5 is replaced by /v2, and several "
+    "slashes in a row by one.",
 )
 
 #: The type of a filter's settings: its ``SETTINGS``, or Section without one.

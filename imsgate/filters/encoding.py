@@ -37,7 +37,7 @@ OPTS = (
         "64 MiB of decompressed data. 0 means no limit except that of [sizelimit] and quotas: "
         "an empty disk compresses to a 1000th with gzip and to a 32000th with zstd.",
     ),
-    base.REQUESTS,
+    base.WHOLE_REQUESTS,
 )
 
 #: The largest window that a sender of zstd may use (RFC 9659), and all that a decoder keeps.

@@ -15,6 +15,7 @@ from imsgate import errors
 from imsgate.filters import base
 from imsgate.http import headers
 from imsgate.http.request import Request
+from imsgate.http.upload_headers import PARTIAL_UPLOAD
 from imsgate.http.wsgi import WsgiApp
 from imsgate.settings import Settings
 
@@ -73,7 +74,12 @@ class Headers(base.TappingFilter[HeadersSettings]):
     @staticmethod
     def _check_image(request: Request, length: int | None) -> None:
         media_type = request.environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower()
-        if media_type != OCTET_STREAM:
+        accepted = (
+            OCTET_STREAM,
+            *((PARTIAL_UPLOAD,) if "HTTP_UPLOAD_COMPLETE" in request.environ else ()),
+        )
+        # Of a part, only the application knows which protocol it belongs to.
+        if request.carries_image and media_type not in accepted:
             raise errors.UnsupportedMediaType(accepted=OCTET_STREAM)
         _ = request.store_id  # raises BadHeader
         announced = request.announced_size

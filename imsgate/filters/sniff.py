@@ -25,7 +25,7 @@ from imsgate.http.request import INSPECTION, Request
 from imsgate.http.wsgi import WsgiApp
 
 OPTS = (
-    base.REQUESTS,
+    base.WHOLE_REQUESTS,
     cfg.StrOpt(
         "disk_format_header",
         default="X-Image-Meta-Disk-Format",

@@ -63,6 +63,7 @@ class Tapped(io.RawIOBase):
         self.length = length
         self._may_wait: Callable[[], bool] = getattr(stream, "may_wait", lambda: False)
         self._taps: list[Tap] = []
+        self._is_part = False
         self._ended = False
         #: Bytes that have been received so far.
         self.received = 0
@@ -78,8 +79,21 @@ class Tapped(io.RawIOBase):
         self.turn: Callable[[], contextlib.AbstractContextManager[object]] | None = None
 
     def join(self, tap: Tap, *, first: bool = False) -> None:
-        """Add a tap, behind the others or as the ``first``. Call it before the first read."""
-        self._taps.insert(0 if first else len(self._taps), tap)
+        """Add a tap, behind the others or as the ``first``, unless it has joined before.
+
+        Call it before the first read.
+        """
+        if tap not in self._taps:
+            self._taps.insert(0 if first else len(self._taps), tap)
+
+    def is_part(self) -> None:
+        """The body is a part of what its taps watch: its end is not the end for them."""
+        self._is_part = True
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all of the body has been received."""
+        return self._ended and not isinstance(self.failure, errors.BodyCut)
 
     def refuse(self, error: errors.Error) -> None:
         """Make the first read raise ``error``, before anything is received.
@@ -178,5 +192,6 @@ class Tapped(io.RawIOBase):
         self._ended = True
         if self.length is not None and self.received < self.length:
             raise errors.BodyCut(received=self.received)
-        for tap in self._taps:
-            tap.finish()
+        if not self._is_part:
+            for tap in self._taps:
+                tap.finish()

@@ -35,6 +35,10 @@ CLAIM = "imsgate.claim"
 #: The requests of the Image API whose body is image data: method, space, path. The version is
 #: optional because Glance also takes it from the header Accept.
 IMAGE_REQUESTS = "PUT (/v2)?/images/[^/]+/(file|stage)/?"
+#: The requests whose body is image data, or a part of it.
+UPLOAD_REQUESTS = (
+    "(PUT|POST|PATCH) (/v2)?/images/[^/]+/(file|stage|upload)/?|(POST|PATCH) /v2/uploads(/[^/]+)?/?"
+)
 #: A minor version, which Glance ignores. ``/v2.1/cloudimages`` is an API of Huawei's instead.
 _MINOR = re.compile(r"/v2\.[0-9]+(?=/(?!cloudimages(?:/|$))|$)")
 _SLASHES = re.compile(r"//+")

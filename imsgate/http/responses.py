@@ -185,7 +185,7 @@ def _gateway(error: errors.Error, environ: Environ) -> WsgiApp:
 
 def _problem(error: errors.Error, environ: Environ) -> WsgiApp:
     members = {
-        **error.details,
+        **{name.replace("_", "-"): value for name, value in error.details.items()},
         "type": error.problem_type,
         "title": error.reason.replace("_", " ").capitalize(),
         "status": error.status,

@@ -176,6 +176,11 @@ def for_location(
     }
 
 
+def for_upload(upload_id: str) -> dict[str, Any]:
+    """Arguments of a job that verifies a resumable upload."""
+    return {"upload": upload_id}
+
+
 def for_export(*, url: ImageUrl) -> dict[str, Any]:
     """Arguments of an export into a user's bucket."""
     return _stored_object(url)
@@ -261,6 +266,18 @@ class LocationArguments:
             read=job.arguments["read"],
             certificate=_certificate(job),
         )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class UploadArguments:
+    """The upload to verify."""
+
+    upload_id: str
+    certificate: bytes | None
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        return cls(upload_id=job.arguments["upload"], certificate=_certificate(job))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from imsgate.registry.base import Condition, Op, Query, Registry
 from imsgate.registry.changes import read_decide_write, version_of
 from imsgate.registry.idempotency import Outcome
 from imsgate.transfer.cleanup import Cleanup
+from imsgate.transfer.resumable import ResumableUploads
 from imsgate.transfer.upload import NO_UPLOAD
 
 LOG = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class Records:
     registry: Registry
     access: Access
     cleanup: Cleanup
+    resumable: ResumableUploads
     quotas: Quotas
     settings: ApiSettings
 
@@ -292,6 +294,8 @@ class Records:
 
     def _erase(self, image: Image) -> None:
         self.registry.cancel_jobs(image.id)
+        if image.upload_key is not None:
+            self.resumable.cancel_of(image, "the image was deleted")
         try:
             self.cleanup.erase(image)
         except (errors.StoreUnavailable, errors.Conflict) as error:

@@ -1,4 +1,4 @@
-"""The registry contract: the records of images, their members, jobs, and idempotency keys.
+"""The registry contract: the records of images, their members, jobs, uploads, and idempotency keys.
 
 A driver subclasses :class:`Registry` and is named by an entry point in
 ``imsgate.registries``. One instance serves many threads, and many processes may use the
@@ -17,7 +17,9 @@ from typing import Any, ClassVar
 
 from oslo_config import cfg
 
+from imsgate.errors import Conflict
 from imsgate.model import (
+    OVER,
     Image,
     Job,
     JobState,
@@ -25,6 +27,7 @@ from imsgate.model import (
     Location,
     Member,
     MemberStatus,
+    Upload,
     Usage,
     Visibility,
 )
@@ -170,8 +173,20 @@ def sets_updated_at(to: Mapping[str, Any]) -> bool:
     return "updated_at" not in to and not all(field.startswith("upload_") for field in to)
 
 
+def check_upload_change(upload: Upload, epoch: int, fields: Mapping[str, Any]) -> None:
+    """Raise what ``Registry.change_upload`` raises for the upload, which is ``upload`` now."""
+    if upload.state in OVER:
+        raise Conflict(problem=f"Upload {upload.id} has ended")
+    if upload.epoch != epoch:
+        raise Conflict(problem=f"Upload {upload.id} was taken over by another request")
+    for field in ("offset", "epoch"):
+        before, after = getattr(upload, field), fields.get(field)
+        if after is not None and after < before:
+            raise ValueError(f"upload {upload.id}: {field} cannot go down: {before} to {after}")
+
+
 class Registry(IdempotencyKeys):
-    """Image records and their members, jobs, and idempotency keys.
+    """Image records and their members, jobs, resumable uploads, and idempotency keys.
 
     **Deleted images.** Their records stay, so that no id is ever used twice. Only ``change``,
     ``expired`` and ``recall`` still return them.
@@ -383,3 +398,61 @@ class Registry(IdempotencyKeys):
     @abc.abstractmethod
     def forget_jobs(self, before: datetime.datetime) -> int:
         """Remove the jobs that ended before a time, and return their number."""
+
+    # Resumable uploads. Each write names the epoch at which its request has taken the upload
+    # over. Once another request has taken it over, or it is over, the write is refused and
+    # changes nothing.
+
+    @abc.abstractmethod
+    def add_upload(
+        self,
+        upload: Upload,
+        was: Mapping[str, Any] = NOTHING,
+        within: Limits | None = None,
+        /,
+        **to: Any,
+    ) -> None:
+        """Record a new upload and change its image as ``change`` does, in one atomic step.
+
+        Raises AlreadyExists if the id exists, and what ``change`` raises. Then neither the
+        upload nor the image has changed.
+        """
+
+    @abc.abstractmethod
+    def get_upload(self, upload_id: str) -> Upload:
+        """Return an upload. Raises NotFound."""
+
+    @abc.abstractmethod
+    def upload_of(self, image_id: str) -> Upload | None:
+        """Return the newest upload of an image, deleted or not; None if it has none.
+
+        Of uploads of the same moment, the one with the greatest id is the newest.
+        """
+
+    @abc.abstractmethod
+    def change_upload(
+        self,
+        upload_id: str,
+        epoch: int,
+        fields: Mapping[str, Any],
+        was: Mapping[str, Any] = NOTHING,
+        within: Limits | None = None,
+        /,
+        **to: Any,
+    ) -> Upload:
+        """Set fields of an upload and change its image as ``change`` does, in one atomic step.
+
+        A request takes the upload over with a greater ``epoch`` in ``fields``. ``updated_at`` is
+        set to the present. Returns the upload after the change.
+
+        Raises NotFound; Conflict if the upload has another epoch or its state is in
+        ``model.OVER``; ValueError if ``offset`` or ``epoch`` would go down; and what ``change``
+        raises. Then neither the upload nor the image has changed.
+        """
+
+    @abc.abstractmethod
+    def forget_uploads(self, before: float) -> int:
+        """Remove the uploads that expired before a time, and return their number.
+
+        ``before`` is in seconds since the epoch. Uploads in FINISHING stay.
+        """

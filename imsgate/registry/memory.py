@@ -23,6 +23,8 @@ from imsgate.model import (
     Member,
     MemberStatus,
     Status,
+    Upload,
+    UploadState,
     Usage,
     Visibility,
 )
@@ -37,6 +39,7 @@ from imsgate.registry.base import (
     Op,
     Query,
     Registry,
+    check_upload_change,
     ordering,
     page_of_jobs,
     sets_updated_at,
@@ -63,6 +66,7 @@ class MemoryRegistry(MemoryKeys, Registry):
         self._images: dict[str, Image] = {}
         self._members: dict[tuple[str, str], Member] = {}
         self._jobs: dict[str, Job] = {}
+        self._uploads: dict[str, Upload] = {}
 
     def add(
         self, image: Image, within: Limits | None = None, outcome: Outcome | None = None
@@ -341,6 +345,61 @@ class MemoryRegistry(MemoryKeys, Registry):
                 del self._jobs[job_id]
             return len(ended)
 
+    def add_upload(
+        self,
+        upload: Upload,
+        was: Mapping[str, Any] = NOTHING,
+        within: Limits | None = None,
+        /,
+        **to: Any,
+    ) -> None:
+        with self._lock:
+            if upload.id in self._uploads:
+                raise AlreadyExists(what=f"Upload {upload.id}")
+            self.change(upload.image_id, was, within, **to)
+            self._uploads[upload.id] = upload
+
+    def get_upload(self, upload_id: str) -> Upload:
+        try:
+            return self._uploads[upload_id]
+        except KeyError:
+            raise NotFound(what=f"Upload {upload_id}") from None
+
+    def upload_of(self, image_id: str) -> Upload | None:
+        with self._lock:
+            uploads = [one for one in self._uploads.values() if one.image_id == image_id]
+        return max(uploads, key=_age, default=None)
+
+    def change_upload(
+        self,
+        upload_id: str,
+        epoch: int,
+        fields: Mapping[str, Any],
+        was: Mapping[str, Any] = NOTHING,
+        within: Limits | None = None,
+        /,
+        **to: Any,
+    ) -> Upload:
+        with self._lock:
+            upload = self.get_upload(upload_id)
+            check_upload_change(upload, epoch, fields)
+            changed = dataclasses.replace(upload, **{"updated_at": model.now(), **fields})
+            if was or to:
+                self.change(upload.image_id, was, within, **to)
+            self._uploads[upload_id] = changed
+            return changed
+
+    def forget_uploads(self, before: float) -> int:
+        with self._lock:
+            expired = [
+                upload.id
+                for upload in self._uploads.values()
+                if upload.expires < before and upload.state != UploadState.FINISHING
+            ]
+            for upload_id in expired:
+                del self._uploads[upload_id]
+            return len(expired)
+
 
 def _sum(project: str, images: Iterable[Image]) -> Usage:
     usages = [dataclasses.asdict(image.usage) for image in images if image.owner == project]
@@ -348,8 +407,8 @@ def _sum(project: str, images: Iterable[Image]) -> Usage:
     return Usage(**{name: sum(usage[name] for usage in usages) for name in names})
 
 
-def _age(job: Job) -> tuple[Any, str]:
-    return job.created_at, job.id
+def _age(record: Job | Upload) -> tuple[Any, str]:
+    return record.created_at, record.id
 
 
 def _is_free(job: Job, now: float) -> bool:

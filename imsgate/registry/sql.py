@@ -12,7 +12,7 @@ from sqlalchemy import exc
 
 from imsgate.config import Section
 from imsgate.errors import BadConfig, NotFound, Unavailable
-from imsgate.model import Image, Job, Limits, Location, Member, MemberStatus, Usage
+from imsgate.model import Image, Job, Limits, Location, Member, MemberStatus, Upload, Usage
 from imsgate.registry import (
     candidates,
     database,
@@ -24,6 +24,7 @@ from imsgate.registry import (
     migrations,
     rows,
     totals,
+    uploads,
 )
 from imsgate.registry.base import ALL_JOBS, NOTHING, Enough, JobQuery, Query, Registry
 from imsgate.registry.database import DatabaseSettings
@@ -351,3 +352,52 @@ class SqlRegistry(Registry):
     def forget_keys(self, now: float) -> int:
         with self._database.writing() as connection:
             return keys.forget(connection, now)
+
+    # Resumable uploads
+
+    @repeated
+    def add_upload(
+        self,
+        upload: Upload,
+        was: Mapping[str, Any] = NOTHING,
+        within: Limits | None = None,
+        /,
+        **to: Any,
+    ) -> None:
+        with self._writing(within) as connection:
+            # The image first: on MariaDB the INSERT locks the image's row for reading, because of
+            # the foreign key. Two transactions that both did so would be a deadlock.
+            images.change(connection, upload.image_id, was, within, to)
+            uploads.insert(connection, upload)
+
+    @repeated
+    def get_upload(self, upload_id: str) -> Upload:
+        with self._database.reading() as connection:
+            return uploads.get(connection, upload_id)
+
+    @repeated
+    def upload_of(self, image_id: str) -> Upload | None:
+        with self._database.reading() as connection:
+            return uploads.of(connection, image_id)
+
+    @repeated
+    def change_upload(
+        self,
+        upload_id: str,
+        epoch: int,
+        fields: Mapping[str, Any],
+        was: Mapping[str, Any] = NOTHING,
+        within: Limits | None = None,
+        /,
+        **to: Any,
+    ) -> Upload:
+        with self._writing(within) as connection:
+            upload = uploads.change(connection, upload_id, epoch, fields)
+            if was or to:
+                images.change(connection, upload.image_id, was, within, to)
+            return upload
+
+    @repeated
+    def forget_uploads(self, before: float) -> int:
+        with self._database.writing() as connection:
+            return uploads.forget(connection, before)

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
-from imsgate.model import JobState, MemberStatus, Status, Visibility
+from imsgate.model import JobState, MemberStatus, Status, UploadState, Visibility
 
 METADATA = sa.MetaData(
     naming_convention={
@@ -148,6 +148,8 @@ IMAGES = sa.Table(
     sa.Column("upload_reserved", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("uploaded_by", Exact(64)),
     sa.Column("uploaded_at", sa.Double),
+    sa.Column("upload_received", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("upload_started", sa.Double),
     # Whether the status is not in model.DELETED. Deleted records stay and become the majority,
     # so every index for lists begins with this column or has it next.
     sa.Column("alive", sa.Boolean, nullable=False, server_default="1"),
@@ -257,4 +259,31 @@ KEYS = sa.Table(
     sa.Column("status", sa.Integer),
     sa.Column("headers", Document, nullable=False),
     sa.Column("body", Bytes),
+)
+
+UPLOADS = sa.Table(
+    "uploads",
+    METADATA,
+    sa.Column("id", Exact(36), primary_key=True),
+    sa.Column("image_id", Exact(36), sa.ForeignKey(IMAGES.c.id), nullable=False),
+    sa.Column("user", Exact(255)),
+    sa.Column("project", Exact(255)),
+    sa.Column("staged", sa.Boolean, nullable=False),
+    sa.Column("store", Exact(255), nullable=False),
+    sa.Column("key", Exact(255), nullable=False),
+    sa.Column("planned_size", sa.BigInteger),
+    sa.Column("length", sa.BigInteger),
+    sa.Column("offset", sa.BigInteger, nullable=False),
+    sa.Column("writing", sa.Boolean, nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("state", Word(10, UploadState), nullable=False),
+    sa.Column("digest", Exact),
+    sa.Column("metadata", Exact),
+    # No foreign key: ended jobs are forgotten.
+    sa.Column("job_id", Exact(36)),
+    sa.Column("reason", Exact),
+    sa.Column("expires", sa.Double, nullable=False, index=True),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
+    sa.Index(None, "image_id", "created_at", "id"),
 )

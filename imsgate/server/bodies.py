@@ -124,28 +124,40 @@ class DirectBody(io.RawIOBase):
         self.may_wait = may_wait
         self.begun = False
         self._rest = memoryview(b"")
+        self._failure: OSError | None = None
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Raises what ``pull`` raises: OSError, TimeoutError, gunicorn's parsing errors."""
+        """Raises what ``pull`` raises: OSError, TimeoutError, gunicorn's parsing errors.
+
+        What arrived before a failure is returned first, since an upload may go on after it.
+        """
+        if self._failure is not None:
+            raise self._failure
         if not self.begun:
             self.begun = True
             self._begin()
         if size is None or size < 0:
             return b"".join(iter(lambda: self.read(1 << 20), b""))
         pieces: list[bytes | memoryview] = []
-        while size and (piece := self._next(size)) is not None:
+        while size and (piece := self._next(size, bool(pieces))) is not None:
             pieces.append(piece)
             size -= len(piece)
         # A single piece is returned without a copy.
         single = len(pieces) == 1 and pieces[0]
         return single if isinstance(single, bytes) else b"".join(pieces)
 
-    def _next(self, size: int) -> bytes | memoryview | None:
+    def _next(self, size: int, has_some: bool) -> bytes | memoryview | None:
         if not self._rest:
-            piece = self._pull(size)
+            try:
+                piece = self._pull(size)
+            except OSError as error:
+                self._failure = error
+                if has_some:
+                    return None
+                raise
             if piece is None or len(piece) <= size:
                 return piece
             self._rest = memoryview(piece)

@@ -87,6 +87,13 @@ class SourceInspector:
         """The data of ``stream``, ``size`` bytes if that is known, as it is."""
         return InspectedSource(image, stream, size, **self.taps(image, certificate))
 
+    def open_unverified(self, image: Image, stream: _Readable, size: int | None) -> InspectedSource:
+        """As ``open``, without the image's signature."""
+        inspection = self.begin(image)
+        return InspectedSource(
+            image, stream, size, limit=self.limit, inspection=inspection, verification=None
+        )
+
     def open_decompressed(
         self,
         image: Image,

@@ -19,13 +19,22 @@ class StoredSources:
 
     @contextlib.contextmanager
     def open(
-        self, image: Image, location: Location, *, certificate: bytes | None
+        self,
+        image: Image,
+        location: Location,
+        *,
+        certificate: bytes | None,
+        is_signed: bool = True,
     ) -> Iterator[InspectedSource]:
         """The object at ``location``, as it is, inspected as the data of ``image``.
 
-        Raises ObjectNotFound, TooLarge, SignatureRefused.
+        ``is_signed`` is false for data that an image's signature is not about: what is staged
+        may be compressed. Raises ObjectNotFound, TooLarge, SignatureRefused.
         """
         store = self.stores.get(location.store)
         size = store.size(location.url)
         with contextlib.closing(ByteStream.of(store.read(location.url))) as stream:
-            yield self.inspector.open(image, stream, size, certificate)
+            if is_signed:
+                yield self.inspector.open(image, stream, size, certificate)
+            else:
+                yield self.inspector.open_unverified(image, stream, size)

@@ -205,6 +205,64 @@ class Store(abc.ABC):
         return {}
 
 
+class ResumableSink(Sink):
+    """A sink whose attempt can go on later, in any process: see ``Resumable``.
+
+    Leaving the block without ``commit`` or ``suspend`` aborts the attempt. A failed ``write``
+    does not: ``suspend`` may follow and keeps what was written before. If the sink is fenced
+    off, ``suspend`` and ``commit`` raise StoreUnavailable and ``abort`` does nothing. ``write``
+    raises it too, unless it only collects bytes in memory.
+    """
+
+    @abc.abstractmethod
+    def suspend(self) -> int:
+        """Make everything written durable, end this sink, and return the durable size in bytes.
+
+        The attempt stays, and ``Resumable.resume`` continues it. The sink has ended even if this
+        raises: ``write``, ``commit`` and ``suspend`` fail, and ``abort`` does nothing. May keep
+        fewer bytes than were written and then returns that number, but never fewer than the
+        offset at which this sink began. Raises StoreFull, StoreUnavailable or StoreDenied; then
+        ``Resumable.durable`` tells what is there. Also raises one of them after ``abort``, after
+        ``commit``, and after the attempt was discarded.
+        """
+
+
+class Resumable(abc.ABC):
+    """Optional ability: an attempt can be suspended, and continued by any process on any host.
+
+    Each process that takes an attempt over has a higher *epoch* than the one before. With that
+    it *fences off* all sinks of lower epochs: their later calls change nothing that counts. An
+    epoch below the newest that the store knows raises StoreUnavailable. One epoch has one sink
+    at a time. ``size`` is always the value that was given to ``begin``.
+
+    ``Store.discard`` removes everything of such an attempt, and ``Sweeps.sweep`` finds it.
+    """
+
+    @abc.abstractmethod
+    def begin(self, key: str, size: int | None, epoch: int) -> ResumableSink:
+        """Begin an object as ``Store.create`` does, in an attempt that can be suspended."""
+
+    @abc.abstractmethod
+    def durable(self, key: str, size: int | None, epoch: int) -> int:
+        """Take the attempt over and return how many of its bytes are durable.
+
+        That is at least what ``suspend`` or ``durable`` returned last, and at most what any
+        sink has written. For a committed attempt it is the size of the object. Raises
+        ObjectNotFound if nothing is there, StoreFull, StoreUnavailable or StoreDenied.
+        """
+
+    @abc.abstractmethod
+    def resume(self, key: str, size: int | None, offset: int, epoch: int) -> ResumableSink:
+        """Take the attempt over and continue it at ``offset``, dropping what lies beyond.
+
+        ``offset`` is what ``suspend`` or ``durable`` returned last. The attempt may have been
+        committed already, by a process that died before it could record that. Then ``offset``
+        is the object's size, ``commit`` returns the location, ``suspend`` returns the size,
+        ``write`` fails and ``abort`` does nothing. Raises ObjectNotFound if nothing is there.
+        After StoreFull, StoreUnavailable or StoreDenied the attempt can still be resumed.
+        """
+
+
 class LocalFiles(abc.ABC):
     """Optional ability: objects are files on this host, which a server can send by itself."""
 

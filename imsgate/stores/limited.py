@@ -10,13 +10,13 @@
 
 The same section contains the options of the wrapped driver. This store has none of the abilities
 ``LocalFiles``, ``DirectUrls``, ``Addressed`` and ``Copies``, because such transfers would bypass
-the limit.
+the limit. It is ``Resumable`` if the wrapped store is.
 """
 
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from oslo_config import cfg
 
@@ -25,7 +25,7 @@ from imsgate.config import Section
 from imsgate.errors import BadConfig
 from imsgate.settings import Settings
 from imsgate.stores import loader
-from imsgate.stores.base import Sink, Store, Sweeps, Swept
+from imsgate.stores.base import Resumable, ResumableSink, Sink, Store, Sweeps, Swept
 
 _MIB = 1 << 20
 
@@ -97,6 +97,14 @@ class LimitedStore(Store, Sweeps):
             return kind.further_opts(name, settings)
         return kind.OPTS
 
+    def __new__(cls, name: str, settings: Section) -> Self:
+        """A ResumableLimitedStore if the wrapped driver is Resumable."""
+        kind: type = cls
+        if issubclass(_wrapped(name, settings), Resumable):
+            kind = ResumableLimitedStore
+        made: Self = super().__new__(kind)
+        return made
+
     def __init__(self, name: str, settings: Section) -> None:
         super().__init__(name, settings)
         self._options = LimitedSettings.of(settings)
@@ -156,6 +164,24 @@ class LimitedStore(Store, Sweeps):
         return Swept(0, 0)
 
 
+class ResumableLimitedStore(LimitedStore, Resumable):
+    """A limited store whose attempts can be suspended."""
+
+    _store: Any
+
+    def begin(self, key: str, size: int | None, epoch: int) -> ResumableSink:
+        sink: ResumableSink = self._store.begin(key, size, epoch)
+        return _ResumableLimitedSink(sink, self._writing)
+
+    def durable(self, key: str, size: int | None, epoch: int) -> int:
+        count: int = self._store.durable(key, size, epoch)
+        return count
+
+    def resume(self, key: str, size: int | None, offset: int, epoch: int) -> ResumableSink:
+        sink: ResumableSink = self._store.resume(key, size, offset, epoch)
+        return _ResumableLimitedSink(sink, self._writing)
+
+
 def _wrapped(name: str, settings: Section) -> type[Store]:
     """The wrapped driver. Raises BadConfig."""
     key = f"[{name}] limited_driver"
@@ -182,6 +208,15 @@ class _LimitedSink(Sink):
 
     def abort(self) -> None:
         self._sink.abort()
+
+
+class _ResumableLimitedSink(_LimitedSink, ResumableSink):
+    def __init__(self, sink: ResumableSink, throttle: Throttle) -> None:
+        super().__init__(sink, throttle)
+        self._resumable = sink
+
+    def suspend(self) -> int:
+        return self._resumable.suspend()
 
 
 class _LimitedReader(Iterator[bytes]):

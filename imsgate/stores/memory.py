@@ -12,7 +12,8 @@ from oslo_config import cfg
 from imsgate import errors
 from imsgate.config import Section
 from imsgate.settings import Settings
-from imsgate.stores.base import LOCATION, Addressed, Sink, Store
+from imsgate.stores.base import LOCATION, Addressed, Resumable, ResumableSink, Sink, Store
+from imsgate.stores.committed import CommittedSink
 
 _CHUNK_BYTES = 1024 * 1024
 
@@ -31,7 +32,7 @@ class MemorySettings(Settings, group="memory", opts=OPTS):
     memory_store_capacity: int | None
 
 
-class MemoryStore(Store, Addressed):
+class MemoryStore(Store, Addressed, Resumable):
     """Objects and the chunks of unfinished attempts, each under its key."""
 
     OPTS = OPTS
@@ -43,15 +44,34 @@ class MemoryStore(Store, Addressed):
         self._objects: dict[str, bytes] = {}
         self._parts: dict[str, list[bytes]] = {}
         self._announced: dict[str, int] = {}
+        #: The newest epoch of each unfinished attempt that can be suspended.
+        self._epochs: dict[str, int] = {}
 
     def create(self, key: str, size: int | None) -> Sink:
         with self._lock:
-            if size is not None and self._capacity is not None:
-                if size > self._free(self._capacity):
-                    raise errors.StoreFull(store=self.name)
-                self._announced[key] = size
-            self._parts[key] = []
+            self._admit(key, size)
         return _MemorySink(self, key)
+
+    def begin(self, key: str, size: int | None, epoch: int) -> ResumableSink:
+        with self._lock:
+            self._admit(key, size)
+            self._epochs[key] = epoch
+        return _ResumableMemorySink(self, key, epoch)
+
+    def durable(self, key: str, size: int | None, epoch: int) -> int:
+        with self._lock:
+            return len(self._take_over(key, epoch))
+
+    def resume(self, key: str, size: int | None, offset: int, epoch: int) -> ResumableSink:
+        with self._lock:
+            data = self._take_over(key, epoch)
+            if key in self._objects:
+                return CommittedSink(self.name, key, len(data), offset)
+            if offset > len(data):
+                problem = f"it has {len(data)} bytes of this attempt instead of {offset}"
+                raise errors.StoreUnavailable(store=self.name, problem=problem)
+            self._parts[key] = [data[:offset]]
+        return _ResumableMemorySink(self, key, epoch)
 
     def read(self, location: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         data = self._get(location)
@@ -108,9 +128,65 @@ class MemoryStore(Store, Addressed):
             self._objects[key] = b"".join(self._attempt(key))
             self._forget(key)
 
+    def take(self, key: str, epoch: int, chunk: bytes) -> None:
+        """Like ``append``, for an attempt that can be suspended; it stays if it does not fit."""
+        with self._lock:
+            parts = self._owned(key, epoch)
+            parts.append(bytes(chunk))
+            if self._capacity is not None and self._remaining(self._capacity) < 0:
+                parts.pop()
+                raise errors.StoreFull(store=self.name)
+
+    def kept(self, key: str, epoch: int) -> int:
+        """The number of bytes in an attempt. Raises StoreUnavailable."""
+        with self._lock:
+            return sum(map(len, self._owned(key, epoch)))
+
+    def publish_owned(self, key: str, epoch: int) -> None:
+        """Like ``publish``, unless another epoch has taken over. Raises StoreUnavailable."""
+        with self._lock:
+            self._objects[key] = b"".join(self._owned(key, epoch))
+            self._forget(key)
+
+    def abandon(self, key: str, epoch: int) -> None:
+        """Remove an attempt, unless another epoch has taken it over."""
+        with self._lock:
+            if self._epochs.get(key) == epoch:
+                self._forget(key)
+
+    def _admit(self, key: str, size: int | None) -> None:
+        if size is not None and self._capacity is not None:
+            if size > self._free(self._capacity):
+                raise errors.StoreFull(store=self.name)
+            self._announced[key] = size
+        self._parts[key] = []
+
     def _forget(self, key: str) -> None:
         self._parts.pop(key, None)
         self._announced.pop(key, None)
+        self._epochs.pop(key, None)
+
+    def _owned(self, key: str, epoch: int) -> list[bytes]:
+        """The chunks of an attempt that ``epoch`` may change. Raises StoreUnavailable."""
+        parts = self._attempt(key)
+        if self._epochs.get(key) != epoch:
+            raise self._fenced()
+        return parts
+
+    def _take_over(self, key: str, epoch: int) -> bytes:
+        """All bytes of the attempt, committed or not. Raises ObjectNotFound, StoreUnavailable."""
+        if key in self._objects:
+            return self._objects[key]
+        if key not in self._epochs:
+            raise errors.ObjectNotFound(f"store {self.name}")
+        if epoch < self._epochs[key]:
+            raise self._fenced()
+        self._epochs[key] = epoch
+        return b"".join(self._parts[key])
+
+    def _fenced(self) -> errors.StoreUnavailable:
+        problem = "a newer request has taken this upload over"
+        return errors.StoreUnavailable(store=self.name, problem=problem)
 
     def _attempt(self, key: str) -> list[bytes]:
         try:
@@ -157,3 +233,41 @@ class _MemorySink(Sink):
     def abort(self) -> None:
         if not self._committed:
             self._store.discard(self._key)
+
+
+class _ResumableMemorySink(ResumableSink):
+    def __init__(self, store: MemoryStore, key: str, epoch: int) -> None:
+        self._store = store
+        self._key = key
+        self._epoch = epoch
+        self._committed = self._failed = self._ended = False
+
+    def write(self, chunk: bytes) -> None:
+        self._check()
+        try:
+            self._store.take(self._key, self._epoch, chunk)
+        except BaseException:
+            self._failed = True
+            raise
+
+    def suspend(self) -> int:
+        self._check(failed=False)
+        self._ended = True
+        return self._store.kept(self._key, self._epoch)
+
+    def commit(self) -> str:
+        if not self._committed:
+            self._check()
+            self._store.publish_owned(self._key, self._epoch)
+            self._committed = True
+        return self._key
+
+    def abort(self) -> None:
+        if not self._committed and not self._ended:
+            self._ended = True
+            self._store.abandon(self._key, self._epoch)
+
+    def _check(self, *, failed: bool = True) -> None:
+        if self._committed or self._ended or (failed and self._failed):
+            problem = "this attempt was suspended, aborted or committed, or a write failed"
+            raise errors.StoreUnavailable(store=self._store.name, problem=problem)

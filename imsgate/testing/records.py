@@ -1,10 +1,10 @@
-"""Image, member and job records for tests."""
+"""Image, member, job and upload records for tests."""
 
 import datetime
 import uuid
 from typing import Any
 
-from imsgate.model import Image, Job, Location, Member, Status, Visibility
+from imsgate.model import Image, Job, Location, Member, Status, Upload, Visibility
 
 #: A time in the past, with microseconds.
 START = datetime.datetime(2020, 1, 31, 23, 59, 58, 999_000, tzinfo=datetime.UTC)
@@ -37,6 +37,8 @@ FULL_IMAGE: dict[str, Any] = {
     "upload_reserved": 2**62,
     "uploaded_by": "e" * 64,
     "uploaded_at": 1_700_000_000.234_567,
+    "upload_received": 2**40 + 2,
+    "upload_started": 1_699_999_999.123_456,
 }
 
 
@@ -67,3 +69,17 @@ def job(image_id: str | None = None, **fields: Any) -> Job:
         "updated_at": START,
     }
     return Job(**(defaults | fields))
+
+
+def upload(image_id: str, **fields: Any) -> Upload:
+    """An upload of an image with a new id, created at START."""
+    defaults: dict[str, Any] = {
+        "id": str(uuid.uuid4()),
+        "image_id": image_id,
+        "store": "fast",
+        "key": "attempt-1",
+        "expires": 1_700_000_000.0,
+        "created_at": START,
+        "updated_at": START,
+    }
+    return Upload(**(defaults | fields))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from imsgate import errors
-from imsgate.stores.base import Sink, Store
+from imsgate.stores.base import Resumable, Sink, Store
 from imsgate.testing.store_checks import REPORTED, StoreChecks
 from imsgate.testing.store_data import assert_prefix, assert_same, body, content, new_key, pieces
 
@@ -113,6 +113,12 @@ class FaultChecks(StoreChecks):
             "check": store.check,
             "create": lambda: store.create(new_key(), 4).commit(),
         }
+        if isinstance(store, Resumable):
+            calls |= {
+                "begin": lambda: store.begin(new_key(), 4, 1).commit(),
+                "durable": lambda: store.durable(key, 4, 1),
+                "resume": lambda: store.resume(key, 4, 4, 1),
+            }
         with context:
             for name, call in calls.items():
                 with pytest.raises(errors.StoreUnavailable) as caught:

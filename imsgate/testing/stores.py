@@ -20,10 +20,18 @@ from imsgate.testing.store_attempts import AttemptChecks
 from imsgate.testing.store_contents import ContentChecks
 from imsgate.testing.store_faults import FaultChecks
 from imsgate.testing.store_resources import ResourceChecks
+from imsgate.testing.store_resumable import ResumableFaultChecks
 from imsgate.testing.store_space import SpaceChecks
 
 
-class StoreContract(ContentChecks, AttemptChecks, ResourceChecks, SpaceChecks, FaultChecks):
+class StoreContract(
+    ContentChecks,
+    AttemptChecks,
+    ResourceChecks,
+    SpaceChecks,
+    ResumableFaultChecks,
+    FaultChecks,
+):
     """Derive a test class with a ``store`` fixture and a ``leftovers`` method.
 
     ``small_store``, ``write_fault``, ``read_fault``, ``away``, ``replaced``, ``private``,

@@ -13,17 +13,24 @@ _MAX_STEP_BYTES = 64 << 20
 class ReservationTap:
     """A tap that reserves bytes of the owner's quota before they reach the store."""
 
-    def __init__(self, size: int | None, reserve: Callable[[int], object]) -> None:
+    def __init__(
+        self,
+        size: int | None,
+        reserve: Callable[[int], object],
+        *,
+        received: int = 0,
+        reserved: int = INITIAL_BYTES,
+    ) -> None:
         """``size`` is the announced size in bytes, which is reserved already, or None: then
-        ``INITIAL_BYTES`` are.
+        ``reserved`` bytes are. ``received`` bytes have come before.
 
         ``reserve(total)`` is called with the new total in bytes; if it raises OverLimit, the
         previous reservation stands.
         """
         self._size = size
         self._reserve = reserve
-        self._reserved = INITIAL_BYTES if size is None else size
-        self._count = 0
+        self._reserved = reserved if size is None else size
+        self._count = received
 
     def feed(self, chunk: bytes) -> None:
         """Raises OverLimit, and SizeMismatch for more bytes than were announced."""

@@ -22,9 +22,10 @@ from imsgate.registry.tables import (
     METADATA,
     PROPERTIES,
     TAGS,
+    UPLOADS,
     property_pair,
 )
-from imsgate.testing.records import image, job, member
+from imsgate.testing.records import image, job, member, upload
 
 _REVISIONS = sorted(
     one.revision for one in ScriptDirectory.from_config(migrations.config()).walk_revisions()
@@ -93,6 +94,7 @@ _KEPT = image(
 _DELETED = image(owner="me", status=Status.DELETED)
 _MEMBER = member(_KEPT.id, "you")
 _JOB = job(_KEPT.id, project="me", arguments={"stores": ["ü"]})
+_UPLOAD = upload(_KEPT.id, user="ü", length=2**40)
 
 
 def _filled(connection):
@@ -104,12 +106,11 @@ def _filled(connection):
         (LOCATIONS, [{"position": n, "store": s, "url": u} for n, s, u in _places()]),
         (MEMBERS, [_fields(_MEMBER)]),
         (JOBS, [_fields(_JOB)]),
+        (UPLOADS, [_fields(_UPLOAD)]),
     ]
-    there = sa.inspect(connection)
     for table, records in contents:
-        if there.has_table(table.name):
-            given = [{"image_id": _KEPT.id} | record for record in records]
-            _insert(connection, table, given)
+        if sa.inspect(connection).has_table(table.name):
+            _insert(connection, table, [{"image_id": _KEPT.id} | record for record in records])
 
 
 def _insert(connection, table, records):
@@ -139,7 +140,8 @@ def test_upgrade_keeps_what_there_is(unmade, revision):
         settings.attributes["connection"] = connection
         command.upgrade(settings, revision)
         _filled(connection)
-        had_jobs = sa.inspect(connection).has_table(JOBS.name)
+        there = sa.inspect(connection)
+        had_jobs, had_uploads = (there.has_table(table.name) for table in (JOBS, UPLOADS))
     sql.upgrade(unmade)
     with contextlib.closing(sql.SqlRegistry(unmade)) as registry:
         assert registry.get(_KEPT.id) == _KEPT
@@ -150,6 +152,7 @@ def test_upgrade_keeps_what_there_is(unmade, revision):
         assert registry.members(_KEPT.id) == [_MEMBER]
         assert registry.change(_DELETED.id, {}) == _DELETED
         assert registry.jobs_of(_KEPT.id) == ([_JOB] if had_jobs else [])
+        assert registry.upload_of(_KEPT.id) == (_UPLOAD if had_uploads else None)
 
 
 def test_images_that_share_a_place_stay_as_they_are(unmade):

@@ -8,12 +8,12 @@ import uuid
 import pytest
 import sqlalchemy as sa
 
-from imsgate.model import DELETED, JobState, MemberStatus, Status, Visibility
-from imsgate.registry import candidates, jobs, lists, rows
+from imsgate.model import DELETED, JobState, MemberStatus, Status, UploadState, Visibility
+from imsgate.registry import candidates, jobs, lists, rows, uploads
 from imsgate.registry.base import Condition, Op, Query
 from imsgate.registry.sql import SqlRegistry
-from imsgate.registry.tables import IMAGES, JOBS, MEMBERS, PROPERTIES, TAGS
-from imsgate.testing.records import START, after, image, job
+from imsgate.registry.tables import IMAGES, JOBS, MEMBERS, PROPERTIES, TAGS, UPLOADS
+from imsgate.testing.records import START, after, image, job, upload
 
 _MANY = 10_000
 #: Of these rows, what one page or sweep may read. Any project's own are fewer.
@@ -97,6 +97,18 @@ def _fill_jobs(connection):
     connection.execute(sa.insert(JOBS), given)
 
 
+def _fill_uploads(connection):
+    """One for each image; ten expired, of which five are being verified."""
+    states = [UploadState.OPEN, UploadState.FINISHING]
+    given = []
+    for number in range(_MANY):
+        identity = {"id": str(uuid.UUID(int=number)), "created_at": after(number)}
+        expires = {"expires": 1.0 if number < 10 else 3.0, "state": states[number % 2]}
+        one = upload(str(uuid.UUID(int=number)), **identity, **expires)
+        given.append({field.name: getattr(one, field.name) for field in dataclasses.fields(one)})
+    connection.execute(sa.insert(UPLOADS), given)
+
+
 class _Postgresql:
     def __init__(self, connection):
         self._connection = connection
@@ -121,7 +133,7 @@ class _Mariadb:
     def __init__(self, connection):
         self._connection = connection
         connection.exec_driver_sql(
-            "ANALYZE TABLE images, image_members, image_properties, image_tags, jobs"
+            "ANALYZE TABLE images, image_members, image_properties, image_tags, jobs, uploads"
         )
 
     def rows_read(self, select):
@@ -134,18 +146,21 @@ class _Mariadb:
         return read + counts["Handler_read_rnd_next"], counts
 
 
-@pytest.fixture(scope="module", params=[_Postgresql, _Mariadb], ids=["postgresql", "mariadb"])
+_SERVERS = {"postgresql": _Postgresql, "mariadb": _Mariadb}
+
+
+@pytest.fixture(scope="module", params=_SERVERS)
 def crowd(request):
-    name = request.param.__name__.lower()
-    shared = request.getfixturevalue(f"_{name.strip('_')}")
+    shared = request.getfixturevalue(f"_{request.param}")
     shared.emptied()
     with contextlib.closing(SqlRegistry(shared.settings)) as registry:
         with registry._database.writing() as connection:
             _fill(connection)
             _fill_children(connection)
             _fill_jobs(connection)
+            _fill_uploads(connection)
         with registry._database.reading() as connection:
-            yield request.param(connection), registry
+            yield _SERVERS[request.param](connection), registry
     shared.emptied()
 
 
@@ -179,6 +194,17 @@ def test_claim_reads_few_rows(crowd):
     server, registry = crowd
     assert len(registry.jobs(None, limit=_MANY)) == _MANY
     read, plan = server.rows_read(jobs.waiting(["test"], 2.0).limit(jobs.CANDIDATES))
+    assert read < _FEW, plan
+
+
+def test_uploads_are_found_by_an_index(crowd):
+    """Those of an image, and those that are forgotten."""
+    server, registry = crowd
+    image_id = str(uuid.UUID(int=7))
+    assert registry.upload_of(image_id).id == image_id
+    read, plan = server.rows_read(uploads.newest(image_id))
+    assert read < _FEW, plan
+    read, plan = server.rows_read(sa.select(UPLOADS.c.id).where(uploads.is_forgotten(2.0)))
     assert read < _FEW, plan
 
 

@@ -15,7 +15,7 @@ from imsgate.model import Limits, Location
 from imsgate.registry import database, lists, outages, sql
 from imsgate.registry.base import Query
 from imsgate.registry.sql import SqlRegistry
-from imsgate.testing.records import after, image, member
+from imsgate.testing.records import after, image, member, upload
 from imsgate.testing.registries import RegistryContract
 from tests import databases
 
@@ -165,6 +165,8 @@ def test_outage_is_reported_without_the_path(migrated, tmp_path):
         lambda: registry.change("id", {}, name="name"),
         lambda: registry.expired(0.0),
         lambda: registry.add_member(member("id", "a")),
+        lambda: registry.add_upload(upload("id")),
+        lambda: registry.change_upload("id", 0, {}),
     ]
     for step in steps:
         with pytest.raises(errors.Unavailable) as outage:
@@ -247,6 +249,7 @@ def test_statements_do_not_grow_with_the_records(any_registry):
     within = Limits("project", {"image_size_total": 1 << 60, "image_count_total": 1000})
     ours = _full(32, owner="project")
     registry.add(image(owner="project"), within)
+    begun = upload(one.id)
     steps = {
         "create": (4, lambda: registry.add(one)),
         "show": (2, lambda: registry.get(one.id)),
@@ -263,6 +266,12 @@ def test_statements_do_not_grow_with_the_records(any_registry):
         "with a property": (3, lambda: registry.list(Query(viewer="me", properties={"a": "1"}))),
         "with two": (4, lambda: registry.list(Query(viewer="me", properties={"a": "1", "b": "2"}))),
         "with one that nobody has": (1, lambda: registry.list(Query(properties={"a": "9"}))),
+        "begin an upload": (4, lambda: registry.add_upload(begun, {}, upload_key="k")),
+        "show an upload": (1, lambda: registry.get_upload(begun.id)),
+        "an image's upload": (1, lambda: registry.upload_of(one.id)),
+        "take over": (2, lambda: registry.change_upload(begun.id, 0, {"epoch": 1})),
+        "offset": (5, lambda: registry.change_upload(begun.id, 1, {"offset": 9}, {}, name="n")),
+        "forget uploads": (1, lambda: registry.forget_uploads(begun.expires + 1)),
     }
     for name, (expected, step) in steps.items():
         with statements() as sent:

@@ -7,7 +7,7 @@ import pytest
 from imsgate import config
 from imsgate.errors import BadConfig
 from imsgate.stores import loader
-from imsgate.stores.base import LocalFiles, Swept
+from imsgate.stores.base import LocalFiles, Resumable, Swept
 from imsgate.stores.limited import Throttle
 from imsgate.testing import StoreContract
 
@@ -88,6 +88,26 @@ def test_reading_and_writing_wait(tmp_path, monkeypatch):
         location = sink.commit()
     assert b"".join(store.read(location, 1, 3)) == b"ata"
     assert taken == {"reading": [3], "writing": [2, 3]}
+
+
+@pytest.mark.parametrize(("driver", "able"), [("file", True), ("glance", False)])
+def test_it_resumes_what_the_wrapped_store_resumes(tmp_path, driver, able):
+    store = load(tmp_path, WRAPPED[driver].format(path=tmp_path))
+    assert isinstance(store, Resumable) is able
+
+
+def test_a_resumed_upload_is_limited_too(tmp_path, monkeypatch):
+    store = load(tmp_path, WRAPPED["file"].format(path=tmp_path))
+    taken = []
+    monkeypatch.setattr(store._writing, "take", taken.append)
+    with store.begin("k.0", 5, 1) as sink:
+        sink.write(b"da")
+        assert sink.suspend() == 2
+    with store.resume("k.0", 5, store.durable("k.0", 5, 2), 2) as sink:
+        sink.write(b"tas")
+        location = sink.commit()
+    assert b"".join(store.read(location)) == b"datas"
+    assert taken == [2, 3]
 
 
 def test_nothing_goes_round_the_limit(tmp_path):

@@ -113,6 +113,20 @@ class Sound(MemoryStore):
         super().create(key, size)
         return self.SINK(self, key, size)
 
+    def begin(self, key, size, epoch):
+        self.answering()
+        return super().begin(key, size, epoch)
+
+    def take(self, key, epoch, chunk):
+        self.writes -= 1
+        if self.writes <= 0:
+            raise errors.StoreUnavailable(store=self.name, problem="a write failed")
+        super().take(key, epoch, chunk)
+
+    def _take_over(self, key, epoch):
+        self.answering()
+        return super()._take_over(key, epoch)
+
     def data(self, location):
         return b"".join(MemoryStore.read(self, location))
 
@@ -918,6 +932,240 @@ class PlaceIsAnotherEachTime(Sound):
         return object()
 
 
+# Resumable attempts
+
+CUT = "test_a_suspended_attempt_goes_on_byte_for_byte"
+KILLED = "test_what_a_killed_process_wrote_is_counted_honestly"
+REPEATED = "test_a_commit_that_nobody_recorded_can_be_repeated"
+STALE = "test_a_stale_writer_changes_nothing"
+
+
+@rejected_by(CUT)
+class ResumesAtTheBeginning(Sound):
+    def resume(self, key, size, offset, epoch):
+        sink = super().resume(key, size, offset, epoch)
+        self._parts[key] = []
+        return sink
+
+
+@rejected_by(CUT)
+class CountsTheAnnouncedSize(Sound):
+    def durable(self, key, size, epoch):
+        return max(size or 0, super().durable(key, size, epoch))
+
+
+@rejected_by(CUT)
+class SuspendsNoEmptyAttempt(Sound):
+    def kept(self, key, epoch):
+        return super().kept(key, epoch) or self.write_failed(key)
+
+
+@rejected_by("test_random_cuts")
+class ForgetsAByteAtTheThirdCut(Sound):
+    def resume(self, key, size, offset, epoch):
+        sink = super().resume(key, size, offset, epoch)
+        if epoch == 3:
+            self._parts[key] = [b"".join(self._parts[key])[:-1]]
+        return sink
+
+
+@rejected_by("test_another_size_than_announced_after_a_cut")
+class PadsWhatWasCut(Sound):
+    def publish_owned(self, key, epoch):
+        data = b"".join(self._parts[key])
+        self._parts[key] = [data.ljust(self.announced[key], b"\0")]
+        super().publish_owned(key, epoch)
+
+    def resume(self, key, size, offset, epoch):
+        self.announced = {key: size or 0}
+        return super().resume(key, size, offset, epoch)
+
+
+@rejected_by("test_a_suspended_attempt_is_not_visible")
+class VisibleWhenSuspended(Sound):
+    def kept(self, key, epoch):
+        self._objects[key] = b"".join(self._parts[key])
+        return super().kept(key, epoch)
+
+
+@rejected_by(KILLED)
+class CountsWhatWasNeverWritten(Sound):
+    def durable(self, key, size, epoch):
+        return super().durable(key, size, epoch) + 2 * MIB
+
+
+@rejected_by(KILLED)
+class ForgetsWhatWasSuspended(Sound):
+    def durable(self, key, size, epoch):
+        super().durable(key, size, epoch)
+        return 0
+
+
+@rejected_by(KILLED)
+class GoesDown(Sound):
+    def durable(self, key, size, epoch):
+        return super().durable(key, size, epoch) - epoch
+
+
+@rejected_by("test_resume_drops_what_lies_beyond")
+class KeepsWhatLiesBeyond(Sound):
+    def resume(self, key, size, offset, epoch):
+        chunks = self._parts.get(key)
+        sink = super().resume(key, size, offset, epoch)
+        if chunks is not None:
+            self._parts[key] = chunks
+        return sink
+
+
+@rejected_by(REPEATED)
+class ForgetsWhatItCommitted(Sound):
+    def _take_over(self, key, epoch):
+        if key in self._objects:
+            raise errors.ObjectNotFound("s")
+        return super()._take_over(key, epoch)
+
+
+@rejected_by(REPEATED)
+class WritesOnAfterCommit(Sound):
+    def resume(self, key, size, offset, epoch):
+        if key in self._objects:
+            self._parts[key], self._epochs[key] = [self._objects[key]], epoch
+            del self._objects[key]
+        return super().resume(key, size, offset, epoch)
+
+
+@rejected_by(STALE)
+class FencesNobody(Sound):
+    def _owned(self, key, epoch):
+        return self._attempt(key)
+
+
+@rejected_by(STALE)
+class FencesOnlyInResume(Sound):
+    def durable(self, key, size, epoch):
+        before = self._epochs.get(key)
+        count = super().durable(key, size, epoch)
+        if before is not None:
+            self._epochs[key] = before
+        return count
+
+
+@rejected_by(STALE)
+class FencesOnlyCommit(Sound):
+    def take(self, key, epoch, chunk):
+        super().take(key, self._epochs.get(key, epoch), chunk)
+
+    def kept(self, key, epoch):
+        return super().kept(key, self._epochs.get(key, epoch))
+
+
+@rejected_by("test_a_stale_writer_removes_nothing")
+class StaleAbortRemovesAll(Sound):
+    def abandon(self, key, epoch):
+        self.discard(key)
+
+
+@rejected_by("test_many_processes_take_an_attempt_over")
+class FencesOneOfSeveral(Sound):
+    def _owned(self, key, epoch):
+        newest = self._epochs.get(key, epoch)
+        return super()._owned(key, newest if newest - epoch > 1 else epoch)
+
+
+def resumable(**methods):
+    """A store whose only defect is its resumable sink."""
+
+    def begin(self, key, size, epoch):
+        return broken(super(kind, self).begin(key, size, epoch))
+
+    def resume(self, key, size, offset, epoch):
+        return broken(super(kind, self).resume(key, size, offset, epoch))
+
+    def broken(sink):
+        sink.__class__ = type("BrokenSink", (type(sink),), methods)
+        return sink
+
+    kind = type("BrokenSinks", (Sound,), {"begin": begin, "resume": resume})
+    return kind
+
+
+def _suspends_and_goes_on(self):
+    return self._store.kept(self._key, self._epoch)
+
+
+@rejected_by("test_a_suspended_sink_has_ended")
+class SuspendedSinkGoesOn(resumable(suspend=_suspends_and_goes_on)):
+    pass
+
+
+@rejected_by("test_a_resumed_attempt_that_is_not_committed_leaves_nothing")
+class AbortsOnlyWhatItBegan(Sound):
+    def abandon(self, key, epoch):
+        if epoch == 1:
+            super().abandon(key, epoch)
+
+
+@rejected_by("test_discard_removes_a_suspended_attempt")
+class DiscardForgetsWhatIsSuspended(Sound):
+    def discard(self, key):
+        if key not in self._epochs:
+            super().discard(key)
+
+
+@rejected_by("test_a_discarded_attempt_cannot_be_suspended")
+class SuspendsWhatWasDiscarded(Sound):
+    def _owned(self, key, epoch):
+        self._epochs.setdefault(key, epoch)
+        self._parts.setdefault(key, [])
+        return super()._owned(key, epoch)
+
+
+@rejected_by("test_nothing_cannot_be_resumed")
+class ResumesNothing(Sound):
+    def durable(self, key, size, epoch):
+        try:
+            return super().durable(key, size, epoch)
+        except errors.ObjectNotFound:
+            return 0
+
+
+@rejected_by("test_an_attempt_survives_a_full_store")
+class AFullStoreEndsTheAttempt(Sound):
+    def take(self, key, epoch, chunk):
+        try:
+            super().take(key, epoch, chunk)
+        except errors.StoreFull:
+            self.discard(key)
+            raise
+
+
+@rejected_by("test_an_attempt_survives_a_full_store")
+class AFullStoreKeepsWhatDidNotFit(Sound):
+    def take(self, key, epoch, chunk):
+        try:
+            super().take(key, epoch, chunk)
+        except errors.StoreFull:
+            self._parts[key] = [bytes(200_001)]
+            raise
+
+
+@rejected_by("test_an_attempt_survives_a_write_that_fails")
+class AFaultEndsTheAttempt(Sound):
+    def take(self, key, epoch, chunk):
+        try:
+            super().take(key, epoch, chunk)
+        except errors.StoreUnavailable:
+            self.discard(key)
+            raise
+
+
+@rejected_by("test_an_attempt_survives_a_write_that_fails")
+class CommitsAfterAFault(
+    resumable(commit=lambda sink: sink._store.publish_owned(sink._key, sink._epoch))
+):
+    pass
+
+
 # Files
 
 
@@ -980,6 +1228,36 @@ class SinksKeepTheirFile(Files):
         return sink
 
 
+@rejected_by("test_a_suspended_sink_holds_nothing")
+class SuspendedSinksKeepTheirFile(Files):
+    def begin(self, key, size, epoch):
+        sink = super().begin(key, size, epoch)
+        self.held.append(os.dup(sink._fd))
+        return sink
+
+
+SWEEP = "test_the_sweep_finds_suspended_attempts"
+
+
+@rejected_by(SWEEP)
+class SweepsTheLiving(Files):
+    def sweep(self, age, living):
+        return super().sweep(age, lambda _: False)
+
+
+@rejected_by(SWEEP)
+class SweepForgetsTheFence(Files):
+    def sweep(self, age, living):
+        fences = {path: path.read_bytes() for path in self.fences()}
+        swept = super().sweep(age, living)
+        for path, content in fences.items():
+            path.write_bytes(content)
+        return swept
+
+    def fences(self):
+        return pathlib.Path(self.directory.path).glob(".fence-*")
+
+
 @rejected_by("test_a_local_file_holds_the_object")
 class LocalFileIsBuffered(Files):
     def open(self, location):
@@ -1017,7 +1295,7 @@ def under_test(kind):
         def again(self, store):
             other = super().again(store)
             if isinstance(store, MemoryStore):
-                for name in ("_lock", "_objects", "_parts", "_announced"):
+                for name in ("_lock", "_objects", "_parts", "_announced", "_epochs"):
                     setattr(other, name, getattr(store, name))
             return other
 

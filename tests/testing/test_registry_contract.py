@@ -14,6 +14,7 @@ from tests.testing import (
     broken_members,
     broken_records,
     broken_statuses,
+    broken_uploads,
 )
 
 REJECTED = [
@@ -25,6 +26,7 @@ REJECTED = [
     *broken_limits.REJECTED,
     *broken_jobs.REJECTED,
     *broken_idempotency.REJECTED,
+    *broken_uploads.REJECTED,
 ]
 
 

@@ -26,6 +26,9 @@ _MISSING = frozenset({errno.ENOENT, errno.ELOOP})
 #: Prefix of temporary names. No LOCATION begins with a dot.
 TEMPORARY_PREFIX = ".part-"
 
+#: Prefix of the names of fences; see ``fence.py``.
+FENCE_PREFIX = ".fence-"
+
 
 class DataDirectory:
     """The data directory of the store with the id ``store``."""
@@ -55,6 +58,10 @@ class DataDirectory:
         """The path where the object with this key is written."""
         return os.path.join(self.path, TEMPORARY_PREFIX + key)
 
+    def fence(self, key: str) -> str:
+        """The path of the attempt's fence, if the attempt can be suspended."""
+        return os.path.join(self.path, FENCE_PREFIX + key)
+
     def final(self, key: str) -> str:
         """The path where the object with this key is published."""
         return os.path.join(self.path, key)
@@ -73,13 +80,12 @@ class DataDirectory:
         finally:
             os.close(fd)
 
-    def attempts(self, *, finished: bool) -> list[tuple[str, os.stat_result]]:
-        """The keys and files of all unfinished attempts, or of all finished ones.
+    def attempts(self, prefix: str = "") -> list[tuple[str, os.stat_result]]:
+        """The keys and files of all attempts whose files have ``prefix``; "" for finished ones.
 
         Raises StoreUnavailable or StoreDenied.
         """
         found = []
-        prefix = "" if finished else TEMPORARY_PREFIX
         with self.reporting():
             self.medium.verify()
             with os.scandir(self.path) as entries:
@@ -94,8 +100,12 @@ class DataDirectory:
         return found
 
     def discard(self, key: str, *, unfinished_only: bool = False) -> None:
-        """Remove the temporary and the final file. Raises StoreUnavailable or StoreDenied."""
+        """Remove the temporary file, the final file and the fence.
+
+        Raises StoreUnavailable or StoreDenied.
+        """
         paths = [self.temporary(key), *(() if unfinished_only else (self.final(key),))]
+        paths.append(self.fence(key))
         with self.reporting():
             self.medium.verify()
             # In this order: if a stale attempt renames its file between the two, the second

@@ -38,9 +38,14 @@ WINDOW_BYTES = 32 << 20
 _BLOCK_BYTES = 1 << 16
 _ZEROS = bytes(_BLOCK_BYTES)
 
+#: Flag of fallocate(2): reserve without changing the file's size.
+_KEEP_SIZE = 1
 
-def reserve(fd: int, size: int) -> bool:
+
+def reserve(fd: int, size: int, *, keep_size: bool = False) -> bool:
     """Reserve ``size`` bytes; return False where the file system cannot.
+
+    The file's size becomes ``size`` too, unless ``keep_size`` is true.
 
     Raises OSError, ENOSPC in particular. Nothing is reserved on tmpfs: it would allocate page by
     page, which takes 0.3 s per GiB during which nothing is received.
@@ -48,7 +53,7 @@ def reserve(fd: int, size: int) -> bool:
     status = (ctypes.c_long * _STATFS_WORDS)()
     if _call(_fstatfs, fd, status) and status[0] == _TMPFS_MAGIC:
         return False
-    return _call(_fallocate, fd, 0, 0, size)
+    return _call(_fallocate, fd, _KEEP_SIZE if keep_size else 0, 0, size)
 
 
 class Writeback:
@@ -58,14 +63,15 @@ class Writeback:
     the last byte takes as long as the disk needs for that.
     """
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, size: int = 0) -> None:
+        """``size`` is that of the file now, in bytes; what it has needs no writeback."""
         self._fd = fd
-        self._started = 0
+        self._begin = self._started = size
 
     def reached(self, size: int) -> None:
         """Report that the file has ``size`` bytes. Raises OSError if an earlier write failed."""
         while size - self._started >= WINDOW_BYTES:
-            if self._started:
+            if self._started > self._begin:
                 previous = self._started - WINDOW_BYTES
                 _call(_sync_file_range, self._fd, previous, WINDOW_BYTES, _FINISH)
             _call(_sync_file_range, self._fd, self._started, WINDOW_BYTES, _START)

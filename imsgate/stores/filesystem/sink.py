@@ -13,7 +13,7 @@ from imsgate.stores.filesystem.directory import DataDirectory
 _LOG = logging.getLogger(__name__)
 
 #: Permissions of a new file before the umask applies.
-_DEFAULT_MODE = 0o640
+DEFAULT_MODE = 0o640
 
 #: An invalid descriptor: every later write and commit fails with EBADF.
 _CLOSED = -1
@@ -49,7 +49,7 @@ class FileSink(Sink):
         self._committed = False
         with directory.reporting():  # not _aborting: an existing file belongs to another attempt
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            self._fd = os.open(directory.temporary(key), flags, _DEFAULT_MODE)
+            self._fd = os.open(directory.temporary(key), flags, DEFAULT_MODE)
         with self._aborting():
             if mode is not None:
                 os.fchmod(self._fd, mode)

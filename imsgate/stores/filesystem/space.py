@@ -51,6 +51,15 @@ class Space:
                 os.ftruncate(fd, 0)  # before another attempt adds up the promises
                 raise
 
+    def reserve_rest(self, fd: int, size: int) -> None:
+        """Promise the rest of ``size`` bytes to a resumable attempt, whose file keeps its size.
+
+        Where the file system cannot reserve space, only the free space is checked. Raises
+        StoreFull and OSError.
+        """
+        if not disk.reserve(fd, size, keep_size=True):
+            self.check(size - os.fstat(fd).st_size)
+
     def _promised(self) -> int:
         """Bytes that were announced by attempts in progress and are not yet written."""
         total = 0

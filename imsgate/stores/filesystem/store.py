@@ -8,16 +8,30 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 from imsgate.config import Section
-from imsgate.stores.base import LocalFiles, Sink, Store, Sweeps, Swept
+from imsgate.stores.base import (
+    LocalFiles,
+    Resumable,
+    ResumableSink,
+    Sink,
+    Store,
+    Sweeps,
+    Swept,
+)
 from imsgate.stores.filesystem import options
-from imsgate.stores.filesystem.directory import DataDirectory, regular
+from imsgate.stores.filesystem.directory import (
+    FENCE_PREFIX,
+    TEMPORARY_PREFIX,
+    DataDirectory,
+    regular,
+)
 from imsgate.stores.filesystem.options import FileSettings
 from imsgate.stores.filesystem.reader import FileReader
+from imsgate.stores.filesystem.resumable import ResumableFiles
 from imsgate.stores.filesystem.sink import FileSink
 from imsgate.stores.filesystem.space import Space
 
 
-class FilesystemStore(Store, LocalFiles, Sweeps):
+class FilesystemStore(Store, LocalFiles, Resumable, Sweeps):
     """A store whose objects are files in one directory."""
 
     OPTS = options.OPTS
@@ -29,6 +43,8 @@ class FilesystemStore(Store, LocalFiles, Sweeps):
         self._mode = options.file_mode(name, self._options)
         self.directory = DataDirectory(name, self._options.filesystem_store_datadir)
         self.space = Space(self.directory)
+        sparse = self._options.filesystem_thin_provisioning
+        self._resumable = ResumableFiles(self.directory, self.space, mode=self._mode, sparse=sparse)
 
     def create(self, key: str, size: int | None) -> Sink:
         with self.directory.reporting():
@@ -41,6 +57,15 @@ class FilesystemStore(Store, LocalFiles, Sweeps):
             self.space.check(announced)
         reserve = functools.partial(self.space.reserve, size=announced) if announced else None
         return FileSink(self.directory, key, mode=self._mode, sparse=sparse, reserve=reserve)
+
+    def begin(self, key: str, size: int | None, epoch: int) -> ResumableSink:
+        return self._resumable.begin(key, size, epoch)
+
+    def durable(self, key: str, size: int | None, epoch: int) -> int:
+        return self._resumable.durable(key, size, epoch)
+
+    def resume(self, key: str, size: int | None, offset: int, epoch: int) -> ResumableSink:
+        return self._resumable.resume(key, size, offset, epoch)
 
     def read(self, location: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         chunk = self._options.filesystem_store_chunk_size
@@ -65,15 +90,19 @@ class FilesystemStore(Store, LocalFiles, Sweeps):
         """See Sweeps. The age of an attempt is the time since its last write."""
         before = time.time() - age
         swept = Swept(0, 0)
-        for key, status in self.directory.attempts(finished=False):
-            if status.st_mtime <= before and not living(key):
+        # A fence is made before its data, and may be left without it.
+        found = {key: (status.st_mtime, 0) for key, status in self.directory.attempts(FENCE_PREFIX)}
+        for key, status in self.directory.attempts(TEMPORARY_PREFIX):
+            found[key] = status.st_mtime, status.st_size
+        for key, (written, size) in found.items():
+            if written <= before and not living(key):
                 self.directory.discard(key, unfinished_only=True)
-                swept = Swept(swept.attempts + 1, swept.bytes + status.st_size)
+                swept = Swept(swept.attempts + 1, swept.bytes + size)
         return swept
 
     def sweep_objects(self, orphaned: Callable[[str], bool]) -> Swept:
         swept = Swept(0, 0)
-        for key, status in self.directory.attempts(finished=True):
+        for key, status in self.directory.attempts():
             if orphaned(key):
                 self.directory.discard(key)
                 swept = Swept(swept.attempts + 1, swept.bytes + status.st_size)

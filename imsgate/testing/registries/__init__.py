@@ -25,6 +25,7 @@ from imsgate.testing.registries.locations import LocationContract
 from imsgate.testing.registries.members import MemberContract
 from imsgate.testing.registries.records import RecordContract
 from imsgate.testing.registries.statuses import StatusContract
+from imsgate.testing.registries.uploads import UploadContract
 
 __all__ = ["RegistryContract"]
 
@@ -41,6 +42,7 @@ class RegistryContract(
     JobContract,
     JobClaimContract,
     IdempotencyContract,
+    UploadContract,
 ):
     """The promises of ``imsgate.registry.base`` and ``imsgate.registry.idempotency``."""
 

@@ -38,6 +38,8 @@ _OTHERS: dict[str, Any] = {
     "upload_reserved": -1,
     "uploaded_by": "d" * 64,
     "uploaded_at": 1_700_000_000.234_568,
+    "upload_received": 0,
+    "upload_started": 1_699_999_999.123_457,
 }
 
 
@@ -125,6 +127,7 @@ class ChangeContract:
             ({"upload_expires": 2.0}, False),
             ({"upload_store": "s", "upload_key": "k", "upload_expires": 2.0}, False),
             ({"upload_reserved": 1}, False),
+            ({"upload_received": 1, "upload_started": 2.0}, False),
         ],
         ids=str,
     )

@@ -1,0 +1,208 @@
+"""Receives resumable uploads, whichever protocol the client speaks."""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+
+from imsgate import errors, inspection
+from imsgate.api.deployment import Deployment
+from imsgate.api.job_starter import JobStarter
+from imsgate.api.requester import identity
+from imsgate.http.request import ENCODED, Request
+from imsgate.jobs import uploads as jobs
+from imsgate.jobs.arguments import for_upload
+from imsgate.model import Image, Upload, UploadState
+from imsgate.records.access import Access
+from imsgate.sources.inspected import SourceInspector
+from imsgate.transfer.append import Appended, Part, append
+from imsgate.transfer.digests import Digests
+from imsgate.transfer.examination import Examination
+from imsgate.transfer.repeat import fields_of_uploader
+from imsgate.transfer.resumable import ResumableUploads, transition, unchanged
+
+#: How long the last request of an upload waits for the data to be verified. A proxy waits for 60
+#: seconds, unless it is told otherwise.
+PATIENCE_SECONDS = 20.0
+_PAUSES_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Receiver:
+    """Begins and continues uploads in the name of the user who sent a request."""
+
+    access: Access
+    uploads: ResumableUploads
+    inspector: SourceInspector
+    deployment: Deployment
+    jobs: JobStarter
+
+    def begin(
+        self,
+        request: Request,
+        image_id: str,
+        *,
+        staged: bool,
+        store_id: str | None,
+        length: int | None,
+        digest: str | None,
+        metadata: str | None = None,
+    ) -> Upload:
+        """Begin an upload to a queued image, or begin the user's own upload to it anew.
+
+        Raises as ``ResumableUploads.begin``, FormatsNotSet, and what the policy refuses with.
+        """
+        _check_codings(request)
+        who = identity(request)
+        image = self.access.image(who, image_id, _rule(staged=staged))
+        if self._ends_own(request, image):
+            image = self.access.image(who, image_id, _rule(staged=staged))
+        self.deployment.check_formats(image)
+        if staged:
+            store_id = self.uploads.settings.staging_store
+        return self.uploads.begin(
+            image,
+            store=self.deployment.stores.target(store_id),
+            user=who.user_id,
+            project=who.project_id,
+            staged=staged,
+            length=length,
+            digest=digest,
+            metadata=metadata,
+        )
+
+    def _ends_own(self, request: Request, image: Image) -> bool:
+        """A client that lost the response to its first request begins anew."""
+        if image.upload_key is None:
+            return False
+        upload = self.uploads.registry.upload_of(image.id)
+        if upload is None or upload.key != image.upload_key or not _owns(request, upload):
+            return False
+        self.uploads.cancel(upload, "its client began anew")
+        return True
+
+    def of_image(self, request: Request, image_id: str) -> Upload:
+        """The last upload of an image, which the user began. Raises NotFound, Forbidden."""
+        image = self.access.image(identity(request), image_id)
+        upload = self.uploads.registry.upload_of(image.id)
+        if upload is None:
+            raise errors.NotFound(what=f"An upload of image {image.shown_id}")
+        self._check_owner(request, upload)
+        return upload
+
+    def by_id(self, request: Request, upload_id: str) -> Upload:
+        """An upload, which the user began. Raises NotFound."""
+        upload = self.uploads.registry.get_upload(upload_id)
+        if not _owns(request, upload):
+            raise errors.NotFound(what=f"Upload {upload_id}")
+        self._check_owner(request, upload)
+        return upload
+
+    def _check_owner(self, request: Request, upload: Upload) -> None:
+        if not _owns(request, upload):
+            raise errors.Forbidden(action="continue an upload that somebody else began")
+        if upload.state is UploadState.OPEN:
+            rule = _rule(staged=upload.staged)
+            self.access.image(identity(request), upload.image_id, rule)
+
+    def settled(self, upload: Upload) -> Upload:
+        """The upload with the offset at which the next request may continue."""
+        return self.uploads.settled(upload)
+
+    def receive(
+        self,
+        request: Request,
+        upload: Upload,
+        *,
+        offset: int,
+        complete: bool | None,
+        length: int | None,
+        content_digests: Mapping[str, bytes],
+    ) -> Appended:
+        """Append the request's content. Raises as ``append``.
+
+        Waits for a while if the data has to be verified. If that takes longer, ``image`` of the
+        result is None.
+        """
+        _check_codings(request)
+        part = Part(
+            offset=offset,
+            complete=complete,
+            length=length,
+            content_digests=content_digests,
+            examine=lambda digests: self._examine(request, upload, digests),
+            reauthorize=lambda: self._reauthorize(request, upload),
+        )
+        body = request.reader()
+        try:
+            appended = append(self.uploads, upload, body, part)
+        except errors.Error as error:
+            if complete and body.has_ended:
+                # The client must not believe that sending more would help.
+                error.headers.setdefault("Upload-Complete", "?1")
+            raise
+        if appended.has_all and appended.image is None:
+            return self._verify(request, appended.upload)
+        return appended
+
+    def _examine(self, request: Request, upload: Upload, digests: Digests) -> Examination:
+        image = self.uploads.registry.get(upload.image_id)
+        sniffed = request.inspection
+        if sniffed is None:
+            sniffed = self.inspector.begin(image)
+        else:
+            sniffed.declare(inspection.declared_format(image))
+        tap = None if upload.staged else self.jobs.signing.tap(request, image)
+        return Examination(
+            digests=digests,
+            taps=(sniffed,) if tap is None else (sniffed, tap),
+            content_fields=lambda image: {
+                **inspection.fields_from_content(image, sniffed.image_info),
+                **fields_of_uploader(identity(request), transition(upload)),
+            },
+        )
+
+    def _reauthorize(self, request: Request, upload: Upload) -> None:
+        self.access.image(request.identify(), upload.image_id, _rule(staged=upload.staged))
+
+    def _verify(self, request: Request, upload: Upload) -> Appended:
+        """Have a job verify the data, and wait for it. Raises UploadEnded if it refuses them."""
+        image = self.uploads.registry.get(upload.image_id)
+        job = self.jobs.start_verification(
+            request,
+            image,
+            jobs.KIND,
+            for_upload(upload.id),
+            rule=_rule(staged=upload.staged),
+            is_signed=not upload.staged,
+            was=unchanged(upload),
+        )
+        upload = self.uploads.verifying(upload, job.id)
+        return Appended(*self._awaited(upload))
+
+    def _awaited(self, upload: Upload) -> tuple[Upload, bool, Image | None]:
+        registry, deadline = self.uploads.registry, time.monotonic() + PATIENCE_SECONDS
+        pauses = iter(_PAUSES_SECONDS)
+        while upload.state is UploadState.FINISHING and time.monotonic() < deadline:
+            time.sleep(next(pauses, _PAUSES_SECONDS[-1]))
+            upload = registry.get_upload(upload.id)
+        if upload.state is UploadState.ENDED:
+            raise errors.UploadEnded(why=upload.reason, headers={"Upload-Complete": "?1"})
+        image = registry.get(upload.image_id) if upload.state is UploadState.COMPLETE else None
+        return upload, True, image
+
+
+def _check_codings(request: Request) -> None:
+    """Raises UnsupportedCoding for compressed content: offsets would be those of the compressed
+    data (draft-ietf-httpbis-resumable-upload, section 7), which is not what is stored."""
+    if request.codings or ENCODED in request.environ:
+        raise errors.UnsupportedCoding(accepted="identity")
+
+
+def _rule(*, staged: bool) -> str:
+    """The policy rule that allows such an upload."""
+    return "modify_image" if staged else "upload_image"
+
+
+def _owns(request: Request, upload: Upload) -> bool:
+    who = identity(request)
+    return (who.user_id, who.project_id) == (upload.user, upload.project)

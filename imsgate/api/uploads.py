@@ -1,0 +1,305 @@
+"""Resumable uploads as the IETF draft defines them: ``/v2/images/{id}/upload``.
+
+Source: draft-ietf-httpbis-resumable-upload-12. The interop versions 6 to 9 differ in nothing
+that this serves. An upload begins with ``Upload-Complete`` in ``PUT …/file`` or ``…/stage``.
+"""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import webob
+
+from imsgate import errors
+from imsgate.api import views
+from imsgate.api.receiver import Receiver
+from imsgate.api.requester import identity
+from imsgate.http import interim, responses
+from imsgate.http import upload_headers as fields
+from imsgate.http.request import Request
+from imsgate.model import Image, Job, Upload, UploadState
+from imsgate.transfer.append import Appended
+
+
+def is_resumable(request: Request) -> bool:
+    """Whether a request begins a resumable upload."""
+    return fields.boolean(request.headers.get("Upload-Complete")) is not None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class UploadResource:
+    """The handlers of uploads that can go on after a cut."""
+
+    receiver: Receiver
+
+    def create(self, request: Request, image_id: str, *, staged: bool) -> webob.Response:
+        """Section 4.2, Upload Creation: the content is the whole, or its beginning."""
+        complete = fields.boolean(request.headers.get("Upload-Complete"))
+        try:
+            length = _announced_length(request, complete, self.receiver.uploads.limit)
+            upload = self.receiver.begin(
+                request,
+                image_id,
+                staged=staged,
+                store_id=request.store_id,
+                length=length,
+                digest=request.headers.get("Repr-Digest"),
+            )
+        except errors.TooLarge as error:
+            error.headers["Upload-Limit"] = self._limits()
+            raise
+        location = {"Location": self._location(request, image_id)}
+        if self.receiver.uploads.settings.interim_responses:
+            interim.send_upload_resumption(
+                request.environ, {**location, "Upload-Limit": self._limits(upload)}
+            )
+        try:
+            appended = self._receive(request, upload, offset=0, complete=complete, length=length)
+        except errors.Error as error:
+            error.headers.update({**location, **error.headers})
+            raise
+        response = self._response(request, appended, status=201)
+        response.headers.update(location)
+        return response
+
+    def post(self, request: Request, image_id: str) -> webob.Response:
+        """The same by POST, which some clients send whatever the resource is."""
+        if not is_resumable(request):
+            methods = "GET, PUT, OPTIONS"
+            raise errors.MethodNotAllowed(allowed=methods, headers={"Allow": methods})
+        return self.create(request, image_id, staged=False)
+
+    def append(self, request: Request, image_id: str) -> webob.Response:
+        """Section 4.4, Upload Append."""
+        if request.content_type != fields.PARTIAL_UPLOAD:
+            raise errors.UnsupportedMediaType(
+                accepted=fields.PARTIAL_UPLOAD, headers={"Accept-Patch": fields.PARTIAL_UPLOAD}
+            )
+        complete = fields.boolean(_required(request, "Upload-Complete", "?0 or ?1"))
+        offset = fields.integer(_required(request, "Upload-Offset", "a number of bytes"))
+        if complete is None or offset is None:
+            header = "Upload-Complete" if complete is None else "Upload-Offset"
+            raise errors.BadHeader(header=header, problem="it is no structured field of its type")
+        upload = self.receiver.of_image(request, image_id)
+        _check_incomplete(request, upload)
+        length = fields.integer(request.headers.get("Upload-Length"))
+        appended = self._receive(request, upload, offset=offset, complete=complete, length=length)
+        return self._response(request, appended, status=204)
+
+    def show(self, request: Request, image_id: str) -> webob.Response:
+        """Section 4.3, Offset Retrieval, by HEAD; the progress of any data coming in, by GET.
+
+        HEAD ends a request that is still writing; GET never does.
+        """
+        if request.method != "HEAD":
+            return self._progress(request, image_id)
+        upload = self.receiver.of_image(request, image_id)
+        if upload.state is UploadState.OPEN:
+            upload = self.receiver.settled(upload)
+        elif upload.state is UploadState.ENDED:
+            raise errors.UploadEnded(why=upload.reason)
+        response = webob.Response(status=204)
+        response.headers.update(self._state(upload))
+        return response
+
+    def cancel(self, request: Request, image_id: str) -> webob.Response:
+        """Section 4.5, Upload Cancellation: nothing is left of the data."""
+        upload = self.receiver.of_image(request, image_id)
+        if upload.state is UploadState.ENDED:
+            raise errors.UploadEnded(why=upload.reason)
+        self.receiver.uploads.cancel(upload, "it was cancelled")
+        return webob.Response(status=204)
+
+    def options(self, request: Request, **_: str) -> webob.Response:
+        """Section 4.1.4, Limits: what an upload that begins here may be."""
+        response = webob.Response(status=204)
+        response.headers["Accept-Patch"] = fields.PARTIAL_UPLOAD
+        response.headers["Upload-Limit"] = self._limits()
+        return response
+
+    def _receive(
+        self,
+        request: Request,
+        upload: Upload,
+        *,
+        offset: int,
+        complete: bool | None,
+        length: int | None,
+    ) -> Appended:
+        try:
+            return self.receiver.receive(
+                request,
+                upload,
+                offset=offset,
+                complete=complete,
+                length=length,
+                content_digests=fields.digests(request.headers.get("Content-Digest")),
+            )
+        except errors.TooLarge as error:
+            error.headers["Upload-Limit"] = self._limits(upload)
+            raise
+
+    def _response(self, request: Request, appended: Appended, *, status: int) -> webob.Response:
+        """``status`` is that of a response to a request that has not completed the upload."""
+        if appended.has_all:
+            status = 204 if appended.image else 202
+        response = webob.Response(status=status)
+        response.headers.update(self._state(appended.upload))
+        response.headers["Upload-Complete"] = fields.boolean_field(appended.has_all)
+        if appended.image is not None:
+            response.headers.update(_wanted_digest(request, appended.image))
+        return response
+
+    def _state(self, upload: Upload) -> dict[str, str]:
+        """The headers that show an upload's state."""
+        complete = upload.state is not UploadState.OPEN
+        length = {} if upload.length is None else {"Upload-Length": str(upload.length)}
+        return {
+            "Upload-Offset": str(upload.offset),
+            "Upload-Complete": fields.boolean_field(complete),
+            **length,
+            **({} if complete else {"Upload-Limit": self._limits(upload)}),
+            "Cache-Control": "no-store",
+        }
+
+    def _limits(self, upload: Upload | None = None) -> str:
+        """Upload-Limit of an upload, or of one that is yet to begin."""
+        uploads = self.receiver.uploads
+        age: float = uploads.settings.keep_partial
+        if upload is not None:
+            age = max(0.0, upload.expires - time.time())
+        return fields.limits_field({"max-size": uploads.limit, "max-age": int(age)})
+
+    def _location(self, request: Request, image_id: str) -> str:
+        base = views.base_url(request, self.receiver.deployment.public_endpoint)
+        return f"{base}/v2/images/{image_id}/upload"
+
+    def _progress(self, request: Request, image_id: str) -> webob.Response:
+        image = self.receiver.access.image(identity(request), image_id)
+        registry = self.receiver.uploads.registry
+        upload = registry.upload_of(image.id)
+        jobs = registry.jobs_of(image.id)
+        view = progress(image, upload, jobs[-1] if jobs else None)
+        if view is None:
+            raise errors.NotFound(what=f"An upload of image {image.shown_id}")
+        response = responses.json_response(view)
+        response.headers["Cache-Control"] = "no-store"
+        if upload is not None and upload.state is not UploadState.ENDED and not upload.writing:
+            response.headers.update(self._state(upload))
+        return response
+
+
+def progress(image: Image, upload: Upload | None, job: Job | None) -> dict[str, Any] | None:
+    """How far the data of an image is that comes in, or came in last; None if none ever did.
+
+    ``received`` and ``size`` are bytes, ``rate`` bytes per second; what is unknown is None.
+    """
+    newest = None if upload is None else upload.created_at
+    if job is not None and (newest is None or job.created_at > newest):
+        return _of_job(image, job)
+    if upload is not None and (image.upload_key in (None, upload.key)):
+        return _of_upload(image, upload)
+    return _of_request(image) if image.upload_key is not None else None
+
+
+def _of_upload(image: Image, upload: Upload) -> dict[str, Any]:
+    received, ended = upload.offset, upload.state is not UploadState.OPEN
+    if upload.writing:
+        received = max(received, image.upload_received)
+    return {
+        "image_id": image.shown_id,
+        "state": upload.state,
+        "received": received,
+        "size": upload.length,
+        "rate": None if ended else _rate(received, upload.created_at.timestamp()),
+        "started_at": views.isotime(upload.created_at),
+        "expires_at": None if ended else views.isotime_of(upload.expires),
+        "reason": upload.reason,
+    }
+
+
+def _of_request(image: Image) -> dict[str, Any]:
+    """A plain upload, which one request brings."""
+    started = image.upload_started
+    return {
+        "image_id": image.shown_id,
+        "state": UploadState.OPEN,
+        "received": image.upload_received,
+        "size": None,
+        "rate": None if started is None else _rate(image.upload_received, started),
+        "started_at": None if started is None else views.isotime_of(started),
+        "expires_at": None,
+        "reason": None,
+    }
+
+
+_STATES: Mapping[str, UploadState] = {
+    "INIT": UploadState.OPEN,
+    "RUNNING": UploadState.OPEN,
+    "SUCCESS": UploadState.COMPLETE,
+    "FAIL": UploadState.ENDED,
+}
+
+
+def _of_job(image: Image, job: Job) -> dict[str, Any]:
+    began = job.begin_at or job.created_at
+    return {
+        "image_id": image.shown_id,
+        "state": _STATES[job.state],
+        "received": job.progress,
+        "size": job.total,
+        "rate": None if job.end_at else _rate(job.progress, began.timestamp()),
+        "started_at": views.isotime(began),
+        "expires_at": None,
+        "reason": job.reason,
+    }
+
+
+def _rate(received: int, started: float) -> int:
+    return int(received / max(1.0, time.time() - started))
+
+
+def _announced_length(request: Request, complete: bool | None, limit: int) -> int | None:
+    """The length of the whole, by ``Upload-Length`` or, if this is all of it, by its own length.
+
+    Raises InconsistentLength if the two differ, and TooLarge.
+    """
+    length = fields.integer(request.headers.get("Upload-Length"))
+    content = request.reader().length if complete else None
+    if length is not None and length > limit:
+        raise errors.TooLarge(limit=limit)
+    if length is not None and content is not None and length != content:
+        raise errors.InconsistentLength(length=length, given=content)
+    return content if length is None else length
+
+
+def _required(request: Request, header: str, what: str) -> str:
+    text: str | None = request.headers.get(header)
+    if text is None:
+        raise errors.BadHeader(header=header, problem=f"it is required, and must be {what}")
+    return text
+
+
+def _check_incomplete(request: Request, upload: Upload) -> None:
+    """Raises InconsistentLength for more data after the last byte, and CompletedUpload."""
+    if upload.state not in (UploadState.COMPLETE, UploadState.FINISHING):
+        return
+    if not request.body_is_empty:
+        given = upload.offset + (request.body_length or 1)
+        error = errors.InconsistentLength(length=upload.offset, given=given)
+        error.headers["Upload-Complete"] = "?1"
+        raise error
+    raise errors.CompletedUpload
+
+
+def _wanted_digest(request: Request, image: Image) -> dict[str, str]:
+    """Repr-Digest of the whole, if the client wants one that the record has."""
+    wanted = fields.wanted_digest(request.headers.get("Want-Repr-Digest"))
+    if wanted is None:
+        return {}
+    known = {"md5": image.checksum, str(image.os_hash_algo): image.os_hash_value}
+    found = known.get(wanted)
+    if found is None:
+        return {}
+    return {"Repr-Digest": fields.digest_field({wanted: bytes.fromhex(found)})}

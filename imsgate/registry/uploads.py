@@ -1,0 +1,69 @@
+"""Resumable uploads as rows, and the steps by which requests change them."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from imsgate import model
+from imsgate.errors import AlreadyExists, NotFound
+from imsgate.model import Upload, UploadState
+from imsgate.registry.base import check_upload_change
+from imsgate.registry.tables import UPLOADS
+
+
+def insert(connection: sa.Connection, upload: Upload) -> None:
+    fields = {field.name: getattr(upload, field.name) for field in dataclasses.fields(upload)}
+    try:
+        connection.execute(sa.insert(UPLOADS).values(fields))
+    except exc.IntegrityError:
+        raise AlreadyExists(what=f"Upload {upload.id}") from None
+
+
+def get(connection: sa.Connection, upload_id: str) -> Upload:
+    return _one(connection, upload_id, _with_id(upload_id))
+
+
+def of(connection: sa.Connection, image_id: str) -> Upload | None:
+    row = connection.execute(newest(image_id)).mappings().first()
+    return None if row is None else Upload(**row)
+
+
+def newest(image_id: str) -> sa.Select[Any]:
+    """The newest upload of an image."""
+    age = (UPLOADS.c.created_at.desc(), UPLOADS.c.id.desc())
+    return sa.select(UPLOADS).where(UPLOADS.c.image_id == image_id).order_by(*age).limit(1)
+
+
+def change(
+    connection: sa.Connection, upload_id: str, epoch: int, fields: Mapping[str, Any]
+) -> Upload:
+    """Raises what ``check_upload_change`` does, and NotFound."""
+    # Locked, so that the row that is compared is the one that is changed.
+    upload = _one(connection, upload_id, _with_id(upload_id).with_for_update())
+    check_upload_change(upload, epoch, fields)
+    to = {"updated_at": model.now(), **fields}
+    connection.execute(sa.update(UPLOADS).where(UPLOADS.c.id == upload_id).values(to))
+    return dataclasses.replace(upload, **to)
+
+
+def forget(connection: sa.Connection, before: float) -> int:
+    return connection.execute(sa.delete(UPLOADS).where(is_forgotten(before))).rowcount
+
+
+def is_forgotten(before: float) -> sa.ColumnElement[bool]:
+    """Selects the uploads that expired before a time, except those in FINISHING."""
+    return sa.and_(UPLOADS.c.expires < before, UPLOADS.c.state != UploadState.FINISHING)
+
+
+def _with_id(upload_id: str) -> sa.Select[Any]:
+    return sa.select(UPLOADS).where(UPLOADS.c.id == upload_id)
+
+
+def _one(connection: sa.Connection, upload_id: str, select: sa.Select[Any]) -> Upload:
+    row = connection.execute(select).mappings().first()
+    if row is None:
+        raise NotFound(what=f"Upload {upload_id}")
+    return Upload(**row)

@@ -1,0 +1,276 @@
+"""Resumable uploads by the IETF draft, as the API decides before and after the bytes move."""
+
+import hashlib
+
+import pytest
+
+from imsgate.api import receiver
+from imsgate.http.upload_headers import digest_field
+from imsgate.testing.gateways import gateway
+from tests.api.people import PEOPLE, Person
+
+OCTETS = "application/octet-stream"
+PARTIAL = "application/partial-upload"
+#: A raw image of three parts; their digests differ.
+PARTS = [bytes([number]) * 1536 for number in (1, 2, 3)]
+WHOLE = b"".join(PARTS)
+
+
+@pytest.fixture
+def path(owner):
+    return owner.create(disk_format="raw", container_format="bare")
+
+
+def create(person, path, data, complete, end="file", **headers):
+    headers = {"Content_Type": OCTETS, "Upload_Complete": complete, **headers}
+    return person.ask("PUT", f"{path}/{end}", data, **headers)
+
+
+def append(person, path, offset, data, complete, **headers):
+    headers = {
+        "Content_Type": PARTIAL,
+        "Upload_Offset": str(offset),
+        "Upload_Complete": complete,
+        **headers,
+    }
+    return person.ask("PATCH", f"{path}/upload", data, **headers)
+
+
+def head(person, path):
+    return person.ask("HEAD", f"{path}/upload")
+
+
+def state(answer):
+    return (
+        answer.status_int,
+        answer.headers.get("Upload-Offset"),
+        answer.headers.get("Upload-Complete"),
+    )
+
+
+def content(owner, path):
+    return owner.get(path).json["status"], owner.get(f"{path}/file").body
+
+
+def test_one_request_may_bring_the_whole(owner, path):
+    answer = create(owner, path, WHOLE, "?1")
+    assert state(answer) == (204, "4608", "?1")
+    assert content(owner, path) == ("active", WHOLE)
+    shown = owner.get(path).json
+    assert shown["os_hash_value"] == hashlib.sha512(WHOLE).hexdigest()
+
+
+def test_several_requests_may_bring_it(owner, path):
+    answer = create(owner, path, PARTS[0], "?0", Upload_Length=str(len(WHOLE)))
+    assert state(answer) == (201, "1536", "?0")
+    assert answer.headers["Location"].endswith(f"{path}/upload")
+    assert "max-size=" in answer.headers["Upload-Limit"]
+    assert owner.get(path).json["status"] == "saving"
+    assert state(append(owner, path, 1536, PARTS[1], "?0")) == (204, "3072", "?0")
+    answer = head(owner, path)
+    assert state(answer) == (204, "3072", "?0")
+    assert answer.headers["Upload-Length"] == "4608"
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert state(append(owner, path, 3072, PARTS[2], "?1")) == (204, "4608", "?1")
+    assert content(owner, path) == ("active", WHOLE)
+    assert owner.get(path).json["checksum"] == hashlib.md5(WHOLE).hexdigest()
+    assert state(head(owner, path)) == (204, "4608", "?1")
+
+
+def test_it_may_begin_empty(owner, path):
+    assert state(create(owner, path, b"", "?0")) == (201, "0", "?0")
+    answer = head(owner, path)
+    assert "Upload-Length" not in answer.headers
+    assert state(append(owner, path, 0, WHOLE, "?1")) == (204, "4608", "?1")
+    assert content(owner, path) == ("active", WHOLE)
+
+
+def test_an_empty_request_may_complete_it(owner, path):
+    create(owner, path, WHOLE, "?0")
+    assert state(append(owner, path, 4608, b"", "?1")) == (204, "4608", "?1")
+    assert content(owner, path) == ("active", WHOLE)
+
+
+def test_staged_data_may_come_in_parts(owner, path, gate):
+    create(owner, path, PARTS[0], "?0", end="stage")
+    assert owner.get(path).json["status"] == "uploading"
+    append(owner, path, 1536, PARTS[1], "?1")
+    assert owner.post(f"{path}/import", {"method": {"name": "glance-direct"}}).status_int == 202
+    assert gate.engine.run_one()
+    assert content(owner, path) == ("active", PARTS[0] + PARTS[1])
+
+
+def test_another_offset_is_409_with_the_right_one(owner, path):
+    create(owner, path, PARTS[0], "?0")
+    answer = append(owner, path, 7, PARTS[1], "?0")
+    assert state(answer) == (409, "1536", "?0")
+    assert answer.headers["Content-Type"].startswith("application/problem+json")
+    assert answer.json["type"].endswith("#mismatching-upload-offset")
+    assert (answer.json["expected-offset"], answer.json["provided-offset"]) == (1536, 7)
+    assert state(append(owner, path, 1536, PARTS[1], "?0"))[0] == 204
+
+
+@pytest.mark.parametrize("complete", ["true", "1", "?2", "", "yes, ?1"])
+def test_a_malformed_field_is_ignored(owner, path, complete):
+    answer = create(owner, path, WHOLE, complete)
+    assert state(answer) == (204, None, None)
+    assert content(owner, path) == ("active", WHOLE)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Upload_Offset": "abc"}, 400),
+        ({"Upload_Offset": "-1"}, 400),
+        ({"Upload_Offset": "1.0"}, 400),
+        ({"Upload_Complete": "true"}, 400),
+        ({"Content_Type": OCTETS}, 415),
+        ({"Upload_Length": "12"}, 400),
+    ],
+)
+def test_what_cannot_be_appended_changes_nothing(owner, path, headers, status):
+    create(owner, path, PARTS[0], "?0", Upload_Length="4608")
+    answer = append(owner, path, 1536, PARTS[1], "?0", **headers)
+    assert answer.status_int == status
+    assert state(head(owner, path)) == (204, "1536", "?0")
+
+
+def test_lengths_must_agree(owner, path):
+    answer = create(owner, path, WHOLE, "?1", Upload_Length="4609")
+    assert answer.status_int == 400
+    assert answer.json["type"].endswith("#inconsistent-upload-length")
+    assert owner.get(path).json["status"] == "queued"
+
+
+def test_more_than_the_length_ends_the_upload(owner, path, gate):
+    create(owner, path, PARTS[0], "?0", Upload_Length="2000")
+    answer = append(owner, path, 1536, PARTS[1], "?0")
+    assert answer.status_int == 400
+    assert head(owner, path).status_int == 410
+    assert owner.get(path).json["status"] == "queued"
+    assert [backend.store.held() for backend in gate.stores] == [[], []]
+
+
+def test_nothing_is_appended_to_a_complete_upload(owner, path):
+    create(owner, path, WHOLE, "?1")
+    answer = append(owner, path, 4608, b"x", "?1")
+    assert answer.status_int == 400
+    assert answer.json["type"].endswith("#inconsistent-upload-length")
+    answer = append(owner, path, 4608, b"", "?1")
+    assert answer.json["type"].endswith("#completed-upload")
+    assert content(owner, path) == ("active", WHOLE)
+
+
+def test_it_may_be_cancelled(owner, path, gate):
+    create(owner, path, PARTS[0], "?0")
+    assert owner.delete(f"{path}/upload").status_int == 204
+    answer = head(owner, path)
+    assert answer.status_int == 410
+    assert "cancelled" in append(owner, path, 1536, PARTS[1], "?0").text
+    assert owner.get(path).json["status"] == "queued"
+    assert [backend.store.held() for backend in gate.stores] == [[], []]
+    assert state(create(owner, path, WHOLE, "?1"))[0] == 204
+
+
+def test_a_client_may_begin_anew(owner, path):
+    create(owner, path, PARTS[0], "?0")
+    assert state(create(owner, path, WHOLE, "?1")) == (204, "4608", "?1")
+    assert content(owner, path) == ("active", WHOLE)
+
+
+def test_nobody_else_may_continue_it(owner, path, people):
+    create(owner, path, PARTS[0], "?0")
+    assert append(people.admin, path, 1536, PARTS[1], "?1").status_int == 403
+    assert head(people.reader, path).status_int == 403
+    assert head(people.other, path).status_int == 404
+    assert create(people.admin, path, WHOLE, "?1").status_int == 409
+
+
+def test_a_plain_upload_waits_for_it(owner, path):
+    create(owner, path, PARTS[0], "?0")
+    assert owner.put(f"{path}/file", WHOLE, Content_Type=OCTETS).status_int == 409
+
+
+def test_deleting_the_image_ends_it(owner, path, gate):
+    create(owner, path, PARTS[0], "?0")
+    assert owner.delete(path).status_int == 204
+    assert head(owner, path).status_int == 404
+    assert [backend.store.held() for backend in gate.stores] == [[], []]
+    assert gate.registry.usage("p1").image_size_total == 0
+
+
+def test_content_of_another_digest_is_not_appended(owner, path):
+    create(owner, path, PARTS[0], "?0")
+    wrong = digest_field({"sha256": hashlib.sha256(b"another").digest()})
+    answer = append(owner, path, 1536, PARTS[1], "?0", Content_Digest=wrong)
+    assert answer.status_int == 400
+    assert state(head(owner, path)) == (204, "1536", "?0")
+    right = digest_field({"sha256": hashlib.sha256(PARTS[1]).digest()})
+    assert state(append(owner, path, 1536, PARTS[1], "?0", Content_Digest=right))[1] == "3072"
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512", "md5", "sha1"])
+def test_the_whole_must_have_the_announced_digest(owner, path, algorithm):
+    wrong = digest_field({algorithm: hashlib.new(algorithm, b"another").digest()})
+    create(owner, path, PARTS[0], "?0", Repr_Digest=wrong)
+    answer = append(owner, path, 1536, PARTS[1], "?1")
+    assert state(answer) == (400, None, "?1")
+    assert owner.get(path).json["status"] == "queued"
+    right = digest_field({algorithm: hashlib.new(algorithm, PARTS[0]).digest()})
+    assert create(owner, path, PARTS[0], "?1", Repr_Digest=right).status_int == 204
+
+
+def test_a_wanted_digest_is_told(owner, path):
+    answer = create(owner, path, WHOLE, "?1", Want_Repr_Digest="sha-512=3, sha-256=10, md5=1")
+    assert "Repr-Digest" not in answer.headers or answer.headers["Repr-Digest"]
+    path = owner.create(disk_format="raw", container_format="bare")
+    answer = create(owner, path, WHOLE, "?1", Want_Repr_Digest="sha-512=3")
+    expected = digest_field({"sha512": hashlib.sha512(WHOLE).digest()})
+    assert answer.headers["Repr-Digest"] == expected
+
+
+def test_a_refused_image_ends_the_upload_and_says_why(owner, gate):
+    path = owner.create(disk_format="qcow2", container_format="bare")
+    answer = create(owner, path, b"not a qcow2 image" * 1000, "?0")
+    assert answer.status_int == 415
+    answer = append(owner, path, 17000, b"more", "?0")
+    assert answer.status_int == 410
+    assert "qcow2" in answer.text
+    assert owner.get(path).json["status"] == "queued"
+    assert [backend.store.held() for backend in gate.stores] == [[], []]
+
+
+def test_its_progress_is_shown_to_who_may_see_the_image(owner, people, path):
+    assert owner.get(f"{path}/upload").status_int == 404
+    create(owner, path, PARTS[0], "?0", Upload_Length="4608")
+    shown = people.admin.get(f"{path}/upload").json
+    assert (shown["state"], shown["received"], shown["size"]) == ("open", 1536, 4608)
+    assert shown["reason"] is None
+    assert shown["started_at"] < shown["expires_at"]
+    owner.delete(f"{path}/upload")
+    shown = owner.get(f"{path}/upload").json
+    assert (shown["state"], shown["reason"]) == ("ended", "it was cancelled")
+
+
+def test_limits_are_announced(owner, path):
+    for end in ("file", "stage", "upload"):
+        answer = owner.ask("OPTIONS", f"{path}/{end}")
+        assert answer.status_int == 204
+        assert answer.headers["Upload-Limit"] == "max-size=1099511627776, max-age=86400"
+        assert answer.headers["Accept-Patch"] == PARTIAL
+
+
+def test_another_process_continues_it(owner, path, gate, monkeypatch):
+    """It has not examined what came before, so a job reads all of it."""
+    monkeypatch.setattr(receiver, "PATIENCE_SECONDS", 0.0)
+    create(owner, path, PARTS[0], "?0")
+    other = Person(
+        gateway(registry=gate.registry, stores=[b.store for b in gate.stores]).app, PEOPLE["owner"]
+    )
+    answer = append(other, path, 1536, PARTS[1] + PARTS[2], "?1")
+    assert state(answer) == (202, "4608", "?1")
+    assert owner.get(path).json["status"] == "saving"
+    assert gate.engine.run_one()
+    assert content(owner, path) == ("active", WHOLE)
+    assert owner.get(path).json["checksum"] == hashlib.md5(WHOLE).hexdigest()
+    assert owner.get(f"{path}/upload").json["state"] == "complete"
