@@ -15,7 +15,7 @@ from imsgate import errors
 from imsgate.api import views
 from imsgate.api.receiver import Receiver
 from imsgate.api.requester import identity
-from imsgate.http import responses
+from imsgate.http import interim, responses
 from imsgate.http import upload_headers as fields
 from imsgate.http.request import Request
 from imsgate.model import Image, Job, Upload, UploadState
@@ -50,6 +50,10 @@ class UploadResource:
             error.headers["Upload-Limit"] = self._limits()
             raise
         location = {"Location": self._location(request, image_id)}
+        if self.receiver.uploads.settings.interim_responses:
+            interim.send_upload_resumption(
+                request.environ, {**location, "Upload-Limit": self._limits(upload)}
+            )
         try:
             appended = self._receive(request, upload, offset=0, complete=complete, length=length)
         except errors.Error as error:

@@ -26,7 +26,7 @@ from imsgate.http.wsgi import WsgiApp
 from imsgate.settings import Settings
 
 #: Names as in oslo.middleware, whose help does not mention that the filter does nothing by default.
-#: Defaults as in Glance.
+#: Defaults as in Glance, and the headers of resumable uploads.
 OPTS: Sequence[cfg.Opt] = (
     cfg.ListOpt(
         "allowed_origin",
@@ -42,7 +42,9 @@ OPTS: Sequence[cfg.Opt] = (
         "expose_headers",
         default=(
             "X-Image-Meta-Checksum X-Auth-Token X-Subject-Token X-Service-Token "
-            "X-OpenStack-Request-ID"
+            "X-OpenStack-Request-ID Location Upload-Offset Upload-Length Upload-Complete "
+            "Upload-Limit Upload-Expires Upload-Metadata Upload-Defer-Length Tus-Resumable "
+            "Tus-Version Tus-Max-Size Tus-Extension Tus-Checksum-Algorithm Repr-Digest"
         ).split(),
         help="Response headers that a page may read in addition to the safelisted ones.",
     ),
@@ -53,7 +55,7 @@ OPTS: Sequence[cfg.Opt] = (
     ),
     cfg.ListOpt(
         "allow_methods",
-        default="GET PUT POST DELETE PATCH".split(),
+        default="GET PUT POST DELETE PATCH HEAD".split(),
         help="Methods that a page may use.",
     ),
     cfg.ListOpt(
@@ -61,7 +63,9 @@ OPTS: Sequence[cfg.Opt] = (
         default=(
             "Content-MD5 X-Image-Meta-Checksum X-Storage-Token Accept-Encoding X-Auth-Token "
             "X-Identity-Status X-Roles X-Service-Catalog X-User-Id X-Tenant-Id "
-            "X-OpenStack-Request-ID"
+            "X-OpenStack-Request-ID Upload-Offset Upload-Length Upload-Complete Upload-Metadata "
+            "Upload-Defer-Length Upload-Checksum Upload-Draft-Interop-Version Tus-Resumable "
+            "X-HTTP-Method-Override Content-Digest Repr-Digest Want-Repr-Digest"
         ).split(),
         help="Request headers that a page may send in addition to the safelisted ones.",
     ),

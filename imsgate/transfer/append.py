@@ -220,7 +220,7 @@ class _Append:
                 fields = self._judged() if complete and self._examination else None
             except BaseException as error:
                 self._interrupt(sink, error)
-                raise
+                raise self._explained(error) from error
             if fields is not None:
                 return Appended(*self._complete(sink, fields))
             return Appended(self._suspend(sink, has_all=complete), complete, None)
@@ -274,6 +274,14 @@ class _Append:
         self._lease.keep()
         if self._lease.lost:
             raise self._loss()
+
+    def _explained(self, error: BaseException) -> BaseException:
+        """What to tell the client: a store that fences this request off seems to be away."""
+        if isinstance(error, errors.StoreUnavailable):
+            with contextlib.suppress(errors.Error):
+                if self._registry.get_upload(self._upload.id).epoch != self._upload.epoch:
+                    return self._loss()
+        return error
 
     def _loss(self) -> errors.Error:
         """Why this request may not go on."""

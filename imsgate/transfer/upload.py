@@ -61,6 +61,13 @@ OPTS = (
         help="Seconds for which a resumable upload is kept after its last request. Then its data "
         "is removed, and the image is queued again.",
     ),
+    cfg.BoolOpt(
+        "interim_responses",
+        default=False,
+        help="Tell a client with the interim response 104 where its resumable upload can go on, "
+        "before its data is read. Only `imsgate serve` can send it. nginx takes it for the "
+        "response itself, so leave this off behind nginx.",
+    ),
 )
 
 
@@ -71,6 +78,7 @@ class UploadSettings(Settings, group=GROUP, opts=OPTS):
     lease: int
     staging_store: str | None
     keep_partial: int
+    interim_responses: bool
 
 
 #: The fields of a record without a running upload.
@@ -144,7 +152,7 @@ class Uploads:
         """
         limits = self.quotas.of(image.owner)
         image = self._begin(image, store, transition, size, limits)
-        attempt = _Attempt(self, image, store, transition, limits)
+        attempt = _Attempt(self, image, store, transition, limits, body)
         body.join(ReservationTap(size, attempt.reserve))
         with attempt.lease:
             sink = attempt.create_object(size)
@@ -181,6 +189,7 @@ class Uploads:
                 upload_key=f"{image.id}.{secrets.token_hex(4)}",
                 upload_expires=time.time() + self.settings.lease,
                 upload_reserved=INITIAL_BYTES if size is None else size,
+                upload_started=time.time(),
             )
         except errors.Unavailable as error:
             # It may have been written, and the response was lost.
@@ -205,6 +214,7 @@ class _Attempt:
         store: Store,
         transition: Transition,
         limits: Limits | None,
+        body: Tapped,
     ) -> None:
         self._registry = uploads.registry
         self._lease_seconds = uploads.settings.lease
@@ -212,6 +222,7 @@ class _Attempt:
         self._store = store
         self._transition = transition
         self._limits = limits
+        self._body = body
         self._unchanged = {"status": image.status, "upload_key": image.upload_key}
         self.lease = lease.Lease(
             f"image {image.id}",
@@ -221,8 +232,13 @@ class _Attempt:
         )
 
     def _renew(self) -> None:
-        expires = time.time() + self._lease_seconds
-        self._registry.change(self._image.id, self._unchanged, upload_expires=expires)
+        """Also shows other clients how far the upload is."""
+        self._registry.change(
+            self._image.id,
+            self._unchanged,
+            upload_expires=time.time() + self._lease_seconds,
+            upload_received=self._body.received,
+        )
 
     def check(self) -> None:
         """Raises LeaseLost after another process has ended this attempt."""
