@@ -1,7 +1,8 @@
 """Resumable uploads as the IETF draft defines them: ``/v2/images/{id}/upload``.
 
 Source: draft-ietf-httpbis-resumable-upload-12. The interop versions 6 to 9 differ in nothing
-that this serves; version 5 (draft 03) has no content type for PATCH. An upload begins with ``Upload-Complete`` in ``PUT …/file`` or ``…/stage``.
+that this serves; version 5 (draft 03) has no content type for PATCH. An upload begins with
+``Upload-Complete`` in ``PUT …/file`` or ``…/stage``.
 """
 
 import dataclasses
