@@ -147,7 +147,8 @@ class TusUploads:
             raise errors.BadHeader(header="Upload-Offset", problem="it is required")
         length, checksum = _length(request), _checksum(request)
         upload = self._find(request, upload_id)
-        upload = self._receive(request, upload, offset, length, checksum)
+        if not _repeats_the_end(request, upload, offset):
+            upload = self._receive(request, upload, offset, length, checksum)
         response = webob.Response(status=204)
         response.headers.update(_state(upload))
         return response
@@ -222,6 +223,12 @@ def _typed(fields: Mapping[str, str]) -> dict[str, Any]:
     if "tags" in fields:
         typed["tags"] = [tag for tag in fields["tags"].split(",") if tag]
     return typed
+
+
+def _repeats_the_end(request: Request, upload: Upload, offset: int) -> bool:
+    """Whether a client that lost its last response appends the nothing that is left."""
+    has_all = upload.state in (UploadState.COMPLETE, UploadState.FINISHING)
+    return has_all and offset == upload.offset and request.body_is_empty
 
 
 def _length(request: Request) -> int | None:

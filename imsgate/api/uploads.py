@@ -1,7 +1,8 @@
 """Resumable uploads as the IETF draft defines them: ``/v2/images/{id}/upload``.
 
 Source: draft-ietf-httpbis-resumable-upload-12. The interop versions 6 to 9 differ in nothing
-that this serves. An upload begins with ``Upload-Complete`` in ``PUT …/file`` or ``…/stage``.
+that this serves; version 5 (draft 03) has no content type for PATCH. An upload begins with
+``Upload-Complete`` in ``PUT …/file`` or ``…/stage``.
 """
 
 import dataclasses
@@ -72,7 +73,7 @@ class UploadResource:
 
     def append(self, request: Request, image_id: str) -> webob.Response:
         """Section 4.4, Upload Append."""
-        if request.content_type != fields.PARTIAL_UPLOAD:
+        if not _is_partial(request):
             raise errors.UnsupportedMediaType(
                 accepted=fields.PARTIAL_UPLOAD, headers={"Accept-Patch": fields.PARTIAL_UPLOAD}
             )
@@ -258,6 +259,14 @@ def _of_job(image: Image, job: Job) -> dict[str, Any]:
 
 def _rate(received: int, started: float) -> int:
     return int(received / max(1.0, time.time() - started))
+
+
+def _is_partial(request: Request) -> bool:
+    """Whether the content is to be appended, as its type says."""
+    is_draft_3 = request.headers.get("Upload-Draft-Interop-Version") == "5"
+    return request.content_type == fields.PARTIAL_UPLOAD or (
+        is_draft_3 and not request.content_type
+    )
 
 
 def _announced_length(request: Request, complete: bool | None, limit: int) -> int | None:

@@ -223,7 +223,7 @@ class _Append:
                 raise self._explained(error) from error
             if fields is not None:
                 return Appended(*self._complete(sink, fields))
-            return Appended(self._suspend(sink), complete, None)
+            return Appended(self._suspend(sink, has_all=complete), complete, None)
 
     def _tap(self, body: Tapped) -> None:
         upload = self._upload
@@ -314,18 +314,21 @@ class _Append:
 
     # How it ends
 
-    def _suspend(self, sink: ResumableSink) -> Upload:
-        """Make what has arrived durable, and let other requests go on from there."""
+    def _suspend(self, sink: ResumableSink, *, has_all: bool = False) -> Upload:
+        """Make what has arrived durable, and let other requests go on from there.
+
+        With ``has_all``, no more will come.
+        """
         received = self._received
         offset = sink.suspend()
-        upload = self._record(offset)
+        upload = self._record(offset, has_all=has_all)
         if self._examination is not None and offset == received:
             self._uploads.examinations.keep(upload.id, upload.epoch, offset, self._examination)
         return upload
 
-    def _record(self, offset: int) -> Upload:
+    def _record(self, offset: int, *, has_all: bool) -> Upload:
         fields: dict[str, Any] = {"offset": offset, "writing": False}
-        if self._part.complete:
+        if has_all:
             fields["length"] = offset
         return self._retry(lambda: self._change(fields, upload_received=offset))
 

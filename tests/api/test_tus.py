@@ -119,6 +119,14 @@ def test_attributes_are_those_of_a_new_image(owner):
     assert "filename" not in image
 
 
+def test_nothing_may_be_appended_at_the_end(owner):
+    """A client does that which lost the response to its last request. More is refused."""
+    path = where(create(owner, body=WHOLE))
+    assert state(append(owner, path, 3072, b"")) == (204, "3072")
+    assert append(owner, path, 0, b"").status_int == 400
+    assert append(owner, path, 3072, b"x").status_int == 400
+
+
 def test_the_length_may_come_later(owner):
     answer = create(owner, length=None, Upload_Defer_Length="1")
     path = where(answer)

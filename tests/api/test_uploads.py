@@ -5,7 +5,9 @@ import hashlib
 import pytest
 
 from imsgate.api import receiver
+from imsgate.http.request import IDENTITY
 from imsgate.http.upload_headers import digest_field
+from imsgate.testing import servers
 from imsgate.testing.gateways import gateway
 from tests.api.people import PEOPLE, Person
 
@@ -75,6 +77,29 @@ def test_several_requests_may_bring_it(owner, path):
     assert content(owner, path) == ("active", WHOLE)
     assert owner.get(path).json["checksum"] == hashlib.md5(WHOLE).hexdigest()
     assert state(head(owner, path)) == (204, "4608", "?1")
+
+
+@pytest.mark.parametrize("announced", [{}, {"HTTP_UPLOAD_LENGTH": "4608"}])
+def test_a_cut_last_request_goes_on(owner, path, gate, announced):
+    """It meant to bring everything; what it brought is not the whole."""
+    entries = {"REQUEST_METHOD": "PUT", "PATH_INFO": f"{path}/file", IDENTITY: PEOPLE["owner"]}
+    entries |= {"HTTP_UPLOAD_COMPLETE": "?1", **announced}
+    stream = servers.Input(PARTS[0])
+    assert servers.serve(gate.app, servers.environ(stream, length=4608, **entries)).code == 400
+    answer = head(owner, path)
+    assert state(answer) == (204, "1536", "?0")
+    assert answer.headers["Upload-Length"] == "4608"
+    assert state(append(owner, path, 1536, PARTS[1] + PARTS[2], "?1")) == (204, "4608", "?1")
+    assert content(owner, path) == ("active", WHOLE)
+
+
+@pytest.mark.parametrize(
+    ("version", "status"), [({"Upload_Draft_Interop_Version": "5"}, 204), ({}, 415)]
+)
+def test_draft_3_has_no_content_type_for_appending(owner, path, version, status):
+    create(owner, path, b"", "?0")
+    answer = append(owner, path, 0, WHOLE, "?1", Content_Type="", **version)
+    assert answer.status_int == status
 
 
 def test_it_may_begin_empty(owner, path):
