@@ -84,25 +84,25 @@ class Receiver:
         """The last upload of an image, which the user began. Raises NotFound, Forbidden."""
         image = self.access.image(identity(request), image_id)
         upload = self.uploads.registry.upload_of(image.id)
+        self._check_rule(request, image.id, upload)
         if upload is None:
             raise errors.NotFound(what=f"An upload of image {image.shown_id}")
-        self._check_owner(request, upload)
+        if not _owns(request, upload):
+            raise errors.Forbidden(action="continue an upload that somebody else began")
         return upload
 
     def by_id(self, request: Request, upload_id: str) -> Upload:
-        """An upload, which the user began. Raises NotFound."""
+        """An upload, which the user began. Raises NotFound, Forbidden."""
         upload = self.uploads.registry.get_upload(upload_id)
         if not _owns(request, upload):
             raise errors.NotFound(what=f"Upload {upload_id}")
-        self._check_owner(request, upload)
+        if upload.state is UploadState.OPEN:
+            self._check_rule(request, upload.image_id, upload)
         return upload
 
-    def _check_owner(self, request: Request, upload: Upload) -> None:
-        if not _owns(request, upload):
-            raise errors.Forbidden(action="continue an upload that somebody else began")
-        if upload.state is UploadState.OPEN:
-            rule = _rule(staged=upload.staged)
-            self.access.image(identity(request), upload.image_id, rule)
+    def _check_rule(self, request: Request, image_id: str, upload: Upload | None) -> None:
+        staged = upload is not None and upload.staged
+        self.access.image(identity(request), image_id, _rule(staged=staged))
 
     def settled(self, upload: Upload) -> Upload:
         """The upload with the offset at which the next request may continue."""

@@ -67,12 +67,13 @@ class UploadResource:
     def post(self, request: Request, image_id: str) -> webob.Response:
         """The same by POST, which some clients send whatever the resource is."""
         if not is_resumable(request):
-            methods = "GET, PUT, OPTIONS"
+            methods = "GET, PUT"
             raise errors.MethodNotAllowed(allowed=methods, headers={"Allow": methods})
         return self.create(request, image_id, staged=False)
 
     def append(self, request: Request, image_id: str) -> webob.Response:
         """Section 4.4, Upload Append."""
+        upload = self.receiver.of_image(request, image_id)
         if not _is_partial(request):
             raise errors.UnsupportedMediaType(
                 accepted=fields.PARTIAL_UPLOAD, headers={"Accept-Patch": fields.PARTIAL_UPLOAD}
@@ -82,7 +83,6 @@ class UploadResource:
         if complete is None or offset is None:
             header = "Upload-Complete" if complete is None else "Upload-Offset"
             raise errors.BadHeader(header=header, problem="it is no structured field of its type")
-        upload = self.receiver.of_image(request, image_id)
         _check_incomplete(request, upload)
         length = fields.integer(request.headers.get("Upload-Length"))
         appended = self._receive(request, upload, offset=offset, complete=complete, length=length)

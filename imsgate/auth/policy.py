@@ -96,6 +96,7 @@ RULES = (
         "See an image. Without this permission the response is 404.",
         f"GET {_IMAGE}",
         f"GET {_IMAGE}/tasks",
+        f"GET {_IMAGE}/upload",
         f"GET {_IMS_TAGS}",
     ),
     _rule(
@@ -138,7 +139,14 @@ RULES = (
         "POST /v2/images",
         f"PATCH {_IMAGE}",
     ),
-    _rule("upload_image", ADMIN_OR_MEMBER, "Upload the data of an image.", f"PUT {_IMAGE}/file"),
+    _rule(
+        "upload_image",
+        ADMIN_OR_MEMBER,
+        "Upload the data of an image.",
+        f"PUT {_IMAGE}/file",
+        f"PATCH {_IMAGE}/upload",
+        f"DELETE {_IMAGE}/upload",
+    ),
     _rule(
         "register_image",
         ADMIN_OR_MEMBER,

@@ -12,7 +12,7 @@ from imsgate.config import Section
 from imsgate.errors import BadConfig
 from imsgate.stores.base import CopySource
 from imsgate.stores.s3 import failures, options
-from imsgate.stores.s3.bucket import Bucket, Upload
+from imsgate.stores.s3.bucket import Bucket, MultipartUpload
 from imsgate.stores.s3.options import S3Settings
 from imsgate.stores.s3.plan import Plan
 from imsgate.stores.s3.reader import RangeReader
@@ -132,7 +132,7 @@ class S3Buckets(Buckets):
 
     def discard(self, bucket: str, key: str, begun: str) -> None:
         with self._open(bucket) as opened:
-            opened.abort(Upload(key, begun, 0))
+            opened.abort(MultipartUpload(key, begun, 0))
 
 
 class _S3ObjectWriter(S3Sink, ObjectWriter):

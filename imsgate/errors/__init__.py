@@ -106,6 +106,7 @@ from imsgate.errors.requests import (
     UnsupportedMediaType,
 )
 from imsgate.errors.stores import (
+    Fenced,
     ObjectNotFound,
     StoreDenied,
     StoreFull,
@@ -155,6 +156,7 @@ __all__ = [
     "EmptyBody",
     "Error",
     "ExportFormat",
+    "Fenced",
     "Forbidden",
     "FormatMismatch",
     "FormatsNotSet",

@@ -24,6 +24,10 @@ class StoreUnavailable(Unavailable):
     message = "Store {store!r} is not available now: {problem}"
 
 
+class Fenced(StoreUnavailable):
+    """Another request has taken over the attempt that this one was writing."""
+
+
 class StoreDenied(StoreUnavailable):
     reason = "store_denied"
     message = "Store {store!r} denies access to this gateway: {problem}"

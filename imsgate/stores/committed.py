@@ -4,7 +4,7 @@ from imsgate import errors
 from imsgate.stores.base import ResumableSink
 
 
-class CommittedSink(ResumableSink):
+class CommittedAttempt(ResumableSink):
     """The end of an attempt whose object exists already."""
 
     def __init__(self, store: str, location: str, size: int, offset: int) -> None:

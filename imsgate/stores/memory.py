@@ -13,7 +13,7 @@ from imsgate import errors
 from imsgate.config import Section
 from imsgate.settings import Settings
 from imsgate.stores.base import LOCATION, Addressed, Resumable, ResumableSink, Sink, Store
-from imsgate.stores.committed import CommittedSink
+from imsgate.stores.committed import CommittedAttempt
 
 _CHUNK_BYTES = 1024 * 1024
 
@@ -66,7 +66,7 @@ class MemoryStore(Store, Addressed, Resumable):
         with self._lock:
             data = self._take_over(key, epoch)
             if key in self._objects:
-                return CommittedSink(self.name, key, len(data), offset)
+                return CommittedAttempt(self.name, key, len(data), offset)
             if offset > len(data):
                 problem = f"it has {len(data)} bytes of this attempt instead of {offset}"
                 raise errors.StoreUnavailable(store=self.name, problem=problem)

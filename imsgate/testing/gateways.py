@@ -21,6 +21,7 @@ from imsgate.stores.base import Store
 from imsgate.stores.enabled import STORE_OPTS, Backend, Stores
 from imsgate.stores.memory import MemoryStore
 from imsgate.transfer.cleanup import Cleanup
+from imsgate.transfer.resumable import ResumableUploads
 from imsgate.transfer.upload import Uploads, UploadSettings
 
 
@@ -42,6 +43,7 @@ class Gateway:
     registry: Registry
     stores: Stores
     uploads: Uploads
+    resumable: ResumableUploads
     cleanup: Cleanup
     engine: Engine
 
@@ -80,7 +82,15 @@ def gateway(
         conf, registry=registry, stores=enabled, quotas=quotas, accounts=accounts
     )
     made = app.make_application(services, conf)
-    return Gateway(made, registry, enabled, services.uploads, services.cleanup, services.engine)
+    return Gateway(
+        made,
+        registry,
+        enabled,
+        services.uploads,
+        services.resumable,
+        services.cleanup,
+        services.engine,
+    )
 
 
 class _Defaults(Config):

@@ -139,7 +139,7 @@ def test_compressed_data_is_never_taken_for_the_image(owner, path):
     assert answer.status_int == 204
 
 
-@pytest.mark.parametrize(("end", "methods"), [("file", "GET, PUT"), ("stage", "PUT")])
+@pytest.mark.parametrize(("end", "methods"), [("file", "GET, PUT, POST"), ("stage", "PUT")])
 def test_options_names_the_methods(owner, path, end, methods):
     answer = owner.ask("OPTIONS", f"{path}/{end}")
     assert (answer.status_int, answer.headers["Allow"]) == (204, f"{methods}, OPTIONS")

@@ -29,6 +29,17 @@ OPEN = {
     ("GET", "/v2/info/stores"),
     ("GET", "/v1/cloudimages/os_version"),
     ("GET", "/v2/info/usage"),
+    ("OPTIONS", "/v2/images/{image_id}/file"),
+    ("OPTIONS", "/v2/images/{image_id}/stage"),
+    ("OPTIONS", "/v2/images/{image_id}/upload"),
+    # As PUT, for clients of resumable uploads; others get 405.
+    ("POST", "/v2/images/{image_id}/file"),
+    # The rules of the image decide, once the version of the protocol is certain: see test_tus.
+    *((method, "/v2/uploads") for method in ("POST", "OPTIONS")),
+    *(
+        (method, "/v2/uploads/{upload_id}")
+        for method in ("GET", "PATCH", "DELETE", "POST", "OPTIONS")
+    ),
 }
 
 
@@ -68,6 +79,7 @@ BODIES: dict[tuple[str, str], Any] = {
         {"op": "replace", "path": "/visibility", "value": "community"}
     ],
     ("upload_image", "PUT"): b"data",
+    ("upload_image", "PATCH"): b"data",
     ("modify_image", "POST"): {"method": {"name": "glance-direct"}},
     ("copy_image", "POST"): {"method": {"name": "copy-image"}, "all_stores": True},
     ("add_member", "POST"): {"member": "third"},
@@ -147,6 +159,9 @@ SHARED = [
     ("GET", f"{IMAGE}/file", None, (200, 403, 200, 404, 200)),
     ("PUT", f"{IMAGE}/file", b"other", (409, 403, 403, 404, 409)),
     ("PUT", f"{IMAGE}/stage", b"data", (409, 403, 403, 404, 409)),
+    ("GET", f"{IMAGE}/upload", None, (404, 404, 404, 404, 404)),
+    ("PATCH", f"{IMAGE}/upload", b"data", (404, 403, 403, 404, 404)),
+    ("DELETE", f"{IMAGE}/upload", None, (404, 403, 403, 404, 404)),
     ("POST", f"{IMAGE}/import", DIRECT, (409, 403, 403, 404, 409)),
     ("POST", f"{IMAGE}/import", COPY, (403, 403, 403, 404, 202)),
     ("GET", f"{IMAGE}/tasks", None, (200, 200, 200, 404, 200)),
@@ -200,6 +215,8 @@ def test_what_cannot_be_seen_is_404_and_what_can_is_403(
         assert path.rpartition("/")[2] in answer.text
     elif method == "GET" and template.removeprefix(IMAGE) in ("", "/file", "/tasks"):
         assert answer.status_int in (200, 204)
+    elif (method, template) == ("GET", f"{IMAGE}/upload"):
+        assert answer.status_int == 404  # there is none
     else:
         assert answer.status_int == (404 if (method, template) in UNSEEN_MEMBERS else 403)
 
@@ -345,11 +362,12 @@ def test_the_ims_table_is_fresh_and_has_every_route() -> None:
 
 
 def test_the_table_has_every_route() -> None:
+    """Every call of Glance, that is: it has no resumable uploads."""
     listed = {tuple(call.split(" ", 1)) for call in table.DATA}
-    served = calls(routes.routes)
-    assert {(method, path) for method, path in served if "{name}" not in path} <= listed | {
-        ("GET", "/v2")
-    }
+    served = {(method, path) for method, path in calls(routes.routes) if "{name}" not in path}
+    ours = {(method, path) for method, path in served if "/upload" in path or method == "OPTIONS"}
+    ours |= {("GET", "/v2"), ("POST", "/v2/images/{image_id}/file")}
+    assert served <= listed | ours
 
 
 # The tools

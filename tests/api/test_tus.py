@@ -226,6 +226,11 @@ def test_other_users_do_not_find_it(owner, people):
     assert state(ask(owner, "HEAD", path)) == (200, "100")
 
 
+def test_the_rules_of_images_decide(people):
+    assert create(people.reader).status_int == 403
+    assert create(people.nobody).status_int == 401
+
+
 def test_a_refused_image_says_why(owner):
     metadata = {**NEW, "disk_format": "qcow2"}
     answer = create(owner, body=WHOLE, metadata=metadata)

@@ -33,7 +33,11 @@ class TestSizeLimit(FilterContract):
         pytest.param({"PATH_INFO": IMAGE + "/stage"}, 1000, id="stage"),
         pytest.param({"PATH_INFO": IMAGE}, 100, id="put-of-something-else"),
         pytest.param({"PATH_INFO": "/v2/images/a/b/file"}, 100, id="deeper"),
-        pytest.param({"REQUEST_METHOD": "POST"}, 100, id="post"),
+        pytest.param({"REQUEST_METHOD": "DELETE"}, 100, id="delete"),
+        pytest.param({"REQUEST_METHOD": "POST"}, 1000, id="post"),
+        pytest.param({"REQUEST_METHOD": "PATCH", "PATH_INFO": IMAGE}, 100, id="patch"),
+        pytest.param({"REQUEST_METHOD": "PATCH", "PATH_INFO": IMAGE + "/upload"}, 1000, id="part"),
+        pytest.param({"REQUEST_METHOD": "POST", "PATH_INFO": "/v2/uploads"}, 1000, id="tus"),
         pytest.param({"PATH_INFO": "/v2/images/\xff/file"}, 1000, id="not-utf-8"),
     ],
 )

@@ -33,6 +33,7 @@ def records(made):
         registry=made.registry,
         access=Access(registry=made.registry, policy=Policy(conf)),
         cleanup=made.cleanup,
+        resumable=made.resumable,
         quotas=quota.NONE,
         settings=ApiSettings(),
     )

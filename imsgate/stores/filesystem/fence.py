@@ -33,10 +33,6 @@ _BYTES = 100
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
-class Fenced(errors.StoreUnavailable):
-    """A newer epoch has taken the attempt over, or the attempt was discarded."""
-
-
 @functools.cache
 def this_kernel() -> str:
     """An identifier of the running kernel; another one after a restart of the host."""
@@ -112,7 +108,7 @@ class Fence:
         with self._locked():
             if not self._exists():
                 problem = "this attempt was aborted or discarded"
-                raise Fenced(store=self._store, problem=problem)
+                raise errors.Fenced(store=self._store, problem=problem)
             if self._read().epoch != epoch:
                 raise self._overtaken()
             yield
@@ -160,5 +156,7 @@ class Fence:
     def _read(self) -> Record:
         return Record.parse(os.pread(self._fd, _BYTES, 0))
 
-    def _overtaken(self) -> Fenced:
-        return Fenced(store=self._store, problem="a newer request has taken this upload over")
+    def _overtaken(self) -> errors.Fenced:
+        return errors.Fenced(
+            store=self._store, problem="a newer request has taken this upload over"
+        )

@@ -4,7 +4,7 @@ import os
 
 from imsgate import errors
 from imsgate.stores.base import ResumableSink
-from imsgate.stores.committed import CommittedSink
+from imsgate.stores.committed import CommittedAttempt
 from imsgate.stores.filesystem.directory import DataDirectory, regular
 from imsgate.stores.filesystem.fence import Fence, Record, this_kernel
 from imsgate.stores.filesystem.resumable_sink import ResumableFileSink
@@ -117,7 +117,7 @@ class ResumableFiles:
             raise
 
     def _resume_committed(self, key: str, offset: int) -> ResumableSink:
-        sink = CommittedSink(self._directory.store, key, self._committed_size(key), offset)
+        sink = CommittedAttempt(self._directory.store, key, self._committed_size(key), offset)
         self._directory.sync()
         # It is there if a process died right after it committed.
         Fence.remove(self._directory, key)

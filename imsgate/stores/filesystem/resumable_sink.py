@@ -9,7 +9,7 @@ from imsgate import errors
 from imsgate.stores.base import ResumableSink
 from imsgate.stores.filesystem import disk
 from imsgate.stores.filesystem.directory import DataDirectory
-from imsgate.stores.filesystem.fence import Fence, Fenced, Record, this_kernel
+from imsgate.stores.filesystem.fence import Fence, Record, this_kernel
 
 _LOG = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class ResumableFileSink(ResumableSink):
         try:
             with self._directory.reporting(), self._fence.holding(self._epoch):
                 self._directory.discard(self._key)
-        except Fenced:
+        except errors.Fenced:
             pass  # the attempt belongs to somebody else
         except errors.Error as error:
             _LOG.warning("Attempt %s was aborted, but not removed: %s", self._key, error)

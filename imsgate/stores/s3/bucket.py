@@ -36,7 +36,7 @@ _MAX_ABORTS = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Upload:
+class MultipartUpload:
     """A multipart upload in progress. ``age`` is in seconds by the service's clock."""
 
     key: str
@@ -207,14 +207,16 @@ class Bucket:
         named = {"Key": key, "UploadId": upload}
         self._write("complete_multipart_upload", **named, MultipartUpload={"Parts": parts})
 
-    def uploads(self, prefix: str = "") -> Iterator[Upload]:
+    def uploads(self, prefix: str = "") -> Iterator[MultipartUpload]:
         """The uploads in progress whose keys begin with ``prefix``; a key may have several."""
         for page in self._pages("list_multipart_uploads", Prefix=prefix):
             now = _clock(page)
             for entry in page.get("Uploads", ()):
-                yield Upload(entry["Key"], entry["UploadId"], _age(now, entry["Initiated"]))
+                yield MultipartUpload(
+                    entry["Key"], entry["UploadId"], _age(now, entry["Initiated"])
+                )
 
-    def parts(self, upload: Upload) -> Iterator[Mapping[str, Any]]:
+    def parts(self, upload: MultipartUpload) -> Iterator[Mapping[str, Any]]:
         """An upload's parts, as ListParts describes them. Raises UploadGone.
 
         Also raises ObjectNotFound, which some services say instead.
@@ -231,14 +233,14 @@ class Bucket:
             problem = "another request has ended this upload"
             raise failures.UploadGone(store=self.store, problem=problem) from None
 
-    def stored_bytes(self, upload: Upload) -> int:
+    def stored_bytes(self, upload: MultipartUpload) -> int:
         """The total size of an upload's parts."""
         try:
             return sum(part["Size"] for part in self.parts(upload))
         except (failures.UploadGone, errors.ObjectNotFound):
             return 0
 
-    def abort(self, upload: Upload) -> None:
+    def abort(self, upload: MultipartUpload) -> None:
         """Abort an upload and remove its parts, unless it has ended already."""
         for _ in range(_MAX_ABORTS):
             try:

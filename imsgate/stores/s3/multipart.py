@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from imsgate import errors
 from imsgate.stores.base import CopySource
 from imsgate.stores.s3 import failures
-from imsgate.stores.s3.bucket import Bucket, NewUpload, Upload
+from imsgate.stores.s3.bucket import Bucket, MultipartUpload, NewUpload
 from imsgate.stores.s3.checksums import Receipt
 
 _LOG = logging.getLogger(__name__)
@@ -151,7 +151,7 @@ class Multipart:
     def abort(self) -> None:
         """Remove all parts, after cutting off and awaiting those in transit."""
         self.stop()
-        self._bucket.abort(Upload(self._key, self._upload.id, 0))
+        self._bucket.abort(MultipartUpload(self._key, self._upload.id, 0))
         self._abort_all()
 
     def _abort_all(self) -> None:

@@ -22,10 +22,6 @@ from imsgate.stores.s3.reader import RangeReader
 _NAME = re.compile(r"(.+)\.rest-([0-9]{1,19})(?:-([0-9]{1,19}))?", re.ASCII)
 
 
-class Fenced(errors.StoreUnavailable):
-    """A newer epoch has taken the attempt over."""
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rest:
     """One rest, or a mark if ``start`` is None. ``age`` is in seconds by the service's clock."""
@@ -81,7 +77,7 @@ class Rests:
         rests = self.of(attempt)
         if rests and rests[0].epoch > epoch:
             problem = "a newer request has taken this upload over"
-            raise Fenced(store=self._bucket.store, problem=problem)
+            raise errors.Fenced(store=self._bucket.store, problem=problem)
         return rests
 
     def take_over(self, attempt: str, epoch: int) -> list[Rest]:

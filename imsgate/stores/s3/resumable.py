@@ -4,9 +4,9 @@ import dataclasses
 
 from imsgate import errors
 from imsgate.stores.base import ResumableSink
-from imsgate.stores.committed import CommittedSink
+from imsgate.stores.committed import CommittedAttempt
 from imsgate.stores.s3 import failures
-from imsgate.stores.s3.bucket import Bucket, Upload
+from imsgate.stores.s3.bucket import Bucket, MultipartUpload
 from imsgate.stores.s3.checksums import Receipt
 from imsgate.stores.s3.multipart import ResumedUpload
 from imsgate.stores.s3.plan import Plan
@@ -57,7 +57,7 @@ class ResumableAttempts:
         """See Resumable."""
         taken = self._take_over(key, size, epoch)
         if isinstance(taken, int):
-            sink = CommittedSink(self._bucket.store, key, taken, offset)
+            sink = CommittedAttempt(self._bucket.store, key, taken, offset)
             self.remove(key)
             return sink
         receipts = taken.receipts
@@ -109,7 +109,7 @@ class ResumableAttempts:
         # It may have been committed just now.
         return int(self._bucket.head(key)["ContentLength"])
 
-    def _parts(self, upload: Upload, size: int | None) -> list[Receipt]:
+    def _parts(self, upload: MultipartUpload, size: int | None) -> list[Receipt]:
         """The receipts of the parts in sequence that have the size of the plan."""
         # SeaweedFS lists a part that was sent twice as two parts, in any order.
         parts = sorted(self._bucket.parts(upload), key=lambda part: part["LastModified"])

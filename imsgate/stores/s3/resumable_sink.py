@@ -10,7 +10,7 @@ from imsgate.stores.s3 import failures
 from imsgate.stores.s3.bucket import Bucket
 from imsgate.stores.s3.multipart import Multipart, ResumedUpload
 from imsgate.stores.s3.plan import Plan
-from imsgate.stores.s3.rests import Fenced, Rest, Rests
+from imsgate.stores.s3.rests import Rest, Rests
 from imsgate.stores.s3.sink import S3Sink
 
 _LOG = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class ResumableS3Sink(S3Sink, ResumableSink):
             # Otherwise the object may be what a newer epoch has committed.
             if self._publishing and discarded:
                 self._bucket.delete(self._key)
-        except Fenced:
+        except errors.Fenced:
             pass  # the attempt belongs to somebody else
         except errors.Error as error:
             _LOG.warning("Attempt %s was aborted, but not removed: %s", self._key, error)
