@@ -229,7 +229,7 @@ def test_staged_data_is_the_image(gateway: Gateway, coding: str) -> None:
 
 
 def test_options_announces_it(gateway: Gateway) -> None:
-    for end, methods in (("file", "GET, PUT, OPTIONS"), ("stage", "PUT, OPTIONS")):
+    for end, methods in (("file", "GET, PUT, POST, OPTIONS"), ("stage", "PUT, OPTIONS")):
         answer = gateway.call("OPTIONS", f"/v2/images/any/{end}")
         assert answer.status == 204
         assert answer.headers["Allow"] == methods
