@@ -1,9 +1,11 @@
-"""Verifying a resumable upload whose requests came to several processes.
+"""What is left to do for a resumable upload whose last byte has arrived.
 
-The data is complete, and lies in its store. No process has examined all of it, so it is read
-once more, with the same inspection as any upload, before it becomes the image's data.
+Its requests came to several processes, so that none has examined all of the data: it is read once
+more, with the same inspection as any upload, before it becomes the image's data. If the image's
+store could not take the upload in parts, the data lies in another one, and is copied as it is read.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,11 +14,13 @@ from imsgate import errors, hashing
 from imsgate.http import upload_headers
 from imsgate.jobs.arguments import UploadArguments
 from imsgate.jobs.context import Context
+from imsgate.jobs.import_cleanup import ImportCleanup
 from imsgate.jobs.progress import ProgressTap
 from imsgate.jobs.work import Work
 from imsgate.model import Identity, Image, Job, Location, Upload, UploadState
 from imsgate.sources.base import lost_data_fails_source
 from imsgate.sources.stored import StoredSources
+from imsgate.stores.base import Sink
 from imsgate.transfer.copy import copy, data_fields
 from imsgate.transfer.digests import Digests
 from imsgate.transfer.examination import check_digests
@@ -45,19 +49,35 @@ class VerifyUpload(Work):
         arguments = UploadArguments.of(job)
         upload = self.uploads.registry.get_upload(arguments.upload_id)
         context.check()
-        location = Location(upload.store, self._committed(upload))
-        fields = self._data_fields(upload, location, arguments.certificate, context)
+        kept = Location(upload.store, self._committed(upload))
+        sink = self._target(upload, job, context)
+        fields = self._data_fields(upload, kept, sink, arguments.certificate, context)
         context.retry_while_unavailable(lambda: self.reauthorize(job))
         context.renew()
+        location = kept if sink is None else Location(str(upload.target), sink.commit())
         context.succeed(lambda image: _activated(image, upload, location, fields))
         self.uploads.close(upload, UploadState.COMPLETE)
+        if sink is not None:
+            self.uploads.discard(upload)
 
     def undo(self, job: Job, context: Context, error: errors.Error) -> None:
         """Nothing is left of the data, and the image, if it still exists, is ``queued`` again."""
         upload = self.uploads.registry.get_upload(UploadArguments.of(job).upload_id)
+        if upload.target is not None:
+            cleanup = ImportCleanup(self.uploads.stores, job, context)
+            cleanup.clear_earlier_attempts([upload.target])
+            cleanup.clear_this_attempt(upload.target)
         self.uploads.close(upload, UploadState.ENDED, str(error))
         self.uploads.release(upload)
         context.fail(error)
+
+    def _target(self, upload: Upload, job: Job, context: Context) -> Sink | None:
+        """What the data is copied into; None if it is where it shall be."""
+        if upload.target is None:
+            return None
+        cleanup = ImportCleanup(self.uploads.stores, job, context)
+        cleanup.clear_earlier_attempts([upload.target])
+        return self.uploads.stores.target(upload.target).create(cleanup.key, upload.offset)
 
     def _committed(self, upload: Upload) -> str:
         """The object; this attempt at the job, or one before it, makes it from the upload."""
@@ -67,24 +87,37 @@ class VerifyUpload(Work):
             return store.resume(upload.key, size, offset, upload.epoch).commit()
 
     def _data_fields(
-        self, upload: Upload, location: Location, certificate: bytes | None, context: Context
+        self,
+        upload: Upload,
+        location: Location,
+        sink: Sink | None,
+        certificate: bytes | None,
+        context: Context,
     ) -> Mapping[str, Any]:
-        """The fields of a record that has the object as its data. Raises to refuse it."""
+        """The fields of a record that has the object, or its copy in ``sink``, as its data.
+
+        Raises to refuse it; the sink is aborted then.
+        """
         algorithm = self.uploads.settings.hashing_algorithm
         expected = upload_headers.digests(upload.digest)
         digests = Digests(tuple(dict.fromkeys((hashing.CHECKSUM, algorithm, *expected))))
         with (
+            contextlib.ExitStack() as until_read,
             lost_data_fails_source(location),
             self.sources.open(
                 context.image(), location, certificate=certificate, is_signed=not upload.staged
             ) as source,
         ):
+            if sink is not None:
+                until_read.push(sink)
             source.body.join(ProgressTap(context.report, source.size))
-            size = copy(source.body, None, digests, context.check)
+            size = copy(source.body, sink, digests, context.check)
             if size != upload.offset:
                 raise errors.SizeMismatch(announced=upload.offset, received=size)
             check_digests(digests, expected)
-            return {**data_fields(size, digests, algorithm), **source.content_fields()}
+            fields = {**data_fields(size, digests, algorithm), **source.content_fields()}
+            until_read.pop_all()  # the sink is to be committed
+            return fields
 
 
 def _activated(

@@ -271,6 +271,7 @@ UPLOADS = sa.Table(
     sa.Column("staged", sa.Boolean, nullable=False),
     sa.Column("store", Exact(255), nullable=False),
     sa.Column("key", Exact(255), nullable=False),
+    sa.Column("target", Exact(255)),
     sa.Column("planned_size", sa.BigInteger),
     sa.Column("length", sa.BigInteger),
     sa.Column("offset", sa.BigInteger, nullable=False),

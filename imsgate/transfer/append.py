@@ -217,7 +217,8 @@ class _Append:
             try:
                 self._copy(body, sink)
                 complete = self._is_complete()
-                fields = self._judged() if complete and self._examination else None
+                inline = complete and self._upload.target is None
+                fields = self._judged() if inline and self._examination else None
             except BaseException as error:
                 self._interrupt(sink, error)
                 raise self._explained(error) from error

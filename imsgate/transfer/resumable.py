@@ -75,11 +75,11 @@ class ResumableUploads:
         """Begin an upload of ``length`` bytes, or of unknown length, to a queued image.
 
         ``digest`` is the Repr-Digest that the whole must have, ``metadata`` what tus's clients
-        want to be told again. Raises WrongStatus if the image is
+        want to be told again. If ``store`` cannot suspend an attempt, another one keeps the data
+        until it is complete. Raises WrongStatus if the image is
         not queued, NotResumable, TooLarge, OverLimit and Unavailable.
         """
-        if not isinstance(store, Resumable):
-            raise errors.NotResumable(store=store.name)
+        spool = store if isinstance(store, Resumable) else self._spool(store)
         if length is not None and length > self.limit:
             raise errors.TooLarge(limit=self.limit)
         image.require(Status.QUEUED)
@@ -90,7 +90,8 @@ class ResumableUploads:
             user=user,
             project=project,
             staged=staged,
-            store=store.name,
+            store=spool.name,
+            target=None if spool is store else store.name,
             key=f"{image.id}.{secrets.token_hex(4)}",
             planned_size=length,
             length=length,
@@ -112,6 +113,16 @@ class ResumableUploads:
             upload_started=now.timestamp(),
         )
         return upload
+
+    def _spool(self, store: Store) -> Store:
+        """Where an upload is kept until ``store`` can take all of it. Raises NotResumable."""
+        named = self.settings.spool_store
+        for store_id in [named] if named else [self.stores.default, *self.stores.targets()]:
+            with contextlib.suppress(errors.StoreUnavailable):
+                spool = self.stores.target(store_id)
+                if isinstance(spool, Resumable):
+                    return spool
+        raise errors.NotResumable(store=store.name)
 
     def expiry(self) -> float:
         """The time until which an upload is kept that a request uses now."""
@@ -225,13 +236,17 @@ class ResumableUploads:
         with contextlib.suppress(errors.Conflict):  # this was recorded before
             self.registry.change_upload(upload.id, upload.epoch, fields)
 
-    def release(self, upload: Upload) -> None:
-        """Remove the data of an upload that has ended, and free its image."""
+    def discard(self, upload: Upload) -> bool:
+        """Remove what the upload wrote, now or later; False if neither is possible now."""
 
         def store() -> Store:
             return self.stores.get(upload.store)
 
-        discarded = residue.discard(self.registry, store, upload.store, upload.key)
+        return residue.discard(self.registry, store, upload.store, upload.key)
+
+    def release(self, upload: Upload) -> None:
+        """Remove the data of an upload that has ended, and free its image."""
+        discarded = self.discard(upload)
         to: Mapping[str, Any] = NO_UPLOAD if discarded else {"upload_expires": time.time()}
         steps = ((transition(upload).during, Status.QUEUED), *((s, s) for s in DELETED))
         for was, status in steps:

@@ -64,6 +64,12 @@ OPTS = (
         "default hour; a second upload after that is more likely a mistake. 0: the response is "
         "always 409, as in Glance.",
     ),
+    cfg.StrOpt(
+        "spool_store",
+        help="Id of the store that keeps a resumable upload until it is complete, if the store "
+        "for the image cannot keep a part of one; empty means the default store, or else the "
+        "first one that can.",
+    ),
     cfg.IntOpt(
         "keep_partial",
         default=24 * 3600,
@@ -89,6 +95,7 @@ class UploadSettings(Settings, group=GROUP, opts=OPTS):
     lease: int
     staging_store: str | None
     repeat_window: int
+    spool_store: str | None
     keep_partial: int
     interim_responses: bool
 

@@ -7,8 +7,9 @@ import pytest
 from imsgate.api import receiver
 from imsgate.http.request import IDENTITY
 from imsgate.http.upload_headers import digest_field
+from imsgate.stores.base import Store
 from imsgate.testing import servers
-from imsgate.testing.gateways import gateway
+from imsgate.testing.gateways import gateway, memory_store
 from tests.api.people import PEOPLE, Person
 
 OCTETS = "application/octet-stream"
@@ -283,6 +284,72 @@ def test_limits_are_announced(owner, path):
         assert answer.status_int == 204
         assert answer.headers["Upload-Limit"] == "max-size=1099511627776, max-age=86400"
         assert answer.headers["Accept-Patch"] == PARTIAL
+
+
+class Whole(Store):
+    """A store that takes objects in one piece, as glance_store's drivers do."""
+
+    def __init__(self, store):
+        super().__init__(store.name, store.settings)
+        self._store = store
+
+    def create(self, key, size):
+        return self._store.create(key, size)
+
+    def read(self, location, offset=0, length=None):
+        return self._store.read(location, offset, length)
+
+    def size(self, location):
+        return self._store.size(location)
+
+    def delete(self, location):
+        self._store.delete(location)
+
+    def discard(self, key):
+        self._store.discard(key)
+
+
+@pytest.mark.parametrize("complete", ["?1", "?0"])
+def test_another_store_keeps_it_for_one_that_takes_no_parts(monkeypatch, complete):
+    monkeypatch.setattr(receiver, "PATIENCE_SECONDS", 0.0)
+    whole, spool = memory_store("whole"), memory_store("spool")
+    gate = gateway(stores=[Whole(whole), spool])
+    owner = Person(gate.app, PEOPLE["owner"])
+    path = owner.create(disk_format="raw", container_format="bare")
+    answer = create(owner, path, WHOLE, complete)
+    if complete == "?0":
+        assert state(answer) == (201, "4608", "?0")
+        answer = append(owner, path, 4608, b"", "?1")
+    assert state(answer) == (202, "4608", "?1")
+    assert (len(whole.held()), len(spool.held())) == (0, 1)
+    assert gate.engine.run_one()
+    assert content(owner, path) == ("active", WHOLE)
+    assert owner.get(path).json["stores"] == "whole"
+    assert (len(whole.held()), len(spool.held())) == (1, 0)
+
+
+def test_a_refused_copy_leaves_nothing(monkeypatch):
+    monkeypatch.setattr(receiver, "PATIENCE_SECONDS", 0.0)
+    whole, spool = memory_store("whole", 10), memory_store("spool")
+    gate = gateway(stores=[Whole(whole), spool])
+    owner = Person(gate.app, PEOPLE["owner"])
+    path = owner.create(disk_format="raw", container_format="bare")
+    create(owner, path, WHOLE, "?1")
+    gate.engine.run_one()
+    assert owner.get(path).json["status"] == "queued"
+    assert (whole.held(), spool.held()) == ([], [])
+    shown = owner.get(f"{path}/upload").json
+    assert shown["state"] == "ended"
+    assert "space" in shown["reason"]
+
+
+def test_no_store_may_be_able_to_keep_it():
+    gate = gateway(stores=[Whole(memory_store("whole"))])
+    owner = Person(gate.app, PEOPLE["owner"])
+    path = owner.create(disk_format="raw", container_format="bare")
+    answer = create(owner, path, WHOLE, "?1")
+    assert (answer.status_int, answer.headers["X-Imsgate-Reason"]) == (409, "not_resumable")
+    assert owner.put(f"{path}/file", WHOLE, Content_Type=OCTETS).status_int == 204
 
 
 def test_another_process_continues_it(owner, path, gate, monkeypatch):
