@@ -336,8 +336,8 @@ class Upload:
 
     Only the ``user`` in the ``project`` that began it may continue it. ``staged`` says whether
     it stages data (``/stage``). ``store`` and ``key`` are the store's id and the attempt's key,
-    as the image's ``upload_store`` and ``upload_key``. ``target`` is the id of the image's store, if
-    that one cannot suspend an attempt.
+    as the image's ``upload_store`` and ``upload_key``. ``target`` is the id of the image's
+    store, if that one cannot suspend an attempt.
 
     ``planned_size`` is the size that the store was told at the beginning (None: unknown), and
     never changes. ``length`` is the size of the whole, None until it is known. ``offset`` is how
