@@ -246,9 +246,9 @@ class Resumable(abc.ABC):
     def durable(self, key: str, size: int | None, epoch: int) -> int:
         """Take the attempt over and return how many of its bytes are durable.
 
-        That is at least what ``suspend`` or ``durable`` returned last, and at most what was
-        written. For a committed attempt it is the size of the object. Raises ObjectNotFound if
-        nothing is there, StoreFull, StoreUnavailable or StoreDenied.
+        That is at least what ``suspend`` or ``durable`` returned last, and at most what any
+        sink has written. For a committed attempt it is the size of the object. Raises
+        ObjectNotFound if nothing is there, StoreFull, StoreUnavailable or StoreDenied.
         """
 
     @abc.abstractmethod

@@ -42,30 +42,34 @@ def compare(
         with contextlib.ExitStack() as processes:
             others = [store, processes.enter_context(elsewhere())]
             sizes = [parts * part + count for parts, count, _, _ in turns]
-            _run(others, body(sum(sizes)), sizes, turns, known)
+            key = new_key()
+            try:
+                _run(others, key, body(sum(sizes)), sizes, turns, known)
+            finally:
+                store.discard(key)
 
     check()
 
 
 def _run(
     others: list[Any],
+    key: str,
     data: bytes,
     sizes: list[int],
     turns: list[tuple[int, int, int, str]],
     known: bool,
 ) -> None:
-    key, size = new_key(), len(data) if known else None
+    size = len(data) if known else None
     store: Store = others[0]
     sink = others[0].begin(key, size, 0)
-    least = at = 0
+    least = at = most = 0
     dead = []
     for epoch, (count, (_, _, chunk, end)) in enumerate(zip(sizes, turns, strict=True), 1):
         if end != _DIES_AT_ONCE:
             for piece in pieces(data[at : at + count], chunk):
                 sink.write(piece)
-            most = min(len(data), at + count)
-        else:
-            most = at
+            # A part that a dead process has sent may arrive later, so most never goes down.
+            most = max(most, min(len(data), at + count))
         if end == _SUSPENDS:
             least = sink.suspend()
         dead.append(sink)

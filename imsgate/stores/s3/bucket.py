@@ -45,6 +45,15 @@ class Upload:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object in the bucket. ``age`` is in seconds by the service's clock."""
+
+    key: str
+    size: int
+    age: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class NewUpload:
     """A multipart upload that was just begun.
 
@@ -88,6 +97,14 @@ class Bucket:
         )
         return self._receipt(expected, data, reply)
 
+    def replace(self, key: str, data: bytes | bytearray, stop: threading.Event) -> None:
+        """Like ``put``, whether or not the object exists. Raises Corrupted."""
+        sums, expected = self.checksums.of_body(data)
+        named = {**self._created(), "Key": key}
+        self._receipt(
+            expected, data, self._call("put_object", "ETag", **named, **sums, Body=Body(data, stop))
+        )
+
     def head(self, key: str) -> Mapping[str, Any]:
         """The attributes of an object, as HeadObject returns them. Raises ObjectNotFound."""
         with self._finding():
@@ -119,10 +136,13 @@ class Bucket:
         client = self._client.get()
         return str(client.generate_presigned_url("get_object", params, ExpiresIn=lifetime))
 
-    def objects(self) -> Iterator[tuple[str, int]]:
-        """The keys and sizes of all objects."""
-        for page in self._pages("list_objects_v2"):
-            yield from ((entry["Key"], entry["Size"]) for entry in page.get("Contents", ()))
+    def objects(self, prefix: str = "") -> Iterator[StoredObject]:
+        """The objects whose keys begin with ``prefix``."""
+        for page in self._pages("list_objects_v2", Prefix=prefix):
+            now = _clock(page)
+            for entry in page.get("Contents", ()):
+                age = _age(now, entry["LastModified"])
+                yield StoredObject(entry["Key"], entry["Size"], age)
 
     # Multipart uploads
 
@@ -192,15 +212,29 @@ class Bucket:
         for page in self._pages("list_multipart_uploads", Prefix=prefix):
             now = _clock(page)
             for entry in page.get("Uploads", ()):
-                # The time of the response is in whole seconds, so the difference may be negative.
-                age = max(0.0, (now - entry["Initiated"]).total_seconds())
-                yield Upload(entry["Key"], entry["UploadId"], age)
+                yield Upload(entry["Key"], entry["UploadId"], _age(now, entry["Initiated"]))
+
+    def parts(self, upload: Upload) -> Iterator[Mapping[str, Any]]:
+        """An upload's parts, as ListParts describes them. Raises UploadGone.
+
+        Also raises ObjectNotFound, which some services say instead.
+        """
+        for page in self._pages("list_parts", Key=upload.key, UploadId=upload.id):
+            yield from page.get("Parts", ())
+
+    def check_upload(self, key: str, upload: str) -> None:
+        """Raises UploadGone if the upload was completed or aborted."""
+        try:
+            self._call("list_parts", Key=key, UploadId=upload, MaxParts=1)
+        except errors.ObjectNotFound:
+            self.check()
+            problem = "another request has ended this upload"
+            raise failures.UploadGone(store=self.store, problem=problem) from None
 
     def stored_bytes(self, upload: Upload) -> int:
         """The total size of an upload's parts."""
         try:
-            pages = self._pages("list_parts", Key=upload.key, UploadId=upload.id)
-            return sum(part["Size"] for page in pages for part in page.get("Parts", ()))
+            return sum(part["Size"] for part in self.parts(upload))
         except (failures.UploadGone, errors.ObjectNotFound):
             return 0
 
@@ -348,6 +382,11 @@ def _in_range(start: int, end: int) -> Callable[[Mapping[str, Any]], bool]:
         return first == start and last == min(end, size) - 1
 
     return complete
+
+
+def _age(now: datetime.datetime, then: datetime.datetime) -> float:
+    # The time of a response is in whole seconds, so the difference may be negative.
+    return max(0.0, (now - then).total_seconds())
 
 
 def _clock(reply: Mapping[str, Any]) -> datetime.datetime:

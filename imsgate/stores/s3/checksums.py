@@ -72,6 +72,16 @@ class Checksums:
         decoded = base64.b64decode(crc32) if self._crc and crc32 else None
         return Receipt(etag, crc32=decoded) if etag else None
 
+    def of_listed(self, part: Mapping[str, Any]) -> Receipt:
+        """The receipt for a part that another process sent, as ListParts describes it.
+
+        It has what the service says of the part: unlike other receipts it proves nothing of what
+        was sent, but the process that sent the part has compared that.
+        """
+        etag, crc32 = str(part.get("ETag", "")), part.get("ChecksumCRC32")
+        md5 = bytes.fromhex(etag.strip('"')) if self._comparable(part) and "-" not in etag else None
+        return Receipt(etag, md5, base64.b64decode(crc32) if self._crc and crc32 else None)
+
     def match_object(
         self, reply: Mapping[str, Any], receipts: Sequence[Receipt], parts: bool
     ) -> bool:

@@ -2,13 +2,15 @@
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import logging
 import threading
+from collections.abc import Callable, Sequence
 
 from imsgate import errors
 from imsgate.stores.base import CopySource
 from imsgate.stores.s3 import failures
-from imsgate.stores.s3.bucket import Bucket, Upload
+from imsgate.stores.s3.bucket import Bucket, NewUpload, Upload
 from imsgate.stores.s3.checksums import Receipt
 
 _LOG = logging.getLogger(__name__)
@@ -39,6 +41,14 @@ class MemoryBudget:
             self._changed.notify_all()
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class ResumedUpload:
+    """A multipart upload that another process began. ``receipts`` are those of its parts."""
+
+    id: str
+    receipts: Sequence[Receipt]
+
+
 class Multipart:
     """A multipart upload. Parts are numbered in the order in which they are sent."""
 
@@ -51,28 +61,38 @@ class Multipart:
         stop: threading.Event,
         *,
         exclusive: bool,
+        resumed: ResumedUpload | None = None,
+        check: Callable[[], object] | None = None,
     ) -> None:
-        """Begin the upload; raises what ``Bucket.begin`` raises.
+        """Begin the upload, or go on with ``resumed``; raises what ``Bucket.begin`` raises.
 
         When ``stop`` is set, parts in transit are cut off. ``exclusive`` is whether nobody else
         uploads to this key. Then an upload whose id was lost with the response, and which has
-        no parts, can be aborted too.
+        no parts, can be aborted too. Several threads call ``check`` before they
+        send a part; it may raise.
         """
         self._bucket = bucket
         self._key = key
         self._budget = budget
         self._stop = stop
         self._exclusive = exclusive
+        self._check_part = check
         self._failure: BaseException | None = None
         self._receipts: dict[int, Receipt] = {}
+        self._upload = NewUpload(resumed.id, repeated=False) if resumed else self._begin()
+        self._pool = concurrent.futures.ThreadPoolExecutor(threads, "s3-part")
+        self.parts = 0
+        if resumed:
+            self._receipts.update(enumerate(resumed.receipts, 1))
+            self.parts = len(resumed.receipts)
+
+    def _begin(self) -> NewUpload:
         try:
-            self._upload = bucket.begin(key)
+            return self._bucket.begin(self._key)
         except failures.Unreachable:
             with contextlib.suppress(errors.Error):
                 self._abort_all()  # perhaps only the response was lost
             raise
-        self._pool = concurrent.futures.ThreadPoolExecutor(threads, "s3-part")
-        self.parts = 0
 
     @property
     def id(self) -> str:
@@ -105,6 +125,17 @@ class Multipart:
         self.check()
         return [self._receipts[number] for number in range(1, self.parts + 1)]
 
+    def stored(self) -> int:
+        """Wait for all parts and return how many of them, from the first one, were stored."""
+        self._pool.shutdown()
+        numbers = range(1, self.parts + 1)
+        return next((number - 1 for number in numbers if number not in self._receipts), self.parts)
+
+    def stop(self) -> None:
+        """Cut off the parts in transit and wait for that; the upload stays."""
+        self._stop.set()
+        self._pool.shutdown(cancel_futures=True)
+
     def complete(self, receipts: list[Receipt]) -> None:
         """Make the object from its parts."""
         self._bucket.complete(self._key, self._upload.id, receipts)
@@ -119,8 +150,7 @@ class Multipart:
 
     def abort(self) -> None:
         """Remove all parts, after cutting off and awaiting those in transit."""
-        self._stop.set()
-        self._pool.shutdown(cancel_futures=True)
+        self.stop()
         self._bucket.abort(Upload(self._key, self._upload.id, 0))
         self._abort_all()
 
@@ -131,6 +161,8 @@ class Multipart:
     def _send(self, number: int, data: bytearray, reserved: int) -> None:
         try:
             if self._failure is None:
+                if self._check_part is not None:
+                    self._check_part()
                 self._receipts[number] = self._bucket.put_part(
                     self._key, self._upload.id, number, data, self._stop
                 )

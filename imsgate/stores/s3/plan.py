@@ -28,6 +28,12 @@ class Plan:
         """The size of the largest possible object in bytes."""
         return self.max_parts * MAX_PART_BYTES
 
+    def end(self, count: int, announced: int | None) -> int:
+        """The size in bytes of the first ``count`` parts together."""
+        if announced is not None or self.equal:
+            return count * self.size(1, announced)
+        return sum(self.size(number, None) for number in range(1, count + 1))
+
     def size(self, number: int, announced: int | None) -> int:
         """The size in bytes of part ``number``, counted from 1.
 

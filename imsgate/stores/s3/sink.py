@@ -93,10 +93,7 @@ class S3Sink(Sink):
         if not self._committed:
             with self._aborting():
                 self._check()
-                if self._upload is None:
-                    self._put()
-                else:
-                    self._complete(self._upload)
+                self._publish()
                 # If the attempt was discarded meanwhile, the object may have been published
                 # after discard removed it.
                 self._check()
@@ -153,6 +150,12 @@ class S3Sink(Sink):
             exclusive=self._exclusive,
         )
         return self._upload
+
+    def _publish(self) -> None:
+        if self._upload is None:
+            self._put()
+        else:
+            self._complete(self._upload)
 
     def _put(self) -> None:
         self._publishing = True

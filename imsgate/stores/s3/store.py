@@ -15,7 +15,7 @@ import threading
 import urllib.parse
 import weakref
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from imsgate import errors
 from imsgate.config import Section
@@ -27,6 +27,8 @@ from imsgate.stores.base import (
     Copies,
     CopySource,
     DirectUrls,
+    Resumable,
+    ResumableSink,
     Sink,
     Store,
     Sweeps,
@@ -37,12 +39,16 @@ from imsgate.stores.s3.bucket import Bucket
 from imsgate.stores.s3.options import S3Settings
 from imsgate.stores.s3.plan import Plan
 from imsgate.stores.s3.reader import RangeReader
+from imsgate.stores.s3.rests import Rests, is_rest
+from imsgate.stores.s3.resumable import ResumableAttempts
 from imsgate.stores.s3.sink import S3Sink
+
+AnySink = TypeVar("AnySink", bound=S3Sink)
 
 _LOG = logging.getLogger(__name__)
 
 
-class S3Store(Store, Addressed, Copies, DirectUrls, Sweeps):
+class S3Store(Store, Addressed, Copies, DirectUrls, Resumable, Sweeps):
     """A store whose objects are in one bucket."""
 
     OPTS = options.OPTS
@@ -61,6 +67,8 @@ class S3Store(Store, Addressed, Copies, DirectUrls, Sweeps):
         self._missing = False
         self.start()
         self._bucket = Bucket(name, self._options, self._options.s3_store_attempts)
+        threads = self._options.s3_store_thread_pools
+        self._resumable = ResumableAttempts(self._bucket, self._plan, threads)
 
     def start(self) -> None:
         """Check that the bucket can be used. Raises BadConfig, naming the option at fault."""
@@ -79,9 +87,7 @@ class S3Store(Store, Addressed, Copies, DirectUrls, Sweeps):
             bucket.close()
 
     def create(self, key: str, size: int | None) -> S3Sink:
-        if size is not None and size > self._plan.capacity():
-            raise errors.StoreFull(store=self.name)
-        self.mark()
+        self._admit(size)
         sink = S3Sink(
             self._bucket,
             key,
@@ -90,6 +96,26 @@ class S3Store(Store, Addressed, Copies, DirectUrls, Sweeps):
             threads=self._options.s3_store_thread_pools,
             single_put=self._single_put,
         )
+        return self._known(key, sink)
+
+    def begin(self, key: str, size: int | None, epoch: int) -> ResumableSink:
+        self._admit(size)
+        return self._known(key, self._resumable.begin(key, size, epoch))
+
+    def durable(self, key: str, size: int | None, epoch: int) -> int:
+        return self._resumable.durable(key, size, epoch)
+
+    def resume(self, key: str, size: int | None, offset: int, epoch: int) -> ResumableSink:
+        sink = self._resumable.resume(key, size, offset, epoch)
+        return self._known(key, sink) if isinstance(sink, S3Sink) else sink
+
+    def _admit(self, size: int | None) -> None:
+        if size is not None and size > self._plan.capacity():
+            raise errors.StoreFull(store=self.name)
+        self.mark()
+
+    def _known(self, key: str, sink: AnySink) -> AnySink:
+        """Remember the sink of a key, for ``discard``."""
         with self._lock:
             self._sinks[key] = sink
         return sink
@@ -135,25 +161,34 @@ class S3Store(Store, Addressed, Copies, DirectUrls, Sweeps):
             sink = self._sinks.get(key)
         if sink is not None:
             sink.discard()
-        self._bucket.abort_all(key)
+        self._resumable.remove(key)
         self._bucket.delete(key)
 
     def sweep(self, age: float, living: Callable[[str], bool]) -> Swept:
         swept = Swept(0, 0)
+        uploading = set()
         for upload in list(self._bucket.uploads()):
             if upload.age < age or not ATTEMPT.fullmatch(upload.key) or living(upload.key):
+                uploading.add(upload.key)
                 continue
             size = self._bucket.stored_bytes(upload)
             self._bucket.abort(upload)
             swept = Swept(swept.attempts + 1, swept.bytes + size)
+        rests = Rests(self._bucket)
+        for rest in list(rests.all()):
+            key = rest.attempt
+            if rest.age < age or key in uploading or not ATTEMPT.fullmatch(key) or living(key):
+                continue
+            rests.delete([rest])
+            swept = Swept(swept.attempts, swept.bytes + rest.size)
         return swept
 
     def sweep_objects(self, orphaned: Callable[[str], bool]) -> Swept:
         swept = Swept(0, 0)
-        for key, size in self._bucket.objects():
-            if ATTEMPT.fullmatch(key) and orphaned(key):
-                self._bucket.delete(key)
-                swept = Swept(swept.attempts + 1, swept.bytes + size)
+        for found in self._bucket.objects():
+            if ATTEMPT.fullmatch(found.key) and orphaned(found.key):
+                self._bucket.delete(found.key)
+                swept = Swept(swept.attempts + 1, swept.bytes + found.size)
         return swept
 
     def direct_url(self, location: str) -> str | None:
@@ -217,7 +252,7 @@ class S3Store(Store, Addressed, Copies, DirectUrls, Sweeps):
 
     def _key(self, location: str) -> str:
         """The object key of a location. Raises ObjectNotFound if no sink can have returned it."""
-        if not LOCATION.fullmatch(location):
+        if not LOCATION.fullmatch(location) or is_rest(location):
             raise errors.ObjectNotFound(f"store {self.name}")
         return location
 

@@ -74,3 +74,12 @@ def test_parts_of_an_unknown_size_never_shrink(part, count, data):
     plan = Plan(part, count)
     number = data.draw(some.integers(1, count))
     assert part <= plan.size(number, None) <= plan.size(number + 1, None) <= MAX_PART_BYTES
+
+
+@pytest.mark.parametrize("announced", [None, 0, 1, 10 * TIB])
+@pytest.mark.parametrize("equal", [True, False])
+def test_the_end_of_parts_is_the_sum_of_their_sizes(announced, equal):
+    plan = Plan(10 * MIB, 24, equal=equal)
+    for count in range(25):
+        sizes = (plan.size(number, announced) for number in range(1, count + 1))
+        assert plan.end(count, announced) == sum(sizes)
