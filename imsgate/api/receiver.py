@@ -103,8 +103,11 @@ class Receiver:
             self.access.image(identity(request), upload.image_id, rule)
 
     def settled(self, upload: Upload) -> Upload:
-        """The upload with the offset at which the next request may continue."""
-        return self.uploads.settled(upload)
+        """The upload with the offset at which the next request may continue, or complete."""
+        try:
+            return self.uploads.settled(upload)
+        except errors.CompletedUpload:  # since it was read
+            return self.uploads.registry.get_upload(upload.id)
 
     def receive(
         self,

@@ -44,6 +44,9 @@ class VerifyUpload(Work):
         arguments = UploadArguments.of(job)
         upload = self.uploads.registry.get_upload(arguments.upload_id)
         context.check()
+        upload = self.uploads.verifying(upload, job.id)
+        if upload.state is UploadState.ENDED:
+            raise errors.UploadEnded(why=upload.reason)
         location = Location(upload.store, self._committed(upload))
         fields = self._data_fields(upload, location, arguments.certificate, context)
         context.retry_while_unavailable(lambda: self.reauthorize(job))
