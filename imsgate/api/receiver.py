@@ -105,8 +105,11 @@ class Receiver:
         self.access.image(identity(request), image_id, _rule(staged=staged))
 
     def settled(self, upload: Upload) -> Upload:
-        """The upload with the offset at which the next request may continue."""
-        return self.uploads.settled(upload)
+        """The upload with the offset at which the next request may continue, or complete."""
+        try:
+            return self.uploads.settled(upload)
+        except errors.CompletedUpload:  # since it was read
+            return self.uploads.registry.get_upload(upload.id)
 
     def receive(
         self,

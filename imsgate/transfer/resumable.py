@@ -138,19 +138,21 @@ class ResumableUploads:
         If a former request may still be writing, or died, this ends it and asks the store how
         much is durable. Raises UploadEnded and CompletedUpload, and what the store raises.
         """
-        if not upload.writing:
-            self.check_open(upload)
-            return upload
-        taken = self._take_over(upload)
-        return self._record_durable(taken)
+
+        def settle(current: Upload) -> Upload:
+            if not current.writing:
+                return current
+            return self._record_durable(self._taken_over(current))
+
+        return self.retried(upload, settle)
 
     def _take_over(self, upload: Upload) -> Upload:
-        def take(current: Upload) -> Upload:
-            return self.registry.change_upload(
-                current.id, current.epoch, {"epoch": current.epoch + 1}
-            )
+        return self.retried(upload, self._taken_over)
 
-        return self.retried(upload, take)
+    def _taken_over(self, upload: Upload, **fields: Any) -> Upload:
+        """Raises Conflict if another request was faster."""
+        epoch = upload.epoch
+        return self.registry.change_upload(upload.id, epoch, {"epoch": epoch + 1, **fields})
 
     def retried(self, upload: Upload, step: Callable[[Upload], T]) -> T:
         """Return what ``step`` makes of the upload; repeat it with the present upload when
@@ -179,6 +181,9 @@ class ResumableUploads:
         except errors.NotFound:
             raise errors.UploadEnded(why="the image was deleted") from None
         if image.upload_key != upload.key or upload.expires < time.time():
+            current = self.registry.get_upload(upload.id)
+            if current.state is not upload.state:  # it was completed after it had been read
+                self.check_open(current)
             raise errors.UploadEnded(why="it has expired")
 
     def _record_durable(self, upload: Upload) -> Upload:
@@ -226,9 +231,19 @@ class ResumableUploads:
         self.release(upload)
 
     def verifying(self, upload: Upload, job_id: str) -> Upload:
-        """Record that a job verifies the data, all of which has arrived."""
-        fields = {"state": UploadState.FINISHING, "job_id": job_id}
-        return self.registry.change_upload(upload.id, upload.epoch, fields)
+        """Record that a job verifies the data, all of which has arrived; return the upload.
+
+        The job itself ensures it, too: it may be faster than the request that has started it.
+        This ends other requests that have taken the upload over since. Does nothing if the
+        upload is over.
+        """
+        fields = {"state": UploadState.FINISHING, "job_id": job_id, "writing": False}
+        upload = self.registry.get_upload(upload.id)
+        while upload.state is UploadState.OPEN:
+            with contextlib.suppress(errors.Conflict):
+                return self._taken_over(upload, **fields)
+            upload = self.registry.get_upload(upload.id)
+        return upload
 
     def close(self, upload: Upload, state: UploadState, why: str | None = None) -> None:
         """Record how an upload ended whose data a job has verified, or refused: ``why``."""

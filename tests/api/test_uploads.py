@@ -366,3 +366,33 @@ def test_another_process_continues_it(owner, path, gate, monkeypatch):
     assert content(owner, path) == ("active", WHOLE)
     assert owner.get(path).json["checksum"] == hashlib.md5(WHOLE).hexdigest()
     assert owner.get(f"{path}/upload").json["state"] == "complete"
+
+
+def test_the_job_may_be_faster_than_the_request_that_starts_it(owner, path, gate, monkeypatch):
+    create(owner, path, PARTS[0], "?0")
+    other = gateway(registry=gate.registry, stores=[b.store for b in gate.stores])
+    monkeypatch.setattr(other.engine, "tell", other.engine.run_one)
+    person = Person(other.app, PEOPLE["owner"])
+    answer = append(person, path, 1536, PARTS[1] + PARTS[2], "?1")
+    assert state(answer) == (204, "4608", "?1")
+    assert content(owner, path) == ("active", WHOLE)
+    assert state(head(owner, path)) == (204, "4608", "?1")
+
+
+def test_another_request_between_the_last_byte_and_the_job(owner, path, gate, monkeypatch):
+    """It takes the upload over when the job that verifies it has been started."""
+    create(owner, path, PARTS[0], "?0")
+    other = gateway(registry=gate.registry, stores=[b.store for b in gate.stores])
+
+    def overtaken(job_id):
+        upload = gate.registry.upload_of(path.rpartition("/")[2])
+        gate.registry.change_upload(upload.id, upload.epoch, {"epoch": upload.epoch + 1})
+        assert state(head(owner, path)) == (204, "4608", "?0")
+        assert other.engine.run_one(job_id)
+        assert state(head(owner, path)) == (204, "4608", "?1")
+
+    monkeypatch.setattr(other.engine, "tell", overtaken)
+    person = Person(other.app, PEOPLE["owner"])
+    answer = append(person, path, 1536, PARTS[1] + PARTS[2], "?1")
+    assert state(answer) == (204, "4608", "?1")
+    assert content(owner, path) == ("active", WHOLE)

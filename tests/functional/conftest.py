@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -67,6 +68,23 @@ def needs_program(name: str) -> str:
     needs(path, name)
     assert path
     return path
+
+
+@contextlib.contextmanager
+def mounted(directory: pathlib.Path, size: str) -> Iterator[pathlib.Path]:
+    """A small file system, which is made and mounted there."""
+    needs(os.geteuid() == 0, "root, to mount a small file system")
+    directory.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", directory],
+        check=False,
+        capture_output=True,
+    )
+    needs(done.returncode == 0, f"the right to mount: {done.stderr.decode()}")
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", directory], check=True)
 
 
 @pytest.fixture(scope="session")

@@ -112,22 +112,26 @@ class _Pair:
 
     def _up(self, down: threading.Thread) -> None:
         with contextlib.suppress(OSError):
-            cut = False
-            while not cut:
-                data, cut = self._cutter.take(self._client)
-                if cut:
-                    self._cut.set()
-                if not data:
-                    break
-                self._server.sendall(data)
-            if cut and not self._cutter.settled:
+            self._forward()
+            if self._cut.is_set() and not self._cutter.settled:
                 self._hang_up()
-        with contextlib.suppress(OSError):
             # Not closed: that would take from the server what it has not read yet.
             self._server.shutdown(socket.SHUT_WR)
         down.join()
+        with contextlib.suppress(OSError):
+            # Closing before the client does could take from it the response.
+            while not self._cut.is_set() and self._client.recv(_READ):
+                pass
         self._hang_up()
         self._server.close()
+
+    def _forward(self) -> None:
+        data, cut = b"more", False
+        while data and not cut:
+            data, cut = self._cutter.take(self._client)
+            if cut:
+                self._cut.set()
+            self._server.sendall(data)
 
     def _down(self) -> None:
         with contextlib.suppress(OSError):
@@ -139,7 +143,7 @@ class _Pair:
                     self._client.sendall(data)
         with contextlib.suppress(OSError):
             # The server has ended the connection; the client has all responses.
-            self._client.shutdown(socket.SHUT_RDWR)
+            self._client.shutdown(socket.SHUT_WR)
 
     def _hang_up(self) -> None:
         with contextlib.suppress(OSError):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from imsgate.stores.mark import MARK
-from tests.functional.conftest import needs
+from tests.functional.conftest import mounted
 from tests.functional.gateway import Answer, Gateway, eventually, serving
 from tests.functional.wire import CHUNKED, MIB, Wire, length
 
@@ -197,19 +197,8 @@ def test_a_start_without_the_volume_is_refused(tmp_path: pathlib.Path) -> None:
 @pytest.fixture
 def small(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
     """A file system of 8 MiB."""
-    needs(os.geteuid() == 0, "root, to mount a small file system")
-    directory = tmp_path / "small"
-    directory.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", directory],
-        check=False,
-        capture_output=True,
-    )
-    needs(mounted.returncode == 0, f"the right to mount: {mounted.stderr.decode()}")
-    try:
+    with mounted(tmp_path / "small", "8m") as directory:
         yield directory
-    finally:
-        subprocess.run(["umount", directory], check=True)
 
 
 @pytest.fixture

@@ -20,4 +20,6 @@ const upload = new tus.Upload(fs.readFileSync(file), {
     process.exit(0)
   },
 })
+// So that it also fails if it ends without having called either.
+process.exitCode = 1
 upload.start()

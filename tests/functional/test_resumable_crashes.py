@@ -1,0 +1,194 @@
+"""Resumable uploads whose server is killed at any moment, and that go on at another one.
+
+The two share a database and a store, and nothing else.
+"""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import random
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+import sqlalchemy as sa
+
+from imsgate.registry import sql
+from imsgate.stores.mark import MARK
+from tests.databases import Server, settings
+from tests.functional.gateway import Answer, Gateway, eventually, serving
+from tests.functional.partial import Part, append, ask, is_complete, offset_of
+from tests.functional.wire import MIB, Wire, length
+
+#: More can be asked for: the moments are random.
+KILLS = int(os.environ.get("IMSGATE_TEST_KILLS", "20"))
+KILLS_PER_IMAGE = 4
+SEED = 20
+DATA = random.Random(SEED).randbytes(8 * MIB + 5)
+BLOCK = 1 << 14
+
+CONFIG = """
+[DEFAULT]
+enabled_backends = shared:file
+
+[glance_store]
+default_backend = shared
+
+[shared]
+filesystem_store_datadir = {shared}
+
+[database]
+connection = {url}
+
+[jobs]
+poll = 0.2
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Site:
+    """Two gateways with one database and one directory of images."""
+
+    url: str
+    shared: pathlib.Path
+    gateways: tuple[Gateway, Gateway]
+
+    def expire_jobs(self) -> None:
+        """A job of the killed gateway need not wait for its lease to run out."""
+        engine = sa.create_engine(self.url, poolclass=sa.NullPool)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE jobs SET lease = 1 WHERE lease > 1")
+        engine.dispose()
+
+    def files(self) -> list[pathlib.Path]:
+        """Everything in the store."""
+        return [path for path in self.shared.rglob("*") if path.is_file() and path.name != MARK]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def site(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[Site]:
+    url = f"sqlite:///{tmp_path}/one.sqlite"
+    if request.param != "sqlite":
+        server: Server = request.getfixturevalue(f"{request.param}_server")
+        url = server.create()
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    sql.upgrade(settings(url, tmp_path))
+    config = CONFIG.format(url=url, shared=shared)
+    with contextlib.ExitStack() as started, ThreadPoolExecutor() as both:
+        gateways = []
+        for name in "ab":
+            (tmp_path / name).mkdir()
+            gateways.append(Gateway(tmp_path / name, config=config, workers=1))
+        a, b = both.map(lambda one: started.enter_context(serving(one)), gateways)
+        yield Site(url, shared, (a, b))
+
+
+class Client:
+    """Uploads DATA to one image, while its server is killed."""
+
+    def __init__(self, site: Site, rng: random.Random, pool: ThreadPoolExecutor) -> None:
+        self._site = site
+        self._rng = rng
+        self._pool = pool
+        self._at, self._other = site.gateways
+        self._restarts: dict[Gateway, Future[Gateway]] = {}
+        self.image_id = self._at.create()
+        self._begun = False
+        #: What a server has told: it must not go back on that.
+        self._offset = 0
+        self._complete = False
+
+    def upload(self, kills: int) -> None:
+        for _ in range(kills):
+            self._kill_amid(self._next_part())
+        self._finish()
+        for restart in self._restarts.values():
+            restart.result()
+
+    def _next_part(self) -> Part:
+        """Often a small one, so that many requests are needed; at times the rest."""
+        rest = len(DATA) - self._offset
+        size = self._rng.choice((self._rng.randint(0, rest), rest // 3, rest))
+        end = self._offset + size
+        complete = end == len(DATA)
+        return Part(self.image_id, self._offset, end, not self._begun, complete)
+
+    def _kill_amid(self, part: Part) -> None:
+        """Kill the server while it receives a part, and ask the other one what has arrived."""
+        answer = None if self._complete else self._send_and_kill(part)
+        if self._complete:
+            self._at.kill()
+        self._restarts[self._at] = self._pool.submit(self._at.start)
+        self._site.expire_jobs()
+        self._at, self._other = self._other, self._at
+        if self._at in self._restarts:
+            self._restarts[self._at].result()
+        if answer is not None:
+            assert answer.status in (201, 202, 204), answer.body
+            self._begun = True
+            self._note(offset_of(answer), part.end, is_complete(answer))
+        self._ask(part.end)
+
+    def _send_and_kill(self, part: Part) -> Answer | None:
+        """The response, if there was one before the server died.
+
+        It dies after a random number of bytes; if they are all, after some milliseconds at most.
+        """
+        size = part.end - part.start
+        last = self._rng.choice((self._rng.randint(0, size), size))
+        patience = self._rng.uniform(0, 0.05)
+        fields = {**part.headers, "X-Auth-Token": self._at.token()}
+        with Wire(self._at) as wire:
+            wire.head(part.method, part.path, [*fields.items(), *length(size)])
+            for start in range(part.start, part.start + last, BLOCK):
+                wire.send(DATA[start : min(start + BLOCK, part.start + last)])
+            answered = wire.answered(patience)
+            self._at.kill()
+            if not answered:
+                return None
+            with contextlib.suppress(ConnectionError):
+                return wire.answer(part.method)
+        return None
+
+    def _ask(self, most: int) -> None:
+        answer = ask(self._at, self.image_id)
+        if not self._begun and answer.status == 404:
+            return
+        assert answer.status == 204, answer.headers
+        self._begun = True
+        self._note(offset_of(answer), most, is_complete(answer))
+
+    def _note(self, offset: int, most: int, complete: bool) -> None:
+        assert self._offset <= offset <= most
+        assert complete or not self._complete
+        self._offset, self._complete = offset, complete
+
+    def _finish(self) -> None:
+        if not self._complete:
+            rest = DATA[self._offset :]
+            if self._begun:
+                answer = append(self._at, self.image_id, self._offset, rest, complete=True)
+            else:
+                answer = self._at.upload(self.image_id, rest, headers={"Upload-Complete": "?1"})
+            assert answer.status in (202, 204), answer.body
+        eventually(lambda: self._at.status(self.image_id) == "active", "it is verified")
+
+
+def test_an_upload_survives_the_death_of_its_server(site: Site) -> None:
+    """The offset that a server tells never goes down, what lies before it is whole, and only the
+    object is left."""
+    rng = random.Random(SEED)
+    with ThreadPoolExecutor() as pool:
+        for _ in range(0, KILLS, KILLS_PER_IMAGE):
+            client = Client(site, rng, pool)
+            client.upload(KILLS_PER_IMAGE)
+            (path,) = eventually(
+                lambda: len(site.files()) == 1 and site.files(), "only the object is left"
+            )
+            assert path.read_bytes() == DATA
+            assert site.gateways[0].download(client.image_id).body == DATA
+            path = f"/v2/images/{client.image_id}"
+            assert site.gateways[0].call("DELETE", path).status == 204
+            assert site.files() == []
