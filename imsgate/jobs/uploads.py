@@ -49,17 +49,12 @@ class VerifyUpload(Work):
         arguments = UploadArguments.of(job)
         upload = self.uploads.registry.get_upload(arguments.upload_id)
         context.check()
-<<<<<<< HEAD
-        kept = Location(upload.store, self._committed(upload))
-        sink = self._target(upload, job, context)
-        fields = self._data_fields(upload, kept, sink, arguments.certificate, context)
-=======
         upload = self.uploads.verifying(upload, job.id)
         if upload.state is UploadState.ENDED:
             raise errors.UploadEnded(why=upload.reason)
-        location = Location(upload.store, self._committed(upload))
-        fields = self._data_fields(upload, location, arguments.certificate, context)
->>>>>>> clients20
+        kept = Location(upload.store, self._committed(upload))
+        sink = self._target(upload, job, context)
+        fields = self._data_fields(upload, kept, sink, arguments.certificate, context)
         context.retry_while_unavailable(lambda: self.reauthorize(job))
         context.renew()
         location = kept if sink is None else Location(str(upload.target), sink.commit())
