@@ -186,7 +186,7 @@ class _Append:
         self._upload = upload
         self._part = part
         self._image = self._registry.get(upload.image_id)
-        self._examination = self._begin_examination() if upload.offset == 0 else warm
+        self._examination = warm
         self._content = Digests(tuple(part.content_digests))
         self._unchanged = unchanged(upload)
         #: Bytes of the whole that have been stored, durably or not.
@@ -207,9 +207,11 @@ class _Append:
     def receive(self, body: Tapped) -> Appended:
         """See ``append``."""
         body.is_part()
-        self._tap(body)
         with self._lease:
             try:
+                if self._upload.offset == 0:
+                    self._examination = self._begin_examination()
+                self._tap(body)
                 sink = self._open()
             except errors.Error as error:
                 self._let_go(error, self._upload.offset)
@@ -221,7 +223,8 @@ class _Append:
                 fields = self._judged() if inline and self._examination else None
             except BaseException as error:
                 self._interrupt(sink, error)
-                raise self._explained(error) from error
+                self._explain(error)
+                raise
             if fields is not None:
                 return Appended(*self._complete(sink, fields))
             return Appended(self._suspend(sink, has_all=complete), complete, None)
@@ -276,13 +279,17 @@ class _Append:
         if self._lease.lost:
             raise self._loss()
 
-    def _explained(self, error: BaseException) -> BaseException:
-        """What to tell the client: a store that fences this request off seems to be away."""
-        if isinstance(error, errors.StoreUnavailable):
-            with contextlib.suppress(errors.Error):
-                if self._registry.get_upload(self._upload.id).epoch != self._upload.epoch:
-                    return self._loss()
-        return error
+    def _explain(self, error: BaseException) -> None:
+        """Raise the cause of ``error`` if a store only seems to be away: it fences this request
+        off, since another one has taken the upload over."""
+        if not isinstance(error, errors.StoreUnavailable):
+            return
+        try:
+            current = self._registry.get_upload(self._upload.id)
+        except errors.Error:
+            return
+        if current.epoch != self._upload.epoch:
+            raise self._loss() from error
 
     def _loss(self) -> errors.Error:
         """Why this request may not go on."""

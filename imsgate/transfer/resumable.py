@@ -76,8 +76,8 @@ class ResumableUploads:
 
         ``digest`` is the Repr-Digest that the whole must have, ``metadata`` what tus's clients
         want to be told again. If ``store`` cannot suspend an attempt, another one keeps the data
-        until it is complete. Raises WrongStatus if the image is
-        not queued, NotResumable, TooLarge, OverLimit and Unavailable.
+        until it is complete. Raises WrongStatus if the image is not queued, NotResumable, TooLarge,
+        OverLimit and Unavailable.
         """
         spool = store if isinstance(store, Resumable) else self._spool(store)
         if length is not None and length > self.limit:

@@ -7,6 +7,7 @@ import uuid
 
 import pytest
 
+from imsgate.api import receiver
 from imsgate.errors import BadConfig
 from imsgate.signatures import verify
 from imsgate.testing.gateways import gateway, memory_store
@@ -100,6 +101,57 @@ def test_some_of_the_properties_are_no_signature(owner, certificates, left):
     path = create(owner, **signing.properties(certificates, DATA))
     owner.patch(path, remove(left))
     assert upload(owner, path, OTHER).status_int == 204
+
+
+def in_parts(owner, path, data, *, other=None):
+    """Upload in two requests; the second one may come to another process."""
+    headers = {"Content_Type": "application/octet-stream", "Upload_Complete": "?0"}
+    answer = owner.put(f"{path}/file", data[:1000], **headers)
+    if answer.status_int != 201:
+        return answer
+    return (other or owner).ask(
+        "PATCH",
+        f"{path}/upload",
+        data[1000:],
+        Content_Type="application/partial-upload",
+        Upload_Offset="1000",
+        Upload_Complete="?1",
+    )
+
+
+def test_the_parts_of_an_upload_are_verified_as_one(gate, owner, certificates):
+    path = create(owner, **signing.properties(certificates, DATA))
+    assert reason(in_parts(owner, path, OTHER)) == REFUSED
+    assert_queued(gate, owner, path)
+    assert in_parts(owner, path, DATA).status_int == 204
+    assert owner.get(f"{path}/file").body == DATA
+
+
+@pytest.mark.parametrize("data", [DATA, OTHER], ids=["signed", "another"])
+def test_parts_that_came_to_several_processes_are_verified_by_a_job(
+    gate, owner, certificates, monkeypatch, data
+):
+    monkeypatch.setattr(receiver, "PATIENCE_SECONDS", 0.0)
+    further = {"signatures": {"certificates": str(certificates)}}
+    stores = [backend.store for backend in gate.stores]
+    other = gateway(registry=gate.registry, stores=stores, further=further)
+    path = create(owner, **signing.properties(certificates, DATA))
+    answer = in_parts(owner, path, data, other=Person(other.app, PEOPLE["owner"]))
+    assert answer.status_int == 202
+    assert gate.engine.run_one()
+    if data is DATA:
+        assert owner.get(f"{path}/file").body == DATA
+    else:
+        assert_queued(gate, owner, path)
+        assert "signature" in owner.get(f"{path}/upload").json["reason"]
+
+
+def test_an_upload_that_cannot_be_verified_ends(certificates):
+    gate = gateway(stores=[memory_store("fast"), memory_store("archive")])
+    owner = Person(gate.app, PEOPLE["owner"])
+    path = create(owner, **signing.properties(certificates, DATA))
+    assert reason(in_parts(owner, path, DATA)) == REFUSED
+    assert_queued(gate, owner, path)
 
 
 def staged(owner, gate, path, data):
