@@ -14,9 +14,10 @@ from imsgate.jobs.arguments import for_upload
 from imsgate.model import Image, Upload, UploadState
 from imsgate.records.access import Access
 from imsgate.sources.inspected import SourceInspector
-from imsgate.transfer.append import Appended, Part, append
+from imsgate.transfer.append import append
 from imsgate.transfer.digests import Digests
 from imsgate.transfer.examination import Examination
+from imsgate.transfer.part_writer import Appended, Part
 from imsgate.transfer.repeat import fields_of_uploader
 from imsgate.transfer.resumable import ResumableUploads, transition, unchanged
 

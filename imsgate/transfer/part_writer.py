@@ -1,0 +1,343 @@
+"""What one request of a resumable upload writes, and how that ends."""
+
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from imsgate import errors, hashing
+from imsgate.http import upload_headers
+from imsgate.http.body import Tapped
+from imsgate.model import Image, Limits, Location, Upload, UploadState
+from imsgate.stores.base import ResumableSink
+from imsgate.transfer import lease
+from imsgate.transfer.copy import copy
+from imsgate.transfer.digests import Digests
+from imsgate.transfer.examination import Examination
+from imsgate.transfer.reservation import ReservationTap
+from imsgate.transfer.resumable import ResumableUploads, transition, unchanged
+from imsgate.transfer.upload import NO_UPLOAD, RENEWAL_SECONDS
+
+T = TypeVar("T")
+
+#: The client is gone, or too slow. Everything that has arrived was examined and stored.
+_CUT = (errors.BodyCut, errors.TooSlow)
+#: Failures after which the client may go on with what has arrived. Every other one refuses the
+#: data, and ends the upload.
+_PASSING = (
+    *_CUT,
+    errors.OverLimit,
+    errors.StoreFull,
+    errors.StoreDenied,
+    errors.Unavailable,
+    errors.ContentDigestMismatch,
+    errors.InconsistentLength,
+    errors.UploadTakenOver,
+    errors.Gone,
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What a request says of its content, and how the whole is judged.
+
+    ``complete`` is whether the content ends the upload; None if it does so when the length is
+    reached. ``length`` is that of the whole, if the request names one. ``content_digests`` are
+    those that the content must have, by algorithm. ``examine`` begins the examination of the
+    whole; it is called with the algorithms of its digests when the first byte is due.
+    ``reauthorize`` is called before the upload is completed, and raises what the request would
+    be refused with now.
+    """
+
+    offset: int
+    complete: bool | None
+    length: int | None
+    content_digests: Mapping[str, bytes]
+    examine: Callable[[Digests], Examination]
+    reauthorize: Callable[[], object]
+
+    def completes(self, total: int, length: int | None) -> bool:
+        """Whether the upload is to be completed when ``total`` of ``length`` bytes are there."""
+        return total == length if self.complete is None else self.complete
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Appended:
+    """What became of a request. With ``has_all``, all data has arrived. ``image`` is the record
+    if the upload is complete, or None if the data has yet to be examined."""
+
+    upload: Upload
+    has_all: bool
+    image: Image | None
+
+
+class _UpTo:
+    """A tap that lets the content end no later than the upload, or the largest image."""
+
+    def __init__(self, offset: int, length: int | None, limit: int) -> None:
+        self._position = offset
+        self._length = length
+        self._limit = limit
+
+    def feed(self, chunk: bytes) -> None:
+        self._position += len(chunk)
+        if self._length is not None and self._position > self._length:
+            raise errors.SizeMismatch(announced=self._length, received=self._position)
+        if self._position > self._limit:
+            raise errors.TooLarge(limit=self._limit)
+
+    def finish(self) -> None:
+        pass
+
+
+class PartWriter:
+    """An append that has begun: the upload's epoch is this request's."""
+
+    def __init__(
+        self, uploads: ResumableUploads, upload: Upload, part: Part, warm: Examination | None
+    ) -> None:
+        self._uploads = uploads
+        self._registry = uploads.registry
+        self._upload = upload
+        self._part = part
+        self._image = self._registry.get(upload.image_id)
+        self._examination = warm
+        self._content = Digests(tuple(part.content_digests))
+        self._unchanged = unchanged(upload)
+        #: Bytes of the whole that have been stored, durably or not.
+        self._received = upload.offset
+        self._lease = lease.Lease(
+            f"upload {upload.id}",
+            self._renew,
+            interval=RENEWAL_SECONDS,
+            refusals=(errors.Conflict, errors.NotFound),
+        )
+
+    def _begin_examination(self) -> Examination:
+        expected = upload_headers.digests(self._upload.digest)
+        algorithm = self._uploads.settings.hashing_algorithm
+        algorithms = dict.fromkeys((hashing.CHECKSUM, algorithm, *expected))
+        return self._part.examine(Digests(tuple(algorithms)))
+
+    def receive(self, body: Tapped) -> Appended:
+        """See ``imsgate.transfer.append.append``."""
+        body.is_part()
+        with self._lease:
+            try:
+                if self._upload.offset == 0:
+                    self._examination = self._begin_examination()
+                self._tap(body)
+                sink = self._open()
+            except errors.Error as error:
+                self._let_go(error, self._upload.offset)
+                raise
+            try:
+                self._copy(body, sink)
+                complete = self._is_complete()
+                inline = complete and self._upload.target is None
+                fields = self._judged() if inline and self._examination else None
+            except BaseException as error:
+                self._interrupt(sink, error)
+                self._explain(error)
+                raise
+            if fields is not None:
+                return Appended(*self._complete(sink, fields))
+            return Appended(self._suspend(sink, has_all=complete), complete, None)
+
+    def _tap(self, body: Tapped) -> None:
+        upload = self._upload
+        body.join(_UpTo(upload.offset, upload.length, self._uploads.limit))
+        if (limits := self._uploads.quotas.of(self._image.owner)) is not None:
+            body.join(
+                ReservationTap(
+                    upload.length,
+                    functools.partial(self._reserve, limits),
+                    received=upload.offset,
+                    reserved=self._image.upload_reserved,
+                )
+            )
+        if self._examination is not None:
+            self._examination.watch(body)
+        if self._part.content_digests:
+            body.join(_DigestTap(self._content))
+
+    def _reserve(self, limits: Limits, total: int) -> None:
+        image_id, to = self._upload.image_id, {"upload_reserved": total}
+        self._retry(lambda: self._registry.change(image_id, self._unchanged, limits, **to))
+
+    def _open(self) -> ResumableSink:
+        upload, store = self._upload, self._uploads.store(self._upload)
+        first = upload.epoch == 1
+        if not first:
+            try:
+                return store.resume(upload.key, upload.planned_size, upload.offset, upload.epoch)
+            except errors.ObjectNotFound:
+                if upload.offset:
+                    raise errors.UploadEnded(why="its data was lost") from None
+        return store.begin(upload.key, upload.planned_size, upload.epoch)
+
+    def _copy(self, body: Tapped, sink: ResumableSink) -> None:
+        """Raises ContentDigestMismatch, and what reading and storing raise."""
+        digests = Digests(()) if self._examination is None else self._examination.digests
+        copy(body, sink, digests, functools.partial(self._check, body))
+        for algorithm, found in self._content.values().items():
+            expected = self._part.content_digests[algorithm].hex()
+            if found != expected:
+                raise errors.ContentDigestMismatch(
+                    algorithm=algorithm, found=found, expected=expected
+                )
+
+    def _check(self, body: Tapped) -> None:
+        """Raises UploadTakenOver, and Gone when the image was deleted."""
+        self._received = self._upload.offset + body.received
+        self._lease.keep()
+        if self._lease.lost:
+            raise self._loss()
+
+    def _explain(self, error: BaseException) -> None:
+        """Raise the cause of ``error`` if a store only seems to be away: it fences this request
+        off, since another one has taken the upload over."""
+        if not isinstance(error, errors.StoreUnavailable):
+            return
+        try:
+            current = self._registry.get_upload(self._upload.id)
+        except errors.Error:
+            return
+        if current.epoch != self._upload.epoch:
+            raise self._loss() from error
+
+    def _loss(self) -> errors.Error:
+        """Why this request may not go on."""
+        try:
+            self._registry.get(self._upload.image_id)
+        except errors.NotFound:
+            return errors.Gone(image_id=self._image.shown_id)
+        return errors.UploadTakenOver()
+
+    def _is_complete(self) -> bool:
+        """Raises InconsistentLength if the content ends the upload before its length."""
+        length = self._upload.length
+        complete = self._part.completes(self._received, length)
+        if complete and length is not None and self._received != length:
+            raise errors.InconsistentLength(length=length, given=self._received)
+        return complete
+
+    def _judged(self) -> Mapping[str, Any]:
+        """The fields of a record that has the data. Raises to refuse it."""
+        assert self._examination is not None
+        fields = self._examination.fields(
+            self._image,
+            self._received,
+            self._uploads.settings.hashing_algorithm,
+            upload_headers.digests(self._upload.digest),
+        )
+        self._renew()
+        self._retry(self._part.reauthorize)
+        return fields
+
+    # How it ends
+
+    def _suspend(self, sink: ResumableSink, *, has_all: bool = False) -> Upload:
+        """Make what has arrived durable, and let other requests go on from there.
+
+        With ``has_all``, no more will come.
+        """
+        received = self._received
+        offset = sink.suspend()
+        upload = self._record(offset, has_all=has_all)
+        if self._examination is not None and offset == received:
+            self._uploads.examinations.keep(upload.id, upload.epoch, offset, self._examination)
+        return upload
+
+    def _record(self, offset: int, *, has_all: bool) -> Upload:
+        fields: dict[str, Any] = {"offset": offset, "writing": False}
+        if has_all:
+            fields["length"] = offset
+        return self._retry(lambda: self._change(fields, upload_received=offset))
+
+    def _interrupt(self, sink: ResumableSink, error: BaseException) -> None:
+        """After a failure that may pass, keep what has arrived; after a refusal, nothing.
+
+        The sink is never aborted: the attempt may belong to another request by now.
+        """
+        if isinstance(error, _CUT):
+            with contextlib.suppress(errors.Error):
+                self._suspend(sink)
+            return
+        offset = self._upload.offset
+        with contextlib.suppress(errors.Error):
+            durable = sink.suspend()
+            if not isinstance(error, errors.ContentDigestMismatch):
+                offset = durable
+            self._let_go(error, offset)
+            return
+        self._let_go(error, None)
+
+    def _let_go(self, error: BaseException, offset: int | None) -> None:
+        """End the upload if ``error`` refuses its data; else let it go on from ``offset``, or
+        from what the store says if that is None."""
+        if isinstance(error, errors.Error) and not isinstance(error, _PASSING):
+            self._uploads.end(self._upload, str(error))
+        elif offset is not None:
+            with contextlib.suppress(errors.Error):
+                self._change({"offset": offset, "writing": False}, upload_received=offset)
+
+    def _complete(
+        self, sink: ResumableSink, fields: Mapping[str, Any]
+    ) -> tuple[Upload, bool, Image]:
+        """Make the data the image's. If this is cut off, the upload stays with all its data."""
+        location = Location(self._upload.store, sink.commit())
+        done = {
+            "state": UploadState.COMPLETE,
+            "offset": self._received,
+            "length": self._received,
+            "writing": False,
+        }
+        to = {
+            **fields,
+            "status": transition(self._upload).after,
+            "locations": (location,),
+            **NO_UPLOAD,
+        }
+        try:
+            self._retry(lambda: self._change(done, **to))
+        except errors.Conflict:
+            # The database may have done it before, and its response was lost.
+            current = self._registry.get_upload(self._upload.id)
+            if (current.epoch, current.state) != (self._upload.epoch, UploadState.COMPLETE):
+                loss = self._loss()
+                self._uploads.end(self._upload, str(loss))
+                raise loss from None
+        upload = self._registry.get_upload(self._upload.id)
+        return upload, True, self._registry.get(upload.image_id)
+
+    def _renew(self) -> None:
+        self._change({}, upload_received=self._received)
+
+    def _change(self, fields: Mapping[str, Any], **to: Any) -> Upload:
+        return self._registry.change_upload(
+            self._upload.id, self._upload.epoch, fields, self._unchanged, None, **to
+        )
+
+    def _retry(self, step: Callable[[], T]) -> T:
+        """Repeat ``step`` during a short outage."""
+        return lease.retry_while_unavailable(
+            step,
+            subject=f"Upload {self._upload.id}",
+            pauses=lease.RETRY_PAUSES_SECONDS,
+            wait=self._lease.wait,
+        )
+
+
+class _DigestTap:
+    """A tap that computes digests of one request's content."""
+
+    def __init__(self, digests: Digests) -> None:
+        self._digests = digests
+
+    def feed(self, chunk: bytes) -> None:
+        self._digests.feed(chunk)
+
+    def finish(self) -> None:
+        pass
