@@ -48,7 +48,7 @@ from imsgate.signatures import verify
 from imsgate.transfer import orphans
 from imsgate.transfer.cleanup import sweep_forever
 from imsgate.transfer.repeat import Repeats
-from imsgate.transfer.upload import UploadSettings
+from imsgate.transfer.settings import UploadSettings
 
 
 class Application:

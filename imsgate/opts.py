@@ -32,7 +32,7 @@ from imsgate.settings import Settings
 from imsgate.signatures import verify
 from imsgate.sources import decompress, uris, web
 from imsgate.stores import loader
-from imsgate.transfer import upload
+from imsgate.transfer import settings as transfer_settings
 
 _FILTERS = (
     faults.Faults,
@@ -59,7 +59,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         (proxy.GROUP, proxy.OPTS),
         (profiles.GROUP, profiles.OPTS),
         *map(_group, (ApiSettings, FormatSettings)),
-        (upload.GROUP, upload.OPTS),
+        (transfer_settings.GROUP, transfer_settings.OPTS),
         ("DEFAULT", quota.KEYSTONE_OPTS),
         (quota.GROUP, quota.OPTS),
         (jobs.GROUP, jobs.OPTS),

@@ -44,7 +44,8 @@ from imsgate.stores.enabled import Stores
 from imsgate.transfer import media
 from imsgate.transfer.cleanup import Cleanup
 from imsgate.transfer.resumable import ResumableUploads
-from imsgate.transfer.upload import Uploads, UploadSettings
+from imsgate.transfer.settings import UploadSettings
+from imsgate.transfer.upload import Uploads
 
 REGISTRY_OPTS = (
     cfg.StrOpt(

@@ -12,7 +12,7 @@ from imsgate.records.settings import ApiSettings
 from imsgate.registry import sql
 from imsgate.services import RegistrySettings
 from imsgate.stores import loader
-from imsgate.transfer import upload
+from imsgate.transfer import settings as transfer_settings
 
 LISTED = [(group, option) for group, options in opts.list_opts() for option in options]
 
@@ -33,7 +33,7 @@ DECLARED = {
         *locations.SecureHashSettings.OPTS,
     ],
     "glance_store": loader.DEFAULT_OPTS,
-    upload.GROUP: upload.OPTS,
+    transfer_settings.GROUP: transfer_settings.OPTS,
     profiles.GROUP: profiles.OPTS,
     **{
         settings.GROUP: settings.OPTS

@@ -22,7 +22,8 @@ from imsgate.stores.enabled import STORE_OPTS, Backend, Stores
 from imsgate.stores.memory import MemoryStore
 from imsgate.transfer.cleanup import Cleanup
 from imsgate.transfer.resumable import ResumableUploads
-from imsgate.transfer.upload import Uploads, UploadSettings
+from imsgate.transfer.settings import UploadSettings
+from imsgate.transfer.upload import Uploads
 
 
 def settings(options: Iterable[cfg.Opt], **changed: Any) -> Section:

@@ -28,7 +28,8 @@ from imsgate.stores.enabled import Stores
 from imsgate.transfer import residue
 from imsgate.transfer.examination import Examinations
 from imsgate.transfer.reservation import INITIAL_BYTES
-from imsgate.transfer.upload import NO_UPLOAD, STAGE, UPLOAD, Transition, UploadSettings
+from imsgate.transfer.settings import UploadSettings
+from imsgate.transfer.upload import NO_UPLOAD, STAGE, UPLOAD, Transition
 
 LOG = logging.getLogger(__name__)
 

@@ -14,91 +14,20 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from oslo_config import cfg
-
-from imsgate import errors, hashing
+from imsgate import errors
 from imsgate.http.body import Tapped
 from imsgate.model import DELETED, Image, Limits, Status
 from imsgate.quotas import quota
 from imsgate.registry.base import Registry
-from imsgate.settings import Settings
 from imsgate.stores.base import Sink, Store
 from imsgate.transfer import lease, residue
 from imsgate.transfer.copy import write
 from imsgate.transfer.reservation import INITIAL_BYTES, ReservationTap
+from imsgate.transfer.settings import UploadSettings
 
 LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-GROUP = "upload"
-OPTS = (
-    cfg.StrOpt(
-        "hashing_algorithm",
-        default="sha512",
-        choices=list(hashing.OS_HASH),
-        help="The algorithm of os_hash_value. sha256 is about twice as fast as sha512 "
-        "on processors with SHA instructions.",
-    ),
-    cfg.IntOpt(
-        "lease",
-        default=60,
-        min=1,
-        max=10**9,  # added to the current time it must still be a valid date
-        help="Seconds after which an upload whose process died counts as abandoned. "
-        "A running upload renews its lease at least three times in this period.",
-    ),
-    cfg.StrOpt(
-        "staging_store",
-        help="Id of the store that holds staged data until it is imported; empty means the "
-        "default store. An import to the same store does not copy the data.",
-    ),
-    cfg.IntOpt(
-        "repeat_window",
-        default=3600,
-        min=0,
-        max=10**9,
-        help="Seconds after an upload in which the same user may send the same data again, as "
-        "clients do that have not received the response. The data is compared with what is "
-        "stored, and the response is 204 again. Programs give up their retries in less than the "
-        "default hour; a second upload after that is more likely a mistake. 0: the response is "
-        "always 409, as in Glance.",
-    ),
-    cfg.StrOpt(
-        "spool_store",
-        help="Id of the store that keeps a resumable upload until it is complete, if the store "
-        "for the image cannot keep a part of one; empty means the default store, or else the "
-        "first one that can.",
-    ),
-    cfg.IntOpt(
-        "keep_partial",
-        default=24 * 3600,
-        min=60,
-        max=10**9,
-        help="Seconds for which a resumable upload is kept after its last request. Then its data "
-        "is removed, and the image is queued again.",
-    ),
-    cfg.BoolOpt(
-        "interim_responses",
-        default=False,
-        help="Tell a client with the interim response 104 where its resumable upload can go on, "
-        "before its data is read. Only `imsgate serve` can send it. nginx takes it for the "
-        "response itself, so leave this off behind nginx.",
-    ),
-)
-
-
-class UploadSettings(Settings, group=GROUP, opts=OPTS):
-    """The options of ``[upload]``."""
-
-    hashing_algorithm: str
-    lease: int
-    staging_store: str | None
-    repeat_window: int
-    spool_store: str | None
-    keep_partial: int
-    interim_responses: bool
-
 
 #: The fields of a record without a running upload.
 NO_UPLOAD: dict[str, Any] = {

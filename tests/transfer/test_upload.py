@@ -14,6 +14,7 @@ from imsgate import errors
 from imsgate.model import JobState, Location, Status
 from imsgate.testing.gateways import memory_store
 from imsgate.transfer import lease, residue, upload
+from imsgate.transfer.settings import UploadSettings
 from tests.transfer.attempts import (
     AWAY,
     CUT,
@@ -85,7 +86,7 @@ def test_facts_are_asked_after_the_last_byte(attempt):
 
 @pytest.mark.parametrize("algorithm", ["sha256", "md5", "sha3_512", "blake2b"])
 def test_the_algorithm_can_be_chosen(attempt, algorithm):
-    chosen = upload.UploadSettings(hashing_algorithm=algorithm, lease=LEASE)
+    chosen = UploadSettings(hashing_algorithm=algorithm, lease=LEASE)
     attempt.uploads = upload.Uploads(registry=attempt.registry, settings=chosen)
     image = attempt.receive()
     assert image.os_hash_value == hashlib.new(algorithm, DATA).hexdigest()
@@ -458,7 +459,7 @@ def test_a_lost_lease_ends_an_endless_body(store, monkeypatch, seconds, renewal)
     """Soon, also where a lease is long."""
     monkeypatch.setattr(upload, "RENEWAL_SECONDS", renewal)
     attempt = Attempt(store)
-    chosen = upload.UploadSettings(hashing_algorithm="md5", lease=seconds)
+    chosen = UploadSettings(hashing_algorithm="md5", lease=seconds)
     uploads = upload.Uploads(registry=attempt.registry, settings=chosen)
     reads = itertools.count()
 
@@ -500,7 +501,7 @@ def test_a_store_that_fails_under_a_deleted_image(attempt):
 
 def test_a_living_upload_renews_its_lease(store):
     attempt = Attempt(store)
-    tiny = upload.UploadSettings(hashing_algorithm="md5", lease=0.003)
+    tiny = UploadSettings(hashing_algorithm="md5", lease=0.003)
     uploads = upload.Uploads(registry=attempt.registry, settings=tiny)
     expiries = set()
 
@@ -515,7 +516,7 @@ def test_a_living_upload_renews_its_lease(store):
 
 def test_a_lease_survives_an_outage(store, caplog):
     attempt = Attempt(store)
-    tiny = upload.UploadSettings(hashing_algorithm="md5", lease=0.003)
+    tiny = UploadSettings(hashing_algorithm="md5", lease=0.003)
     uploads = upload.Uploads(registry=attempt.registry, settings=tiny)
     attempt.registry.at = outage(None)  # renewals change no status
 
