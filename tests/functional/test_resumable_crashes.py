@@ -8,7 +8,7 @@ import dataclasses
 import os
 import pathlib
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
@@ -20,6 +20,7 @@ from tests.databases import Server, settings
 from tests.functional.gateway import Answer, Gateway, eventually, serving
 from tests.functional.partial import Part, append, ask, is_complete, offset_of
 from tests.functional.wire import MIB, Wire, length
+from tests.stores.s3 import servers
 
 #: More can be asked for: the moments are random.
 KILLS = int(os.environ.get("IMSGATE_TEST_KILLS", "20"))
@@ -30,13 +31,13 @@ BLOCK = 1 << 14
 
 CONFIG = """
 [DEFAULT]
-enabled_backends = shared:file
+enabled_backends = shared:{kind}
 
 [glance_store]
 default_backend = shared
 
 [shared]
-filesystem_store_datadir = {shared}
+{options}
 
 [database]
 connection = {url}
@@ -44,14 +45,61 @@ connection = {url}
 [jobs]
 poll = 0.2
 """
+#: Parts are small, so that small images have several.
+S3 = """
+s3_store_host = %s
+s3_store_access_key = %s
+s3_store_secret_key = %s
+s3_store_bucket = %s
+s3_store_bucket_url_format = path
+s3_store_large_object_size = 1
+s3_store_large_object_chunk_size = 5
+"""
+
+
+class Files:
+    """A directory of images."""
+
+    kind = "file"
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self._directory = directory
+        directory.mkdir()
+
+    @property
+    def options(self) -> str:
+        return f"filesystem_store_datadir = {self._directory}"
+
+    def held(self) -> list[str]:
+        """Everything in the store, of unfinished uploads, too."""
+        paths = self._directory.rglob("*")
+        return [str(path) for path in paths if path.is_file() and path.name != MARK]
+
+
+class Objects:
+    """A bucket of images."""
+
+    kind = "s3"
+
+    def __init__(self, bucket: servers.Bucket) -> None:
+        self._bucket = bucket
+        bucket.empty()
+
+    @property
+    def options(self) -> str:
+        bucket = self._bucket
+        return S3 % (bucket.server.url, servers.ACCESS, servers.SECRET, bucket.name)
+
+    def held(self) -> list[str]:
+        return [str(left) for left in self._bucket.leftovers() if left != MARK]
 
 
 @dataclasses.dataclass(frozen=True)
 class Site:
-    """Two gateways with one database and one directory of images."""
+    """Two gateways with one database and one store of images."""
 
     url: str
-    shared: pathlib.Path
+    store: Files | Objects
     gateways: tuple[Gateway, Gateway]
 
     def expire_jobs(self) -> None:
@@ -61,28 +109,26 @@ class Site:
             connection.exec_driver_sql("UPDATE jobs SET lease = 1 WHERE lease > 1")
         engine.dispose()
 
-    def files(self) -> list[pathlib.Path]:
-        """Everything in the store."""
-        return [path for path in self.shared.rglob("*") if path.is_file() and path.name != MARK]
 
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def site(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[Site]:
-    url = f"sqlite:///{tmp_path}/one.sqlite"
-    if request.param != "sqlite":
-        server: Server = request.getfixturevalue(f"{request.param}_server")
-        url = server.create()
-    shared = tmp_path / "shared"
-    shared.mkdir()
+@pytest.fixture
+def site_of(
+    postgresql_server: Server, tmp_path: pathlib.Path
+) -> Iterator[Callable[[Files | Objects], Site]]:
+    """Start a site with this store."""
+    url = postgresql_server.create()
     sql.upgrade(settings(url, tmp_path))
-    config = CONFIG.format(url=url, shared=shared)
     with contextlib.ExitStack() as started, ThreadPoolExecutor() as both:
-        gateways = []
-        for name in "ab":
-            (tmp_path / name).mkdir()
-            gateways.append(Gateway(tmp_path / name, config=config, workers=1))
-        a, b = both.map(lambda one: started.enter_context(serving(one)), gateways)
-        yield Site(url, shared, (a, b))
+
+        def make(store: Files | Objects) -> Site:
+            config = CONFIG.format(url=url, kind=store.kind, options=store.options)
+            gateways = []
+            for name in "ab":
+                (tmp_path / name).mkdir()
+                gateways.append(Gateway(tmp_path / name, config=config, workers=1))
+            a, b = both.map(lambda one: started.enter_context(serving(one)), gateways)
+            return Site(url, store, (a, b))
+
+        yield make
 
 
 class Client:
@@ -176,7 +222,7 @@ class Client:
         eventually(lambda: self._at.status(self.image_id) == "active", "it is verified")
 
 
-def test_an_upload_survives_the_death_of_its_server(site: Site) -> None:
+def assert_survives(site: Site) -> None:
     """The offset that a server tells never goes down, what lies before it is whole, and only the
     object is left."""
     rng = random.Random(SEED)
@@ -184,11 +230,20 @@ def test_an_upload_survives_the_death_of_its_server(site: Site) -> None:
         for _ in range(0, KILLS, KILLS_PER_IMAGE):
             client = Client(site, rng, pool)
             client.upload(KILLS_PER_IMAGE)
-            (path,) = eventually(
-                lambda: len(site.files()) == 1 and site.files(), "only the object is left"
-            )
-            assert path.read_bytes() == DATA
+            eventually(lambda: len(site.store.held()) == 1, "only the object is left")
             assert site.gateways[0].download(client.image_id).body == DATA
             path = f"/v2/images/{client.image_id}"
             assert site.gateways[0].call("DELETE", path).status == 204
-            assert site.files() == []
+            eventually(lambda: site.store.held() == [], "nothing is left")
+
+
+def test_files_survive_the_death_of_a_server(
+    site_of: Callable[[Files], Site], tmp_path: pathlib.Path
+) -> None:
+    assert_survives(site_of(Files(tmp_path / "shared")))
+
+
+def test_objects_survive_the_death_of_a_server(
+    site_of: Callable[[Objects], Site], bucket: servers.Bucket
+) -> None:
+    assert_survives(site_of(Objects(bucket)))
