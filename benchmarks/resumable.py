@@ -6,7 +6,8 @@
 Starts `imsgate serve` with one worker on a free port. In each round, it receives the same image
 three times: by a plain PUT, as a resumable upload in one request, and as one in requests of --part
 MiB. The order changes from round to round, so that other load of the machine affects all of them.
-Prints the medians, and the medians and quartiles of the ratios within each round.
+Prints the medians, and the medians and quartiles of the ratios within each round. 0 rounds omit
+this part.
 
 Then --suspended images are begun with 1 KiB each, and the server's memory is printed before and
 after. 0 omits this part. Images are in memory (/dev/shm) by default; set --store to a directory on
@@ -172,7 +173,7 @@ def s3_conf(home: pathlib.Path) -> Iterator[str]:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     add: Callable[..., object] = parser.add_argument
-    add("--rounds", type=int, default=9, help="default: %(default)s")
+    add("--rounds", type=int, default=9, help="0 or at least 2 (default: %(default)s)")
     add("--mib", type=int, default=512, help="size of an image (default: %(default)s)")
     add("--part", type=int, default=64, help="MiB of a request (default: %(default)s)")
     add("--store", default="/dev/shm", metavar="DIR", help="of images (default: %(default)s)")
@@ -193,7 +194,8 @@ def main() -> None:
         (inputs / "data").write_bytes(os.urandom(args.mib * MIB))
         conf = stack.enter_context(s3_conf(home)) if args.s3 else ""
         target = stack.enter_context(targets.imsgate(place, 1, "sha512", conf))
-        run_rounds(target, Client(target, inputs / "data", args.part * MIB), args.rounds)
+        if args.rounds:
+            run_rounds(target, Client(target, inputs / "data", args.part * MIB), args.rounds)
         if args.suspended:
             suspend(target, args.suspended)
 
