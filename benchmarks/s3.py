@@ -146,14 +146,19 @@ s3_store_thread_pools = {threads}
 """
 
 
+def conf(bucket: servers.Bucket, port: int) -> str:
+    """The configuration of a gateway that keeps images in ``bucket``, reached at ``port``."""
+    values = {"host": servers.HOST, "port": port, "bucket": bucket.name}
+    values |= {"access": servers.ACCESS, "secret": servers.SECRET}
+    return CONF.format(**values, part=PART_MIB, threads=THREADS)
+
+
 def measure_gateway(mib: int, bucket: servers.Bucket, port: int) -> dict[str, float]:
     """Upload and download an image through a gateway; return the seconds of each."""
     with tempfile.TemporaryDirectory() as state:
-        conf = pathlib.Path(state, "imsgate.conf")
-        values = {"host": servers.HOST, "port": port, "bucket": bucket.name}
-        values |= {"access": servers.ACCESS, "secret": servers.SECRET}
-        conf.write_text(CONF.format(**values, part=PART_MIB, threads=THREADS))
-        with memory.gateway(state, "--config-file", str(conf)) as (gateway_port, worker):
+        file = pathlib.Path(state, "imsgate.conf")
+        file.write_text(conf(bucket, port))
+        with memory.gateway(state, "--config-file", str(file)) as (gateway_port, worker):
             token = pathlib.Path(state, "admin-token").read_text().strip()
             transfer_image(gateway_port, worker, token, WARM_UP_MIB)
             costs = transfer_image(gateway_port, worker, token, mib)

@@ -77,11 +77,18 @@ class Target:
 
     def anonymous_mib(self) -> float:
         """Anonymous memory of all processes in MiB. Shared pages are counted once, files never."""
+        return self._memory_mib("Pss_Anon:")
+
+    def resident_mib(self) -> float:
+        """Resident memory (RSS) of all processes in MiB. Each counts the pages that it shares."""
+        return self._memory_mib("Rss:")
+
+    def _memory_mib(self, field: str) -> float:
         total = 0
         for pid in self.pids():
             with contextlib.suppress(OSError):
                 for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                    total += int(line.split()[1]) if line.startswith("Pss_Anon") else 0
+                    total += int(line.split()[1]) if line.startswith(field) else 0
         return total / 1024
 
 
@@ -148,10 +155,13 @@ def wait_until_up(target: Target, log: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def imsgate(place: pathlib.Path, workers: int, algorithm: str) -> Iterator[Target]:
-    """``imsgate serve`` with its database and images in the directory ``place``."""
+def imsgate(place: pathlib.Path, workers: int, algorithm: str, conf: str = "") -> Iterator[Target]:
+    """``imsgate serve`` with its database and images in the directory ``place``.
+
+    ``conf`` is further configuration.
+    """
     port = memory.free_port()
-    (place / "conf").write_text(f"[upload]\nhashing_algorithm = {algorithm}\n")
+    (place / "conf").write_text(f"[upload]\nhashing_algorithm = {algorithm}\n{conf}")
     program = [sys.executable, "-m", "imsgate.cmd.main"]
     state = ["--state", str(place), "--config-file", str(place / "conf")]
     # The time to create the database is not measured, as for Glance.

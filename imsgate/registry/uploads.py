@@ -13,6 +13,10 @@ from imsgate.model import Upload, UploadState
 from imsgate.registry.base import check_upload_change
 from imsgate.registry.tables import UPLOADS
 
+# Built once, since building takes longer than running.
+_ONE = sa.select(UPLOADS).where(UPLOADS.c.id == sa.bindparam("upload_id"))
+_ONE_LOCKED = _ONE.with_for_update()
+
 
 def insert(connection: sa.Connection, upload: Upload) -> None:
     fields = {field.name: getattr(upload, field.name) for field in dataclasses.fields(upload)}
@@ -23,7 +27,7 @@ def insert(connection: sa.Connection, upload: Upload) -> None:
 
 
 def get(connection: sa.Connection, upload_id: str) -> Upload:
-    return _one(connection, upload_id, _with_id(upload_id))
+    return _one(connection, upload_id, _ONE)
 
 
 def of(connection: sa.Connection, image_id: str) -> Upload | None:
@@ -42,7 +46,7 @@ def change(
 ) -> Upload:
     """Raises what ``check_upload_change`` does, and NotFound."""
     # Locked, so that the row that is compared is the one that is changed.
-    upload = _one(connection, upload_id, _with_id(upload_id).with_for_update())
+    upload = _one(connection, upload_id, _ONE_LOCKED)
     check_upload_change(upload, epoch, fields)
     to = {"updated_at": model.now(), **fields}
     connection.execute(sa.update(UPLOADS).where(UPLOADS.c.id == upload_id).values(to))
@@ -58,12 +62,8 @@ def is_forgotten(before: float) -> sa.ColumnElement[bool]:
     return sa.and_(UPLOADS.c.expires < before, UPLOADS.c.state != UploadState.FINISHING)
 
 
-def _with_id(upload_id: str) -> sa.Select[Any]:
-    return sa.select(UPLOADS).where(UPLOADS.c.id == upload_id)
-
-
 def _one(connection: sa.Connection, upload_id: str, select: sa.Select[Any]) -> Upload:
-    row = connection.execute(select).mappings().first()
+    row = connection.execute(select, {"upload_id": upload_id}).mappings().first()
     if row is None:
         raise NotFound(what=f"Upload {upload_id}")
     return Upload(**row)

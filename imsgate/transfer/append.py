@@ -2,7 +2,7 @@
 
 from imsgate import errors
 from imsgate.http.body import Tapped
-from imsgate.model import Image, Limits, Upload
+from imsgate.model import Limits, Upload
 from imsgate.transfer.part_writer import Appended, Part, PartWriter
 from imsgate.transfer.resumable import ResumableUploads, unchanged
 
@@ -51,8 +51,7 @@ def _length(uploads: ResumableUploads, upload: Upload, body: Tapped, part: Part)
 def _with_length(uploads: ResumableUploads, upload: Upload, length: int | None) -> Upload:
     if length == upload.length:
         return upload
-    image = uploads.registry.get(upload.image_id)
-    limits, to = _reservation(uploads, upload, image, length)
+    limits, to = _reservation(uploads, upload, length)
     return uploads.registry.change_upload(
         upload.id, upload.epoch, {"length": length}, unchanged(upload), limits, **to
     )
@@ -64,10 +63,10 @@ def _claim(uploads: ResumableUploads, upload: Upload, part: Part, length: int | 
     fields = {"writing": True, "length": length, "expires": expires}
 
     def claim(current: Upload) -> Upload:
-        current = uploads.settled(current)
+        if current.writing:  # otherwise it was checked just now
+            current = uploads.settled(current)
         _check_offset(current, part)
-        image = uploads.registry.get(current.image_id)
-        limits, to = _reservation(uploads, current, image, length)
+        limits, to = _reservation(uploads, current, length)
         return uploads.registry.change_upload(
             current.id,
             current.epoch,
@@ -82,9 +81,10 @@ def _claim(uploads: ResumableUploads, upload: Upload, part: Part, length: int | 
 
 
 def _reservation(
-    uploads: ResumableUploads, upload: Upload, image: Image, length: int | None
+    uploads: ResumableUploads, upload: Upload, length: int | None
 ) -> tuple[Limits | None, dict[str, int]]:
     """The limits of the image's owner, and what to reserve when the length becomes known."""
     if length is None or upload.length is not None:
         return None, {}
+    image = uploads.registry.get(upload.image_id)
     return uploads.quotas.of(image.owner), {"upload_reserved": length}
