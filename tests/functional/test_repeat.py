@@ -1,6 +1,7 @@
 """A proxy loses the response to an upload; an unchanged client sends its request again."""
 
 import contextlib
+import os
 import pathlib
 import random
 import socket
@@ -18,7 +19,7 @@ from tests.functional.conftest import needs_program
 from tests.functional.gateway import HOST, Gateway, clean_env
 from tests.functional.wire import CHUNKED, MIB, Wire, length
 
-ROUNDS = 500
+ROUNDS = int(os.environ.get("IMSGATE_TEST_ROUNDS", "100"))
 #: More than the first chunk that is compared, but little to send.
 SIZE = 100_000
 OCTETS = {"Content-Type": "application/octet-stream"}
