@@ -304,14 +304,3 @@ def test_a_disk_that_is_full_leaves_the_attempt(tiny, reserving, size):
     with store.resume(KEY, None, count, 4) as sink:
         sink.commit()
     assert content(store, KEY) == data[:count]
-
-
-def test_little_is_left_for_the_fsync_of_a_request(store, monkeypatch):
-    """The client waits for it at the end of each request: at most two small windows."""
-    seen = []
-    monkeypatch.setattr(disk, "_sync_file_range", lambda _, *what: seen.append(what) or 0)
-    with store.begin(KEY, None, 1) as sink:
-        for _ in range(20):
-            sink.write(bytes(MIB))
-        sink.suspend()
-    assert [what for what in seen if what[2] == 2] == [(0, 8 * MIB, 2), (8 * MIB, 8 * MIB, 2)]

@@ -63,23 +63,19 @@ class Writeback:
     the last byte takes as long as the disk needs for that.
     """
 
-    def __init__(self, fd: int, size: int = 0, window: int | None = None) -> None:
-        """``size`` is that of the file now, in bytes; what it has needs no writeback.
-
-        Writeback of the next range starts after each ``window`` bytes; by default, WINDOW_BYTES.
-        """
+    def __init__(self, fd: int, size: int = 0) -> None:
+        """``size`` is that of the file now, in bytes; what it has needs no writeback."""
         self._fd = fd
-        self._window = window or WINDOW_BYTES
         self._begin = self._started = size
 
     def reached(self, size: int) -> None:
         """Report that the file has ``size`` bytes. Raises OSError if an earlier write failed."""
-        while size - self._started >= self._window:
+        while size - self._started >= WINDOW_BYTES:
             if self._started > self._begin:
-                previous = self._started - self._window
-                _call(_sync_file_range, self._fd, previous, self._window, _FINISH)
-            _call(_sync_file_range, self._fd, self._started, self._window, _START)
-            self._started += self._window
+                previous = self._started - WINDOW_BYTES
+                _call(_sync_file_range, self._fd, previous, WINDOW_BYTES, _FINISH)
+            _call(_sync_file_range, self._fd, self._started, WINDOW_BYTES, _START)
+            self._started += WINDOW_BYTES
 
 
 def write(fd: int, chunk: bytes | memoryview) -> None:

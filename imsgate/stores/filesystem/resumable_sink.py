@@ -15,10 +15,6 @@ _LOG = logging.getLogger(__name__)
 
 _CLOSED = -1
 
-#: Bytes after which writeback is started. Small, because each request ends with an fsync, for
-#: which its client waits.
-_WINDOW_BYTES = 8 << 20
-
 
 class ResumableFileSink(ResumableSink):
     """Appends to the temporary file of an attempt, at each step behind the fence.
@@ -55,7 +51,7 @@ class ResumableFileSink(ResumableSink):
         self._new = new
         self._failed = self._ended = self._committed = False
         os.lseek(fd, offset, os.SEEK_SET)
-        self._writeback = disk.Writeback(fd, offset, _WINDOW_BYTES)
+        self._writeback = disk.Writeback(fd, offset)
         flags = os.O_RDONLY | os.O_NOFOLLOW
         self._witness = os.open(directory.temporary(key), flags)
 
