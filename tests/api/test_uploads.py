@@ -80,6 +80,15 @@ def test_several_requests_may_bring_it(owner, path):
     assert state(head(owner, path)) == (204, "4608", "?1")
 
 
+def test_appending_reads_the_image_no_more_than_necessary(owner, path, gate, monkeypatch):
+    """Twice for the policy, once before and once with the claim, and once to write."""
+    create(owner, path, PARTS[0], "?0", Upload_Length=str(len(WHOLE)))
+    reads, get = [], gate.registry.get
+    monkeypatch.setattr(gate.registry, "get", lambda id: reads.append(id) or get(id))
+    assert state(append(owner, path, 1536, PARTS[1], "?0")) == (204, "3072", "?0")
+    assert len(reads) <= 5
+
+
 @pytest.mark.parametrize("announced", [{}, {"HTTP_UPLOAD_LENGTH": "4608"}])
 def test_a_cut_last_request_goes_on(owner, path, gate, announced):
     """It meant to bring everything; what it brought is not the whole."""
@@ -396,12 +405,3 @@ def test_another_request_between_the_last_byte_and_the_job(owner, path, gate, mo
     answer = append(person, path, 1536, PARTS[1] + PARTS[2], "?1")
     assert state(answer) == (204, "4608", "?1")
     assert content(owner, path) == ("active", WHOLE)
-
-
-def test_appending_reads_the_image_no_more_than_necessary(owner, path, gate, monkeypatch):
-    """Twice for the policy, once before and once with the claim, and once to write."""
-    create(owner, path, PARTS[0], "?0", Upload_Length=str(len(WHOLE)))
-    reads, get = [], gate.registry.get
-    monkeypatch.setattr(gate.registry, "get", lambda id: reads.append(id) or get(id))
-    assert state(append(owner, path, 1536, PARTS[1], "?0")) == (204, "3072", "?0")
-    assert len(reads) <= 5
