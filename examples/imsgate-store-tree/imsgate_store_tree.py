@@ -12,7 +12,7 @@ from oslo_config import cfg
 from imsgate import errors
 from imsgate.errors import BadConfig
 from imsgate.stores.base import Resumable, ResumableSink, Sink, Store
-from imsgate.stores.committed import CommittedSink
+from imsgate.stores.committed import CommittedAttempt
 
 _KEY = re.compile(r"[0-9a-zA-Z][0-9a-zA-Z-]{3}[0-9a-zA-Z.-]{0,96}", re.ASCII)
 #: Suffix of files that are being written, for resumable attempts followed by the epoch. No location
@@ -54,7 +54,7 @@ class TreeStore(Store, Resumable):
     def resume(self, key, size, offset, epoch):
         file = self._take_over(key, epoch)
         if file is None:
-            return CommittedSink(self.name, key, self.size(key), offset)
+            return CommittedAttempt(self.name, key, self.size(key), offset)
         return ResumableTreeSink(self, key, self._part(key, epoch), file, offset)
 
     def _take_over(self, key, epoch):

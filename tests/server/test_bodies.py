@@ -106,6 +106,12 @@ def test_what_comes_behind_it_is_not_part_of_it(connection, make, sent, held):
     assert found.read(1 << 20) == b""
 
 
+def read_twice(found):
+    """What arrived before a failure is returned first."""
+    found.read(1 << 20)
+    found.read(1 << 20)
+
+
 @pytest.mark.parametrize("held", [0, 100, 200])
 def test_a_client_that_has_gone_ends_it_before_its_length(connection, held):
     found = of_length(connection, DATA[:200], held, ended=True)
@@ -121,7 +127,7 @@ def test_a_client_that_has_gone_ends_it_before_its_length(connection, held):
 def test_a_bad_chunk_is_an_error(connection, sent, error):
     found = chunked(connection, sent, ended=True)
     with pytest.raises(error):
-        found.read(1 << 20)
+        read_twice(found)
 
 
 @KINDS
@@ -135,4 +141,15 @@ def test_a_timeout_of_the_socket_ends_the_read(connection, make, sent):
     found = make(connection, sent[:100])
     connection[0].settimeout(0.01)
     with pytest.raises(TimeoutError):
-        found.read(1000)
+        read_twice(found)
+
+
+@KINDS
+def test_what_arrived_before_a_failure_is_returned_first(connection, make, sent):
+    found = make(connection, sent[:100])
+    connection[0].settimeout(0.01)
+    arrived = found.read(1000)
+    for _ in range(2):
+        with pytest.raises(TimeoutError):
+            found.read(1000)
+    assert DATA.startswith(arrived)
