@@ -265,22 +265,25 @@ class PartWriter:
             with contextlib.suppress(errors.Error):
                 self._suspend(sink)
             return
-        offset = self._upload.offset
+        offset = None
         with contextlib.suppress(errors.Error):
-            durable = sink.suspend()
-            if not isinstance(error, errors.ContentDigestMismatch):
-                offset = durable
-            self._let_go(error, offset)
-            return
-        self._let_go(error, None)
+            offset = sink.suspend()
+        if offset is not None and isinstance(error, errors.ContentDigestMismatch):
+            offset = self._upload.offset
+        self._let_go(error, offset)
 
     def _let_go(self, error: BaseException, offset: int | None) -> None:
         """End the upload if ``error`` refuses its data; else let it go on from ``offset``, or
-        from what the store says if that is None."""
-        if isinstance(error, errors.Error) and not isinstance(error, _PASSING):
-            self._uploads.end(self._upload, str(error))
-        elif offset is not None:
-            with contextlib.suppress(errors.Error):
+        from what the store says if that is None.
+
+        Never raises, so that the client is told ``error``. If the registry is away, the upload
+        stays; its data is refused again when it is complete.
+        """
+        refused = isinstance(error, errors.Error) and not isinstance(error, _PASSING)
+        with contextlib.suppress(errors.Error):
+            if refused:
+                self._uploads.end(self._upload, str(error))
+            elif offset is not None:
                 self._change({"offset": offset, "writing": False}, upload_received=offset)
 
     def _complete(
