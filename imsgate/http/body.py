@@ -86,7 +86,7 @@ class Tapped(io.RawIOBase):
         if tap not in self._taps:
             self._taps.insert(0 if first else len(self._taps), tap)
 
-    def is_part(self) -> None:
+    def mark_as_part(self) -> None:
         """The body is a part of what its taps watch: its end is not the end for them."""
         self._is_part = True
 

@@ -122,7 +122,7 @@ class PartWriter:
 
     def receive(self, body: Tapped) -> Appended:
         """See ``imsgate.transfer.append.append``."""
-        body.is_part()
+        body.mark_as_part()
         with self._lease:
             try:
                 if self._upload.offset == 0:
