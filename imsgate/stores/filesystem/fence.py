@@ -97,7 +97,7 @@ class Fence:
         """Replace the record; under the lock. Durable if ``sync`` is true. Raises OSError."""
         os.pwrite(self._fd, record.encode(), 0)
         if sync:
-            os.fsync(self._fd)
+            os.fdatasync(self._fd)
 
     @contextlib.contextmanager
     def holding(self, epoch: int) -> Iterator[None]:
