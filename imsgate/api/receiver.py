@@ -24,6 +24,9 @@ from imsgate.transfer.resumable import ResumableUploads, transition, unchanged
 #: How long the last request of an upload waits for the data to be verified. A proxy waits for 60
 #: seconds, unless it is told otherwise.
 PATIENCE_SECONDS = 20.0
+#: A client that is cut right after it began to send may ask for the offset before the request
+#: that was cut has begun here. The response waits, so that such a request can store its data.
+_QUIET_SECONDS = 0.1
 _PAUSES_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5)
 
 
@@ -110,6 +113,8 @@ class Receiver:
 
     def settled(self, upload: Upload) -> Upload:
         """The upload with the offset at which the next request may continue, or complete."""
+        time.sleep(_QUIET_SECONDS)
+        upload = self.uploads.registry.get_upload(upload.id)
         try:
             return self.uploads.settled(upload)
         except errors.CompletedUpload:  # since it was read

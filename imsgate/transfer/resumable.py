@@ -37,6 +37,9 @@ T = TypeVar("T")
 
 #: How often a request tries to take an upload over that other requests take over, too.
 _TRIES = 10
+#: How long a request that is still writing may go on before the next one takes over.
+GRACE_SECONDS = 1.0
+_PAUSE_SECONDS = 0.02
 
 
 def transition(upload: Upload) -> Transition:
@@ -139,6 +142,7 @@ class ResumableUploads:
         If a former request may still be writing, or died, this ends it and asks the store how
         much is durable. Raises UploadEnded and CompletedUpload, and what the store raises.
         """
+        upload = self._after_grace(upload)
 
         def settle(current: Upload) -> Upload:
             if not current.writing:
@@ -146,6 +150,18 @@ class ResumableUploads:
             return self._record_durable(self._taken_over(current))
 
         return self.retried(upload, settle)
+
+    def _after_grace(self, upload: Upload) -> Upload:
+        """The upload once no request writes any more, or after a while.
+
+        The client of a request that was cut may be faster than its server: data that has
+        arrived, but was not read, would be lost and had to be sent again.
+        """
+        deadline = time.monotonic() + GRACE_SECONDS
+        while upload.writing and time.monotonic() < deadline:
+            time.sleep(_PAUSE_SECONDS)
+            upload = self.registry.get_upload(upload.id)
+        return upload
 
     def _take_over(self, upload: Upload) -> Upload:
         return self.retried(upload, self._taken_over)

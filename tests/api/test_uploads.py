@@ -1,6 +1,9 @@
 """Resumable uploads by the IETF draft, as the API decides before and after the bytes move."""
 
 import hashlib
+import threading
+import time
+import types
 
 import pytest
 
@@ -10,6 +13,7 @@ from imsgate.http.upload_headers import digest_field
 from imsgate.stores.base import Store
 from imsgate.testing import servers
 from imsgate.testing.gateways import gateway, memory_store
+from imsgate.transfer import resumable
 from tests.api.people import PEOPLE, Person
 
 OCTETS = "application/octet-stream"
@@ -17,6 +21,20 @@ PARTIAL = "application/partial-upload"
 #: A raw image of three parts; their digests differ.
 PARTS = [bytes([number]) * 1536 for number in (1, 2, 3)]
 WHOLE = b"".join(PARTS)
+
+
+class Late(servers.Input):
+    """A body that arrives, and ends too early, once ``arrived`` is set."""
+
+    def __init__(self, data, arrived):
+        super().__init__(data)
+        self._arrived = arrived
+        self.began = threading.Event()
+
+    def read(self, size=-1):
+        self.began.set()
+        self._arrived.wait()
+        return super().read(size)
 
 
 @pytest.fixture
@@ -262,6 +280,64 @@ def test_a_wanted_digest_is_told(owner, path):
     answer = create(owner, path, WHOLE, "?1", Want_Repr_Digest="sha-512=3")
     expected = digest_field({"sha512": hashlib.sha512(WHOLE).digest()})
     assert answer.headers["Repr-Digest"] == expected
+
+
+def cut_request(path, stream):
+    """A request of which only the bytes of ``stream`` arrive."""
+    environ = {
+        "REQUEST_METHOD": "PATCH",
+        "PATH_INFO": f"{path}/upload",
+        "CONTENT_TYPE": PARTIAL,
+        "HTTP_UPLOAD_OFFSET": "0",
+        "HTTP_UPLOAD_COMPLETE": "?1",
+        IDENTITY: PEOPLE["owner"],
+    }
+    return servers.environ(stream, length=len(WHOLE), **environ)
+
+
+def clock(sleep):
+    return types.SimpleNamespace(sleep=sleep, monotonic=time.monotonic, time=time.time)
+
+
+def test_a_request_that_was_cut_may_store_what_has_arrived(monkeypatch, gate, owner, path):
+    """Its client may ask for the offset before the server has read everything."""
+    create(owner, path, b"", "?0")
+    arrived = threading.Event()
+    stream = Late(WHOLE[:3000], arrived)
+    cut = threading.Thread(target=servers.serve, args=(gate.app, cut_request(path, stream)))
+    cut.start()
+    stream.began.wait()
+
+    def sleep(_):
+        arrived.set()
+        cut.join()
+
+    monkeypatch.setattr(receiver, "time", clock(lambda _: None))
+    monkeypatch.setattr(resumable, "time", clock(sleep))
+    assert state(head(owner, path)) == (204, "3000", "?0")
+
+
+def test_a_request_that_was_cut_may_begin_after_the_next_one(monkeypatch, gate, owner, path):
+    create(owner, path, b"", "?0")
+    request = cut_request(path, servers.Input(WHOLE[:3000]))
+    monkeypatch.setattr(receiver, "time", clock(lambda _: servers.serve(gate.app, request)))
+    assert state(head(owner, path)) == (204, "3000", "?0")
+
+
+def test_a_request_that_never_ends_is_overtaken(monkeypatch, gate, owner, path):
+    create(owner, path, b"", "?0")
+    arrived = threading.Event()
+    stream = Late(WHOLE[:3000], arrived)
+    cut = threading.Thread(target=servers.serve, args=(gate.app, cut_request(path, stream)))
+    cut.start()
+    stream.began.wait()
+    monkeypatch.setattr(resumable, "GRACE_SECONDS", 0.0)
+    try:
+        assert state(head(owner, path)) == (204, "0", "?0")
+    finally:
+        arrived.set()
+        cut.join()
+    assert state(head(owner, path)) == (204, "0", "?0")
 
 
 def test_a_refused_image_ends_the_upload_and_says_why(owner, gate):
