@@ -39,7 +39,6 @@ from imsgate.registry.base import (
     Op,
     Query,
     Registry,
-    check_upload_change,
     ordering,
     page_of_jobs,
     sets_updated_at,
@@ -382,7 +381,7 @@ class MemoryRegistry(MemoryKeys, Registry):
     ) -> Upload:
         with self._lock:
             upload = self.get_upload(upload_id)
-            check_upload_change(upload, epoch, fields)
+            upload.check_change(epoch, fields)
             changed = dataclasses.replace(upload, **{"updated_at": model.now(), **fields})
             if was or to:
                 self.change(upload.image_id, was, within, **to)
