@@ -15,7 +15,7 @@ from imsgate import errors
 from imsgate.api import idempotency
 from imsgate.http import responses
 from imsgate.model import Location, Status
-from imsgate.registry import keys, sql
+from imsgate.registry import keys, schema, sql
 from imsgate.registry.base import Query
 from imsgate.testing.gateways import gateway
 from tests.api.buckets import MemoryBuckets, options
@@ -360,7 +360,7 @@ def _ask_and_die(directory, moment, step, method, path, body):
 @pytest.mark.parametrize("moment", _MOMENTS)
 @pytest.mark.parametrize("call", [_create, _import, _copy, _action], ids=lambda call: call.__name__)
 def test_a_killed_process_has_done_all_or_nothing(tmp_path: pathlib.Path, call, moment):
-    sql.upgrade(settings_of(tmp_path))
+    schema.upgrade(settings_of(tmp_path))
     site = _answered(tmp_path)
     with contextlib.closing(site.registry):
         if call is _copy:  # its data is in the memory of a process
