@@ -21,8 +21,8 @@ from imsgate.transfer.part_writer import Appended, Part
 from imsgate.transfer.repeat import fields_of_uploader
 from imsgate.transfer.resumable import ResumableUploads, transition, unchanged
 
-#: How long the last request of an upload waits for the data to be verified. A proxy waits for 60
-#: seconds, unless it is told otherwise.
+#: Seconds for which the last request of an upload waits until the data is verified. Proxies wait
+#: for 60 by default.
 PATIENCE_SECONDS = 20.0
 _PAUSES_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5)
 
@@ -48,9 +48,9 @@ class Receiver:
         digest: str | None,
         metadata: str | None = None,
     ) -> Upload:
-        """Begin an upload to a queued image, or begin the user's own upload to it anew.
+        """Begin an upload to a queued image. The user's own unfinished upload to it ends.
 
-        Raises as ``ResumableUploads.begin``, FormatsNotSet, and what the policy refuses with.
+        Raises what ``ResumableUploads.begin`` raises, FormatsNotSet, NotFound and Forbidden.
         """
         _check_codings(request)
         who = identity(request)
@@ -82,7 +82,7 @@ class Receiver:
         return True
 
     def of_image(self, request: Request, image_id: str) -> Upload:
-        """The last upload of an image, which the user began. Raises NotFound, Forbidden."""
+        """The newest upload of an image, if the user began it. Raises NotFound, Forbidden."""
         image = self.access.image(identity(request), image_id)
         upload = self.uploads.registry.upload_of(image.id)
         self._check_rule(request, image.id, upload)
@@ -93,7 +93,7 @@ class Receiver:
         return upload
 
     def by_id(self, request: Request, upload_id: str) -> Upload:
-        """An upload, which the user began. Raises NotFound, Forbidden."""
+        """An upload, if the user began it. Raises NotFound, Forbidden."""
         upload = self.uploads.registry.get_upload(upload_id)
         if not _owns(request, upload):
             raise errors.NotFound(what=f"Upload {upload_id}")
@@ -106,7 +106,7 @@ class Receiver:
         self.access.image(identity(request), image_id, _rule(staged=staged))
 
     def settled(self, upload: Upload) -> Upload:
-        """The upload with the offset at which the next request may continue, or complete."""
+        """The upload, at the offset from which the next request may continue, or complete."""
         try:
             return self.uploads.settled(upload)
         except errors.CompletedUpload:  # since it was read
@@ -141,7 +141,7 @@ class Receiver:
             appended = append(self.uploads, upload, body, part)
         except errors.Error as error:
             if complete and body.has_ended:
-                # The client must not believe that sending more would help.
+                # Otherwise the client might believe that sending more would help.
                 error.headers.setdefault("Upload-Complete", "?1")
             raise
         if appended.has_all and appended.image is None:
@@ -169,7 +169,8 @@ class Receiver:
         self.access.image(request.identify(), upload.image_id, _rule(staged=upload.staged))
 
     def _verify(self, request: Request, upload: Upload) -> Appended:
-        """Have a job verify the data, and wait for it. Raises UploadEnded if it refuses them."""
+        """Have a job verify the data, and wait for it. Raises UploadEnded if it refuses the
+        data."""
         image = self.uploads.registry.get(upload.image_id)
         job = self.jobs.start_verification(
             request,

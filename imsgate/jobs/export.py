@@ -26,7 +26,7 @@ KIND = "ims-export"
 class ExportWork(Work):
     """The work of export jobs: the bytes as they are in the store, compared with the record.
 
-    ``reauthorize`` raises what the requester would be refused with now.
+    ``reauthorize`` raises if the requester would be refused now.
     """
 
     stores: Stores

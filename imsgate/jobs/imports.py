@@ -29,8 +29,8 @@ LOG = logging.getLogger(__name__)
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ImportWork(Work):
     """The work of import jobs. ``algorithm`` is that of ``os_hash_value``; ``reauthorize`` raises
-    what the requester would be refused with now. If ``says_why``, an image whose import has
-    failed gets a message."""
+    if the requester would be refused now. If ``says_why``, an image whose import has failed gets a
+    message."""
 
     stores: Stores
     algorithm: str

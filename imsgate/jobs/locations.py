@@ -30,8 +30,8 @@ KIND = "location"
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class AddLocation(Work):
     """The work of jobs that add a location. ``algorithm`` is that of ``os_hash_value``, unless
-    the request names another; ``reauthorize`` raises what the requester would be refused with
-    now. If ``says_why``, an image whose job has failed gets a message."""
+    the request names another; ``reauthorize`` raises if the requester would be refused now. If
+    ``says_why``, an image whose job has failed gets a message."""
 
     stores: Stores
     algorithm: str

@@ -23,8 +23,8 @@ T = TypeVar("T")
 
 #: The client is gone, or too slow. Everything that has arrived was examined and stored.
 _CUT = (errors.BodyCut, errors.TooSlow)
-#: Failures after which the client may go on with what has arrived. Every other one refuses the
-#: data, and ends the upload.
+#: Failures after which the client may continue from the bytes that have arrived. Any other failure
+#: refuses the data and ends the upload.
 _PASSING = (
     *_CUT,
     errors.OverLimit,
@@ -40,14 +40,14 @@ _PASSING = (
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """What a request says of its content, and how the whole is judged.
+    """What a request says about its content, and how the complete upload is examined.
 
     ``complete`` is whether the content ends the upload; None if it does so when the length is
     reached. ``length`` is that of the whole, if the request names one. ``content_digests`` are
     those that the content must have, by algorithm. ``examine`` begins the examination of the
     whole; it is called with the algorithms of its digests when the first byte is due.
-    ``reauthorize`` is called before the upload is completed, and raises what the request would
-    be refused with now.
+    ``reauthorize`` is called before the upload is completed, and raises if the request would be
+    refused now.
     """
 
     offset: int
@@ -64,8 +64,8 @@ class Part:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Appended:
-    """What became of a request. With ``has_all``, all data has arrived. ``image`` is the record
-    if the upload is complete, or None if the data has yet to be examined."""
+    """The result of a request. ``has_all`` is true if all data has arrived. ``image`` is the record
+    if the upload is complete, or None if the data has yet to be verified."""
 
     upload: Upload
     has_all: bool
@@ -73,7 +73,7 @@ class Appended:
 
 
 class _UpTo:
-    """A tap that lets the content end no later than the upload, or the largest image."""
+    """A tap that refuses content beyond the end of the upload, or beyond the largest image."""
 
     def __init__(self, offset: int, length: int | None, limit: int) -> None:
         self._position = offset
@@ -92,7 +92,7 @@ class _UpTo:
 
 
 class PartWriter:
-    """An append that has begun: the upload's epoch is this request's."""
+    """A request that has taken the upload over with a new epoch, and appends its content."""
 
     def __init__(
         self, uploads: ResumableUploads, upload: Upload, part: Part, warm: Examination | None
@@ -196,8 +196,8 @@ class PartWriter:
             raise self._loss()
 
     def _explain(self, error: BaseException) -> None:
-        """Raise the cause of ``error`` if a store only seems to be away: it fences this request
-        off, since another one has taken the upload over."""
+        """Raise the cause of ``error`` if the store has failed only because another request has
+        taken the upload over and fenced this one off."""
         if not isinstance(error, errors.StoreUnavailable):
             return
         try:
@@ -239,9 +239,9 @@ class PartWriter:
     # How it ends
 
     def _suspend(self, sink: ResumableSink, *, has_all: bool = False) -> Upload:
-        """Make what has arrived durable, and let other requests go on from there.
+        """Make what has arrived durable, so that another request can continue from there.
 
-        With ``has_all``, no more will come.
+        ``has_all`` is true if no more data will come.
         """
         received = self._received
         offset = sink.suspend()
@@ -257,7 +257,7 @@ class PartWriter:
         return self._retry(lambda: self._change(fields, upload_received=offset))
 
     def _interrupt(self, sink: ResumableSink, error: BaseException) -> None:
-        """After a failure that may pass, keep what has arrived; after a refusal, nothing.
+        """After a temporary failure, keep what has arrived; after a refusal, end the upload.
 
         The sink is never aborted: the attempt may belong to another request by now.
         """
@@ -273,11 +273,11 @@ class PartWriter:
         self._let_go(error, offset)
 
     def _let_go(self, error: BaseException, offset: int | None) -> None:
-        """End the upload if ``error`` refuses its data; else let it go on from ``offset``, or
-        from what the store says if that is None.
+        """End the upload if ``error`` refuses its data. Otherwise record ``offset``, from which the
+        next request continues; if it is None, ask the store.
 
-        Never raises, so that the client is told ``error``. If the registry is away, the upload
-        stays; its data is refused again when it is complete.
+        Never raises, so that the client receives ``error``. If the registry is unavailable, the
+        upload stays, and its data is refused again when it is complete.
         """
         refused = isinstance(error, errors.Error) and not isinstance(error, _PASSING)
         with contextlib.suppress(errors.Error):
