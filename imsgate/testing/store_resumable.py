@@ -10,7 +10,13 @@ from imsgate.testing import store_cuts
 from imsgate.testing.store_checks import REPORTED, assert_missing, open_descriptors
 from imsgate.testing.store_data import MIB, SIZE, assert_same, body, content, new_key
 from imsgate.testing.store_faults import FaultChecks
-from imsgate.testing.store_suspended import LATE, assert_nothing_to_resume, need_resumable, write
+from imsgate.testing.store_suspended import (
+    LATE,
+    assert_fails_and_keeps,
+    assert_nothing_to_resume,
+    need_resumable,
+    write,
+)
 from imsgate.testing.store_takeovers import TakeoverChecks
 
 _ANNOUNCED = pytest.mark.parametrize("known", [True, False], ids=["announced", "unknown size"])
@@ -203,16 +209,7 @@ class ResumableChecks(TakeoverChecks):
             write(sink, data[:100_000])
             at = sink.suspend()
         with resumable.resume(key, None, at, 2) as sink:
-            with pytest.raises(errors.StoreFull):
-                write(sink, data[at:], 65_536)
-                sink.commit()
-                pytest.fail("write or commit must raise StoreFull when the store is full")
-            with pytest.raises(REPORTED):
-                sink.commit()
-                pytest.fail("commit must fail after a failed write; it succeeded")
-            with contextlib.suppress(*REPORTED):
-                kept = sink.suspend()
-                assert kept >= at, f"suspend must not return fewer than {at} bytes, as {kept}"
+            assert_fails_and_keeps(sink, data[at:], at, (errors.StoreFull,))
         count = resumable.durable(key, None, 3)
         assert count >= at, f"durable must not go down from {at} to {count}"
         with resumable.resume(key, None, count, 4) as sink:
@@ -233,16 +230,7 @@ class ResumableFaultChecks(ResumableChecks, FaultChecks):
             least = sink.suspend()
         sink = resumable.resume(key, None, least, 2)
         with fault:
-            with pytest.raises(REPORTED):
-                write(sink, data[least:])
-                sink.commit()
-                pytest.fail("write or commit must raise StoreUnavailable for a fault")
-            with pytest.raises(REPORTED):
-                sink.commit()
-                pytest.fail("commit must fail after a failed write; it succeeded")
-            with contextlib.suppress(*REPORTED):
-                kept = sink.suspend()
-                assert kept >= least, f"suspend must return at least {least}, not {kept}"
+            assert_fails_and_keeps(sink, data[least:], least, REPORTED)
         with self.elsewhere(store) as other:
             count = other.durable(key, None, 3)
             assert count >= least, f"durable must not go down from {least} to {count}"

@@ -1,4 +1,4 @@
-"""Attempts that are suspended and go on in another process, as the checks of them need."""
+"""What the checks of suspended attempts share: other processes, and writing to them."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from imsgate.errors import ObjectNotFound
+from imsgate import errors
 from imsgate.stores.base import Resumable, ResumableSink, Store
-from imsgate.testing.store_checks import StoreChecks
+from imsgate.testing.store_checks import REPORTED, StoreChecks
 from imsgate.testing.store_data import MIB, assert_same, body, content, pieces
 
 _CHUNK_BYTES = 300_000
@@ -69,6 +69,23 @@ def assert_nothing_to_resume(store: Resumable, key: str, offset: int) -> None:
         "resume": lambda: store.resume(key, None, offset, 9),
     }
     for name, call in calls.items():
-        with pytest.raises(ObjectNotFound):
+        with pytest.raises(errors.ObjectNotFound):
             call()
             pytest.fail(f"{name} must raise ObjectNotFound if nothing is left of the attempt")
+
+
+def assert_fails_and_keeps(
+    sink: ResumableSink, data: bytes, least: int, failures: tuple[type[errors.Error], ...]
+) -> None:
+    """Write what the store cannot take, and suspend; ``least`` bytes were durable before."""
+    names = " or ".join(failure.__name__ for failure in failures)
+    with pytest.raises(failures):
+        write(sink, data, 65_536)
+        sink.commit()
+        pytest.fail(f"write or commit must raise {names}")
+    with pytest.raises(REPORTED):
+        sink.commit()
+        pytest.fail("commit must fail after a failed write; it succeeded")
+    with contextlib.suppress(*REPORTED):
+        kept = sink.suspend()
+        assert kept >= least, f"suspend must return at least {least}, not {kept}"

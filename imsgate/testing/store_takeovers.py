@@ -1,4 +1,4 @@
-"""Checks of attempts that a process takes over from another one, which has died or only paused."""
+"""Checks of attempts that one process takes over from another, which died or was only paused."""
 
 import concurrent.futures
 import itertools
