@@ -52,7 +52,10 @@ class Receiver:
 
         Raises what ``ResumableUploads.begin`` raises, FormatsNotSet, NotFound and Forbidden.
         """
-        _check_codings(request)
+        if request.codings or ENCODED in request.environ:
+            # Its content would be a part of the compressed image
+            # (draft-ietf-httpbis-resumable-upload, section 7), which is not what is stored.
+            raise errors.UnsupportedCoding(accepted="identity")
         who = identity(request)
         image = self.access.image(who, image_id, _rule(staged=staged))
         if self._ends_own(request, image):
@@ -122,21 +125,24 @@ class Receiver:
         length: int | None,
         content_digests: Mapping[str, bytes],
     ) -> Appended:
-        """Append the request's content. Raises as ``append``.
+        """Append the request's content, decompressed if a filter does that. Raises as
+        ``append``, and UnsupportedCoding for content that no filter has decompressed.
 
         Waits for a while if the data has to be verified. If that takes longer, ``image`` of the
         result is None.
         """
-        _check_codings(request)
+        if request.codings:
+            raise errors.UnsupportedCoding(accepted="identity")
+        body = request.reader()
         part = Part(
             offset=offset,
             complete=complete,
             length=length,
             content_digests=content_digests,
+            content=request.encoded or body,
             examine=lambda digests: self._examine(request, upload, digests),
             reauthorize=lambda: self._reauthorize(request, upload),
         )
-        body = request.reader()
         try:
             appended = append(self.uploads, upload, body, part)
         except errors.Error as error:
@@ -194,13 +200,6 @@ class Receiver:
             raise errors.UploadEnded(why=upload.reason, headers={"Upload-Complete": "?1"})
         image = registry.get(upload.image_id) if upload.state is UploadState.COMPLETE else None
         return upload, True, image
-
-
-def _check_codings(request: Request) -> None:
-    """Raises UnsupportedCoding for compressed content: offsets would be those of the compressed
-    data (draft-ietf-httpbis-resumable-upload, section 7), which is not what is stored."""
-    if request.codings or ENCODED in request.environ:
-        raise errors.UnsupportedCoding(accepted="identity")
 
 
 def _rule(*, staged: bool) -> str:

@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 #: The client is gone, or too slow. Everything that has arrived was examined and stored.
 _CUT = (errors.BodyCut, errors.TooSlow)
+#: The content did not arrive as the client sent it: nothing of it is kept.
+_DAMAGED = (errors.ContentDigestMismatch, errors.BadCoding)
 #: Failures after which the client may continue from the bytes that have arrived. Any other failure
 #: refuses the data and ends the upload.
 _PASSING = (
@@ -31,7 +33,7 @@ _PASSING = (
     errors.StoreFull,
     errors.StoreDenied,
     errors.Unavailable,
-    errors.ContentDigestMismatch,
+    *_DAMAGED,
     errors.InconsistentLength,
     errors.UploadTakenOver,
     errors.Gone,
@@ -44,8 +46,9 @@ class Part:
 
     ``complete`` is whether the content ends the upload; None if it does so when the length is
     reached. ``length`` is that of the whole, if the request names one. ``content_digests`` are
-    those that the content must have, by algorithm. ``examine`` begins the examination of the
-    whole; it is called with the algorithms of its digests when the first byte is due.
+    those that ``content`` must have, by algorithm: the content as the client sent it, compressed
+    or not. ``examine`` begins the examination of the whole; it is called with the algorithms of
+    its digests when the first byte is due.
     ``reauthorize`` is called before the upload is completed, and raises if the request would be
     refused now.
     """
@@ -54,6 +57,7 @@ class Part:
     complete: bool | None
     length: int | None
     content_digests: Mapping[str, bytes]
+    content: Tapped
     examine: Callable[[Digests], Examination]
     reauthorize: Callable[[], object]
 
@@ -160,7 +164,7 @@ class PartWriter:
         if self._examination is not None:
             self._examination.watch(body)
         if self._part.content_digests:
-            body.join(_DigestTap(self._content))
+            self._part.content.join(_DigestTap(self._content))
 
     def _reserve(self, limits: Limits, total: int) -> None:
         image_id, to = self._upload.image_id, {"upload_reserved": total}
@@ -268,7 +272,7 @@ class PartWriter:
         offset = None
         with contextlib.suppress(errors.Error):
             offset = sink.suspend()
-        if offset is not None and isinstance(error, errors.ContentDigestMismatch):
+        if offset is not None and isinstance(error, _DAMAGED):
             offset = self._upload.offset
         self._let_go(error, offset)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from backports import zstd
 
+from tests.functional import partial
 from tests.functional.conftest import framing, needs_program
 from tests.functional.gateway import Gateway, clean_env
 from tests.functional.images import BACKING_FILE
@@ -112,6 +113,31 @@ def test_every_server_serves_it(any_server: Gateway, coding: str, chunked: bool)
     assert any_server.access(answer)["in"] == len(packed)
     assert any_server.download(image_id).body == DATA
     assert len(any_server.residue(image_id)) == 1
+
+
+@EACH
+@framing
+def test_each_part_of_an_upload_may_be_compressed(
+    any_server: Gateway, coding: str, chunked: bool
+) -> None:
+    image_id, at = any_server.create(), 0
+    assert partial.begin(any_server, image_id, b"").status == 201
+    for part in (DATA[: MIB // 2], DATA[MIB // 2 :]):
+        packed = PACK[coding](part)
+        answer = any_server.call(
+            "PATCH",
+            f"/v2/images/{image_id}/upload",
+            pieces(packed) if chunked else packed,
+            headers={
+                "Content-Type": partial.PARTIAL,
+                "Upload-Offset": str(at),
+                "Upload-Complete": "?0" if at == 0 else "?1",
+                **coded(coding),
+            },
+        )
+        at += len(part)
+        assert (answer.status, partial.offset_of(answer)) == (204, at)
+    assert any_server.download(image_id).body == DATA
 
 
 REFUSED: dict[str, tuple[Callable[[bytes], bytes], dict[str, str], int, str]] = {
