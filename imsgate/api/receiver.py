@@ -17,7 +17,7 @@ from imsgate.sources.inspected import SourceInspector
 from imsgate.transfer.append import append
 from imsgate.transfer.digests import Digests
 from imsgate.transfer.examination import Examination
-from imsgate.transfer.part_writer import Appended, Part
+from imsgate.transfer.part import Appended, Part
 from imsgate.transfer.repeat import fields_of_uploader
 from imsgate.transfer.resumable import ResumableUploads, transition, unchanged
 

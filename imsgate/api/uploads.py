@@ -20,7 +20,7 @@ from imsgate.http import interim, responses
 from imsgate.http import upload_headers as fields
 from imsgate.http.request import Request
 from imsgate.model import Image, Job, Upload, UploadState
-from imsgate.transfer.part_writer import Appended
+from imsgate.transfer.part import Appended
 
 
 def is_resumable(request: Request) -> bool:

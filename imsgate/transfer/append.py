@@ -3,7 +3,8 @@
 from imsgate import errors
 from imsgate.http.body import Tapped
 from imsgate.model import Limits, Upload
-from imsgate.transfer.part_writer import Appended, Part, PartWriter
+from imsgate.transfer.part import Appended, Part
+from imsgate.transfer.part_writer import PartWriter
 from imsgate.transfer.resumable import ResumableUploads, unchanged
 
 
