@@ -262,7 +262,7 @@ def test_terminated_server_finishes_uploads(start: Callable[..., Gateway], chunk
     assert gateway.download(image_id).body == DATA
 
 
-def test_terminated_server_takes_no_more(start: Callable[..., Gateway]) -> None:
+def test_terminated_server_accepts_no_more(start: Callable[..., Gateway]) -> None:
     """A new client is refused at once instead of waiting for the uploads that still run."""
     gateway = start(workers=1, grace=60)
     image_id = gateway.create()

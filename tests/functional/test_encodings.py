@@ -157,7 +157,7 @@ REFUSED: dict[str, tuple[Callable[[bytes], bytes], dict[str, str], int, str]] = 
 
 @EACH
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
-def test_what_is_not_the_image_leaves_nothing(
+def test_data_that_is_not_the_image_leaves_nothing(
     any_server: Gateway,
     coding: str,
     case: tuple[Callable[[bytes], bytes], dict[str, str], int, str],

@@ -85,7 +85,7 @@ def test_an_image_larger_than_all_its_parts_of_the_least_size(small_parts, known
     store.delete(location)
 
 
-def test_equal_parts_hold_so_much_and_no_more(small_parts):
+def test_equal_parts_limit_the_size(small_parts):
     store = small_parts(s3_store_equal_parts=True, s3_store_max_parts=10)
     data = body(10 * 64 * KIB)
     location = put(store, data, None)
