@@ -75,13 +75,13 @@ class Receiver:
         )
 
     def _ends_own(self, request: Request, image: Image) -> bool:
-        """A client that lost the response to its first request begins anew."""
+        """End the user's own upload: a client that lost its first response starts again."""
         if image.upload_key is None:
             return False
         upload = self.uploads.registry.upload_of(image.id)
         if upload is None or upload.key != image.upload_key or not _owns(request, upload):
             return False
-        self.uploads.cancel(upload, "its client began anew")
+        self.uploads.cancel(upload, "its client started again")
         return True
 
     def of_image(self, request: Request, image_id: str) -> Upload:
@@ -125,8 +125,8 @@ class Receiver:
         length: int | None,
         content_digests: Mapping[str, bytes],
     ) -> Appended:
-        """Append the request's content, decompressed if a filter does that. Raises as
-        ``append``, and UnsupportedCoding for content that no filter has decompressed.
+        """Append the request's content, decompressed if a filter does that. Raises what ``append``
+        raises, and UnsupportedCoding for content that no filter has decompressed.
 
         Waits for a while if the data has to be verified. If that takes longer, ``image`` of the
         result is None.
