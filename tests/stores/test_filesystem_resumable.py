@@ -13,7 +13,7 @@ from imsgate import errors
 from imsgate.errors import ObjectNotFound
 from imsgate.stores.base import Swept
 from imsgate.stores.filesystem import disk, fence
-from imsgate.testing.store_data import MIB, body, content
+from imsgate.testing.stores.data import MIB, body, content
 from tests.functional.gateway import clean_env
 from tests.stores.test_filesystem import (
     KEY,

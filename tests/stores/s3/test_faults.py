@@ -11,8 +11,8 @@ import pytest
 
 from imsgate import errors
 from imsgate.stores.base import Swept
-from imsgate.testing.store_checks import assert_missing
-from imsgate.testing.store_data import body, content, new_key
+from imsgate.testing.stores.checks import assert_missing
+from imsgate.testing.stores.data import body, content, new_key
 from tests.functional.gateway import clean_env, eventually
 from tests.stores.s3 import servers
 from tests.stores.s3.proxy import between

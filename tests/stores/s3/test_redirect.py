@@ -7,7 +7,7 @@ import pytest
 
 from imsgate import errors
 from imsgate.testing.gateways import gateway
-from imsgate.testing.store_data import body, new_key
+from imsgate.testing.stores.data import body, new_key
 from tests.api.people import PEOPLE, Person
 
 DATA = b"snapshot " * 10_000

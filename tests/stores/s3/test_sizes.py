@@ -5,7 +5,7 @@ import concurrent.futures
 import pytest
 
 from imsgate import errors
-from imsgate.testing.store_data import MIB, body, content, new_key, pieces
+from imsgate.testing.stores.data import MIB, body, content, new_key, pieces
 from tests.stores.s3 import servers
 
 KIB = 1024

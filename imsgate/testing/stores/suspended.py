@@ -8,8 +8,8 @@ import pytest
 
 from imsgate import errors
 from imsgate.stores.base import Resumable, ResumableSink, Store
-from imsgate.testing.store_checks import REPORTED, StoreChecks
-from imsgate.testing.store_data import MIB, assert_same, body, content, pieces
+from imsgate.testing.stores.checks import REPORTED, StoreChecks
+from imsgate.testing.stores.data import MIB, assert_same, body, content, pieces
 
 _CHUNK_BYTES = 300_000
 

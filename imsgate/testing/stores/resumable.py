@@ -6,18 +6,18 @@ import pytest
 
 from imsgate import errors
 from imsgate.stores.base import Store, Sweeps
-from imsgate.testing import store_cuts
-from imsgate.testing.store_checks import REPORTED, assert_missing, open_descriptors
-from imsgate.testing.store_data import MIB, SIZE, assert_same, body, content, new_key
-from imsgate.testing.store_faults import FaultChecks
-from imsgate.testing.store_suspended import (
+from imsgate.testing.stores import cuts
+from imsgate.testing.stores.checks import REPORTED, assert_missing, open_descriptors
+from imsgate.testing.stores.data import MIB, SIZE, assert_same, body, content, new_key
+from imsgate.testing.stores.faults import FaultChecks
+from imsgate.testing.stores.suspended import (
     LATE,
     assert_fails_and_keeps,
     assert_nothing_to_resume,
     need_resumable,
     write,
 )
-from imsgate.testing.store_takeovers import TakeoverChecks
+from imsgate.testing.stores.takeovers import TakeoverChecks
 
 _ANNOUNCED = pytest.mark.parametrize("known", [True, False], ids=["announced", "unknown size"])
 
@@ -70,7 +70,7 @@ class ResumableChecks(TakeoverChecks):
 
     def test_random_cuts(self, store: Store) -> None:
         need_resumable(store)
-        store_cuts.compare(store, lambda: self.elsewhere(store), self.PART, self.SEQUENCES)
+        cuts.compare(store, lambda: self.elsewhere(store), self.PART, self.SEQUENCES)
 
     @pytest.mark.parametrize("end", ["fewer", "more"])
     def test_another_size_than_announced_after_a_cut(self, store: Store, end: str) -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from imsgate import errors
 from imsgate.stores.base import Resumable, ResumableSink, Store
-from imsgate.testing.store_checks import REPORTED
-from imsgate.testing.store_data import MIB, SIZE, assert_same, body, content, new_key
-from imsgate.testing.store_suspended import LATE, SuspendedAttempts, need_resumable, write
+from imsgate.testing.stores.checks import REPORTED
+from imsgate.testing.stores.data import MIB, SIZE, assert_same, body, content, new_key
+from imsgate.testing.stores.suspended import LATE, SuspendedAttempts, need_resumable, write
 
 #: What another process does with the attempt, at an epoch.
 OVERTAKING: dict[str, Callable[[Resumable, str, int, int], Any]] = {
