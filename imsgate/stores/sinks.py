@@ -49,7 +49,7 @@ class Sink(abc.ABC):
 
 
 class ResumableSink(Sink):
-    """A sink whose attempt can go on later, in any process: see ``abilities.Resumable``.
+    """A sink whose attempt can be continued later, in any process: see ``abilities.Resumable``.
 
     Leaving the block without ``commit`` or ``suspend`` aborts the attempt. A failed ``write``
     does not: ``suspend`` may follow and keeps what was written before. If the sink is fenced

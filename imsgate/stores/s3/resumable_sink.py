@@ -89,15 +89,8 @@ class ResumableS3Sink(S3Sink, ResumableSink):
             _LOG.warning("Attempt %s was aborted, but not removed: %s", self._key, error)
 
     def _begin(self) -> Multipart:
-        self._upload = Multipart(
-            self._bucket,
-            self._key,
-            self._threads,
-            self._budget,
-            self._stop,
-            exclusive=True,
-            resumed=self._resumed,
-            check=self._check_fence,
+        self._upload = self._multipart(
+            exclusive=True, resumed=self._resumed, check=self._check_fence
         )
         return self._upload
 

@@ -36,7 +36,7 @@ CUTS = {
 
 
 class ResumableChecks(TakeoverChecks):
-    """What is suspended stays, and goes on in another process."""
+    """A suspended attempt stays, and continues in another process."""
 
     # Cuts.
 
