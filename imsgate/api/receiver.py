@@ -17,12 +17,12 @@ from imsgate.sources.inspected import SourceInspector
 from imsgate.transfer.append import append
 from imsgate.transfer.digests import Digests
 from imsgate.transfer.examination import Examination
-from imsgate.transfer.part_writer import Appended, Part
+from imsgate.transfer.part import Appended, Part
 from imsgate.transfer.repeat import fields_of_uploader
 from imsgate.transfer.resumable import ResumableUploads, transition, unchanged
 
-#: How long the last request of an upload waits for the data to be verified. A proxy waits for 60
-#: seconds, unless it is told otherwise.
+#: Seconds for which the last request of an upload waits until the data is verified. Proxies wait
+#: for 60 by default.
 PATIENCE_SECONDS = 20.0
 #: A client that is cut right after it began to send may ask for the offset before the request
 #: that was cut has begun here. The response waits, so that such a request can store its data.
@@ -51,9 +51,9 @@ class Receiver:
         digest: str | None,
         metadata: str | None = None,
     ) -> Upload:
-        """Begin an upload to a queued image, or begin the user's own upload to it anew.
+        """Begin an upload to a queued image. The user's own unfinished upload to it ends.
 
-        Raises as ``ResumableUploads.begin``, FormatsNotSet, and what the policy refuses with.
+        Raises what ``ResumableUploads.begin`` raises, FormatsNotSet, NotFound and Forbidden.
         """
         if request.codings or ENCODED in request.environ:
             # Its content would be a part of the compressed image
@@ -78,17 +78,17 @@ class Receiver:
         )
 
     def _ends_own(self, request: Request, image: Image) -> bool:
-        """A client that lost the response to its first request begins anew."""
+        """End the user's own upload: a client that lost its first response starts again."""
         if image.upload_key is None:
             return False
         upload = self.uploads.registry.upload_of(image.id)
         if upload is None or upload.key != image.upload_key or not _owns(request, upload):
             return False
-        self.uploads.cancel(upload, "its client began anew")
+        self.uploads.cancel(upload, "its client started again")
         return True
 
     def of_image(self, request: Request, image_id: str) -> Upload:
-        """The last upload of an image, which the user began. Raises NotFound, Forbidden."""
+        """The newest upload of an image, if the user began it. Raises NotFound, Forbidden."""
         image = self.access.image(identity(request), image_id)
         upload = self.uploads.registry.upload_of(image.id)
         self._check_rule(request, image.id, upload)
@@ -99,7 +99,7 @@ class Receiver:
         return upload
 
     def by_id(self, request: Request, upload_id: str) -> Upload:
-        """An upload, which the user began. Raises NotFound, Forbidden."""
+        """An upload, if the user began it. Raises NotFound, Forbidden."""
         upload = self.uploads.registry.get_upload(upload_id)
         if not _owns(request, upload):
             raise errors.NotFound(what=f"Upload {upload_id}")
@@ -112,7 +112,7 @@ class Receiver:
         self.access.image(identity(request), image_id, _rule(staged=staged))
 
     def settled(self, upload: Upload) -> Upload:
-        """The upload with the offset at which the next request may continue, or complete."""
+        """The upload, at the offset from which the next request may continue, or complete."""
         time.sleep(_QUIET_SECONDS)
         upload = self.uploads.registry.get_upload(upload.id)
         try:
@@ -130,8 +130,8 @@ class Receiver:
         length: int | None,
         content_digests: Mapping[str, bytes],
     ) -> Appended:
-        """Append the request's content, decompressed if a filter does that. Raises as
-        ``append``, and UnsupportedCoding for content that no filter has decompressed.
+        """Append the request's content, decompressed if a filter does that. Raises what ``append``
+        raises, and UnsupportedCoding for content that no filter has decompressed.
 
         Waits for a while if the data has to be verified. If that takes longer, ``image`` of the
         result is None.
@@ -152,7 +152,7 @@ class Receiver:
             appended = append(self.uploads, upload, body, part)
         except errors.Error as error:
             if complete and body.has_ended:
-                # The client must not believe that sending more would help.
+                # Otherwise the client might believe that sending more would help.
                 error.headers.setdefault("Upload-Complete", "?1")
             raise
         if appended.has_all and appended.image is None:
@@ -180,7 +180,8 @@ class Receiver:
         self.access.image(request.identify(), upload.image_id, _rule(staged=upload.staged))
 
     def _verify(self, request: Request, upload: Upload) -> Appended:
-        """Have a job verify the data, and wait for it. Raises UploadEnded if it refuses them."""
+        """Have a job verify the data, and wait for it. Raises UploadEnded if it refuses the
+        data."""
         image = self.uploads.registry.get(upload.image_id)
         job = self.jobs.start_verification(
             request,

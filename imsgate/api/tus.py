@@ -32,14 +32,14 @@ EXTENSIONS = "creation,creation-with-upload,creation-defer-length,expiration,che
 OFFSET_OCTETS = "application/offset+octet-stream"
 #: hashlib's names, which are also tus's.
 CHECKSUMS = ("sha1", "sha256", "sha512", "md5")
-#: What browsers' file choosers add, and clients send along: it describes no image.
+#: Keys that tus clients in browsers add for the chosen file; they are no attributes of an image.
 _NOT_ATTRIBUTES = frozenset({"filename", "filetype", "relativePath", "type", "stage", "store"})
 
 Handler = Callable[..., webob.Response]
 
 
 def _speaking(handler: Handler) -> Handler:
-    """Checks the client's version, and shows ours in every response, errors included."""
+    """Checks the client's version, and adds the server's to every response, errors included."""
 
     @functools.wraps(handler)
     def answer(self: "TusUploads", request: Request, **names: str) -> webob.Response:
@@ -112,7 +112,7 @@ class TusUploads:
         return response
 
     def _image_id(self, request: Request, metadata: Mapping[str, str]) -> str:
-        """The image that the data is for; a new one, unless the metadata name one."""
+        """The image that the data is for; a new one unless the metadata names one."""
         if image_id := metadata.get("image_id"):
             return image_id
         fields = {name: text for name, text in metadata.items() if name not in _NOT_ATTRIBUTES}
@@ -204,7 +204,7 @@ def parse_metadata(text: str | None) -> dict[str, str]:
             problem = "each value must be text, encoded in Base64"
             raise errors.BadHeader(header="Upload-Metadata", problem=problem) from error
         if key in metadata or (not key and text):
-            problem = "each key must be there once, and not be empty"
+            problem = "each key must be unique and not be empty"
             raise errors.BadHeader(header="Upload-Metadata", problem=problem)
         if key:
             metadata[key] = decoded
@@ -212,7 +212,7 @@ def parse_metadata(text: str | None) -> dict[str, str]:
 
 
 def _typed(fields: Mapping[str, str]) -> dict[str, Any]:
-    """Attributes as POST /v2/images takes them; metadata has nothing but text."""
+    """Attributes with the types that POST /v2/images requires; metadata contains only text."""
     typed: dict[str, Any] = dict(fields)
     for name in ("min_disk", "min_ram"):
         if fields.get(name, "").isdecimal():
@@ -226,7 +226,7 @@ def _typed(fields: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _repeats_the_end(request: Request, upload: Upload, offset: int) -> bool:
-    """Whether a client that lost its last response appends the nothing that is left."""
+    """Whether a client that did not receive the last response sends the end, now empty, again."""
     has_all = upload.state in (UploadState.COMPLETE, UploadState.FINISHING)
     return has_all and offset == upload.offset and request.body_is_empty
 

@@ -104,7 +104,7 @@ def test_damaged_content_appends_nothing(monkeypatch, gate, owner, path, coding,
 
 
 @EACH
-def test_a_cut_keeps_what_has_arrived(gate, path, owner, coding):
+def test_an_interruption_keeps_what_has_arrived(gate, path, owner, coding):
     data = random.Random(7).randbytes(300_032)
     packed = PACK[coding](data)
     environ = {

@@ -56,7 +56,7 @@ def the_image(owner):
     return image
 
 
-def test_the_options_tell_what_is_offered(owner):
+def test_options_lists_what_is_offered(owner):
     answer = owner.ask("OPTIONS", "/v2/uploads")
     assert answer.status_int == 204
     assert answer.headers["Tus-Version"] == "1.0.0"
@@ -248,5 +248,5 @@ def test_any_metadata_is_parsed_or_refused(text):
 
 
 @hypothesis.given(st.dictionaries(st.from_regex(r"[a-z_]{1,10}", fullmatch=True), st.text()))
-def test_metadata_are_what_was_encoded(pairs):
+def test_metadata_is_what_was_encoded(pairs):
     assert parse_metadata(encoded(**pairs)) == pairs

@@ -108,7 +108,7 @@ def test_appending_reads_the_image_no_more_than_necessary(owner, path, gate, mon
 
 
 @pytest.mark.parametrize("announced", [{}, {"HTTP_UPLOAD_LENGTH": "4608"}])
-def test_a_cut_last_request_goes_on(owner, path, gate, announced):
+def test_an_interrupted_last_request_continues(owner, path, gate, announced):
     """It meant to bring everything; what it brought is not the whole."""
     entries = {"REQUEST_METHOD": "PUT", "PATH_INFO": f"{path}/file", IDENTITY: PEOPLE["owner"]}
     entries |= {"HTTP_UPLOAD_COMPLETE": "?1", **announced}
@@ -153,7 +153,7 @@ def test_staged_data_may_come_in_parts(owner, path, gate):
     assert content(owner, path) == ("active", PARTS[0] + PARTS[1])
 
 
-def test_another_offset_is_409_with_the_right_one(owner, path):
+def test_another_offset_is_409_with_the_current_one(owner, path):
     create(owner, path, PARTS[0], "?0")
     answer = append(owner, path, 7, PARTS[1], "?0")
     assert state(answer) == (409, "1536", "?0")
@@ -225,7 +225,7 @@ def test_it_may_be_cancelled(owner, path, gate):
     assert state(create(owner, path, WHOLE, "?1"))[0] == 204
 
 
-def test_a_client_may_begin_anew(owner, path):
+def test_a_client_may_start_again(owner, path):
     create(owner, path, PARTS[0], "?0")
     assert state(create(owner, path, WHOLE, "?1")) == (204, "4608", "?1")
     assert content(owner, path) == ("active", WHOLE)
@@ -239,7 +239,7 @@ def test_nobody_else_may_continue_it(owner, path, people):
     assert create(people.admin, path, WHOLE, "?1").status_int == 409
 
 
-def test_a_plain_upload_waits_for_it(owner, path):
+def test_a_plain_upload_is_refused_meanwhile(owner, path):
     create(owner, path, PARTS[0], "?0")
     assert owner.put(f"{path}/file", WHOLE, Content_Type=OCTETS).status_int == 409
 
@@ -273,7 +273,7 @@ def test_the_whole_must_have_the_announced_digest(owner, path, algorithm):
     assert create(owner, path, PARTS[0], "?1", Repr_Digest=right).status_int == 204
 
 
-def test_a_wanted_digest_is_told(owner, path):
+def test_a_wanted_digest_is_returned(owner, path):
     answer = create(owner, path, WHOLE, "?1", Want_Repr_Digest="sha-512=3, sha-256=10, md5=1")
     assert "Repr-Digest" not in answer.headers or answer.headers["Repr-Digest"]
     path = owner.create(disk_format="raw", container_format="bare")
@@ -351,7 +351,7 @@ def test_a_refused_image_ends_the_upload_and_says_why(owner, gate):
     assert [backend.store.held() for backend in gate.stores] == [[], []]
 
 
-def test_its_progress_is_shown_to_who_may_see_the_image(owner, people, path):
+def test_progress_is_shown_to_everyone_who_may_see_the_image(owner, people, path):
     assert owner.get(f"{path}/upload").status_int == 404
     create(owner, path, PARTS[0], "?0", Upload_Length="4608")
     shown = people.admin.get(f"{path}/upload").json
@@ -395,7 +395,7 @@ class Whole(Store):
 
 
 @pytest.mark.parametrize("complete", ["?1", "?0"])
-def test_another_store_keeps_it_for_one_that_takes_no_parts(monkeypatch, complete):
+def test_another_store_keeps_it_for_one_that_cannot_suspend(monkeypatch, complete):
     monkeypatch.setattr(receiver, "PATIENCE_SECONDS", 0.0)
     whole, spool = memory_store("whole"), memory_store("spool")
     gate = gateway(stores=[Whole(whole), spool])
@@ -428,7 +428,7 @@ def test_a_refused_copy_leaves_nothing(monkeypatch):
     assert "space" in shown["reason"]
 
 
-def test_no_store_may_be_able_to_keep_it():
+def test_without_a_store_that_can_suspend_it_is_refused():
     gate = gateway(stores=[Whole(memory_store("whole"))])
     owner = Person(gate.app, PEOPLE["owner"])
     path = owner.create(disk_format="raw", container_format="bare")

@@ -13,8 +13,8 @@ import pytest
 from backports import zstd
 
 from tests.functional import partial
-from tests.functional.conftest import STRICT, needs_program
-from tests.functional.gateway import Gateway, clean_env, serving
+from tests.functional.conftest import framing, needs_program
+from tests.functional.gateway import Gateway, clean_env
 from tests.functional.images import BACKING_FILE
 from tests.functional.importing import begin, ended
 from tests.functional.wire import CHUNKED, MIB, Wire, length
@@ -30,7 +30,6 @@ WIRE_BYTES = {"gzip": 300_000, "zstd": 16_384}
 GROWTH_KIB = 48 << 10
 
 EACH = pytest.mark.parametrize("coding", PACK)
-framing = pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 
 
 @pytest.fixture(scope="module")
@@ -44,23 +43,6 @@ def disk() -> bytes:
 @pytest.fixture(scope="module")
 def sha512(disk: bytes) -> str:
     return hashlib.sha512(disk).hexdigest()
-
-
-@pytest.fixture(scope="module", params=["embedded", "cheroot", "uwsgi"])
-def _any_server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Gateway]:
-    if request.param == "uwsgi":
-        needs_program("uwsgi")
-    directory = tmp_path_factory.mktemp(request.param)
-    with serving(Gateway(directory, config=STRICT, server=request.param)) as gateway:
-        yield gateway
-
-
-@pytest.fixture
-def any_server(_any_server: Gateway) -> Iterator[Gateway]:
-    yield _any_server
-    _any_server.check_log()
 
 
 def coded(coding: str) -> dict[str, str]:
@@ -175,7 +157,7 @@ REFUSED: dict[str, tuple[Callable[[bytes], bytes], dict[str, str], int, str]] = 
 
 @EACH
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
-def test_what_is_not_the_image_leaves_nothing(
+def test_data_that_is_not_the_image_leaves_nothing(
     any_server: Gateway,
     coding: str,
     case: tuple[Callable[[bytes], bytes], dict[str, str], int, str],

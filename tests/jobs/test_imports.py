@@ -294,7 +294,7 @@ def test_a_deleted_image_is_waited_for_no_longer(place, clock):
 
 
 @pytest.mark.parametrize("method", ["glance-direct", "web-download", "copy-image"])
-def test_whoever_may_no_longer_gets_nothing(place, method):
+def test_a_requester_who_lost_permission_gets_nothing(place, method):
     before = {"web-download": Status.QUEUED, "copy-image": Status.ACTIVE}
     one = place.image(before.get(method, Status.UPLOADING), *["a"][: method != "web-download"])
     place.start(one, method, "b", "c")
@@ -314,7 +314,7 @@ def test_whoever_may_no_longer_gets_nothing(place, method):
 
 
 @pytest.mark.parametrize("stopped", [False, True])
-def test_whether_one_still_may_cannot_be_found_out_now(place, stopped):
+def test_permission_cannot_be_checked_during_an_outage(place, stopped):
     """Nothing of what was done is thrown away for that."""
     one = place.image(Status.QUEUED)
     place.start(one, "web-download", "b")
