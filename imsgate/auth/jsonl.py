@@ -114,7 +114,9 @@ def check_expiry(expires: Any) -> None:
 def appended(old: bytes, entry: dict[str, Any]) -> bytes:
     """The content of a file with one more line, without members that are None."""
     line = json.dumps({key: value for key, value in entry.items() if value is not None})
-    return old + (b"\n" if old and not old.endswith((b"\n", b"\r")) else b"") + line.encode() + b"\n"
+    return (
+        old + (b"\n" if old and not old.endswith((b"\n", b"\r")) else b"") + line.encode() + b"\n"
+    )
 
 
 def change(path: str, option: str, edit: Callable[[bytes], bytes]) -> None:
