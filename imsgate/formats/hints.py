@@ -22,8 +22,8 @@ _NO_FOOTER = (
 
 
 _INSTEAD = (
-    "The file is a text or a document instead of an image, for instance an error page of the server it was "
-    "downloaded from. Check the address or the path, and upload the image itself"
+    "The file is a text or a document instead of an image, for instance an error page of the "
+    "server it was downloaded from. Check the address or the path, and upload the image itself"
 )
 _PGP = "The file is a signature, a key or encrypted data of PGP. Upload the image itself, decrypted"
 _DESCRIPTION = "The file describes a download. Upload the image that it leads to"

@@ -33,11 +33,11 @@ class Requirement:
     value: str
 
     @property
-    def image_id(self) -> sa.Column[str]:
+    def image_id(self) -> sa.ColumnElement[str]:
         return self.column.table.c.image_id
 
     def ids(self) -> sa.Select[tuple[str]]:
-        return sa.select(self.image_id).where(self.column == self.value)
+        return sa.select(self.column.table.c.image_id).where(self.column == self.value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,13 +45,15 @@ class Attribute:
     """All conditions on one column of images, which has an index."""
 
     conditions: tuple[Condition, ...]
-    image_id = IMAGES.c.id
+
+    @property
+    def image_id(self) -> sa.ColumnElement[str]:
+        return IMAGES.c.id
 
     def ids(self) -> sa.Select[tuple[str]]:
         clauses = [holds(IMAGES.c, each) for each in self.conditions]
-        return sa.select(self.image_id.label("image_id")).where(
-            IMAGES.c.alive == sa.true(), *clauses
-        )
+        select: sa.Select[tuple[str]] = sa.select(IMAGES.c.id.label("image_id"))
+        return select.where(IMAGES.c.alive == sa.true(), *clauses)
 
 
 #: The columns by which images are looked for. Each has an index.

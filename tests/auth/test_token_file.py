@@ -153,7 +153,7 @@ def test_a_file_in_utf_16_is_refused_in_plain_words(path, encoding):
     content = f"# tokens\n{json.dumps(LINE)}\n".encode(encoding)
     path.write_bytes(content)
     for change in (token_file.load, add, lambda path: token_file.remove(str(path), "0" * 16)):
-        with pytest.raises(errors.BadConfig, match="line [12]: .*save it as UTF-8"):
+        with pytest.raises(errors.BadConfig, match=r"line [12]: .*save it as UTF-8"):
             change(path)
     assert path.read_bytes() == content
 
