@@ -1,6 +1,7 @@
 """Receives resumable uploads, whichever protocol the client speaks."""
 
 import dataclasses
+import logging
 import time
 from collections.abc import Mapping
 
@@ -20,6 +21,8 @@ from imsgate.transfer.examination import Examination
 from imsgate.transfer.part import Appended, Part
 from imsgate.transfer.repeat import fields_of_uploader
 from imsgate.transfer.resumable import ResumableUploads, transition, unchanged
+
+LOG = logging.getLogger(__name__)
 
 #: Seconds for which the last request of an upload waits until the data is verified. Proxies wait
 #: for 60 by default.
@@ -87,6 +90,30 @@ class Receiver:
         self.uploads.cancel(upload, "its client started again")
         return True
 
+    def abandon(self, upload: Upload, why: str) -> None:
+        """End an upload that its client does not learn of or cannot use, and free its image.
+
+        Does nothing if it is over. If it cannot be ended now, it expires.
+        """
+        try:
+            self.uploads.cancel(upload, why)
+        except errors.Error as error:
+            LOG.warning("Upload %s was not ended: %s", upload.id, error)
+
+    def abandon_unbegun(self, upload: Upload, error: errors.Error) -> bool:
+        """If a store failed before the first request of ``upload`` had stored anything, end the
+        upload, so that others need not wait for it; return whether it has been ended."""
+        if not isinstance(error, errors.StoreUnavailable | errors.StoreFull):
+            return False
+        try:
+            current = self.uploads.registry.get_upload(upload.id)
+        except errors.Error:
+            return False
+        if current.offset or current.writing or current.epoch != upload.epoch + 1:
+            return False
+        self.abandon(current, str(error))
+        return True
+
     def of_image(self, request: Request, image_id: str) -> Upload:
         """The newest upload of an image, if the user began it. Raises NotFound, Forbidden."""
         image = self.access.image(identity(request), image_id)
@@ -100,7 +127,7 @@ class Receiver:
 
     def by_id(self, request: Request, upload_id: str) -> Upload:
         """An upload, if the user began it. Raises NotFound, Forbidden."""
-        upload = self.uploads.registry.get_upload(upload_id)
+        upload = self.uploads.registry.get_upload(upload_id.lower())
         if not _owns(request, upload):
             raise errors.NotFound(what=f"Upload {upload_id}")
         if upload.state is UploadState.OPEN:

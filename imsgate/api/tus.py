@@ -9,8 +9,10 @@ is staged.
 """
 
 import base64
+import contextlib
 import dataclasses
 import functools
+import logging
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from typing import Any
@@ -27,13 +29,17 @@ from imsgate.http.request import Request
 from imsgate.model import Upload, UploadState
 from imsgate.records.records import Records
 
+LOG = logging.getLogger(__name__)
+
 VERSION = "1.0.0"
 EXTENSIONS = "creation,creation-with-upload,creation-defer-length,expiration,checksum,termination"
 OFFSET_OCTETS = "application/offset+octet-stream"
 #: hashlib's names, which are also tus's.
 CHECKSUMS = ("sha1", "sha256", "sha512", "md5")
 #: Keys that tus clients in browsers add for the chosen file; they are no attributes of an image.
-_NOT_ATTRIBUTES = frozenset({"filename", "filetype", "relativePath", "type", "stage", "store"})
+_NOT_ATTRIBUTES = frozenset(
+    {"filename", "filetype", "relativePath", "type", "stage", "store", "image_id"}
+)
 
 Handler = Callable[..., webob.Response]
 
@@ -94,32 +100,44 @@ class TusUploads:
         if has_content:
             _check_content_type(request)
         checksum = _checksum(request)
-        upload = self.receiver.begin(
-            request,
-            self._image_id(request, metadata),
-            staged="stage" in metadata,
-            store_id=metadata.get("store") or request.store_id,
-            length=length,
-            digest=None,
-            metadata=text,
-        )
-        if has_content or length == 0:
-            upload = self._receive(request, upload, 0, length, checksum)
+        with contextlib.ExitStack() as undoing:
+            image_id = metadata.get("image_id")
+            if not image_id:
+                image_id = self._new_image(request, metadata)
+                undoing.callback(self._discard_image, image_id)
+            upload = self.receiver.begin(
+                request,
+                image_id,
+                staged="stage" in metadata,
+                store_id=metadata.get("store") or request.store_id,
+                length=length,
+                digest=None,
+                metadata=text,
+            )
+            undoing.callback(self.receiver.abandon, upload, "the request that began it failed")
+            if has_content or length == 0:
+                upload = self._receive(request, upload, 0, length, checksum)
+            undoing.pop_all()
         response = webob.Response(status=201)
         base = views.base_url(request, self.receiver.deployment.public_endpoint)
         response.headers["Location"] = f"{base}/v2/uploads/{upload.id}"
         response.headers.update(_state(upload))
         return response
 
-    def _image_id(self, request: Request, metadata: Mapping[str, str]) -> str:
-        """The image that the data is for; a new one unless the metadata names one."""
-        if image_id := metadata.get("image_id"):
-            return image_id
+    def _new_image(self, request: Request, metadata: Mapping[str, str]) -> str:
+        """Create the image that the metadata describe; return its id."""
         fields = {name: text for name, text in metadata.items() if name not in _NOT_ATTRIBUTES}
         if "name" not in fields and metadata.get("filename"):
             fields["name"] = metadata["filename"]
         image = self.records.add(identity(request), self.dialect.new_image(_typed(fields)))
         return image.id
+
+    def _discard_image(self, image_id: str) -> None:
+        """Remove an image whose id the client does not receive; it will create another one."""
+        try:
+            self.records.discard(image_id)
+        except errors.Error as error:
+            LOG.warning("Image %s of a failed upload was not removed: %s", image_id, error)
 
     @_speaking
     def show(self, request: Request, upload_id: str) -> webob.Response:

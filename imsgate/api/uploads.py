@@ -57,7 +57,8 @@ class UploadResource:
         try:
             appended = self._receive(request, upload, offset=0, complete=complete, length=length)
         except errors.Error as error:
-            error.headers.update({**location, **error.headers})
+            if not self.receiver.abandon_unbegun(upload, error):
+                error.headers.update({**location, **error.headers})
             raise
         response = self._response(request, appended, status=201)
         response.headers.update(location)

@@ -221,7 +221,8 @@ class Engine:
         except Interrupted:
             raise
         except errors.Error as error:
-            LOG.info("Job %s failed: %s", job.id, error)
+            level = logging.ERROR if error.needs_operator else logging.INFO
+            LOG.log(level, "Job %s failed: %s", job.id, error)
             return error
         except Exception:
             LOG.exception("Job %s failed", job.id)

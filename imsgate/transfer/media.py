@@ -33,6 +33,13 @@ def check(registry: Registry, stores: Stores) -> None:
 
 
 def _check(registry: Registry, store: Store) -> None:
+    if store.unmarked() is not None:
+        require_right_place(registry, store)
+        mark(store)
+
+
+def require_right_place(registry: Registry, store: Store) -> None:
+    """Raises BadConfig if ``check`` would refuse this store. Changes nothing."""
     option = store.unmarked()
     if option is None:
         return
@@ -48,7 +55,6 @@ def _check(registry: Registry, store: Store) -> None:
     except errors.Unavailable as error:
         problem = f"it is new, and the records of its images cannot be read: {error}"
         raise BadConfig(option, problem) from error
-    mark(store)
 
 
 def mark(store: Store) -> None:

@@ -418,7 +418,7 @@ def test_an_upload_that_lost_its_image_is_gone(gate, owner, people, path):
 
 
 @pytest.mark.parametrize("error", [errors.StoreUnavailable, errors.StoreDenied])
-def test_a_store_that_fails_is_named_with_retry_after(owner, gate, path, error):
+def test_a_store_that_fails_is_named_with_retry_after(owner, gate, path, error, caplog):
     def create(key, size):
         raise error(store="fast", problem="away")
 
@@ -427,3 +427,5 @@ def test_a_store_that_fails_is_named_with_retry_after(owner, gate, path, error):
     assert reason(answer) == (503, error.reason)
     assert answer.headers["Retry-After"] == "30"
     assert record(gate, path).status == Status.QUEUED
+    logged = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert logged == [str(error(store="fast", problem="away"))]

@@ -7,6 +7,7 @@ import types
 
 import pytest
 
+from imsgate import errors
 from imsgate.api import receiver
 from imsgate.http.request import IDENTITY
 from imsgate.http.upload_headers import digest_field
@@ -480,4 +481,45 @@ def test_another_request_between_the_last_byte_and_the_job(owner, path, gate, mo
     person = Person(other.app, PEOPLE["owner"])
     answer = append(person, path, 1536, PARTS[1] + PARTS[2], "?1")
     assert state(answer) == (204, "4608", "?1")
+    assert content(owner, path) == ("active", WHOLE)
+
+
+STORE_FAILURES = [errors.StoreUnavailable, errors.StoreDenied, errors.StoreFull]
+
+
+@pytest.mark.parametrize("failure", STORE_FAILURES)
+def test_an_upload_that_a_store_cannot_begin_holds_no_image(owner, gate, path, failure):
+    """Nobody may come back for it, and its image would be ``saving`` for a day."""
+
+    def begin(key, size, epoch):
+        raise failure(store="fast", problem="away")
+
+    store = gate.stores.get("fast")
+    genuine, store.begin = store.begin, begin
+    answer = create(owner, path, WHOLE, "?0")
+    assert (answer.status_int, answer.headers["X-Imsgate-Reason"]) == (
+        failure.status,
+        failure.reason,
+    )
+    assert "Location" not in answer.headers
+    assert owner.get(path).json["status"] == "queued"
+    assert head(owner, path).status_int == 410
+    store.begin = genuine
+    assert owner.put(f"{path}/file", WHOLE, Content_Type=OCTETS).status_int == 204
+
+
+@pytest.mark.parametrize("failure", STORE_FAILURES)
+def test_an_upload_whose_client_knows_it_survives_a_store_that_cannot_begin(
+    owner, gate, path, failure
+):
+    def begin(key, size, epoch):
+        raise failure(store="fast", problem="away")
+
+    assert state(create(owner, path, b"", "?0")) == (201, "0", "?0")
+    store = gate.stores.get("fast")
+    genuine, store.begin = store.begin, begin
+    assert append(owner, path, 0, WHOLE, "?1").status_int == failure.status
+    assert state(head(owner, path)) == (204, "0", "?0")
+    store.begin = genuine
+    assert append(owner, path, 0, WHOLE, "?1").status_int == 204
     assert content(owner, path) == ("active", WHOLE)

@@ -594,6 +594,28 @@ def test_failure_that_cannot_be_cleared_up_yet(place):
     assert place.job(one).error_code == "source_failed"
 
 
+@pytest.mark.parametrize(
+    ("error", "level"),
+    [
+        (errors.StoreFull(store="a"), "ERROR"),
+        (errors.SourceFailed(problem="it is over"), "INFO"),
+    ],
+    ids=["operator's", "user's"],
+)
+def test_a_job_that_failed_for_its_operator_is_an_error(place, caplog, error, level):
+    caplog.set_level("INFO")
+    one = place.image(Status.QUEUED)
+    place.start(one, "web-download", "a")
+
+    def fail():
+        raise error
+
+    place.source.before = fail
+    place.engine.run_one()
+    (line,) = [line for line in caplog.records if str(error) in line.getMessage()]
+    assert line.levelname == level
+
+
 def test_bug_is_a_failure_that_tells_nothing(place, caplog):
     one = place.image(Status.QUEUED)
     place.start(one, "web-download", "a")

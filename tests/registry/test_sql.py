@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from imsgate import errors
 from imsgate.config import Section
 from imsgate.model import Limits, Location
-from imsgate.registry import database, lists, outages, schema
-from imsgate.registry.base import Query
+from imsgate.registry import candidates, database, lists, outages, schema
+from imsgate.registry.base import Condition, Op, Query
 from imsgate.registry.sql import SqlRegistry
 from imsgate.testing.records import after, image, member, upload
 from imsgate.testing.registries import RegistryContract
@@ -294,13 +294,49 @@ def test_statements_do_not_grow_with_the_records(any_registry):
 @pytest.mark.parametrize("marker", [None, image(name="m")], ids=["first", "later"])
 def test_page_is_read_from_an_index_in_order(registry, query, index, marker):
     page = lists.page(dataclasses.replace(query, marker=marker), nulls_are_largest=False)
-    with registry._database.reading() as connection:
-        rendering = {"literal_binds": True, "render_postcompile": True}
-        text = page.compile(connection, compile_kwargs=rendering)
-        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").mappings().all()
-    steps = [row["detail"] for row in plan]
+    steps = _plan(registry, page)
     assert index in steps[0]
     assert not any("TEMP B-TREE" in step for step in steps), steps
+
+
+def _plan(registry, select):
+    with registry._database.reading() as connection:
+        rendering = {"literal_binds": True, "render_postcompile": True}
+        text = select.compile(connection, compile_kwargs=rendering)
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").mappings().all()
+    return [row["detail"] for row in plan]
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        Condition("name", Op.EQ, "a"),
+        Condition("status", Op.EQ, "queued"),
+        Condition("size", Op.EQ, 1),
+        Condition("size", Op.GTE, 1),
+        Condition("virtual_size", Op.LTE, 1),
+        Condition("disk_format", Op.EQ, "iso"),
+        Condition("disk_format", Op.IN, ("iso", "udf")),
+        Condition("container_format", Op.EQ, "ova"),
+        Condition("min_disk", Op.GTE, 1),
+        Condition("min_ram", Op.EQ, 1),
+        Condition("checksum", Op.EQ, "0" * 32),
+        Condition("os_hash_value", Op.EQ, "0" * 128),
+        Condition("protected", Op.EQ, True),
+        Condition("os_hidden", Op.EQ, True),
+    ],
+    ids=str,
+)
+def test_images_with_an_attribute_are_found_by_its_index(registry, condition):
+    """SQLite preferred an index in the order of the page, and read every image."""
+    query = Query(admin=True, conditions=[condition, Condition("os_hidden", Op.EQ, False)])
+    (attribute,) = candidates.wanted(query)[:1]
+    for select in (candidates.counting([attribute]), candidates.matching(attribute, [attribute])):
+        steps = [step for step in _plan(registry, select) if "images" in step]
+        assert steps
+        for step in steps:
+            assert f"COVERING INDEX ix_images_alive_{condition.field}_" in step
+            assert f"alive=? AND {condition.field}" in step
 
 
 def test_page_that_is_long_enough_reads_no_further_properties(any_registry):

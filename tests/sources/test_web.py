@@ -227,6 +227,17 @@ HEADS = {
     "HTTP/1.0": (b"HTTP/1.0 200 OK\r\n" + LENGTH, True),
     "203": (b"HTTP/1.1 203 Non-Authoritative\r\n" + LENGTH, True),
     "folded": (b"HTTP/1.1 200 OK\r\nX-Long: a\r\n b\r\n" + LENGTH, True),
+    "150 fields": (b"HTTP/1.1 200 OK\r\n" + b"Set-Cookie: a=b\r\n" * 150 + LENGTH, True),
+    "long field": (
+        b"HTTP/1.1 200 OK\r\nContent-Security-Policy: " + b"x" * 99_000 + b"\r\n" + LENGTH,
+        True,
+    ),
+    "folded, not needed": (b"HTTP/1.1 200 OK\r\nX: a\r\n\tContent-Length: 5\r\n" + LENGTH, True),
+    "needed and folded": (b"HTTP/1.1 200 OK\r\nContent-Length:\r\n %d\r\n" % len(DATA), True),
+    "103 with 150 fields": (
+        b"HTTP/1.1 103 E\r\n" + b"Link: <x>\r\n" * 150 + b"\r\nHTTP/1.1 200 OK\r\n" + LENGTH,
+        True,
+    ),
     "equal lengths": (b"HTTP/1.1 200 OK\r\n" + LENGTH + LENGTH, True),
     "one list": (b"HTTP/1.1 200 OK\r\nContent-Length: %d, %d\r\n" % ((len(DATA),) * 2), True),
     "gzip file": (b"HTTP/1.1 200 OK\r\nContent-Encoding: x-gzip\r\n" + LENGTH, True),

@@ -425,3 +425,31 @@ def test_nothing_shows_the_credentials(bucket, make, proxy, caplog):
     assert servers.SECRET not in "".join(shown)
     assert servers.ACCESS not in "".join(shown)
     proxy.rules.clear()
+
+
+#: As a web server answers that redirects from http to https.
+REDIRECT = b"HTTP/1.1 %s\r\nLocation: https://127.0.0.1/\r\nContent-Length: 0\r\n\r\n"
+REDIRECTS = [b"301 Moved Permanently", b"302 Found", b"307 Temporary Redirect", b"308 Permanent"]
+
+
+@pytest.mark.parametrize("status", REDIRECTS, ids=bytes.decode)
+def test_a_service_that_redirects_without_a_region(bucket, make, proxy, status):
+    """botocore asked for the region again and again, and ended in a RecursionError."""
+    store = make()
+    location = put(store, b"data")
+    proxy.rules.append(lambda line: REDIRECT % status)
+    for call in (
+        lambda: store.size(location),
+        lambda: list(store.read(location)),
+        lambda: put(store, b"data"),
+        lambda: put(store, image(bucket)),
+        lambda: store.delete(location),
+        store.check,
+    ):
+        with pytest.raises(errors.StoreUnavailable):
+            call()
+    with pytest.raises(errors.BadConfig, match="a redirect: see s3_store_host"):
+        bucket.store(s3_store_host=proxy.url)
+    assert len(proxy.requests) < 100
+    proxy.rules.clear()
+    store.delete(location)
