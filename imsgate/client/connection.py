@@ -138,7 +138,7 @@ def _is_in_use(response: requests.Response) -> bool:
 def failure_of(response: requests.Response) -> Failure:
     """What a response that is not successful means for the command."""
     message = message_of(response)
-    if response.headers.get("X-Imsgate-Reason") in _REFUSALS or response.status_code == 415:
+    if response.headers.get("X-Imsgate-Reason") in _REFUSALS:
         return Refused(message)
     if response.status_code in (401, 403):
         return NotAllowed(message)

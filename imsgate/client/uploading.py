@@ -47,7 +47,7 @@ class Uploader:
         connection: Connection,
         image_id: str,
         source: UploadSource,
-        progress: ProgressDisplay,
+        display: ProgressDisplay,
         *,
         part_bytes: int = PART_BYTES,
         compress: bool = True,
@@ -57,8 +57,9 @@ class Uploader:
         self._images = ImageRecords(connection)
         self._image_id = image_id
         self._source = source
-        self._progress = progress
-        self._part_bytes = part_bytes
+        self._display = display
+        #: The largest body of a request, and of the next one, in bytes.
+        self._part_limit = self._part_bytes = part_bytes
         self._zstd = encoder.zstd() if compress else None
         self._store = {"X-Image-Meta-Store": store} if store else {}
         #: Bytes that were sent, of all requests together.
@@ -123,12 +124,12 @@ class Uploader:
         too long.
         """
         if offer.max_append:
-            self._part_bytes = min(self._part_bytes, offer.max_append)
+            self._part_limit = self._part_bytes = min(self._part_limit, offer.max_append)
         module = self._zstd if offer.zstd else None
         at: int | None = offset
         while at is not None:
             self._source.release(at)
-            self._progress.update(at, self.wire_bytes)
+            self._display.update(at, self.wire_bytes)
             at = self._append(at, module)
 
     def _append(self, offset: int, module: Any | None) -> int | None:
@@ -140,13 +141,13 @@ class Uploader:
             "Content-Type": fields.PARTIAL_UPLOAD,
             "Upload-Offset": str(offset),
             "Upload-Complete": fields.boolean_field(last),
-            **({"Content-Encoding": "zstd"} if module else {}),
+            **({"Content-Encoding": "zstd"} if module and body else {}),
         }
         path = path_of(self._image_id, "/upload")
         try:
             response = self._connection.send("PATCH", path, headers=headers, body=body)
         except Cut as cut:
-            return self._moved(offset, self.offset(), str(cut), body)
+            return self._moved(offset, self.offset(), str(cut))
         finally:
             self._sent(body)
         return self._after(response, offset, body, last)
@@ -173,7 +174,7 @@ class Uploader:
         return encoder.PartBody(pieces, limit=wire_limit, module=module, report=self._report)
 
     def _report(self, body: encoder.PartBody) -> None:
-        self._progress.update(self._offset + body.image_bytes, self.wire_bytes + body.wire_bytes)
+        self._display.update(self._offset + body.image_bytes, self.wire_bytes + body.wire_bytes)
 
     def _after(
         self,
@@ -187,6 +188,7 @@ class Uploader:
         if response.ok:
             self._connection.accepted()
             self._connection.retries.progressed()
+            self._part_bytes = min(self._part_limit, self._part_bytes * 2)
             if last and fields.boolean(response.headers.get("Upload-Complete")) is not False:
                 return None
             stored = fields.integer(response.headers.get("Upload-Offset"))
@@ -195,34 +197,35 @@ class Uploader:
         reason = response.headers.get("X-Imsgate-Reason")
         if status == 413 and reason is None and self._part_bytes > _MIN_PART_BYTES:
             # Of a proxy. imsgate itself refuses the size of the image.
-            self._shrink(message_of(response), body)
+            self._limit_parts(message_of(response), body)
             return self.offset()
         if status == 409 and "Upload-Offset" in response.headers:
-            return self._moved(offset, self.offset(), message_of(response), body)
+            return self._moved(offset, self.offset(), message_of(response))
         if self._connection.may_be_repeated(response):
             return self.offset()
         if status == 410 or reason == "completed_upload":
             return self.offset()
         raise failure_of(response)
 
-    def _moved(
-        self, before: int, after: int | None, why: str, body: encoder.PartBody | bytes
-    ) -> int | None:
+    def _moved(self, before: int, after: int | None, why: str) -> int | None:
         """Wait if a request that failed has brought nothing."""
         if after is None or after > before:
             self._connection.retries.progressed()
         else:
-            if self._part_bytes > _MIN_PART_BYTES:
-                self._shrink(why, body)
+            # A proxy may have waited for the whole request, and lost patience.
+            self._part_bytes = max(_MIN_PART_BYTES, self._part_bytes // 2)
             self._connection.retries.wait(why)
         return after
 
-    def _shrink(self, why: str, body: encoder.PartBody | bytes) -> None:
-        """Send less than in the request that failed."""
+    def _limit_parts(self, why: str, body: encoder.PartBody | bytes) -> None:
+        """Send half of what a proxy has refused, in this request and all later ones."""
         if isinstance(body, encoder.SizedPartBody):
-            self._part_bytes = min(self._part_bytes, len(body))
-        self._part_bytes = max(_MIN_PART_BYTES, self._part_bytes // 2)
-        self._progress.note(f"{why}; continuing with {self._part_bytes >> 10} KiB per request")
+            sent = len(body)
+        else:
+            sent = body.wire_bytes if isinstance(body, encoder.PartBody) else 0
+        self._part_limit = max(_MIN_PART_BYTES, min(self._part_bytes, sent) // 2)
+        self._part_bytes = self._part_limit
+        self._display.note(f"{why}; continuing with {self._part_limit >> 10} KiB per request")
 
     # The plain upload
 
