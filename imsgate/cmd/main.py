@@ -22,6 +22,9 @@ _MODULES = {
     "key": "key",
     "stores": "stores",
     "inspect": "inspect",
+    "upload": "upload",
+    "uploads": "uploads",
+    "download": "download",
     "config": "configs",
 }
 
