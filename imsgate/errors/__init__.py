@@ -19,6 +19,7 @@ from imsgate.errors.access import (
     SignatureMismatch,
     SignedBodyDiffers,
     SignedBodyTooLarge,
+    SignInRefused,
     Unauthenticated,
 )
 from imsgate.errors.base import (
@@ -199,6 +200,7 @@ __all__ = [
     "SignatureRefused",
     "SignedBodyDiffers",
     "SignedBodyTooLarge",
+    "SignInRefused",
     "SizeMismatch",
     "SourceFailed",
     "SourceMissing",

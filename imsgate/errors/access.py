@@ -11,6 +11,12 @@ class Unauthenticated(Error):
     message = "This request needs a valid token"
 
 
+class SignInRefused(Unauthenticated):
+    """Keystone does not accept a user name and password; ``problem`` are its words."""
+
+    message = "{problem}"
+
+
 class KeyForbidden(Forbidden):
     reason, gateway_code = "key_forbidden", "APIGW.0302"
     message = "The access key {access} is not valid for project {project}"
