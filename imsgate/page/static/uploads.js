@@ -23,6 +23,12 @@ export class Uploads {
       this.add([...event.target.files]);
       event.target.value = "";
     });
+    byId("files").addEventListener("keydown", (event) => {
+      // Not every browser opens the dialog with Enter as well as with the space bar.
+      if (event.key !== "Enter") return;
+      event.preventDefault();
+      event.target.click();
+    });
     for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
       // Everywhere: a file that misses the area must not replace the page.
       addEventListener(kind, (event) => event.preventDefault());
@@ -202,8 +208,9 @@ class Card {
     this.buttons.replaceChildren(...this.#actions(state));
     this.problem.replaceChildren(...this.#explanation(state));
     if (["done", "paused", "waiting"].includes(state)) announce(`${this.upload.file.name}: ${this.text.textContent}`);
-    // The button that had the focus may be gone.
-    if (hadFocus && !this.root.contains(document.activeElement)) this.#focusSomewhere();
+    // The button that had the focus may be gone or hidden.
+    const hasFocus = this.root.contains(document.activeElement) && document.activeElement.checkVisibility();
+    if (hadFocus && !hasFocus) this.#focusSomewhere();
   }
 
   #focusSomewhere() {
@@ -267,8 +274,9 @@ class Card {
   #explanation(state) {
     const { problem } = this.upload;
     if (!problem || (state !== "refused" && state !== "failed")) return [];
-    const lines = [element("p", {}, element("strong", {}, state === "refused" ? "Refused. " : "Failed. "),
-      problem.message)];
+    // For an image, the message also contains what follows it here.
+    const text = problem.check ? sentence(problem.problem) : problem.message;
+    const lines = [element("p", {}, element("strong", {}, state === "refused" ? "Refused: " : "Failed: "), text)];
     if (problem.hint) lines.push(element("p", {}, `What you can do: ${sentence(problem.hint)}`));
     if (problem.check) {
       const place = problem.offset === undefined ? "" : `, at byte ${problem.offset}`;
