@@ -259,7 +259,8 @@ def _add_slash(environ: Environ, start_response: Callable[..., Any]) -> Iterable
     """Relative links of a page lead below its directory only with the slash."""
     name = environ.get("PATH_INFO", "").rpartition("/")[2]
     # Relative: behind a proxy, the client's URL may have another host and path.
-    start_response("308 Permanent Redirect", [("Location", f"{name}/"), ("Content-Length", "0")])
+    headers = [("Location", f"{name}/"), ("Content-Type", "text/plain"), ("Content-Length", "0")]
+    start_response("308 Permanent Redirect", headers)
     return []
 
 

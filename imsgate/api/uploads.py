@@ -177,13 +177,16 @@ class UploadResource:
         return f"{base}/v2/images/{image_id}/upload"
 
     def _progress(self, request: Request, image_id: str) -> webob.Response:
-        image = self.receiver.access.image(identity(request), image_id)
+        who, access = identity(request), self.receiver.access
+        image = access.image(who, image_id)
         registry = self.receiver.uploads.registry
         upload = registry.upload_of(image.id)
         jobs = registry.jobs_of(image.id)
         view = progress(image, upload, jobs[-1] if jobs else None)
         if view is None:
             raise errors.NotFound(what=f"An upload of image {image.shown_id}")
+        if not access.owns(who, image):
+            view["user_id"] = None
         response = responses.json_response(view)
         response.headers["Cache-Control"] = "no-store"
         if upload is not None and upload.state is not UploadState.ENDED and not upload.writing:
@@ -194,7 +197,8 @@ class UploadResource:
 def progress(image: Image, upload: Upload | None, job: Job | None) -> dict[str, Any] | None:
     """How far the data of an image is that comes in, or came in last; None if none ever did.
 
-    ``received`` and ``size`` are bytes, ``rate`` bytes per second; what is unknown is None.
+    ``received`` and ``size`` are bytes, ``rate`` bytes per second; what is unknown is None. The
+    record does not say whose request a plain upload is.
     """
     newest = None if upload is None else upload.created_at
     if job is not None and (newest is None or job.created_at > newest):
@@ -217,6 +221,7 @@ def _of_upload(image: Image, upload: Upload) -> dict[str, Any]:
         "started_at": views.isotime(upload.created_at),
         "expires_at": None if ended else views.isotime_of(upload.expires),
         "reason": upload.reason,
+        "user_id": upload.user,
     }
 
 
@@ -232,6 +237,7 @@ def _of_request(image: Image) -> dict[str, Any]:
         "started_at": None if started is None else views.isotime_of(started),
         "expires_at": None,
         "reason": None,
+        "user_id": None,
     }
 
 
@@ -254,6 +260,7 @@ def _of_job(image: Image, job: Job) -> dict[str, Any]:
         "started_at": views.isotime(began),
         "expires_at": None,
         "reason": job.reason,
+        "user_id": job.arguments.get("user_id"),
     }
 
 

@@ -101,7 +101,7 @@ class _File:
     etag: str
 
 
-class Page:
+class WebPage:
     """The WSGI application. All files are in memory: they are small, and no path is ever opened."""
 
     def __init__(self, settings: Mapping[str, Any], keystone: Keystone | None = None) -> None:
@@ -186,14 +186,14 @@ def _credentials(request: Request) -> Credentials:
     return Credentials(**texts)
 
 
-def app_factory(global_conf: dict[str, str], **local_conf: str) -> Page:
+def app_factory(global_conf: dict[str, str], **local_conf: str) -> WebPage:
     """The ``paste.app_factory`` of ``egg:imsgate#page``; its keys are options of ``[page]``.
 
     Raises BadConfig, naming the option, if people cannot sign in with this configuration.
     """
     conf = config.load(global_conf)
     settings = conf.read(PageSettings, local_conf)
-    return Page(_offers(conf), _keystone(conf) if settings.keystone_sign_in else None)
+    return WebPage(_offers(conf), _keystone(conf) if settings.keystone_sign_in else None)
 
 
 def _offers(conf: Config) -> dict[str, Any]:

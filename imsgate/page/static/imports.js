@@ -56,8 +56,8 @@ export class Imports {
       this.form.reset();
       this.#show();
     } catch (error) {
-      this.problem.textContent = error.message;
       if (image) await this.api.call("DELETE", `v2/images/${image}`).catch(() => {});
+      this.problem.textContent = error.message;
     } finally {
       submit.disabled = false;
     }
