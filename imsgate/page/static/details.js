@@ -13,6 +13,7 @@ export function details(image, tasks) {
     ["Project", image.owner],
     ["Virtual size", words.size(image.virtual_size)],
     [image.os_hash_algo || "Digest", image.os_hash_value],
+    ["Created", words.time(image.created_at)],
     ["Changed", words.time(image.updated_at)],
     ["Tags", (image.tags ?? []).join(", ")],
   ].filter(([, text]) => text);

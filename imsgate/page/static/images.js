@@ -32,12 +32,17 @@ export class Images {
     this.body.replaceChildren();
     this.#next = `v2/images?limit=${PAGE}&sort=created_at:desc`;
     await this.#readPages(AT_FIRST);
+    await this.refresh();
   }
 
-  /** Shows the present state of an image, which may be new or gone. */
+  /**
+   * Shows the present state of an image, which may be new or gone; without an id, of some whose data
+   * is on its way.
+   */
   async refresh(id) {
     if (!id) {
-      await Promise.all([...this.#rows.values()].filter((row) => row.isMoving).map((row) => this.refresh(row.image.id)));
+      const moving = [...this.#rows.values()].filter((row) => row.isMoving && !row.root.hidden);
+      for (const row of moving.slice(0, POLLED_AT_ONCE)) await this.refresh(row.image.id);
       return;
     }
     try {
@@ -107,12 +112,9 @@ export class Images {
     byId("count").textContent = shown === all ? `${all} image${all === 1 ? "" : "s"}${more}` : `${shown} of ${all} images${more}`;
   }
 
-  /** Follows the images whose data is on its way, a few at a time, while somebody looks. */
+  /** Follows the images whose data is on its way, while somebody looks. */
   async #poll() {
-    if (!document.hidden && this.api.session.token) {
-      const moving = [...this.#rows.values()].filter((row) => row.isMoving && !row.root.hidden);
-      for (const row of moving.slice(0, POLLED_AT_ONCE)) await this.refresh(row.image.id);
-    }
+    if (!document.hidden) await this.refresh();
     setTimeout(() => this.#poll(), POLL_MS);
   }
 }
@@ -154,7 +156,7 @@ class Row {
     size.textContent = words.size(image.size);
     format.textContent = image.disk_format ?? "";
     stores.textContent = (image.stores ?? "").split(",").join(", ");
-    created.textContent = words.time(image.created_at);
+    created.textContent = words.day(image.created_at);
     this.#showActions();
   }
 

@@ -73,8 +73,13 @@ export class Upload {
   /** Ends the upload for good: neither its data nor its record is left. */
   async cancel() {
     this.pause();
-    if (this.image) await discard(this.api, this.image);
+    if (this.image) await this.#discard();
+  }
+
+  async #discard() {
+    await discard(this.api, this.image);
     this.image = null;
+    this.#key = idempotencyKey();
   }
 
   #enter(state) {
@@ -86,17 +91,24 @@ export class Upload {
     this.sent = 0;
     if (error.name === "AbortError") {
       this.#enter("paused");
+      await this.#settle();
       return;
     }
     this.problem = error;
     // Whoever else changes the image keeps it; what this page made for a refused file goes.
     const isRefused = error instanceof Refusal && ![403, 404, 409].includes(error.status);
-    if (isRefused && this.image) {
-      await discard(this.api, this.image).catch(() => {});
-      this.image = null;
-      this.#key = idempotencyKey();
-    }
+    if (isRefused && this.image) await this.#discard().catch(() => {});
     this.#enter(isRefused ? "refused" : "failed");
+  }
+
+  /** Asks how much of what was sent is stored. Nothing depends on the answer. */
+  async #settle() {
+    const paused = this.#aborter;
+    if (!this.image) return;
+    const response = await this.api.call("HEAD", `${this.#path}/upload`).catch(() => null);
+    if (!response || this.#aborter !== paused) return;
+    this.offset = Number(response.headers.get("Upload-Offset") ?? this.offset);
+    this.changed(this);
   }
 
   /** Repeats the step while the network or the server is away. */

@@ -116,6 +116,8 @@ class Card {
   #timer = 0;
   #spoken = 0;
   #state = "";
+  /** The image that the list shows for this file. */
+  #image = null;
 
   constructor(upload, proposal, offers, uploads) {
     Object.assign(this, { upload, uploads });
@@ -169,12 +171,17 @@ class Card {
 
   async run() {
     await this.upload.run();
-    this.uploads.changed(this.upload.image);
+    this.uploads.changed(this.#image);
     this.uploads.update();
   }
 
   /** Shows the state now, or soon if nothing but numbers has changed. */
   draw() {
+    const { image } = this.upload;
+    if (image && image !== this.#image && this.upload.isActive) {
+      this.#image = image;
+      this.uploads.changed(image);
+    }
     const wait = this.#drawn + REDRAW_MS - performance.now();
     if (this.upload.state === this.#state && wait > 0) {
       this.#timer ||= setTimeout(() => this.#drawNow(), wait);
@@ -265,7 +272,7 @@ class Card {
     try {
       await this.upload.cancel();
       this.uploads.remove(this);
-      this.uploads.changed(null);
+      this.uploads.changed(this.#image);
     } catch (error) {
       this.problem.textContent = error.message;
     }

@@ -25,6 +25,11 @@ export function percent(done, total) {
   return total ? Math.floor((100 * done) / total) : 0;
 }
 
+export function day(text) {
+  const when = new Date(text);
+  return Number.isNaN(when.valueOf()) ? "" : when.toLocaleDateString([], { dateStyle: "medium" });
+}
+
 export function time(text) {
   const when = new Date(text);
   return Number.isNaN(when.valueOf()) ? "" : when.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
