@@ -7,6 +7,7 @@ from paste.deploy import loadwsgi
 
 from imsgate import app, config
 from imsgate.errors import BadConfig
+from imsgate.page import page
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.server import pastefile
 from imsgate.services import load_registry
@@ -191,9 +192,15 @@ def test_every_shipped_flavor_with_tokens_has_the_page(flavor):
         return
     ui = context.loader.get_context(loadwsgi.APP, context.local_conf["/ui/"])
     assert _filters(ui) == ["faults", "proxy", "pace"]
-    *_, page = pastefile.parts(ui)
-    assert page.entry_point_name == "page"
-    assert page.local_conf.get("keystone_sign_in") == ("true" if "keystone" in flavor else None)
+    *_, served = pastefile.parts(ui)
+    assert served.entry_point_name == "page"
+    assert served.local_conf.get("keystone_sign_in") == ("true" if "keystone" in flavor else None)
+
+
+def test_the_page_shares_its_threads_with_the_api():
+    """Only single paths that must always answer have threads of their own."""
+    assert pastefile.exact_paths(f"config:{INI}#main", {}) == {"/healthcheck"}
+    assert pastefile.has_app(f"config:{INI}#main", {}, page.app_factory)
 
 
 def _filters(context):

@@ -27,6 +27,16 @@ from tests.stores.s3 import servers
 
 CONFIG = STRICT.replace("67108864", "1073741824") + NEAR
 
+GLANCE_STORE = """
+[DEFAULT]
+enabled_backends = old:glance
+[glance_store]
+default_backend = old
+[old]
+glance_store_driver = file
+filesystem_store_datadir = {state}/old
+"""
+
 BUCKETS = """
 [ims]
 profile = huawei
@@ -215,6 +225,22 @@ def test_two_files_at_once_one_of_them_paused(
         assert sorted(window.names()) == ["one", "two"]
 
 
+def test_a_store_that_takes_no_parts(
+    start: Callable[..., Gateway], visit: Visitor, tmp_path: pathlib.Path
+) -> None:
+    """The upload is one request, which begins anew after a cut."""
+    disk = raw_disk(tmp_path, "whole.raw", 8 * MIB)
+    gateway = start(GLANCE_STORE)
+    with Cutter(gateway.port, [4 * MIB]) as proxy:
+        window = visit()
+        window.open(proxy.url, gateway.token())
+        window.choose(disk)
+        window.button("Upload").click()
+        window.wait_until(disk, "done")
+    assert proxy.made == 1
+    assert_stored(gateway, "demo", disk)
+
+
 def test_an_upload_is_cancelled(
     server: Gateway, visit: Visitor, tmp_path: pathlib.Path, project: str
 ) -> None:
@@ -269,6 +295,7 @@ def test_without_a_mouse(
     disk = raw_disk(tmp_path, "typed.raw")
     window = visit()
     page, press = window.page, window.page.keyboard.press
+    page.on("filechooser", lambda chooser: chooser.set_files(disk))
     window.open(server.url)
     page.locator("[name=token]:focus").wait_for()
     page.keyboard.type(server.token(project))
@@ -290,9 +317,7 @@ def test_without_a_mouse(
         pytest.fail(f"the Tab key does not reach {name}")
 
     tab_to("files")
-    with page.expect_file_chooser() as chosen:
-        press("Enter")
-    chosen.value.set_files(disk)
+    press("Enter")
     window.card(disk).wait_for()
     tab_to("Upload")
     press("Enter")

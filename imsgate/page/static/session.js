@@ -29,9 +29,11 @@ export class Session {
   /** Asks the user for another token than `refused`, once for all requests that wait for it. */
   async renew(refused = null) {
     if (this.#token !== refused) return;
-    this.#renewal ??= this.#ask(refused === null ? "" : "Your token is no longer valid. Sign in again to go on.");
+    const why = refused === null ? "" : "Your token is no longer valid. Sign in again to go on.";
+    this.#renewal ??= this.#ask(why).finally(() => {
+      this.#renewal = null;
+    });
     await this.#renewal;
-    this.#renewal = null;
   }
 
   #ask(why) {

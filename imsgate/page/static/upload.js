@@ -149,6 +149,7 @@ export class Upload {
   /** Finds out where to go on, or begins. */
   async #begin() {
     this.complete = false;
+    this.plain = false;
     this.offset = 0;
     this.recovering = false;
     const status = this.image ? await this.#status() : await this.#create();
@@ -192,8 +193,13 @@ export class Upload {
     };
     if (this.store) headers["X-Image-Meta-Store"] = this.store;
     const body = new Blob([]);
-    const response = await this.api.call("PUT", `${this.#path}/file`, { body, headers, signal: this.#signal });
-    this.#take(response.headers);
+    try {
+      const response = await this.api.call("PUT", `${this.#path}/file`, { body, headers, signal: this.#signal });
+      this.#take(response.headers);
+    } catch (error) {
+      if (!(error instanceof Refusal) || error.reason !== "not_resumable") throw error;
+      this.plain = true;
+    }
   }
 
   /** Whether there is an upload to continue. */
@@ -214,7 +220,34 @@ export class Upload {
     this.sent = 0;
   }
 
+  /** For a store that takes an upload in one piece only: after a cut, it begins anew. */
+  async #sendWhole() {
+    if (this.recovering) {
+      const status = await this.#status();
+      // The server may not have noticed yet that the connection is gone.
+      if (!["queued", "active", "deactivated"].includes(status)) throw new NetworkFailure();
+      this.complete = status !== "queued";
+      this.recovering = false;
+      if (this.state === "waiting") this.#enter("running");
+      if (this.complete) return;
+    }
+    const headers = { "Content-Type": "application/octet-stream" };
+    if (this.store) headers["X-Image-Meta-Store"] = this.store;
+    const request = { body: this.file, headers, signal: this.#signal, progress: (sent) => this.#progressed(sent) };
+    await this.api.send("PUT", `${this.#path}/file`, request);
+    this.complete = true;
+  }
+
+  #progressed(sent) {
+    this.sent = sent;
+    this.changed(this);
+  }
+
   async #append() {
+    if (this.plain) {
+      await this.#sendWhole();
+      return;
+    }
     if (this.recovering) {
       await this.#found();
       this.recovering = false;
@@ -233,10 +266,7 @@ export class Upload {
           "Upload-Complete": end === this.file.size ? "?1" : "?0",
         },
         signal: this.#signal,
-        progress: (sent) => {
-          this.sent = sent;
-          this.changed(this);
-        },
+        progress: (sent) => this.#progressed(sent),
       });
       if (length === this.#slice) this.#adapt(performance.now() - began);
       this.#take(response.headers);

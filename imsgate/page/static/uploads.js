@@ -48,8 +48,11 @@ export class Uploads {
   async add(files) {
     for (const file of files) {
       const print = await fingerprint(file).catch(() => null);
+      const same = this.#cards.find((card) => card.upload.print === print);
       if (print === null) announce(`${file.name} is a directory or cannot be read.`);
-      else if (!this.#cards.some((card) => card.upload.print === print)) await this.#addOne(file, print);
+      else if (same && same.upload.state !== "done") announce(`${file.name} is already in the list of uploads.`);
+      else await this.#addOne(file, print);
+      if (same?.upload.state === "done") this.remove(same);
     }
     this.update();
   }
