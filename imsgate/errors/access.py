@@ -11,9 +11,11 @@ class Unauthenticated(Error):
     message = "This request needs a valid token"
 
 
-class SignInRefused(Unauthenticated):
+class SignInRefused(Error):
     """Keystone does not accept a user name and password; ``problem`` are its words."""
 
+    status, reason = 401, "unauthenticated"
+    code = "APIGW.0301"
     message = "{problem}"
 
 
