@@ -246,14 +246,40 @@ def _check_named_stores(services: Services) -> None:
 
 
 class Paths:
-    """Calls the application of a request's exact path, or that of ``/`` for any other path."""
+    """Calls the application of a request's path.
+
+    A path that ends with a slash stands for all paths below it, which its application sees without
+    that beginning, as in WSGI; of several, the longest counts. Without its slash, it is redirected.
+    Any other path stands for itself alone. ``/`` is for everything else.
+    """
 
     def __init__(self, apps: Mapping[str, WsgiApp]) -> None:
         self._apps = apps
+        below = [path for path in apps if path.endswith("/") and path != "/"]
+        self._below = sorted(below, key=len, reverse=True)
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
+        if f"{path}/" in self._below and path not in self._apps:
+            return _add_slash(environ, start_response)
+        for beginning in self._below:
+            if path.startswith(beginning):
+                mounted = {
+                    **environ,
+                    "SCRIPT_NAME": environ.get("SCRIPT_NAME", "") + beginning[:-1],
+                    "PATH_INFO": path[len(beginning) - 1 :],
+                }
+                return self._apps[beginning](mounted, start_response)
         return self._apps.get(path, self._apps["/"])(environ, start_response)
+
+
+def _add_slash(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """Relative links of a page lead below its directory only with the slash."""
+    name = environ.get("PATH_INFO", "").rpartition("/")[2]
+    # Relative: behind a proxy, the client's URL may have another host and path.
+    headers = [("Location", f"{name}/"), ("Content-Type", "text/plain"), ("Content-Length", "0")]
+    start_response("308 Permanent Redirect", headers)
+    return []
 
 
 def composite_factory(loader: Any, global_conf: dict[str, str], **paths: str) -> Paths:

@@ -24,6 +24,7 @@ from imsgate.filters import (
     tokens,
 )
 from imsgate.jobs import settings as jobs
+from imsgate.page.page import PageSettings
 from imsgate.quotas import quota
 from imsgate.records.settings import ApiSettings
 from imsgate.registry import sql
@@ -57,6 +58,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         (config.PASTE_GROUP, config.PASTE_OPTS),
         *((kind.NAME, kind.OPTS) for kind in _FILTERS if kind.OPTS),
         (proxy.GROUP, proxy.OPTS),
+        _group(PageSettings),
         (profiles.GROUP, profiles.OPTS),
         *map(_group, (ApiSettings, FormatSettings)),
         (transfer_settings.GROUP, transfer_settings.OPTS),

@@ -45,6 +45,7 @@ _BY_FIXTURE = {
     "seaweed": "s3",
     "swift": "s3",
     "broker": "broker",
+    "browser": "browser",
     "gateway": "gateway",
     "keystone": "keystone",
 }

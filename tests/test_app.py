@@ -7,6 +7,7 @@ from paste.deploy import loadwsgi
 
 from imsgate import app, config
 from imsgate.errors import BadConfig
+from imsgate.page import page
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.server import pastefile
 from imsgate.services import load_registry
@@ -106,12 +107,16 @@ PASTE = """
 use = egg:imsgate#paths
 / = one
 /other = two
+/below/ = three
+/below/deep/ = two
 [app:one]
 paste.app_factory = tests.test_app:one
 [app:two]
 paste.app_factory = tests.test_app:two
+[app:three]
+paste.app_factory = tests.test_app:three
 """
-ONE, TWO = apps.App(), apps.App()
+ONE, TWO, THREE = apps.App(), apps.App(), apps.App()
 
 
 def one(global_conf):
@@ -122,17 +127,46 @@ def two(global_conf):
     return TWO
 
 
+def three(global_conf):
+    return THREE
+
+
+@pytest.fixture
+def paths(tmp_path):
+    ini = tmp_path / "paste.ini"
+    ini.write_text(PASTE)
+    return loadwsgi.loadapp(f"config:{ini}")
+
+
 @pytest.mark.parametrize(
     ("path", "expected"),
     [("/", ONE), ("", ONE), ("/other", TWO), ("/other/", ONE), ("/other/x", ONE), ("/\xff", ONE)],
 )
-def test_each_path_has_its_application(tmp_path, path, expected):
-    ini = tmp_path / "paste.ini"
-    ini.write_text(PASTE)
-    loaded = loadwsgi.loadapp(f"config:{ini}")
+def test_each_path_has_its_application(paths, path, expected):
     before = len(expected.environs)
-    servers.serve(loaded, servers.environ(PATH_INFO=path, SCRIPT_NAME="" if path else "/x"))
+    servers.serve(paths, servers.environ(PATH_INFO=path, SCRIPT_NAME="" if path else "/x"))
     assert len(expected.environs) == before + 1
+
+
+@pytest.mark.parametrize(
+    ("path", "expected", "script", "rest"),
+    [
+        ("/below/", THREE, "/x/below", "/"),
+        ("/below/a//b", THREE, "/x/below", "/a//b"),
+        ("/below/deep", None, "", ""),
+        ("/below/deep/er", TWO, "/x/below/deep", "/er"),
+        ("/belowdeep", ONE, "/x", "/belowdeep"),
+        ("//below/a", ONE, "/x", "//below/a"),
+        ("/below", None, "", ""),
+    ],
+)
+def test_a_slash_at_the_end_stands_for_all_paths_below(paths, path, expected, script, rest):
+    answer = servers.serve(paths, servers.environ(PATH_INFO=path, SCRIPT_NAME="/x"))
+    if expected is None:
+        assert (answer.code, answer.header("Location")) == (308, path.rpartition("/")[2] + "/")
+    else:
+        environ = expected.environs[-1]
+        assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == (script, rest)
 
 
 def test_paths_need_one_for_all_the_rest():
@@ -155,8 +189,33 @@ def test_every_shipped_flavor_is_whole(flavor):
     """Each begins and ends as the others; who may come in is what differs."""
     ini = f"config:{INI}#{flavor}"
     context = loadwsgi.loadcontext(loadwsgi.APP, ini, global_conf={})
-    names = [found.entry_point_name for found in pastefile.filters(context)]
-    named = [name for name in names if name]
+    named = _filters(context.loader.get_context(loadwsgi.APP, context.local_conf["/"]))
     first = ["faults", "cors", "proxy", "pace"]
     last = ["headers", "encoding", "sizelimit", "sniff"]
     assert named == [*first, *FLAVORS[flavor], *last]
+
+
+@pytest.mark.parametrize("flavor", FLAVORS)
+def test_every_shipped_flavor_with_tokens_has_the_page(flavor):
+    """With passwords where Keystone checks the tokens."""
+    ini = f"config:{INI}#{flavor}"
+    context = loadwsgi.loadcontext(loadwsgi.APP, ini, global_conf={})
+    if flavor == "aksk":
+        assert "/ui/" not in context.local_conf
+        return
+    ui = context.loader.get_context(loadwsgi.APP, context.local_conf["/ui/"])
+    assert _filters(ui) == ["faults", "proxy", "pace"]
+    *_, served = pastefile.parts(ui)
+    assert served.entry_point_name == "page"
+    assert served.local_conf.get("keystone_sign_in") == ("true" if "keystone" in flavor else None)
+
+
+def test_the_page_shares_its_threads_with_the_api():
+    """Only single paths that must always answer have threads of their own."""
+    assert pastefile.exact_paths(f"config:{INI}#main", {}) == {"/healthcheck"}
+    assert pastefile.has_app(f"config:{INI}#main", {}, page.app_factory)
+
+
+def _filters(context):
+    names = [found.entry_point_name for found in pastefile.filters(context)]
+    return [name for name in names if name]

@@ -34,11 +34,12 @@ def _of_upload(image: Image, upload: Upload) -> dict[str, Any]:
         "started_at": views.isotime(upload.created_at),
         "expires_at": None if ended else views.isotime_of(upload.expires),
         "reason": upload.reason,
+        "user_id": upload.user,
     }
 
 
 def _of_request(image: Image) -> dict[str, Any]:
-    """A plain upload: a single request."""
+    """A plain upload: a single request. The record does not contain who sends it."""
     started = image.upload_started
     return {
         "image_id": image.shown_id,
@@ -49,6 +50,7 @@ def _of_request(image: Image) -> dict[str, Any]:
         "started_at": None if started is None else views.isotime_of(started),
         "expires_at": None,
         "reason": None,
+        "user_id": None,
     }
 
 
@@ -71,6 +73,7 @@ def _of_job(image: Image, job: Job) -> dict[str, Any]:
         "started_at": views.isotime(began),
         "expires_at": None,
         "reason": job.reason,
+        "user_id": job.arguments.get("user_id"),
     }
 
 

@@ -179,13 +179,16 @@ class UploadResource:
         return f"{base}/v2/images/{image_id}/upload"
 
     def _progress(self, request: Request, image_id: str) -> webob.Response:
-        image = self.receiver.access.image(identity(request), image_id)
+        who, access = identity(request), self.receiver.access
+        image = access.image(who, image_id)
         registry = self.receiver.uploads.registry
         upload = registry.upload_of(image.id)
         jobs = registry.jobs_of(image.id)
         view = progress(image, upload, jobs[-1] if jobs else None)
         if view is None:
             raise errors.NotFound(what=f"An upload of image {image.shown_id}")
+        if not access.owns(who, image):
+            view["user_id"] = None
         response = responses.json_response(view)
         response.headers["Cache-Control"] = "no-store"
         if upload is not None and upload.state is not UploadState.ENDED and not upload.writing:

@@ -6,6 +6,7 @@ from typing import Any
 
 from imsgate import config, services
 from imsgate.cmd import arguments
+from imsgate.page import page
 from imsgate.server import first_start, gunicorn, pastefile
 
 _MAX_PORT = 65535
@@ -67,9 +68,10 @@ def run(args: argparse.Namespace) -> int:
     conf.set_up_log()
     services.import_drivers(conf)
     first_start.prepare(conf, paste, global_conf)
+    has_page = pastefile.has_app(paste, global_conf, page.app_factory)
 
     def loaded() -> None:
-        first_start.announce(args.bind, conf.state_path)
+        first_start.announce(args.bind, conf.state_path, page=has_page)
         config.load(global_conf).log_unread()
 
     server = gunicorn.Server(

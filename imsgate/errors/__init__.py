@@ -19,6 +19,7 @@ from imsgate.errors.access import (
     SignatureMismatch,
     SignedBodyDiffers,
     SignedBodyTooLarge,
+    SignInRefused,
     Unauthenticated,
 )
 from imsgate.errors.base import (
@@ -193,6 +194,7 @@ __all__ = [
     "RequestNotSigned",
     "Reserved",
     "SecurityTokenRefused",
+    "SignInRefused",
     "SignatureExpired",
     "SignatureMalformed",
     "SignatureMismatch",

@@ -11,6 +11,14 @@ class Unauthenticated(Error):
     message = "This request needs a valid token"
 
 
+class SignInRefused(Error):
+    """Keystone does not accept a user name and password; ``problem`` are its words."""
+
+    status, reason = 401, "unauthenticated"
+    code = "APIGW.0301"
+    message = "{problem}"
+
+
 class KeyForbidden(Forbidden):
     reason, gateway_code = "key_forbidden", "APIGW.0302"
     message = "The access key {access} is not valid for project {project}"

@@ -33,10 +33,11 @@ def prepare(conf: config.Config, paste: str, global_conf: Mapping[str, str]) -> 
             _create_admin_token(tokens, _admin_token(conf.state_path))
 
 
-def announce(bind: str, state_path: str) -> None:
+def announce(bind: str, state_path: str, *, page: bool = False) -> None:
     """Print commands for a first upload to stderr, if there is an admin token.
 
-    Prints nothing for a Unix socket, which OpenStack's clients cannot connect to.
+    ``page`` says whether the page for browsers is served. Prints nothing for a Unix socket, which
+    OpenStack's clients cannot connect to.
     """
     path = _admin_token(state_path)
     if bind.startswith("unix:") or not path.exists():
@@ -48,6 +49,10 @@ def announce(bind: str, state_path: str) -> None:
         f"  openstack image create --disk-format qcow2 --file disk.qcow2 first\n"
         f"  openstack image list\n\n"
     )
+    if page:
+        sys.stderr.write(
+            f"Or open {url}/ui/ in a browser, and sign in with the token in {path}.\n\n"
+        )
     sys.stderr.flush()
 
 

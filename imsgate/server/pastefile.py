@@ -76,7 +76,8 @@ def exact_paths(paste: str, global_conf: Mapping[str, str]) -> frozenset[str]:
     Raises BadConfig if the Paste file cannot be read.
     """
     main, *_ = _loaded_parts(paste, global_conf)
-    return frozenset(main.local_conf if main.entry_point_name == "paths" else ()) - {"/"}
+    paths = main.local_conf if main.entry_point_name == "paths" else ()
+    return frozenset(path for path in paths if not path.endswith("/"))
 
 
 def has_app(paste: str, global_conf: Mapping[str, str], factory: Callable[..., Any]) -> bool:

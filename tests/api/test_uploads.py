@@ -15,7 +15,7 @@ from imsgate.stores.base import Store
 from imsgate.testing import servers
 from imsgate.testing.gateways import gateway, memory_store
 from imsgate.transfer import resumable
-from tests.api.people import PEOPLE, Person
+from tests.api.people import PEOPLE, Person, replace
 
 OCTETS = "application/octet-stream"
 PARTIAL = "application/partial-upload"
@@ -357,11 +357,19 @@ def test_progress_is_shown_to_everyone_who_may_see_the_image(owner, people, path
     create(owner, path, PARTS[0], "?0", Upload_Length="4608")
     shown = people.admin.get(f"{path}/upload").json
     assert (shown["state"], shown["received"], shown["size"]) == ("open", 1536, 4608)
-    assert shown["reason"] is None
+    assert (shown["reason"], shown["user_id"]) == (None, PEOPLE["owner"].user_id)
     assert shown["started_at"] < shown["expires_at"]
     owner.delete(f"{path}/upload")
     shown = owner.get(f"{path}/upload").json
     assert (shown["state"], shown["reason"]) == ("ended", "it was cancelled")
+
+
+def test_only_the_owning_project_sees_who_uploads(owner, people, path):
+    owner.patch(path, replace("visibility", "community"))
+    create(owner, path, PARTS[0], "?0")
+    assert owner.get(f"{path}/upload").json["user_id"] == PEOPLE["owner"].user_id
+    shown = people.other.get(f"{path}/upload").json
+    assert (shown["received"], shown["user_id"]) == (1536, None)
 
 
 def test_limits_are_announced(owner, path):

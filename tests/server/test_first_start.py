@@ -32,6 +32,13 @@ def test_commands_for_a_first_upload_are_announced(tmp_path, capsys, bind, annou
     assert (f"OS_TOKEN=$(cat {tmp_path}/admin-token)" in output.err) is announced
 
 
+@pytest.mark.parametrize("page", [True, False])
+def test_the_page_is_announced_if_it_is_served(tmp_path, capsys, page):
+    (tmp_path / "admin-token").touch()
+    first_start.announce("127.0.0.1:9", str(tmp_path), page=page)
+    assert ("open http://127.0.0.1:9/ui/ in a browser" in capsys.readouterr().err) is page
+
+
 def test_nothing_is_announced_without_an_admin_token(tmp_path, capsys):
     first_start.announce("127.0.0.1:9", str(tmp_path))
     assert capsys.readouterr().err == ""
