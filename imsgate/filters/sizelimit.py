@@ -19,7 +19,7 @@ from oslo_config import cfg
 
 from imsgate import config, errors, profiles
 from imsgate.filters import base
-from imsgate.http import body
+from imsgate.http import body, upload_headers
 from imsgate.http.request import Request
 from imsgate.http.wsgi import WsgiApp
 from imsgate.settings import Settings
@@ -87,8 +87,15 @@ class SizeLimit(base.TappingFilter[SizeLimitSettings]):
             encoded.join(body.Limit(self._image_limit))
         for length in lengths:
             if length is not None and length > self._image_limit:
-                raise errors.TooLarge(limit=self._image_limit)
+                raise errors.TooLarge(limit=self._image_limit, headers=self._limits(request))
         request.tap(body.Limit(self._image_limit))
+
+    def _limits(self, request: Request) -> dict[str, str]:
+        """A client that resumes uploads looks there whether less would help
+        (draft-ietf-httpbis-resumable-upload, section 4.1.4)."""
+        if "HTTP_UPLOAD_COMPLETE" not in request.environ:
+            return {}
+        return {"Upload-Limit": upload_headers.limits_field({"max-size": self._image_limit})}
 
 
 def filter_factory(

@@ -101,6 +101,16 @@ def test_an_unknown_profile_is_refused(tmp_path):
     assert caught.value.key == "[ims] profile"
 
 
+@pytest.mark.parametrize("resumable", [True, False])
+def test_a_client_that_resumes_uploads_is_told_the_limit(alone, resumable):
+    headers = {"HTTP_UPLOAD_COMPLETE": "?0"} if resumable else {}
+    filtered = alone("sizelimit", apps.App(), **LIMITS)
+    answer = put(filtered, servers.Input(b""), length=int(LIMITS["image_size_cap"]) + 1, **headers)
+    assert answer.code == 413
+    expected = f"max-size={LIMITS['image_size_cap']}" if resumable else None
+    assert dict(answer.headers).get("Upload-Limit") == expected
+
+
 def test_the_size_header_counts_as_an_announcement(alone):
     app = apps.App()
     filtered = alone("sizelimit", app, **LIMITS)
