@@ -1,5 +1,6 @@
 """The body of a URI as one stream, which continues after the connection was cut."""
 
+import errno
 import hashlib
 import http.client
 import re
@@ -251,6 +252,9 @@ def _answered(status: int) -> SourceFailed:
     return kind(problem=f"the server answered {status}")
 
 
+_UNREACHABLE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL})
+
+
 def _what_happened(cause: Exception) -> str:
     if isinstance(cause, TimeoutError):
         return "the server did not answer in time"
@@ -258,6 +262,8 @@ def _what_happened(cause: Exception) -> str:
         return "the server refused the connection"
     if isinstance(cause, ssl.SSLError):
         return f"the TLS connection failed: {cause.reason or type(cause).__name__}"
+    if isinstance(cause, OSError) and cause.errno in _UNREACHABLE:
+        return "the server cannot be reached"
     if isinstance(cause, OSError | http.client.IncompleteRead | http.client.RemoteDisconnected):
         return "the connection was cut"
     return f"the server's response was not valid HTTP ({type(cause).__name__})"
