@@ -90,6 +90,9 @@ class TusUploads:
     @_speaking
     def create(self, request: Request) -> webob.Response:
         """Extensions creation, creation-with-upload, creation-defer-length."""
+        if request.headers.get("Upload-Concat"):
+            problem = "uploads are not concatenated here: send the image in one upload"
+            raise errors.BadHeader(header="Upload-Concat", problem=problem)
         length = _length(request)
         if length is None and request.headers.get("Upload-Defer-Length") != "1":
             problem = "send it, or Upload-Defer-Length: 1"
@@ -250,7 +253,7 @@ def _repeats_the_end(request: Request, upload: Upload, offset: int) -> bool:
 
 
 def _length(request: Request) -> int | None:
-    return headers.digits("Upload-Length", request.headers.get("Upload-Length"))
+    return headers.digits("Upload-Length", request.headers.get("Upload-Length") or None)
 
 
 def _check_content_type(request: Request) -> None:
@@ -261,7 +264,7 @@ def _check_content_type(request: Request) -> None:
 def _checksum(request: Request) -> dict[str, bytes]:
     """The digest of Upload-Checksum by its algorithm. Raises BadHeader."""
     text = request.headers.get("Upload-Checksum")
-    if text is None:
+    if not text:
         return {}
     algorithm, _, value = text.strip().partition(" ")
     if algorithm not in CHECKSUMS:

@@ -1,5 +1,6 @@
 """The body of a URI as one stream, which continues after the connection was cut."""
 
+import errno
 import hashlib
 import http.client
 import re
@@ -231,8 +232,7 @@ class WebDownload:
     def _failure(self, cause: Exception) -> errors.Error:
         if self._deadline.passed:
             return SourceFailed(problem="it takes longer than is allowed")
-        reason = "in time" if isinstance(cause, TimeoutError) else f"({type(cause).__name__})"
-        problem = f"after {self._received} bytes the server did not answer {reason}"
+        problem = f"after {self._received} bytes {_what_happened(cause)}"
         return (
             SourceUnavailable(problem=problem)
             if _may_pass(cause)
@@ -250,6 +250,23 @@ _LATER = frozenset({408, 425, 429})
 def _answered(status: int) -> SourceFailed:
     kind = SourceUnavailable if status >= 500 or status in _LATER else SourceFailed
     return kind(problem=f"the server answered {status}")
+
+
+_UNREACHABLE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL})
+
+
+def _what_happened(cause: Exception) -> str:
+    if isinstance(cause, TimeoutError):
+        return "the server did not answer in time"
+    if isinstance(cause, ConnectionRefusedError):
+        return "the server refused the connection"
+    if isinstance(cause, ssl.SSLError):
+        return f"the TLS connection failed: {cause.reason or type(cause).__name__}"
+    if isinstance(cause, OSError) and cause.errno in _UNREACHABLE:
+        return "the server cannot be reached"
+    if isinstance(cause, OSError | http.client.IncompleteRead | http.client.RemoteDisconnected):
+        return "the connection was cut"
+    return f"the server's response was not valid HTTP ({type(cause).__name__})"
 
 
 def _may_pass(cause: Exception) -> bool:

@@ -290,3 +290,19 @@ def test_an_upload_is_found_in_any_case(owner):
     assert state(append(owner, upper, 0, WHOLE[:100])) == (204, "100")
     assert ask(owner, "HEAD", upper).headers["Upload-Offset"] == "100"
     assert ask(owner, "DELETE", upper).status_int == 204
+
+
+def test_headers_that_are_empty_mean_nothing(owner):
+    empty = {"Upload_Checksum": "", "Upload_Concat": ""}
+    path = where(create(owner, Upload_Defer_Length="", **empty))
+    assert state(append(owner, path, 0, WHOLE, Upload_Length="", **empty)) == (204, "3072")
+    assert create(owner, length="", Upload_Defer_Length="1").status_int == 201
+
+
+@pytest.mark.parametrize("concat", ["partial", "final;/v2/uploads/a /v2/uploads/b"])
+def test_parts_of_an_upload_are_not_taken_for_images(owner, concat):
+    """As parallel uploads of tus-js-client send them."""
+    answer = create(owner, Upload_Concat=concat)
+    assert answer.status_int == 400
+    assert "Upload-Concat" in answer.text
+    assert owner.get("/v2/images").json["images"] == []

@@ -574,10 +574,28 @@ def test_which_failures_may_pass(server, opened, route, passes):
     assert isinstance(caught.value, errors.SourceUnavailable) is passes
 
 
+@pytest.mark.parametrize(
+    ("route", "words"),
+    [
+        (cut(1000, etag=None), "after 1000 bytes the connection was cut"),
+        (lambda handler: None, "after 0 bytes the connection was cut"),
+        (
+            lambda handler: handler.wfile.write(b"nothing of the kind\r\n\r\n"),
+            "the server's response was not valid HTTP",
+        ),
+    ],
+    ids=["cut", "hung up", "no http"],
+)
+def test_a_failure_says_what_happened(server, opened, route, words):
+    server.routes["/image"] = route
+    with pytest.raises(errors.SourceFailed, match=words):
+        fetch(opened(), f"{server.url}/image")
+
+
 def test_nobody_listens(opened):
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
-        with pytest.raises(errors.SourceUnavailable):
+        with pytest.raises(errors.SourceUnavailable, match="refused the connection"):
             fetch(opened(), f"http://127.0.0.1:{bound.getsockname()[1]}/")
 
 
