@@ -113,6 +113,12 @@ def byte_range(range_text: str | None, content_range_text: str | None = None) ->
     return None
 
 
+def is_whole(content_range_text: str) -> bool:
+    """Whether a valid Content-Range covers all bytes."""
+    match = _CONTENT_RANGE.fullmatch(content_range_text.strip())
+    return match is not None and int(match[1]) == 0 and int(match[2]) + 1 == _total(match[3])
+
+
 def _total(text: str) -> float:
     return math.inf if text == "*" else int(text)
 

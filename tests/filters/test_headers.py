@@ -108,6 +108,9 @@ REFUSED = {
     "range-long": ({"HTTP_RANGE": "bytes=0-" + "9" * 20}, 416, "bad_range"),
     "content-range-word": ({"HTTP_CONTENT_RANGE": "bytes */5"}, 416, "bad_range"),
     "content-range-backwards": ({"HTTP_CONTENT_RANGE": "bytes 5-4/9"}, 416, "bad_range"),
+    "first-part": ({"HTTP_CONTENT_RANGE": "bytes 0-4/10"}, 400, "bad_header"),
+    "last-part": ({"HTTP_CONTENT_RANGE": "bytes 5-9/10"}, 400, "bad_header"),
+    "part-of-unknown": ({"HTTP_CONTENT_RANGE": "bytes 0-4/*"}, 400, "bad_header"),
     # Control characters.
     "nul-in-path": ({"PATH_INFO": FILE.replace("file", "fi\0le")}, 400, "bad_request"),
     "line-in-path": ({"PATH_INFO": "/v2/images\r\nX: y"}, 400, "bad_request"),
