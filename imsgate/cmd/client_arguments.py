@@ -5,6 +5,8 @@ import contextlib
 import sys
 from collections.abc import Callable
 
+from imsgate.client.failures import Failure, TransferInterrupted
+
 #: Exit statuses, as doc/client.md lists them.
 EPILOG = (
     "Exit status: 0 success, 1 failure, 2 wrong usage, 3 the image is refused, 4 interrupted "
@@ -58,15 +60,7 @@ def ended(work: Callable[[], int], resumable: Callable[[], str | None] = lambda:
     ``resumable`` is what the user can do after an interruption, in words.
     """
     try:
-        from imsgate.client.failures import Failure, TransferInterrupted  # noqa: PLC0415
-    except ImportError as error:
-        print(f"imsgate: {error}: pip install 'imsgate[client]'", file=sys.stderr)
-        return 1
-    try:
         return work()
-    except ImportError as error:
-        print(f"imsgate: {error}: pip install 'imsgate[client]'", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         status, why = _INTERRUPTED, "interrupted"
     except TransferInterrupted as error:
