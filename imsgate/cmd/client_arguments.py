@@ -1,7 +1,6 @@
 """Arguments that the commands of the client share, and how they end."""
 
 import argparse
-import contextlib
 import sys
 from collections.abc import Callable
 
@@ -65,11 +64,6 @@ def ended(work: Callable[[], int], resumable: Callable[[], str | None] = lambda:
         status, why = _INTERRUPTED, "interrupted"
     except TransferInterrupted as error:
         status, why = error.status, str(error)
-    except BrokenPipeError:
-        # Whoever read standard output has ended.
-        with contextlib.suppress(OSError):
-            sys.stdout.close()
-        return 1
     except Failure as error:
         print(f"imsgate: {error}", file=sys.stderr)
         return error.status

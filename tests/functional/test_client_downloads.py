@@ -141,7 +141,7 @@ def test_to_standard_output(commands: Commands, image_id: str, tmp_path: pathlib
     broken = commands.start("download", image_id, "-", stdout=subprocess.PIPE)
     assert broken.stdout is not None
     broken.stdout.close()
-    assert finished(broken) == (1, "")
+    assert finished(broken) == (141, "")
 
 
 def test_where_it_cannot_be_written(
