@@ -73,7 +73,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv --upgrade-deps $(VENV)
 
 $(VENV)/.serve: $(VENV)/bin/python setup.cfg pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/python -m pip install --quiet --editable .[server,zstd]
 	touch $@
 
 # Most modules of the clients' packages are never imported. Compiling them took a quarter of the time.

@@ -29,6 +29,15 @@ class UploadRequest:
     part_bytes: int = PART_BYTES
     compress: bool = True
 
+    def is_of(self, entry: state.UnfinishedUpload) -> bool:
+        """Whether an earlier process began the same: this image, or one like it."""
+        if self.image_id is not None:
+            return entry.image_id == self.image_id
+        begun = {**entry.record, "id": None}
+        given = {**self.record, "id": None}
+        given["disk_format"] = given["disk_format"] or begun["disk_format"]
+        return entry.created and (begun, entry.store) == (given, self.store)
+
 
 class Delivery:
     """One upload, from the file to the active image."""
@@ -102,11 +111,7 @@ class Delivery:
     def _unfinished(self, source: FileSource) -> state.UnfinishedUpload | None:
         """The upload of this file that an earlier process began; None if there is none, or if the
         file or the image has changed since."""
-        entry = self._journal.find(
-            path=source.path,
-            endpoint=self._connection.endpoint,
-            image_id=self._request.image_id,
-        )
+        entry = self._journal.find(source.path, self._connection.endpoint, self._request.is_of)
         if entry is None:
             return None
         shown = self._images.show(entry.image_id)
@@ -131,6 +136,7 @@ class Delivery:
             head=state.head_of(source),
             created=self._request.image_id is None,
             record=record,
+            store=self._request.store,
         )
         # Before the record exists, so that no death leaves a record that nobody knows of.
         self._journal.save(entry)

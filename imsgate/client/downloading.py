@@ -15,7 +15,8 @@ from imsgate.client.failures import Cut, Failure, TransferInterrupted
 from imsgate.client.image import Record, check_digest, path_of
 from imsgate.client.progress import ProgressDisplay
 
-_READ_BYTES = 1 << 20
+#: Less than this is lost at a cut.
+_READ_BYTES = 1 << 16
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 

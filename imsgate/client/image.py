@@ -77,9 +77,10 @@ class ImageRecords:
         record = self.show(id_or_name) if _is_id(id_or_name) else None
         if record is not None:
             return record
-        # in: is the form in which every character may occur in a name.
-        quoted = id_or_name.replace("\\", "\\\\").replace('"', '\\"')
-        query = urllib.parse.urlencode({"name": f'in:"{quoted}"', "limit": 2})
+        name = id_or_name
+        if name.startswith("in:"):  # which would begin a list of names
+            name = 'in:"{}"'.format(name.replace('"', '""'))
+        query = urllib.parse.urlencode({"name": name, "limit": 2})
         found = _document(self._connection.call("GET", f"/v2/images?{query}"))["images"]
         if len(found) != 1:
             number = "several images" if found else "no image"

@@ -103,14 +103,15 @@ class Bar:
     """A bar with the rate, the time left, and the bytes on the wire."""
 
     def __init__(self, stream: TextIO) -> None:
-        from rich import console, progress  # noqa: PLC0415 - takes a tenth of a second
+        from rich import console, filesize, progress  # noqa: PLC0415 - takes a tenth of a second
 
+        self._size = filesize.decimal
         self._console = console.Console(file=stream)
         self._progress = progress.Progress(
             progress.TextColumn("{task.description}"),
             progress.BarColumn(),
             progress.TaskProgressColumn(),
-            progress.DownloadColumn(binary_units=True),
+            progress.DownloadColumn(),
             progress.TransferSpeedColumn(),
             progress.TimeRemainingColumn(),
             progress.TextColumn("{task.fields[wire]}"),
@@ -125,18 +126,10 @@ class Bar:
         self._progress.start()
 
     def update(self, done: int, wire: int) -> None:
-        self._progress.update(self._task, completed=done, wire=f"wire {_size(wire)}")
+        self._progress.update(self._task, completed=done, wire=f"wire {self._size(wire)}")
 
     def note(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False)
 
     def close(self) -> None:
         self._progress.stop()
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"

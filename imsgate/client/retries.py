@@ -37,7 +37,8 @@ class Retries:
         sleep: Callable[[float], None] = time.sleep,
         spread: Callable[[], float] = random.random,
     ) -> None:
-        """``patience`` is the number of seconds without any progress after which to give up.
+        """``patience`` is the number of seconds without any progress after which to give up;
+        with 0, nothing is tried again.
         ``report`` is called before each wait, with the reason and the seconds."""
         self._patience = patience
         self._report = report
@@ -64,7 +65,7 @@ class Retries:
         delay = _DELAYS[min(self._failures, len(_DELAYS) - 1)] * (0.5 + self._spread() / 2)
         delay = max(delay, at_least or 0.0)
         self._failures += 1
-        if now + delay - self._failing_since > self._patience:
+        if now + delay - self._failing_since >= self._patience:
             raise TransferInterrupted(f"no progress for {self._patience:.0f} seconds: {why}")
         self._report(why, delay)
         self._sleep(delay)

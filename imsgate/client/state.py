@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from imsgate.client.failures import Failure
@@ -22,7 +22,9 @@ _HEAD_BYTES = 1 << 20
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class UnfinishedUpload:
     """One upload. ``size`` is in bytes, ``mtime`` in nanoseconds; ``head`` is the SHA-256 of the
-    first MiB. ``created`` says whether the upload also created the record, with ``record``."""
+    first MiB. ``created`` says whether the upload also created the image, with the attributes in
+    ``record``; ``store`` is the store that the user named, or None.
+    """
 
     image_id: str
     endpoint: str
@@ -32,6 +34,7 @@ class UnfinishedUpload:
     head: str
     created: bool
     record: Mapping[str, Any]
+    store: str | None
 
     def is_of(self, source: FileSource) -> bool:
         """Whether the file has not changed since the upload began."""
@@ -63,11 +66,12 @@ class Journal:
                 found.append(UnfinishedUpload(**json.loads(path.read_text())))
         return sorted(found, key=lambda entry: entry.path)
 
-    def find(self, *, path: str, endpoint: str, image_id: str | None) -> UnfinishedUpload | None:
-        """The upload of this file to this service, and to this image if one is named."""
+    def find(
+        self, path: str, endpoint: str, same: Callable[[UnfinishedUpload], bool]
+    ) -> UnfinishedUpload | None:
+        """The upload of this file to this service that ``same`` accepts."""
         for entry in self.entries():
-            same_image = entry.image_id == image_id if image_id else entry.created
-            if (entry.path, entry.endpoint) == (path, endpoint) and same_image:
+            if (entry.path, entry.endpoint) == (path, endpoint) and same(entry):
                 return entry
         return None
 

@@ -189,7 +189,8 @@ class Uploader:
             self._connection.accepted()
             self._connection.retries.progressed()
             self._part_bytes = min(self._part_limit, self._part_bytes * 2)
-            if last and fields.boolean(response.headers.get("Upload-Complete")) is not False:
+            complete = fields.boolean(response.headers.get("Upload-Complete"))
+            if complete or (last and complete is None):
                 return None
             stored = fields.integer(response.headers.get("Upload-Offset"))
             sent = body.image_bytes if isinstance(body, encoder.PartBody) else 0

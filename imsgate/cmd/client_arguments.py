@@ -1,9 +1,10 @@
 """Arguments that the commands of the client share, and how they end."""
 
 import argparse
-import contextlib
 import sys
 from collections.abc import Callable
+
+from imsgate.client.failures import Failure, TransferInterrupted
 
 #: Exit statuses, as doc/client.md lists them.
 EPILOG = (
@@ -58,24 +59,11 @@ def ended(work: Callable[[], int], resumable: Callable[[], str | None] = lambda:
     ``resumable`` is what the user can do after an interruption, in words.
     """
     try:
-        from imsgate.client.failures import Failure, TransferInterrupted  # noqa: PLC0415
-    except ImportError as error:
-        print(f"imsgate: {error}: pip install 'imsgate[client]'", file=sys.stderr)
-        return 1
-    try:
         return work()
-    except ImportError as error:
-        print(f"imsgate: {error}: pip install 'imsgate[client]'", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         status, why = _INTERRUPTED, "interrupted"
     except TransferInterrupted as error:
         status, why = error.status, str(error)
-    except BrokenPipeError:
-        # Whoever read standard output has ended.
-        with contextlib.suppress(OSError):
-            sys.stdout.close()
-        return 1
     except Failure as error:
         print(f"imsgate: {error}", file=sys.stderr)
         return error.status

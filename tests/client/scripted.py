@@ -25,7 +25,7 @@ class Heard:
 
 
 class Scripted:
-    """Runs while its block does."""
+    """Runs while its block does. It answers 418 after the end of its script."""
 
     def __init__(self, *script: Say) -> None:
         heard: list[Heard] = []
@@ -37,7 +37,7 @@ class Scripted:
             def handle_any(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 heard.append(Heard(self.command, self.path, dict(self.headers), body))
-                answer = next(answers)
+                answer = next(answers, Say(418))
                 if not answer.status:
                     self.close_connection = True
                     return

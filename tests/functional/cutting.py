@@ -27,6 +27,9 @@ class Cutter:
     At byte ``hold``, everything waits until ``release`` is called; ``held`` is set then.
     """
 
+    #: Whether a cut resets the connection. The client then loses what it has not read yet.
+    reset = True
+
     def __init__(
         self,
         port: int,
@@ -51,6 +54,8 @@ class Cutter:
         self._sockets: list[socket.socket] = [self._listener]
         #: All bytes that reached the server.
         self.forwarded = 0
+        #: All bytes that were sent to clients.
+        self.returned = 0
         #: Cuts made so far, and whether a response was dropped.
         self.made = 0
         self.dropped = False
@@ -167,10 +172,11 @@ class _Pair:
     def _down(self) -> None:
         with contextlib.suppress(OSError):
             while data := self._server.recv(_READ):
-                if self._cutter.loses(data):
+                if not self._cut.is_set() and self._cutter.loses(data):
                     self._cut.set()
                     self._hang_up()
                 if not self._cut.is_set():
+                    self._cutter.returned += len(data)
                     self._client.sendall(data)
         with contextlib.suppress(OSError):
             # The server has ended the connection; the client has all responses.
@@ -184,7 +190,7 @@ class _Pair:
                 self._client.shutdown(socket.SHUT_WR)
                 while self._client.recv(_READ):
                     pass
-            elif self._cut.is_set():
+            elif self._cut.is_set() and self._cutter.reset:
                 self._client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         with contextlib.suppress(OSError):
             self._client.shutdown(socket.SHUT_RDWR)

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from tests.functional.commands import Commands, finished
+from tests.functional.cutting import Cutter
 from tests.functional.gateway import eventually, free_port
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -22,6 +24,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 VENV = ROOT / ".venv-glance"
 PATIENCE = 120
 MIB = 1 << 20
+PLAIN = "imsgate: the server takes this image in one request only\n"
 
 CONF = """
 [DEFAULT]
@@ -109,11 +112,11 @@ class Glance:
 
     def __init__(self, root: pathlib.Path, port: int) -> None:
         self.images = root / "images"
-        self._port = port
+        self.port = port
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, str]:
         """An iterable body is sent in chunks."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         with contextlib.closing(connection):
             # A refusal may come, and the connection end, while the body is being sent.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -218,3 +221,26 @@ def test_uploads_through_the_filters(glance: Glance) -> None:
             else:
                 assert (record["status"], stored) == ("queued", []), case
             assert glance.call("DELETE", f"/v2/images/{image_id}")[0] == 204
+
+
+def test_the_client_falls_back_to_one_request(glance: Glance, tmp_path: pathlib.Path) -> None:
+    """Glance has no resumable uploads. A cut upload is sent again as a whole."""
+    good, hostile, copy = (tmp_path / name for name in ("good", "hostile", "copy"))
+    good.write_bytes(qcow2())
+    hostile.write_bytes(qcow2(backing=0x200))
+    with Cutter(glance.port, [2 * MIB]) as proxy:
+        commands = Commands(tmp_path, proxy.url, "any")
+        record = commands.json("upload", good)
+        assert (record["status"], record["size"]) == ("active", 3 * MIB)
+        assert commands.run("download", record["id"], copy).returncode == 0
+        assert copy.read_bytes() == good.read_bytes()
+        refused = commands.run("upload", hostile, "--no-inspection", "--disk-format", "qcow2")
+        assert (refused.returncode, refused.stdout) == (3, ""), refused.stderr
+        with open(good, "rb") as stream:
+            words = ("upload", "-", "--name", "piped", "--disk-format", "qcow2")
+            assert finished(commands.start(*words, stdin=stream)) == (0, PLAIN)
+    assert proxy.made == 1
+    shown = json.loads(glance.call("GET", "/v2/images")[1])["images"]
+    assert sorted(image["name"] for image in shown) == ["good", "piped"]
+    for image in shown:
+        assert glance.call("DELETE", f"/v2/images/{image['id']}")[0] == 204

@@ -36,7 +36,7 @@ def test_setup_requires_the_lowest_verified_version():
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
     lowest = ".".join(map(str, LOWEST))
-    assert f"gunicorn>={lowest}" in setup["options"]["install_requires"].split()
+    assert f"gunicorn>={lowest}" in setup["options.extras_require"]["server"].split()
 
 
 @pytest.mark.parametrize(
