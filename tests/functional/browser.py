@@ -9,10 +9,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tests import markers
-from tests.functional.gateway import PATIENCE
+from tests.functional.gateway import HOST, PATIENCE
 
 HAS_PLAYWRIGHT = importlib.util.find_spec("playwright") is not None
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+#: A name of this machine, over which a browser does not trust plain HTTP as it does for localhost.
+NAME = "image-gateway.test"
 
 #: What Chromium logs for any response that is an error, and for any request that is cut. The page
 #: cannot prevent it.
@@ -33,6 +36,7 @@ def chromium() -> Iterator[Any]:
     with sync_playwright() as playwright:
         # Its shared memory is small in containers.
         args = ["--no-sandbox", "--disable-dev-shm-usage"]
+        args.append(f"--host-resolver-rules=MAP {NAME} {HOST}")
         browser = playwright.chromium.launch(executable_path=PROGRAM, args=args)
         try:
             yield browser

@@ -1,7 +1,9 @@
 """The page at /ui/ in a real Chromium, in front of a real gateway."""
 
 import contextlib
+import gzip
 import hashlib
+import os
 import pathlib
 import random
 import subprocess
@@ -122,10 +124,12 @@ def images_of(server: Gateway, project: str) -> list[dict[str, Any]]:
 
 def assert_stored(server: Gateway, project: str, file: pathlib.Path) -> dict[str, Any]:
     """There is an active image with the name and the data of the file."""
-    (record,) = (image for image in images_of(server, project) if image["name"] == file.stem)
+    wanted = ("active", file.stem)
+    listed = images_of(server, project)
+    (record,) = (record for record in listed if (record["status"], record["name"]) == wanted)
     with open(file, "rb") as data:
         assert record["os_hash_value"] == hashlib.file_digest(data, "sha512").hexdigest()
-    assert (record["status"], record["size"]) == ("active", file.stat().st_size)
+    assert record["size"] == file.stat().st_size
     return record
 
 
@@ -276,6 +280,83 @@ def test_a_token_that_is_revoked_is_asked_for_again(
         window.page.get_by_text("Your token is no longer valid").wait_for()
         window.sign_in(token_file.add(tokens, user="u", project=project, roles=["member"]))
         window.wait_until(disk, "done")
+    assert_stored(server, project, disk)
+
+
+def test_another_file_of_the_same_name_is_another_image(
+    server: Gateway, visit: Visitor, tmp_path: pathlib.Path, project: str
+) -> None:
+    """The upload that was not finished stays, until somebody cancels it."""
+    disk = raw_disk(tmp_path, "daily.raw", 4 * MIB)
+    modified = disk.stat().st_mtime
+    with Cutter(server.port, [place << 16 for place in range(16, 400)]) as proxy:
+        window = visit()
+        window.open(proxy.url, server.token(project))
+        window.choose(disk)
+        window.button("Upload").click()
+        window.wait_until(disk, "waiting")
+        window.page.reload()
+        proxy.heal()
+        disk.write_bytes(random.Random(1).randbytes(4 * MIB))
+        os.utime(disk, (modified, modified))
+        window.sign_in(server.token(project))
+        window.choose(disk)
+        window.button("Upload").click()
+        window.wait_until(disk, "done")
+        listed = {record["status"] for record in images_of(server, project)}
+        assert listed == {"saving", "active"}
+        window.button("Cancel daily.raw").click()
+        window.page.locator("#unfinished").wait_for(state="hidden")
+    assert_stored(server, project, disk)
+
+
+#: What qemu-img is told to make, and what is proposed.
+FORMATS = {
+    "raw": "raw",
+    "qcow2": "qcow2",
+    "qcow": "qcow",
+    "vmdk": "vmdk",
+    "vpc": "vhd",
+    "vpc -o subformat=fixed": "vhd",
+    "vhdx": "vhdx",
+    "vdi": "vdi",
+}
+
+
+def test_name_and_format_are_proposed(
+    server: Gateway, visit: Visitor, tmp_path: pathlib.Path, project: str
+) -> None:
+    """By the content. What is no image is named, too."""
+    made = {}
+    for number, (options, proposed) in enumerate(FORMATS.items()):
+        file = tmp_path / f"disk-{number}.img"
+        command = [needs_program("qemu-img"), "create", "-q", "-f", *options.split(), file, "4M"]
+        subprocess.run(command, check=True)
+        made[file] = proposed
+    packed = tmp_path / "packed.img"
+    packed.write_bytes(gzip.compress(b"image"))
+    window = visit()
+    window.open(server.url, server.token(project))
+    window.choose(*made, packed)
+    window.card(packed).get_by_text("This looks like a gzip file; decompress it first.").wait_for()
+    for file, proposed in made.items():
+        card = window.card(file)
+        assert card.get_by_label("Disk format").input_value() == proposed
+        assert card.get_by_label("Name").input_value() == file.stem
+        assert not card.locator(".note").first.is_visible()
+
+
+def test_over_plain_http_and_by_another_name(
+    server: Gateway, visit: Visitor, tmp_path: pathlib.Path, project: str
+) -> None:
+    """Browsers then leave out some functions, such as crypto.subtle."""
+    disk = raw_disk(tmp_path, "remote.raw")
+    window = visit()
+    window.open(f"http://{browsers.NAME}:{server.port}", server.token(project))
+    assert window.page.evaluate("isSecureContext") is False
+    window.choose(disk)
+    window.button("Upload").click()
+    window.wait_until(disk, "done")
     assert_stored(server, project, disk)
 
 

@@ -76,6 +76,12 @@ export class Upload {
     if (this.image) await this.#discard();
   }
 
+  async #discardRefused(error) {
+    // An upload that has ended may have been followed by another one, in another window.
+    const status = error.status === 410 ? (await this.api.json(this.#path)).status : "queued";
+    if (status === "queued") await this.#discard();
+  }
+
   async #discard() {
     await discard(this.api, this.image);
     this.image = null;
@@ -97,7 +103,7 @@ export class Upload {
     this.problem = error;
     // Whoever else changes the image keeps it; what this page made for a refused file goes.
     const isRefused = error instanceof Refusal && ![403, 404, 409].includes(error.status);
-    if (isRefused && this.image) await this.#discard().catch(() => {});
+    if (isRefused && this.image) await this.#discardRefused(error).catch(() => {});
     this.#enter(isRefused ? "refused" : "failed");
   }
 

@@ -215,12 +215,18 @@ class Card {
   #entered(state) {
     const hadFocus = this.root.contains(document.activeElement);
     this.#state = state;
-    this.buttons.replaceChildren(...this.#actions(state));
+    this.#showButtons(this.#actions(state));
     this.problem.replaceChildren(...this.#explanation(state));
     if (["done", "paused", "waiting"].includes(state)) announce(`${this.upload.file.name}: ${this.text.textContent}`);
     // The button that had the focus may be gone or hidden.
     const hasFocus = this.root.contains(document.activeElement) && document.activeElement.checkVisibility();
     if (hadFocus && !hasFocus) this.#focusSomewhere();
+  }
+
+  #showButtons(buttons) {
+    const labels = (nodes) => Array.from(nodes, (node) => node.textContent).join();
+    // The same ones keep the focus while an upload breaks and goes on.
+    if (labels(buttons) !== labels(this.buttons.children)) this.buttons.replaceChildren(...buttons);
   }
 
   #focusSomewhere() {
