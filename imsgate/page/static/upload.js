@@ -2,6 +2,7 @@
 
 import { NetworkFailure, Refusal, idempotencyKey } from "./api.js";
 import { unfinished } from "./unfinished.js";
+import { pause } from "./waiting.js";
 
 const MIB = 1 << 20;
 /** The server has enough of it to refuse most bad images. */
@@ -333,22 +334,4 @@ export async function discard(api, image) {
   } catch (error) {
     if (!(error instanceof Refusal) || error.status !== 404) throw error;
   }
-}
-
-/** Waits; ends early when the network comes back. Throws AbortError. */
-function pause(ms, signal) {
-  return new Promise((resolve, reject) => {
-    const end = (settle, value) => {
-      clearTimeout(timer);
-      removeEventListener("online", online);
-      signal.removeEventListener("abort", abort);
-      settle(value);
-    };
-    const online = () => end(resolve);
-    const abort = () => end(reject, signal.reason);
-    const timer = setTimeout(online, ms);
-    addEventListener("online", online);
-    signal.addEventListener("abort", abort);
-    if (signal.aborted) abort();
-  });
 }
