@@ -293,7 +293,7 @@ class Card {
     // For an image, the message also contains what follows it here.
     const text = problem.check ? sentence(problem.problem) : problem.message;
     const lines = [element("p", {}, element("strong", {}, state === "refused" ? "Refused: " : "Failed: "), text)];
-    if (problem.hint) lines.push(element("p", {}, `What you can do: ${sentence(problem.hint)}`));
+    if (problem.hint) lines.push(element("p", {}, `What you can do: ${problem.hint}`));
     if (problem.check) {
       const place = problem.offset === undefined ? "" : `, at byte ${problem.offset}`;
       lines.push(element("p", { class: "note" }, `Check: ${problem.check}${place}. Nothing was kept.`));
