@@ -197,7 +197,8 @@ def visit(browser: Any) -> Iterator[Callable[..., browsers.Visit]]:
 @pytest.fixture(scope="session")
 def _roomy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     conf = STRICT.replace(str(CAP), str(1 << 30)) + NEAR
-    with serving(Gateway(tmp_path_factory.mktemp("roomy"), config=conf)) as gateway:
+    # With one process, no job reads again what was uploaded in several requests.
+    with serving(Gateway(tmp_path_factory.mktemp("roomy"), config=conf, workers=1)) as gateway:
         yield gateway
 
 
