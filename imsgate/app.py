@@ -1,6 +1,7 @@
 """The application at the end of the pipeline: the services behind both APIs."""
 
 import atexit
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -45,10 +46,13 @@ from imsgate.jobs.settings import JobSettings
 from imsgate.profiles import Profile
 from imsgate.services import Services, load_services
 from imsgate.signatures import verify
+from imsgate.stores.base import Resumable
 from imsgate.transfer import orphans
 from imsgate.transfer.cleanup import sweep_forever
 from imsgate.transfer.repeat import Repeats
 from imsgate.transfer.settings import UploadSettings
+
+LOG = logging.getLogger(__name__)
 
 
 class Application:
@@ -62,6 +66,8 @@ class Application:
         try:
             response = responses.identified(self._router(request), environ)
         except errors.Error as error:
+            if error.needs_operator:
+                LOG.error("%s", error)
             response = responses.refusal(error)
         return response(environ, start_response)
 
@@ -111,7 +117,7 @@ def _sweep(services: Services) -> None:
 
 def make_application(services: Services, conf: Config) -> Application:
     """The application in front of these services. Raises BadConfig, naming the option."""
-    _check_staging_store(services)
+    _check_named_stores(services)
     profile = profiles.chosen(conf.read(profiles.ProfileSettings))
     deployment = _deployment(services, conf, profile)
     formats = conf.read(schemas.FormatSettings)
@@ -220,11 +226,23 @@ def _ims_api(
     )
 
 
-def _check_staging_store(services: Services) -> None:
-    """Raises BadConfig if the store for staged data does not exist; it may be unavailable."""
-    name = services.uploads.settings.staging_store
-    if name and name not in {backend.id for backend in services.stores}:
-        raise BadConfig(f"[{UploadSettings.GROUP}] staging_store", f"there is no store {name!r}")
+def _check_named_stores(services: Services) -> None:
+    """Raises BadConfig if a store that ``[upload]`` names cannot do what it is for.
+
+    Of a store that is unavailable now, only the existence is checked.
+    """
+    settings, backends = services.uploads.settings, {each.id: each for each in services.stores}
+    for option in ("staging_store", "spool_store"):
+        name, key = getattr(settings, option), f"[{UploadSettings.GROUP}] {option}"
+        if not name:
+            continue
+        if name not in backends:
+            raise BadConfig(key, f"there is no store {name!r}")
+        store = backends[name].started
+        if store is not None and store.read_only:
+            raise BadConfig(key, f"the store {name!r} is read-only")
+        if option == "spool_store" and not isinstance(store, Resumable | None):
+            raise BadConfig(key, f"the store {name!r} cannot keep a part of an upload")
 
 
 class Paths:

@@ -134,19 +134,27 @@ def fields_from_content(image: Image, image_info: Any) -> Mapping[str, Any]:
     if image.container_format is None:
         fields["container_format"] = "bare"
     if image.disk_format is None and image.container_format not in WRAPPERS:
-        content = "raw" if image_info is None else image_info.format
-        empty = content == "raw" and image_info is not None and image_info.virtual_size == 0
-        if empty or content not in _DISK_FORMATS:
-            hint = "Set disk_format to keep an image with this content."
-            problem = "there is no content" if empty else f"the content is {content}"
-            raise errors.BadImage(check="format", offset=0, problem=problem, hint=hint)
-        if content == "raw" and image_info is not None and image_info.virtual_size % 512:
-            raise errors.BadImage(
-                check="format",
-                offset=image_info.virtual_size,
-                problem=f"the content has no known format, and its {image_info.virtual_size} bytes "
-                "are not a multiple of 512, as those of a raw disk",
-                hint="Compare the size of the file with the original, or set disk_format to raw.",
-            )
-        fields["disk_format"] = _DISK_FORMATS[content]
+        fields["disk_format"] = disk_format_of_content(image_info)
     return fields
+
+
+def disk_format_of_content(image_info: Any) -> str:
+    """The disk_format of data that was inspected; ``image_info`` is None without data.
+
+    Raises BadImage as ``fields_from_content``.
+    """
+    content = "raw" if image_info is None else image_info.format
+    empty = content == "raw" and image_info is not None and image_info.virtual_size == 0
+    if empty or content not in _DISK_FORMATS:
+        hint = "Set disk_format to keep an image with this content."
+        problem = "there is no content" if empty else f"the content is {content}"
+        raise errors.BadImage(check="format", offset=0, problem=problem, hint=hint)
+    if content == "raw" and image_info is not None and image_info.virtual_size % 512:
+        raise errors.BadImage(
+            check="format",
+            offset=image_info.virtual_size,
+            problem=f"the content has no known format, and its {image_info.virtual_size} bytes "
+            "are not a multiple of 512, as those of a raw disk",
+            hint="Compare the size of the file with the original, or set disk_format to raw.",
+        )
+    return _DISK_FORMATS[content]

@@ -124,27 +124,18 @@ def make_services(
     access = Access(registry=registry, policy=Policy(conf.native))
     cleanup = Cleanup(registry=registry, stores=stores, lease=upload.lease)
     inspector = _source_inspector(conf)
-    objects = None if accounts is None else _bucket_sources(conf, accounts, inspector)
-    sources = ImportSources(
-        staged=StagedSources(stores=stores, inspector=inspector),
-        web=WebSources(
-            web=Web(conf.read(UriSettings), conf.read(WebSettings)), inspector=inspector
-        ),
-        objects=objects,
-    )
+    sources = _import_sources(conf, stores, inspector, accounts)
     resumable = ResumableUploads(
         registry=registry, stores=stores, settings=upload, limit=inspector.limit, quotas=quotas
     )
-    job_settings = conf.read(JobSettings)
     work = _work(
+        conf,
         stores=stores,
-        algorithm=upload.hashing_algorithm,
         sources=sources,
         inspector=inspector,
         resumable=resumable,
         quotas=quotas,
         reauthorize=Reauthorizer(access=access, native=conf.native),
-        says_why=job_settings.failure_message,
     )
     return Services(
         registry=registry,
@@ -166,8 +157,8 @@ def make_services(
         cleanup=cleanup,
         import_sources=sources,
         signatures=inspector.signatures,
-        engine=make_engine(registry, work, job_settings),
-        allowed_buckets=objects.allowed if objects else None,
+        engine=make_engine(registry, work, conf.read(JobSettings)),
+        allowed_buckets=sources.objects.allowed if sources.objects else None,
     )
 
 
@@ -180,18 +171,30 @@ def _source_inspector(conf: Config) -> SourceInspector:
     )
 
 
+def _import_sources(
+    conf: Config, stores: Stores, inspector: SourceInspector, accounts: user_buckets.Accounts | None
+) -> ImportSources:
+    web = Web(conf.read(UriSettings), conf.read(WebSettings))
+    return ImportSources(
+        staged=StagedSources(stores=stores, inspector=inspector),
+        web=WebSources(web=web, inspector=inspector),
+        objects=None if accounts is None else _bucket_sources(conf, accounts, inspector),
+    )
+
+
 def _work(
+    conf: Config,
     *,
     stores: Stores,
-    algorithm: str,
     sources: ImportSources,
     inspector: SourceInspector,
     resumable: ResumableUploads,
     quotas: Quotas,
     reauthorize: Reauthorizer,
-    says_why: bool,
 ) -> dict[str, Work]:
     """The kinds of jobs that this deployment has, and their work."""
+    algorithm = conf.read(UploadSettings).hashing_algorithm
+    says_why = conf.read(JobSettings).failure_message
     importing = ImportWork(
         stores=stores,
         algorithm=algorithm,

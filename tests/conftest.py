@@ -10,7 +10,7 @@ from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from imsgate.config import Section
-from imsgate.registry import sql
+from imsgate.registry import schema
 from tests import databases, markers
 
 #: Hypothesis judges by what happens, never by how long it took.
@@ -117,5 +117,5 @@ def any_database(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Sect
         server_settings: Section = request.getfixturevalue(request.param)
         return server_settings
     file_settings = databases.settings(f"sqlite:///{tmp_path}/imsgate.sqlite", tmp_path)
-    sql.upgrade(file_settings)
+    schema.upgrade(file_settings)
     return file_settings

@@ -17,7 +17,7 @@ from typing import ClassVar
 import sqlalchemy as sa
 
 from imsgate.config import Config, Section
-from imsgate.registry import sql
+from imsgate.registry import schema, sql
 from imsgate.registry.tables import METADATA
 from tests import markers
 from tests.functional import programs
@@ -200,7 +200,7 @@ class Shared:
     def __init__(self, url: str, directory: pathlib.Path) -> None:
         """``url`` is that of an empty database; ``directory`` is for its configuration."""
         self.settings = settings(url, directory)
-        sql.upgrade(self.settings)
+        schema.upgrade(self.settings)
         self._engine = sa.create_engine(self.settings.connection, pool_pre_ping=True)
 
     def emptied(self) -> Section:

@@ -21,6 +21,13 @@ enabled_backends = fast:memory
 driver = memory
 """
 
+#: With a store that cannot keep a part of an upload.
+WITH_WHOLE = (
+    MEMORY.replace("fast:memory", "fast:memory, whole:glance")
+    + "[glance_store]\ndefault_backend = fast\n[whole]\nglance_store_driver = file\n"
+    + "filesystem_store_datadir = $state_path\n"
+)
+
 
 @pytest.fixture
 def global_conf(tmp_path):
@@ -71,6 +78,12 @@ def test_the_registry_is_found_by_its_entry_point(global_conf):
         pytest.param(MEMORY + "[upload]\nlease = 0\n", "[upload] lease", id="lease"),
         pytest.param(MEMORY + "[upload]\nhashing_algorithm = crc32\n",
                      "[upload] hashing_algorithm", id="algorithm"),
+        pytest.param(MEMORY + "[upload]\nstaging_store = nosuch\n", "[upload] staging_store",
+                     id="staging store"),
+        pytest.param(MEMORY + "[upload]\nspool_store = nosuch\n", "[upload] spool_store",
+                     id="spool store"),
+        pytest.param(WITH_WHOLE + "[upload]\nspool_store = whole\n", "[upload] spool_store",
+                     id="spool store for whole objects only"),
     ],
 )  # fmt: skip
 def test_what_cannot_work_refuses_to_start(global_conf, sweeps, text, key):

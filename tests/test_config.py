@@ -128,7 +128,7 @@ def test_a_reference_to_nothing_names_its_key_and_not_the_value(written, key, te
 @pytest.mark.parametrize(
     "text", ["no section = 1\n[", "[part\n", "[part]\njust words\n"], ids=["open", "cut", "words"]
 )
-def test_a_file_that_is_none_is_refused(written, text):
+def test_an_invalid_file_is_refused(written, text):
     with pytest.raises(BadConfig) as caught:
         written(text)
     assert caught.value.key == "config_file"

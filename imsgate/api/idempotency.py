@@ -26,20 +26,20 @@ from imsgate.registry.idempotency import Claim, KeptAnswer, Outcome
 Handler = Callable[..., webob.Response]
 
 _KEEP_SECONDS = 24 * 3600
-#: How long a key is in use if its process died: longer than the work of any of these requests.
-#: If one takes longer all the same, it records nothing.
+#: Seconds for which a key stays in use if its process dies. That is longer than any of these
+#: requests should take; one that takes longer records nothing.
 _LEASE_SECONDS = 60
 
-#: Refusals that another attempt would only repeat. Others may pass: an outage, a limit, a
-#: conflict with another request.
+#: The statuses of final refusals. Others are temporary: an outage, a limit, a conflict with another
+#: request.
 _PERMANENT = frozenset({400, 403, 404, 415, 422})
 
-#: An image has 128 KiB of properties at most, and a name that JSON makes longer.
+#: Enough for an image: it has at most 128 KiB of properties, which JSON may make longer.
 _MAX_ANSWER_BYTES = 1 << 20
-#: Refusals count in nobody's quota.
+#: Smaller, because no quota limits the number of refusals.
 _MAX_REFUSAL_BYTES = 8192
 
-#: Every response has its own.
+#: Headers that each response gets anew.
 _OWN_HEADERS = ("Content-Length", "X-Request-Id")
 
 
@@ -88,7 +88,7 @@ class Repeatable:
         return response
 
     def _end_refused(self, request: Request, claim: Claim, error: errors.Error) -> None:
-        """Keep a refusal that decides something; after any other, the request may be repeated."""
+        """Keep a final refusal; after any other failure the request may be repeated."""
         if error.status in _PERMANENT:
             # WebOb would rewind the body, which only the application has read.
             bodiless = Request({**request.environ, "wsgi.input": io.BytesIO()})
@@ -106,8 +106,8 @@ class Repeatable:
 
 
 def outcome(request: Request, respond: Callable[[], webob.Response]) -> Outcome | None:
-    """What ends the claim of this request with a response; None if it has no claim, or one that
-    was ended.
+    """The outcome that ends the claim of this request; None if it has no claim or its claim has
+    ended.
 
     Raises BadRequest for a response that is too long to be kept.
     """
@@ -122,13 +122,13 @@ def outcome(request: Request, respond: Callable[[], webob.Response]) -> Outcome 
 
 
 def _key_of_caller(request: Request, key: str) -> str:
-    """The key as it is recorded: nobody else's is the same."""
+    """The key as it is recorded, which differs from that of any other caller."""
     who = identity(request)
     return _digest([who.user_id, who.project_id, key])
 
 
 def _fingerprint(request: Request) -> str:
-    """What is the same in a request that is sent again."""
+    """A digest of what is the same in a request that is sent again."""
     parts = [request.method, request.route, request.environ.get("HTTP_X_IMAGE_META_STORE")]
     return _digest(parts, request.whole_body())
 

@@ -14,10 +14,11 @@ from imsgate.api.signatures import Signing
 from imsgate.http.request import CLAIM, Request
 from imsgate.jobs.arguments import for_image, requested_by
 from imsgate.jobs.engine import Ending, Engine
-from imsgate.model import Image, Job, Limits
+from imsgate.model import Image, Job
 from imsgate.quotas.quota import Quotas
 from imsgate.records.records import Records
 from imsgate.registry.base import NOTHING
+from imsgate.registry.changes import version_of
 
 #: The response to a request that started a job.
 Answering = Callable[[Job], webob.Response]
@@ -56,11 +57,19 @@ class JobStarter:
         has changed since it was read or differs from ``was``, or another job uses it;
         OverLimit, SignatureRefused and Unavailable.
         """
-        certificate = self.signing.certificate(request, image) if is_signed else None
-        within = self.quotas.of(image.owner)
-        return self._start(
-            request, image, kind, arguments, rule, answer, certificate, within, was, **fields
+        job = self._start(
+            request,
+            image,
+            kind,
+            arguments,
+            rule=rule,
+            is_signed=is_signed,
+            was={**version_of(image), **was},
+            within=self.quotas.of(image.owner),
+            outcome=_ending(request, answer),
+            **fields,
         )
+        return answer(job)
 
     def start_creation(
         self,
@@ -111,12 +120,13 @@ class JobStarter:
 
         Raises as ``start_import``.
         """
-        certificate = self.signing.certificate(request, image) if is_signed else None
-        return self.engine.start(
+        return self._start(
+            request,
+            image,
             kind,
-            project=identity(request).project_id,
-            image_id=image.id,
-            arguments=_arguments(request, image, arguments, rule, certificate),
+            arguments,
+            rule=rule,
+            is_signed=is_signed,
             was=was,
             upload_expires=None,
         )
@@ -132,7 +142,17 @@ class JobStarter:
         answer: Answering,
     ) -> webob.Response:
         """Start a job that reads an image's data. Raises Conflict as ``start_import``."""
-        return self._start(request, image, kind, arguments, rule, answer, None, None, NOTHING)
+        job = self._start(
+            request,
+            image,
+            kind,
+            arguments,
+            rule=rule,
+            is_signed=False,
+            was=version_of(image),
+            outcome=_ending(request, answer),
+        )
+        return answer(job)
 
     def _start(
         self,
@@ -140,24 +160,20 @@ class JobStarter:
         image: Image,
         kind: str,
         arguments: Mapping[str, Any],
+        *,
         rule: str,
-        answer: Answering,
-        certificate: bytes | None,
-        within: Limits | None,
-        was: Mapping[str, Any],
-        **fields: Any,
-    ) -> webob.Response:
-        job = self.engine.start(
+        is_signed: bool,
+        **more: Any,
+    ) -> Job:
+        """``more`` are further arguments of ``Engine.start``."""
+        certificate = self.signing.certificate(request, image) if is_signed else None
+        return self.engine.start(
             kind,
             project=identity(request).project_id,
             image_id=image.id,
             arguments=_arguments(request, image, arguments, rule, certificate),
-            was={"status": image.status, "updated_at": image.updated_at, **was},
-            within=within,
-            outcome=_ending(request, answer),
-            **fields,
+            **more,
         )
-        return answer(job)
 
 
 def _ending(request: Request, answer: Answering) -> Ending:

@@ -8,7 +8,8 @@ import webob
 
 from imsgate.http import responses
 from imsgate.model import Identity, Image
-from imsgate.records.records import Page, Records
+from imsgate.records.pages import Page
+from imsgate.records.records import Records
 from imsgate.registry.base import Query
 
 

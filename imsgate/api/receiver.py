@@ -1,6 +1,7 @@
 """Receives resumable uploads, whichever protocol the client speaks."""
 
 import dataclasses
+import logging
 import time
 from collections.abc import Mapping
 
@@ -17,13 +18,18 @@ from imsgate.sources.inspected import SourceInspector
 from imsgate.transfer.append import append
 from imsgate.transfer.digests import Digests
 from imsgate.transfer.examination import Examination
-from imsgate.transfer.part_writer import Appended, Part
+from imsgate.transfer.part import Appended, Part
 from imsgate.transfer.repeat import fields_of_uploader
 from imsgate.transfer.resumable import ResumableUploads, transition, unchanged
 
-#: How long the last request of an upload waits for the data to be verified. A proxy waits for 60
-#: seconds, unless it is told otherwise.
+LOG = logging.getLogger(__name__)
+
+#: Seconds for which the last request of an upload waits until the data is verified. Proxies wait
+#: for 60 by default.
 PATIENCE_SECONDS = 20.0
+#: A client that is cut right after it began to send may ask for the offset before the request
+#: that was cut has begun here. The response waits, so that such a request can store its data.
+_QUIET_SECONDS = 0.1
 _PAUSES_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5)
 
 
@@ -48,11 +54,14 @@ class Receiver:
         digest: str | None,
         metadata: str | None = None,
     ) -> Upload:
-        """Begin an upload to a queued image, or begin the user's own upload to it anew.
+        """Begin an upload to a queued image. The user's own unfinished upload to it ends.
 
-        Raises as ``ResumableUploads.begin``, FormatsNotSet, and what the policy refuses with.
+        Raises what ``ResumableUploads.begin`` raises, FormatsNotSet, NotFound and Forbidden.
         """
-        _check_codings(request)
+        if request.codings or ENCODED in request.environ:
+            # Its content would be a part of the compressed image
+            # (draft-ietf-httpbis-resumable-upload, section 7), which is not what is stored.
+            raise errors.UnsupportedCoding(accepted="identity")
         who = identity(request)
         image = self.access.image(who, image_id, _rule(staged=staged))
         if self._ends_own(request, image):
@@ -72,17 +81,41 @@ class Receiver:
         )
 
     def _ends_own(self, request: Request, image: Image) -> bool:
-        """A client that lost the response to its first request begins anew."""
+        """End the user's own upload: a client that lost its first response starts again."""
         if image.upload_key is None:
             return False
         upload = self.uploads.registry.upload_of(image.id)
         if upload is None or upload.key != image.upload_key or not _owns(request, upload):
             return False
-        self.uploads.cancel(upload, "its client began anew")
+        self.uploads.cancel(upload, "its client started again")
+        return True
+
+    def abandon(self, upload: Upload, why: str) -> None:
+        """End an upload that its client does not learn of or cannot use, and free its image.
+
+        Does nothing if it is over. If it cannot be ended now, it expires.
+        """
+        try:
+            self.uploads.cancel(upload, why)
+        except errors.Error as error:
+            LOG.warning("Upload %s was not ended: %s", upload.id, error)
+
+    def abandon_unbegun(self, upload: Upload, error: errors.Error) -> bool:
+        """If a store failed before the first request of ``upload`` had stored anything, end the
+        upload, so that others need not wait for it; return whether it has been ended."""
+        if not isinstance(error, errors.StoreUnavailable | errors.StoreFull):
+            return False
+        try:
+            current = self.uploads.registry.get_upload(upload.id)
+        except errors.Error:
+            return False
+        if current.offset or current.writing or current.epoch != upload.epoch + 1:
+            return False
+        self.abandon(current, str(error))
         return True
 
     def of_image(self, request: Request, image_id: str) -> Upload:
-        """The last upload of an image, which the user began. Raises NotFound, Forbidden."""
+        """The newest upload of an image, if the user began it. Raises NotFound, Forbidden."""
         image = self.access.image(identity(request), image_id)
         upload = self.uploads.registry.upload_of(image.id)
         self._check_rule(request, image.id, upload)
@@ -93,8 +126,8 @@ class Receiver:
         return upload
 
     def by_id(self, request: Request, upload_id: str) -> Upload:
-        """An upload, which the user began. Raises NotFound, Forbidden."""
-        upload = self.uploads.registry.get_upload(upload_id)
+        """An upload, if the user began it. Raises NotFound, Forbidden."""
+        upload = self.uploads.registry.get_upload(upload_id.lower())
         if not _owns(request, upload):
             raise errors.NotFound(what=f"Upload {upload_id}")
         if upload.state is UploadState.OPEN:
@@ -106,7 +139,9 @@ class Receiver:
         self.access.image(identity(request), image_id, _rule(staged=staged))
 
     def settled(self, upload: Upload) -> Upload:
-        """The upload with the offset at which the next request may continue, or complete."""
+        """The upload, at the offset from which the next request may continue, or complete."""
+        time.sleep(_QUIET_SECONDS)
+        upload = self.uploads.registry.get_upload(upload.id)
         try:
             return self.uploads.settled(upload)
         except errors.CompletedUpload:  # since it was read
@@ -122,26 +157,29 @@ class Receiver:
         length: int | None,
         content_digests: Mapping[str, bytes],
     ) -> Appended:
-        """Append the request's content. Raises as ``append``.
+        """Append the request's content, decompressed if a filter does that. Raises what ``append``
+        raises, and UnsupportedCoding for content that no filter has decompressed.
 
         Waits for a while if the data has to be verified. If that takes longer, ``image`` of the
         result is None.
         """
-        _check_codings(request)
+        if request.codings:
+            raise errors.UnsupportedCoding(accepted="identity")
+        body = request.reader()
         part = Part(
             offset=offset,
             complete=complete,
             length=length,
             content_digests=content_digests,
+            content=request.encoded or body,
             examine=lambda digests: self._examine(request, upload, digests),
             reauthorize=lambda: self._reauthorize(request, upload),
         )
-        body = request.reader()
         try:
             appended = append(self.uploads, upload, body, part)
         except errors.Error as error:
             if complete and body.has_ended:
-                # The client must not believe that sending more would help.
+                # Otherwise the client might believe that sending more would help.
                 error.headers.setdefault("Upload-Complete", "?1")
             raise
         if appended.has_all and appended.image is None:
@@ -169,7 +207,8 @@ class Receiver:
         self.access.image(request.identify(), upload.image_id, _rule(staged=upload.staged))
 
     def _verify(self, request: Request, upload: Upload) -> Appended:
-        """Have a job verify the data, and wait for it. Raises UploadEnded if it refuses them."""
+        """Have a job verify the data, and wait for it. Raises UploadEnded if it refuses the
+        data."""
         image = self.uploads.registry.get(upload.image_id)
         job = self.jobs.start_verification(
             request,
@@ -193,13 +232,6 @@ class Receiver:
             raise errors.UploadEnded(why=upload.reason, headers={"Upload-Complete": "?1"})
         image = registry.get(upload.image_id) if upload.state is UploadState.COMPLETE else None
         return upload, True, image
-
-
-def _check_codings(request: Request) -> None:
-    """Raises UnsupportedCoding for compressed content: offsets would be those of the compressed
-    data (draft-ietf-httpbis-resumable-upload, section 7), which is not what is stored."""
-    if request.codings or ENCODED in request.environ:
-        raise errors.UnsupportedCoding(accepted="identity")
 
 
 def _rule(*, staged: bool) -> str:

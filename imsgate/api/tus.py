@@ -9,8 +9,10 @@ is staged.
 """
 
 import base64
+import contextlib
 import dataclasses
 import functools
+import logging
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from typing import Any
@@ -27,19 +29,23 @@ from imsgate.http.request import Request
 from imsgate.model import Upload, UploadState
 from imsgate.records.records import Records
 
+LOG = logging.getLogger(__name__)
+
 VERSION = "1.0.0"
 EXTENSIONS = "creation,creation-with-upload,creation-defer-length,expiration,checksum,termination"
 OFFSET_OCTETS = "application/offset+octet-stream"
 #: hashlib's names, which are also tus's.
 CHECKSUMS = ("sha1", "sha256", "sha512", "md5")
-#: What browsers' file choosers add, and clients send along: it describes no image.
-_NOT_ATTRIBUTES = frozenset({"filename", "filetype", "relativePath", "type", "stage", "store"})
+#: Keys that tus clients in browsers add for the chosen file; they are no attributes of an image.
+_NOT_ATTRIBUTES = frozenset(
+    {"filename", "filetype", "relativePath", "type", "stage", "store", "image_id"}
+)
 
 Handler = Callable[..., webob.Response]
 
 
 def _speaking(handler: Handler) -> Handler:
-    """Checks the client's version, and shows ours in every response, errors included."""
+    """Checks the client's version, and adds the server's to every response, errors included."""
 
     @functools.wraps(handler)
     def answer(self: "TusUploads", request: Request, **names: str) -> webob.Response:
@@ -94,32 +100,44 @@ class TusUploads:
         if has_content:
             _check_content_type(request)
         checksum = _checksum(request)
-        upload = self.receiver.begin(
-            request,
-            self._image_id(request, metadata),
-            staged="stage" in metadata,
-            store_id=metadata.get("store") or request.store_id,
-            length=length,
-            digest=None,
-            metadata=text,
-        )
-        if has_content or length == 0:
-            upload = self._receive(request, upload, 0, length, checksum)
+        with contextlib.ExitStack() as undoing:
+            image_id = metadata.get("image_id")
+            if not image_id:
+                image_id = self._new_image(request, metadata)
+                undoing.callback(self._discard_image, image_id)
+            upload = self.receiver.begin(
+                request,
+                image_id,
+                staged="stage" in metadata,
+                store_id=metadata.get("store") or request.store_id,
+                length=length,
+                digest=None,
+                metadata=text,
+            )
+            undoing.callback(self.receiver.abandon, upload, "the request that began it failed")
+            if has_content or length == 0:
+                upload = self._receive(request, upload, 0, length, checksum)
+            undoing.pop_all()
         response = webob.Response(status=201)
         base = views.base_url(request, self.receiver.deployment.public_endpoint)
         response.headers["Location"] = f"{base}/v2/uploads/{upload.id}"
         response.headers.update(_state(upload))
         return response
 
-    def _image_id(self, request: Request, metadata: Mapping[str, str]) -> str:
-        """The image that the data is for; a new one, unless the metadata name one."""
-        if image_id := metadata.get("image_id"):
-            return image_id
+    def _new_image(self, request: Request, metadata: Mapping[str, str]) -> str:
+        """Create the image that the metadata describe; return its id."""
         fields = {name: text for name, text in metadata.items() if name not in _NOT_ATTRIBUTES}
         if "name" not in fields and metadata.get("filename"):
             fields["name"] = metadata["filename"]
         image = self.records.add(identity(request), self.dialect.new_image(_typed(fields)))
         return image.id
+
+    def _discard_image(self, image_id: str) -> None:
+        """Remove an image whose id the client does not receive; it will create another one."""
+        try:
+            self.records.discard(image_id)
+        except errors.Error as error:
+            LOG.warning("Image %s of a failed upload was not removed: %s", image_id, error)
 
     @_speaking
     def show(self, request: Request, upload_id: str) -> webob.Response:
@@ -204,7 +222,7 @@ def parse_metadata(text: str | None) -> dict[str, str]:
             problem = "each value must be text, encoded in Base64"
             raise errors.BadHeader(header="Upload-Metadata", problem=problem) from error
         if key in metadata or (not key and text):
-            problem = "each key must be there once, and not be empty"
+            problem = "each key must be unique and not be empty"
             raise errors.BadHeader(header="Upload-Metadata", problem=problem)
         if key:
             metadata[key] = decoded
@@ -212,7 +230,7 @@ def parse_metadata(text: str | None) -> dict[str, str]:
 
 
 def _typed(fields: Mapping[str, str]) -> dict[str, Any]:
-    """Attributes as POST /v2/images takes them; metadata has nothing but text."""
+    """Attributes with the types that POST /v2/images requires; metadata contains only text."""
     typed: dict[str, Any] = dict(fields)
     for name in ("min_disk", "min_ram"):
         if fields.get(name, "").isdecimal():
@@ -226,7 +244,7 @@ def _typed(fields: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _repeats_the_end(request: Request, upload: Upload, offset: int) -> bool:
-    """Whether a client that lost its last response appends the nothing that is left."""
+    """Whether a client that did not receive the last response sends the end, now empty, again."""
     has_all = upload.state in (UploadState.COMPLETE, UploadState.FINISHING)
     return has_all and offset == upload.offset and request.body_is_empty
 

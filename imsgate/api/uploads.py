@@ -1,26 +1,25 @@
 """Resumable uploads as the IETF draft defines them: ``/v2/images/{id}/upload``.
 
-Source: draft-ietf-httpbis-resumable-upload-12. The interop versions 6 to 9 differ in nothing
-that this serves; version 5 (draft 03) has no content type for PATCH. An upload begins with
+Source: draft-ietf-httpbis-resumable-upload-12. For what is served here, interop versions 6 to 9 are
+the same; version 5 (draft 03) has no content type for PATCH. An upload begins with
 ``Upload-Complete`` in ``PUT …/file`` or ``…/stage``.
 """
 
 import dataclasses
 import time
-from collections.abc import Mapping
-from typing import Any
 
 import webob
 
 from imsgate import errors
 from imsgate.api import views
+from imsgate.api.progress import progress
 from imsgate.api.receiver import Receiver
 from imsgate.api.requester import identity
 from imsgate.http import interim, responses
 from imsgate.http import upload_headers as fields
 from imsgate.http.request import Request
-from imsgate.model import Image, Job, Upload, UploadState
-from imsgate.transfer.part_writer import Appended
+from imsgate.model import Image, Upload, UploadState
+from imsgate.transfer.part import Appended
 
 
 def is_resumable(request: Request) -> bool:
@@ -30,7 +29,7 @@ def is_resumable(request: Request) -> bool:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class UploadResource:
-    """The handlers of uploads that can go on after a cut."""
+    """The handlers of uploads that can continue after an interruption."""
 
     receiver: Receiver
 
@@ -58,14 +57,15 @@ class UploadResource:
         try:
             appended = self._receive(request, upload, offset=0, complete=complete, length=length)
         except errors.Error as error:
-            error.headers.update({**location, **error.headers})
+            if not self.receiver.abandon_unbegun(upload, error):
+                error.headers.update({**location, **error.headers})
             raise
         response = self._response(request, appended, status=201)
         response.headers.update(location)
         return response
 
     def post(self, request: Request, image_id: str) -> webob.Response:
-        """The same by POST, which some clients send whatever the resource is."""
+        """The same by POST, which some clients send to any resource."""
         if not is_resumable(request):
             methods = "GET, PUT"
             raise errors.MethodNotAllowed(allowed=methods, headers={"Allow": methods})
@@ -82,14 +82,16 @@ class UploadResource:
         offset = fields.integer(_required(request, "Upload-Offset", "a number of bytes"))
         if complete is None or offset is None:
             header = "Upload-Complete" if complete is None else "Upload-Offset"
-            raise errors.BadHeader(header=header, problem="it is no structured field of its type")
+            raise errors.BadHeader(
+                header=header, problem="it is not a structured field of the required type"
+            )
         _check_incomplete(request, upload)
         length = fields.integer(request.headers.get("Upload-Length"))
         appended = self._receive(request, upload, offset=offset, complete=complete, length=length)
         return self._response(request, appended, status=204)
 
     def show(self, request: Request, image_id: str) -> webob.Response:
-        """Section 4.3, Offset Retrieval, by HEAD; the progress of any data coming in, by GET.
+        """HEAD: section 4.3, Offset Retrieval. GET: the progress of any incoming data.
 
         HEAD ends a request that is still writing; GET never does.
         """
@@ -105,7 +107,7 @@ class UploadResource:
         return response
 
     def cancel(self, request: Request, image_id: str) -> webob.Response:
-        """Section 4.5, Upload Cancellation: nothing is left of the data."""
+        """Section 4.5, Upload Cancellation: all data is removed."""
         upload = self.receiver.of_image(request, image_id)
         if upload.state is UploadState.ENDED:
             raise errors.UploadEnded(why=upload.reason)
@@ -113,7 +115,7 @@ class UploadResource:
         return webob.Response(status=204)
 
     def options(self, request: Request, **_: str) -> webob.Response:
-        """Section 4.1.4, Limits: what an upload that begins here may be."""
+        """Section 4.1.4, Limits: those of an upload that begins here."""
         response = webob.Response(status=204)
         response.headers["Accept-Patch"] = fields.PARTIAL_UPLOAD
         response.headers["Upload-Limit"] = self._limits()
@@ -142,7 +144,7 @@ class UploadResource:
             raise
 
     def _response(self, request: Request, appended: Appended, *, status: int) -> webob.Response:
-        """``status`` is that of a response to a request that has not completed the upload."""
+        """``status`` is that of the response if the request has not completed the upload."""
         if appended.has_all:
             status = 204 if appended.image else 202
         response = webob.Response(status=status)
@@ -194,82 +196,8 @@ class UploadResource:
         return response
 
 
-def progress(image: Image, upload: Upload | None, job: Job | None) -> dict[str, Any] | None:
-    """How far the data of an image is that comes in, or came in last; None if none ever did.
-
-    ``received`` and ``size`` are bytes, ``rate`` bytes per second; what is unknown is None. The
-    record does not say whose request a plain upload is.
-    """
-    newest = None if upload is None else upload.created_at
-    if job is not None and (newest is None or job.created_at > newest):
-        return _of_job(image, job)
-    if upload is not None and (image.upload_key in (None, upload.key)):
-        return _of_upload(image, upload)
-    return _of_request(image) if image.upload_key is not None else None
-
-
-def _of_upload(image: Image, upload: Upload) -> dict[str, Any]:
-    received, ended = upload.offset, upload.state is not UploadState.OPEN
-    if upload.writing:
-        received = max(received, image.upload_received)
-    return {
-        "image_id": image.shown_id,
-        "state": upload.state,
-        "received": received,
-        "size": upload.length,
-        "rate": None if ended else _rate(received, upload.created_at.timestamp()),
-        "started_at": views.isotime(upload.created_at),
-        "expires_at": None if ended else views.isotime_of(upload.expires),
-        "reason": upload.reason,
-        "user_id": upload.user,
-    }
-
-
-def _of_request(image: Image) -> dict[str, Any]:
-    """A plain upload, which one request brings."""
-    started = image.upload_started
-    return {
-        "image_id": image.shown_id,
-        "state": UploadState.OPEN,
-        "received": image.upload_received,
-        "size": None,
-        "rate": None if started is None else _rate(image.upload_received, started),
-        "started_at": None if started is None else views.isotime_of(started),
-        "expires_at": None,
-        "reason": None,
-        "user_id": None,
-    }
-
-
-_STATES: Mapping[str, UploadState] = {
-    "INIT": UploadState.OPEN,
-    "RUNNING": UploadState.OPEN,
-    "SUCCESS": UploadState.COMPLETE,
-    "FAIL": UploadState.ENDED,
-}
-
-
-def _of_job(image: Image, job: Job) -> dict[str, Any]:
-    began = job.begin_at or job.created_at
-    return {
-        "image_id": image.shown_id,
-        "state": _STATES[job.state],
-        "received": job.progress,
-        "size": job.total,
-        "rate": None if job.end_at else _rate(job.progress, began.timestamp()),
-        "started_at": views.isotime(began),
-        "expires_at": None,
-        "reason": job.reason,
-        "user_id": job.arguments.get("user_id"),
-    }
-
-
-def _rate(received: int, started: float) -> int:
-    return int(received / max(1.0, time.time() - started))
-
-
 def _is_partial(request: Request) -> bool:
-    """Whether the content is to be appended, as its type says."""
+    """Whether the type of the content says that it is to be appended."""
     is_draft_3 = request.headers.get("Upload-Draft-Interop-Version") == "5"
     return request.content_type == fields.PARTIAL_UPLOAD or (
         is_draft_3 and not request.content_type
@@ -277,7 +205,8 @@ def _is_partial(request: Request) -> bool:
 
 
 def _announced_length(request: Request, complete: bool | None, limit: int) -> int | None:
-    """The length of the whole, by ``Upload-Length`` or, if this is all of it, by its own length.
+    """The length of the complete upload: ``Upload-Length`` or, if this is all of it, its own
+    length.
 
     Raises InconsistentLength if the two differ, and TooLarge.
     """

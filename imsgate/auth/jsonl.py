@@ -1,7 +1,7 @@
 """Files with one JSON object per line, replaced atomically and read again when they change.
 
 Empty lines and lines that begin with ``#`` mean nothing, and neither does a comment after an
-object.
+object. Lines end with LF, CR LF or CR.
 """
 
 import codecs
@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 _YEAR_10000_SECONDS = 253402300800
 _DIGEST = re.compile("[0-9a-f]{64}")
+_NOT_UTF_8 = "it is not UTF-8 (if the file was saved as UTF-16 or Unicode, save it as UTF-8)"
 _DECODER = json.JSONDecoder()
 
 
@@ -42,7 +43,7 @@ def read(path: str, option: str, parse: Callable[[Any], T]) -> list[T]:
     except OSError as error:
         raise BadConfig(option, f"{path} cannot be read: {error}") from error
     entries, problems = [], []
-    for number, line in enumerate(content.split(b"\n"), 1):
+    for number, line in enumerate(content.splitlines(), 1):
         try:
             entries += [parse(value) for value in _value(line)]
         except (ValueError, TypeError, KeyError, RecursionError) as error:
@@ -67,7 +68,9 @@ def _value(line: bytes) -> list[Any]:
     try:
         decoded = text.decode()
     except UnicodeDecodeError as error:
-        raise ValueError("it is not UTF-8") from error
+        raise ValueError(_NOT_UTF_8) from error
+    if "\0" in decoded:  # UTF-16 without a byte order mark
+        raise ValueError(_NOT_UTF_8)
     value, end = _DECODER.raw_decode(decoded)
     if not isinstance(value, dict):
         raise ValueError("it is not a JSON object")
@@ -111,7 +114,9 @@ def check_expiry(expires: Any) -> None:
 def appended(old: bytes, entry: dict[str, Any]) -> bytes:
     """The content of a file with one more line, without members that are None."""
     line = json.dumps({key: value for key, value in entry.items() if value is not None})
-    return old + (b"\n" if old and not old.endswith(b"\n") else b"") + line.encode() + b"\n"
+    return (
+        old + (b"\n" if old and not old.endswith((b"\n", b"\r")) else b"") + line.encode() + b"\n"
+    )
 
 
 def change(path: str, option: str, edit: Callable[[bytes], bytes]) -> None:
@@ -152,7 +157,7 @@ def remove(path: str, option: str, is_removed: Callable[[Any], bool]) -> bool:
 
     def edit(old: bytes) -> bytes:
         read(path, option, lambda value: value)  # reports invalid lines
-        return b"\n".join(line for line in old.split(b"\n") if stays(line))
+        return b"".join(line for line in old.splitlines(keepends=True) if stays(line))
 
     change(path, option, edit)
     return removed

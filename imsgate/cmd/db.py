@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from imsgate.cmd import arguments
-from imsgate.registry import sql
+from imsgate.registry import schema
 from imsgate.registry.database import DatabaseSettings
 from imsgate.server import state
 
@@ -20,8 +20,8 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     conf = arguments.load(args)
     settings = conf.read(DatabaseSettings)
-    if sql.is_embedded(settings):
+    if schema.is_embedded(settings):
         state.create_directory(conf)
-    sql.upgrade(settings)
+    schema.upgrade(settings)
     print("The database is up to date.")
     return 0

@@ -9,11 +9,10 @@ from typing import Any
 
 from imsgate import errors, inspection
 from imsgate.cmd import arguments
+from imsgate.formats.files import describe, inspect_file
 from imsgate.formats.inspector import Inspector
 from imsgate.formats.names import CONTAINERS, Declaration, is_disk_format
 from imsgate.formats.report import ImageInfo
-
-_READ_BYTES = 1 << 20
 
 
 def add_parser(subparsers: Any) -> None:
@@ -91,15 +90,12 @@ def _inspect(
     inspection = inspector.begin(declared, keep_going=True)
     with open(path, "rb", buffering=0) as file:
         try:
-            while chunk := file.read(_READ_BYTES):
-                inspection.feed(chunk)
+            inspect_file(file, inspection)
         except OSError as error:
             error.filename = path
             raise
-    try:
-        inspection.finish()
-    except errors.BadImage:
-        return inspection.partial_info(), False
+        except errors.BadImage:
+            return inspection.partial_info(), False
     return inspection.partial_info(), True
 
 
@@ -119,15 +115,4 @@ def _print_json(path: str, image_info: ImageInfo, verdict: str) -> None:
 
 
 def _print_text(path: str, image_info: ImageInfo, verdict: str) -> None:
-    kind = " ".join(filter(None, (image_info.format or "unknown", image_info.variant)))
-    virtual_size = image_info.virtual_size
-    size = "" if virtual_size is None else f", virtual size {virtual_size} bytes"
-    print(f"{_printable(path)}: {verdict}: {kind}{size}")
-    for finding in image_info.findings:
-        print(f"    {finding.check} at byte {finding.offset}: {finding.reason}")
-        print(f"        {finding.hint}")
-
-
-def _printable(path: str) -> str:
-    """The path with bytes that are not text replaced, because print() would fail on them."""
-    return os.fsencode(path).decode(errors="replace")
+    print(describe(path, image_info, verdict))

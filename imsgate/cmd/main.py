@@ -6,6 +6,8 @@ second, many times as long as ``imsgate token`` or ``imsgate inspect`` need.
 
 import argparse
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -20,8 +22,14 @@ _MODULES = {
     "key": "key",
     "stores": "stores",
     "inspect": "inspect",
+    "upload": "upload",
+    "uploads": "uploads",
+    "download": "download",
     "config": "configs",
 }
+
+#: The exit status that shells report for a program that wrote to a closed pipe.
+_ENDED_BY_SIGPIPE = 128 + signal.SIGPIPE
 
 
 def parser(command: str | None = None) -> argparse.ArgumentParser:
@@ -37,14 +45,33 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit status, which is 2 for an invalid configuration."""
-    words = sys.argv[1:] if argv is None else argv
-    args = parser(words[0] if words else None).parse_args(words)
     try:
+        try:
+            return _run(sys.argv[1:] if argv is None else argv)
+        finally:
+            _flush()
+    except BrokenPipeError:
+        # The program that reads the output, such as head, has ended. What is still buffered must
+        # not fail again at exit.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        return _ENDED_BY_SIGPIPE
+
+
+def _run(words: Sequence[str]) -> int:
+    try:
+        args = parser(words[0] if words else None).parse_args(words)
         status: int = args.run(args)
     except BadConfig as problem:
         print(f"imsgate: {problem}", file=sys.stderr)
         return 2
     return status
+
+
+def _flush() -> None:
+    """Raises BrokenPipeError now instead of when the interpreter exits."""
+    if sys.stdout is not None:  # it was closed by the caller
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -33,13 +33,16 @@ class _Mismatch(Exception):
     """The store did not do what it was asked to do."""
 
 
-def run(backend: Backend, size: int) -> Iterator[Step]:
+def run(
+    backend: Backend, size: int, check_place: Callable[[Store], object] = lambda store: None
+) -> Iterator[Step]:
     """Yield each step as it ends, up to the first that fails. The object is removed in any case.
 
-    Nothing is written to a read-only store.
+    ``check_place`` is called with the store first; it raises BadConfig if the server would not
+    start with it. Nothing is written to a read-only store.
     """
     try:
-        check = _Check(backend.store, size)
+        check = _Check(backend.store, size, check_place)
     except errors.Error as error:
         yield Step("start", 0.0, problem=str(error))
         return
@@ -50,8 +53,9 @@ def run(backend: Backend, size: int) -> Iterator[Step]:
 
 
 class _Check:
-    def __init__(self, store: Store, size: int) -> None:
+    def __init__(self, store: Store, size: int, check_place: Callable[[Store], object]) -> None:
         self._store = store
+        self._check_place = check_place
         self._size = size
         self._key = f"{uuid.uuid4()}.{secrets.token_hex(4)}"
         self._block = os.urandom(_BLOCK)
@@ -74,7 +78,7 @@ class _Check:
                 moved = call()
             except errors.ObjectNotFound:
                 problem = "the object is missing"
-            except (errors.Error, _Mismatch) as error:
+            except (errors.Error, errors.BadConfig, _Mismatch) as error:
                 problem = str(error)
             yield Step(name, time.perf_counter() - started, moved, problem)
             if problem:
@@ -90,6 +94,7 @@ class _Check:
             return
 
     def _check(self) -> int:
+        self._check_place(self._store)
         self._store.check()
         return 0
 

@@ -1,8 +1,9 @@
 """``imsgate stores``: list drivers, check stores, and remove orphaned data from them."""
 
 import argparse
+import functools
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from imsgate import errors
@@ -13,7 +14,7 @@ from imsgate.services import load_registry
 from imsgate.stores import loader
 from imsgate.stores.base import Store
 from imsgate.stores.enabled import Backend
-from imsgate.transfer import orphans
+from imsgate.transfer import media, orphans
 
 
 def add_parser(subparsers: Any) -> None:
@@ -86,8 +87,10 @@ def check_stores(args: argparse.Namespace) -> int:
     """Returns exit status 1 if any step fails in any store."""
     failed = False
     rows = [("STORE", "STEP", "RESULT", "MS", "MIB/S")]
-    for backend in _chosen(args):
-        for step in store_check.run(backend, args.size << 20):
+    chosen = _chosen(args)
+    check_place = _place_check(args, chosen)
+    for backend in chosen:
+        for step in store_check.run(backend, args.size << 20, check_place):
             failed = failed or bool(step.problem)
             rate = f"{step.rate / (1 << 20):.0f}" if step.rate else ""
             result = step.problem or "ok"
@@ -98,6 +101,25 @@ def check_stores(args: argparse.Namespace) -> int:
         rows.append((section, "keys", problem or "ok", "", ""))
     _print_table(rows)
     return int(failed)
+
+
+def _place_check(args: argparse.Namespace, backends: Iterable[Backend]) -> Callable[[Store], None]:
+    """A check of whether the server would start with a store's place; see transfer.media.
+
+    Only a place without a mark needs the records: the database may be on another host, and before
+    the first start there is none.
+    """
+    if not any(backend.started and backend.started.unmarked() for backend in backends):
+        return lambda store: None
+    try:
+        registry = load_registry(arguments.load(args))
+    except BadConfig as problem:
+        print(
+            f"imsgate: whether images are missing in a store is not checked: {problem}",
+            file=sys.stderr,
+        )
+        return lambda store: None
+    return functools.partial(media.require_right_place, registry)
 
 
 def sweep_stores(args: argparse.Namespace) -> int:

@@ -13,7 +13,8 @@ class Error(Exception):
     ``code`` is the error code of Huawei's image service (``IMG.…``), or of the API gateway in
     front of it (``APIGW.…``). An error with a ``gateway_code`` is sent in the format of that
     gateway, whatever API the client uses. One with a ``problem_type`` (a URI) is sent as
-    ``application/problem+json`` (RFC 9457), whatever API the client uses.
+    ``application/problem+json`` (RFC 9457), whatever API the client uses. One that
+    ``needs_operator`` is logged as ERROR when it ends a request or a job.
     """
 
     status: ClassVar[int] = 500
@@ -22,6 +23,7 @@ class Error(Exception):
     message: ClassVar[str] = "The server could not complete the request"
     gateway_code: ClassVar[str | None] = None
     problem_type: ClassVar[str | None] = None
+    needs_operator: ClassVar[bool] = False
 
     def __init__(self, *, headers: Mapping[str, str] | None = None, **details: Any) -> None:
         super().__init__(self.message.format(**details))

@@ -17,15 +17,19 @@ class StoreFull(Error):
     status, reason = 413, "store_full"
     code = "IMG.0014"
     message = "Store {store!r} has no space left for this image"
+    needs_operator = True
 
 
 class StoreUnavailable(Unavailable):
     reason = "store_unavailable"
     message = "Store {store!r} is not available now: {problem}"
+    needs_operator = True
 
 
 class Fenced(StoreUnavailable):
     """Another request has taken over the attempt that this one was writing."""
+
+    needs_operator = False
 
 
 class StoreDenied(StoreUnavailable):

@@ -1,4 +1,4 @@
-"""What a resumable upload does not allow.
+"""Refusals of requests to resumable uploads.
 
 The problem types are those of draft-ietf-httpbis-resumable-upload, section 6.
 """
@@ -9,7 +9,7 @@ _TYPES = "https://iana.org/assignments/http-problem-types#"
 
 
 class MismatchingOffset(Conflict):
-    """The client continues at another byte than the one after the last stored one."""
+    """The client does not continue at the end of what is stored."""
 
     reason = "mismatching_upload_offset"
     problem_type = _TYPES + "mismatching-upload-offset"

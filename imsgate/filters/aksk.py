@@ -6,9 +6,9 @@
     use = egg:imsgate#aksk
     delay_auth_decision = true
 
-Replaces keystonemiddleware's ``authtoken`` and sets the same variables. After ``authtoken`` or
-``tokens`` it passes requests on that these have authenticated. Unsigned requests are refused, or
-left to ``identity`` with ``delay_auth_decision``. A wrong signature is always refused here, in
+Replaces keystonemiddleware's ``authtoken`` and sets the same variables. Behind ``authtoken`` or
+``tokens`` it passes on the requests that these have authenticated. Unsigned requests are refused,
+or left to ``identity`` with ``delay_auth_decision``. A wrong signature is always refused here, in
 the form and with the codes of the vendor's API gateway.
 
 A body whose hash is in a signed header is checked while the application reads it; the read of a

@@ -39,7 +39,7 @@ REQUESTS = cfg.StrOpt(
     "several slashes in a row by one.",
 )
 
-#: The same for filters that need the whole image in one request.
+#: The same for a filter that needs the whole image in one request.
 WHOLE_REQUESTS = cfg.StrOpt(
     "requests",
     default=IMAGE_REQUESTS,

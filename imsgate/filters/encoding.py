@@ -1,5 +1,8 @@
 """Decompresses image data that comes with a Content-Encoding: gzip, or zstd.
 
+A whole image may be compressed, or the content of each request that continues a resumable
+upload.
+
 ::
 
     [filter:encoding]
@@ -24,7 +27,7 @@ from imsgate import errors
 from imsgate.compression import Compression, DecompressedStream, compression
 from imsgate.filters import base
 from imsgate.http.body import Tapped
-from imsgate.http.request import ENCODED, Request
+from imsgate.http.request import ENCODED, IMAGE_REQUESTS, Request
 from imsgate.http.wsgi import WsgiApp
 from imsgate.settings import Settings
 
@@ -37,7 +40,13 @@ OPTS = (
         "64 MiB of decompressed data. 0 means no limit except that of [sizelimit] and quotas: "
         "an empty disk compresses to a 1000th with gzip and to a 32000th with zstd.",
     ),
-    base.WHOLE_REQUESTS,
+    cfg.StrOpt(
+        "requests",
+        default=f"{IMAGE_REQUESTS}|PATCH (/v2)?/images/[^/]+/upload/?",
+        help="Regular expression for the requests whose body is decompressed. It must match the "
+        "whole of method, space and path. In the path, /v2.5 is replaced by /v2, and several "
+        "slashes in a row by one.",
+    ),
 )
 
 #: The largest window that a sender of zstd may use (RFC 9659), and all that a decoder keeps.

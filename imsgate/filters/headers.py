@@ -78,7 +78,7 @@ class Headers(base.TappingFilter[HeadersSettings]):
             OCTET_STREAM,
             *((PARTIAL_UPLOAD,) if "HTTP_UPLOAD_COMPLETE" in request.environ else ()),
         )
-        # Of a part, only the application knows which protocol it belongs to.
+        # Only the application knows the protocol to which a part belongs.
         if request.carries_image and media_type not in accepted:
             raise errors.UnsupportedMediaType(accepted=OCTET_STREAM)
         _ = request.store_id  # raises BadHeader

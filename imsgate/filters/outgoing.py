@@ -1,4 +1,4 @@
-"""Tells when the server has sent a response.
+"""Reports when the server has sent a response.
 
 A server closes a response after it has sent it (PEP 3333). The object that its
 ``wsgi.file_wrapper`` makes must reach it unchanged, or it would not use sendfile; there, the file
@@ -15,7 +15,8 @@ _BUFFERED_BYTES = 1 << 14
 
 
 class _Closing:
-    """Closes what it wraps, then calls ``closed``, also when it is forgotten instead."""
+    """Closes the wrapped object and then calls ``closed``, also if it is deleted without a
+    close."""
 
     def __init__(self, wrapped: Any, closed: Callable[[], None]) -> None:
         self._wrapped = wrapped
@@ -46,11 +47,11 @@ class _ClosingFile(_Closing):
         return getattr(self._wrapped, name)
 
 
-#: The files in the file wrappers that exist, by the ids of these. A file wrapper keeps its file.
+#: The files in existing file wrappers, by ``id(wrapper)``. A file wrapper keeps its file alive.
 _FILES: weakref.WeakValueDictionary[int, _ClosingFile] = weakref.WeakValueDictionary()
 
 
-@functools.lru_cache(maxsize=8)  # to make a type took 3 % of a small call; servers have one wrapper
+@functools.lru_cache(maxsize=8)  # building a type took 3 % of a small call
 def file_wrapper(wrapper: Callable[..., Any]) -> Callable[..., Any]:
     """The server's ``wsgi.file_wrapper``; ``until_sent`` passes its objects on unchanged."""
 
@@ -62,7 +63,8 @@ def file_wrapper(wrapper: Callable[..., Any]) -> Callable[..., Any]:
 
     if not isinstance(wrapper, type):
         return wrap
-    # An application may tell by its type whether the server sends files (``download``).
+    # An application may look at its type to find out whether the server sends files, as
+    # ``download`` does.
     return type(wrapper.__name__, (), {"__new__": lambda _, *args: wrap(*args)})
 
 
@@ -80,5 +82,5 @@ def until_sent(chunks: Iterable[bytes], sent: Callable[[], None]) -> Iterable[by
 
 
 def is_buffered(chunks: Iterable[bytes]) -> bool:
-    """Whether nobody waits for the client to take this response."""
+    """Whether no thread has to wait until the client has received this response."""
     return isinstance(chunks, list | tuple) and sum(map(len, chunks)) <= _BUFFERED_BYTES

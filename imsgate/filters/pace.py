@@ -31,8 +31,8 @@ from imsgate.http.request import Request
 from imsgate.http.wsgi import WsgiApp
 from imsgate.settings import Settings
 
-#: Places for other bodies than uploads, and for other responses than downloads, if a quarter of
-#: those for image data is less.
+#: The minimum number of places for bodies that are not uploads, and for responses that are not
+#: downloads. Otherwise it is a quarter of that for image data.
 _FEWEST_OTHERS = 4
 
 OPTS = (
@@ -189,7 +189,7 @@ class Pace(base.TappingFilter[PaceSettings]):
         try:
             return super().forward(request, start_response)
         finally:
-            # A server compares the response with its own one.
+            # The server checks whether the response is an object of its own wrapper.
             environ[key] = wrapper
 
 

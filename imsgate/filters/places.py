@@ -63,7 +63,7 @@ class ResponsePlace:
     progress: Progress
 
     def seconds_late(self, now: float) -> float:
-        """How far its client is behind the minimum rate while it is waited for."""
+        """Seconds by which the client is behind the minimum rate while the server waits for it."""
         acked = (transferred(self.connection) or (0, 0))[0]
         return self.progress.seconds_late(now, acked, has_unsent(self.connection))
 
@@ -106,8 +106,8 @@ class Places:
     def take_response(
         self, client: str, connection: socket.socket, now: float
     ) -> ResponsePlace | None:
-        """A place for a new response, as for an upload; None if the kernel does not tell how much
-        of it the client has taken."""
+        """A place for a new response, as for an upload; None if the kernel does not report how much
+        of it the client has received."""
         counts = transferred(connection)
         if counts is None:
             return None
@@ -163,7 +163,7 @@ class Places:
 
 
 def client_of(request: Request) -> str:
-    """Whose share of the places a request takes: its project's, or its address's before
+    """The client to whose share of the places a request counts: its project, or its address before
     authentication."""
     identity = request.identity
     return (identity and identity.project_id) or request.remote_addr or ""

@@ -24,6 +24,7 @@ _GIT_LFS = re.compile(rb"version https://(?:git-lfs|hawser)\.github\.com/spec/v\
 _SCRIPT = re.compile(rb"#![ \t]*/")
 _PEM = re.compile(rb"\s*-----BEGIN (?!PGP)[A-Z0-9][A-Z0-9 .]{1,40}-----")
 _PGP = re.compile(rb"\s*-----BEGIN PGP [A-Z ]{1,40}-----")
+_JIGDO = re.compile(rb"\s*(?>#[^\n]*\n\s*)*+\[Jigdo\]\s")
 _REGISTRY = re.compile(rb"(?:Windows Registry Editor Version \d|REGEDIT4\s)")
 _HTML = re.compile(
     # Possessive, because comments could be divided among repetitions in too many ways.
@@ -68,6 +69,7 @@ def identify(head: bytes, *, is_whole: bool) -> str | None:
         (_HTML, "html"),
         (_XML, "xml"),
         (_REGISTRY, "registry"),
+        (_JIGDO, "jigdo"),
         (_PEM, "pem"),
     ):
         if pattern.match(text):

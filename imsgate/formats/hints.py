@@ -22,16 +22,19 @@ _NO_FOOTER = (
 
 
 _INSTEAD = (
-    "The file is a text instead of an image, for instance an error page of the server it was "
-    "downloaded from. Check the address or the path, and upload the image itself"
+    "The file is a text or a document instead of an image, for instance an error page of the "
+    "server it was downloaded from. Check the address or the path, and upload the image itself"
 )
 _PGP = "The file is a signature, a key or encrypted data of PGP. Upload the image itself, decrypted"
+_DESCRIPTION = "The file describes a download. Upload the image that it leads to"
 _PROGRAM = "The file belongs on a disk. Upload a disk image that contains it"
 
 
 def _for_content(content: str) -> str:
     if content == "pgp":
         return _PGP
+    if content in ("torrent", "zsync", "jigdo"):
+        return _DESCRIPTION
     if content in DOCUMENTS:
         return _INSTEAD
     if content in PROGRAMS:

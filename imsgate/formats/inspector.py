@@ -106,6 +106,18 @@ class Inspection:
             raise self.refusal
         self._readers.feed(chunk)
 
+    @property
+    def next_offset(self) -> int:
+        """The first byte that the inspection still has to see, if the stream is that long."""
+        return self._readers.next_offset
+
+    def skip(self, length: int) -> None:
+        """Pass over bytes before ``next_offset`` without reading them.
+
+        At least ``MAX_TAIL_BYTES`` bytes must be fed afterwards.
+        """
+        self._readers.skip(length)
+
     def finish(self) -> None:
         """End the stream. Raises like :meth:`feed`; afterwards ``image_info`` is final."""
         if not (self.refusal and not self._keep_going):

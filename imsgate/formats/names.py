@@ -25,25 +25,33 @@ IMAGES = (
 
 _COMPRESSED = (
     *("gzip", "bzip2", "xz", "zstd", "lz4", "lzma", "lzip", "lzop", "compress"),
-    *("zip", "7z", "rar"),
+    *("lrzip", "zip", "7z", "rar"),
 )
 
 PAYLOADS = (
     *_COMPRESSED,
     *("tar", "ova", "cpio", "ar", "rpm", "cab", "wim", "xar", "arj", "lha"),
-    *("android-sparse", "dmg", "sparseimage", "ewf", "aff", "vma"),
+    *("android-sparse", "dmg", "sparseimage", "ewf", "aff", "vma", "partclone"),
 )
 """Canonical names of compressed files, archives, and images wrapped in a format of another use."""
 
-PROGRAMS = ("elf", "mach-o", "pe", "java", "registry")
-"""Programs, and the registry of Windows."""
+_BOOT_IMAGES = ("uimage", "dtb", "android-boot")
+"""Kernels and ramdisks in the formats of boot loaders. A DTB may also be a FIT image of U-Boot."""
 
-DOCUMENTS = ("html", "xml", "json", "yaml", "script", "checksums", "pgp", "pem", "git-lfs")
-"""Texts and signatures that are often stored by mistake instead of the image itself."""
+PROGRAMS = ("elf", "mach-o", "pe", *_BOOT_IMAGES, "java", "registry")
+"""Programs, boot files, and the registry of Windows."""
+
+DOCUMENTS = (
+    *("html", "xml", "json", "yaml", "script", "checksums", "pgp", "pem", "git-lfs"),
+    *("torrent", "zsync", "jigdo", "pdf"),
+)
+"""Texts, signatures and download descriptions that are often stored instead of the image itself."""
 
 FORMATS = IMAGES + PAYLOADS + PROGRAMS + DOCUMENTS
 
-_BOOT_FILES = frozenset("raw gzip bzip2 xz zstd lz4 lzma lzip lzop compress cpio elf pe".split())
+_BOOT_FILES = frozenset(
+    ("raw", "gzip", "bzip2", "xz", "zstd", "lz4", "lzma", "lzip", "lzop", "compress", "cpio")
+).union(("elf", "pe"), _BOOT_IMAGES)
 
 _CONTENT_BY_DISK_FORMAT: dict[str, frozenset[str]] = {
     **{name: frozenset((name,)) for name in IMAGES},

@@ -25,6 +25,7 @@ _MAGIC_NUMBERS: tuple[tuple[bytes, str], ...] = (
     (b"LZIP\0", "lzip"),
     (b"LZIP\1", "lzip"),
     (b"\x89LZO\0\r\n\x1a\n", "lzop"),
+    (b"LRZI\0", "lrzip"),
     (b"PK\x03\x04", "zip"),
     (b"PK\x05\x06", "zip"),
     (b"PK\x07\x08", "zip"),
@@ -51,6 +52,7 @@ _MAGIC_NUMBERS: tuple[tuple[bytes, str], ...] = (
     (b"LEF2\r\n\x81\0", "ewf"),
     (b"AFF10\r\n\0", "aff"),
     (b"VMA\0\0\0\0\x01", "vma"),
+    (b"partclone-image\0", "partclone"),
     (b"WithoutFreeSpace", "parallels"),
     (b"WithouFreSpacExt", "parallels"),
     (b"Bochs Virtual HD Image", "bochs"),
@@ -60,6 +62,14 @@ _MAGIC_NUMBERS: tuple[tuple[bytes, str], ...] = (
     (b"\xce\xfa\xed\xfe", "mach-o"),
     (b"\xfe\xed\xfa\xcf", "mach-o"),
     (b"\xfe\xed\xfa\xce", "mach-o"),
+    (b"\x27\x05\x19\x56", "uimage"),
+    (b"\xd0\x0d\xfe\xed", "dtb"),
+    (b"ANDROID!", "android-boot"),
+    (b"VNDRBOOT", "android-boot"),
+    (b"zsync: 0.", "zsync"),
+    (b"JigsawDownload template", "jigdo"),
+    (b"%PDF-1.", "pdf"),
+    (b"%PDF-2.", "pdf"),
 )
 _PARALLELS_SECTORS = struct.Struct("<36xQ")
 _BZIP2 = re.compile(rb"BZh[1-9](?:1AY&SY|\x17\x72\x45\x38\x50\x90)")
@@ -79,6 +89,10 @@ _LZMA_DICTIONARY = slice(1, 5)
 _MIN_LZMA_DICTIONARY_BYTES, _MAX_LZMA_BYTES, _UNKNOWN_LZMA_SIZE = 4096, 1 << 38, (1 << 64) - 1
 _CPIO_MAGIC = {b"\xc7\x71": "<", b"\x71\xc7": ">"}
 _CPIO_HEADER_BYTES, _MAX_CPIO_NAME_BYTES = 26, 1024
+_TORRENT = re.compile(
+    rb"d\d{1,2}:(?:announce|announce-list|comment|created by|creation date|httpseeds|info|nodes"
+    rb"|url-list)[dil1-9]"
+)
 _JAVA = re.compile(rb"\xca\xfe\xba\xbe..\0[\x2d-\x7f]", re.S)
 _MACH_O_FAT = re.compile(rb"\xca\xfe\xba\xbe\0\0\0[\x01-\x1f]")
 _REGISTRY = re.compile(rb"regf.{16}\x01\0\0\0[\0-\x06]\0\0\0", re.S)
@@ -112,6 +126,7 @@ def identify(head: bytes) -> str | None:
         (_JAVA, "java"),
         (_REGISTRY, "registry"),
         (_PGP, "pgp"),
+        (_TORRENT, "torrent"),
     ):
         if pattern.match(head):
             return name

@@ -130,6 +130,20 @@ class ReaderGroup:
                 chunk = bytes(chunk[-tail_length:])
             self._tail = chunk
 
+    @property
+    def next_offset(self) -> int:
+        """The first byte that a reader waits for; beyond every real offset if none does."""
+        return max(self._next, self.position)
+
+    def skip(self, length: int) -> None:
+        """Pass over bytes that no reader has asked for, up to ``next_offset``.
+
+        At least ``MAX_TAIL_BYTES`` must follow, because a reader may ask for the last ones.
+        """
+        assert self.position + length <= self.next_offset, "a reader waits for these bytes"
+        self.position += length
+        self._tail = b""
+
     def finish(self) -> None:
         """End the stream: give incomplete ranges to their readers, then the end of the stream."""
         end = EndOfStream(self.position, self._tail[-MAX_TAIL_BYTES:])

@@ -17,7 +17,7 @@ _BYTES_ACKED_AND_RECEIVED = struct.Struct("=120xQQ")
 def transferred(connection: socket.socket) -> tuple[int, int] | None:
     """The bytes that the other end has confirmed, and those that it has sent.
 
-    None if nobody knows: for Unix sockets, closed sockets and other systems than Linux.
+    None if that is unknown: for Unix sockets, closed sockets and systems other than Linux.
     """
     try:
         info = connection.getsockopt(
@@ -30,7 +30,7 @@ def transferred(connection: socket.socket) -> tuple[int, int] | None:
 
 
 def readable_bytes(connection: socket.socket) -> int:
-    """How many bytes can be received without waiting; 0 if nobody knows."""
+    """How many bytes can be received without waiting; 0 if that is unknown."""
     try:
         count = fcntl.ioctl(connection.fileno(), termios.FIONREAD, bytes(4))
     except (OSError, ValueError):
@@ -50,7 +50,7 @@ def has_unsent(connection: socket.socket) -> bool:
 class Progress:
     """Whether bytes move at a minimum rate while somebody waits for the client.
 
-    Each step of 64 KiB counts for itself: a client that was fast gains no time to be slow in.
+    Each step of 64 KiB counts by itself: a client that was fast before gets no extra time.
     """
 
     _STEP_BYTES = 1 << 16

@@ -1,4 +1,4 @@
-"""The interim response 104 (Upload Resumption Supported), which WSGI has no call for.
+"""The interim response 104 (Upload Resumption Supported), for which WSGI has no call.
 
 Source: draft-ietf-httpbis-resumable-upload-12, section 5. It goes straight to the connection,
 which gunicorn provides; behind other servers nothing is sent.
@@ -14,7 +14,7 @@ INTEROP_VERSIONS = range(6, 10)
 
 
 def send_upload_resumption(environ: Environ, headers: Mapping[str, str]) -> None:
-    """Tell a client that expects it where its upload can go on, before its body is read.
+    """Send the address of its upload to a client that expects this, before its body is read.
 
     Only clients that send the draft's interop version understand it, and only over HTTP/1.1.
     Raises OSError if the connection is gone.

@@ -54,6 +54,11 @@ def digest_field(digest_by_algorithm: Mapping[str, bytes]) -> str:
     )
 
 
+def limits(text: str | None) -> dict[str, int]:
+    """The members of Upload-Limit; none if it is malformed."""
+    return _members(text, int)
+
+
 def limits_field(members: Mapping[str, int]) -> str:
     """Upload-Limit with these members."""
     return structured.serialized(dict(members))

@@ -1,7 +1,7 @@
 """The arguments of jobs: how they are built when a job starts, and read when it runs.
 
-The database stores them as JSON. A job that was started before an upgrade runs on after it, so a
-stored name keeps its meaning for ever.
+The database stores them as JSON. A job that was started before an upgrade continues after it, so
+the meaning of a stored name must never change.
 """
 
 import base64
@@ -13,7 +13,7 @@ from imsgate.buckets.image_url import ImageUrl
 from imsgate.model import Image, Job, Location
 
 #: The number of attempts that ended in an orderly way. A job that kills its workers must not be
-#: begun for ever; one whose host is restarted, or whose database is unavailable, may be.
+#: retried forever; one whose host is restarted, or whose database is unavailable, may be.
 HANDED_BACK = "handed_back"
 
 #: The number of attempts that ended because the job's source was unavailable.
@@ -30,7 +30,7 @@ _SURPLUS, _LEFT_OUT = "surplus", "left_out"
 #: The id of the image as the client gave it, in jobs of images where it is not in lower case.
 _GIVEN_ID = "given_id"
 
-#: Where the data lies that a job copies.
+#: The location of the data that a job copies.
 _ORIGIN = "origin"
 
 #: Identifies what the last attempt at an export began in the bucket.
@@ -204,7 +204,7 @@ def _certificate(job: Job) -> bytes | None:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ImportArguments:
-    """What an import job is to do, and how far it is.
+    """What an import job has to do, and its progress.
 
     A job is ``settled`` when the image has its data. It then only has to remove ``surplus``
     objects, and what its attempts left in the stores ``left_out``.

@@ -1,4 +1,4 @@
-"""What the work of a job may ask for while it runs."""
+"""What the work of a job can use while it runs."""
 
 import itertools
 import logging
@@ -30,11 +30,11 @@ Changes = Callable[[Image], dict[str, Any]]
 
 
 class Interrupted(Exception):
-    """The job goes on elsewhere: another worker has it, or is to have it."""
+    """The job continues in another worker, now or later."""
 
 
 class Postponed(Interrupted):
-    """The job was handed back, and goes on after a pause."""
+    """The job was handed back, and continues after a pause."""
 
 
 class TakenOver(Interrupted):
@@ -76,7 +76,7 @@ class Context:
     # What work may ask for
 
     def check(self) -> None:
-        """Raises Interrupted, Cancelled or GivenUp if the job must not go on here."""
+        """Raises Interrupted, Cancelled or GivenUp if the job must not continue here."""
         self._lease.keep()
         if self._lease.lost:
             raise Interrupted("another worker has taken it over")
@@ -133,7 +133,7 @@ class Context:
         self._job = self._change({"arguments": {**self._job.arguments, **arguments}})
 
     def wait(self, seconds: float) -> None:
-        """Let time pass; returns at once when the worker is being stopped."""
+        """Wait; return at once when the worker is being stopped."""
         self._stop.wait(seconds)
 
     def image(self) -> Image:
@@ -177,7 +177,7 @@ class Context:
         self._hand_back({"lease": 0.0} if at_once else {})
 
     def postpone(self, error: errors.Error) -> None:
-        """Let any worker begin the job anew after a pause, because of ``error``.
+        """Let any worker begin the job again after a pause, because of ``error``.
 
         No thread waits for that. Raises Postponed; returns if the pauses would be too long now,
         so that the job fails.
@@ -228,7 +228,7 @@ class Context:
                 if current.epoch == job.epoch and current.state == JobState.RUNNING:
                     raise
         except errors.Unavailable as error:
-            # Nobody knows whether it was written; after the lease has run out, a worker looks.
+            # It is unknown whether it was written; after the lease has run out, a worker looks.
             raise Interrupted(str(error)) from error
         self._lease.lost = True
         raise TakenOver("another worker has taken it over")

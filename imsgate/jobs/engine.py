@@ -75,7 +75,7 @@ def _new_job(
 
 
 class Engine:
-    """Starts jobs, and does those of the kinds it knows."""
+    """Starts jobs, and runs those of the kinds that it has work for."""
 
     def __init__(
         self, registry: Registry, kinds: Mapping[str, Work], settings: JobSettings
@@ -180,7 +180,7 @@ class Engine:
             with context:
                 self._work(job, context)
         except Interrupted as interruption:
-            LOG.warning("Job %s goes on elsewhere: %s", job.id, interruption)
+            LOG.warning("Job %s continues in another worker: %s", job.id, interruption)
         except errors.Error as error:
             # The database is unavailable, or the image was changed in the last step. The lease
             # runs out, and the worker that takes the job over looks again.
@@ -204,7 +204,7 @@ class Engine:
 
     @staticmethod
     def _attempt(work: Work, job: Job, context: Context) -> None:
-        """Run the job; postpone it after a failure that may pass."""
+        """Run the job; postpone it after a temporary failure."""
         try:
             work.run(job, context)
         except errors.Error as error:
@@ -221,7 +221,8 @@ class Engine:
         except Interrupted:
             raise
         except errors.Error as error:
-            LOG.info("Job %s failed: %s", job.id, error)
+            level = logging.ERROR if error.needs_operator else logging.INFO
+            LOG.log(level, "Job %s failed: %s", job.id, error)
             return error
         except Exception:
             LOG.exception("Job %s failed", job.id)

@@ -26,7 +26,7 @@ KIND = "ims-export"
 class ExportWork(Work):
     """The work of export jobs: the bytes as they are in the store, compared with the record.
 
-    ``reauthorize`` raises what the requester would be refused with now.
+    ``reauthorize`` raises if the requester would be refused now.
     """
 
     stores: Stores
@@ -50,7 +50,7 @@ class ExportWork(Work):
         info = buckets.find(url.bucket, url.key)
         if info is None:
             self._write(buckets, image, url, job, context)
-        # A worker that died may have written it before it could say so.
+        # A worker that died may have written it before it could record that.
         elif not (
             job.epoch > 1 and info.size == image.size and _has_data(buckets, url, image, context)
         ):

@@ -60,12 +60,14 @@ class ImportCleanup:
         try:
             self._discard([self._job.epoch], [store_id])
         except errors.StoreUnavailable as error:
-            LOG.warning("Job %s goes on until store %s is clear: %s", self._job.id, store_id, error)
+            LOG.warning(
+                "Job %s continues until store %s is clear: %s", self._job.id, store_id, error
+            )
             return False
         return True
 
     def abandon(self, store_ids: Sequence[str]) -> None:
-        """Remove the data of this attempt before another worker goes on.
+        """Remove the data of this attempt before another worker continues.
 
         That worker has done so too if it has begun; but a store may not be able to refuse a
         commit that was on its way at that moment.
@@ -131,8 +133,8 @@ class ImportCleanup:
         """Remove whatever these attempts have written in these stores.
 
         A store that denies it would deny it again and again, so the job does not wait for it;
-        nor, after ``_MAX_RETRIES`` attempts, for one that is unavailable. Then an operator is
-        told, and the sweep of the stores removes what is left.
+        nor, after ``_MAX_RETRIES`` attempts, for one that is unavailable. Then an error is logged,
+        and the sweep of the stores removes what is left.
         """
         for epoch in epochs:
             for store_id in store_ids:

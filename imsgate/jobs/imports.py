@@ -29,8 +29,8 @@ LOG = logging.getLogger(__name__)
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ImportWork(Work):
     """The work of import jobs. ``algorithm`` is that of ``os_hash_value``; ``reauthorize`` raises
-    what the requester would be refused with now. If ``says_why``, an image whose import has
-    failed gets a message."""
+    if the requester would be refused now. If ``says_why``, an image whose import has failed gets a
+    message."""
 
     stores: Stores
     algorithm: str
@@ -78,8 +78,8 @@ class ImportWork(Work):
 class _Attempt:
     """Copies the data to each store, and makes the copies the image's data.
 
-    ``_origin`` is where copies are made from, once there is one, and ``_data_fields`` what the
-    record is to say of the data.
+    ``_origin`` is the copy from which further copies are made, once there is one, and
+    ``_data_fields`` are the fields of a record with the data.
     """
 
     def __init__(
@@ -154,9 +154,9 @@ class _Attempt:
     ) -> ImportArguments:
         """The step that makes what was written the image's data; it also ends most jobs.
 
-        If there is surplus (staged) data, or a store may hold part of what failed, the job goes
-        on until that is removed: the record does not refer to it any more, so nobody else would
-        remove it if this worker died.
+        If there is surplus (staged) data, or a store may hold part of a failed copy, the job
+        continues until that is removed. The record does not refer to it any more, so nothing else
+        would remove it if this worker died.
         """
         self._context.retry_while_unavailable(lambda: self._work.reauthorize(self._job))
         left_out = [store_id for store_id in self._failed if not self._is_clear(store_id)]

@@ -1,4 +1,4 @@
-"""Adding a location: an object that lies in a store already becomes an image's data.
+"""Adding a location: an object that is already in a store becomes an image's data.
 
 The object is read once, with the same inspection as an upload, and nothing is written. It is not
 the image's data before the image is active: if the job fails, or the image is deleted in the
@@ -30,8 +30,8 @@ KIND = "location"
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class AddLocation(Work):
     """The work of jobs that add a location. ``algorithm`` is that of ``os_hash_value``, unless
-    the request names another; ``reauthorize`` raises what the requester would be refused with
-    now. If ``says_why``, an image whose job has failed gets a message."""
+    the request names another; ``reauthorize`` raises if the requester would be refused now. If
+    ``says_why``, an image whose job has failed gets a message."""
 
     stores: Stores
     algorithm: str
@@ -102,7 +102,7 @@ class AddLocation(Work):
 def _activated(image: Image, location: Location, fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that make the object this image's data. Raises Conflict."""
     if image.status != Status.IMPORTING:
-        problem = f"Image {image.id} is {image.status}: it no longer takes this location"
+        problem = f"Image {image.id} is {image.status}: it no longer accepts this location"
         raise errors.Conflict(problem=problem)
     return {
         **fields,

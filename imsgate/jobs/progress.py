@@ -1,4 +1,4 @@
-"""How far a job is: bytes, and the stores that an import still has to fill."""
+"""The progress of a job: bytes, and the stores that an import still has to fill."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,8 +1,8 @@
-"""What is left to do for a resumable upload whose last byte has arrived.
+"""Verifies resumable uploads whose requests reached several processes.
 
-Its requests came to several processes, so that none has examined all of the data: it is read once
-more, with the same inspection as any upload, before it becomes the image's data. If the image's
-store could not take the upload in parts, the data lies in another one, and is copied as it is read.
+No process has examined all of their data. So it is read once more, with the same inspection as any
+upload, before it becomes the image's data. If the image's store cannot suspend uploads, the data is
+in another store and is copied while it is read.
 """
 
 import contextlib
@@ -34,8 +34,8 @@ KIND = "upload"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyUpload(Work):
-    """The work of jobs that verify uploads. ``reauthorize`` raises what the uploader would be
-    refused with now."""
+    """The work of jobs that verify uploads. ``reauthorize`` raises if the uploader would be refused
+    now."""
 
     uploads: ResumableUploads
     sources: StoredSources
@@ -64,7 +64,7 @@ class VerifyUpload(Work):
             self.uploads.discard(upload)
 
     def undo(self, job: Job, context: Context, error: errors.Error) -> None:
-        """Nothing is left of the data, and the image, if it still exists, is ``queued`` again."""
+        """Remove all data; the image, if it still exists, is ``queued`` again."""
         upload = self.uploads.registry.get_upload(UploadArguments.of(job).upload_id)
         if upload.target is not None:
             cleanup = ImportCleanup(self.uploads.stores, job, context)
@@ -75,7 +75,7 @@ class VerifyUpload(Work):
         context.fail(error)
 
     def _target(self, upload: Upload, job: Job, context: Context) -> Sink | None:
-        """What the data is copied into; None if it is where it shall be."""
+        """The sink that the data is copied into; None if it is already in the right store."""
         if upload.target is None:
             return None
         cleanup = ImportCleanup(self.uploads.stores, job, context)
@@ -83,7 +83,7 @@ class VerifyUpload(Work):
         return self.uploads.stores.target(upload.target).create(cleanup.key, upload.offset)
 
     def _committed(self, upload: Upload) -> str:
-        """The object; this attempt at the job, or one before it, makes it from the upload."""
+        """Commit the upload, unless an earlier attempt at this job has; return the location."""
         store = self.uploads.store(upload)
         with lost_data_fails_source(Location(upload.store, "")):
             size, offset = upload.planned_size, upload.offset
@@ -128,7 +128,7 @@ def _activated(
 ) -> dict[str, Any]:
     """The fields that make the object this image's data. Raises Conflict."""
     if image.upload_key != upload.key:
-        raise errors.Conflict(problem=f"Image {image.id} no longer takes this upload")
+        raise errors.Conflict(problem=f"Image {image.id} no longer accepts this upload")
     who = Identity(user_id=upload.user, project_id=upload.project)
     to = {"status": transition(upload).after, "locations": (location,)}
     return {**fields, **to, **fields_of_uploader(who, transition(upload)), **NO_UPLOAD}

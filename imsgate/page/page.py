@@ -73,7 +73,7 @@ _MAX_CHARACTERS = 1024
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Credentials:
+class PasswordCredentials:
     """What a user types in to sign in. Domains and the project are names."""
 
     user: str
@@ -86,7 +86,7 @@ class Credentials:
 class Keystone(Protocol):
     """Where people sign in."""
 
-    def sign_in(self, credentials: Credentials, client: str | None) -> Mapping[str, Any]:
+    def sign_in(self, credentials: PasswordCredentials, client: str | None) -> Mapping[str, Any]:
         """The token and what it is for, as members of a JSON object. ``client`` is an IP address.
 
         Raises SignInRefused and Unavailable.
@@ -171,10 +171,10 @@ def _check_method(request: Request, *allowed: str) -> None:
         raise errors.MethodNotAllowed(allowed=names, headers={"Allow": names})
 
 
-def _credentials(request: Request) -> Credentials:
+def _credentials(request: Request) -> PasswordCredentials:
     """Raises BadJson, and what reading the body raises."""
     body = json_object(request)
-    names = [field.name for field in dataclasses.fields(Credentials)]
+    names = [field.name for field in dataclasses.fields(PasswordCredentials)]
     texts = {name: body.get(name, "") for name in names}
     for name, text in texts.items():
         if not isinstance(text, str) or len(text) > _MAX_CHARACTERS:
@@ -182,7 +182,7 @@ def _credentials(request: Request) -> Credentials:
             raise errors.BadJson(problem=problem)
         if name in ("user", "password", "project") and not text:
             raise errors.BadJson(problem=f"{name} is required")
-    return Credentials(**texts)
+    return PasswordCredentials(**texts)
 
 
 def app_factory(global_conf: dict[str, str], **local_conf: str) -> WebPage:

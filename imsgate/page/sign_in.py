@@ -18,7 +18,7 @@ from oslo_config import cfg
 
 from imsgate import errors
 from imsgate.errors import BadConfig
-from imsgate.page.page import Credentials
+from imsgate.page.page import PasswordCredentials
 
 GROUP = "keystone_authtoken"
 
@@ -47,7 +47,7 @@ class KeystoneSignIn:
         self._certificate = (section.certfile, section.keyfile) if section.keyfile else None
         self._places = threading.BoundedSemaphore(_AT_ONCE)
 
-    def sign_in(self, credentials: Credentials, client: str | None) -> Mapping[str, Any]:
+    def sign_in(self, credentials: PasswordCredentials, client: str | None) -> Mapping[str, Any]:
         """Raises SignInRefused, with Keystone's words, and Unavailable."""
         password = generic.Password(
             self._url,

@@ -67,6 +67,6 @@ def check_tag(text: str) -> None:
 
 def _fits_path(text: str) -> bool:
     """Whether ``text``, escaped, can be the end of a path. Clients resolve the segments ``.`` and
-    ``..``, and a slash at either end is not told from the path's own."""
+    ``..``, and a slash at either end cannot be told from the path's own."""
     is_changed = text.strip("/") != text or not {".", ".."}.isdisjoint(text.split("/"))
     return not is_changed and not _NOT_IN_PATHS.search(text)

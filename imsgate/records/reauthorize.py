@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Reauthorizer:
-    """Applies the present policy to the present identity of the user who requested a job.
+    """Applies the current policy to the current identity of the user who requested a job.
 
     ``native`` is the configuration from which keystonemiddleware reads its options.
     """
@@ -30,7 +30,7 @@ class Reauthorizer:
     def __call__(self, job: Job) -> None:
         """Raise the error with which the request would be refused now, or Unavailable.
 
-        Does nothing for a job without a sealed credential: its user cannot be asked about.
+        Does nothing for a job without a sealed credential: its user cannot be authorized again.
         """
         credential = SealedCredential.of(job)
         if credential is None:

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from imsgate import errors, model
@@ -15,6 +15,7 @@ from imsgate.records import operations as record_operations
 from imsgate.records.access import Access
 from imsgate.records.attributes import SETTABLE, check_tag
 from imsgate.records.operations import Operation, stored_value
+from imsgate.records.pages import Fitting, Page
 from imsgate.records.settings import ApiSettings
 from imsgate.registry.base import Condition, Op, Query, Registry
 from imsgate.registry.changes import read_decide_write, version_of
@@ -32,38 +33,6 @@ _BATCH_IMAGES = 100
 #: The fields of a record that a request changes; none if nothing is to be written. Raises to
 #: refuse the request.
 Decide = Callable[[Image], dict[str, Any]]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Page:
-    """Images that follow one another in a list.
-
-    ``next_marker`` is the marker of the following page; None if this page is the last one.
-    """
-
-    images: list[Image]
-    next_marker: str | None
-
-
-class _Fitting:
-    """Counts the images that fit on a page, of a list that grows while it is read."""
-
-    def __init__(self, size: Callable[[Image], int], limit: int) -> None:
-        """``size`` returns the bytes of an image; ``limit`` is in bytes."""
-        self._size = size
-        self._bytes_left = limit
-        self._count = 0
-
-    def count(self, images: Sequence[Image]) -> int:
-        """How many of these images fit; at least the first one does.
-
-        ``images`` begins with the images of the call before.
-        """
-        while self._bytes_left >= 0 and self._count < len(images):
-            self._bytes_left -= self._size(images[self._count])
-            if self._bytes_left >= 0 or self._count == 0:
-                self._count += 1
-        return self._count
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +75,7 @@ class Records:
         selection = query(admin=self.access.is_admin(who), maximum=self.settings.api_limit_max)
         if marker is not None:
             selection = dataclasses.replace(selection, marker=self._marker(who, marker))
-        fitting = _Fitting(size, self.settings.page_bytes_max)
+        fitting = Fitting(size, self.settings.page_bytes_max)
         images = self.registry.list(selection, lambda images: fitting.count(images) < len(images))
         count = fitting.count(images)
         has_more = bool(images) and (count < len(images) or count == selection.limit)

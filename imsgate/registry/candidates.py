@@ -1,17 +1,21 @@
-"""Finds the images with given properties and tags from the indexes of properties and tags.
+"""Finds the images with given properties, tags and attributes from their indexes.
 
 Databases cannot know whether few or most images have a property with a given value, and for one
-that nobody has they read every image in the order of the page. So imsgate looks first.
+that nobody has they read every image in the order of the page. So imsgate looks first. The same
+holds for attributes, since every list also has an order that an index serves.
 """
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import sqlalchemy as sa
 
-from imsgate.registry.base import Query
-from imsgate.registry.tables import PROPERTIES, TAGS, property_pair
+from imsgate.registry.base import Condition, Op, Query
+from imsgate.registry.conditions import holds
+from imsgate.registry.tables import IMAGES, PROPERTIES, TAGS, property_pair
 
 Clause = sa.ColumnElement[bool]
 
@@ -28,8 +32,56 @@ class Requirement:
     column: sa.Column[str]
     value: str
 
+    @property
+    def image_id(self) -> sa.ColumnElement[str]:
+        return self.column.table.c.image_id
+
     def ids(self) -> sa.Select[tuple[str]]:
         return sa.select(self.column.table.c.image_id).where(self.column == self.value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Attribute:
+    """All conditions on one column of images, which has an index."""
+
+    conditions: tuple[Condition, ...]
+
+    @property
+    def image_id(self) -> sa.ColumnElement[str]:
+        return IMAGES.c.id
+
+    def ids(self) -> sa.Select[tuple[str]]:
+        clauses = [holds(IMAGES.c, each) for each in self.conditions]
+        select: sa.Select[tuple[str]] = sa.select(IMAGES.c.id.label("image_id"))
+        return select.where(IMAGES.c.alive == sa.true(), *clauses)
+
+
+#: The columns by which images are looked for. Each has an index.
+_ATTRIBUTES = frozenset(
+    ("name", "status", "size", "virtual_size", "disk_format", "container_format", "min_disk")
+).union(("min_ram", "checksum", "os_hash_value", "protected", "os_hidden"))
+
+
+def _attributes(query: Query) -> Iterator[Attribute]:
+    found = sorted(filter(_is_selective, query.conditions), key=attrgetter("field"))
+    for _, conditions in itertools.groupby(found, key=attrgetter("field")):
+        yield Attribute(tuple(conditions))
+
+
+def wanted(query: Query) -> list[Requirement | Attribute]:
+    """Everything that the query asks for and that has an index."""
+    return [*requirements(query), *_attributes(query)]
+
+
+def _is_selective(condition: Condition) -> bool:
+    """Whether few images may satisfy it. Nearly all are neither hidden nor protected."""
+    return (
+        condition.field in _ATTRIBUTES
+        and condition.op is not Op.NEQ
+        and not condition.or_none
+        and condition.value is not None
+        and condition.value is not False
+    )
 
 
 def requirements(query: Query) -> list[Requirement]:
@@ -58,35 +110,42 @@ def has_all(image_id: sa.ColumnElement[str], required: Sequence[Requirement]) ->
 
 
 def find(connection: sa.Connection, query: Query) -> list[str] | None:
-    """The ids of all images with the query's properties and tags, deleted ones included.
+    """The ids of images among which are all of the query's; some may be deleted ones.
 
-    None if the query has neither, or if more than MAX_CANDIDATES images have them.
+    None if the query asks for nothing that has an index, or if more than MAX_CANDIDATES images
+    have it.
     """
-    required = requirements(query)
+    required = wanted(query)
     if not required:
         return None
-    rarest = _rarest(connection, required)
+    rarest, count = _rarest(connection, required)
+    if isinstance(rarest, Attribute) and count > MAX_CANDIDATES:
+        return None
     ids = [row.image_id for row in connection.execute(matching(rarest, required))]
     return ids if len(ids) <= MAX_CANDIDATES else None
 
 
-def _rarest(connection: sa.Connection, required: Sequence[Requirement]) -> Requirement:
-    if len(required) == 1:
-        return required[0]
+def _rarest(
+    connection: sa.Connection, required: Sequence[Requirement | Attribute]
+) -> tuple[Requirement | Attribute, int]:
+    """The one that the fewest images have (the first of several), and how many at least."""
+    if len(required) == 1 and isinstance(required[0], Requirement):
+        return required[0], 0
     counted = required[:_MAX_COUNTED]
     counts = connection.execute(counting(counted)).one()
-    return min(zip(counts, counted, strict=True), key=lambda pair: pair[0])[1]
+    return min(zip(counted, counts, strict=True), key=itemgetter(1))
 
 
-def counting(required: Sequence[Requirement]) -> sa.Select[Any]:
+def counting(required: Sequence[Requirement | Attribute]) -> sa.Select[Any]:
     """How many images have each of these rows, up to MAX_CANDIDATES + 1."""
     some = (each.ids().limit(MAX_CANDIDATES + 1).subquery() for each in required)
     counts = (sa.select(sa.func.count()).select_from(ids).scalar_subquery() for ids in some)
     return sa.select(*(count.label(f"count_{number}") for number, count in enumerate(counts)))
 
 
-def matching(rarest: Requirement, required: Sequence[Requirement]) -> sa.Select[tuple[str]]:
-    """The ids of images with all these rows, up to MAX_CANDIDATES + 1."""
-    rest = [each for each in required if each != rarest]
-    image_id = rarest.column.table.c.image_id
-    return rarest.ids().where(*has_all(image_id, rest)).limit(MAX_CANDIDATES + 1)
+def matching(
+    rarest: Requirement | Attribute, required: Sequence[Requirement | Attribute]
+) -> sa.Select[tuple[str]]:
+    """The ids of images with ``rarest`` and all required rows, up to MAX_CANDIDATES + 1."""
+    rows = [each for each in required if isinstance(each, Requirement) and each != rarest]
+    return rarest.ids().where(*has_all(rarest.image_id, rows)).limit(MAX_CANDIDATES + 1)

@@ -1,28 +1,19 @@
-"""A Query as one SELECT: who sees what, conditions, and the page after a marker."""
+"""A Query as one SELECT: who sees what, and the page after a marker."""
 
-import operator
 from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from imsgate.model import Image, MemberStatus, Status, Visibility
-from imsgate.registry.base import Condition, Op, Query, ordering
+from imsgate.registry.base import Query, ordering
 from imsgate.registry.candidates import has_all, requirements
+from imsgate.registry.conditions import holds
 from imsgate.registry.tables import IMAGES, MEMBERS
 
 Clause = sa.ColumnElement[bool]
 #: The columns of images, or of some images in a subquery.
 Columns = Any
-
-_COMPARE = {
-    Op.EQ: operator.eq,
-    Op.NEQ: operator.ne,
-    Op.GT: operator.gt,
-    Op.GTE: operator.ge,
-    Op.LT: operator.lt,
-    Op.LTE: operator.le,
-}
 
 #: Selects the images that are not deleted.
 EXISTS = IMAGES.c.alive == sa.true()
@@ -38,7 +29,7 @@ def page(
     order = ordering(query)
     table = IMAGES if candidates is None else _only(candidates)
     columns = table.c
-    clauses = [columns.alive == sa.true(), *(_holds(columns, each) for each in query.conditions)]
+    clauses = [columns.alive == sa.true(), *(holds(columns, each) for each in query.conditions)]
     if candidates is None:
         clauses += has_all(columns.id, requirements(query))
     if query.marker is not None:
@@ -116,28 +107,6 @@ def _shared_with(columns: Columns, viewer: str, status: MemberStatus | None) -> 
     if status is not None:
         memberships = memberships.where(MEMBERS.c.status == status)
     return [columns.visibility == Visibility.SHARED, columns.id.in_(memberships)]
-
-
-# Conditions
-
-
-def _holds(columns: Columns, condition: Condition) -> Clause:
-    holds = _compared(columns, condition)
-    column: sa.ColumnElement[Any] = columns[condition.field]
-    return sa.or_(holds, column.is_(None)) if condition.or_none else holds
-
-
-def _compared(columns: Columns, condition: Condition) -> Clause:
-    column: sa.ColumnElement[Any] = columns[condition.field]
-    value = condition.value
-    if condition.op is Op.IN:
-        return column.in_([member for member in value if member is not None])
-    if value is None:
-        nulls = {Op.EQ: column.is_(None), Op.NEQ: column.is_not(None)}
-        return nulls.get(condition.op, sa.false())
-    # Bound with the column's type: SQLAlchemy refuses to order a bare True or False.
-    compared: Clause = _COMPARE[condition.op](column, sa.literal(value, column.type))
-    return compared
 
 
 # Pages

@@ -3,7 +3,6 @@
 import builtins
 import contextlib
 import datetime
-import os
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from imsgate.config import Section
-from imsgate.errors import BadConfig, NotFound, Unavailable
+from imsgate.errors import NotFound
 from imsgate.model import Image, Job, Limits, Location, Member, MemberStatus, Upload, Usage
 from imsgate.registry import (
     candidates,
@@ -21,69 +20,20 @@ from imsgate.registry import (
     keys,
     lists,
     members,
-    migrations,
     rows,
+    schema,
     totals,
     uploads,
 )
 from imsgate.registry.base import ALL_JOBS, NOTHING, Enough, JobQuery, Query, Registry
 from imsgate.registry.database import DatabaseSettings
 from imsgate.registry.idempotency import Claim, Entry, KeptAnswer, Outcome
-from imsgate.registry.migrations import State
 from imsgate.registry.outages import repeated
 from imsgate.registry.tables import IMAGES, LOCATIONS
 
 #: The image with an id. Built once, since this is the most frequent statement.
 _RECORDED = sa.select(IMAGES).where(IMAGES.c.id == sa.bindparam("image_id"))
 _EXISTING = _RECORDED.where(lists.EXISTS)
-
-
-def is_embedded(settings: Section | DatabaseSettings) -> bool:
-    """Whether the database is a local file, which the first start creates and migrates."""
-    return database.parse(DatabaseSettings.of(settings)).get_backend_name() == "sqlite"
-
-
-def upgrade(settings: Section | DatabaseSettings) -> None:
-    """Create or migrate the schema. Any number of processes may do it at the same time.
-
-    Raises BadConfig if the database cannot be reached, or is newer than this code.
-    """
-    options = DatabaseSettings.of(settings)
-    opened = database.Database(options)
-    if is_embedded(options):
-        _create_file(database.parse(options).database)
-    try:
-        with opened.migrating() as connection:
-            state = migrations.state(connection)
-            if state is State.FOREIGN:
-                raise _wrong_schema(state)
-            if state is State.UNMADE:
-                migrations.create(connection)
-            elif state is State.BEHIND:
-                migrations.upgrade(connection)
-    except Unavailable as error:
-        raise _unusable(opened, error) from None
-    finally:
-        opened.close()
-
-
-def _create_file(file: str | None) -> None:
-    """Create SQLite's file with permissions for its owner only.
-
-    SQLite gives the files beside it the same permissions. Jobs may contain URIs with passwords,
-    and the directory may be open to everybody.
-    """
-    if file and file != ":memory:":
-        with contextlib.suppress(OSError):  # it exists, or SQLite will say what is wrong
-            os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-
-
-def _wrong_schema(state: State) -> BadConfig:
-    return BadConfig(database.KEY, f"the database {state.value}")
-
-
-def _unusable(opened: database.Database, error: Unavailable) -> BadConfig:
-    return BadConfig(database.KEY, f"the database cannot be used: {opened.explain(error)}")
 
 
 class SqlRegistry(Registry):
@@ -102,17 +52,10 @@ class SqlRegistry(Registry):
         """
         options = DatabaseSettings.of(settings)
         self._database = database.Database(options)
-        if is_embedded(options) and not os.path.exists(database.parse(options).database or ""):
-            raise _wrong_schema(State.UNMADE)  # connecting would create an empty file
         try:
-            with self._database.reading() as connection:
-                state = migrations.state(connection)
-        except Unavailable as error:
-            raise _unusable(self._database, error) from None
+            schema.check(self._database, options)
         finally:
             self.close()
-        if state is not State.CURRENT:
-            raise _wrong_schema(state)
 
     def close(self) -> None:
         self._database.close()

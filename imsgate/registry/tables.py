@@ -136,9 +136,9 @@ IMAGES = sa.Table(
     sa.Column("os_hidden", sa.Boolean, nullable=False),
     sa.Column("size", sa.BigInteger),
     sa.Column("virtual_size", sa.BigInteger),
-    sa.Column("checksum", Exact(32), index=True),
+    sa.Column("checksum", Exact(32)),
     sa.Column("os_hash_algo", Exact(64)),
-    sa.Column("os_hash_value", Exact(128), index=True),
+    sa.Column("os_hash_value", Exact(128)),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
     sa.Column("upload_store", Exact(255)),
@@ -159,6 +159,14 @@ IMAGES = sa.Table(
     sa.Index(None, "alive", "name", "created_at", "id"),
     sa.Index(None, "owner", "alive", "created_at", "id"),
     sa.Index(None, "visibility", "alive", "created_at", "id"),
+    # One for each attribute that few images may have; see registry.candidates.
+    *(
+        sa.Index(None, "alive", name, "id")
+        for name in (
+            *("status", "size", "virtual_size", "disk_format", "container_format"),
+            *("min_disk", "min_ram", "protected", "os_hidden", "checksum", "os_hash_value"),
+        )
+    ),
 )
 
 

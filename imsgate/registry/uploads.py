@@ -10,7 +10,6 @@ from sqlalchemy import exc
 from imsgate import model
 from imsgate.errors import AlreadyExists, NotFound
 from imsgate.model import Upload, UploadState
-from imsgate.registry.base import check_upload_change
 from imsgate.registry.tables import UPLOADS
 
 # Built once, since building takes longer than running.
@@ -44,10 +43,10 @@ def newest(image_id: str) -> sa.Select[Any]:
 def change(
     connection: sa.Connection, upload_id: str, epoch: int, fields: Mapping[str, Any]
 ) -> Upload:
-    """Raises what ``check_upload_change`` does, and NotFound."""
+    """Raises what ``Upload.check_change`` does, and NotFound."""
     # Locked, so that the row that is compared is the one that is changed.
     upload = _one(connection, upload_id, _ONE_LOCKED)
-    check_upload_change(upload, epoch, fields)
+    upload.check_change(epoch, fields)
     to = {"updated_at": model.now(), **fields}
     connection.execute(sa.update(UPLOADS).where(UPLOADS.c.id == upload_id).values(to))
     return dataclasses.replace(upload, **to)

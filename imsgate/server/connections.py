@@ -23,7 +23,7 @@ from imsgate.server.heads import Head, HeadState
 
 LOG = logging.getLogger(__name__)
 
-#: Seconds that a client may take for a whole request head, however it trickles.
+#: Seconds within which a client must send the whole request head.
 HEAD_SECONDS = 30.0
 #: Seconds for which a connection is drained after its last response, in all and without any bytes
 #: (RFC 9112 section 9.6). Closing it with unread data would reset it, and a client that is still
@@ -31,7 +31,7 @@ HEAD_SECONDS = 30.0
 LINGER_SECONDS, LINGER_IDLE_SECONDS = 30.0, 5.0
 #: Seconds that a thread waits for the rest of a short body that nobody has read.
 _BODY_SECONDS = 0.1
-#: Seconds without new connections after the system has had no room for one.
+#: Seconds without accepting connections after the system had no room for one.
 _FULL_SECONDS = 0.05
 #: What ``accept`` fails with when process or system have no room for one more connection.
 _FULL = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -64,7 +64,7 @@ class Lingering:
 
 
 class ConnectionWorker(gthread.ThreadWorker):
-    """gunicorn's threaded worker, except for how it waits for and takes leave of clients."""
+    """gunicorn's threaded worker, with another way to wait for clients and to close connections."""
 
     #: Paths with threads of their own, such as a health check's: they answer whatever else is
     #: going on.
@@ -145,7 +145,8 @@ class ConnectionWorker(gthread.ThreadWorker):
         return path in self.RESERVED_PATHS
 
     def handle(self, conn: gthread.TConn) -> Any:
-        """Serve the connection's requests as long as they come at once; runs in a thread."""
+        """Serve the connection's requests while they follow one another at once. Runs in a
+        thread."""
         once = self._is_reserved(conn)
         kept = self._serve(conn)
         while kept is True and self.alive and not once and self._next_head(conn):
@@ -203,7 +204,7 @@ class ConnectionWorker(gthread.ThreadWorker):
     # Ends
 
     def _linger(self, conn: gthread.TConn) -> None:
-        """Tell the client that there is no more, and drain what it still sends."""
+        """Shut down the sending side, and discard what the client still sends."""
         now = time.monotonic()
         lingering = Lingering(conn, now)
         try:
@@ -224,7 +225,7 @@ class ConnectionWorker(gthread.ThreadWorker):
             self._close_watched(conn)
 
     def murder_pending(self) -> None:
-        """Close connections whose time is over; gunicorn asks for it every second at least."""
+        """Close connections whose time is over. gunicorn calls this at least once a second."""
         now = time.monotonic()
         for conn in list(self._overdue(now)):
             self._heads.pop(conn, None)
@@ -237,7 +238,7 @@ class ConnectionWorker(gthread.ThreadWorker):
         yield from (conn for conn, state in self._lingering.items() if state.is_over(now))
 
     def _make_room(self) -> None:
-        """Close the connection that is missed least, if one is without a request."""
+        """Close the connection whose loss matters least, if any connection has no request."""
         for waiting in (self._lingering, self._heads):
             if waiting:
                 conn = next(iter(waiting))

@@ -9,7 +9,7 @@ from imsgate import config
 from imsgate.app import app_factory
 from imsgate.auth import token_file
 from imsgate.filters.tokens import Tokens, TokensSettings
-from imsgate.registry import sql
+from imsgate.registry import schema
 from imsgate.registry.database import DatabaseSettings
 from imsgate.server import pastefile, state
 
@@ -24,8 +24,8 @@ def prepare(conf: config.Config, paste: str, global_conf: Mapping[str, str]) -> 
     state.create_directory(conf)
     if pastefile.has_app(paste, global_conf, app_factory):
         database = conf.read(DatabaseSettings)
-        if sql.is_embedded(database):
-            sql.upgrade(database)
+        if schema.is_embedded(database):
+            schema.upgrade(database)
     overrides = pastefile.filter_options(paste, global_conf, Tokens.NAME)
     if overrides is not None:
         tokens = conf.read(TokensSettings, overrides).token_file

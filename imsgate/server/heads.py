@@ -1,7 +1,7 @@
 """Request heads, received without a thread that waits for them.
 
-A thread is worth a request. A client that has connected but not sent the whole head yet, or
-never will, must not have one.
+Threads are for requests. A client that has connected but has not sent the whole head yet, or never
+will, must not occupy one.
 """
 
 import enum

@@ -1,4 +1,4 @@
-"""Objects that lie in a store already and are to become an image's data where they are."""
+"""Objects that are already in a store and become an image's data in place."""
 
 import contextlib
 import dataclasses
@@ -28,7 +28,7 @@ class StoredSources:
     ) -> Iterator[InspectedSource]:
         """The object at ``location``, as it is, inspected as the data of ``image``.
 
-        ``is_signed`` is false for data that an image's signature is not about: what is staged
+        ``is_signed`` is false for data that the image's signature does not cover, since staged data
         may be compressed. Raises ObjectNotFound, TooLarge, SignatureRefused.
         """
         store = self.stores.get(location.store)

@@ -5,11 +5,12 @@ import http.client
 import re
 import ssl
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from imsgate import errors, hashing
 from imsgate.errors import SourceFailed, SourceUnavailable
 from imsgate.sources.deadline import Deadline
+from imsgate.sources.head import ResponseHead
 from imsgate.sources.uris import DownloadTarget
 
 #: Exceptions that a connection in use may raise.
@@ -33,10 +34,16 @@ class FinalResponse(http.client.HTTPResponse):
     """The response after all interim ones, such as 103. http.client only skips 100."""
 
     def begin(self) -> None:
-        super().begin()
-        while 100 <= self.status < 200 and self.status != 101:
-            self.headers = self.msg = None  # type: ignore[assignment]
+        body, head = self.fp, ResponseHead(self.fp)
+        self.fp = cast(Any, head)
+        try:
             super().begin()
+            while 100 <= self.status < 200 and self.status != 101:
+                self.headers = self.msg = None  # type: ignore[assignment]
+                super().begin()
+        finally:
+            if self.fp is cast(Any, head):  # else it was closed
+                self.fp = body
         codings = unfolded(self.headers["Transfer-Encoding"]).lower()
         if codings not in ("", "identity", "chunked"):
             raise SourceFailed(problem="the server uses an unknown Transfer-Encoding")

@@ -16,8 +16,9 @@ _KITS = {
 with contextlib.suppress(ImportError):
     import pytest
 
-    # Without this a failing check would say only that it failed.
-    pytest.register_assert_rewrite(*(f"{__name__}.{module}" for module in set(_KITS.values())))
+    # Without this a failing check would say only that it failed. The checks of stores say what is
+    # wrong themselves, because pytest would take minutes to compare images.
+    pytest.register_assert_rewrite(f"{__name__}.filters", f"{__name__}.registries")
 
 
 def __getattr__(name: str) -> Any:

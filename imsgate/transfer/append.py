@@ -3,7 +3,8 @@
 from imsgate import errors
 from imsgate.http.body import Tapped
 from imsgate.model import Limits, Upload
-from imsgate.transfer.part_writer import Appended, Part, PartWriter
+from imsgate.transfer.part import Appended, Part
+from imsgate.transfer.part_writer import PartWriter
 from imsgate.transfer.resumable import ResumableUploads, unchanged
 
 
@@ -11,9 +12,9 @@ def append(uploads: ResumableUploads, upload: Upload, body: Tapped, part: Part) 
     """Append a request's content to an upload; complete it if that was asked for.
 
     Nothing of ``body`` may have been read. Raises MismatchingOffset, InconsistentLength,
-    CompletedUpload, UploadEnded, UploadTakenOver, and whatever reading and storing raise. After
-    a failure that may pass, what has arrived is kept; after a refusal of the data, the upload
-    has ended and nothing is left of it.
+    CompletedUpload, UploadEnded, UploadTakenOver, and whatever reading and storing raise. After a
+    temporary failure, the bytes that have arrived are kept. If the data is refused, the upload ends
+    and everything is removed.
     """
     upload = uploads.settled(upload)
     _check_offset(upload, part)
@@ -31,7 +32,7 @@ def _check_offset(upload: Upload, part: Part) -> None:
 
 
 def _length(uploads: ResumableUploads, upload: Upload, body: Tapped, part: Part) -> int | None:
-    """The length of the whole, by everything that is known. Raises InconsistentLength."""
+    """The length of the complete upload, if anything tells. Raises InconsistentLength."""
     length = upload.length
     end = None if body.length is None else upload.offset + body.length
     for given in (part.length, end if part.complete else None):
@@ -41,7 +42,7 @@ def _length(uploads: ResumableUploads, upload: Upload, body: Tapped, part: Part)
     if length is not None and length > uploads.limit:
         raise errors.TooLarge(limit=uploads.limit)
     if length is not None and max(upload.offset, end or 0) > length:
-        # The draft demands that the upload is invalid then (section 4.4.2).
+        # The draft requires the upload to end then (section 4.4.2).
         error = errors.InconsistentLength(length=length, given=max(upload.offset, end or 0))
         uploads.cancel(upload, str(error))
         raise error
@@ -58,7 +59,7 @@ def _with_length(uploads: ResumableUploads, upload: Upload, length: int | None) 
 
 
 def _claim(uploads: ResumableUploads, upload: Upload, part: Part, length: int | None) -> Upload:
-    """Begin to write, as the only request that may. Raises as ``append``."""
+    """Give this request the sole right to write. Raises what ``append`` raises."""
     expires = uploads.expiry()
     fields = {"writing": True, "length": length, "expires": expires}
 

@@ -1,7 +1,7 @@
-"""Cleanup: after uploads that died, of deleted images, and of copies that are removed.
+"""Removes what abandoned uploads left, the data of deleted images, and single copies.
 
-Whoever finds an expired lease cleans up. Two that do so at the same time do not get in each
-other's way: a compare-and-set on the lease decides who does it.
+Any process that finds an expired lease cleans up. If several find it at the same time, a
+compare-and-set on the lease decides which of them does.
 """
 
 import contextlib
@@ -157,7 +157,7 @@ def delete_object(stores: Stores, location: Location) -> None:
 
 
 def sweep_forever(sweep: Callable[[], object], seconds: float) -> None:
-    """Sweep now and then every ``seconds``; the work of a daemon thread."""
+    """Sweep now, and again every ``seconds``. Runs on a daemon thread."""
     while True:
         try:
             sweep()

@@ -1,8 +1,8 @@
-"""What judges the data of a resumable upload: its digests and taps, over several requests.
+"""The digests and taps of a resumable upload, which examine its data over several requests.
 
-The state of a digest or an inspection cannot be handed over to another process. It stays in the
-memory of the process that received the last request, for the next one; if that comes to another
-process, or too late, the data is read again once all of it has arrived.
+The state of a digest or an inspection cannot be passed to another process. It stays in the memory
+of the process that received the last request. If the next request reaches another process, or comes
+too late, all data is read again at the end.
 """
 
 import collections
@@ -72,8 +72,8 @@ class Examinations:
         )
 
     def keep(self, upload_id: str, epoch: int, offset: int, examination: Examination) -> None:
-        """Keep the examination of the first ``offset`` bytes, which a request with this epoch
-        ended."""
+        """Keep the examination of the first ``offset`` bytes, as the request with this epoch left
+        it."""
         with self._lock:
             self._kept[upload_id] = epoch, offset, examination
             self._kept.move_to_end(upload_id)
@@ -81,7 +81,7 @@ class Examinations:
                 self._kept.popitem(last=False)
 
     def take(self, upload_id: str, epoch: int, offset: int) -> Examination | None:
-        """The examination that was kept with this epoch and offset, once; None if there is none.
+        """Remove and return the examination that was kept with this epoch and offset, or None.
 
         With another epoch, another process has received data that this one has not seen.
         """

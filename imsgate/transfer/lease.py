@@ -1,7 +1,7 @@
-"""Leases: how whoever works at a record shows that it is alive, and waits out an outage.
+"""Leases: how a process shows that it still works on a record, and waits out an outage.
 
-A lease is a time in the database, in the near future, that its holder moves on again and again.
-If the holder dies, the lease runs out, and another process may clean up or take over.
+A lease is a time in the near future, stored in the database, that its holder keeps extending. If
+the holder dies, the lease runs out, and another process may clean up or take over.
 """
 
 import logging
@@ -23,10 +23,9 @@ RETRY_PAUSES_SECONDS: Sequence[float] = (0.1, 0.2, 0.5, 1, 2, 4, 8, 16)
 
 
 def every(seconds: float, done: threading.Event) -> Iterator[None]:
-    """Yield every so many seconds, measured from the start of a turn, until ``done`` is set.
+    """Yield every ``seconds``, measured from the start of each turn, until ``done`` is set.
 
-    The time that a slow database took for a renewal is not added to the pause after it: it has
-    already used up part of the lease.
+    A slow renewal shortens the pause after it, because it has used up part of the lease.
     """
     pause = seconds
     while not done.wait(pause):
@@ -62,8 +61,8 @@ def retry_while_unavailable(
 
 
 def retry_after_sweep(error: BaseException, seconds: float) -> None:
-    """Make the Retry-After of ``error``, if it has one, the longest time until a sweep frees the
-    record: until its lease of ``seconds`` has run out, and the next sweep has looked at it."""
+    """Set the Retry-After of ``error``, if it has one, to the longest time until a sweep frees the
+    record: its lease of ``seconds`` must run out before the next sweep."""
     if isinstance(error, errors.Unavailable):
         error.headers["Retry-After"] = str(math.ceil(2 * seconds))
 
@@ -71,9 +70,9 @@ def retry_after_sweep(error: BaseException, seconds: float) -> None:
 class Lease:
     """Renews a lease on a thread of its own, inside its ``with`` block.
 
-    The thread that works cannot do it alone: a read may block for as long as a client likes. But
-    while it works, it renews the lease if the other thread is late (``keep``), so that however
-    busy the machine is, whatever makes progress stays alive.
+    The working thread cannot renew it alone, because a read may block for as long as the client
+    likes. But it renews the lease if the other thread is late (``keep``), so that work in progress
+    keeps its lease on a busy machine, too.
     """
 
     def __init__(
@@ -98,7 +97,7 @@ class Lease:
         self.lost = False
 
     def wait(self, seconds: float) -> None:
-        """Let time pass; returns at once when the lease is no longer kept."""
+        """Wait; return at once when the lease is no longer renewed."""
         self._done.wait(seconds)
 
     def keep(self) -> None:
@@ -119,7 +118,7 @@ class Lease:
 
     def _turn(self) -> None:
         if not self._renewing.acquire(blocking=False):
-            return  # the other thread is at it
+            return  # the other thread is renewing it
         try:
             self._begun = time.monotonic()
             self._renew()

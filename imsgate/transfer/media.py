@@ -1,4 +1,4 @@
-"""Whether stores still are where they were: a check at start, before anything is written.
+"""Checks at start, before anything is written, that each store is still where it was.
 
 A volume that was not mounted leaves an empty directory in its place. A store that began to use it
 would answer that all its images are gone, and would fill the wrong disk.
@@ -33,6 +33,13 @@ def check(registry: Registry, stores: Stores) -> None:
 
 
 def _check(registry: Registry, store: Store) -> None:
+    if store.unmarked() is not None:
+        require_right_place(registry, store)
+        mark(store)
+
+
+def require_right_place(registry: Registry, store: Store) -> None:
+    """Raises BadConfig if ``check`` would refuse this store. Changes nothing."""
     option = store.unmarked()
     if option is None:
         return
@@ -46,9 +53,8 @@ def _check(registry: Registry, store: Store) -> None:
                 f"run 'imsgate stores adopt {store.name}'",
             )
     except errors.Unavailable as error:
-        problem = f"it is new, and whether the store has images is not known now: {error}"
+        problem = f"it is new, and the records of its images cannot be read: {error}"
         raise BadConfig(option, problem) from error
-    mark(store)
 
 
 def mark(store: Store) -> None:

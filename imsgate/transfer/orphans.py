@@ -1,8 +1,8 @@
-"""Orphaned data: what stores hold of uploads that no record knows.
+"""Orphaned data: what stores contain of uploads to which no record refers.
 
-``imsgate.transfer.cleanup`` cleans up after an upload that died, by its record. This finds the
-data of records that were lost or restored from a backup, and what a stale process wrote after
-that cleanup, in stores that can search themselves.
+``imsgate.transfer.cleanup`` starts from the record of an abandoned upload. This module starts from
+the stores that can list their attempts. It finds data whose record was lost or restored from a
+backup, and what a stale process wrote after the cleanup.
 """
 
 import logging
@@ -71,7 +71,7 @@ def _sweep_store(registry: Registry, store_id: str, store: Sweeps, age: float, f
 def sweep(
     registry: Registry, backends: Iterable[Backend], age: float = AGE, *, full: bool = False
 ) -> Iterator[tuple[str, Swept | errors.Error]]:
-    """Sweep each store that supports it of what belongs to no attempt that lives.
+    """Remove what dead attempts left in each store that can list them.
 
     Attempts at images that this registry does not know must be older than ``age`` seconds. With
     ``full``, all objects of each store are listed, and those of attempts at known images are

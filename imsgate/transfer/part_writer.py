@@ -1,7 +1,6 @@
 """What one request of a resumable upload writes, and how that ends."""
 
 import contextlib
-import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from imsgate.transfer import lease
 from imsgate.transfer.copy import copy
 from imsgate.transfer.digests import Digests
 from imsgate.transfer.examination import Examination
+from imsgate.transfer.part import Appended, DigestTap, LengthTap, Part
 from imsgate.transfer.reservation import ReservationTap
 from imsgate.transfer.resumable import ResumableUploads, transition, unchanged
 from imsgate.transfer.upload import NO_UPLOAD, RENEWAL_SECONDS
@@ -23,76 +23,25 @@ T = TypeVar("T")
 
 #: The client is gone, or too slow. Everything that has arrived was examined and stored.
 _CUT = (errors.BodyCut, errors.TooSlow)
-#: Failures after which the client may go on with what has arrived. Every other one refuses the
-#: data, and ends the upload.
+#: The content did not arrive as the client sent it: nothing of it is kept.
+_DAMAGED = (errors.ContentDigestMismatch, errors.BadCoding)
+#: Failures after which the client may continue from the bytes that have arrived. Any other failure
+#: refuses the data and ends the upload.
 _PASSING = (
     *_CUT,
     errors.OverLimit,
     errors.StoreFull,
     errors.StoreDenied,
     errors.Unavailable,
-    errors.ContentDigestMismatch,
+    *_DAMAGED,
     errors.InconsistentLength,
     errors.UploadTakenOver,
     errors.Gone,
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """What a request says of its content, and how the whole is judged.
-
-    ``complete`` is whether the content ends the upload; None if it does so when the length is
-    reached. ``length`` is that of the whole, if the request names one. ``content_digests`` are
-    those that the content must have, by algorithm. ``examine`` begins the examination of the
-    whole; it is called with the algorithms of its digests when the first byte is due.
-    ``reauthorize`` is called before the upload is completed, and raises what the request would
-    be refused with now.
-    """
-
-    offset: int
-    complete: bool | None
-    length: int | None
-    content_digests: Mapping[str, bytes]
-    examine: Callable[[Digests], Examination]
-    reauthorize: Callable[[], object]
-
-    def completes(self, total: int, length: int | None) -> bool:
-        """Whether the upload is to be completed when ``total`` of ``length`` bytes are there."""
-        return total == length if self.complete is None else self.complete
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Appended:
-    """What became of a request. With ``has_all``, all data has arrived. ``image`` is the record
-    if the upload is complete, or None if the data has yet to be examined."""
-
-    upload: Upload
-    has_all: bool
-    image: Image | None
-
-
-class _UpTo:
-    """A tap that lets the content end no later than the upload, or the largest image."""
-
-    def __init__(self, offset: int, length: int | None, limit: int) -> None:
-        self._position = offset
-        self._length = length
-        self._limit = limit
-
-    def feed(self, chunk: bytes) -> None:
-        self._position += len(chunk)
-        if self._length is not None and self._position > self._length:
-            raise errors.SizeMismatch(announced=self._length, received=self._position)
-        if self._position > self._limit:
-            raise errors.TooLarge(limit=self._limit)
-
-    def finish(self) -> None:
-        pass
-
-
 class PartWriter:
-    """An append that has begun: the upload's epoch is this request's."""
+    """A request that has taken the upload over with a new epoch, and appends its content."""
 
     def __init__(
         self, uploads: ResumableUploads, upload: Upload, part: Part, warm: Examination | None
@@ -147,7 +96,7 @@ class PartWriter:
 
     def _tap(self, body: Tapped) -> None:
         upload = self._upload
-        body.join(_UpTo(upload.offset, upload.length, self._uploads.limit))
+        body.join(LengthTap(upload.offset, upload.length, self._uploads.limit))
         if (limits := self._uploads.quotas.of(self._image.owner)) is not None:
             body.join(
                 ReservationTap(
@@ -160,7 +109,7 @@ class PartWriter:
         if self._examination is not None:
             self._examination.watch(body)
         if self._part.content_digests:
-            body.join(_DigestTap(self._content))
+            self._part.content.join(DigestTap(self._content))
 
     def _reserve(self, limits: Limits, total: int) -> None:
         image_id, to = self._upload.image_id, {"upload_reserved": total}
@@ -196,8 +145,8 @@ class PartWriter:
             raise self._loss()
 
     def _explain(self, error: BaseException) -> None:
-        """Raise the cause of ``error`` if a store only seems to be away: it fences this request
-        off, since another one has taken the upload over."""
+        """Raise the cause of ``error`` if the store has failed only because another request has
+        taken the upload over and fenced this one off."""
         if not isinstance(error, errors.StoreUnavailable):
             return
         try:
@@ -239,9 +188,9 @@ class PartWriter:
     # How it ends
 
     def _suspend(self, sink: ResumableSink, *, has_all: bool = False) -> Upload:
-        """Make what has arrived durable, and let other requests go on from there.
+        """Make what has arrived durable, so that another request can continue from there.
 
-        With ``has_all``, no more will come.
+        ``has_all`` is true if no more data will come.
         """
         received = self._received
         offset = sink.suspend()
@@ -257,7 +206,7 @@ class PartWriter:
         return self._retry(lambda: self._change(fields, upload_received=offset))
 
     def _interrupt(self, sink: ResumableSink, error: BaseException) -> None:
-        """After a failure that may pass, keep what has arrived; after a refusal, nothing.
+        """After a temporary failure, keep what has arrived; after a refusal, end the upload.
 
         The sink is never aborted: the attempt may belong to another request by now.
         """
@@ -268,16 +217,16 @@ class PartWriter:
         offset = None
         with contextlib.suppress(errors.Error):
             offset = sink.suspend()
-        if offset is not None and isinstance(error, errors.ContentDigestMismatch):
+        if offset is not None and isinstance(error, _DAMAGED):
             offset = self._upload.offset
         self._let_go(error, offset)
 
     def _let_go(self, error: BaseException, offset: int | None) -> None:
-        """End the upload if ``error`` refuses its data; else let it go on from ``offset``, or
-        from what the store says if that is None.
+        """End the upload if ``error`` refuses its data. Otherwise record ``offset``, from which the
+        next request continues; if it is None, ask the store.
 
-        Never raises, so that the client is told ``error``. If the registry is away, the upload
-        stays; its data is refused again when it is complete.
+        Never raises, so that the client receives ``error``. If the registry is unavailable, the
+        upload stays, and its data is refused again when it is complete.
         """
         refused = isinstance(error, errors.Error) and not isinstance(error, _PASSING)
         with contextlib.suppress(errors.Error):
@@ -331,16 +280,3 @@ class PartWriter:
             pauses=lease.RETRY_PAUSES_SECONDS,
             wait=self._lease.wait,
         )
-
-
-class _DigestTap:
-    """A tap that computes digests of one request's content."""
-
-    def __init__(self, digests: Digests) -> None:
-        self._digests = digests
-
-    def feed(self, chunk: bytes) -> None:
-        self._digests.feed(chunk)
-
-    def finish(self) -> None:
-        pass

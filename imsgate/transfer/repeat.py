@@ -28,7 +28,7 @@ LOG = logging.getLogger(__name__)
 def fields_of_uploader(who: Identity, transition: Transition) -> dict[str, Any]:
     """The fields of a record whose data ``who`` has just sent whole.
 
-    Without a user there is nobody who could be recognized, and nothing is recorded.
+    Without a user nothing is recorded, because a repetition could not be recognized.
     """
     uploader = _uploader(who, transition)
     return {"uploaded_by": uploader, "uploaded_at": uploader and time.time()}
@@ -59,8 +59,8 @@ class Repeats:
     ) -> bool:
         """Whether ``who`` may be repeating the upload that gave the image its data.
 
-        ``store_id`` is the store that the request names, if any: one that does not have the data
-        shows that something else is asked for.
+        ``store_id`` is the store that the request names, if any. If that store does not have the
+        data, the request is not a repetition.
         """
         places = _places(image)
         return (
@@ -91,7 +91,7 @@ class Repeats:
             raise _differs(image, f"it has {image.size} bytes, not {size}")
         with contextlib.closing(self._stored(image)) as stored:
             try:
-                # First of all taps: data that differs is not judged by its content.
+                # The first tap: data that differs is refused for that, whatever its content.
                 body.join(_Comparison(image, stored), first=True)
                 copy(body, None, Digests(()), lambda: None)
             except (errors.StoreUnavailable, errors.NotFound):

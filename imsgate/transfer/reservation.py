@@ -6,7 +6,7 @@ from imsgate import errors
 
 #: Reserved for data of unknown size before the first byte has arrived.
 INITIAL_BYTES = 1
-#: Such data reserves as many bytes again as have arrived, but at most this many.
+#: After that it reserves as many bytes again as have arrived, but at most this many.
 _MAX_STEP_BYTES = 64 << 20
 
 

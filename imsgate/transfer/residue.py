@@ -1,8 +1,8 @@
-"""Residue: what a store that could not be reached may still hold of attempts that have ended.
+"""Residue: what an unreachable store may still contain of attempts that have ended.
 
-A row in the registry names the store and the attempt's key, like a job that no engine does: the
-sweep of any process claims it and discards what the key names. The image is not involved, so it
-may be uploaded again at once, and any number of its attempts may leave residue.
+A row in the registry contains the store and the attempt's key. It is a job that no engine runs: the
+sweep of any process claims it and discards the attempt. The image is not involved. It may be
+uploaded again at once, and any number of its attempts may leave residue.
 """
 
 import datetime
@@ -22,7 +22,7 @@ LOG = logging.getLogger(__name__)
 #: The kind of these rows.
 KIND = "residue"
 
-#: How long discarding is tried, because a store may never come back.
+#: How long discarding is retried; a store may never come back.
 _PATIENCE = datetime.timedelta(days=30)
 
 

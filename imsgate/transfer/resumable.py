@@ -35,17 +35,20 @@ LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: How often a request tries to take an upload over that other requests take over, too.
+#: Attempts to take an upload over while other requests do the same.
 _TRIES = 10
+#: How long a request that is still writing may go on before the next one takes over.
+GRACE_SECONDS = 1.0
+_PAUSE_SECONDS = 0.02
 
 
 def transition(upload: Upload) -> Transition:
-    """The status of the upload's image, meanwhile and after that."""
+    """The status of the image during the upload and after it."""
     return STAGE if upload.staged else UPLOAD
 
 
 def unchanged(upload: Upload) -> dict[str, Any]:
-    """What the upload's image is compared with whenever it is changed."""
+    """The fields of the image that every change of it compares."""
     return {"status": transition(upload).during, "upload_key": upload.key}
 
 
@@ -75,10 +78,10 @@ class ResumableUploads:
     ) -> Upload:
         """Begin an upload of ``length`` bytes, or of unknown length, to a queued image.
 
-        ``digest`` is the Repr-Digest that the whole must have, ``metadata`` what tus's clients
-        want to be told again. If ``store`` cannot suspend an attempt, another one keeps the data
-        until it is complete. Raises WrongStatus if the image is not queued, NotResumable, TooLarge,
-        OverLimit and Unavailable.
+        ``digest`` is the Repr-Digest that the complete data must have, ``metadata`` the
+        Upload-Metadata that a tus client gets back. If ``store`` cannot suspend an attempt, another
+        store keeps the data until it is complete. Raises WrongStatus if the image is not queued,
+        NotResumable, TooLarge, OverLimit and Unavailable.
         """
         spool = store if isinstance(store, Resumable) else self._spool(store)
         if length is not None and length > self.limit:
@@ -116,7 +119,8 @@ class ResumableUploads:
         return upload
 
     def _spool(self, store: Store) -> Store:
-        """Where an upload is kept until ``store`` can take all of it. Raises NotResumable."""
+        """The store that keeps an upload until ``store`` can take all of it. Raises
+        NotResumable."""
         named = self.settings.spool_store
         for store_id in [named] if named else [self.stores.default, *self.stores.targets()]:
             with contextlib.suppress(errors.StoreUnavailable):
@@ -126,7 +130,7 @@ class ResumableUploads:
         raise errors.NotResumable(store=store.name)
 
     def expiry(self) -> float:
-        """The time until which an upload is kept that a request uses now."""
+        """The time until which an upload is kept after a request that uses it now."""
         return time.time() + self.settings.keep_partial
 
     def store(self, upload: Upload) -> Resumable:
@@ -139,6 +143,7 @@ class ResumableUploads:
         If a former request may still be writing, or died, this ends it and asks the store how
         much is durable. Raises UploadEnded and CompletedUpload, and what the store raises.
         """
+        upload = self._after_grace(upload)
 
         def settle(current: Upload) -> Upload:
             if not current.writing:
@@ -146,6 +151,18 @@ class ResumableUploads:
             return self._record_durable(self._taken_over(current))
 
         return self.retried(upload, settle)
+
+    def _after_grace(self, upload: Upload) -> Upload:
+        """The upload once no request writes any more, or after a while.
+
+        The client of a request that was cut may be faster than its server: data that has
+        arrived, but was not read, would be lost and had to be sent again.
+        """
+        deadline = time.monotonic() + GRACE_SECONDS
+        while upload.writing and time.monotonic() < deadline:
+            time.sleep(_PAUSE_SECONDS)
+            upload = self.registry.get_upload(upload.id)
+        return upload
 
     def _take_over(self, upload: Upload) -> Upload:
         return self.retried(upload, self._taken_over)
@@ -156,7 +173,7 @@ class ResumableUploads:
         return self.registry.change_upload(upload.id, epoch, {"epoch": epoch + 1, **fields})
 
     def retried(self, upload: Upload, step: Callable[[Upload], T]) -> T:
-        """Return what ``step`` makes of the upload; repeat it with the present upload when
+        """Return what ``step`` returns for the upload; call it again with the current record if
         another request was faster.
 
         Raises UploadEnded and CompletedUpload, and Conflict if others keep being faster.
@@ -218,8 +235,8 @@ class ResumableUploads:
             self.end(taken, why)
 
     def end(self, upload: Upload, why: str) -> None:
-        """End an upload that this request has taken over: its data is removed, its image is
-        queued again, and later requests for it are told ``why``.
+        """End an upload that this request has taken over: its data is removed, its image is queued
+        again, and ``why`` is the reason that later requests get.
 
         Does nothing if another request has taken it over. If this process dies meanwhile, the
         sweep does the rest.
@@ -232,11 +249,10 @@ class ResumableUploads:
         self.release(upload)
 
     def verifying(self, upload: Upload, job_id: str) -> Upload:
-        """Record that a job verifies the data, all of which has arrived; return the upload.
+        """Record that a job verifies the data now that it is complete; return the upload.
 
-        The job itself ensures it, too: it may be faster than the request that has started it.
-        This ends other requests that have taken the upload over since. Does nothing if the
-        upload is over.
+        The job calls this as well, because it may be faster than the request that started it. This
+        ends any request that has taken the upload over since. Does nothing if the upload is over.
         """
         fields = {"state": UploadState.FINISHING, "job_id": job_id, "writing": False}
         upload = self.registry.get_upload(upload.id)
@@ -247,7 +263,7 @@ class ResumableUploads:
         return upload
 
     def close(self, upload: Upload, state: UploadState, why: str | None = None) -> None:
-        """Record how an upload ended whose data a job has verified, or refused: ``why``."""
+        """Record that a job has verified the data, or that it refused the data, and ``why``."""
         fields = {"state": state, "reason": why, "expires": self.expiry()}
         with contextlib.suppress(errors.Conflict):  # this was recorded before
             self.registry.change_upload(upload.id, upload.epoch, fields)

@@ -32,17 +32,17 @@ OPTS = (
         default=3600,
         min=0,
         max=10**9,
-        help="Seconds after an upload in which the same user may send the same data again, as "
-        "clients do that have not received the response. The data is compared with what is "
-        "stored, and the response is 204 again. Programs give up their retries in less than the "
-        "default hour; a second upload after that is more likely a mistake. 0: the response is "
-        "always 409, as in Glance.",
+        help="Seconds after an upload during which the same user may send the same data again, "
+        "as clients do that did not receive the response. The data is compared with what is "
+        "stored, and the response is 204 again. Programs stop retrying within the default hour; "
+        "a second upload after that is more likely a mistake. If 0, the response is always 409, "
+        "as in Glance.",
     ),
     cfg.StrOpt(
         "spool_store",
         help="Id of the store that keeps a resumable upload until it is complete, if the store "
-        "for the image cannot keep a part of one; empty means the default store, or else the "
-        "first one that can.",
+        "for the image cannot keep an incomplete one. If empty, the default store or, if that "
+        "cannot either, the first store that can.",
     ),
     cfg.IntOpt(
         "keep_partial",
@@ -55,9 +55,9 @@ OPTS = (
     cfg.BoolOpt(
         "interim_responses",
         default=False,
-        help="Tell a client with the interim response 104 where its resumable upload can go on, "
-        "before its data is read. Only `imsgate serve` can send it. nginx takes it for the "
-        "response itself, so leave this off behind nginx.",
+        help="Send the interim response 104 with the address of a resumable upload before its "
+        "data is read. Only `imsgate serve` can send it. nginx mistakes it for the final "
+        "response, so leave this off behind nginx.",
     ),
 )
 

@@ -80,23 +80,23 @@ class Uploads:
         reauthorize: Callable[[], object] = lambda: None,
         transition: Transition = UPLOAD,
     ) -> Image:
-        """Store the data of a queued image and return its record, then ``active``
-        (``uploading`` with the transition STAGE).
+        """Store the data of a queued image and return its record, which is ``active`` then, or
+        ``uploading`` with the transition STAGE.
 
         Nothing of ``body`` may have been read; ``size`` is the announced number of bytes, or
         None. ``content_fields`` is called after the last byte and returns further fields of the
         record. ``reauthorize`` is called after the last byte, before the store commits, and
-        raises what the request would be refused with now, such as Forbidden.
+        raises if the request would be refused now, for example with Forbidden.
 
         Raises WrongStatus when the image is not queued or another upload began, Conflict when
         a field that the data is judged by has changed, SizeMismatch, Gone when the image was
-        deleted meanwhile, LeaseLost when another process took the upload for dead, OverLimit
-        (before anything is read if ``size`` is known), and
-        whatever reading and storing raise. After any error the image is ``queued`` again, or
-        gone, and the store holds nothing of this attempt. What a store that cannot be reached
-        keeps is discarded later (``imsgate.transfer.residue``), and the image is free at once.
-        Only if the registry cannot be reached does the image wait for the sweep, which frees it
-        after the lease has run out; the Retry-After of the error then says so.
+        deleted meanwhile, LeaseLost when another process considered the upload dead, OverLimit
+        (before anything is read if ``size`` is known), and whatever reading and storing raise.
+        After any error the image is ``queued`` again, or gone, and the store holds nothing of this
+        attempt. What a store that cannot be reached keeps is discarded later
+        (``imsgate.transfer.residue``), and the image is free at once. Only if the registry cannot
+        be reached does the image wait for the sweep, which frees it after the lease has run out;
+        the Retry-After of the error then says so.
         """
         limits = self.quotas.of(image.owner)
         image = self._begin(image, store, transition, size, limits)
@@ -153,7 +153,7 @@ class Uploads:
 
 
 class _Attempt:
-    """An attempt that has begun: the record names its key, and its lease is to be kept."""
+    """An attempt that has begun: the record contains its key, and its lease must be renewed."""
 
     def __init__(
         self,
@@ -180,7 +180,7 @@ class _Attempt:
         )
 
     def _renew(self) -> None:
-        """Also shows other clients how far the upload is."""
+        """Renew the lease; the progress is recorded in the same step, for other clients."""
         self._registry.change(
             self._image.id,
             self._unchanged,
@@ -234,8 +234,8 @@ class _Attempt:
         return fields
 
     def undo(self, error: BaseException) -> None:
-        """Leave nothing behind after ``error``; raises Gone if the image was deleted, and
-        LeaseLost if another process took the upload for dead.
+        """Leave nothing behind after ``error``. Raises Gone if the image was deleted, and LeaseLost
+        if another process considered the upload dead.
 
         Leaving the sink has aborted it. But a store that became unreachable may still hold
         parts, or even the object if its response to the commit was lost. That is no reason to
@@ -264,8 +264,8 @@ class _Attempt:
             raise
 
     def _activate(self, fields: Mapping[str, Any]) -> Image:
-        """May be repeated. Raises Conflict when the record does not refer to the object, and
-        never will."""
+        """Point the record at the object; may be repeated. Raises Conflict if the record does not
+        refer to the object and never will."""
         to = {"status": self._transition.after, **fields, **NO_UPLOAD}
         try:
             return self._registry.change(self._image.id, self._unchanged, **to)

@@ -172,7 +172,7 @@ def copies(gate, owner, path):
     return path
 
 
-def test_a_lost_copy_is_made_up_for_by_another(gate, owner, copies):
+def test_another_copy_replaces_a_lost_one(gate, owner, copies):
     [key] = gate.stores.get("fast").held()
     gate.stores.get("fast").delete(key)
     assert owner.get(f"{copies}/file").body == b"data"
@@ -310,7 +310,7 @@ def test_a_copy_of_any_url_can_be_removed(people, gate, path):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_who_dies_while_a_copy_is_removed_leaves_none(people, gate, copies, when):
+def test_a_process_that_dies_while_it_removes_a_copy_leaves_none(people, gate, copies, when):
     class Killed(BaseException):
         pass
 
@@ -418,7 +418,7 @@ def test_an_upload_that_lost_its_image_is_gone(gate, owner, people, path):
 
 
 @pytest.mark.parametrize("error", [errors.StoreUnavailable, errors.StoreDenied])
-def test_a_store_that_fails_is_named_with_when_to_come_again(owner, gate, path, error):
+def test_a_store_that_fails_is_named_with_retry_after(owner, gate, path, error, caplog):
     def create(key, size):
         raise error(store="fast", problem="away")
 
@@ -427,3 +427,5 @@ def test_a_store_that_fails_is_named_with_when_to_come_again(owner, gate, path, 
     assert reason(answer) == (503, error.reason)
     assert answer.headers["Retry-After"] == "30"
     assert record(gate, path).status == Status.QUEUED
+    logged = [record.message for record in caplog.records if record.levelname == "ERROR"]
+    assert logged == [str(error(store="fast", problem="away"))]

@@ -15,7 +15,7 @@ from imsgate import errors
 from imsgate.api import idempotency
 from imsgate.http import responses
 from imsgate.model import Location, Status
-from imsgate.registry import keys, sql
+from imsgate.registry import keys, schema, sql
 from imsgate.registry.base import Query
 from imsgate.testing.gateways import gateway
 from tests.api.buckets import MemoryBuckets, options
@@ -169,14 +169,14 @@ def test_without_a_key_each_request_is_one(site):
         ("PUT", f"/v1/cloudimages/{UUID}/upload", b'{"name": "n"}', {}, False),
     ],
 )
-def test_what_another_request_is(site, method, path, body, headers, same):
+def test_what_makes_a_request_another_one(site, method, path, body, headers, same):
     first = site.owner.post("/v2/images", b'{"name": "n"}', Idempotency_Key=UUID)
     answer = site.owner.ask(method, path, body, Idempotency_Key=UUID, **headers)
     assert (_kept(answer) == _kept(first)) if same else (reason(answer) == REUSED)
 
 
 @pytest.mark.parametrize("who", ["other", "admin"])
-def test_keys_of_others_are_others(site, who):
+def test_keys_of_other_users_are_independent(site, who):
     ids = {
         person.post("/v2/images", {}, Idempotency_Key=UUID).json["id"]
         for person in (site.owner, getattr(site, who))
@@ -190,7 +190,7 @@ def test_keys_of_others_are_others(site, who):
     ["", '""', '"a', '"a","b"', "a,b", "a b", ":YWJj:", "?1", '"\xfc"', '"' + "x" * 256 + '"'],
 )
 @pytest.mark.parametrize("path", ["/v2/images", "/v2/cloudimages/action"])
-def test_keys_that_are_none(site, path, key):
+def test_invalid_keys(site, path, key):
     answer = site.owner.post(path, NEW, Idempotency_Key=key)
     assert (reason(answer), answer.content_type) == ((400, "bad_header"), PROBLEM)
     assert _recorded(site.registry) == set()
@@ -214,7 +214,7 @@ def test_a_key_of_full_length(site):
         ("/v2/cloudimages/action", b"{}", 400),
     ],
 )
-def test_refusals_that_decide_are_kept(site, monkeypatch, path, body, status):
+def test_final_refusals_are_kept(site, monkeypatch, path, body, status):
     first = site.owner.post(path, body, Idempotency_Key=UUID)
     assert first.status_int == status
     monkeypatch.setattr(responses, "refusal", None)  # nothing is refused any more
@@ -242,7 +242,7 @@ def _refuse(monkeypatch, site, failure):
     ],
     ids=lambda failure: f"{failure.status} {failure.reason}",
 )
-def test_after_other_refusals_the_request_is_done(site, monkeypatch, failure):
+def test_after_other_refusals_the_request_is_processed(site, monkeypatch, failure):
     with monkeypatch.context() as patched:
         _refuse(patched, site, failure)
         assert site.owner.post("/v2/images", {}, Idempotency_Key=UUID).status_int == failure.status
@@ -250,7 +250,7 @@ def test_after_other_refusals_the_request_is_done(site, monkeypatch, failure):
     assert len(_recorded(site.registry)) == 1
 
 
-def test_after_a_bug_the_request_is_done(site, monkeypatch):
+def test_after_a_bug_the_request_is_processed(site, monkeypatch):
     with monkeypatch.context() as patched:
         _refuse(patched, site, RuntimeError("bug"))
         with pytest.raises(RuntimeError, match="bug"):
@@ -283,7 +283,7 @@ def test_an_import_with_nothing_to_do_is_answered_once(site):
     assert _kept(site.admin.post(f"{path}/import", body, Idempotency_Key=UUID)) == _kept(first)
 
 
-def test_a_start_that_was_not_heard_of_is_not_undone(site, monkeypatch):
+def test_a_start_whose_response_was_lost_is_not_undone(site, monkeypatch):
     """The database recorded it, and only its answer was lost."""
     add = site.registry.add_with_job
 
@@ -360,7 +360,7 @@ def _ask_and_die(directory, moment, step, method, path, body):
 @pytest.mark.parametrize("moment", _MOMENTS)
 @pytest.mark.parametrize("call", [_create, _import, _copy, _action], ids=lambda call: call.__name__)
 def test_a_killed_process_has_done_all_or_nothing(tmp_path: pathlib.Path, call, moment):
-    sql.upgrade(settings_of(tmp_path))
+    schema.upgrade(settings_of(tmp_path))
     site = _answered(tmp_path)
     with contextlib.closing(site.registry):
         if call is _copy:  # its data is in the memory of a process

@@ -531,7 +531,7 @@ def test_over_quota_nothing_is_made():
 
 
 @pytest.mark.parametrize("done", [False, True], ids=["not begun", "done"])
-def test_a_job_whose_start_was_not_heard_of_leaves_nothing(monkeypatch, done):
+def test_a_job_whose_start_got_no_response_leaves_nothing(monkeypatch, done):
     buckets = MemoryBuckets()
     buckets.objects["bkt", "a.raw"] = RAW
     parts = gateway(buckets=buckets, further=options("none", "p1:bkt"))
@@ -760,7 +760,7 @@ def test_refusals_of_calls(huawei, method, path, expected):
     assert code(huawei.owner.ask(method, path, b"{}" if method != "GET" else b"")) == expected
 
 
-def test_nobody_and_whoever_may_not(huawei):
+def test_users_without_permission(huawei):
     image_id = made(huawei)["id"]
     path = f"/v1/cloudimages/{image_id}/upload"
     assert code(huawei.nobody.put(path, {"image_url": URL})) == (401, "APIGW.0301")

@@ -113,7 +113,7 @@ def test_what_an_upload_would_be_refused_for(here, data, told, code):
     here.nova.upload(here.path)
 
 
-def test_without_hashing_what_is_told_is_believed():
+def test_without_hashing_the_given_digests_are_trusted():
     here = place(do_secure_hash=False)
     told = VALID | {"os_hash_value": "0" * 64}
     assert here.add(here.put(), **told).status_int == 202
@@ -198,7 +198,7 @@ def test_an_object_is_one_images(here):
         "//archive/object",
     ],
 )
-def test_what_is_no_location_here(here, url):
+def test_locations_outside_the_allowed_stores(here, url):
     here.put()
     here.put(store="fast")
     answer = here.add(url)

@@ -126,11 +126,11 @@ def test_sharing_twice_is_a_conflict(owner, path):
 @pytest.mark.parametrize(
     "document", [[], {}, {"status": "perhaps"}, {"status": None}, {"status": 1}], ids=repr
 )
-def test_an_answer_that_is_none_is_refused(people, path, document):
+def test_an_invalid_answer_is_refused(people, path, document):
     assert reason(people.sharer.put(f"{path}/members/p3", document)) == (400, "bad_json")
 
 
-def test_whoever_is_shared_with_no_longer_sees_nothing(people, path):
+def test_a_former_member_sees_nothing(people, path):
     assert people.owner.delete(f"{path}/members/p3").status_int == 204
     assert people.sharer.get(path).status_int == 404
     assert people.owner.delete(f"{path}/members/p3").status_int == 404

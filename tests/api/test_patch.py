@@ -186,7 +186,7 @@ def test_other_types_are_refused(owner, path, kind):
     assert V21 in answer.headers["Accept-Patch"]
 
 
-def test_who_may_not_give_an_image_away_is_told_so(owner, path):
+def test_giving_an_image_away_without_permission_is_403(owner, path):
     answer = owner.patch(path, replace("owner", "p2"))
     assert "You are not allowed to change the owner of an image" in answer.text
 

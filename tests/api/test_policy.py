@@ -12,7 +12,7 @@ from unittest import mock
 import pytest
 
 from imsgate.api import routes
-from imsgate.auth import policy, policy_cache
+from imsgate.auth import policy, policy_cache, policy_rules
 from imsgate.errors import BadConfig
 from tests.api import ims_table, table
 from tests.api.stack import ADMIN, MEMBER, OTHER, READER, Stack, who
@@ -98,7 +98,7 @@ def body(rule: str, method: str, path: str, image_id: str) -> Any:
         "/v1/cloudimages/{image_id}/upload": {"image_url": "bucket:object"},
         "/v1/cloudimages/{image_id}/file": {"bucket_url": "bucket:object"},
     }
-    if f"{method} {path}" in policy._CREATE:
+    if f"{method} {path}" in policy_rules.IMS_CREATE:
         return {}
     return None if method == "GET" else by_path.get(path, BODIES.get((rule, method)))
 

@@ -281,7 +281,7 @@ def test_something_happens_meanwhile(gate, owner, path, kind, event, expected, w
     assert (answer.code, answer.reason) == expected
 
 
-def test_a_deletion_is_told_although_the_store_fails(gate, owner, path):
+def test_a_deletion_is_reported_even_if_the_store_fails(gate, owner, path):
     """The data of a deleted image cannot be read on."""
     send(gate, path)
     store = gate.stores.get("fast")
@@ -303,7 +303,7 @@ def test_staged_data_is_no_upload_of_the_image(gate, owner, path):
     assert outcome(gate, path) == (409, "wrong_status")
 
 
-def test_who_staged_before_does_not_repeat_what_others_stage(gate, owner, path):
+def test_an_earlier_stager_does_not_repeat_what_others_stage(gate, owner, path):
     other = dataclasses.replace(OWNER, user_id="other")
     send(gate, path, kind=STAGED)
     [location] = record(gate, path).locations
@@ -370,7 +370,7 @@ BREAKS = {"away": away, "away soon": lambda store: away(store, 1), "lost": lost}
 
 
 @pytest.mark.parametrize("breaks", BREAKS.values(), ids=BREAKS)
-def test_another_copy_makes_up_for_one_that_cannot_be_read(gate, copies, breaks):
+def test_another_copy_replaces_one_that_cannot_be_read(gate, copies, breaks):
     breaks(gate.stores.get("fast"))
     assert outcome(gate, copies) == (204, None)
     assert outcome(gate, copies, changed(2 * MIB)) == (409, "data_differs")

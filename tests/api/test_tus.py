@@ -56,7 +56,7 @@ def the_image(owner):
     return image
 
 
-def test_the_options_tell_what_is_offered(owner):
+def test_options_lists_what_is_offered(owner):
     answer = owner.ask("OPTIONS", "/v2/uploads")
     assert answer.status_int == 204
     assert answer.headers["Tus-Version"] == "1.0.0"
@@ -248,5 +248,45 @@ def test_any_metadata_is_parsed_or_refused(text):
 
 
 @hypothesis.given(st.dictionaries(st.from_regex(r"[a-z_]{1,10}", fullmatch=True), st.text()))
-def test_metadata_are_what_was_encoded(pairs):
+def test_metadata_is_what_was_encoded(pairs):
     assert parse_metadata(encoded(**pairs)) == pairs
+
+
+@pytest.mark.parametrize(
+    ("status", "asked"),
+    [
+        (400, {"metadata": {"name": "no formats"}}),
+        (400, {"metadata": {**NEW, "store": "nosuch"}}),
+        (413, {"length": 10**15}),
+        (400, {"length": 5, "body": WHOLE}),
+        (415, {"metadata": {**NEW, "disk_format": "qcow2"}, "body": WHOLE}),
+        (460, {"body": WHOLE, "Upload_Checksum": "sha1 " + base64.b64encode(bytes(20)).decode()}),
+    ],
+    ids=["formats", "store", "size", "length", "content", "checksum"],
+)
+def test_a_creation_that_fails_leaves_no_image(owner, gate, status, asked):
+    """The client receives no address, and creates another one."""
+    assert create(owner, **asked).status_int == status
+    assert owner.get("/v2/images").json["images"] == []
+    assert gate.registry.expired(2**40) == []
+
+
+def test_a_creation_whose_store_is_away_leaves_no_image(owner, gate):
+    def begin(key, size, epoch):
+        raise errors.StoreUnavailable(store="fast", problem="away")
+
+    gate.stores.get("fast").begin = begin
+    assert create(owner, body=WHOLE).status_int == 503
+    assert owner.get("/v2/images").json["images"] == []
+    named = owner.create(disk_format="raw", container_format="bare")
+    metadata = {"image_id": named.rpartition("/")[2]}
+    assert create(owner, body=WHOLE, metadata=metadata).status_int == 503
+    assert owner.get(named).json["status"] == "queued"
+
+
+def test_an_upload_is_found_in_any_case(owner):
+    path = where(create(owner))
+    upper = "/v2/uploads/" + path.rpartition("/")[2].upper()
+    assert state(append(owner, upper, 0, WHOLE[:100])) == (204, "100")
+    assert ask(owner, "HEAD", upper).headers["Upload-Offset"] == "100"
+    assert ask(owner, "DELETE", upper).status_int == 204

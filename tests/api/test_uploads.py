@@ -1,15 +1,20 @@
 """Resumable uploads by the IETF draft, as the API decides before and after the bytes move."""
 
 import hashlib
+import threading
+import time
+import types
 
 import pytest
 
+from imsgate import errors
 from imsgate.api import receiver
 from imsgate.http.request import IDENTITY
 from imsgate.http.upload_headers import digest_field
 from imsgate.stores.base import Store
 from imsgate.testing import servers
 from imsgate.testing.gateways import gateway, memory_store
+from imsgate.transfer import resumable
 from tests.api.people import PEOPLE, Person, replace
 
 OCTETS = "application/octet-stream"
@@ -17,6 +22,20 @@ PARTIAL = "application/partial-upload"
 #: A raw image of three parts; their digests differ.
 PARTS = [bytes([number]) * 1536 for number in (1, 2, 3)]
 WHOLE = b"".join(PARTS)
+
+
+class Late(servers.Input):
+    """A body that arrives, and ends too early, once ``arrived`` is set."""
+
+    def __init__(self, data, arrived):
+        super().__init__(data)
+        self._arrived = arrived
+        self.began = threading.Event()
+
+    def read(self, size=-1):
+        self.began.set()
+        self._arrived.wait()
+        return super().read(size)
 
 
 @pytest.fixture
@@ -90,7 +109,7 @@ def test_appending_reads_the_image_no_more_than_necessary(owner, path, gate, mon
 
 
 @pytest.mark.parametrize("announced", [{}, {"HTTP_UPLOAD_LENGTH": "4608"}])
-def test_a_cut_last_request_goes_on(owner, path, gate, announced):
+def test_an_interrupted_last_request_continues(owner, path, gate, announced):
     """It meant to bring everything; what it brought is not the whole."""
     entries = {"REQUEST_METHOD": "PUT", "PATH_INFO": f"{path}/file", IDENTITY: PEOPLE["owner"]}
     entries |= {"HTTP_UPLOAD_COMPLETE": "?1", **announced}
@@ -135,7 +154,7 @@ def test_staged_data_may_come_in_parts(owner, path, gate):
     assert content(owner, path) == ("active", PARTS[0] + PARTS[1])
 
 
-def test_another_offset_is_409_with_the_right_one(owner, path):
+def test_another_offset_is_409_with_the_current_one(owner, path):
     create(owner, path, PARTS[0], "?0")
     answer = append(owner, path, 7, PARTS[1], "?0")
     assert state(answer) == (409, "1536", "?0")
@@ -207,7 +226,7 @@ def test_it_may_be_cancelled(owner, path, gate):
     assert state(create(owner, path, WHOLE, "?1"))[0] == 204
 
 
-def test_a_client_may_begin_anew(owner, path):
+def test_a_client_may_start_again(owner, path):
     create(owner, path, PARTS[0], "?0")
     assert state(create(owner, path, WHOLE, "?1")) == (204, "4608", "?1")
     assert content(owner, path) == ("active", WHOLE)
@@ -221,7 +240,7 @@ def test_nobody_else_may_continue_it(owner, path, people):
     assert create(people.admin, path, WHOLE, "?1").status_int == 409
 
 
-def test_a_plain_upload_waits_for_it(owner, path):
+def test_a_plain_upload_is_refused_meanwhile(owner, path):
     create(owner, path, PARTS[0], "?0")
     assert owner.put(f"{path}/file", WHOLE, Content_Type=OCTETS).status_int == 409
 
@@ -255,13 +274,71 @@ def test_the_whole_must_have_the_announced_digest(owner, path, algorithm):
     assert create(owner, path, PARTS[0], "?1", Repr_Digest=right).status_int == 204
 
 
-def test_a_wanted_digest_is_told(owner, path):
+def test_a_wanted_digest_is_returned(owner, path):
     answer = create(owner, path, WHOLE, "?1", Want_Repr_Digest="sha-512=3, sha-256=10, md5=1")
     assert "Repr-Digest" not in answer.headers or answer.headers["Repr-Digest"]
     path = owner.create(disk_format="raw", container_format="bare")
     answer = create(owner, path, WHOLE, "?1", Want_Repr_Digest="sha-512=3")
     expected = digest_field({"sha512": hashlib.sha512(WHOLE).digest()})
     assert answer.headers["Repr-Digest"] == expected
+
+
+def cut_request(path, stream):
+    """A request of which only the bytes of ``stream`` arrive."""
+    environ = {
+        "REQUEST_METHOD": "PATCH",
+        "PATH_INFO": f"{path}/upload",
+        "CONTENT_TYPE": PARTIAL,
+        "HTTP_UPLOAD_OFFSET": "0",
+        "HTTP_UPLOAD_COMPLETE": "?1",
+        IDENTITY: PEOPLE["owner"],
+    }
+    return servers.environ(stream, length=len(WHOLE), **environ)
+
+
+def clock(sleep):
+    return types.SimpleNamespace(sleep=sleep, monotonic=time.monotonic, time=time.time)
+
+
+def test_a_request_that_was_cut_may_store_what_has_arrived(monkeypatch, gate, owner, path):
+    """Its client may ask for the offset before the server has read everything."""
+    create(owner, path, b"", "?0")
+    arrived = threading.Event()
+    stream = Late(WHOLE[:3000], arrived)
+    cut = threading.Thread(target=servers.serve, args=(gate.app, cut_request(path, stream)))
+    cut.start()
+    stream.began.wait()
+
+    def sleep(_):
+        arrived.set()
+        cut.join()
+
+    monkeypatch.setattr(receiver, "time", clock(lambda _: None))
+    monkeypatch.setattr(resumable, "time", clock(sleep))
+    assert state(head(owner, path)) == (204, "3000", "?0")
+
+
+def test_a_request_that_was_cut_may_begin_after_the_next_one(monkeypatch, gate, owner, path):
+    create(owner, path, b"", "?0")
+    request = cut_request(path, servers.Input(WHOLE[:3000]))
+    monkeypatch.setattr(receiver, "time", clock(lambda _: servers.serve(gate.app, request)))
+    assert state(head(owner, path)) == (204, "3000", "?0")
+
+
+def test_a_request_that_never_ends_is_overtaken(monkeypatch, gate, owner, path):
+    create(owner, path, b"", "?0")
+    arrived = threading.Event()
+    stream = Late(WHOLE[:3000], arrived)
+    cut = threading.Thread(target=servers.serve, args=(gate.app, cut_request(path, stream)))
+    cut.start()
+    stream.began.wait()
+    monkeypatch.setattr(resumable, "GRACE_SECONDS", 0.0)
+    try:
+        assert state(head(owner, path)) == (204, "0", "?0")
+    finally:
+        arrived.set()
+        cut.join()
+    assert state(head(owner, path)) == (204, "0", "?0")
 
 
 def test_a_refused_image_ends_the_upload_and_says_why(owner, gate):
@@ -275,7 +352,7 @@ def test_a_refused_image_ends_the_upload_and_says_why(owner, gate):
     assert [backend.store.held() for backend in gate.stores] == [[], []]
 
 
-def test_its_progress_is_shown_to_who_may_see_the_image(owner, people, path):
+def test_progress_is_shown_to_everyone_who_may_see_the_image(owner, people, path):
     assert owner.get(f"{path}/upload").status_int == 404
     create(owner, path, PARTS[0], "?0", Upload_Length="4608")
     shown = people.admin.get(f"{path}/upload").json
@@ -327,7 +404,7 @@ class Whole(Store):
 
 
 @pytest.mark.parametrize("complete", ["?1", "?0"])
-def test_another_store_keeps_it_for_one_that_takes_no_parts(monkeypatch, complete):
+def test_another_store_keeps_it_for_one_that_cannot_suspend(monkeypatch, complete):
     monkeypatch.setattr(receiver, "PATIENCE_SECONDS", 0.0)
     whole, spool = memory_store("whole"), memory_store("spool")
     gate = gateway(stores=[Whole(whole), spool])
@@ -360,7 +437,7 @@ def test_a_refused_copy_leaves_nothing(monkeypatch):
     assert "space" in shown["reason"]
 
 
-def test_no_store_may_be_able_to_keep_it():
+def test_without_a_store_that_can_suspend_it_is_refused():
     gate = gateway(stores=[Whole(memory_store("whole"))])
     owner = Person(gate.app, PEOPLE["owner"])
     path = owner.create(disk_format="raw", container_format="bare")
@@ -412,4 +489,45 @@ def test_another_request_between_the_last_byte_and_the_job(owner, path, gate, mo
     person = Person(other.app, PEOPLE["owner"])
     answer = append(person, path, 1536, PARTS[1] + PARTS[2], "?1")
     assert state(answer) == (204, "4608", "?1")
+    assert content(owner, path) == ("active", WHOLE)
+
+
+STORE_FAILURES = [errors.StoreUnavailable, errors.StoreDenied, errors.StoreFull]
+
+
+@pytest.mark.parametrize("failure", STORE_FAILURES)
+def test_an_upload_that_a_store_cannot_begin_holds_no_image(owner, gate, path, failure):
+    """Nobody may come back for it, and its image would be ``saving`` for a day."""
+
+    def begin(key, size, epoch):
+        raise failure(store="fast", problem="away")
+
+    store = gate.stores.get("fast")
+    genuine, store.begin = store.begin, begin
+    answer = create(owner, path, WHOLE, "?0")
+    assert (answer.status_int, answer.headers["X-Imsgate-Reason"]) == (
+        failure.status,
+        failure.reason,
+    )
+    assert "Location" not in answer.headers
+    assert owner.get(path).json["status"] == "queued"
+    assert head(owner, path).status_int == 410
+    store.begin = genuine
+    assert owner.put(f"{path}/file", WHOLE, Content_Type=OCTETS).status_int == 204
+
+
+@pytest.mark.parametrize("failure", STORE_FAILURES)
+def test_an_upload_whose_client_knows_it_survives_a_store_that_cannot_begin(
+    owner, gate, path, failure
+):
+    def begin(key, size, epoch):
+        raise failure(store="fast", problem="away")
+
+    assert state(create(owner, path, b"", "?0")) == (201, "0", "?0")
+    store = gate.stores.get("fast")
+    genuine, store.begin = store.begin, begin
+    assert append(owner, path, 0, WHOLE, "?1").status_int == failure.status
+    assert state(head(owner, path)) == (204, "0", "?0")
+    store.begin = genuine
+    assert append(owner, path, 0, WHOLE, "?1").status_int == 204
     assert content(owner, path) == ("active", WHOLE)

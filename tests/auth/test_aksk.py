@@ -206,7 +206,7 @@ def test_a_claim(text, found):
         "SDK-HMAC-SHA256 ",
     ],
 )
-def test_a_claim_that_is_none(text):
+def test_an_invalid_authorization_header(text):
     assert aksk.is_signed(text)
     with pytest.raises(errors.SignatureMalformed):
         aksk.parse(text)
@@ -224,7 +224,7 @@ def test_not_signed(text):
     ["", "now", "20240601T120000", "20240601T120000Z ", "20241301T120000Z", "20240601T240000Z",
      "20240601T12000\u0660Z", "00000101T000000Z", "2024-06-01T12:00:00Z"],
 )  # fmt: skip
-def test_a_date_that_is_none(date):
+def test_an_invalid_date(date):
     with pytest.raises(errors.SignatureMalformed):
         aksk.timestamp(claim(SCOPED), date)
 

@@ -146,7 +146,7 @@ def test_a_seal_that_others_may_read_is_refused(files):
     assert caught.value.key == "[aksk] seal_file"
 
 
-def test_a_lost_seal_is_not_made_anew(files):
+def test_a_lost_seal_is_not_created_again(files):
     """The keys that are there could never be used again."""
     add(files)
     os.unlink(files[1])

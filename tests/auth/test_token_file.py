@@ -131,6 +131,8 @@ ODD_LINES = {
     "byte order mark": b"\xef\xbb\xbf%s\n%s",
     "byte order mark, comment": b"\xef\xbb\xbf# tokens\n%s\n%s",
     "CRLF": b"%s\r\n\r\n%s\r\n",
+    "CR": b"# tokens\r%s\r\r%s\r",
+    "CR, no end": b"%s\r%s",
     "tabs and spaces": b"\t%s \t\n\t\n  %s  ",
     "comments": b"%s  # alice\n  # bob\n%s# bob",
 }
@@ -146,6 +148,25 @@ def test_lines_as_editors_write_them(path, form, caplog):
     assert caplog.text == ""
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_a_file_in_utf_16_is_refused_in_plain_words(path, encoding):
+    content = f"# tokens\n{json.dumps(LINE)}\n".encode(encoding)
+    path.write_bytes(content)
+    for change in (token_file.load, add, lambda path: token_file.remove(str(path), "0" * 16)):
+        with pytest.raises(errors.BadConfig, match=r"line [12]: .*save it as UTF-8"):
+            change(path)
+    assert path.read_bytes() == content
+
+
+def test_a_line_is_added_behind_lines_that_end_with_cr(path):
+    path.write_bytes(json.dumps(LINE).encode() + b"\r")
+    add(path)
+    assert [token.user for token in token_file.load(str(path))] == ["u", "u1"]
+
+
+NOT_UTF_8 = "it is not UTF-8 (if the file was saved as UTF-16 or Unicode, save it as UTF-8)"
+
+
 def test_an_object_with_something_else_after_it_is_skipped(path, caplog):
     path.write_text(json.dumps(LINE) + " {}\n" + json.dumps(OTHER))
     assert [token.sha256[0] for token in token_file.load(str(path))] == ["1"]
@@ -158,7 +179,9 @@ def test_an_object_with_something_else_after_it_is_skipped(path, caplog):
         (b"[1]", "it is not a JSON object"),
         (b'"token"', "it is not a JSON object"),
         (b"null", "it is not a JSON object"),
-        (b"\xff\xfe{", "it is not UTF-8"),
+        (b"\xff\xfe{", NOT_UTF_8),
+        (json.dumps(LINE).encode("utf-16-le"), NOT_UTF_8),
+        (json.dumps(LINE).encode("utf-16-be"), NOT_UTF_8),
     ],
 )
 def test_a_line_that_is_no_object_is_named_in_plain_words(path, line, problem, caplog):

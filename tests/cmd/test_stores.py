@@ -1,5 +1,6 @@
 """``imsgate stores``: the tables, the exit statuses, and that nothing stays behind."""
 
+import datetime
 import os
 import pathlib
 import types
@@ -8,6 +9,8 @@ import pytest
 
 from imsgate import config
 from imsgate.cmd import main, store_check
+from imsgate.model import Image, Location, Status
+from imsgate.services import load_registry
 from imsgate.stores import loader
 from imsgate.stores.memory import MemoryStore
 
@@ -51,6 +54,31 @@ def test_check_goes_through_every_store_and_leaves_nothing(capsys, configured, t
 def test_check_of_one_store(capsys, configured):
     assert main.main(["stores", "check", "far", *configured]) == 0
     assert {row[0] for row in table(capsys.readouterr().out)[1:]} == {"far"}
+
+
+def test_check_refuses_a_directory_that_lacks_its_images(capsys, configured, tmp_path):
+    os.mkdir(configured[-1])
+    assert main.main(["db", "upgrade", *configured]) == 0
+    conf = config.Config(configured[1:2], state_path=configured[-1])
+    place = Location("near", "6f1c6b2e-0c3a-4f5e-9d1b-1f2e3d4c5b6a.1")
+    now = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    registry = load_registry(conf)
+    registry.add(
+        Image(id="i", status=Status.ACTIVE, created_at=now, updated_at=now, locations=(place,))
+    )
+    registry.close()
+    assert main.main(["stores", "check", *configured]) == 1
+    rows = table(capsys.readouterr().out)
+    near = [row for row in rows if row[0] == "near"]
+    assert [row[1] for row in near] == ["check"]
+    assert "stores adopt near" in " ".join(near[0])
+    assert [row[:3] for row in rows if row[0] == "far"] == [["far", p, "ok"] for p in STEPS]
+    assert os.listdir(tmp_path / "near") == []
+
+
+def test_check_without_a_database_says_what_it_does_not_check(capsys, configured):
+    assert main.main(["stores", "check", *configured]) == 0
+    assert "not checked" in capsys.readouterr().err
 
 
 def test_check_of_a_store_that_is_away(capsys, configured, tmp_path):

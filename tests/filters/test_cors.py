@@ -93,7 +93,7 @@ def test_a_page_may_send_an_idempotency_key(tmp_path):
     ],
     ids=str,
 )
-def test_others_are_told_nothing(tmp_path, question):
+def test_other_origins_get_no_headers(tmp_path, question):
     answer = asked(built(tmp_path, apps.App(), **ON), **question)
     assert answer.code == 200
     assert not [name for name, _ in answer.headers if name.lower().startswith("access-control")]

@@ -200,7 +200,7 @@ def test_a_body_that_ends_before_its_length_is_cut(alone, coding):
 
 
 @pytest.mark.parametrize("how", apps.ReadFails.HOW)
-def test_a_broken_connection_is_told_as_without_a_coding(alone, how):
+def test_a_broken_connection_is_reported_as_without_a_coding(alone, how):
     app = apps.ReadFails(how)
     stream = servers.Input(gzip.compress(DATA)[:5000], fails=ConnectionResetError())
     answer = put(alone("encoding", app), stream, length=90_000, **coded("gzip"))

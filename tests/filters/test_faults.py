@@ -225,7 +225,7 @@ def test_a_file_the_server_sends_counts_by_its_length(alone, lines, name):
 
 
 @pytest.mark.parametrize("length", [None, "many"])
-def test_a_file_of_unknown_length_is_sent_all_the_same(alone, lines, length):
+def test_a_file_of_unknown_length_is_sent_anyway(alone, lines, length):
     extra = [("Content-Length", length)] if length else []
     app = apps.SendsFile(io.BytesIO(b"12345"), headers=[*apps.TEXT, *extra])
     request = servers.environ(**{"wsgi.file_wrapper": servers.FileWrapper})
@@ -233,7 +233,7 @@ def test_a_file_of_unknown_length_is_sent_all_the_same(alone, lines, length):
     assert len(lines()) == 1
 
 
-def test_a_servers_closed_type_is_sent_all_the_same(alone, lines):
+def test_a_servers_own_type_is_sent_unchanged(alone, lines):
     class Slotted(servers.FileWrapper):
         __slots__ = ()
 

@@ -101,7 +101,7 @@ def test_a_stranger_is_refused(alone, entries):
     assert stream.asked == 0
 
 
-def test_how_to_authenticate_is_told(alone):
+def test_a_401_says_how_to_authenticate(alone):
     told = 'Keystone uri="https://keystone.example/v3"'
     answer = put(alone("identity", apps.App(), www_authenticate=told))
     assert answer.header("WWW-Authenticate") == told

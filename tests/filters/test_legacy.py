@@ -53,7 +53,7 @@ def test_other_bodies_are_limited_as_metadata(pipeline):
 
 
 @pytest.mark.parametrize("name", ["headers", "encoding", "sizelimit", "pace", "sniff"])
-def test_an_expression_that_is_none_refuses_to_start(alone, name):
+def test_an_invalid_expression_refuses_to_start(alone, name):
     with pytest.raises(BadConfig) as caught:
         alone(name, apps.App(), requests="POST (")
     assert caught.value.key == f"{name}.requests"

@@ -108,7 +108,7 @@ def test_the_size_header_counts_as_an_announcement(alone):
     refused(answer, app, 413, "too_large")
 
 
-def test_a_size_header_that_lies_helps_nobody(alone):
+def test_a_wrong_size_header_does_not_help(alone):
     app = apps.App(apps.by(100))
     filtered = alone("sizelimit", app, **LIMITS)
     answer = put(filtered, bytes(1001), chunked=True, HTTP_X_OPENSTACK_IMAGE_SIZE="10")
@@ -162,7 +162,7 @@ def test_a_request_without_a_body_has_none(alone):
 
 
 @pytest.mark.parametrize("reason", ["+5", "0x10", "5_0"])
-def test_a_length_that_is_none_is_refused(alone, reason):
+def test_an_invalid_length_is_refused(alone, reason):
     app = apps.App()
     answer = servers.serve(
         alone("sizelimit", app),

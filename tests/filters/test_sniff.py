@@ -147,7 +147,7 @@ def test_other_requests_can_be_named(alone):
     assert put(filtered, qcow2(backing=0x200), **entries).code == 415
 
 
-def test_an_expression_that_is_none_is_refused(alone):
+def test_an_invalid_expression_is_refused(alone):
     with pytest.raises(errors.BadConfig) as caught:
         alone("sniff", apps.App(), requests="PUT (")
     assert caught.value.key == "sniff.requests"

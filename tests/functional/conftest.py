@@ -53,6 +53,11 @@ image_size_cap = 67108864
 
 CAP = 64 << 20
 
+#: The WSGI servers that every test of broken bodies runs against.
+SERVERS = ("embedded", "cheroot", "uwsgi")
+
+framing = pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+
 AnyGateway = TypeVar("AnyGateway", bound=Gateway)
 
 
@@ -104,6 +109,23 @@ def _watched(gateway: AnyGateway) -> Iterator[AnyGateway]:
     """Yield the gateway, and check its log after each test, so that the right one fails."""
     yield gateway
     gateway.check_log()
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def _any_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    if request.param == "uwsgi":
+        needs_program("uwsgi")
+    directory = tmp_path_factory.mktemp(request.param)
+    with serving(Gateway(directory, config=STRICT, server=request.param)) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def any_server(_any_server: Gateway) -> Iterator[Gateway]:
+    """Each WSGI server in turn, with the same configuration as ``strict``."""
+    yield from _watched(_any_server)
 
 
 @pytest.fixture

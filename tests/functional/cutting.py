@@ -21,16 +21,30 @@ class Cutter:
     Exactly the bytes before a cut reach the server. With ``settled``, the client learns of a cut
     only after the server has read them and has ended its request; without, it is told at
     once, and its next request overtakes the one that was cut. A response that contains
-    ``lost`` is dropped, once, and its connection cut.
+    ``lost`` is dropped, once, and its connection cut. With ``answer``, the client gets these bytes
+    at a cut, and may go on sending, as at a proxy whose patience ends.
+
+    At byte ``hold``, everything waits until ``release`` is called; ``held`` is set then.
     """
 
     def __init__(
-        self, port: int, cuts: Sequence[int] = (), *, settled: bool = True, lost: bytes = b""
+        self,
+        port: int,
+        cuts: Sequence[int] = (),
+        *,
+        settled: bool = True,
+        lost: bytes = b"",
+        answer: bytes = b"",
+        hold: int | None = None,
     ) -> None:
         self._target = port
         self._cuts = list(cuts)
         self.settled = settled
         self._lost = lost
+        self.answer = answer
+        self._hold = hold
+        self.held = threading.Event()
+        self._released = threading.Event()
         self._listener = socket.create_server((HOST, 0))
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
@@ -60,6 +74,7 @@ class Cutter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.release()
         for each in self._sockets:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -77,13 +92,20 @@ class Cutter:
         with contextlib.suppress(OSError):
             while True:
                 client = self._listener.accept()[0]
-                server = socket.create_connection((HOST, self._target), timeout=PATIENCE)
+                try:
+                    server = socket.create_connection((HOST, self._target), timeout=PATIENCE)
+                except ConnectionRefusedError:  # it is being restarted
+                    client.close()
+                    continue
                 self._sockets += (client, server)
                 _Pair(self, client, server).start()
 
     def take(self, client: socket.socket) -> tuple[bytes, bool]:
         """What the client sends next, no further than the next cut, and whether to cut then."""
         client.recv(1, socket.MSG_PEEK)  # waits, and another connection can go on meanwhile
+        if self._hold is not None and self.forwarded >= self._hold:
+            self.held.set()
+            self._released.wait(PATIENCE)
         with self._lock:
             room = self._cuts[0] - self.forwarded if self._cuts else _READ
             data = client.recv(min(room, _READ))
@@ -93,6 +115,10 @@ class Cutter:
                 del self._cuts[0]
                 return data, True
             return data, False
+
+    def release(self) -> None:
+        """Go on after ``hold``."""
+        self._released.set()
 
     def loses(self, response: bytes) -> bool:
         """Whether this response is the one to drop."""
@@ -148,11 +174,18 @@ class _Pair:
                     self._client.sendall(data)
         with contextlib.suppress(OSError):
             # The server has ended the connection; the client has all responses.
-            self._client.shutdown(socket.SHUT_WR)
+            if not (self._cut.is_set() and self._cutter.answer):
+                self._client.shutdown(socket.SHUT_WR)
 
     def _hang_up(self) -> None:
         with contextlib.suppress(OSError):
-            if self._cut.is_set():
+            if self._cut.is_set() and self._cutter.answer:
+                self._client.sendall(self._cutter.answer)
+                self._client.shutdown(socket.SHUT_WR)
+                while self._client.recv(_READ):
+                    pass
+            elif self._cut.is_set():
                 self._client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        with contextlib.suppress(OSError):
             self._client.shutdown(socket.SHUT_RDWR)
         self._client.close()

@@ -198,7 +198,7 @@ def test_headers_that_come_twice(signing, sdk, twice):
             assert wire.answer().status == status
 
 
-def test_tokens_go_on(signing, sdk):
+def test_tokens_work_beside_signatures(signing, sdk):
     assert signing.call("GET", "/v2/images").status == 200
     assert signing.call("GET", "/v2/images", token=None).outcome == (401, "unauthenticated")
     assert signing.call("GET", "/v2/images", token="forged").outcome == (401, "unauthenticated")

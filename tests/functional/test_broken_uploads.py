@@ -9,37 +9,16 @@ import random
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
-from tests.functional.conftest import STRICT, needs_program
-from tests.functional.gateway import Gateway, clean_env, eventually, serving
+from tests.functional.conftest import SERVERS, framing, needs_program
+from tests.functional.gateway import Gateway, clean_env, eventually
 from tests.functional.wire import CHUNKED, MIB, Wire, length
 
 DATA = random.Random(20).randbytes(3 * MIB + 5)
 LARGE = 64 * MIB
-SERVERS = ("embedded", "cheroot", "uwsgi")
-
-
-@pytest.fixture(scope="module", params=SERVERS)
-def _any_server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Gateway]:
-    if request.param == "uwsgi":
-        needs_program("uwsgi")
-    directory = tmp_path_factory.mktemp(request.param)
-    with serving(Gateway(directory, config=STRICT, server=request.param)) as gateway:
-        yield gateway
-
-
-@pytest.fixture
-def any_server(_any_server: Gateway) -> Iterator[Gateway]:
-    yield _any_server
-    _any_server.check_log()
-
-
-framing = pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 
 
 def begin(gateway: Gateway, wire: Wire, image_id: str, *, chunked: bool, sent: int = MIB) -> None:
@@ -283,7 +262,7 @@ def test_terminated_server_finishes_uploads(start: Callable[..., Gateway], chunk
     assert gateway.download(image_id).body == DATA
 
 
-def test_terminated_server_takes_no_more(start: Callable[..., Gateway]) -> None:
+def test_terminated_server_accepts_no_more(start: Callable[..., Gateway]) -> None:
     """A new client is refused at once instead of waiting for the uploads that still run."""
     gateway = start(workers=1, grace=60)
     image_id = gateway.create()

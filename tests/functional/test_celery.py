@@ -120,7 +120,7 @@ def _paused(site):
         site.finish(image_id)
     finally:
         first.send(signal.SIGCONT)
-    gone_on = "goes on elsewhere"
+    gone_on = "continues in another worker"
     eventually(lambda: gone_on in first.log.read_text(), "the paused one finds itself fenced off")
     site.assert_whole(image_id)
     assert task(site.gateway, image_id)["status"] == "success"

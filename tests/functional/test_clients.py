@@ -186,7 +186,7 @@ def test_openstack_about_the_service(client: Client, gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize("size", [70_000, 2 * MIB, 200 * MIB])
-def test_openstack_is_told_why(client: Client, gateway: Gateway, size: int) -> None:
+def test_the_openstack_client_shows_the_reason(client: Client, gateway: Gateway, size: int) -> None:
     """Also when it is still sending; and it can clear up after itself on the same connection."""
     zeros = client.home / "zeros"
     with open(zeros, "wb") as file:

@@ -245,7 +245,7 @@ def test_missing_paste_file(site: Site) -> None:
     assert_named(site.serve(), str(site.paste))
 
 
-def test_paste_file_that_is_none(site: Site) -> None:
+def test_invalid_paste_file(site: Site) -> None:
     site.paste.write_text("no ini\n")
     assert_named(site.serve(), str(site.paste))
 
@@ -296,7 +296,7 @@ def test_port_that_is_taken(site: Site) -> None:
 
 
 @pytest.mark.parametrize("bind", ["nonsense", "127.0.0.1:port", "127.0.0.1:99999"])
-def test_address_that_is_none(site: Site, bind: str) -> None:
+def test_invalid_address(site: Site, bind: str) -> None:
     assert_named(site.serve("--bind", bind), "--bind", bind)
 
 

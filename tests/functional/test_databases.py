@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from imsgate.registry import sql
+from imsgate.registry import schema
 from tests.databases import Server, settings
 from tests.functional import idempotency
 from tests.functional.gateway import Gateway, eventually, serving
@@ -53,7 +53,7 @@ def _site(
     url = server.create()
     config = CONFIG.format(url=url, shared=directory / "shared")
     (directory / "shared").mkdir()
-    sql.upgrade(settings(url, directory))
+    schema.upgrade(settings(url, directory))
     gateways = []
     for name in "ab":
         (directory / name).mkdir()

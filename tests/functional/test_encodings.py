@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from backports import zstd
 
-from tests.functional.conftest import STRICT, needs_program
-from tests.functional.gateway import Gateway, clean_env, serving
+from tests.functional import partial
+from tests.functional.conftest import framing, needs_program
+from tests.functional.gateway import Gateway, clean_env
 from tests.functional.images import BACKING_FILE
 from tests.functional.importing import begin, ended
 from tests.functional.wire import CHUNKED, MIB, Wire, length
@@ -29,7 +30,6 @@ WIRE_BYTES = {"gzip": 300_000, "zstd": 16_384}
 GROWTH_KIB = 48 << 10
 
 EACH = pytest.mark.parametrize("coding", PACK)
-framing = pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
 
 
 @pytest.fixture(scope="module")
@@ -43,23 +43,6 @@ def disk() -> bytes:
 @pytest.fixture(scope="module")
 def sha512(disk: bytes) -> str:
     return hashlib.sha512(disk).hexdigest()
-
-
-@pytest.fixture(scope="module", params=["embedded", "cheroot", "uwsgi"])
-def _any_server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Gateway]:
-    if request.param == "uwsgi":
-        needs_program("uwsgi")
-    directory = tmp_path_factory.mktemp(request.param)
-    with serving(Gateway(directory, config=STRICT, server=request.param)) as gateway:
-        yield gateway
-
-
-@pytest.fixture
-def any_server(_any_server: Gateway) -> Iterator[Gateway]:
-    yield _any_server
-    _any_server.check_log()
 
 
 def coded(coding: str) -> dict[str, str]:
@@ -132,6 +115,31 @@ def test_every_server_serves_it(any_server: Gateway, coding: str, chunked: bool)
     assert len(any_server.residue(image_id)) == 1
 
 
+@EACH
+@framing
+def test_each_part_of_an_upload_may_be_compressed(
+    any_server: Gateway, coding: str, chunked: bool
+) -> None:
+    image_id, at = any_server.create(), 0
+    assert partial.begin(any_server, image_id, b"").status == 201
+    for part in (DATA[: MIB // 2], DATA[MIB // 2 :]):
+        packed = PACK[coding](part)
+        answer = any_server.call(
+            "PATCH",
+            f"/v2/images/{image_id}/upload",
+            pieces(packed) if chunked else packed,
+            headers={
+                "Content-Type": partial.PARTIAL,
+                "Upload-Offset": str(at),
+                "Upload-Complete": "?0" if at == 0 else "?1",
+                **coded(coding),
+            },
+        )
+        at += len(part)
+        assert (answer.status, partial.offset_of(answer)) == (204, at)
+    assert any_server.download(image_id).body == DATA
+
+
 REFUSED: dict[str, tuple[Callable[[bytes], bytes], dict[str, str], int, str]] = {
     "cut": (lambda packed: packed[:-1], {}, 400, "bad_content_coding"),
     "garbage": (lambda packed: packed + b"garbage", {}, 400, "bad_content_coding"),
@@ -149,7 +157,7 @@ REFUSED: dict[str, tuple[Callable[[bytes], bytes], dict[str, str], int, str]] = 
 
 @EACH
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED)
-def test_what_is_not_the_image_leaves_nothing(
+def test_data_that_is_not_the_image_leaves_nothing(
     any_server: Gateway,
     coding: str,
     case: tuple[Callable[[bytes], bytes], dict[str, str], int, str],

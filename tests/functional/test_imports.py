@@ -292,7 +292,7 @@ def test_job_of_a_worker_that_is_no_more(start, source, workers, how):
     assert ended(gateway, image_id)["status"] == "success"
     if how == "paused":
         first.send(signal.SIGCONT)
-        fenced = "goes on elsewhere: another worker has taken it over"
+        fenced = "continues in another worker: another worker has taken it over"
         eventually(lambda: fenced in first.log.read_text(), "it finds itself fenced off")
     eventually(lambda: len(gateway.residue(image_id)) == 1, "one copy is there and no more")
     assert_active(gateway, image_id, BODY, ["fast"])

@@ -39,7 +39,9 @@ def hanging(gateway: Gateway, count: int) -> Iterator[dict[str, Wire]]:
 
 
 @pytest.mark.parametrize("store", ["fast", "archive"], ids=["sendfile", "streamed"])
-def test_who_takes_no_answer_is_not_waited_for(start: Callable[..., Gateway], store: str) -> None:
+def test_a_client_that_reads_no_response_is_disconnected(
+    start: Callable[..., Gateway], store: str
+) -> None:
     gateway = start(TWO_STORES + CONFIG, workers=1)
     data = bytes(64 * MIB)
     image_id = gateway.create()

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from imsgate.registry import sql
+from imsgate.registry import schema
 from tests import databases
 from tests.functional.gateway import Answer, Gateway, serving
 
@@ -35,7 +35,7 @@ def _limited(
     if request.param != "sqlite":
         server: databases.Server = request.getfixturevalue(f"{request.param}_server")
         url = server.create()
-        sql.upgrade(databases.settings(url, directory))
+        schema.upgrade(databases.settings(url, directory))
         config += f"[database]\nconnection = {url}\n"
     with serving(Gateway(directory, config=config)) as gateway:
         yield gateway

@@ -521,7 +521,7 @@ def test_browsers_may_ask_first(start: Callable[..., Gateway]) -> None:
     assert downloaded.headers["Access-Control-Allow-Origin"] == origin
 
 
-def test_browsers_are_told_nothing_by_default(gateway: Gateway) -> None:
+def test_browsers_get_no_headers_by_default(gateway: Gateway) -> None:
     answer = gateway.call("OPTIONS", "/v2/images", headers={"Origin": "https://horizon.example"})
     assert answer.outcome == (405, "method_not_allowed")
     assert answer.headers["Access-Control-Allow-Origin"] is None

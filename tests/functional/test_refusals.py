@@ -184,7 +184,7 @@ def test_path_that_is_not_utf8(strict: Gateway) -> None:
 
 @pytest.mark.parametrize("name", ["SCRIPT_NAME", "PATH_INFO"])
 @pytest.mark.parametrize("value", ["/zzz", "/v2", "/healthcheck"])
-def test_where_a_request_goes_is_said_by_its_first_line(
+def test_the_request_line_decides_where_a_request_goes(
     strict: Gateway, name: str, value: str
 ) -> None:
     with Wire(strict) as wire:

@@ -190,7 +190,7 @@ def test_data_that_differs_is_not_read_to_its_end(gateway: Gateway, chunked: boo
     assert gateway.download(image_id, Range="bytes=0-9").body == bytes(10)
 
 
-def test_the_gate_looks_at_equal_data_as_before(gateway: Gateway) -> None:
+def test_repeating_an_upload_changes_no_record(gateway: Gateway) -> None:
     disk = images.qcow2()
     image_id = gateway.stored(disk, disk_format="qcow2")
     was = gateway.show(image_id)

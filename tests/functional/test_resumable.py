@@ -84,7 +84,9 @@ def _sha512(file: object) -> str:
     return hashlib.file_digest(file, "sha512").hexdigest()  # type: ignore[arg-type]
 
 
-def test_a_cut_upload_goes_on(server: Gateway, client: resuming.Client, disk: pathlib.Path) -> None:
+def test_an_interrupted_upload_continues(
+    server: Gateway, client: resuming.Client, disk: pathlib.Path
+) -> None:
     """Less than one per cent is sent again."""
     image_id = server.create()
     with Cutter(server.port, positions(str(client.arguments))) as proxy:

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 
-from imsgate.registry import sql
+from imsgate.registry import schema
 from imsgate.stores.mark import MARK
 from tests.databases import Server, settings
 from tests.functional.gateway import Answer, Gateway, eventually, serving
@@ -116,7 +116,7 @@ def site_of(
 ) -> Iterator[Callable[[Files | Objects], Site]]:
     """Start a site with this store."""
     url = postgresql_server.create()
-    sql.upgrade(settings(url, tmp_path))
+    schema.upgrade(settings(url, tmp_path))
     with contextlib.ExitStack() as started, ThreadPoolExecutor() as both:
 
         def make(store: Files | Objects) -> Site:

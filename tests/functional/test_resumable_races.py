@@ -167,7 +167,7 @@ def test_uploads_that_wait_count_in_the_quota(start: Callable[..., Gateway]) -> 
     assert _usage(gateway) == 2
 
 
-def test_an_upload_goes_on_when_the_quota_has_room(start: Callable[..., Gateway]) -> None:
+def test_an_upload_continues_when_the_quota_has_room(start: Callable[..., Gateway]) -> None:
     """Its length is unknown, so it meets the limit amid its bytes; what is there stays."""
     gateway = start("[quota]\nimage_size_total = 4\n")
     waiting, image_id = gateway.create(), gateway.create()
@@ -189,7 +189,7 @@ def _usage(gateway: Gateway) -> int:
     return int(told["image_size_total"]["usage"])
 
 
-def test_an_upload_goes_on_when_the_disk_has_room(
+def test_an_upload_continues_when_the_disk_has_room(
     start: Callable[..., Gateway], tmp_path: pathlib.Path
 ) -> None:
     with mounted(tmp_path / "small", "8m") as small:

@@ -228,7 +228,7 @@ def test_the_path_decides_the_dialect(path):
 
 
 @pytest.mark.parametrize("kind", ERRORS, ids=lambda kind: kind.__name__)
-def test_whoever_signs_like_the_vendors_sdk_is_told_its_codes(kind):
+def test_signed_requests_get_the_vendors_codes(kind):
     entries = {"PATH_INFO": "/v2/images/x/file", "HTTP_X_SDK_DATE": "x"}
     error = made(kind)
     answer = servers.serve(responses.refusal(error), servers.environ(**entries))

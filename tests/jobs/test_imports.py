@@ -294,7 +294,7 @@ def test_a_deleted_image_is_waited_for_no_longer(place, clock):
 
 
 @pytest.mark.parametrize("method", ["glance-direct", "web-download", "copy-image"])
-def test_whoever_may_no_longer_gets_nothing(place, method):
+def test_a_requester_who_lost_permission_gets_nothing(place, method):
     before = {"web-download": Status.QUEUED, "copy-image": Status.ACTIVE}
     one = place.image(before.get(method, Status.UPLOADING), *["a"][: method != "web-download"])
     place.start(one, method, "b", "c")
@@ -314,7 +314,7 @@ def test_whoever_may_no_longer_gets_nothing(place, method):
 
 
 @pytest.mark.parametrize("stopped", [False, True])
-def test_whether_one_still_may_cannot_be_found_out_now(place, stopped):
+def test_permission_cannot_be_checked_during_an_outage(place, stopped):
     """Nothing of what was done is thrown away for that."""
     one = place.image(Status.QUEUED)
     place.start(one, "web-download", "b")
@@ -592,6 +592,28 @@ def test_failure_that_cannot_be_cleared_up_yet(place):
     place.engine.run_one()
     assert place.registry.get(one.id).status == Status.QUEUED
     assert place.job(one).error_code == "source_failed"
+
+
+@pytest.mark.parametrize(
+    ("error", "level"),
+    [
+        (errors.StoreFull(store="a"), "ERROR"),
+        (errors.SourceFailed(problem="it is over"), "INFO"),
+    ],
+    ids=["operator's", "user's"],
+)
+def test_a_job_that_failed_for_its_operator_is_an_error(place, caplog, error, level):
+    caplog.set_level("INFO")
+    one = place.image(Status.QUEUED)
+    place.start(one, "web-download", "a")
+
+    def fail():
+        raise error
+
+    place.source.before = fail
+    place.engine.run_one()
+    (line,) = [line for line in caplog.records if str(error) in line.getMessage()]
+    assert line.levelname == level
 
 
 def test_bug_is_a_failure_that_tells_nothing(place, caplog):

@@ -132,7 +132,7 @@ def test_a_token_for_a_password():
     answer = signed_in(page.WebPage({}, keystone), {**PASSWORD, "user_domain": "d", "more": 1})
     assert (answer.code, json.loads(answer.body)) == (200, {"token": "t"})
     assert answer.header("Cache-Control") == "no-store"
-    credentials = page.Credentials(**PASSWORD, user_domain="d", project_domain="")
+    credentials = page.PasswordCredentials(**PASSWORD, user_domain="d", project_domain="")
     assert keystone.asked == [(credentials, "192.0.2.1")]
     assert "secret" not in repr(credentials)
 

@@ -10,10 +10,10 @@ import pytest
 from imsgate import errors
 from imsgate.config import Config
 from imsgate.page import sign_in
-from imsgate.page.page import Credentials
+from imsgate.page.page import PasswordCredentials
 from imsgate.page.sign_in import KeystoneSignIn
 
-WHO = Credentials("demo", "secret", "project", "", "Elsewhere")
+WHO = PasswordCredentials("demo", "secret", "project", "", "Elsewhere")
 TOKEN = {
     "token": {
         "methods": ["password"],

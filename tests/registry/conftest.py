@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from imsgate.config import Config, Section
-from imsgate.registry import sql
+from imsgate.registry import schema, sql
 from tests import databases
 
 
@@ -27,7 +27,7 @@ def settings(tmp_path: Path) -> Section:
 @pytest.fixture(scope="session")
 def _migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("migrated")
-    sql.upgrade(settings_of(directory))
+    schema.upgrade(settings_of(directory))
     return directory / "imsgate.sqlite"
 
 

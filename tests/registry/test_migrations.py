@@ -11,7 +11,7 @@ from setuptools import find_packages
 
 from imsgate.errors import LocationTaken
 from imsgate.model import Location, Status
-from imsgate.registry import migrations, rows, sql
+from imsgate.registry import migrations, rows, schema, sql
 from imsgate.registry.base import Query
 from imsgate.registry.database import Database, DatabaseSettings
 from imsgate.registry.tables import (
@@ -78,7 +78,7 @@ def _column(column, dialect):
 
 def test_upgrade_may_be_repeated(unmade):
     for _ in range(2):
-        sql.upgrade(unmade)
+        schema.upgrade(unmade)
         sql.SqlRegistry(unmade).close()
 
 
@@ -142,7 +142,7 @@ def test_upgrade_keeps_what_there_is(unmade, revision):
         _filled(connection)
         there = sa.inspect(connection)
         had_jobs, had_uploads = (there.has_table(table.name) for table in (JOBS, UPLOADS))
-    sql.upgrade(unmade)
+    schema.upgrade(unmade)
     with contextlib.closing(sql.SqlRegistry(unmade)) as registry:
         assert registry.get(_KEPT.id) == _KEPT
         assert registry.list(Query(viewer="me")) == [_KEPT]
@@ -170,7 +170,7 @@ def test_images_that_share_a_place_stay_as_they_are(unmade):
                 for position, place in enumerate(one.locations)
             ]
             connection.execute(sa.insert(LOCATIONS), places)
-    sql.upgrade(unmade)
+    schema.upgrade(unmade)
     with contextlib.closing(sql.SqlRegistry(unmade)) as registry:
         assert [registry.get(one.id) for one in images] == images
         for place in (shared, *(place for places in own for place in places[::233])):

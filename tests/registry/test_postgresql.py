@@ -5,7 +5,7 @@ import contextlib
 import pytest
 
 from imsgate.errors import BadConfig
-from imsgate.registry import sql
+from imsgate.registry import schema
 from imsgate.registry.sql import SqlRegistry
 from imsgate.testing.registries import RegistryContract, walk
 from tests import databases
@@ -32,7 +32,7 @@ def test_a_database_that_cannot_hold_every_text_is_refused(postgresql_server, tm
     how = f"ENCODING {encoding} TEMPLATE template0 LOCALE 'C' LOCALE_PROVIDER libc"
     postgresql_server.execute(f"CREATE DATABASE {name} {how}")
     settings = databases.settings(postgresql_server.url(name), tmp_path)
-    for use in (sql.upgrade, SqlRegistry):
+    for use in (schema.upgrade, SqlRegistry):
         with pytest.raises(BadConfig, match=f"{encoding}.*-E UTF8") as caught:
             use(settings)
         assert caught.value.key == "[database] connection"

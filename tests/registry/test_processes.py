@@ -7,7 +7,7 @@ import pytest
 
 from imsgate.errors import BadConfig, Conflict
 from imsgate.model import Status
-from imsgate.registry import sql
+from imsgate.registry import schema, sql
 from imsgate.registry.base import Query
 from imsgate.testing.records import image
 from imsgate.testing.registries.threads import together
@@ -68,7 +68,7 @@ def test_all_may_upgrade_at_once(unmade):
     with pytest.raises(BadConfig, match="has no tables yet: run 'imsgate db upgrade'"):
         sql.SqlRegistry(unmade)
     # In threads, for they begin closer together than processes.
-    outcomes = together(4, lambda number: sql.upgrade(unmade))
+    outcomes = together(4, lambda number: schema.upgrade(unmade))
     assert outcomes == [None] * 4
     sql.SqlRegistry(unmade).close()
 

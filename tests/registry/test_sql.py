@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from imsgate import errors
 from imsgate.config import Section
 from imsgate.model import Limits, Location
-from imsgate.registry import database, lists, outages, sql
-from imsgate.registry.base import Query
+from imsgate.registry import candidates, database, lists, outages, schema
+from imsgate.registry.base import Condition, Op, Query
 from imsgate.registry.sql import SqlRegistry
 from imsgate.testing.records import after, image, member, upload
 from imsgate.testing.registries import RegistryContract
@@ -56,13 +56,13 @@ def with_connection(settings, connection):
 
 def test_default_is_a_file_in_the_state_directory(settings, tmp_path):
     assert settings.connection == f"sqlite:///{tmp_path}/imsgate.sqlite"
-    assert sql.is_embedded(settings)
-    assert not sql.is_embedded(with_connection(settings, "postgresql://db/imsgate"))
+    assert schema.is_embedded(settings)
+    assert not schema.is_embedded(with_connection(settings, "postgresql://db/imsgate"))
 
 
 def test_a_new_file_is_its_owners_alone(settings, tmp_path):
     tmp_path.chmod(0o755)
-    sql.upgrade(settings)
+    schema.upgrade(settings)
     with contextlib.closing(SqlRegistry(settings)) as registry:
         registry.add(image())
         files = sorted(tmp_path.glob("imsgate.sqlite*"))
@@ -93,7 +93,7 @@ def test_unusable_connection_is_refused(settings, connection, problem):
 
 def test_upgrade_names_the_connection_it_cannot_use(settings):
     with pytest.raises(errors.BadConfig, match=r"\[database\] connection: .* unable to open"):
-        sql.upgrade(with_connection(settings, "sqlite:////no/such/directory/db"))
+        schema.upgrade(with_connection(settings, "sqlite:////no/such/directory/db"))
 
 
 def test_new_file_that_another_process_has_just_begun_with(settings, tmp_path, monkeypatch):
@@ -103,7 +103,7 @@ def test_new_file_that_another_process_has_just_begun_with(settings, tmp_path, m
         waits = types.SimpleNamespace(sleep=lambda seconds: other.rollback())
         monkeypatch.setattr(outages, "time", waits)
         monkeypatch.setattr(database, "_SQLITE_WAIT_SECONDS", 0)
-        sql.upgrade(settings)
+        schema.upgrade(settings)
     SqlRegistry(settings).close()
 
 
@@ -115,7 +115,7 @@ def test_missing_database_is_refused_and_not_made(settings, tmp_path):
 
 def test_foreign_file_is_refused(settings, tmp_path):
     (tmp_path / "imsgate.sqlite").write_text("This is no database. " * 100)
-    for use in (SqlRegistry, sql.upgrade):
+    for use in (SqlRegistry, schema.upgrade):
         with pytest.raises(errors.BadConfig, match="file is not a database"):
             use(settings)
 
@@ -124,7 +124,7 @@ def test_newer_database_is_refused_and_left_alone(migrated):
     engine = sa.create_engine(migrated.connection)
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-    for use in (SqlRegistry, sql.upgrade):
+    for use in (SqlRegistry, schema.upgrade):
         with pytest.raises(errors.BadConfig, match="newer release"):
             use(migrated)
     with engine.begin() as connection:
@@ -174,7 +174,7 @@ def test_outage_is_reported_without_the_path(migrated, tmp_path):
         assert outage.value.status == 503
         assert str(tmp_path) not in str(outage.value)
     file.rmdir()
-    sql.upgrade(migrated)
+    schema.upgrade(migrated)
     assert registry.list(Query()) == []
     registry.close()
 
@@ -294,13 +294,49 @@ def test_statements_do_not_grow_with_the_records(any_registry):
 @pytest.mark.parametrize("marker", [None, image(name="m")], ids=["first", "later"])
 def test_page_is_read_from_an_index_in_order(registry, query, index, marker):
     page = lists.page(dataclasses.replace(query, marker=marker), nulls_are_largest=False)
-    with registry._database.reading() as connection:
-        rendering = {"literal_binds": True, "render_postcompile": True}
-        text = page.compile(connection, compile_kwargs=rendering)
-        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").mappings().all()
-    steps = [row["detail"] for row in plan]
+    steps = _plan(registry, page)
     assert index in steps[0]
     assert not any("TEMP B-TREE" in step for step in steps), steps
+
+
+def _plan(registry, select):
+    with registry._database.reading() as connection:
+        rendering = {"literal_binds": True, "render_postcompile": True}
+        text = select.compile(connection, compile_kwargs=rendering)
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}").mappings().all()
+    return [row["detail"] for row in plan]
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        Condition("name", Op.EQ, "a"),
+        Condition("status", Op.EQ, "queued"),
+        Condition("size", Op.EQ, 1),
+        Condition("size", Op.GTE, 1),
+        Condition("virtual_size", Op.LTE, 1),
+        Condition("disk_format", Op.EQ, "iso"),
+        Condition("disk_format", Op.IN, ("iso", "udf")),
+        Condition("container_format", Op.EQ, "ova"),
+        Condition("min_disk", Op.GTE, 1),
+        Condition("min_ram", Op.EQ, 1),
+        Condition("checksum", Op.EQ, "0" * 32),
+        Condition("os_hash_value", Op.EQ, "0" * 128),
+        Condition("protected", Op.EQ, True),
+        Condition("os_hidden", Op.EQ, True),
+    ],
+    ids=str,
+)
+def test_images_with_an_attribute_are_found_by_its_index(registry, condition):
+    """SQLite preferred an index in the order of the page, and read every image."""
+    query = Query(admin=True, conditions=[condition, Condition("os_hidden", Op.EQ, False)])
+    (attribute,) = candidates.wanted(query)[:1]
+    for select in (candidates.counting([attribute]), candidates.matching(attribute, [attribute])):
+        steps = [step for step in _plan(registry, select) if "images" in step]
+        assert steps
+        for step in steps:
+            assert f"COVERING INDEX ix_images_alive_{condition.field}_" in step
+            assert f"alive=? AND {condition.field}" in step
 
 
 def test_page_that_is_long_enough_reads_no_further_properties(any_registry):

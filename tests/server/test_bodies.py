@@ -67,7 +67,7 @@ HELD = pytest.mark.parametrize("held", [0, 1, 5000, 8192, 290_000])
 @KINDS
 @HELD
 @pytest.mark.parametrize("step", [1000, 8192, 65536, 1 << 20])
-def test_all_of_it_comes_in_steps_as_large_as_asked_for(connection, make, sent, held, step):
+def test_everything_is_read_in_steps_of_the_requested_size(connection, make, sent, held, step):
     found = make(connection, sent, held)
     steps = list(iter(lambda: found.read(step), b""))
     assert b"".join(steps) == DATA
@@ -82,13 +82,13 @@ def test_reading_everything(connection, make, sent, held):
 
 
 @KINDS
-def test_a_buffered_reader_round_it(connection, make, sent):
+def test_a_buffered_reader_around_it(connection, make, sent):
     found = io.BufferedReader(make(connection, sent))
     assert found.readline() + found.read() == DATA
 
 
 @given(st.lists(st.binary(min_size=1)), st.lists(st.integers(0, 300)))
-def test_pieces_are_cut_and_joined_as_asked(pieces, sizes):
+def test_pieces_are_split_and_joined_to_the_requested_size(pieces, sizes):
     coming = iter(pieces)
     found = bodies.DirectBody(lambda _: next(coming, None))
     whole = io.BytesIO(b"".join(pieces))
@@ -100,7 +100,7 @@ def test_pieces_are_cut_and_joined_as_asked(pieces, sizes):
 
 @KINDS
 @pytest.mark.parametrize("held", [0, 290_000, None])
-def test_what_comes_behind_it_is_not_part_of_it(connection, make, sent, held):
+def test_bytes_after_the_body_are_not_part_of_it(connection, make, sent, held):
     found = make(connection, sent + NEXT, held)
     assert found.read(1 << 20) == DATA
     assert found.read(1 << 20) == b""
@@ -131,7 +131,7 @@ def test_a_bad_chunk_is_an_error(connection, sent, error):
 
 
 @KINDS
-def test_nothing_is_received_before_it_is_asked_for(connection, make, sent):
+def test_nothing_is_received_before_the_first_read(connection, make, sent):
     make(connection, sent[:100])
     assert connection[0].recv(1000) == sent[:100]
 

@@ -149,7 +149,7 @@ def test_clients_without_a_head_hold_no_thread(bench, sent):
     assert bench.answer(bench.connect(GET)).startswith(b"HTTP/1.1 200")
 
 
-def test_nor_do_those_that_had_an_answer(bench):
+def test_kept_connections_hold_no_thread(bench):
     for _ in range(6):
         client = bench.connect(GET)
         bench.answer(client)
@@ -157,7 +157,7 @@ def test_nor_do_those_that_had_an_answer(bench):
     assert bench.answer(bench.connect(GET)).startswith(b"HTTP/1.1 200")
 
 
-def test_nor_those_whose_body_nobody_reads(bench):
+def test_unread_bodies_hold_no_thread(bench):
     for _ in range(6):
         bench.connect(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
     assert bench.answer(bench.connect(GET)).startswith(b"HTTP/1.1 200")
@@ -178,7 +178,7 @@ def test_requests_sent_at_once_are_all_answered(bench):
     assert bench.answer(client).endswith(b"ok")
 
 
-def test_the_whole_head_has_a_deadline_however_it_trickles(bench, clock):
+def test_the_whole_head_has_a_deadline(bench, clock):
     client = bench.connect(b"GET / ")
     bench.turn(lambda: bench.worker._heads)
     clock.ahead = HEAD_SECONDS / 2
@@ -241,7 +241,7 @@ def _unread(bench):
     return b""
 
 
-def test_more_connections_than_are_allowed_take_the_place_of_those_without_a_request(bench):
+def test_excess_connections_replace_those_without_a_request(bench):
     for _ in range(60):
         bench.connect(b"GE")
     client = bench.connect(GET)
@@ -262,7 +262,7 @@ def test_a_failing_accept_ends_no_worker(bench, clock, error, caplog):
     assert bench.answer(bench.connect(GET)).endswith(b"ok")
 
 
-def test_a_worker_that_stops_waits_for_no_heads(bench):
+def test_a_stopping_worker_does_not_wait_for_heads(bench):
     bench.connect(b"GE")
     bench.turn(lambda: bench.worker._heads)
     bench.worker.alive = False
@@ -274,7 +274,7 @@ FRAMINGS = ["Content-Length: 5", "Content-Length: 100000000", "Transfer-Encoding
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
-def test_a_body_that_nobody_reads_is_not_asked_for(bench, framing):
+def test_no_100_continue_for_a_body_that_is_not_read(bench, framing):
     """Whether the client sends it all the same is not known, so the connection ends."""
     response = bench.answer(bench.connect(f"{EXPECT}{framing}\r\n\r\n".encode()))
     assert response.startswith(b"HTTP/1.1 200")
@@ -290,7 +290,7 @@ def test_a_body_that_nobody_reads_is_not_asked_for(bench, framing):
         ("Transfer-Encoding: chunked", b"5\r\n12345\r\n0\r\n\r\n", True),
     ],
 )
-def test_a_body_is_asked_for_when_it_is_read(bench, framing, body, closes):
+def test_100_continue_is_sent_at_the_first_read(bench, framing, body, closes):
     bench.app.reads_body = True
     client = bench.connect(f"{EXPECT}{framing}\r\n\r\n".encode())
     received = []
@@ -321,13 +321,13 @@ def test_no_response_promises_to_wait_for_the_rest_of_a_body(bench, length, miss
 
 
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
-def test_nothing_is_asked_for_where_nothing_comes(bench, version):
+def test_no_100_continue_without_a_body(bench, version):
     bench.app.reads_body = True
     head = f"GET / HTTP/{version}\r\nHost: x\r\nExpect: 100-continue\r\n\r\n"
     assert b"100 Continue" not in bench.answer(bench.connect(head.encode()))
 
 
-def test_http_1_0_knows_no_100(bench):
+def test_no_100_continue_for_http_1_0(bench):
     bench.app.reads_body = True
     head = EXPECT.replace("1.1", "1.0") + "Content-Length: 5\r\n\r\n12345"
     assert bench.answer(bench.connect(head.encode())).startswith(b"HTTP/1.0 200")

@@ -45,7 +45,7 @@ def test_the_parser_is_asked_when_it_need_not_wait(pair, sent, state):
         assert len(head) == 0
 
 
-def test_a_client_that_has_closed_is_left_to_the_parser(pair):
+def test_the_parser_handles_a_client_that_has_closed(pair):
     ours, theirs = pair
     theirs.sendall(b"GE")
     theirs.shutdown(socket.SHUT_WR)

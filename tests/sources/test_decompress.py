@@ -41,7 +41,7 @@ def unpack(name, data, *, size=100_000, step=1 << 16, **more):
 
 
 @EACH
-def test_compression_is_told_by_its_first_bytes(name):
+def test_compression_is_detected_by_its_first_bytes(name):
     assert decompressor().compression_of(PACK[name](b"")[:MAGIC_BYTES]) == name
     assert decompressor(*(set(PACK) - {name})).compression_of(PACK[name](DATA)) is None
 
@@ -69,7 +69,7 @@ def test_any_number_of_members(name):
 
 
 @EACH
-def test_no_read_gives_more_than_was_asked_for(name):
+def test_no_read_returns_more_than_requested(name):
     stream = decompressor().open(name, reading(PACK[name](DATA)))
     chunks = list(iter(lambda: stream.read(1000), b""))
     assert max(map(len, chunks)) <= 1000

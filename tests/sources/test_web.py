@@ -110,7 +110,7 @@ def test_digest(server, opened, algorithm):
 
 
 @pytest.mark.parametrize("text", ["", "sha256", "sha256:", "sha256:xyz", "crc32:00000000"])
-def test_digest_that_is_none(opened, text):
+def test_invalid_digest(opened, text):
     with pytest.raises(errors.BadRequest):
         opened().check("http://mirror.example/", text)
 
@@ -227,6 +227,17 @@ HEADS = {
     "HTTP/1.0": (b"HTTP/1.0 200 OK\r\n" + LENGTH, True),
     "203": (b"HTTP/1.1 203 Non-Authoritative\r\n" + LENGTH, True),
     "folded": (b"HTTP/1.1 200 OK\r\nX-Long: a\r\n b\r\n" + LENGTH, True),
+    "150 fields": (b"HTTP/1.1 200 OK\r\n" + b"Set-Cookie: a=b\r\n" * 150 + LENGTH, True),
+    "long field": (
+        b"HTTP/1.1 200 OK\r\nContent-Security-Policy: " + b"x" * 99_000 + b"\r\n" + LENGTH,
+        True,
+    ),
+    "folded, not needed": (b"HTTP/1.1 200 OK\r\nX: a\r\n\tContent-Length: 5\r\n" + LENGTH, True),
+    "needed and folded": (b"HTTP/1.1 200 OK\r\nContent-Length:\r\n %d\r\n" % len(DATA), True),
+    "103 with 150 fields": (
+        b"HTTP/1.1 103 E\r\n" + b"Link: <x>\r\n" * 150 + b"\r\nHTTP/1.1 200 OK\r\n" + LENGTH,
+        True,
+    ),
     "equal lengths": (b"HTTP/1.1 200 OK\r\n" + LENGTH + LENGTH, True),
     "one list": (b"HTTP/1.1 200 OK\r\nContent-Length: %d, %d\r\n" % ((len(DATA),) * 2), True),
     "gzip file": (b"HTTP/1.1 200 OK\r\nContent-Encoding: x-gzip\r\n" + LENGTH, True),
@@ -713,7 +724,7 @@ def test_check_stops_a_download_wherever_it_is(server, opened, route):
 
 
 @pytest.mark.parametrize("ends", [(1,), (500_000,), (0,), (100, 200_000, 200_000, 1_000_000)])
-def test_cut_download_goes_on(server, opened, ends):
+def test_interrupted_download_continues(server, opened, ends):
     server.routes["/image"] = cut(*ends)
     right = hashlib.sha256(DATA).hexdigest()
     assert fetch(opened(), f"{server.url}/image", f"sha256:{right}") == DATA
@@ -721,7 +732,7 @@ def test_cut_download_goes_on(server, opened, ends):
     assert all(headers["If-Range"] == web_server.ETAG for _, headers in server.seen[1:])
 
 
-def test_cut_download_goes_on_where_redirects_led_to(server, opened):
+def test_interrupted_download_continues_where_redirects_led(server, opened):
     server.routes |= {"/a": redirect("/b"), "/b": cut(1000)}
     assert fetch(opened(), f"{server.url}/a") == DATA
     assert [path for path, _ in server.seen] == ["/a", "/b", "/b"]
@@ -736,7 +747,7 @@ def test_cut_download_goes_on_where_redirects_led_to(server, opened):
     ],
     ids=["no etag", "weak etag", "changed"],
 )
-def test_cut_download_that_cannot_go_on(server, opened, route):
+def test_interrupted_download_that_cannot_continue(server, opened, route):
     server.routes["/image"] = route
     with pytest.raises(errors.SourceFailed):
         fetch(opened(), f"{server.url}/image")

@@ -277,15 +277,16 @@ def test_thin_files_may_promise_more_than_there_is(tiny):
 
 
 def test_data_is_on_its_way_to_the_disk_before_the_end(store, monkeypatch):
-    """Whatever the size, an fsync writes at most the last two windows."""
+    """Whatever the size, an fsync writes at most the last windows."""
     monkeypatch.setattr(disk, "WINDOW_BYTES", 1000)
+    monkeypatch.setattr(disk, "WINDOWS", 2)
     seen = []
     monkeypatch.setattr(disk, "_sync_file_range", lambda _, *what: seen.append(what) or 0)
     with store.create(KEY, None) as sink:
-        for size in (999, 1, 500, 2000):
+        for size in (999, 1, 500, 2000, 1000):
             sink.write(bytes(size))
         sink.commit()
-    begun = [(0, 1000, 2), (1000, 1000, 2), (2000, 1000, 2)]
+    begun = [(at, 1000, 2) for at in (0, 1000, 2000, 3000)]
     assert [what for what in seen if what[2] == 2] == begun
     assert [what for what in seen if what[2] != 2] == [(0, 1000, 7), (1000, 1000, 7)]
 

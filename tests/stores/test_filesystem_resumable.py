@@ -13,7 +13,7 @@ from imsgate import errors
 from imsgate.errors import ObjectNotFound
 from imsgate.stores.base import Swept
 from imsgate.stores.filesystem import disk, fence
-from imsgate.testing.store_data import MIB, body, content
+from imsgate.testing.stores.data import MIB, body, content
 from tests.functional.gateway import clean_env
 from tests.stores.test_filesystem import (
     KEY,
@@ -106,7 +106,7 @@ while True:
 """
 
 
-def test_what_a_killed_process_wrote_goes_on(store, tmp_path):
+def test_a_killed_process_loses_nothing_that_it_wrote(store, tmp_path):
     at = suspended(store, b"data")
     told = {"settings": vars(store.settings), "key": KEY, "offset": at}
     with subprocess.Popen(
@@ -139,7 +139,7 @@ def test_bytes_that_a_disk_lost_are_dropped(store, directory, monkeypatch):
     assert store.durable(KEY, None, 3) == 4
 
 
-def test_bytes_of_a_killed_process_that_a_disk_lost_are_dropped(store, monkeypatch):
+def test_bytes_of_a_killed_process_that_the_disk_lost_are_dropped(store, monkeypatch):
     assert suspended(store, b"data") == 4
     store.resume(KEY, None, 4, 2).write(b"lost")
     failing_fsync(monkeypatch, 1)
@@ -191,7 +191,7 @@ def test_a_lower_epoch_is_refused(store):
             call()
 
 
-def test_a_writer_that_does_not_end_is_waited_for_only_so_long(store, directory, monkeypatch):
+def test_waiting_for_another_writer_has_a_limit(store, directory, monkeypatch):
     suspended(store, b"data")
     monkeypatch.setattr(fence, "LOCK_SECONDS", 0)
     with open(directory / FENCE, "rb+") as file:

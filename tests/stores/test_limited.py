@@ -67,7 +67,7 @@ def test_bytes_pass_at_the_rate(rate, seconds):
     assert clock.now - 100 == pytest.approx(seconds)
 
 
-def test_time_in_which_nothing_passed_is_not_made_up_for():
+def test_idle_time_is_not_made_up_for():
     clock = Clock()
     throttle = Throttle(1, lambda: clock.now, clock.sleep)
     throttle.take(MIB)

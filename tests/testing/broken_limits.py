@@ -8,9 +8,8 @@ from unittest import mock
 from imsgate.errors import OverLimit
 from imsgate.model import DELETED, Status, Usage
 from imsgate.quotas import limits
-from imsgate.registry import memory
 from imsgate.registry.base import NOTHING
-from imsgate.registry.memory import MemoryRegistry
+from imsgate.registry.memory import MemoryRegistry, images
 
 
 class Ignores(MemoryRegistry):
@@ -105,7 +104,7 @@ class _Counts(MemoryRegistry):
 
     def usage(self, project):
         with self._lock:
-            return memory._sum(project, map(self.changed, self._images.values()))
+            return images._sum(project, map(self.changed, self._images.values()))
 
 
 class CountsDeleted(_Counts):
@@ -142,7 +141,7 @@ class IgnoresCase(MemoryRegistry):
         def total(name, images):
             return _sum("project", [dataclasses.replace(one, owner=_lower(one)) for one in images])
 
-        with mock.patch.object(memory, "_sum", total):
+        with mock.patch.object(images, "_sum", total):
             return super().usage(project)
 
 
@@ -150,7 +149,7 @@ def _lower(image):
     return image.owner and image.owner.lower()
 
 
-_sum = memory._sum
+_sum = images._sum
 
 
 class SumOfNothingIsNone(MemoryRegistry):

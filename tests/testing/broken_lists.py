@@ -4,9 +4,8 @@ import dataclasses
 from unittest import mock
 
 from imsgate.model import DELETED, MemberStatus, Status, Visibility
-from imsgate.registry import memory
 from imsgate.registry.base import Op
-from imsgate.registry.memory import MemoryRegistry
+from imsgate.registry.memory import MemoryRegistry, images
 
 
 class LeaksCommunity(MemoryRegistry):
@@ -58,11 +57,11 @@ class _Compares(MemoryRegistry):
     """Overrides the rule for one condition."""
 
     def list(self, query):
-        with mock.patch.object(memory, "_holds", self.holds):
+        with mock.patch.object(images, "_holds", self.holds):
             return super().list(query)
 
 
-_holds = memory._holds
+_holds = images._holds
 
 
 class NoValueDiffersFromAny(_Compares):
@@ -119,7 +118,7 @@ class SortsNoValueLast(MemoryRegistry):
             value = getattr(image, field)
             return value is None, value
 
-        with mock.patch.object(memory, "_rank", rank):
+        with mock.patch.object(images, "_rank", rank):
             return super().list(query)
 
 
@@ -140,7 +139,7 @@ class PagesSkipTies(MemoryRegistry):
         def after(image, marker, order):
             return _after(image, marker, order[:1])
 
-        with mock.patch.object(memory, "_after", after):
+        with mock.patch.object(images, "_after", after):
             return super().list(query)
 
 
@@ -152,11 +151,11 @@ class PagesSkipNoValue(MemoryRegistry):
             values = [getattr(one, order[0][0]) for one in (image, marker)]
             return None not in values and _after(image, marker, order)
 
-        with mock.patch.object(memory, "_after", after):
+        with mock.patch.object(images, "_after", after):
             return super().list(query)
 
 
-_after = memory._after
+_after = images._after
 
 
 class PagesNeedTheMarker(MemoryRegistry):

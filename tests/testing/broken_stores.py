@@ -20,7 +20,8 @@ from imsgate.stores import base
 from imsgate.stores.base import Sink
 from imsgate.stores.filesystem import FilesystemStore
 from imsgate.stores.memory import MemoryStore
-from imsgate.testing import StoreContract, store_machine
+from imsgate.testing import StoreContract
+from imsgate.testing.stores import machine
 
 MIB = 1024 * 1024
 
@@ -28,8 +29,8 @@ MIB = 1024 * 1024
 @pytest.fixture(autouse=True)
 def first_example_found(monkeypatch):
     """Do not look for the shortest example: that takes most of the time."""
-    only = hypothesis.settings(store_machine.SETTINGS, phases=[hypothesis.Phase.generate])
-    monkeypatch.setattr(store_machine, "SETTINGS", only)
+    only = hypothesis.settings(machine.SETTINGS, phases=[hypothesis.Phase.generate])
+    monkeypatch.setattr(machine, "SETTINGS", only)
 
 
 class SoundSink(Sink):

@@ -1,39 +1,20 @@
 """The filter kit rejects every filter that is wrong, by the check meant for it."""
 
-import pathlib
 import subprocess
 import sys
-from xml.etree import ElementTree
 
 import pytest
 
 from imsgate import testing
-from tests.testing import broken_filters
+from tests.testing import broken_filters, nested
 
-HERE = pathlib.Path(broken_filters.__file__)
 CASES = [(kind.__name__, check) for kind, check in broken_filters.DOUBLES.items()]
 CHECKS = {name for name in dir(testing.FilterContract) if name.startswith("test_")}
 
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory):
-    """Of each (double, check) run in one other pytest: the outcomes of its cases."""
-    # The sound one first: what a broken one leaves open fails whoever runs as it is collected.
-    wanted = [f"{HERE}::TestSound"]
-    wanted += [f"{HERE}::Test{name}::{check}" for name, check in CASES]
-    report = tmp_path_factory.mktemp("kit") / "report.xml"
-    command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider"]
-    # Explaining why bytes differ takes most of the time, under CI above all.
-    command += ["--assert=plain", "--junitxml", report]
-    done = subprocess.run([*command, *wanted], capture_output=True, text=True, check=False)
-    assert done.returncode == 1, done.stdout + done.stderr
-    found = {}
-    for case in ElementTree.parse(report).iter("testcase"):
-        name = case.get("classname").rpartition(".Test")[2]
-        check = case.get("name").partition("[")[0]
-        outcome = {"failure", "error", "skipped"} & {child.tag for child in case}
-        found.setdefault((name, check), set()).update(outcome or {"passed"})
-    return found
+    return nested.run(broken_filters.__file__, CASES, tmp_path_factory.mktemp("kit") / "report.xml")
 
 
 @pytest.mark.parametrize(("double", "check"), CASES, ids=[name for name, _ in CASES])

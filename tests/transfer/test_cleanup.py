@@ -47,7 +47,7 @@ def test_an_abandoned_upload_of_a_deleted_image_is_swept(attempt, clock):
         assert (attempt.record.status, attempt.residue) == (Status.DELETED, [])
 
 
-def test_an_abandoned_upload_to_a_store_that_is_away_holds_up_nobody(attempt, clock):
+def test_an_unavailable_store_does_not_delay_other_cleanups(attempt, clock):
     with contextlib.closing(Closes(abandoned(attempt, clock, True))):
         clock.expire()
         attempt.fail("discard", AWAY)
@@ -60,7 +60,7 @@ def test_an_abandoned_upload_to_a_store_that_is_away_holds_up_nobody(attempt, cl
         assert attempt.residue == []
 
 
-def test_of_two_sweeps_one_clears_up(attempt, clock):
+def test_one_of_two_sweeps_cleans_up(attempt, clock):
     with contextlib.closing(Closes(abandoned(attempt, clock, False))):
         clock.expire()
         both = []
@@ -108,7 +108,7 @@ def test_a_deletion_of_what_the_store_lost_is_done(attempt):
     assert attempt.record.status == Status.DELETED
 
 
-def test_one_image_that_cannot_be_cleared_keeps_none_waiting(attempt, clock):
+def test_an_image_that_cannot_be_cleaned_up_delays_no_other(attempt, clock):
     now = model.now()
     for number in range(3):
         attempt.registry.add(
@@ -132,7 +132,7 @@ def test_one_image_that_cannot_be_cleared_keeps_none_waiting(attempt, clock):
     assert attempt.cleanup.sweep() == 1
 
 
-def test_the_sweep_goes_on_after_a_failure(caplog, monkeypatch):
+def test_the_sweep_continues_after_a_failure(caplog, monkeypatch):
     class Enough(BaseException):
         pass
 

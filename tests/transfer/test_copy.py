@@ -64,5 +64,5 @@ def test_check_may_stop_it_before_each_read(times):
         (copy.FIRST_READ_BYTES, 60.0, copy.FIRST_READ_BYTES),
     ],
 )
-def test_a_slow_client_is_asked_for_less_at_a_time(step, seconds, following):
+def test_reads_from_a_slow_client_stay_small(step, seconds, following):
     assert copy._next_size(step, seconds) == following

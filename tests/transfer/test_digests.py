@@ -35,7 +35,7 @@ def processors(monkeypatch):
     st.sampled_from(["md5", "sha256", "sha512"]),
     st.integers(0, 2),
 )
-def test_they_depend_neither_on_chunks_nor_on_threads(chunks, algorithm, threads):
+def test_digests_do_not_depend_on_chunks_or_threads(chunks, algorithm, threads):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(digests, "_THREADS", threads)
         found = digests.Digests(("md5", algorithm))
@@ -117,7 +117,7 @@ def test_there_are_no_threads_on_one_processor(processors):
     assert makers(*noted) == HERE
 
 
-def test_a_thread_goes_on_while_the_loop_does_something_else(processors):
+def test_a_thread_continues_while_the_loop_is_busy(processors):
     processors(2)
     noted = Noted(), Noted()
     stream(*noted).feed(DATA)
@@ -125,7 +125,7 @@ def test_a_thread_goes_on_while_the_loop_does_something_else(processors):
     assert makers(*noted) == {"digest"}
 
 
-def test_they_do_without_threads_while_others_are_fed(processors):
+def test_digests_get_no_threads_while_others_are_fed(processors):
     processors(2)
     leave, count, noted = threading.Event(), digests.MAX_CHUNKS_BEHIND + 1, (Noted(), Noted())
     held = Noted(leave), Noted(leave)
@@ -145,7 +145,7 @@ def test_they_do_without_threads_while_others_are_fed(processors):
     assert set(first.values().values()) == {hashlib.md5(DATA * count).hexdigest()}
 
 
-def test_a_stream_that_is_not_fed_keeps_no_thread_from_others(processors):
+def test_an_idle_stream_keeps_no_thread_from_others(processors):
     """One that came first had the threads to its end, however slow it was."""
     processors(2)
     slow, noted = digests.Digests(NAMES), (Noted(), Noted())
@@ -156,7 +156,7 @@ def test_a_stream_that_is_not_fed_keeps_no_thread_from_others(processors):
     assert slow.values() == VALUES
 
 
-def test_the_loop_makes_what_the_thread_does_not_get_to(processors):
+def test_the_loop_computes_what_the_thread_does_not(processors):
     processors(2)
     leave, count = threading.Event(), digests.MAX_CHUNKS_BEHIND + 1
     held, noted = Noted(leave), Noted(then=lambda: len(noted.threads) < count or leave.set())
@@ -170,7 +170,7 @@ def test_the_loop_makes_what_the_thread_does_not_get_to(processors):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_a_chunk_that_is_none_is_an_error_at_once(processors, count):
+def test_an_invalid_chunk_is_an_error_at_once(processors, count):
     processors(count)
     bad, good = digests.Digests(NAMES), digests.Digests(NAMES)
     for _ in range(digests.MAX_CHUNKS_BEHIND):

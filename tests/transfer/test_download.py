@@ -124,7 +124,7 @@ def test_a_range_outside_is_416(store, text):
 
 
 @pytest.mark.parametrize("text", ["bytes=a-b", "pages=1-2", "bytes=4-2"])
-def test_a_range_that_is_none_is_416_as_in_glance(store, text):
+def test_an_invalid_range_is_416_as_in_glance(store, text):
     with pytest.raises(errors.BadRange):
         ask(store, RANGE=text)
 
@@ -135,14 +135,14 @@ def test_an_image_without_a_checksum_has_no_etag(store):
     assert (answer.code, answer.body, answer.header("ETag")) == (200, DATA, None)
 
 
-def test_lost_data_is_told_before_the_status(store):
+def test_lost_data_is_reported_before_the_status(store):
     store.delete("url")
     with pytest.raises(errors.ObjectNotFound):
         ask(store)
 
 
 @pytest.mark.parametrize("headers", [{}, {"RANGE": "bytes=2-4"}], ids=["whole", "range"])
-def test_whoever_goes_away_frees_the_store(headers):
+def test_a_client_that_disconnects_frees_the_store(headers):
     class Store:
         def read(self, url, offset, length):
             return closing
@@ -202,7 +202,7 @@ def test_which_files_the_server_sends(headers, software, by_server):
     assert all(file.closed for file in files.opened)
 
 
-def test_a_function_of_that_name_is_streamed_to():
+def test_a_file_wrapper_that_is_a_function_is_not_used():
     response, files = sent({}, "uwsgi", lambda file, block: pytest.fail("not its class"))
     assert b"".join(response.app_iter) == DATA
     assert files.opened == []

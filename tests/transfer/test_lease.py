@@ -63,7 +63,7 @@ def test_a_lease_is_kept_by_the_thread_that_works(monkeypatch):
     assert (renewed, held.lost) == ([101, 202, 303], True)
 
 
-def test_a_lease_that_has_ended_keeps_nobody_waiting():
+def test_waiting_ends_with_the_lease():
     with Lease("image i", lambda: None, interval=60, refusals=()) as held:
         held.end()
         held.wait(3600)

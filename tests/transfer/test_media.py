@@ -106,7 +106,7 @@ def test_an_operator_adopts_a_new_directory(start, registry, directory, path, tm
     start()
 
 
-def test_a_record_that_cannot_be_asked_for_is_no_permission(start, registry, monkeypatch):
+def test_unavailable_records_do_not_permit_the_start(start, registry, monkeypatch):
     def down(query):
         raise errors.Unavailable(what="it")
 
@@ -115,7 +115,7 @@ def test_a_record_that_cannot_be_asked_for_is_no_permission(start, registry, mon
         start()
 
 
-def test_a_directory_that_cannot_be_marked_is_used_all_the_same(start, monkeypatch, caplog):
+def test_a_directory_that_cannot_be_marked_is_used_anyway(start, monkeypatch, caplog):
     def full(store):
         raise errors.StoreFull(store="file")
 

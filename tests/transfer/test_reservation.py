@@ -11,7 +11,7 @@ from imsgate.transfer.reservation import INITIAL_BYTES, ReservationTap
     chunks=st.lists(st.integers(1, 300), max_size=30),
     limit=st.integers(1, 3000),
 )
-def test_whatever_passes_was_reserved(chunks, limit):
+def test_bytes_are_reserved_before_they_pass(chunks, limit):
     """All bytes are reserved before they pass, and never more than the limit."""
     reserved, passed = INITIAL_BYTES, 0
 

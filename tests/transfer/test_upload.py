@@ -72,7 +72,7 @@ def test_what_is_received_is_stored(attempt, size, announced):
     assert len(held(attempt.store)) == 1
 
 
-def test_facts_are_asked_after_the_last_byte(attempt):
+def test_content_fields_are_read_after_the_last_byte(attempt):
     asked = []
     attempt.on("write", lambda: asked.append("write"))
 
@@ -93,7 +93,7 @@ def test_the_algorithm_can_be_chosen(attempt, algorithm):
     assert image.checksum == hashlib.md5(DATA).hexdigest()
 
 
-def test_while_bytes_come_the_record_says_so(attempt, clock):
+def test_the_record_shows_incoming_bytes(attempt, clock):
     seen = []
     attempt.on("read", lambda: seen.append(attempt.record), 2)
     attempt.receive()
@@ -224,7 +224,7 @@ def test_residue_of_a_store_that_never_comes_back_is_given_up(attempt, clock, mo
     assert "stays in store fast" in caplog.text
 
 
-def test_what_can_be_noted_nowhere_keeps_its_record(attempt, clock):
+def test_residue_that_cannot_be_recorded_keeps_its_record(attempt, clock):
     """Store and database are away at the same time."""
 
     def away(job):
@@ -240,7 +240,7 @@ def test_what_can_be_noted_nowhere_keeps_its_record(attempt, clock):
 
 
 @pytest.mark.parametrize("step", [Status.SAVING, Status.ACTIVE])
-def test_who_must_wait_for_the_sweep_is_told_how_long(attempt, step):
+def test_retry_after_covers_the_wait_for_the_sweep(attempt, step):
     attempt.registry.at = lost_answer(Status.SAVING) if step == Status.SAVING else outage(step)
     with pytest.raises(errors.Unavailable) as caught:
         attempt.receive()
@@ -267,7 +267,7 @@ def test_only_a_queued_image_takes_data(attempt, statuses):
     assert held(attempt.store) == []
 
 
-def test_a_deleted_image_takes_none(attempt):
+def test_a_deleted_image_accepts_no_upload(attempt):
     attempt.delete()
     with pytest.raises(errors.NotFound):
         attempt.receive()
@@ -334,7 +334,7 @@ def test_an_outage_is_swept_once_the_lease_has_run_out(attempt, clock, at):
 
 
 @pytest.mark.parametrize("at", [outage(Status.ACTIVE), lost_answer(Status.ACTIVE)])
-def test_an_upload_outlasts_an_outage_at_its_end(attempt, at):
+def test_an_upload_survives_an_outage_at_its_end(attempt, at):
     """Whether the record was written before the connection broke, or not."""
     tries = itertools.count()
     attempt.registry.at = lambda status: at(status) if next(tries) < 4 else None
@@ -343,7 +343,7 @@ def test_an_upload_outlasts_an_outage_at_its_end(attempt, at):
     assert b"".join(attempt.store.read(attempt.record.locations[0].url)) == DATA
 
 
-def test_a_copy_made_before_the_finish_was_heard_of_costs_no_data(attempt):
+def test_a_copy_made_before_the_response_was_lost_keeps_its_data(attempt):
     def copied():
         attempt.registry.at = lambda status: None
         copies = (*attempt.record.locations, Location("archive", "copy"))
@@ -355,7 +355,7 @@ def test_a_copy_made_before_the_finish_was_heard_of_costs_no_data(attempt):
     assert b"".join(attempt.store.read(attempt.record.locations[0].url)) == DATA
 
 
-def test_an_upload_outlasts_an_outage_at_the_second_check(attempt):
+def test_an_upload_survives_an_outage_at_the_second_check(attempt):
     """Of Keystone, or of the database."""
     outages = iter([errors.Unavailable(what="Keystone")] * 3)
 
@@ -373,7 +373,7 @@ def test_an_upload_outlasts_an_outage_at_the_second_check(attempt):
     assert attempt.record.status == Status.ACTIVE
 
 
-def test_an_image_whose_finish_was_not_heard_of_keeps_its_data(attempt, clock):
+def test_an_image_keeps_its_data_if_the_last_response_was_lost(attempt, clock):
     """Nor is heard of before the patience is at its end."""
 
     def away(*_):
@@ -419,7 +419,7 @@ def test_an_image_deleted_meanwhile_is_gone(attempt, step):
     assert (attempt.record.status, attempt.residue) == (Status.DELETED, [])
 
 
-def test_a_cut_upload_of_a_deleted_image_leaves_nothing(attempt):
+def test_an_interrupted_upload_of_a_deleted_image_leaves_nothing(attempt):
     def both():
         attempt.delete()
         raise CUT
@@ -473,9 +473,7 @@ def test_a_lost_lease_ends_an_endless_body(store, monkeypatch, seconds, renewal)
     assert (attempt.record.status, attempt.residue) == (Status.DELETED, [])
 
 
-def test_an_upload_that_works_keeps_its_lease_whatever_its_other_threads_do(
-    attempt, clock, monkeypatch
-):
+def test_a_working_upload_keeps_its_lease_without_its_other_threads(attempt, clock, monkeypatch):
     """The machine is so busy that the thread that renews the lease never gets a turn."""
     monkeypatch.setattr(lease.Lease, "_run", lambda self: None)
 
@@ -499,7 +497,7 @@ def test_a_store_that_fails_under_a_deleted_image(attempt):
         attempt.receive()
 
 
-def test_a_living_upload_renews_its_lease(store):
+def test_a_running_upload_renews_its_lease(store):
     attempt = Attempt(store)
     tiny = UploadSettings(hashing_algorithm="md5", lease=0.003)
     uploads = upload.Uploads(registry=attempt.registry, settings=tiny)

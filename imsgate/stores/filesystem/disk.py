@@ -30,9 +30,12 @@ _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_long, ctypes.c_long, ctypes.
 #: Flags of sync_file_range(2): start writing a range; start it and wait until it is written.
 _START, _FINISH = 2, 1 | 2 | 4
 
-#: Bytes after which writeback of the next range is started. An fsync has at most twice as many
-#: bytes left to write; a slow disk (100 MB/s) does that within a second.
-WINDOW_BYTES = 32 << 20
+#: Bytes after which writeback of the next range is started.
+WINDOW_BYTES = 8 << 20
+#: Windows that are being written at the same time. A disk that pauses does not stop an upload
+#: at once, and an fsync has at most one window more left to write: a slow disk (100 MB/s) does
+#: that within half a second.
+WINDOWS = 4
 
 #: Bytes that are tested for zeros at a time; at least the block size of any file system.
 _BLOCK_BYTES = 1 << 16
@@ -57,7 +60,7 @@ def reserve(fd: int, size: int, *, keep_size: bool = False) -> bool:
 
 
 class Writeback:
-    """Has the kernel write a growing file to disk, one window behind the end.
+    """Has the kernel write a growing file to disk, at most a few windows behind the end.
 
     Otherwise the kernel keeps up to a fifth of the memory as unwritten data, and the fsync after
     the last byte takes as long as the disk needs for that.
@@ -71,9 +74,9 @@ class Writeback:
     def reached(self, size: int) -> None:
         """Report that the file has ``size`` bytes. Raises OSError if an earlier write failed."""
         while size - self._started >= WINDOW_BYTES:
-            if self._started > self._begin:
-                previous = self._started - WINDOW_BYTES
-                _call(_sync_file_range, self._fd, previous, WINDOW_BYTES, _FINISH)
+            oldest = self._started - WINDOWS * WINDOW_BYTES
+            if oldest >= self._begin:
+                _call(_sync_file_range, self._fd, oldest, WINDOW_BYTES, _FINISH)
             _call(_sync_file_range, self._fd, self._started, WINDOW_BYTES, _START)
             self._started += WINDOW_BYTES
 

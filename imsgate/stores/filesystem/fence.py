@@ -1,13 +1,13 @@
 """The fence of a resumable attempt: a small file that says which process may write.
 
-It lies beside the data and contains the newest epoch. Every step of a writer happens under a lock
-on this file and after a look at the epoch, so a writer that was overtaken cannot change anything,
-whichever process or host it runs on.
+It lies beside the data and contains the newest epoch. A writer takes a lock on this file and checks
+the epoch before each step, so a writer that was overtaken cannot change anything, whichever process
+or host it runs on.
 
 A process that is killed leaves the bytes that it wrote in the kernel's cache, where every other
 process of this host finds them. If the power fails or the host is another one, only what was
 written to disk counts. Therefore the fence also contains the number of bytes that are certainly on
-disk, and which running kernel has more than these.
+disk, and an identifier of the running kernel whose cache may contain more.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 @functools.cache
 def this_kernel() -> str:
-    """An identifier of the running kernel; another one after a restart of the host."""
+    """An identifier of the running kernel, which changes when the host restarts."""
     try:
         with open(_BOOT_ID, encoding="ascii") as file:
             return file.read().strip()
@@ -97,7 +97,7 @@ class Fence:
         """Replace the record; under the lock. Durable if ``sync`` is true. Raises OSError."""
         os.pwrite(self._fd, record.encode(), 0)
         if sync:
-            os.fsync(self._fd)
+            os.fdatasync(self._fd)
 
     @contextlib.contextmanager
     def holding(self, epoch: int) -> Iterator[None]:
@@ -126,7 +126,7 @@ class Fence:
             record = self._read()
             if record.epoch > epoch:
                 raise self._overtaken()
-            # First of all: whatever happens next, the former writer must not go on.
+            # First: whatever fails after this, the former writer must not continue.
             self.save(dataclasses.replace(record, epoch=epoch), sync=False)
             yield record
 

@@ -108,7 +108,8 @@ class ResumableFiles:
                 problem = f"it has {count} bytes of this attempt instead of {offset}"
                 raise errors.StoreUnavailable(store=self._directory.store, problem=problem)
             # In this order: the file is never shorter than the fence says.
-            fence.save(Record(epoch, min(record.safe, offset), this_kernel()))
+            safe = min(record.safe, offset)
+            fence.save(Record(epoch, safe, this_kernel()), sync=safe < record.safe)
             if count > offset:
                 os.ftruncate(fd, offset)
             return self._sink(key, size, epoch, fence, fd, offset=offset, new=False)

@@ -17,11 +17,11 @@ _CLOSED = -1
 
 
 class ResumableFileSink(ResumableSink):
-    """Appends to the temporary file of an attempt, at each step behind the fence.
+    """Appends to the temporary file of an attempt. The fence guards each step.
 
     The kernel reports a failed write to disk once to each open file, and an ``fsync`` after that
     report succeeds. Therefore ``fsync`` uses a file of its own, the *witness*, to which nothing
-    else is reported. What may be lost is cut off.
+    else is reported. Data that may be lost is cut off.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class ResumableFileSink(ResumableSink):
         if not self._committed:
             self._check()
             with self._stepping():
-                # Unlike _cut, this gives back what was reserved beyond the end.
+                # Unlike _cut, this always frees the space that is reserved beyond the end.
                 os.ftruncate(self._fd, self._written)
                 os.fsync(self._witness)
                 self._publish()
@@ -107,7 +107,7 @@ class ResumableFileSink(ResumableSink):
 
     @contextlib.contextmanager
     def _stepping(self) -> Iterator[None]:
-        """Do one step under the lock. If it fails, cut off what is not certainly there."""
+        """Do one step under the lock. If it fails, cut off the data that may be lost."""
         try:
             with self._directory.reporting(), self._fence.holding(self._epoch):
                 try:
@@ -128,9 +128,9 @@ class ResumableFileSink(ResumableSink):
             self._cut()
 
     def _cut(self) -> None:
-        """Have the file end with what was written: after holes, or before half a chunk.
+        """Make the file end where the written data ends: after a hole, and before half a chunk.
 
-        Only if necessary, because this gives back what is reserved beyond the end.
+        Only if necessary, because this frees the space that is reserved beyond the end.
         """
         if os.fstat(self._fd).st_size != self._written:
             os.ftruncate(self._fd, self._written)

@@ -1,4 +1,4 @@
-"""How much space a store has, and how much of it uploads in progress have been promised."""
+"""The free space of a store, and how much of it is promised to uploads in progress."""
 
 import contextlib
 import os

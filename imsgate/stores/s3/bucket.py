@@ -1,4 +1,4 @@
-"""The requests for one bucket, with errors translated to the store contract."""
+"""What imsgate asks of one bucket."""
 
 import contextlib
 import dataclasses
@@ -9,26 +9,17 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-from botocore.parsers import ResponseParserError
-
 from imsgate import errors
 from imsgate.stores.base import CopySource
 from imsgate.stores.s3 import failures
-from imsgate.stores.s3.body import Body, Stopped
+from imsgate.stores.s3.body import Body
 from imsgate.stores.s3.checksums import Checksums, Receipt
-from imsgate.stores.s3.client import Client
 from imsgate.stores.s3.options import S3Settings
-
-#: What a failed request may raise.
-_FAILURES = (BotoCoreError, ClientError, ResponseParserError, Stopped)
+from imsgate.stores.s3.requests import Requests
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
 
 _REPLACED = "the object was replaced while it was copied"
-
-#: How to tell that a response is complete: a member that it must have, or a predicate.
-Complete = str | Callable[[Mapping[str, Any]], bool] | None
 
 #: Times that an abort is sent. It may miss a part that was just being stored; AWS's reference
 #: (AbortMultipartUpload) says to list the parts and to repeat the abort.
@@ -76,23 +67,21 @@ class Bucket:
         self.store = store
         self._settings = settings
         self.name = str(settings.s3_store_bucket)
-        self._attempts = attempts
-        self._client = Client(settings, attempts)
-        self._conditional = settings.s3_store_conditional_writes
+        self._requests = Requests(store, settings, attempts)
         self.checksums = Checksums(
             settings.s3_store_request_checksum_calculation, settings.s3_store_etag_is_md5
         )
 
     def close(self) -> None:
         """Close idle connections."""
-        self._client.close()
+        self._requests.close()
 
     # Objects
 
     def put(self, key: str, data: bytes | bytearray, stop: threading.Event) -> Receipt:
         """Store an object in a single request. Raises Exists or Corrupted."""
         sums, expected = self.checksums.of_body(data)
-        reply = self._write(
+        reply = self._requests.write(
             "put_object", "ETag", **self._created(), Key=key, **sums, Body=Body(data, stop)
         )
         return self._receipt(expected, data, reply)
@@ -102,13 +91,15 @@ class Bucket:
         sums, expected = self.checksums.of_body(data)
         named = {**self._created(), "Key": key}
         self._receipt(
-            expected, data, self._call("put_object", "ETag", **named, **sums, Body=Body(data, stop))
+            expected,
+            data,
+            self._requests.call("put_object", "ETag", **named, **sums, Body=Body(data, stop)),
         )
 
     def head(self, key: str) -> Mapping[str, Any]:
         """The attributes of an object, as HeadObject returns them. Raises ObjectNotFound."""
         with self._finding():
-            reply: Mapping[str, Any] = self._call(
+            reply: Mapping[str, Any] = self._requests.call(
                 "head_object", "ETag", Key=key, ChecksumMode="ENABLED"
             )
         return reply
@@ -122,23 +113,23 @@ class Bucket:
         if etag is not None:
             params["IfMatch"] = etag
         with self._finding():
-            reply: Mapping[str, Any] = self._call("get_object", _in_range(start, end), **params)
+            reply: Mapping[str, Any] = self._requests.call(
+                "get_object", _in_range(start, end), **params
+            )
         return reply
 
     def delete(self, key: str) -> None:
         """Remove an object, if it exists."""
         with contextlib.suppress(errors.ObjectNotFound):  # Google's service says so
-            self._call("delete_object", Key=key)
+            self._requests.call("delete_object", Key=key)
 
     def url(self, key: str, lifetime: int) -> str:
         """A URL with which anyone can GET the object for ``lifetime`` seconds."""
-        params = {"Bucket": self.name, "Key": key}
-        client = self._client.get()
-        return str(client.generate_presigned_url("get_object", params, ExpiresIn=lifetime))
+        return self._requests.url(key, lifetime)
 
     def objects(self, prefix: str = "") -> Iterator[StoredObject]:
         """The objects whose keys begin with ``prefix``."""
-        for page in self._pages("list_objects_v2", Prefix=prefix):
+        for page in self._requests.pages("list_objects_v2", Prefix=prefix):
             now = _clock(page)
             for entry in page.get("Contents", ()):
                 age = _age(now, entry["LastModified"])
@@ -149,7 +140,7 @@ class Bucket:
     def begin(self, key: str) -> NewUpload:
         """Begin a multipart upload."""
         params = {**self._created(), **self.checksums.upload_params()}
-        reply = self._call("create_multipart_upload", "UploadId", Key=key, **params)
+        reply = self._requests.call("create_multipart_upload", "UploadId", Key=key, **params)
         return NewUpload(reply["UploadId"], reply["ResponseMetadata"]["RetryAttempts"] > 0)
 
     def put_part(
@@ -158,7 +149,7 @@ class Bucket:
         """Store one part. Raises UploadGone or Corrupted."""
         sums, expected = self.checksums.of_body(data)
         named = {"Key": key, "UploadId": upload, "PartNumber": number}
-        reply = self._call("upload_part", "ETag", **named, **sums, Body=Body(data, stop))
+        reply = self._requests.call("upload_part", "ETag", **named, **sums, Body=Body(data, stop))
         return self._receipt(expected, data, reply)
 
     def copy_part(
@@ -175,7 +166,7 @@ class Bucket:
         }
         named = {"Key": key, "UploadId": upload, "PartNumber": number}
         try:
-            reply = self._call("upload_part_copy", **named, **copied)
+            reply = self._requests.call("upload_part_copy", **named, **copied)
         except failures.UploadGone:
             raise
         except failures.Exists:
@@ -195,7 +186,7 @@ class Bucket:
     def check_unchanged(self, source: CopySource) -> None:
         """Raises SourceFailed if ``source`` was replaced. Ceph ignores the condition of a copy."""
         try:
-            reply = self._call("head_object", "ETag", Bucket=source.bucket, Key=source.key)
+            reply = self._requests.call("head_object", "ETag", Bucket=source.bucket, Key=source.key)
         except errors.ObjectNotFound:
             reply = {}
         if reply.get("ETag") != source.etag:
@@ -205,11 +196,11 @@ class Bucket:
         """Make the object from all parts. Raises UploadGone or Exists."""
         parts = [receipt.part_entry(number) for number, receipt in enumerate(receipts, 1)]
         named = {"Key": key, "UploadId": upload}
-        self._write("complete_multipart_upload", **named, MultipartUpload={"Parts": parts})
+        self._requests.write("complete_multipart_upload", **named, MultipartUpload={"Parts": parts})
 
     def uploads(self, prefix: str = "") -> Iterator[MultipartUpload]:
         """The uploads in progress whose keys begin with ``prefix``; a key may have several."""
-        for page in self._pages("list_multipart_uploads", Prefix=prefix):
+        for page in self._requests.pages("list_multipart_uploads", Prefix=prefix):
             now = _clock(page)
             for entry in page.get("Uploads", ()):
                 yield MultipartUpload(
@@ -221,13 +212,13 @@ class Bucket:
 
         Also raises ObjectNotFound, which some services say instead.
         """
-        for page in self._pages("list_parts", Key=upload.key, UploadId=upload.id):
+        for page in self._requests.pages("list_parts", Key=upload.key, UploadId=upload.id):
             yield from page.get("Parts", ())
 
     def check_upload(self, key: str, upload: str) -> None:
         """Raises UploadGone if the upload was completed or aborted."""
         try:
-            self._call("list_parts", Key=key, UploadId=upload, MaxParts=1)
+            self._requests.call("list_parts", Key=key, UploadId=upload, MaxParts=1)
         except errors.ObjectNotFound:
             self.check()
             problem = "another request has ended this upload"
@@ -244,8 +235,8 @@ class Bucket:
         """Abort an upload and remove its parts, unless it has ended already."""
         for _ in range(_MAX_ABORTS):
             try:
-                self._call("abort_multipart_upload", Key=upload.key, UploadId=upload.id)
-                self._call("list_parts", Key=upload.key, UploadId=upload.id, MaxParts=1)
+                self._requests.call("abort_multipart_upload", Key=upload.key, UploadId=upload.id)
+                self._requests.call("list_parts", Key=upload.key, UploadId=upload.id, MaxParts=1)
             except failures.UploadGone:
                 return
             except errors.ObjectNotFound:
@@ -263,26 +254,18 @@ class Bucket:
 
     def check(self) -> None:
         """Raises BucketMissing if the bucket does not exist."""
-        self._call("head_bucket")
+        self._requests.call("head_bucket")
 
     def probe(self) -> None:
         """Like ``check``, with a request whose error response names the reason.
 
         The sweep needs the permission for this request.
         """
-        self._call("list_multipart_uploads", MaxUploads=1)
+        self._requests.call("list_multipart_uploads", MaxUploads=1)
 
     def check_keys(self) -> None:
         """Raises KeysRefused if no request with these keys can succeed, for any bucket."""
-        try:
-            self._client.get().list_buckets()
-        except _FAILURES as error:
-            failure = failures.translate(self.store, "list_buckets", error)
-            denied = isinstance(failure, errors.StoreDenied)
-            if denied and not isinstance(failure, failures.KeysRefused):
-                return  # the keys are right, but do not permit this request
-            if not isinstance(failure, failures.OperationUnsupported):
-                raise failure from None
+        self._requests.check_keys()
 
     def make(self) -> None:
         """Create the bucket."""
@@ -290,9 +273,7 @@ class Bucket:
         params = {}
         if region and region != "us-east-1":
             params["CreateBucketConfiguration"] = {"LocationConstraint": region}
-        self._call("create_bucket", **params)
-
-    # Requests
+        self._requests.call("create_bucket", **params)
 
     @contextlib.contextmanager
     def _finding(self) -> Iterator[None]:
@@ -306,49 +287,6 @@ class Bucket:
         except errors.ObjectNotFound:
             self.check()
             raise
-
-    def _call(self, operation: str, complete: Complete = None, /, **params: Any) -> Any:
-        """The response to a request. It is repeated while ``complete`` finds it incomplete.
-
-        If the connection breaks within the header of a response, botocore returns the response
-        without the rest of its headers and without an error.
-        """
-        for repeated in range(self._attempts):
-            try:
-                reply = getattr(self._client.get(), operation)(**{"Bucket": self.name, **params})
-            except _FAILURES as error:
-                raise failures.translate(self.store, operation, error) from None
-            if _is_complete(reply, complete):
-                reply["ResponseMetadata"]["RetryAttempts"] += repeated
-                return reply
-            if "Body" in params:
-                params["Body"].seek(0)
-        raise failures.cut_short(self.store)
-
-    def _write(self, operation: str, complete: Complete = None, /, **params: Any) -> Any:
-        """A request that must not overwrite an object, if the service supports that."""
-        if self._conditional:
-            try:
-                return self._call(operation, complete, **params, IfNoneMatch="*")
-            except failures.OperationUnsupported:
-                self._conditional = False
-                if "Body" in params:
-                    params["Body"].seek(0)
-        return self._call(operation, complete, **params)
-
-    def _pages(self, operation: str, **params: Any) -> Iterator[Mapping[str, Any]]:
-        paginator = self._client.get().get_paginator(operation)
-        pages = iter(paginator.paginate(Bucket=self.name, **params))
-        while True:
-            try:
-                page = next(pages, None)
-            except _FAILURES as error:
-                raise failures.translate(self.store, operation, error) from None
-            if page is None:
-                return
-            if "IsTruncated" not in page:
-                raise failures.cut_short(self.store)
-            yield page
 
     def _receipt(
         self, expected: Receipt, data: bytes | bytearray, reply: Mapping[str, Any]
@@ -367,12 +305,6 @@ class Bucket:
             "SSEKMSKeyId": self._settings.s3_store_sse_kms_key_id,
         }
         return {name: value for name, value in params.items() if value}
-
-
-def _is_complete(reply: Mapping[str, Any], complete: Complete) -> bool:
-    if complete is None:
-        return True
-    return complete(reply) if callable(complete) else complete in reply
 
 
 def _in_range(start: int, end: int) -> Callable[[Mapping[str, Any]], bool]:

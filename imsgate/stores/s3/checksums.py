@@ -75,8 +75,8 @@ class Checksums:
     def of_listed(self, part: Mapping[str, Any]) -> Receipt:
         """The receipt for a part that another process sent, as ListParts describes it.
 
-        It has what the service says of the part: unlike other receipts it proves nothing of what
-        was sent, but the process that sent the part has compared that.
+        It contains what the service says about the part. Unlike other receipts, it does not prove
+        what was sent; the process that sent the part has verified that.
         """
         etag, crc32 = str(part.get("ETag", "")), part.get("ChecksumCRC32")
         md5 = bytes.fromhex(etag.strip('"')) if self._comparable(part) and "-" not in etag else None

@@ -58,7 +58,7 @@ _building = threading.Lock()
 
 def _build(settings: S3Settings, attempts: int) -> Any:
     url = options.endpoint(settings)
-    return _session().client(
+    client = _session().client(
         "s3",
         endpoint_url=url,
         aws_access_key_id=settings.s3_store_access_key,
@@ -79,6 +79,23 @@ def _build(settings: S3Settings, attempts: int) -> Any:
             response_checksum_validation="when_required",
         ),
     )
+    client.meta.events.register_first("needs-retry.s3", _follow_no_redirect_without_region)
+    return client
+
+
+def _follow_no_redirect_without_region(
+    request_dict: dict[str, Any], response: Any, operation: Any, **_: Any
+) -> None:
+    """Keep botocore from asking without end where a bucket is.
+
+    It sends HeadBucket after a redirect that names no region. If that is redirected in the same
+    way, for example from http to https, it does so again until the stack is full.
+    """
+    if operation.name != "HeadBucket" or response is None:
+        return
+    headers = response[1].get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    if "x-amz-bucket-region" not in headers:
+        request_dict["context"].setdefault("s3_redirect", {})["redirected"] = True
 
 
 def _s3_config(settings: S3Settings, url: str) -> dict[str, Any]:

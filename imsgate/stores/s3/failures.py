@@ -155,6 +155,9 @@ def _general_refusal(store: str, code: str, status: int, retry_after: str) -> er
         return KeysRefused(store=store, problem=f"it answered {code or status}")
     if code in _DENIED or status == 403:
         return errors.StoreDenied(store=store, problem=f"it answered {code or status}")
+    if 300 <= status < 400:
+        problem = f"it answered {code or status}, a redirect: see s3_store_host"
+        return errors.StoreUnavailable(store=store, problem=problem)
     kind = Rejected if 400 <= status < 500 and status != 408 else errors.StoreUnavailable
     return kind(store=store, problem=f"it answered {code or status}")
 

@@ -67,9 +67,9 @@ class Multipart:
         """Begin the upload, or go on with ``resumed``; raises what ``Bucket.begin`` raises.
 
         When ``stop`` is set, parts in transit are cut off. ``exclusive`` is whether nobody else
-        uploads to this key. Then an upload whose id was lost with the response, and which has
-        no parts, can be aborted too. Several threads call ``check`` before they
-        send a part; it may raise.
+        uploads to this key. Then an upload without parts, whose id was lost with the response, can
+        be aborted too. ``check`` is called by several threads before they send a part, and may
+        raise.
         """
         self._bucket = bucket
         self._key = key

@@ -1,4 +1,4 @@
-"""The driver's options and their validation. Names are glance_store's where the meaning is."""
+"""The driver's options and their validation. Options that glance_store also has keep its names."""
 
 import os
 import re

@@ -2,11 +2,11 @@
 
 A rest is called ``KEY.rest-EPOCH-START``: it was kept by the sink of that epoch and begins at that
 offset of the image. A *mark*, ``KEY.rest-EPOCH``, is empty: it tells sinks of lower epochs that
-they were overtaken. So one listing tells all there is to know.
+they were overtaken. So one listing shows the whole state.
 
-An attempt is fenced by the order of requests: who takes it over makes the mark first and then
-lists what is there; who suspends stores its rest first and then looks for marks. Either the one
-sees the mark, or the other sees the rest.
+An attempt is fenced by the order of requests. A process that takes it over first makes its mark and
+then lists the rests. A sink that suspends first stores its rest and then looks for marks. So either
+the sink sees the mark, or the process sees the rest.
 """
 
 import dataclasses
@@ -97,6 +97,6 @@ class Rests:
         return b"".join(RangeReader(self._bucket, rest.key, 0, count, 1))
 
     def delete(self, rests: list[Rest]) -> None:
-        """Remove these."""
+        """Remove these rests and marks."""
         for rest in rests:
             self._bucket.delete(rest.key)

@@ -16,7 +16,7 @@ from imsgate.stores.s3.resumable_sink import ResumableS3Sink
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Taken:
-    """What is there of an unfinished attempt. ``receipts`` are those of the parts in sequence."""
+    """What exists of an unfinished attempt. ``receipts`` are those of its parts, in order."""
 
     upload: str
     receipts: list[Receipt]
@@ -76,7 +76,7 @@ class ResumableAttempts:
         )
 
     def remove(self, key: str) -> None:
-        """Remove everything of an attempt but the object."""
+        """Remove everything of an attempt except the object."""
         self._bucket.abort_all(key)
         self._rests.delete(self._rests.of(key))
 
@@ -90,7 +90,7 @@ class ResumableAttempts:
         return self._rests.read(rest, offset - end)
 
     def _take_over(self, key: str, size: int | None, epoch: int) -> _Taken | int:
-        """What is there of an attempt, or its object's size. Raises ObjectNotFound."""
+        """What exists of an attempt, or the size of its object. Raises ObjectNotFound."""
         try:
             return int(self._bucket.head(key)["ContentLength"])
         except errors.ObjectNotFound:
@@ -110,7 +110,8 @@ class ResumableAttempts:
         return int(self._bucket.head(key)["ContentLength"])
 
     def _parts(self, upload: MultipartUpload, size: int | None) -> list[Receipt]:
-        """The receipts of the parts in sequence that have the size of the plan."""
+        """The receipts of the parts up to the first one that is missing or has an unplanned
+        size."""
         # SeaweedFS lists a part that was sent twice as two parts, in any order.
         parts = sorted(self._bucket.parts(upload), key=lambda part: part["LastModified"])
         latest = {part["PartNumber"]: part for part in parts}

@@ -20,8 +20,8 @@ class ResumableS3Sink(S3Sink, ResumableSink):
     """Sends parts; ``suspend`` keeps what is left over as a rest. A failure aborts nothing.
 
     Part N is always the same range of the image. Before each part, and before and after it stores
-    a rest, the sink looks for a newer epoch. What a stale sink still sends within the time of one
-    request was received before, and does not shift other data.
+    a rest, the sink looks for a newer epoch. A stale sink may finish the request that it is
+    sending. That does no harm: its data arrived before the takeover, and no other data is moved.
     """
 
     _upload: Multipart
@@ -89,15 +89,8 @@ class ResumableS3Sink(S3Sink, ResumableSink):
             _LOG.warning("Attempt %s was aborted, but not removed: %s", self._key, error)
 
     def _begin(self) -> Multipart:
-        self._upload = Multipart(
-            self._bucket,
-            self._key,
-            self._threads,
-            self._budget,
-            self._stop,
-            exclusive=True,
-            resumed=self._resumed,
-            check=self._check_fence,
+        self._upload = self._multipart(
+            exclusive=True, resumed=self._resumed, check=self._check_fence
         )
         return self._upload
 
@@ -140,7 +133,7 @@ class ResumableS3Sink(S3Sink, ResumableSink):
         return self._written
 
     def _kept_after_failure(self, stored: int) -> int:
-        """The end of the parts, or the offset of the beginning, whose rest is still there."""
+        """The end of the stored parts, or else where this sink began: that rest still exists."""
         end = self._plan.end(stored, self._size)
         if end > self._written:  # the last part, which a failed commit has sent
             end = self._plan.end(stored - 1, self._size)
@@ -160,7 +153,7 @@ class ResumableS3Sink(S3Sink, ResumableSink):
         return self._check_fence()
 
     def _remove_older(self, found: list[Rest], rest: Rest | None) -> None:
-        """Remove older rests and marks, but keep one of this epoch: it fences."""
+        """Remove older rests and marks, but keep one of this epoch as the fence."""
         superseded = [other for other in found if other.epoch < self._epoch]
         if rest is not None:
             own = (other for other in found if other.epoch == self._epoch)

@@ -1,6 +1,7 @@
 """One object that is being written: a single PUT if it is small, otherwise parts."""
 
 import contextlib
+import functools
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -41,7 +42,6 @@ class S3Sink(Sink):
         self._key = key
         self._size = size
         self._plan = plan
-        self._threads = threads
         self._budget = MemoryBudget((threads + 1) * plan.part)
         single = size is not None and size <= single_put
         #: The buffer's size for an object that fits in a single PUT; 0 for others.
@@ -51,6 +51,9 @@ class S3Sink(Sink):
         self._written = 0
         self._upload: Multipart | None = None
         self._stop = threading.Event()
+        self._multipart = functools.partial(
+            Multipart, bucket, key, threads, self._budget, self._stop
+        )
         self._publishing = self._committed = self._ended = False
         if size is not None and not single:
             # Begin now, so that a refusal comes before the first byte is received.
@@ -141,14 +144,7 @@ class S3Sink(Sink):
         upload.send(data, reserved)
 
     def _begin(self) -> Multipart:
-        self._upload = Multipart(
-            self._bucket,
-            self._key,
-            self._threads,
-            self._budget,
-            self._stop,
-            exclusive=self._exclusive,
-        )
+        self._upload = self._multipart(exclusive=self._exclusive)
         return self._upload
 
     def _publish(self) -> None:

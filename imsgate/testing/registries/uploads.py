@@ -180,7 +180,7 @@ class UploadContract:
             assert (stored.epoch, stored.offset) == (epoch + 1, offset)
 
     def test_one_of_many_requests_changes_upload_and_image(self, registry: Registry) -> None:
-        """The image is written by others, too, and nobody blocks the others for good."""
+        """Others change the image as well, and none of them is blocked forever."""
         record = image()
         registry.add(record)
         new = upload(record.id)

@@ -75,6 +75,8 @@ _RARE_PAYLOADS = [
     ("ewf2", "ewf", b"EVF2\r\n\x81\0"),
     ("aff", "aff", b"AFF10\r\n\0"),
     ("vma", "vma", b"VMA\0\0\0\0\1"),
+    ("lrzip", "lrzip", b"LRZI\0\6"),
+    ("partclone", "partclone", b"partclone-image\0002.0"),
 ]
 
 _PAGE = (
@@ -128,6 +130,7 @@ _DOCUMENTS = [
     ("cloud-config", "yaml", b"#cloud-config\npackages: [nginx]\n"),
     ("script", "script", b"#!/bin/sh\nexec true\n"),
     ("registry-text", "registry", "Windows Registry Editor Version 5.00\r\n".encode("utf-16")),
+    ("jigdo", "jigdo", b"# JIGsaw DOwnload\n# more\n\n[Jigdo]\nVersion=1.1\n"),
     ("lfs", "git-lfs", b"version https://git-lfs.github.com/spec/v1\noid sha256:" + _DIGEST
      + b"\nsize 12345\n"),
 ]  # fmt: skip
@@ -146,6 +149,8 @@ _TINY = {
     "version": b"version 1\n",
     "mz": b"MZ" + bytes(600),
     "lzma-like": b"\x5d\0\0\x80\0" + bytes([7]) * 99,
+    "torrent-like": b"d8:announcement",
+    "zsync-like": b"zsync: done",
     "compress-like": b"\x1f\x9d\xff",
     "cpio-like": b"\xc7\x71" + b"\7" * 99,
     "page-and-nul": _PAGE + bytes(512),
@@ -168,6 +173,15 @@ _RARE_HEADERS = [
     ("pgp-signature-eddsa", "pgp", bytes.fromhex("88750400160a001d")),
     ("pgp-key", "pgp", bytes.fromhex("99020d045f0a0b0c01")),
     ("pgp-encrypted", "pgp", bytes.fromhex("85010c03010203040506070801")),
+    ("uimage", "uimage", bytes.fromhex("27051956")),
+    ("dtb", "dtb", bytes.fromhex("d00dfeed00001000")),
+    ("android-boot", "android-boot", b"ANDROID!"),
+    ("android-vendor-boot", "android-boot", b"VNDRBOOT\4"),
+    ("torrent", "torrent", b"d8:announce41:http://tracker.example.org/announce"),
+    ("torrent-without-tracker", "torrent", b"d4:infod6:lengthi4e4:name8:disk.iso"),
+    ("zsync", "zsync", b"zsync: 0.6.2\nFilename: disk.iso\n\n\xff"),
+    ("jigdo-template", "jigdo", b"JigsawDownload template 1.0 jigit/1.22\r\n"),
+    ("pdf", "pdf", b"%PDF-1.7\n%\xb5\xb5"),
     ("pgp-passphrase", "pgp", bytes.fromhex("8c0d04090308")),
 ]
 
@@ -205,6 +219,14 @@ def payloads() -> list[Entry]:
         ),
         *(good(f"tiny-{name}", written(data), "raw", len(data)) for name, data in _TINY.items()),
         good("efi-kernel", written(_pe()), "pe", None, declared="aki"),
+        *(
+            good(f"{name}-kernel", written(data.ljust(999)), name, None, declared="aki")
+            for name, data in (
+                ("uimage", b"\x27\x05\x19\x56"),
+                ("dtb", b"\xd0\x0d\xfe\xed"),
+                ("android-boot", b"ANDROID!"),
+            )
+        ),
         good("lz4-ramdisk", written(b"\x02\x21\x4c\x18".ljust(999)), "lz4", None, declared="ari"),
         *(
             bad(

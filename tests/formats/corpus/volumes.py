@@ -84,6 +84,7 @@ def _udf_volumes() -> list[Entry]:
             for cut_name, size in (
                 *(("half", 4 * MIB), ("most", 7 * MIB)),
                 *(("anchor", MIB + 512), ("start", 65536)),
+                *(("tail", 8 * MIB - 32768), ("last", 8 * MIB - 512)),
             )
         ),
         good("udf-hd", volumes["udf-512"], "udf", -1, declared="udf"),

@@ -38,7 +38,7 @@ def test_an_object_is_found_and_read(bucket):
         assert b"".join(chunks) == BODY
 
 
-def test_what_is_not_there(bucket):
+def test_missing_objects_and_buckets(bucket):
     service = buckets(bucket)
     assert service.find(bucket.name, "missing") is None
     with pytest.raises(errors.SourceMissing):
@@ -48,7 +48,7 @@ def test_what_is_not_there(bucket):
             ask("no-such-bucket", "a")
 
 
-def test_keys_that_open_nothing(bucket, caplog):
+def test_refused_keys(bucket, caplog):
     """The user is told what is always told; the log tells the operator."""
     service = buckets(bucket, s3_store_secret_key="wrong")
     with pytest.raises(errors.BucketNotAccessible) as refused:
@@ -131,7 +131,7 @@ def test_another_class(bucket):
 
 
 @pytest.mark.parametrize("after", [-1, -2_000, -700_000])
-def test_reading_goes_on_at_the_byte_where_it_was_cut(bucket, after):
+def test_interrupted_reading_continues_at_the_same_byte(bucket, after):
     with between(bucket.server.port) as proxy:
         proxy.cut("^GET ", after)
         service = buckets(bucket, s3_store_host=proxy.url)
@@ -210,6 +210,6 @@ def test_a_key_that_may_not_write(bucket):
             service.create(bucket.name, "large", len(BODY))
 
 
-def test_it_is_said_at_start_what_cannot_work(bucket):
+def test_invalid_settings_refuse_to_start(bucket):
     with pytest.raises(errors.BadConfig, match=r"\[ims_buckets\] s3_store_access_key"):
         buckets(bucket, s3_store_access_key="")

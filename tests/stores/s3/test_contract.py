@@ -7,7 +7,7 @@ import re
 import pytest
 
 from imsgate.testing import StoreContract
-from imsgate.testing.store_faults import FaultChecks
+from imsgate.testing.stores.faults import FaultChecks
 from tests.stores.s3 import servers
 from tests.stores.s3.proxy import between
 

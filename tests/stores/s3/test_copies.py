@@ -10,7 +10,7 @@ import pytest
 from imsgate import errors
 from imsgate.buckets.s3 import S3Buckets
 from imsgate.config import Section
-from imsgate.testing.store_data import content, new_key
+from imsgate.testing.stores.data import content, new_key
 from tests.stores.s3 import servers
 from tests.stores.s3.proxy import between
 

@@ -56,7 +56,7 @@ def test_a_refusal_becomes(caplog, code, status, kind, words):
     ("told", "expected"),
     [("7", "7"), ("", "30"), ("soon", "30"), ("99999", "3600"), ("9" * 5000, "3600")],
 )
-def test_a_busy_service_says_when_to_come_again(told, expected):
+def test_a_busy_service_sends_retry_after(told, expected):
     busy = refusal("SlowDown", 503, {"retry-after": told})
     found = failures.translate("lab", "put_object", busy)
     assert found.headers["Retry-After"] == expected

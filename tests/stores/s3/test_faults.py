@@ -11,8 +11,8 @@ import pytest
 
 from imsgate import errors
 from imsgate.stores.base import Swept
-from imsgate.testing.store_checks import assert_missing
-from imsgate.testing.store_data import body, content, new_key
+from imsgate.testing.stores.checks import assert_missing
+from imsgate.testing.stores.data import body, content, new_key
 from tests.functional.gateway import clean_env, eventually
 from tests.stores.s3 import servers
 from tests.stores.s3.proxy import between
@@ -80,7 +80,7 @@ ONCE = {
 
 
 @pytest.mark.parametrize(("request_", "after"), ONCE.values(), ids=ONCE)
-def test_a_connection_cut_once_is_made_up_for(bucket, make, proxy, request_, after):
+def test_a_connection_that_breaks_once_is_retried(bucket, make, proxy, request_, after):
     store, data = make(), image(bucket)
     proxy.cut(request_, after)
     location = put(store, data, len(data))
@@ -92,7 +92,7 @@ def test_a_connection_cut_once_is_made_up_for(bucket, make, proxy, request_, aft
 
 
 @pytest.mark.parametrize(("request_", "after"), ONCE.values(), ids=ONCE)
-def test_a_connection_cut_again_and_again_ends_the_upload(bucket, make, proxy, request_, after):
+def test_a_connection_that_keeps_breaking_ends_the_upload(bucket, make, proxy, request_, after):
     store, data = make(), image(bucket)
     proxy.cut(request_, after, times=2)
     if request_ == COMPLETE and after < 0:
@@ -127,7 +127,7 @@ def test_a_small_image_that_never_arrives_is_a_failure(bucket, make, proxy):
 
 
 @pytest.mark.parametrize("after", [-1, -100, -1000, -700_000, -1_048_576])
-def test_a_download_goes_on_at_the_byte_where_it_was_cut(bucket, make, proxy, after):
+def test_an_interrupted_download_continues_at_the_same_byte(bucket, make, proxy, after):
     store, data = make(), body(6_000_000)
     location = put(store, data, len(data))
     proxy.cut("^GET ", after)
@@ -137,7 +137,7 @@ def test_a_download_goes_on_at_the_byte_where_it_was_cut(bucket, make, proxy, af
     store.delete(location)
 
 
-def test_a_download_that_is_cut_again_and_again_does_not_end_early(make, proxy):
+def test_a_download_that_keeps_breaking_does_not_end_early(make, proxy):
     store, data = make(), body(1_500_000)
     location = put(store, data, len(data))
     reader = store.read(location)
@@ -216,7 +216,7 @@ def test_the_sweep_of_objects(bucket, make):
     bucket.client.delete_object(Bucket=bucket.name, Key="notes")
 
 
-def test_the_sweep_takes_nothing_of_others(bucket, make):
+def test_the_sweep_removes_nothing_of_others(bucket, make):
     store = make()
     other = bucket.client.create_multipart_upload(Bucket=bucket.name, Key="backup.tar")
     location = put(store, b"kept")
@@ -425,3 +425,31 @@ def test_nothing_shows_the_credentials(bucket, make, proxy, caplog):
     assert servers.SECRET not in "".join(shown)
     assert servers.ACCESS not in "".join(shown)
     proxy.rules.clear()
+
+
+#: As a web server answers that redirects from http to https.
+REDIRECT = b"HTTP/1.1 %s\r\nLocation: https://127.0.0.1/\r\nContent-Length: 0\r\n\r\n"
+REDIRECTS = [b"301 Moved Permanently", b"302 Found", b"307 Temporary Redirect", b"308 Permanent"]
+
+
+@pytest.mark.parametrize("status", REDIRECTS, ids=bytes.decode)
+def test_a_service_that_redirects_without_a_region(bucket, make, proxy, status):
+    """botocore asked for the region again and again, and ended in a RecursionError."""
+    store = make()
+    location = put(store, b"data")
+    proxy.rules.append(lambda line: REDIRECT % status)
+    for call in (
+        lambda: store.size(location),
+        lambda: list(store.read(location)),
+        lambda: put(store, b"data"),
+        lambda: put(store, image(bucket)),
+        lambda: store.delete(location),
+        store.check,
+    ):
+        with pytest.raises(errors.StoreUnavailable):
+            call()
+    with pytest.raises(errors.BadConfig, match="a redirect: see s3_store_host"):
+        bucket.store(s3_store_host=proxy.url)
+    assert len(proxy.requests) < 100
+    proxy.rules.clear()
+    store.delete(location)

@@ -7,7 +7,7 @@ import pytest
 
 from imsgate import errors
 from imsgate.testing.gateways import gateway
-from imsgate.testing.store_data import body, new_key
+from imsgate.testing.stores.data import body, new_key
 from tests.api.people import PEOPLE, Person
 
 DATA = b"snapshot " * 10_000
@@ -31,7 +31,7 @@ def test_a_presigned_url_gives_the_object_and_its_ranges(bucket):
     store.close()
 
 
-def test_nobody_is_sent_away_unless_the_operator_says_so(bucket, store):
+def test_nobody_is_redirected_by_default(bucket, store):
     with store.create(new_key(), 1) as sink:
         sink.write(b"x")
         location = sink.commit()

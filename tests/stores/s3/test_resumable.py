@@ -8,8 +8,8 @@ import pytest
 from imsgate import errors
 from imsgate.errors import ObjectNotFound
 from imsgate.stores.base import Swept
-from imsgate.testing.store_data import body, content, new_key
-from imsgate.testing.store_resumable import ResumableChecks
+from imsgate.testing.stores.data import body, content, new_key
+from imsgate.testing.stores.resumable import ResumableChecks
 from tests.stores.s3.proxy import between
 
 

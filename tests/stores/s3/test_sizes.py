@@ -5,7 +5,7 @@ import concurrent.futures
 import pytest
 
 from imsgate import errors
-from imsgate.testing.store_data import MIB, body, content, new_key, pieces
+from imsgate.testing.stores.data import MIB, body, content, new_key, pieces
 from tests.stores.s3 import servers
 
 KIB = 1024
@@ -85,7 +85,7 @@ def test_an_image_larger_than_all_its_parts_of_the_least_size(small_parts, known
     store.delete(location)
 
 
-def test_equal_parts_hold_so_much_and_no_more(small_parts):
+def test_equal_parts_limit_the_size(small_parts):
     store = small_parts(s3_store_equal_parts=True, s3_store_max_parts=10)
     data = body(10 * 64 * KIB)
     location = put(store, data, None)

@@ -9,8 +9,8 @@ import hypothesis
 from hypothesis import strategies
 
 from imsgate.stores.base import Store
-from imsgate.testing import store_machine
-from imsgate.testing.store_data import assert_same, body, content, new_key, pieces
+from imsgate.testing.stores import machine
+from imsgate.testing.stores.data import assert_same, body, content, new_key, pieces
 
 #: How a process ends its turn.
 _SUSPENDS, _DIES, _DIES_AT_ONCE = "suspends", "dies", "dies before it writes"
@@ -36,7 +36,7 @@ def compare(
     ``sequences`` is the number of sequences to try.
     """
 
-    @hypothesis.settings(store_machine.SETTINGS, max_examples=sequences)
+    @hypothesis.settings(machine.SETTINGS, max_examples=sequences)
     @hypothesis.given(turns=_TURNS, known=strategies.booleans())
     def check(turns: list[tuple[int, int, int, str]], known: bool) -> None:
         with contextlib.ExitStack() as processes:

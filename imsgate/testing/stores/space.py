@@ -4,8 +4,8 @@ import pytest
 
 from imsgate import errors
 from imsgate.stores.base import Store
-from imsgate.testing.store_checks import REPORTED, StoreChecks, assert_full
-from imsgate.testing.store_data import MIB, assert_same, body, content, new_key
+from imsgate.testing.stores.checks import REPORTED, StoreChecks, assert_full
+from imsgate.testing.stores.data import MIB, assert_same, body, content, new_key
 
 #: More than ``small_store`` can hold.
 _TOO_MUCH_BYTES = 64 * MIB

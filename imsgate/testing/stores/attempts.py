@@ -10,8 +10,8 @@ import pytest
 from imsgate import errors
 from imsgate.errors import ObjectNotFound
 from imsgate.stores.base import Sink, Store
-from imsgate.testing.store_checks import REPORTED, StoreChecks, assert_missing
-from imsgate.testing.store_data import (
+from imsgate.testing.stores.checks import REPORTED, StoreChecks, assert_missing
+from imsgate.testing.stores.data import (
     MIB,
     SIZE,
     assert_prefix,

@@ -7,8 +7,8 @@ import pytest
 from imsgate import errors
 from imsgate.errors import ObjectNotFound
 from imsgate.stores.base import Addressed, LocalFiles, Store
-from imsgate.testing.store_checks import REPORTED, StoreChecks, assert_missing
-from imsgate.testing.store_data import MIB, SIZE, assert_same, body, content, new_key
+from imsgate.testing.stores.checks import REPORTED, StoreChecks, assert_missing
+from imsgate.testing.stores.data import MIB, SIZE, assert_same, body, content, new_key
 
 _UNKNOWN = -1
 

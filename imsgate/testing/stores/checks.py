@@ -10,7 +10,7 @@ import pytest
 from imsgate import errors
 from imsgate.errors import ObjectNotFound
 from imsgate.stores.base import LocalFiles, Store
-from imsgate.testing.store_data import MIB, new_key, pieces
+from imsgate.testing.stores.data import MIB, new_key, pieces
 
 #: What a failed write or commit raises. StoreDenied is a StoreUnavailable.
 REPORTED = (errors.StoreFull, errors.StoreUnavailable)

@@ -8,8 +8,8 @@ import pytest
 
 from imsgate import errors
 from imsgate.stores.base import Resumable, Sink, Store
-from imsgate.testing.store_checks import REPORTED, StoreChecks
-from imsgate.testing.store_data import assert_prefix, assert_same, body, content, new_key, pieces
+from imsgate.testing.stores.checks import REPORTED, StoreChecks
+from imsgate.testing.stores.data import assert_prefix, assert_same, body, content, new_key, pieces
 
 _CHUNK_BYTES = 512 * 1024
 _SIZE = 5 * _CHUNK_BYTES + 17

@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from imsgate.stores.base import Store
-from imsgate.testing.store_checks import StoreChecks, assert_missing, open_descriptors
-from imsgate.testing.store_data import MIB, SIZE, body, new_key
+from imsgate.testing.stores.checks import StoreChecks, assert_missing, open_descriptors
+from imsgate.testing.stores.data import MIB, SIZE, body, new_key
 
 #: How often an operation is repeated. A leak of one descriptor per operation then shows, while a
 #: few connections in a pool do not matter.

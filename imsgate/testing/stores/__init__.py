@@ -15,13 +15,13 @@ After every check, the objects that it stored are deleted and the store must be 
 """
 
 from imsgate.stores.base import Store
-from imsgate.testing import store_machine
-from imsgate.testing.store_attempts import AttemptChecks
-from imsgate.testing.store_contents import ContentChecks
-from imsgate.testing.store_faults import FaultChecks
-from imsgate.testing.store_resources import ResourceChecks
-from imsgate.testing.store_resumable import ResumableFaultChecks
-from imsgate.testing.store_space import SpaceChecks
+from imsgate.testing.stores import machine
+from imsgate.testing.stores.attempts import AttemptChecks
+from imsgate.testing.stores.contents import ContentChecks
+from imsgate.testing.stores.faults import FaultChecks
+from imsgate.testing.stores.resources import ResourceChecks
+from imsgate.testing.stores.resumable import ResumableFaultChecks
+from imsgate.testing.stores.space import SpaceChecks
 
 
 class StoreContract(
@@ -40,4 +40,4 @@ class StoreContract(
     """
 
     def test_it_does_whatever_the_memory_store_does(self, store: Store) -> None:
-        store_machine.compare(store, self.leftovers, self.SEQUENCES)
+        machine.compare(store, self.leftovers, self.SEQUENCES)
