@@ -3,16 +3,21 @@
 import contextlib
 import importlib.util
 import pathlib
+import random
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tests import markers
-from tests.functional.gateway import PATIENCE
+from tests.functional.gateway import HOST, PATIENCE, Gateway
+from tests.functional.wire import MIB
 
 HAS_PLAYWRIGHT = importlib.util.find_spec("playwright") is not None
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+#: A name of this machine, over which a browser does not trust plain HTTP as it does for localhost.
+NAME = "image-gateway.test"
 
 #: What Chromium logs for any response that is an error, and for any request that is cut. The page
 #: cannot prevent it.
@@ -33,6 +38,7 @@ def chromium() -> Iterator[Any]:
     with sync_playwright() as playwright:
         # Its shared memory is small in containers.
         args = ["--no-sandbox", "--disable-dev-shm-usage"]
+        args.append(f"--host-resolver-rules=MAP {NAME} {HOST}")
         browser = playwright.chromium.launch(executable_path=PROGRAM, args=args)
         try:
             yield browser
@@ -102,3 +108,19 @@ class Visit:
     def close(self) -> None:
         self.context.close()
         assert self.complaints == [], self.complaints
+
+
+def raw_disk(directory: pathlib.Path, name: str, size: int = 3 * MIB) -> pathlib.Path:
+    file = directory / name
+    file.write_bytes(random.Random(name).randbytes(size))
+    return file
+
+
+def images_of(server: Gateway, project: str) -> list[dict[str, Any]]:
+    answer = server.call("GET", "/v2/images", token=server.token(project))
+    listed: list[dict[str, Any]] = answer.json["images"]
+    return listed
+
+
+#: Opens a window; its keywords are those of ``Visit``.
+Visitor = Callable[..., Visit]

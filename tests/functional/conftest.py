@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from tests.functional import browser as browsers
 from tests.functional import keystone as ks
 from tests.functional.gateway import BIN, Gateway, serving
 from tests.stores.s3 import servers
@@ -189,3 +190,47 @@ def _stack(
 def stack(_stack: ks.StackGateway) -> Iterator[ks.StackGateway]:
     """The ``keystone`` flavor with the stores of ``strict``, in Keystone's catalog."""
     yield from _watched(_stack)
+
+
+# The page in a browser
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    needs(browsers.HAS_PLAYWRIGHT, "the Python package playwright")
+    needs(browsers.PROGRAM, "chromium")
+    with browsers.chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Callable[..., browsers.Visit]]:
+    """Open windows. At the end, each must have reported no error."""
+    with contextlib.ExitStack() as opened:
+
+        def make(**options: Any) -> browsers.Visit:
+            made = browsers.Visit(browser, **options)
+            opened.callback(made.close)
+            return made
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def _roomy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    conf = STRICT.replace(str(CAP), str(1 << 30)) + NEAR
+    # With one process, no job reads again what was uploaded in several requests.
+    with serving(Gateway(tmp_path_factory.mktemp("roomy"), config=conf, workers=1)) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def roomy(_roomy: Gateway) -> Iterator[Gateway]:
+    """A gateway with the stores of ``strict`` that takes large images, and imports from here."""
+    yield from _watched(_roomy)
+
+
+@pytest.fixture
+def project(request: pytest.FixtureRequest) -> str:
+    """A project of this test's own, whose list of images is empty."""
+    return str(request.node.name)[:60]

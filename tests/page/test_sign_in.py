@@ -9,6 +9,7 @@ import pytest
 
 from imsgate import errors
 from imsgate.config import Config
+from imsgate.page import sign_in
 from imsgate.page.page import PasswordCredentials
 from imsgate.page.sign_in import KeystoneSignIn
 
@@ -34,6 +35,17 @@ class Keystone(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.status, self.document = 201, TOKEN
         self.asked = []
+        #: Not set while it answers nothing.
+        self.answers = threading.Event()
+        self.answers.set()
+
+    @contextlib.contextmanager
+    def silent(self):
+        self.answers.clear()
+        try:
+            yield
+        finally:
+            self.answers.set()
 
     @property
     def url(self):
@@ -53,6 +65,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _send(self, status, document):
         body = document if isinstance(document, bytes) else json.dumps(document).encode()
+        self.server.answers.wait(60)
         self.send_response(status)
         self.send_header("X-Subject-Token", "gAAAA")
         self.send_header("Content-Type", "application/json")
@@ -137,6 +150,12 @@ def test_a_refusal_or_a_failure(keystone, tmp_path, status, document, error):
 def test_a_keystone_that_is_away(tmp_path):
     with pytest.raises(errors.Unavailable):
         signing(tmp_path, "www_authenticate_uri = http://127.0.0.1:1/v3").sign_in(WHO, None)
+
+
+def test_a_keystone_that_does_not_answer(keystone, tmp_path, monkeypatch):
+    monkeypatch.setattr(sign_in, "_SECONDS", 0.2)
+    with keystone.silent(), pytest.raises(errors.Unavailable):
+        signing(tmp_path, f"www_authenticate_uri = {keystone.url}").sign_in(WHO, None)
 
 
 def test_not_everybody_waits_for_keystone_at_once(keystone, tmp_path):

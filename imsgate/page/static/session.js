@@ -7,19 +7,23 @@ export class Session {
   #renewal = null;
 
   constructor(settings) {
-    this.settings = settings;
     this.dialog = byId("sign-in");
-    this.form = this.dialog.querySelector("form");
-    this.dialog.addEventListener("cancel", (event) => event.preventDefault());
-    this.form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      this.#submit();
-    });
-    for (const way of this.form.elements.way) way.addEventListener("change", () => this.#show());
+    this.ways = { password: byId("with-password"), token: byId("with-token") };
+    this.way = settings.keystone ? "password" : "token";
     byId("ways").hidden = !settings.keystone;
-    if (!settings.keystone) this.form.elements.way.value = "token";
+    for (const choice of byId("ways").querySelectorAll("input")) {
+      choice.addEventListener("change", () => this.#show(choice.value));
+    }
+    for (const form of Object.values(this.ways)) {
+      form.addEventListener("submit", (event) => {
+        event.preventDefault();
+        this.#submit(form);
+      });
+    }
+    this.dialog.addEventListener("cancel", (event) => event.preventDefault());
+    // Some browsers let a second Escape close it all the same.
+    this.dialog.addEventListener("close", () => this.#renewal && this.#open());
     byId("sign-out").addEventListener("click", () => location.reload());
-    this.#show();
   }
 
   get token() {
@@ -39,34 +43,36 @@ export class Session {
   #ask(why) {
     byId("sign-in-why").textContent = why;
     byId("sign-in-why").hidden = !why;
-    this.dialog.showModal();
-    this.#show();
+    this.#open();
     return new Promise((resolve) => {
       this.signedIn = resolve;
     });
   }
 
-  #show() {
-    const withPassword = this.form.elements.way.value === "password";
-    byId("with-password").hidden = !withPassword;
-    byId("with-token").hidden = withPassword;
-    if (this.dialog.open) this.form.elements[withPassword ? "user" : "token"].focus();
+  #open() {
+    this.dialog.showModal();
+    this.#show(this.way);
   }
 
-  async #submit() {
-    const submit = this.form.querySelector("[type=submit]");
+  #show(way) {
+    this.way = way;
+    for (const [name, form] of Object.entries(this.ways)) form.hidden = name !== way;
+    this.ways[way].querySelector("input").focus();
+  }
+
+  async #submit(form) {
+    const submit = form.querySelector("[type=submit]");
     const problem = byId("sign-in-problem");
     problem.textContent = "";
     submit.disabled = true;
     try {
-      const { token, who } = await this.#obtained();
+      const { token, who } = form === this.ways.token ? typed(form.elements) : await fromKeystone(form.elements);
       await checked(token);
       this.#token = token;
       byId("who").textContent = who;
-      this.form.elements.token.value = "";
-      this.form.elements.password.value = "";
-      this.dialog.close();
+      for (const field of form.querySelectorAll("[type=password]")) field.value = "";
       byId("sign-out").hidden = false;
+      this.dialog.close();
       this.signedIn();
     } catch (error) {
       problem.textContent = error.message;
@@ -74,29 +80,29 @@ export class Session {
       submit.disabled = false;
     }
   }
+}
 
-  async #obtained() {
-    const fields = this.form.elements;
-    if (fields.way.value === "token") {
-      const token = fields.token.value.trim();
-      if (!token) throw new Error("Type in or paste a token.");
-      if (!/^[\x21-\x7e]+$/.test(token)) throw new Error("A token has no spaces and only ASCII characters.");
-      return { token, who: "" };
-    }
-    const names = ["user", "password", "project", "user_domain", "project_domain"];
-    const body = Object.fromEntries(names.map((name) => [name, fields[name].value]));
-    for (const name of ["user", "password", "project"]) {
-      if (!body[name]) throw new Error("User name, password and project are required.");
-    }
-    const response = await request("sign-in", {
-      method: "POST",
-      headers: { "Content-Type": "application/json", Accept: "application/json" },
-      body: JSON.stringify(body),
-    });
-    const answer = await response.json().catch(() => ({}));
-    if (!response.ok) throw new Error(answer.message || `The server answered ${response.status}.`);
-    return { token: answer.token, who: `${answer.user}, project ${answer.project}` };
+function typed(fields) {
+  const token = fields.token.value.trim();
+  if (!token) throw new Error("Type in or paste a token.");
+  if (!/^[\x21-\x7e]+$/.test(token)) throw new Error("A token has no spaces and only ASCII characters.");
+  return { token, who: "" };
+}
+
+async function fromKeystone(fields) {
+  const names = ["user", "password", "project", "user_domain", "project_domain"];
+  const body = Object.fromEntries(names.map((name) => [name, fields[name].value]));
+  if (!body.user || !body.password || !body.project) {
+    throw new Error("User name, password and project are required.");
   }
+  const response = await request("sign-in", {
+    method: "POST",
+    headers: { "Content-Type": "application/json", Accept: "application/json" },
+    body: JSON.stringify(body),
+  });
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(answer.message || `The server answered ${response.status}.`);
+  return { token: answer.token, who: `${answer.user}, project ${answer.project}` };
 }
 
 /** Throws if the service does not accept the token. */

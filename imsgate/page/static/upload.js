@@ -2,6 +2,7 @@
 
 import { NetworkFailure, Refusal, idempotencyKey } from "./api.js";
 import { unfinished } from "./unfinished.js";
+import { pause } from "./waiting.js";
 
 const MIB = 1 << 20;
 /** The server has enough of it to refuse most bad images. */
@@ -76,6 +77,12 @@ export class Upload {
     if (this.image) await this.#discard();
   }
 
+  async #discardRefused(error) {
+    // An upload that has ended may have been followed by another one, in another window.
+    const status = error.status === 410 ? (await this.api.json(this.#path)).status : "queued";
+    if (status === "queued") await this.#discard();
+  }
+
   async #discard() {
     await discard(this.api, this.image);
     this.image = null;
@@ -97,7 +104,7 @@ export class Upload {
     this.problem = error;
     // Whoever else changes the image keeps it; what this page made for a refused file goes.
     const isRefused = error instanceof Refusal && ![403, 404, 409].includes(error.status);
-    if (isRefused && this.image) await this.#discard().catch(() => {});
+    if (isRefused && this.image) await this.#discardRefused(error).catch(() => {});
     this.#enter(isRefused ? "refused" : "failed");
   }
 
@@ -327,22 +334,4 @@ export async function discard(api, image) {
   } catch (error) {
     if (!(error instanceof Refusal) || error.status !== 404) throw error;
   }
-}
-
-/** Waits; ends early when the network comes back. Throws AbortError. */
-function pause(ms, signal) {
-  return new Promise((resolve, reject) => {
-    const end = (settle, value) => {
-      clearTimeout(timer);
-      removeEventListener("online", online);
-      signal.removeEventListener("abort", abort);
-      settle(value);
-    };
-    const online = () => end(resolve);
-    const abort = () => end(reject, signal.reason);
-    const timer = setTimeout(online, ms);
-    addEventListener("online", online);
-    signal.addEventListener("abort", abort);
-    if (signal.aborted) abort();
-  });
 }

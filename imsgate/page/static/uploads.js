@@ -215,12 +215,18 @@ class Card {
   #entered(state) {
     const hadFocus = this.root.contains(document.activeElement);
     this.#state = state;
-    this.buttons.replaceChildren(...this.#actions(state));
+    this.#showButtons(this.#actions(state));
     this.problem.replaceChildren(...this.#explanation(state));
     if (["done", "paused", "waiting"].includes(state)) announce(`${this.upload.file.name}: ${this.text.textContent}`);
     // The button that had the focus may be gone or hidden.
     const hasFocus = this.root.contains(document.activeElement) && document.activeElement.checkVisibility();
     if (hadFocus && !hasFocus) this.#focusSomewhere();
+  }
+
+  #showButtons(buttons) {
+    const labels = (nodes) => Array.from(nodes, (node) => node.textContent).join();
+    // The same ones keep the focus while an upload breaks and goes on.
+    if (labels(buttons) !== labels(this.buttons.children)) this.buttons.replaceChildren(...buttons);
   }
 
   #focusSomewhere() {
@@ -287,7 +293,7 @@ class Card {
     // For an image, the message also contains what follows it here.
     const text = problem.check ? sentence(problem.problem) : problem.message;
     const lines = [element("p", {}, element("strong", {}, state === "refused" ? "Refused: " : "Failed: "), text)];
-    if (problem.hint) lines.push(element("p", {}, `What you can do: ${sentence(problem.hint)}`));
+    if (problem.hint) lines.push(element("p", {}, `What you can do: ${problem.hint}`));
     if (problem.check) {
       const place = problem.offset === undefined ? "" : `, at byte ${problem.offset}`;
       lines.push(element("p", { class: "note" }, `Check: ${problem.check}${place}. Nothing was kept.`));
