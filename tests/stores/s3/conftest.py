@@ -31,6 +31,11 @@ def ceph(tmp_path_factory):
     server.stop(kill=True)
 
 
+#: For faults between the client and a server. How the client takes them does not depend on the
+#: server, and Swift needs three times as long as the others.
+FOR_FAULTS = pytest.mark.parametrize("bucket", ["seaweed", "ceph"], indirect=True)
+
+
 @pytest.fixture(scope="module", params=["seaweed", "swift", "ceph"])
 def bucket(request):
     with servers.bucket(request.getfixturevalue(request.param)) as bucket:

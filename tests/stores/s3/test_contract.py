@@ -9,6 +9,7 @@ import pytest
 from imsgate.testing import StoreContract
 from imsgate.testing.stores.faults import FaultChecks
 from tests.stores.s3 import servers
+from tests.stores.s3.conftest import FOR_FAULTS
 from tests.stores.s3.proxy import between
 
 
@@ -34,6 +35,7 @@ def contract_store(bucket):
     store.close()
 
 
+@FOR_FAULTS
 class TestBrokenConnections(FaultChecks):
     """The contract's faults: the nth request and all later ones do not arrive."""
 

@@ -15,6 +15,7 @@ from imsgate.testing.stores.checks import assert_missing
 from imsgate.testing.stores.data import body, content, new_key
 from tests.functional.gateway import clean_env, eventually
 from tests.stores.s3 import servers
+from tests.stores.s3.conftest import FOR_FAULTS
 from tests.stores.s3.proxy import between
 
 PARTS = 4
@@ -79,6 +80,7 @@ ONCE = {
 }
 
 
+@FOR_FAULTS
 @pytest.mark.parametrize(("request_", "after"), ONCE.values(), ids=ONCE)
 def test_a_connection_that_breaks_once_is_retried(bucket, make, proxy, request_, after):
     store, data = make(), image(bucket)
@@ -91,6 +93,7 @@ def test_a_connection_that_breaks_once_is_retried(bucket, make, proxy, request_,
     store.delete(location)
 
 
+@FOR_FAULTS
 @pytest.mark.parametrize(("request_", "after"), ONCE.values(), ids=ONCE)
 def test_a_connection_that_keeps_breaking_ends_the_upload(bucket, make, proxy, request_, after):
     store, data = make(), image(bucket)
@@ -108,6 +111,7 @@ def test_a_connection_that_keeps_breaking_ends_the_upload(bucket, make, proxy, r
     assert bucket.leftovers() == []
 
 
+@FOR_FAULTS
 @pytest.mark.parametrize("after", [-1, -30])
 def test_a_small_image_whose_answer_is_lost_was_stored(make, proxy, after):
     store = make()
@@ -118,6 +122,7 @@ def test_a_small_image_whose_answer_is_lost_was_stored(make, proxy, after):
     store.delete(location)
 
 
+@FOR_FAULTS
 def test_a_small_image_that_never_arrives_is_a_failure(bucket, make, proxy):
     store = make()
     proxy.cut("^PUT ", 10, times=2)
@@ -126,6 +131,7 @@ def test_a_small_image_that_never_arrives_is_a_failure(bucket, make, proxy):
     assert bucket.leftovers() == []
 
 
+@FOR_FAULTS
 @pytest.mark.parametrize("after", [-1, -100, -1000, -700_000, -1_048_576])
 def test_an_interrupted_download_continues_at_the_same_byte(bucket, make, proxy, after):
     store, data = make(), body(6_000_000)
@@ -137,6 +143,7 @@ def test_an_interrupted_download_continues_at_the_same_byte(bucket, make, proxy,
     store.delete(location)
 
 
+@FOR_FAULTS
 def test_a_download_that_keeps_breaking_does_not_end_early(make, proxy):
     store, data = make(), body(1_500_000)
     location = put(store, data, len(data))
@@ -432,6 +439,7 @@ REDIRECT = b"HTTP/1.1 %s\r\nLocation: https://127.0.0.1/\r\nContent-Length: 0\r\
 REDIRECTS = [b"301 Moved Permanently", b"302 Found", b"307 Temporary Redirect", b"308 Permanent"]
 
 
+@FOR_FAULTS
 @pytest.mark.parametrize("status", REDIRECTS, ids=bytes.decode)
 def test_a_service_that_redirects_without_a_region(bucket, make, proxy, status):
     """botocore asked for the region again and again, and ended in a RecursionError."""
