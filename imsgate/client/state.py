@@ -1,4 +1,4 @@
-"""UploadView uploads of this user, so that another process can continue them.
+"""The unfinished uploads of this user, so that another process can continue them.
 
 One JSON file for each, in ``$XDG_STATE_HOME/imsgate-client/uploads``. It contains no credentials.
 """
