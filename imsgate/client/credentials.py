@@ -57,7 +57,7 @@ def find(options: Options, environ: Mapping[str, str] = os.environ) -> Credentia
         endpoint = options.endpoint or environ.get("OS_ENDPOINT")
         if not endpoint:
             raise NotAllowed("a token also needs --os-endpoint, the URL of the image service")
-        return Token(endpoint, token, verify=environ.get("OS_CACERT") or True)
+        return TokenCredentials(endpoint, token, verify=environ.get("OS_CACERT") or True)
     return OpenStack(options)
 
 
@@ -84,7 +84,7 @@ def _access_key(access: str, options: Options, environ: Mapping[str, str]) -> "A
     )
 
 
-class Token:
+class TokenCredentials:
     """A token and the endpoint that accepts it. openstacksdk could do the same, but to import it
     takes most of a second."""
 

@@ -185,7 +185,8 @@ def test_holes_cost_nothing(server: Gateway, commands: Commands, tmp_path: pathl
     allocated = disk.stat().st_blocks * 512
     with Cutter(server.port) as proxy:
         record = commands.at(proxy.url).json("upload", disk)
-    assert_stored(server, record["id"], disk)
+    # The command has compared the digests. To compute that of 2 GiB again takes seconds.
+    assert (record["status"], record["size"]) == ("active", 2 << 30)
     assert proxy.forwarded < allocated * 1.02
 
 
