@@ -18,6 +18,8 @@ from imsgate.client.retries import TEMPORARY, Retries, retry_after
 _TIMEOUTS = (30.0, 300.0)
 _TAGS = re.compile(r"<(title|style|script)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 _MESSAGE_LENGTH = 2000
+#: Before the words of urllib3's errors.
+_PLACE = re.compile(r"^(<[^>]*>|HTTPS?Connection(Pool)?\(.*?\)): ")
 
 #: Reasons of imsgate (X-Imsgate-Reason) that refuse the content of an image.
 _REFUSALS = frozenset({"image_refused", "format_mismatch", "signature_refused", "digest_mismatch"})
@@ -168,5 +170,4 @@ def _words(error: BaseException) -> str:
         if not isinstance(inner, BaseException):
             break
         error = inner
-    text = str(error).rpartition(">: ")[2] if ">: " in str(error) else str(error)
-    return f"the connection failed: {text or type(error).__name__}"
+    return f"the connection failed: {_PLACE.sub('', str(error)) or type(error).__name__}"

@@ -52,7 +52,18 @@ def find(options: Options, environ: Mapping[str, str] = os.environ) -> Credentia
     access = environ.get("HUAWEICLOUD_SDK_AK")
     if access and not (options.cloud or options.token):
         return _access_key(access, options, environ)
+    named = None if options.cloud or environ.get("OS_CLOUD") else _token_of(environ)
+    if token := options.token or named:
+        endpoint = options.endpoint or environ.get("OS_ENDPOINT")
+        if not endpoint:
+            raise NotAllowed("a token also needs --os-endpoint, the URL of the image service")
+        return TokenCredentials(endpoint, token, verify=environ.get("OS_CACERT") or True)
     return OpenStack(options)
+
+
+def _token_of(environ: Mapping[str, str]) -> str | None:
+    """The token that ``imsgate serve`` prints as variables of the environment."""
+    return environ.get("OS_TOKEN") if environ.get("OS_AUTH_TYPE") == "admin_token" else None
 
 
 def _access_key(access: str, options: Options, environ: Mapping[str, str]) -> "AccessKey":
@@ -73,8 +84,27 @@ def _access_key(access: str, options: Options, environ: Mapping[str, str]) -> "A
     )
 
 
+class TokenCredentials:
+    """A token and the endpoint that accepts it. openstacksdk could do the same, but to import it
+    takes most of a second."""
+
+    cert: Any = None
+
+    def __init__(self, endpoint: str, token: str, *, verify: Any = True) -> None:
+        self.endpoint = base_url(endpoint)
+        self.verify = verify
+        self._token = token
+
+    def __call__(self, request: Any) -> Any:
+        request.headers["X-Auth-Token"] = self._token
+        return request
+
+    def renew(self) -> bool:
+        return False
+
+
 class OpenStack:
-    """What clouds.yaml, ``OS_*``, or a token and an endpoint name, through openstacksdk."""
+    """What clouds.yaml or ``OS_*`` name, through openstacksdk."""
 
     def __init__(self, options: Options) -> None:
         """Raises NotAllowed without usable credentials, Cut, and Failure without a service."""
@@ -138,12 +168,7 @@ class OpenStack:
 
 def _region_options(options: Options) -> dict[str, Any]:
     """Arguments of ``OpenStackConfig.get_one``."""
-    chosen: dict[str, Any] = {"cloud": options.cloud, "region_name": options.region}
-    if options.token:
-        if not options.endpoint:
-            raise NotAllowed("--os-token also needs --os-endpoint, the URL of the image service")
-        chosen["auth_type"] = "admin_token"
-        chosen["auth"] = {"token": options.token, "endpoint": options.endpoint}
+    chosen = {"cloud": options.cloud, "region_name": options.region}
     return {name: value for name, value in chosen.items() if value is not None}
 
 

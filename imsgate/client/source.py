@@ -136,20 +136,20 @@ class FileSource:
         number = self.file.fileno()
         try:
             start = os.lseek(number, offset, os.SEEK_DATA)
+            return min(start, end), min(end, os.lseek(number, start, os.SEEK_HOLE))
         except OSError as error:
             # ENXIO: there is no data after this offset. EINVAL: no such thing as a hole here.
             return (end, end) if error.errno == errno.ENXIO else (offset, end)
-        if start >= end:
-            return end, end
-        return start, min(end, os.lseek(number, start, os.SEEK_HOLE))
 
     def _read(self, offset: int, length: int) -> bytes:
         try:
             chunk = os.pread(self.file.fileno(), length, offset)
         except OSError as error:
             raise Unreadable(f"{self.label}: {error.strerror}") from error
+        # Before the chunk is sent, because with the last one the upload would be complete.
+        self.check_unchanged()
         if not chunk:
-            raise Unreadable(f"{self.label} was changed while it was uploaded")
+            raise Unreadable(f"{self.label} ends early")
         return chunk
 
     def release(self, offset: int) -> None:

@@ -5,7 +5,7 @@ import dataclasses
 from typing import Any
 
 from imsgate.client.connection import Connection
-from imsgate.client.failures import Failure
+from imsgate.client.failures import Failure, TransferInterrupted
 from imsgate.client.image import ImageRecords, path_of
 from imsgate.client.state import Journal, UnfinishedUpload
 
@@ -35,7 +35,10 @@ def look(entry: UnfinishedUpload, connection: Connection) -> UploadView:
     if entry.endpoint != connection.endpoint:
         return UploadView(**known, state="of another service")
     path = path_of(entry.image_id, "/upload")
-    response = connection.call("GET", path, expected=range(200, 500))
+    try:
+        response = connection.call("GET", path, expected=range(200, 500))
+    except TransferInterrupted:
+        return UploadView(**known, state="not reachable")
     if response.status_code != 200:
         return UploadView(**known, state="not begun")
     view = response.json()

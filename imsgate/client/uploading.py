@@ -22,6 +22,8 @@ from imsgate.http import upload_headers as fields
 PART_BYTES = 64 << 20
 #: A request that is smaller and still fails does not fail because of its size.
 _MIN_PART_BYTES = 128 << 10
+#: Requests of a reduced size that succeed before the next ones are twice as large.
+_SUCCESSES = 8
 #: Image bytes in one compressed request, as a multiple of the part size. It bounds how long a
 #: request for an empty disk runs, and what is sent again if nothing of it has been stored.
 _MAX_RATIO = 16
@@ -60,6 +62,8 @@ class Uploader:
         self._display = display
         #: The largest body of a request, and of the next one, in bytes.
         self._part_limit = self._part_bytes = part_bytes
+        #: Requests in a row that have succeeded with this size.
+        self._successes = 0
         self._zstd = encoder.zstd() if compress else None
         self._store = {"X-Image-Meta-Store": store} if store else {}
         #: Bytes that were sent, of all requests together.
@@ -188,7 +192,7 @@ class Uploader:
         if response.ok:
             self._connection.accepted()
             self._connection.retries.progressed()
-            self._part_bytes = min(self._part_limit, self._part_bytes * 2)
+            self._grow()
             complete = fields.boolean(response.headers.get("Upload-Complete"))
             if complete or (last and complete is None):
                 return None
@@ -215,8 +219,16 @@ class Uploader:
         else:
             # A proxy may have waited for the whole request, and lost patience.
             self._part_bytes = max(_MIN_PART_BYTES, self._part_bytes // 2)
+            self._successes = 0
             self._connection.retries.wait(why)
         return after
+
+    def _grow(self) -> None:
+        """Try larger requests again, but not after each one that has succeeded."""
+        self._successes += 1
+        if self._successes >= _SUCCESSES and self._part_bytes < self._part_limit:
+            self._part_bytes = min(self._part_limit, self._part_bytes * 2)
+            self._successes = 0
 
     def _limit_parts(self, why: str, body: encoder.PartBody | bytes) -> None:
         """Send half of what a proxy has refused, in this request and all later ones."""

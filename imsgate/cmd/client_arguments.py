@@ -14,8 +14,14 @@ EPILOG = (
 _INTERRUPTED = 4
 
 
-def add_connection(parser: argparse.ArgumentParser) -> None:
-    """Add what selects the service and the credentials."""
+def add_connection(
+    parser: argparse.ArgumentParser, *, patience: float = 900.0, inherited: bool = False
+) -> None:
+    """Add what selects the service and the credentials.
+
+    ``patience`` is the default of its option. If the options are ``inherited``, an outer parser
+    has them as well, and its values count unless this one gets others.
+    """
     group = parser.add_argument_group(
         "service",
         "Credentials come from clouds.yaml or OS_*, as for the OpenStack client, or from "
@@ -28,9 +34,10 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--patience",
         type=_seconds,
-        default=900.0,
+        default=argparse.SUPPRESS if inherited else patience,
         metavar="SECONDS",
-        help="give up after this time without any progress (default: 900)",
+        help="give up after this time without any progress; 0 tries nothing again "
+        f"(default: {patience:.0f})",
     )
 
 

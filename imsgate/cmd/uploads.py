@@ -21,14 +21,16 @@ def add_parser(subparsers: Any) -> None:
         epilog=client_arguments.EPILOG,
     )
     parser.add_argument("--json", action="store_true", help="print one JSON list")
-    client_arguments.add_connection(parser)
+    client_arguments.add_connection(parser, patience=0.0)
     parser.set_defaults(run=run_list)
     actions = parser.add_subparsers(title="actions", metavar="ACTION")
     cancel = actions.add_parser(
-        "cancel", help="discard an upload, and the image that was created for it"
+        "cancel",
+        help="discard an upload, and the image that was created for it",
+        argument_default=argparse.SUPPRESS,
     )
     cancel.add_argument("image_id", metavar="ID", help="the image")
-    client_arguments.add_connection(cancel)
+    client_arguments.add_connection(cancel, patience=0.0, inherited=True)
     cancel.set_defaults(run=run_cancel)
 
 

@@ -116,7 +116,7 @@ def test_no_server(connected):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     connection = connected(f"http://127.0.0.1:{port}", Clock())
-    with pytest.raises(Cut, match=r"the connection failed: .*refused"):
+    with pytest.raises(Cut, match=r"^the connection failed: Failed to establish .* refused$"):
         connection.send("GET", "/v2/x")
 
 

@@ -1,5 +1,7 @@
 """Credentials of every kind."""
 
+import json
+import os
 import types
 
 import pytest
@@ -67,14 +69,70 @@ def test_an_access_key_that_is_not_complete(environ):
         credentials.find(Options(), environ)
 
 
-def test_a_token_and_an_endpoint(monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    found = credentials.find(Options(token="t", endpoint="http://h:1/v2"), KEY)
+SERVED = {"OS_AUTH_TYPE": "admin_token", "OS_TOKEN": "served", "OS_ENDPOINT": "http://h:1/v2"}
+
+
+@pytest.mark.parametrize(
+    ("options", "environ", "token"),
+    [
+        (Options(token="t", endpoint="http://h:1/v2"), KEY, "t"),
+        (Options(token="t"), {"OS_ENDPOINT": "http://h:1"}, "t"),
+        (Options(), SERVED, "served"),
+        (Options(token="t"), SERVED, "t"),
+        (Options(endpoint="http://h:1"), {**SERVED, "OS_ENDPOINT": "http://h:2"}, "served"),
+    ],
+)
+def test_a_token_and_an_endpoint(options, environ, token):
+    found = credentials.find(options, environ)
     request = found(types.SimpleNamespace(headers={}))
-    assert (found.endpoint, request.headers["X-Auth-Token"]) == ("http://h:1", "t")
-    assert not found.renew()
+    assert (found.endpoint, request.headers) == ("http://h:1", {"X-Auth-Token": token})
+    assert (found.verify, found.renew()) == (True, False)
 
 
-def test_a_token_without_an_endpoint():
-    with pytest.raises(NotAllowed, match="--os-token also needs --os-endpoint"):
-        credentials.find(Options(token="t"), {})
+@pytest.mark.parametrize(
+    ("options", "environ"),
+    [(Options(token="t"), {}), (Options(), {**SERVED, "OS_ENDPOINT": ""})],
+)
+def test_a_token_without_an_endpoint(options, environ):
+    with pytest.raises(NotAllowed, match="a token also needs --os-endpoint"):
+        credentials.find(options, environ)
+
+
+@pytest.fixture
+def clouds(monkeypatch, tmp_path):
+    """A clouds.yaml, and nothing else that names credentials."""
+    for name in list(os.environ):
+        if name.startswith("OS_"):
+            monkeypatch.delenv(name)
+    cloud = {"auth_type": "admin_token", "auth": {"token": "c", "endpoint": "http://c/v2"}}
+    override = {**cloud, "image_endpoint_override": "http://o/image/v2", "verify": False}
+    file = tmp_path / "clouds.yaml"
+    file.write_text(json.dumps({"clouds": {"plain": cloud, "override": override}}))
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(file))
+
+
+@pytest.mark.usefixtures("clouds")
+@pytest.mark.parametrize(
+    ("options", "environ", "endpoint", "verify"),
+    [
+        (Options(cloud="plain"), KEY, "http://c", True),
+        (Options(cloud="plain"), SERVED, "http://c", True),
+        (Options(cloud="override"), {}, "http://o/image", False),
+        (Options(cloud="plain", endpoint="http://e/v2"), {}, "http://e", True),
+        (Options(), {**SERVED, "OS_CLOUD": "plain"}, "http://c", True),
+    ],
+)
+def test_clouds_yaml(monkeypatch, options, environ, endpoint, verify):
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    found = credentials.find(options, os.environ)
+    request = found(types.SimpleNamespace(headers={}))
+    assert (found.endpoint, found.verify) == (endpoint, verify)
+    assert request.headers["X-Auth-Token"] == "c"
+
+
+@pytest.mark.usefixtures("clouds")
+@pytest.mark.parametrize("options", [Options(), Options(cloud="unheard-of")])
+def test_no_credentials(options):
+    with pytest.raises(NotAllowed, match=r"no usable credentials: .* Use --cloud"):
+        credentials.find(options, {})

@@ -81,9 +81,14 @@ CASES = {
         [(0, MIB, "?0"), (100, MIB, "?0"), (100, MIB // 2, "?0")],
         [0],
     ),
-    "smaller once": (
-        [CUT, at(0), at(MIB // 2), CUT, DONE],
-        [(0, MIB, "?0"), (0, MIB // 2, "?0"), (MIB // 2, MIB, "?0")],
+    "smaller for a while": (
+        [CUT, at(0), *(at(n) for n in range(8)), CUT, DONE],
+        [
+            (0, MIB, "?0"),
+            (0, MIB // 2, "?0"),
+            *((n, MIB // 2, "?0") for n in range(7)),
+            (7, MIB, "?0"),
+        ],
         [0],
     ),
     "504": ([Say(504), DONE], [(0, MIB, "?0")], [0]),
