@@ -38,7 +38,7 @@ def main() -> None:
             _fill(gateway)
             with Cutter(gateway.port, [place * MIB for place in range(38, 98)]) as proxy:
                 _desk(
-                    browser.Visit(chromium, viewport={"width": 960, "height": 720}),
+                    browser.Visit(chromium, viewport={"width": 1120, "height": 720}),
                     proxy.url,
                     gateway,
                     directory,

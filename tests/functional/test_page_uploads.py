@@ -145,7 +145,7 @@ def test_two_files_at_once_one_of_them_paused(
         window.wait_until(disks[0], "paused")
         proxy.heal()
         window.wait_until(disks[1], "done")
-        window.button("Go on one.raw").click()
+        window.button("Continue one.raw").click()
         window.wait_until(disks[0], "done")
         for disk in disks:
             assert_stored(roomy, project, disk)

@@ -263,7 +263,7 @@ class Card {
   #actions(state) {
     const named = (text, action) => button(text, action, { "aria-label": `${text} ${this.upload.file.name}` });
     const pause = named("Pause", () => this.upload.pause());
-    const goOn = named("Go on", () => this.start());
+    const goOn = named("Continue", () => this.start());
     const cancel = named("Cancel", () => this.#cancel());
     const close = named("Close", () => this.uploads.remove(this));
     return {
