@@ -21,7 +21,7 @@ class Broker:
         needs(shutil.which("setpriv"), "setpriv")
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="imsgate-broker-"))
         self.port = free_port()
-        self._running: list[subprocess.Popen[bytes]] = []
+        self._running: list[programs.Server] = []
 
     def _spawn(self, *command: str, **env: str) -> None:
         markers.require("broker")

@@ -38,7 +38,7 @@ class Server(abc.ABC):
         needs(shutil.which("setpriv"), "setpriv")
         self.program = self._find()
         self.port = free_port()
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: programs.Server | None = None
         # Not pytest's directory, which other users may not enter.
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="imsgate-db-"))
         if os.getuid() == 0:

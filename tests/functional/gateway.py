@@ -11,7 +11,6 @@ import secrets
 import signal
 import socket
 import sqlite3
-import subprocess
 import sys
 import threading
 import time
@@ -131,7 +130,7 @@ class Gateway:
         self.config = directory / "imsgate.conf"
         self.config.write_text(config.replace("{state}", str(self.state)))
         self.log = directory / "log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: programs.Server | None = None
         self._tokens: dict[tuple[str, str], str] = {}
         self._checked = 0
 

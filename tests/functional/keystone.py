@@ -67,7 +67,7 @@ class Keystone:
         (directory / "keystone.conf").write_text(_CONF.format(**conf, expiration=expiration))
         self._admin: Session | None = None
         self._ids: dict[tuple[str, str], str] = {}
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: programs.Server | None = None
 
     def start(self) -> "Keystone":
         markers.require("keystone")

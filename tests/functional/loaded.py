@@ -15,7 +15,18 @@ PROGRAMS = {
     "imsgate": main.main,
 }
 
-for module in ("glanceclient.v2.shell", "imsgate.app", "imsgate.cmd.db", "imsgate.cmd.serve"):
+LOADED = (
+    "glanceclient.v2.shell",
+    *(f"imsgate.cmd.{name}" for name in "db download serve upload uploads worker".split()),
+    *(f"imsgate.filters.{name}" for name in "authtoken cors encoding faults identity".split()),
+    *(f"imsgate.filters.{name}" for name in "headers pace proxy sizelimit sniff tokens".split()),
+    *("imsgate.app", "imsgate.page.page", "imsgate.jobs.engine"),
+    *("imsgate.registry.sql", "imsgate.stores.filesystem", "imsgate.stores.memory"),
+    *("imsgate.client.connection", "imsgate.client.uploading", "imsgate.client.downloading"),
+    *("gunicorn.workers.gthread", "openstack.config", "rich.progress"),
+)
+
+for module in LOADED:
     importlib.import_module(module)
 # To explain a command, it loads all commands and looks who brought them.
 with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):

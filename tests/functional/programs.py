@@ -1,18 +1,21 @@
 """Processes of tests: servers, and the commands ``openstack``, ``glance`` and ``imsgate``.
 
 The commands take seconds to load and a tenth of a second to do what tests ask for. Therefore
-``run`` forks each of them from a process that has loaded them. Servers, and commands whose start
-is what a test is about, start the way users start them.
+each of them is forked from a process that has loaded them. Commands whose start is what a test is
+about start the way users start them, and so do all other servers.
 """
 
 import multiprocessing
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
+from multiprocessing.process import BaseProcess
+from typing import Protocol
 
 import pytest
 
@@ -20,10 +23,57 @@ _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tests.functional.loaded"])
 
 
-def spawn(
-    command: Sequence[str], log: pathlib.Path, env: Mapping[str, str]
-) -> "subprocess.Popen[bytes]":
+class Server(Protocol):
+    """What tests do with the process of a server, as with ``subprocess.Popen``."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float, /) -> int: ...
+
+    def send_signal(self, number: int, /) -> None: ...
+
+    def terminate(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+class _Forked:
+    """A server that was forked."""
+
+    def __init__(self, process: BaseProcess) -> None:
+        self._process = process
+        process.start()
+        assert process.pid is not None
+        self.pid = process.pid
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float) -> int:
+        self._process.join(timeout)
+        status = self.poll()
+        assert status is not None, f"process {self.pid} is still running"
+        return status
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def spawn(command: Sequence[str], log: pathlib.Path, env: Mapping[str, str]) -> Server:
     """Start a server in a session of its own, in the directory of its log."""
+    if pathlib.Path(command[0]).name == "imsgate":
+        arguments = list(command), dict(env), log
+        return _Forked(_FORKS.Process(target=_serve, args=arguments, daemon=True))
     with open(log, "ab") as output:
         return subprocess.Popen(
             command,
@@ -56,13 +106,28 @@ def run(
 def _run(
     words: list[str], env: dict[str, str], cwd: pathlib.Path, said: tuple[pathlib.Path, ...]
 ) -> None:
-    from tests.functional import loaded  # noqa: PLC0415 - loaded already, but not in the process of the tests
-
     for descriptor, path in enumerate(said, 1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
+    warnings.simplefilter("ignore")
+    _become(words, env, cwd)
+
+
+def _serve(words: list[str], env: dict[str, str], log: pathlib.Path) -> None:
+    os.setsid()
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for descriptor in (1, 2):
+        os.dup2(output, descriptor)
+    os.close(output)
+    warnings.simplefilter("ignore")
+    warnings.simplefilter("error", ResourceWarning)
+    _become(words, env, log.parent)
+
+
+def _become(words: list[str], env: dict[str, str], cwd: pathlib.Path) -> None:
+    from tests.functional import loaded  # noqa: PLC0415 - loaded already, but not in the process of the tests
+
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
-    warnings.simplefilter("ignore")
     sys.argv = words
     sys.exit(loaded.PROGRAMS[pathlib.Path(words[0]).name]())
