@@ -120,7 +120,10 @@ def _serve(words: list[str], env: dict[str, str], log: pathlib.Path) -> None:
     os.close(output)
     warnings.simplefilter("ignore")
     warnings.simplefilter("error", ResourceWarning)
-    _become(words, env, log.parent)
+    try:
+        _become(words, env, log.parent)
+    finally:  # what is open when a process ends is closed by that
+        warnings.simplefilter("ignore")
 
 
 def _become(words: list[str], env: dict[str, str], cwd: pathlib.Path) -> None:
