@@ -6,13 +6,17 @@ import re
 from typing import Any
 
 from imsgate import errors
-from imsgate.stores.http import failures
+from imsgate.stores.http import failures, listing
 from imsgate.stores.http.connections import Connections
+from imsgate.stores.http.listing import ListedFile
 from imsgate.stores.http.put_request import PutRequest
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
 _LENGTH = re.compile(r"[0-9]{1,19}")
 _READ_BYTES = 1024 * 1024
+
+#: More than the list of 100,000 files. A longer one ends early, which makes it unreadable.
+_MAX_LISTING_BYTES = 64 * 1024 * 1024
 
 #: A name that is never written, to ask whether MOVE is supported.
 _PROBE = ".imsgate-probe"
@@ -147,6 +151,19 @@ class RemoteFiles:
                 raise
             return False
         return True
+
+    def listed(self) -> list[ListedFile]:
+        """The files of the collection. Raises Unsupported where the server does not list them."""
+        headers = {"Depth": "1", "Content-Type": "application/xml"}
+        with self._connections.request("PROPFIND", "", headers, listing.QUESTION) as response:
+            if response.status != http.client.MULTI_STATUS:
+                raise self._refusal("PROPFIND", response)
+            document = response.read(_MAX_LISTING_BYTES)
+            try:
+                return list(listing.parse(document, response.headers.get("Date", "")))
+            except ValueError:
+                problem = "its list of files cannot be read"
+                raise errors.StoreUnavailable(store=self.store, problem=problem) from None
 
     def _refusal(self, method: str, response: Any) -> errors.Error:
         status, headers = response.status, response.headers

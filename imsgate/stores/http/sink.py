@@ -12,8 +12,8 @@ from imsgate.stores.http.files import RemoteFiles
 
 _LOG = logging.getLogger(__name__)
 
-#: Prefix of temporary names. No LOCATION begins with a dot.
-TEMPORARY_PREFIX = ".imsgate-part-"
+#: Prefix of temporary names. No LOCATION begins with it. nginx lists no names with a leading dot.
+TEMPORARY_PREFIX = "_imsgate-part-"
 
 
 def temporary(key: str) -> str:

@@ -12,26 +12,27 @@ can: the uploader notices that the record no longer belongs to it and removes th
 import logging
 import threading
 import weakref
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from imsgate import errors
 from imsgate.config import Section
 from imsgate.errors import BadConfig
-from imsgate.stores.base import LOCATION, Sink, Store
+from imsgate.stores.base import ATTEMPT, LOCATION, Sink, Store, Sweeps, Swept
 from imsgate.stores.http import failures, options
 from imsgate.stores.http.connections import Connections
 from imsgate.stores.http.files import RemoteFiles
+from imsgate.stores.http.listing import ListedFile
 from imsgate.stores.http.mark import MarkedPlace
 from imsgate.stores.http.options import Base, HttpSettings
 from imsgate.stores.http.reader import BlockReader
-from imsgate.stores.http.sink import HttpSink, temporary
+from imsgate.stores.http.sink import TEMPORARY_PREFIX, HttpSink, temporary
 
 _LOG = logging.getLogger(__name__)
 
 
-class HttpStore(Store):
+class HttpStore(Store, Sweeps):
     """A store whose objects are files under one URL."""
 
     OPTS = options.OPTS
@@ -107,6 +108,32 @@ class HttpStore(Store):
         except failures.FileMissing:
             return False
         return True
+
+    def sweep(self, age: float, living: Callable[[str], bool]) -> Swept:
+        """See Sweeps. The age of an attempt is the time since its last write.
+
+        Only a WebDAV server can list its files, and only temporary names tell which of them
+        are unfinished.
+        """
+        return self._sweep(TEMPORARY_PREFIX, lambda key, file: file.age >= age and not living(key))
+
+    def sweep_objects(self, orphaned: Callable[[str], bool]) -> Swept:
+        return self._sweep("", lambda key, _: orphaned(key))
+
+    def _sweep(self, prefix: str, unwanted: Callable[[str, ListedFile], bool]) -> Swept:
+        swept = Swept(0, 0)
+        self._place.verify()
+        try:
+            files = self._files.listed()
+        except failures.Unsupported:
+            return swept
+        for file in files:
+            key = file.name.removeprefix(prefix)
+            if file.name != prefix + key or not ATTEMPT.fullmatch(key):
+                continue
+            if unwanted(key, file) and self._remove(file.name):
+                swept = Swept(swept.attempts + 1, swept.bytes + file.size)
+        return swept
 
     def check(self) -> None:
         self._place.verify()
