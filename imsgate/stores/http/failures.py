@@ -13,6 +13,7 @@ from imsgate import errors
 
 _LOG = logging.getLogger(__name__)
 
+_MISSING = frozenset({404, 410})
 _FULL = frozenset({413, 507})
 _DENIED = frozenset({401, 403, 407})
 _BUSY = frozenset({429, 503})
@@ -46,6 +47,10 @@ class Unsupported(errors.StoreUnavailable):
     """The server does not support the method: 405 or 501."""
 
 
+class Overloaded(errors.StoreUnavailable):
+    """The server asks to come back later: 429 or 503."""
+
+
 class NoResponse(errors.StoreUnavailable):
     """There was no complete response."""
 
@@ -71,14 +76,16 @@ def _connection_problem(error: Exception) -> str:
 
 def refusal(store: str, method: str, status: int, retry_after: str = "") -> errors.Error:
     """The error for a response that does not mean success."""
-    _LOG.info("Store %s: %s was answered with %s", store, method, status)
+    # To ask for a file that may be missing is ordinary.
+    level = logging.DEBUG if status in _MISSING else logging.INFO
+    _LOG.log(level, "Store %s: %s was answered with %s", store, method, status)
     if status in _FULL:
         return errors.StoreFull(store=store)
     if status in _DENIED:
         return errors.StoreDenied(store=store, problem=f"it answered {status} to {method}")
     if status in _BUSY:
         wait = _retry_seconds(retry_after)
-        return errors.StoreUnavailable(store=store, problem="it is overloaded", retry_after=wait)
+        return Overloaded(store=store, problem="it is overloaded", retry_after=wait)
     if 300 <= status < 400:
         problem = f"it answered {status}, a redirect: see http_store_url"
         return errors.StoreUnavailable(store=store, problem=problem)
@@ -88,7 +95,7 @@ def refusal(store: str, method: str, status: int, retry_after: str = "") -> erro
 
 
 _KINDS: dict[int, type[errors.StoreUnavailable]] = {
-    **dict.fromkeys((404, 410), FileMissing),
+    **dict.fromkeys(_MISSING, FileMissing),
     **dict.fromkeys((405, 501), Unsupported),
     412: FileExists,
     416: BeyondEnd,

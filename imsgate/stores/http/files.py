@@ -146,9 +146,9 @@ class RemoteFiles:
             self.move(_PROBE, _PROBE + "-moved")
         except failures.FileMissing:
             return True
-        except errors.StoreUnavailable as error:
-            if isinstance(error, failures.NoResponse):
-                raise
+        except (failures.NoResponse, failures.Overloaded):
+            raise
+        except errors.StoreUnavailable:
             return False
         return True
 

@@ -16,15 +16,21 @@ from imsgate.stores.mark import MARK
 _LOG = logging.getLogger(__name__)
 
 _MAX_BYTES = 100
+#: The mark on a server without MOVE.
+_COMMON = b"images of imsgate\n"
 _ABSENT = "its images are not there: the server serves another directory than before"
 
 
 class MarkedPlace:
     """The place of a store. Until it has a mark, it is not recognized."""
 
-    def __init__(self, files: RemoteFiles) -> None:
-        """Raises StoreUnavailable or StoreDenied if the mark cannot be read."""
+    def __init__(self, files: RemoteFiles, *, move: bool) -> None:
+        """``move`` is whether the server renames files.
+
+        Raises StoreUnavailable or StoreDenied if the mark cannot be read.
+        """
         self._files = files
+        self._move = move
         self._mark = self._read()
         self._reported = False
 
@@ -36,9 +42,7 @@ class MarkedPlace:
     def mark(self) -> None:
         """Create the mark if it does not exist.
 
-        If several processes do this at once, the first one's mark counts. On a server that does
-        not support conditional writes, the last one's does, and the other processes have to be
-        restarted. Raises StoreFull, StoreUnavailable or StoreDenied.
+        Raises StoreFull, StoreUnavailable or StoreDenied.
         """
         if self._mark is None:
             self._mark = self._read() or self._make()
@@ -64,6 +68,24 @@ class MarkedPlace:
             return None
 
     def _make(self) -> bytes | None:
-        with contextlib.suppress(failures.FileExists):
-            self._files.put(MARK, secrets.token_hex(16).encode() + b"\n")
+        """Other processes may do this at the same time.
+
+        With MOVE, the first one's mark counts. Without it, many servers let the last one win, so
+        all write the same: such a mark does not tell two places apart that both have one.
+        """
+        if self._move:
+            self._publish(f"{MARK}.{secrets.token_hex(4)}")
+        else:
+            with contextlib.suppress(failures.FileExists):
+                self._files.put(MARK, _COMMON)
         return self._read()
+
+    def _publish(self, draft: str) -> None:
+        self._files.put(draft, secrets.token_hex(16).encode() + b"\n")
+        try:
+            self._files.move(draft, MARK)
+        except errors.StoreUnavailable as error:
+            with contextlib.suppress(failures.FileMissing):
+                self._files.delete(draft)
+            if not isinstance(error, failures.FileExists):
+                raise

@@ -51,9 +51,9 @@ class HttpStore(Store, Sweeps):
     def _start(self) -> None:
         """Ask the server. Raises BadConfig, naming the option at fault."""
         try:
-            self._place = MarkedPlace(self._files)
             wanted = self._options.http_store_move
             self._move = wanted == "always" or (wanted == "auto" and self._files.can_move())
+            self._place = MarkedPlace(self._files, move=self._move)
         except errors.Error as error:
             raise _bad_config(self.name, self._options, error) from None
         finally:

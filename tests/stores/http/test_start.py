@@ -1,5 +1,6 @@
 """What the store asks a real server at start: its methods, its credentials and its certificate."""
 
+import os
 import subprocess
 
 import pytest
@@ -9,6 +10,7 @@ from imsgate.errors import BadConfig
 from imsgate.stores.mark import MARK
 from tests.functional.gateway import free_port
 from tests.stores.http import nginx
+from tests.stores.s3.proxy import between
 
 MOVES = {
     "webdav": True,
@@ -66,6 +68,24 @@ def test_the_server_has_a_mark_that_is_kept(serve):
         each.close()
 
 
+@pytest.mark.parametrize("kind", ["webdav", "put only"])
+def test_two_processes_that_mark_at_once_agree(serve, kind):
+    server = serve(kind)
+    (server.home / "root/small" / MARK).unlink(missing_ok=True)
+    with between(server.port) as proxy:
+        first = server.store("small")
+        second = server.store(http_store_url=f"{proxy.url}/small")
+        first.mark()
+        asked = iter([b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"])
+        proxy.rules.append(lambda line: next(asked, None) if line.startswith("GET") else None)
+        second.mark()
+        assert next(asked, None) is None
+        for each in (first, second):
+            each.check()
+            each.close()
+    assert os.listdir(server.home / "root/small") == [MARK]
+
+
 ACCESS = {
     "basic": ("images", {}, None),
     "basic, wrong": ("images", {"http_store_password": "wrong-secret"}, "user"),
@@ -89,6 +109,20 @@ def test_credentials(serve, place, changed, option, caplog):
             server.store(place, **changed)
     for secret in (nginx.PASSWORD, nginx.TOKEN, "wrong-secret"):
         assert secret not in caplog.text
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "MOVE"])
+def test_a_server_that_is_overloaded_is_not_taken_for_one_without_move(serve, method):
+    busy = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
+    with between(serve("webdav").port) as proxy:
+        proxy.rules.append(lambda line: busy if line.startswith(method) else None)
+        if method == "OPTIONS":
+            store = serve("webdav").store(http_store_url=f"{proxy.url}/images")
+            assert store.properties()["move"]
+            store.close()
+        else:
+            with pytest.raises(BadConfig, match=r"\[web\] http_store_url.*overloaded"):
+                serve("webdav").store(http_store_url=f"{proxy.url}/images")
 
 
 def test_a_server_that_is_away_is_refused_at_start(serve):
