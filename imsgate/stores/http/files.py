@@ -73,8 +73,14 @@ class RemoteFiles:
     def get(self, name: str, start: int, end: int) -> Block:
         """The bytes from ``start`` up to, but not including, ``end`` or the end of the file.
 
-        Raises BeyondEnd if there are none.
+        Asks a second time if the connection breaks. Raises BeyondEnd if there are none.
         """
+        try:
+            return self._get(name, start, end)
+        except failures.NoResponse:
+            return self._get(name, start, end)
+
+    def _get(self, name: str, start: int, end: int) -> Block:
         wanted = {"Range": f"bytes={start}-{end - 1}"}
         with self._connections.request("GET", name, wanted) as response:
             if response.status == http.client.PARTIAL_CONTENT:
