@@ -19,7 +19,7 @@ JOBS ?= 3
 # Quick tests do not wait.
 QUICK_JOBS ?= 2
 # All markers of pyproject.toml.
-QUICK := not (gateway or s3 or postgresql or mariadb or keystone or broker or browser or slow)
+QUICK := not (gateway or s3 or nginx or postgresql or mariadb or keystone or broker or browser or slow)
 # All of these have such a marker. Only to collect them takes seconds.
 NOT_QUICK := --ignore=tests/functional --ignore=tests/testing
 

@@ -41,6 +41,8 @@ _BY_FIXTURE = {
     "_postgresql": "postgresql",
     "postgresql_server": "postgresql",
     "bucket": "s3",
+    "serve": "nginx",
+    "served": "nginx",
     "ceph": "s3",
     "seaweed": "s3",
     "swift": "s3",

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import webob
 
@@ -141,8 +141,13 @@ def ims_routes(
     image, tagged = "/v1/cloudimages/{image_id}", "/v2/{project_id}/images"
     return [
         Route("/v2/cloudimages", {"GET": images.index}),
-        Route("/v2/cloudimages/action", {"POST": repeatable(register.create)}),
-        Route("/v2/cloudimages/quickimport/action", {"POST": repeatable(register.quick_import)}),
+        *_job_calls(
+            create=repeatable(register.create),
+            quick_import=repeatable(register.quick_import),
+            create_data=repeatable(register.create_data),
+            export=repeatable(export.export),
+            copy=repeatable(copy.copy),
+        ),
         Route("/v2/cloudimages/{image_id}", {"PATCH": images.update}),
         Route("/v1/cloudimages/quota", {"GET": about.quota}),
         Route("/v1/cloudimages/os_version", {"GET": about.os_versions}),
@@ -151,11 +156,8 @@ def ims_routes(
             "/v1/cloudimages/members",
             {"POST": members.add, "PUT": members.answer, "DELETE": members.remove},
         ),
-        Route("/v1/cloudimages/dataimages/action", {"POST": repeatable(register.create_data)}),
         Route("/v1/cloudimages/job/{job_id}", {"GET": jobs.show}),
         Route(image + "/upload", {"PUT": repeatable(register.register)}),
-        Route(image + "/file", {"POST": repeatable(export.export)}),
-        Route(image + "/copy", {"POST": repeatable(copy.copy)}),
         Route("/v1/{project_id}/jobs/{job_id}", {"GET": jobs.show}),
         Route(
             "/v1/{project_id}/cloudimages/{image_id}/members", {"GET": members.index}, slash=False
@@ -167,6 +169,24 @@ def ims_routes(
         Route(tagged + "/{image_id}/tags/action", {"POST": tags.act}),
         Route(tagged + "/{image_id}/tags/{key}", {"DELETE": tags.remove}),
     ]
+
+
+def _job_calls(
+    *, create: Handler, quick_import: Handler, create_data: Handler, export: Handler, copy: Handler
+) -> Iterator[Route]:
+    """The calls of IMS that have a second path in ``/v2.1``, which newer SDKs use as well.
+
+    The SDKs call these methods ``…_in_safe_mode``; bodies and answers are the same.
+    """
+    for path, handler in {
+        "/v2/cloudimages/action": create,
+        "/v2/cloudimages/quickimport/action": quick_import,
+        "/v1/cloudimages/dataimages/action": create_data,
+        "/v1/cloudimages/{image_id}/file": export,
+        "/v1/cloudimages/{image_id}/copy": copy,
+    }.items():
+        yield Route(path, {"POST": handler})
+        yield Route(re.sub("/v[12]/", "/v2.1/", path, count=1), {"POST": handler})
 
 
 #: A path of an API version, or the root: both APIs list their versions there.

@@ -27,12 +27,17 @@ ADMIN_OR_READER = f"{ADMIN} or ({_READER})"
 _IMAGE = "/v2/images/{image_id}"
 #: The same image in Huawei's image service.
 _IMS_IMAGE = "/v1/cloudimages/{image_id}"
+#: The same image in the paths of newer SDKs.
+_IMS_SAFE_IMAGE = "/v2.1/cloudimages/{image_id}"
 _IMS_TAGS = "/v2/{project_id}/images/{image_id}/tags"
 #: The calls of the image service that create an image.
 IMS_CREATE = (
     "POST /v2/cloudimages/action",
     "POST /v2/cloudimages/quickimport/action",
     "POST /v1/cloudimages/dataimages/action",
+    "POST /v2.1/cloudimages/action",
+    "POST /v2.1/cloudimages/quickimport/action",
+    "POST /v2.1/cloudimages/dataimages/action",
 )
 
 
@@ -145,6 +150,7 @@ RULES = (
         ADMIN_OR_MEMBER,
         "Write the data of an image into a bucket.",
         f"POST {_IMS_IMAGE}/file",
+        f"POST {_IMS_SAFE_IMAGE}/file",
     ),
     _rule(
         "get_job",
@@ -178,6 +184,7 @@ RULES = (
         "Download the data of an image.",
         f"GET {_IMAGE}/file",
         f"POST {_IMS_IMAGE}/copy",
+        f"POST {_IMS_SAFE_IMAGE}/copy",
     ),
     _rule(
         "delete_image_location",

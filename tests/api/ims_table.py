@@ -32,7 +32,6 @@ here. [ims.md](ims.md) lists what was chosen where the vendor's documents are si
 
 CLOUD = "there are no servers, volumes or backups behind this gateway"
 REGION = "one gateway is one region; export and register carry an image elsewhere"
-SAFE = "the call without `.1` does the same"
 OLD = "deprecated by the vendor in favour of `/v2/images`"
 
 DIFFERS = {
@@ -47,6 +46,10 @@ DIFFERS = {
     "POST /v1/cloudimages/{image_id}/copy": "no `cmk_id`; tags are not copied",
     "PUT /v1/cloudimages/{image_id}/upload": "ISO under `otc` too",
     "GET /v1/cloudimages/os_version": "a list of our own; any version of a known platform is taken",
+    "POST /v2.1/cloudimages/action": "as `POST /v2/cloudimages/action`",
+    "POST /v2.1/cloudimages/quickimport/action": "as `POST /v2/cloudimages/quickimport/action`",
+    "POST /v2.1/cloudimages/{image_id}/file": "as `POST /v1/cloudimages/{image_id}/file`",
+    "POST /v2.1/cloudimages/{image_id}/copy": "as `POST /v1/cloudimages/{image_id}/copy`",
     **dict.fromkeys(
         (f"{method} /v1/cloudimages/members" for method in ("POST", "PUT", "DELETE")),
         "done before the answer: the job has ended",
@@ -56,11 +59,6 @@ DIFFERS = {
 _MORE: dict[str, str] = {
     "POST /v1/cloudimages/wholeimages/action": CLOUD,
     "POST /v1/cloudimages/{image_id}/cross_region_copy": REGION,
-    "POST /v2.1/cloudimages/action": SAFE,
-    "POST /v2.1/cloudimages/quickimport/action": SAFE,
-    "POST /v2.1/cloudimages/dataimages/action": SAFE,
-    "POST /v2.1/cloudimages/{image_id}/copy": SAFE,
-    "POST /v2.1/cloudimages/{image_id}/file": SAFE,
     "DELETE /v1/{project_id}/cloudimages/{image_id}/tags/delete": "use `…/tags/action`",
     "HEAD /v1/images/{image_id}": OLD,
     "GET /v1.1/images/detail": OLD,
@@ -90,6 +88,11 @@ CALLS = (
     "POST /v1/cloudimages/dataimages/action",
     "POST /v1/cloudimages/{image_id}/file",
     "POST /v1/cloudimages/{image_id}/copy",
+    "POST /v2.1/cloudimages/action",
+    "POST /v2.1/cloudimages/quickimport/action",
+    "POST /v2.1/cloudimages/dataimages/action",
+    "POST /v2.1/cloudimages/{image_id}/file",
+    "POST /v2.1/cloudimages/{image_id}/copy",
     "GET /v1/cloudimages/quota",
     "GET /v1/cloudimages/os_version",
     "POST /v1/cloudimages/members",
@@ -125,6 +128,11 @@ BODIES: dict[str, Any] = {
     "POST /v1/cloudimages/dataimages/action": _NEW,
     "POST /v1/cloudimages/{image_id}/file": {"bucket_url": "bkt:b.raw", "file_format": "raw"},
     "POST /v1/cloudimages/{image_id}/copy": {"name": "copy"},
+    "POST /v2.1/cloudimages/action": _NEW,
+    "POST /v2.1/cloudimages/quickimport/action": _NEW,
+    "POST /v2.1/cloudimages/dataimages/action": _NEW,
+    "POST /v2.1/cloudimages/{image_id}/file": {"bucket_url": "bkt:b.raw", "file_format": "raw"},
+    "POST /v2.1/cloudimages/{image_id}/copy": {"name": "copy"},
     "POST /v2/{project_id}/images/{image_id}/tags": {"tag": _TAG},
     "POST /v2/{project_id}/images/resource_instances/action": {"action": "filter", "tags": []},
     "POST /v2/{project_id}/images/{image_id}/tags/action": {"action": "create", "tags": [_TAG]},

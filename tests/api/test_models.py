@@ -92,6 +92,11 @@ CALLS = {
     "POST /v2/cloudimages/quickimport/action": "ImportImageQuickResponse",
     "POST /v1/cloudimages/dataimages/action": "CreateDataImageResponse",
     "POST /v1/cloudimages/{id}/file": "ExportImageResponse",
+    "POST /v2.1/cloudimages/{id}/copy": "CopyImageInRegionInSafeModeResponse",
+    "POST /v2.1/cloudimages/action": "CreateImageInSafeModeResponse",
+    "POST /v2.1/cloudimages/quickimport/action": "ImportImageQuickInSafeModeResponse",
+    "POST /v2.1/cloudimages/dataimages/action": "CreateDataImageInSafeModeResponse",
+    "POST /v2.1/cloudimages/{id}/file": "ExportImageInSafeModeResponse",
     "POST /v1/cloudimages/members": "BatchAddMembersResponse",
     "DELETE /v1/cloudimages/members": "BatchDeleteMembersResponse",
 }
@@ -101,6 +106,8 @@ def bodies(image_id):
     change = [{"op": "replace", "path": "/name", "value": "n"}]
     new = {**NEW, "os_version": "CentOS 7.9 64bit"}
     sharing = {"images": [image_id], "projects": ["p4"]}
+    export = {"bucket_url": "bkt:b.raw", "file_format": "raw"}
+    copy = {"name": "copy", "description": "", "cmk_id": None}
     return {
         "PATCH /v2/cloudimages/{id}": change,
         "POST /v2/images": FORMATS,
@@ -108,9 +115,14 @@ def bodies(image_id):
         "POST /v2/cloudimages/action": new,
         "POST /v2/cloudimages/quickimport/action": new,
         "POST /v1/cloudimages/dataimages/action": new,
-        "POST /v1/cloudimages/{id}/file": {"bucket_url": "bkt:b.raw", "file_format": "raw"},
+        "POST /v1/cloudimages/{id}/file": export,
+        "POST /v2.1/cloudimages/action": new,
+        "POST /v2.1/cloudimages/quickimport/action": new,
+        "POST /v2.1/cloudimages/dataimages/action": new,
+        "POST /v2.1/cloudimages/{id}/file": export,
+        "POST /v2.1/cloudimages/{id}/copy": copy,
         "POST /v2/p1/images/resource_instances/action": {"action": "filter"},
-        "POST /v1/cloudimages/{id}/copy": {"name": "copy", "description": "", "cmk_id": None},
+        "POST /v1/cloudimages/{id}/copy": copy,
         "POST /v1/cloudimages/members": sharing,
         "DELETE /v1/cloudimages/members": sharing,
     }
@@ -128,6 +140,8 @@ def answers(large, signed):
         else:
             answer = site.owner.ask(method, where, bodies(image_id).get(call, b""), **signed)
         assert answer.status_int in (200, 201, 300), (call, answer)
+        if where.endswith("/file"):
+            site.run()  # an image has one unfinished job at most
         yield call, answer.json
 
 

@@ -97,6 +97,7 @@ def body(rule: str, method: str, path: str, image_id: str) -> Any:
         "/v2/{project_id}/images/{image_id}/tags/action": {"action": "create"},
         "/v1/cloudimages/{image_id}/upload": {"image_url": "bucket:object"},
         "/v1/cloudimages/{image_id}/file": {"bucket_url": "bucket:object"},
+        "/v2.1/cloudimages/{image_id}/file": {"bucket_url": "bucket:object"},
     }
     if f"{method} {path}" in policy_rules.IMS_CREATE:
         return {}

@@ -225,30 +225,40 @@ def test_what_else_the_sdk_asks(ims, sdk):
     assert sdk.call("list_image_tags", image_id=image_id)["tags"] == []
 
 
-def test_images_are_made_of_objects_and_written_to_objects(ims, bucket, sdk):
+@pytest.mark.parametrize("mode", ["", "_in_safe_mode"], ids=["v1 and v2", "v2.1"])
+def test_images_are_made_of_objects_and_written_to_objects(ims, bucket, sdk, mode):
+    """The SDK has a second method for each of these calls, whose path begins with /v2.1."""
     url = put(bucket, "made.raw", BODY)
     record = {"name": "made", "image_url": url, "min_disk": 40, "os_version": "CentOS 7.9 64bit"}
-    job = ended(sdk, sdk.call("create_image", record)["job_id"])
+    job = ended(sdk, sdk.call(f"create_image{mode}", record)["job_id"])
     assert (job["status"], job["job_type"]) == ("SUCCESS", "imsImportImageJob")
     image_id = job["entities"]["image_id"]
     assert job["entities"]["image_name"] == "made"
     assert ims.download(image_id).body == BODY
-    target = {"bucket_url": f"{bucket.name}:out/made.raw", "file_format": "raw"}
-    job = ended(sdk, sdk.call("export_image", target, image_id=image_id)["job_id"])
+    target = {"bucket_url": f"{bucket.name}:out/made{mode}.raw", "file_format": "raw"}
+    job = ended(sdk, sdk.call(f"export_image{mode}", target, image_id=image_id)["job_id"])
     assert (job["status"], job["job_type"]) == ("SUCCESS", "imsNativeExportImageJob"), job
-    exported = bucket.client.get_object(Bucket=bucket.name, Key="out/made.raw")["Body"]
+    exported = bucket.client.get_object(Bucket=bucket.name, Key=f"out/made{mode}.raw")["Body"]
     assert exported.read() == BODY
-    job = ended(sdk, sdk.call("export_image", target, image_id=image_id)["job_id"])
+    job = ended(sdk, sdk.call(f"export_image{mode}", target, image_id=image_id)["job_id"])
     assert (job["status"], job["error_code"]) == ("FAIL", "IMG.0070")
     with pytest.raises(huawei.Refused) as wrong:
-        sdk.call("export_image", {**target, "file_format": "qcow2"}, image_id=image_id)
+        sdk.call(f"export_image{mode}", {**target, "file_format": "qcow2"}, image_id=image_id)
     assert wrong.value.code == "IMG.0072"
+    job = ended(
+        sdk, sdk.call(f"copy_image_in_region{mode}", {"name": "c"}, image_id=image_id)["job_id"]
+    )
+    assert job["status"] == "SUCCESS"
+    assert ims.download(job["entities"]["image_id"]).body == BODY
+    data = {"name": "data", "image_url": url, "min_disk": 40, "os_type": "Linux"}
+    job = ended(sdk, sdk.call(f"create_data_image{mode}", data)["job_id"])
+    assert (job["status"], job["job_type"]) == ("SUCCESS", "imsImportDataImageJob")
     # A quick import takes raw and zvhd2 only; what fails leaves no image.
     quick = {**record, "name": "quick"}
-    job = ended(sdk, sdk.call("import_image_quick", quick)["job_id"])
+    job = ended(sdk, sdk.call(f"import_image_quick{mode}", quick)["job_id"])
     assert job["status"] == "SUCCESS"
     quick["image_url"] = put(bucket, "quick.qcow2", images.qcow2())
-    job = ended(sdk, sdk.call("import_image_quick", quick)["job_id"])
+    job = ended(sdk, sdk.call(f"import_image_quick{mode}", quick)["job_id"])
     assert (job["status"], job["error_code"]) == ("FAIL", "IMG.0158")
     assert listed(sdk, id=job["entities"]["image_id"]) == []
     assert not ims.residue(job["entities"]["image_id"])

@@ -11,7 +11,7 @@ from tests.functional.gateway import HOST
 _READ = 1 << 16
 
 #: The first line of a request, and the parameters by which S3 tells its operations apart.
-_REQUEST = re.compile(rb"(GET|PUT|POST|HEAD|DELETE) (\S+) HTTP/1.1\r\n")
+_REQUEST = re.compile(rb"(GET|PUT|POST|HEAD|DELETE|MOVE|OPTIONS|PROPFIND) (\S+) HTTP/1.1\r\n")
 
 
 class Proxy:
