@@ -130,6 +130,8 @@ class Scripted:
         self.answered = threading.Event()
         self.peers: list[Peer] = []
         self.failures: list[Exception] = []
+        #: The address of the connection after which no more are served.
+        self._last: Any = None
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
@@ -139,9 +141,9 @@ class Scripted:
 
     def _accept(self) -> None:
         while True:
-            try:
-                connected, _ = self._listener.accept()
-            except OSError:
+            connected, address = self._listener.accept()
+            if address == self._last:
+                connected.close()
                 return
             script = self._scripts.pop(0) if len(self._scripts) > 1 else self._scripts[0]
             thread = threading.Thread(target=self._serve, args=(connected, script), daemon=True)
@@ -161,7 +163,7 @@ class Scripted:
         try:
             script(peer)
         except Cut:
-            pass
+            peer.end = peer.end or "cut"
         except Exception as error:
             self.failures.append(error)
         finally:
@@ -170,8 +172,11 @@ class Scripted:
     def join(self) -> None:
         """Wait until every connection has been served; no more are accepted."""
         self.answered.set()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
+        with socket.socket() as last:
+            last.bind(("127.0.0.1", 0))
+            self._last = last.getsockname()
+            last.connect(("127.0.0.1", self.port))
+            self._threads[0].join(PATIENCE)
         self._listener.close()
         for thread in self._threads:
             thread.join(PATIENCE)
