@@ -20,6 +20,9 @@ def carries_image(request: Request, images: re.Pattern[str]) -> bool:
     if request.method not in METHODS:
         allowed = ", ".join(METHODS)
         raise errors.MethodNotAllowed(allowed=allowed, headers={"Allow": allowed})
+    if request.codings and _has_body(request):
+        # The filters would inspect the compressed data, and upstream decompress it.
+        raise errors.UnsupportedCoding(accepted="identity")
     if request.is_one_of(images):
         if request.environ.get("HTTP_UPLOAD_COMPLETE", "?1").strip() != "?1":
             problem = "this service accepts an image in one request only"

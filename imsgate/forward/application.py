@@ -13,9 +13,11 @@ there (``[forward] upstream``). Bodies stream in both directions in bounded memo
 import contextlib
 import http
 import logging
+import os
 import pathlib
 import re
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import h11
@@ -62,6 +64,8 @@ class Forward:
             settings.keep_alive,
         )
         self._exchanges = Exchanges(self.pool, settings)
+        # Its threads are started when they are needed, after any fork.
+        self._digests = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="forward-md5")
         try:
             self._token()
         except errors.Unavailable as error:
@@ -73,7 +77,8 @@ class Forward:
             return self._answer(request, start_response)
         except errors.Error as error:
             if isinstance(error, errors.UpstreamFailed):
-                LOG.error("%s: %s", self._settings.upstream, error)
+                cause = error.__cause__ or "no further details"
+                LOG.error("%s: %s (%s)", self._settings.upstream, error, cause)
             return responses.refusal(error)(environ, start_response)
 
     def _answer(self, request: Request, start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -119,7 +124,7 @@ class Forward:
         """None if the response is lost, but the record says that upstream has the image."""
         length = admission.image_length(request, self._settings.chunked)
         looks = self._settings.check_lost_responses and lost.can_be_checked(message)
-        image = OutgoingImage(request.reader(), length, with_md5=looks)
+        image = OutgoingImage(request.reader(), length, self._digests if looks else None)
         try:
             return self._exchanges.send_image(message, image)
         except LostResponse as response:

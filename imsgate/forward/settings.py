@@ -107,7 +107,7 @@ OPTS = (
         default=True,
         help="Look at the image's record if the response to a complete upload is lost. If the "
         "image is active with the same size and MD5 checksum, the client gets 204. The checksum "
-        "costs 1 to 2 seconds of CPU time per GiB.",
+        "costs about 2 seconds of CPU time per GiB.",
     ),
 )
 

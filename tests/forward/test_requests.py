@@ -132,6 +132,7 @@ REFUSED = {
     "a part (IETF)": ("PUT", f"{IMAGE}/file", {"HTTP_UPLOAD_COMPLETE": "?0"}, 400),
     "parts (IETF)": ("POST", f"{IMAGE}/upload", JSON, 404),
     "parts (tus)": ("PATCH", "/v2/uploads/1", JSON, 404),
+    "compressed": ("PUT", f"{IMAGE}/file", {"HTTP_CONTENT_ENCODING": "gzip"}, 415),
     "another method": ("TRACE", "/v2/images", JSON, 405),
     "a document that is too long": (
         *("POST", "/v2/images", {**JSON, "CONTENT_LENGTH": str((1 << 20) + 1)}, 413),
