@@ -14,7 +14,6 @@ import contextlib
 import http
 import logging
 import os
-import pathlib
 import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from imsgate.config import DefaultSettings
 from imsgate.errors import BadConfig
 from imsgate.forward import admission, fields, lost, upstream
 from imsgate.forward.connection import UpstreamConnection
+from imsgate.forward.credentials import UpstreamCredentials
 from imsgate.forward.exchange import Exchanges, LostResponse, UpstreamRequest
 from imsgate.forward.incoming import IncomingBody
 from imsgate.forward.links import Links, has_links
@@ -63,13 +63,10 @@ class Forward:
             settings.requests_at_once,
             settings.keep_alive,
         )
-        self._exchanges = Exchanges(self.pool, settings)
+        self._credentials = UpstreamCredentials(settings)
+        self._exchanges = Exchanges(self.pool, settings, self._credentials)
         # Its threads are started when they are needed, after any fork.
         self._digests = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="forward-md5")
-        try:
-            self._token()
-        except errors.Unavailable as error:
-            raise BadConfig(f"[{GROUP}] token_file", str(error.__cause__)) from error
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = Request(environ)
@@ -87,7 +84,9 @@ class Forward:
             method=request.method,
             target=fields.target(request, self._upstream.path),
             authority=self._upstream.authority,
-            fields=fields.of_request(request, self._public_url(request), self._token()),
+            fields=fields.of_request(
+                request, self._public_url(request), with_credentials=not self._credentials.replace
+            ),
             # Before a place is taken, which a slow client must not hold.
             document=b"" if is_image else admission.document(request),
         )
@@ -154,15 +153,6 @@ class Forward:
 
     def _public_url(self, request: Request) -> str:
         return (self._public_endpoint or cast(str, request.application_url)).rstrip("/")
-
-    def _token(self) -> str | None:
-        """The token that replaces the client's credentials, if there is one."""
-        if not self._settings.token_file:
-            return None
-        try:
-            return pathlib.Path(self._settings.token_file).read_text("ascii").strip()
-        except (OSError, ValueError) as error:
-            raise errors.Unavailable(what="The token of the image service") from error
 
 
 def _status(response: h11.Response) -> str:

@@ -6,6 +6,7 @@ import h11
 
 from imsgate import errors
 from imsgate.forward.connection import UpstreamConnection
+from imsgate.forward.credentials import UpstreamCredentials
 from imsgate.forward.fields import Fields
 from imsgate.forward.outgoing import OutgoingImage
 from imsgate.forward.pool import Pool
@@ -58,9 +59,12 @@ class Exchanges:
     The caller closes the connection that comes with a response, or gives it back to the pool.
     """
 
-    def __init__(self, pool: Pool, settings: ForwardSettings) -> None:
+    def __init__(
+        self, pool: Pool, settings: ForwardSettings, credentials: UpstreamCredentials
+    ) -> None:
         self._pool = pool
         self._settings = settings
+        self._credentials = credentials
 
     def send(self, request: UpstreamRequest) -> tuple[UpstreamConnection, h11.Response]:
         """Send a request with a document or without a body.
@@ -92,12 +96,18 @@ class Exchanges:
         framing = []
         if request.document or request.method in ("POST", "PUT", "PATCH"):
             framing = [("Content-Length", str(len(request.document)))]
-        events: list[h11.Event] = [request.head(*framing)]
+        credentials = self._replacing(request, request.document)
+        events: list[h11.Event] = [request.head(*framing, *credentials)]
         if request.document:
             events.append(h11.Data(data=request.document))
         timeouts = self._settings
         early = connection.send(*events, h11.EndOfMessage(), timeout=timeouts.idle_timeout)
         return early or connection.response(timeouts.response_timeout)
+
+    def _replacing(self, request: UpstreamRequest, document: bytes | None) -> Fields:
+        return self._credentials.replacing(
+            request.method, request.target, request.authority, document
+        )
 
     def send_image(
         self, request: UpstreamRequest, image: OutgoingImage
@@ -121,7 +131,7 @@ class Exchanges:
         if image.length is not None:
             framing = ("Content-Length", str(image.length))
         expectation = [("Expect", "100-continue")] if expects else []
-        head = request.head(framing, *expectation)
+        head = request.head(framing, *expectation, *self._replacing(request, None))
         connection = self._pool.connection(may_reuse=False)
         try:
             return connection, self._send_image(connection, head, image, expects)

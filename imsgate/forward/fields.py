@@ -21,7 +21,10 @@ _OWN = frozenset(
     "x-forwarded-port x-forwarded-prefix x-forwarded-proto x-openstack-request-id "
     "x-real-ip".split()
 )
-_CREDENTIALS = frozenset(("authorization", "cookie", "x-auth-token"))
+_CREDENTIALS = frozenset(
+    "authorization cookie x-auth-token x-project-id x-sdk-content-sha256 x-sdk-date "
+    "x-security-token x-service-token".split()
+)
 #: Of protocols for uploads in parts, which are not passed on.
 _PARTIAL_UPLOADS = ("upload-", "tus-")
 #: Headers of a response that each server sets itself.
@@ -49,22 +52,17 @@ def target(request: Request, base_path: str) -> str:
     return base_path + encoded
 
 
-def of_request(request: Request, public_url: str, token: str | None) -> Fields:
-    """The headers for upstream, without Host and those of the body.
-
-    With ``token``, it takes the place of the client's credentials. ``public_url`` is the URL by
-    which clients reach this service.
-    """
+def of_request(request: Request, public_url: str, *, with_credentials: bool) -> Fields:
+    """The headers for upstream, without Host and those of the body, and with or without those that
+    authenticate the client. ``public_url`` is the URL by which clients reach this service."""
     dropped = _HOP_BY_HOP | _OWN | _named(request.environ.get("HTTP_CONNECTION", ""))
-    if token is not None:
+    if not with_credentials:
         dropped |= _CREDENTIALS
     fields = [
         (name, text)
         for name, text in _sent(request)
         if name.lower() not in dropped and not name.lower().startswith(_PARTIAL_UPLOADS)
     ]
-    if token is not None:
-        fields.append(("X-Auth-Token", token))
     if request.request_id:
         fields.append(("X-Openstack-Request-Id", request.request_id))
     earlier = request.environ.get("HTTP_VIA")

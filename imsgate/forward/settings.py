@@ -47,6 +47,13 @@ OPTS = (
         "client's own credentials are passed on.",
     ),
     cfg.StrOpt(
+        "access_key",
+        help="Access key with which this service signs requests to the image service anew "
+        "(SDK-HMAC-SHA256), in place of the client's credentials. As with token_file, every "
+        "request has the rights of this key. The data of images is not signed.",
+    ),
+    cfg.StrOpt("secret_key", secret=True, help="The secret of access_key."),
+    cfg.StrOpt(
         "requests",
         default=IMAGE_REQUESTS,
         help="Regular expression for the requests whose body is a whole image, as in [sniff] "
@@ -120,6 +127,8 @@ class ForwardSettings(Settings, group=GROUP, opts=OPTS):
     cert_file: str | None
     key_file: str | None
     token_file: str | None
+    access_key: str | None
+    secret_key: str | None
     requests: str
     requests_at_once: int
     keep_alive: float

@@ -21,14 +21,19 @@ INVALID = {
         {"upstream": "ftp://a"},
         {"upstream": "http://"},
         {"upstream": "http://a:x"},
-        {"upstream": "http://user:secret@a"},
+        {"upstream": "http://user:pa55word@a"},
         {"upstream": "http://a?b"},
         {"upstream": "http://a#b"},
         {"upstream": "http://\xe4"},
     ],
     "upstream_names": [{"upstream_names": ["glance"]}],
     "requests": [{"requests": "("}],
-    "token_file": [{"token_file": "/does/not/exist"}],
+    "token_file": [
+        {"token_file": "/does/not/exist"},
+        {"token_file": "/x", "access_key": "a", "secret_key": "b"},
+    ],
+    "access_key": [{"secret_key": "secret"}],
+    "secret_key": [{"access_key": "a"}],
     "ca_file": [{"ca_file": "/does/not/exist", "upstream": "https://a"}, {"ca_file": "/x"}],
     "cert_file": [{"cert_file": "/does/not/exist", "upstream": "https://a"}, {"cert_file": "/x"}],
     "key_file": [{"key_file": "/x", "upstream": "https://a"}, {"key_file": "/x"}],
@@ -42,7 +47,7 @@ def test_it_does_not_start(option, values):
     with pytest.raises(BadConfig) as caught:
         Forward(ForwardSettings(**{"upstream": "http://a"} | values))
     assert caught.value.key == f"[forward] {option}"
-    assert "secret" not in str(caught.value)
+    assert "pa55word" not in str(caught.value)
 
 
 def test_the_factory_reads_the_configuration(tmp_path):

@@ -1,11 +1,14 @@
 """What upstream gets of a request, and which requests it does not get."""
 
+import hashlib
 import json
 import threading
+import urllib.parse
 
 import pytest
 
 from imsgate import errors
+from imsgate.auth import aksk
 from imsgate.filters import sniff
 from imsgate.http.request import REQUEST_ID, Request
 from imsgate.testing import servers
@@ -94,6 +97,46 @@ def test_a_token_of_a_file_replaces_the_credentials(forwards, tmp_path):
         app.pool.close()
     assert (first["x-auth-token"], second["x-auth-token"]) == (["one"], ["two"])
     assert not {"authorization", "cookie"}.intersection(first)
+
+
+def test_requests_are_signed_anew(forwards):
+    """Over what upstream sees; also the question about a lost response."""
+    data, query = b"x" * 100, "b=%20c&a=1"
+    checksum = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    record = {"status": "active", "size": len(data), "checksum": checksum}
+    headers = {
+        "HTTP_AUTHORIZATION": "SDK-HMAC-SHA256 Access=client, SignedHeaders=host, Signature=0",
+        "HTTP_X_SDK_DATE": "20000101T000000Z",
+        "HTTP_X_SDK_CONTENT_SHA256": "client",
+        "HTTP_X_AUTH_TOKEN": "client",
+    }
+    with scripted(
+        lambda peer: peer.head().body().reset(),
+        lambda peer: peer.head().respond("200 OK", json.dumps(record).encode()),
+        lambda peer: peer.head().body().respond("201 Created"),
+    ) as upstream:
+        keys = {"access_key": "AK", "secret_key": "SK"}
+        app = forwards(upstream.url + "/image", continue_timeout=0.0, keep_alive=0.0, **keys)
+        assert served(app, upload(data, QUERY_STRING=query, **headers)).code == 204
+        body = b'{"name": "\xc3\xa9"}'
+        assert served(app, request("POST", "/v2/images", body, **JSON, **headers)).code == 201
+    payloads = [aksk.UNSIGNED, aksk.EMPTY_SHA256, hashlib.sha256(body).hexdigest()]
+    for peer, payload in zip(upstream.peers, payloads, strict=True):
+        method, target, _ = peer.line.split()
+        authorization = aksk.parse(peer.header("authorization"))
+        message = aksk.Message(
+            method=method,
+            path=urllib.parse.unquote_to_bytes(target.partition("?")[0]),
+            query=target.partition("?")[2],
+            headers=tuple((name, peer.header(name)) for name in authorization.headers),
+            payload=payload,
+            declared=True,
+            empty=not peer.received,
+        )
+        assert authorization.access == "AK"
+        assert "host" in authorization.headers
+        aksk.verify(authorization, "SK", peer.header("x-sdk-date"), message)
+        assert "client" not in str(peer.headers)
 
 
 PATHS = {
