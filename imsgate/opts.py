@@ -23,6 +23,7 @@ from imsgate.filters import (
     sniff,
     tokens,
 )
+from imsgate.forward.settings import ForwardSettings
 from imsgate.jobs import settings as jobs
 from imsgate.page.page import PageSettings
 from imsgate.quotas import quota
@@ -59,6 +60,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         *((kind.NAME, kind.OPTS) for kind in _FILTERS if kind.OPTS),
         (proxy.GROUP, proxy.OPTS),
         _group(PageSettings),
+        _group(ForwardSettings),
         (profiles.GROUP, profiles.OPTS),
         *map(_group, (ApiSettings, FormatSettings)),
         (transfer_settings.GROUP, transfer_settings.OPTS),

@@ -195,6 +195,20 @@ def test_every_shipped_flavor_is_whole(flavor):
     assert named == [*first, *FLAVORS[flavor], *last]
 
 
+def test_the_flavor_in_front_of_another_service():
+    """It asks that service for the declared format, and needs no page, registry or tokens."""
+    context = loadwsgi.loadcontext(loadwsgi.APP, f"config:{INI}#front", global_conf={})
+    assert set(context.local_conf) == {"/", "/healthcheck"}
+    pipeline = context.loader.get_context(loadwsgi.APP, context.local_conf["/"])
+    assert _filters(pipeline) == [
+        *("faults", "cors", "proxy", "pace", "headers", "sizelimit", "sniff")
+    ]
+    *_, sniff = pastefile.filters(pipeline)
+    assert sniff.local_conf["ask_record"] == "true"
+    *_, served = pastefile.parts(pipeline)
+    assert served.entry_point_name == "forward"
+
+
 @pytest.mark.parametrize("flavor", FLAVORS)
 def test_every_shipped_flavor_with_tokens_has_the_page(flavor):
     """With passwords where Keystone checks the tokens."""

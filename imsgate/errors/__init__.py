@@ -125,6 +125,12 @@ from imsgate.errors.uploads import (
     UploadEnded,
     UploadTakenOver,
 )
+from imsgate.errors.upstream import (
+    BusyUpstream,
+    LengthRequiredUpstream,
+    UpstreamFailed,
+    UpstreamTimeout,
+)
 
 __all__ = [
     "AlreadyExists",
@@ -145,6 +151,7 @@ __all__ = [
     "BusyBodies",
     "BusyDownloads",
     "BusyResponses",
+    "BusyUpstream",
     "Cancelled",
     "Coded",
     "CompletedUpload",
@@ -171,6 +178,7 @@ __all__ = [
     "KeyUnknown",
     "LeaseLost",
     "LengthRequired",
+    "LengthRequiredUpstream",
     "LocationRefused",
     "LocationTaken",
     "LocationsInvisible",
@@ -221,6 +229,8 @@ __all__ = [
     "UnsupportedMediaType",
     "UploadEnded",
     "UploadTakenOver",
+    "UpstreamFailed",
+    "UpstreamTimeout",
     "UriRefused",
     "WrongStatus",
     "WrongStorageClass",

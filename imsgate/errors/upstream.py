@@ -1,0 +1,24 @@
+"""Failures of the image service behind this one, to which ``egg:imsgate#forward`` leads."""
+
+from imsgate.errors.base import Unavailable
+from imsgate.errors.requests import Busy, LengthRequired
+
+
+class UpstreamFailed(Unavailable):
+    status, reason = 502, "upstream_failed"
+    message = "The image service behind this gateway {problem}; try again later"
+
+
+class UpstreamTimeout(UpstreamFailed):
+    status, reason = 504, "upstream_timeout"
+
+
+class BusyUpstream(Busy):
+    message = "Too many requests are waiting for the image service; try again later"
+
+
+class LengthRequiredUpstream(LengthRequired):
+    message = (
+        "Content-Length or x-openstack-image-size is required: the image service behind this "
+        "gateway does not accept chunked bodies"
+    )

@@ -1,0 +1,222 @@
+"""``flavor = front``: the shipped pipeline in front of another gateway, with unchanged clients."""
+
+import contextlib
+import hashlib
+import http.client
+import pathlib
+import random
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from tests.forward.scripted import scripted
+from tests.functional import images
+from tests.functional.gateway import Gateway, eventually, serving
+from tests.functional.test_clients import GLANCE, Client
+from tests.functional.wire import Wire
+
+MIB = 1 << 20
+
+CONFIG = """
+[DEFAULT]
+public_endpoint = http://front.example/image
+
+[paste_deploy]
+flavor = front
+
+[forward]
+upstream = {upstream}
+chunked = true
+"""
+
+
+class Front(Gateway):
+    """Passes on the tokens of the gateway behind it."""
+
+    def __init__(self, directory: pathlib.Path, upstream: Any, config: str = CONFIG) -> None:
+        super().__init__(
+            directory, config=config.replace("{upstream}", upstream.url), workers=1, threads=32
+        )
+        self.upstream = upstream
+
+    def token(self, project: str = "demo", roles: Sequence[str] = ("member", "reader")) -> str:
+        return str(self.upstream.token(project, roles))
+
+    def peak(self) -> int:
+        """The most memory that one of its processes has had, in bytes."""
+        peaks = []
+        for pid in self.pids():
+            with contextlib.suppress(OSError):
+                status = pathlib.Path(f"/proc/{pid}/status").read_text()
+                found = re.search(r"VmHWM:\s+(\d+)", status)
+                assert found
+                peaks.append(int(found[1]) * 1024)
+        return max(peaks)
+
+
+@pytest.fixture(scope="module")
+def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with serving(Gateway(tmp_path_factory.mktemp("upstream"), workers=1)) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def front(tmp_path_factory: pytest.TempPathFactory, upstream: Gateway) -> Iterator[Front]:
+    with serving(Front(tmp_path_factory.mktemp("front"), upstream)) as gateway:
+        yield gateway
+
+
+def test_it_stores_nothing(front):
+    front.call("GET", "/v2/images")
+    assert list(front.state.iterdir()) == []
+
+
+def test_openstackclient(front, upstream, tmp_path):
+    data = random.Random(1).randbytes(3 * MIB)
+    (tmp_path / "disk").write_bytes(data)
+    client = Client(front, tmp_path, front.token())
+    words = ("--disk-format", "raw", "--container-format", "bare", "--file", tmp_path / "disk")
+    image = client.openstack("image", "create", *words, "first")
+    assert upstream.show(image["id"])["checksum"] == hashlib.md5(data).hexdigest()
+    assert image["id"] in {each["ID"] for each in client.openstack("image", "list")}
+    client.run("openstack", "image", "save", "--file", tmp_path / "copy", image["id"])
+    assert (tmp_path / "copy").read_bytes() == data
+    client.run("openstack", "image", "set", "--property", "a=b", image["id"])
+    assert upstream.show(image["id"])["a"] == "b"
+    client.run("openstack", "image", "delete", image["id"])
+    assert upstream.call("GET", f"/v2/images/{image['id']}").status == 404
+
+
+def test_glanceclient(front, upstream, tmp_path):
+    data = random.Random(2).randbytes(3 * MIB)
+    (tmp_path / "disk").write_bytes(data)
+    client = Client(front, tmp_path, front.token())
+    image_id = front.create()
+    client.run(GLANCE, "image-upload", "--file", tmp_path / "disk", image_id)
+    assert upstream.status(image_id) == "active"
+    client.run(GLANCE, "image-download", "--file", tmp_path / "copy", image_id)
+    assert (tmp_path / "copy").read_bytes() == data
+
+
+HOSTILE = {
+    "backing file": (images.BACKING_FILE, "qcow2"),
+    "data file": (images.DATA_FILE, "qcow2"),
+    "labeled raw": (images.DATA_FILE, "raw"),
+    "unknown feature": (images.UNKNOWN_FEATURE, "qcow2"),
+    "outside": (images.OUTSIDE, "vmdk"),
+    "another format": (images.qcow2(), "vmdk"),
+    "cut": (b"QFI\xfb\x00\x00\x00\x03" + bytes(8), "qcow2"),
+}
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+@pytest.mark.parametrize("image", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("path", ["file", "stage"])
+def test_hostile_images_never_arrive_whole(image, path, chunked, front, upstream):
+    data, disk_format = image
+    image_id = front.create(disk_format=disk_format)
+    body = iter([data[:100], data[100:]] if len(data) > 100 else [data]) if chunked else data
+    answer = front.call(
+        *("PUT", f"/v2/images/{image_id}/{path}", body),
+        headers={"Content-Type": "application/octet-stream"},
+    )
+    assert answer.status == 415, answer.body
+    upstream.assert_untouched(image_id)
+    lines = re.findall(
+        rf'"PUT /v2/images/{image_id}/.* status: (\d+) in: (\d+)', upstream.log_text()
+    )
+    # It refused nothing by itself: it never had the whole.
+    assert [line for line in lines if line[0] == "415" or int(line[1]) >= len(data)] == []
+
+
+def test_a_client_that_is_gone(front, upstream):
+    image_id = front.create()
+    with Wire(front) as wire:
+        wire.put(image_id, [("Content-Length", str(64 * MIB))]).send(bytes(8 * MIB))
+        eventually(lambda: upstream.status(image_id) == "saving", "upstream receives it")
+    upstream.assert_untouched(image_id)
+    assert front.upload(image_id, bytes(MIB)).status == 204
+
+
+def test_links_lead_to_the_front(front, upstream):
+    versions = front.call("GET", "/", token=None)
+    links = {link["href"] for each in versions.json["versions"] for link in each["links"]}
+    assert links == {"http://front.example/image/v2/"}
+    created = front.call("POST", "/v2/images", {"disk_format": "raw", "container_format": "bare"})
+    location = created.headers["Location"]
+    assert location == f"http://front.example/image/v2/images/{created.json['id']}"
+
+
+def test_conditional_and_partial_downloads(front):
+    data = random.Random(3).randbytes(MIB)
+    image_id = front.stored(data)
+    part = front.download(image_id, Range="bytes=1000-1999")
+    assert (part.status, part.body) == (206, data[1000:2000])
+    whole = front.download(image_id)
+    assert (whole.body, whole.headers["Content-Length"]) == (data, str(MIB))
+    same = front.download(image_id, If_None_Match=whole.headers["ETag"])
+    assert (same.status, same.body) == (304, b"")
+    head = front.call("HEAD", f"/v2/images/{image_id}/file", token=front.admin)
+    assert (head.status, head.body) == (whole.status, b"") or head.status in (404, 405)
+
+
+def test_memory_is_flat(front, upstream):
+    """1 GiB in each direction, after one image that lets every buffer grow."""
+    block = random.Random(4).randbytes(MIB)
+    first = front.stored(iter([block] * 32))
+    assert len(front.download(first).body) == 32 * MIB
+    before = front.peak()
+    image_id = front.create()
+    assert front.upload(image_id, iter([block] * 1024)).status == 204
+    assert upstream.show(image_id)["size"] == 1024 * MIB
+    connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=60)
+    with contextlib.closing(connection):
+        fields = {"X-Auth-Token": front.admin}
+        connection.request("GET", f"/v2/images/{image_id}/file", headers=fields)
+        response = connection.getresponse()
+        size = 0
+        while chunk := response.read(MIB):
+            size += len(chunk)
+    assert size == 1024 * MIB
+    assert front.peak() - before < 16 * MIB
+    assert front.call("DELETE", f"/v2/images/{image_id}").status == 204
+
+
+BROKEN = {
+    "length": (b"Content-Length: 9\r\n\r\nabc", http.client.IncompleteRead),
+    "chunked": (b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", http.client.IncompleteRead),
+}
+
+
+@pytest.mark.parametrize("row", BROKEN.values(), ids=BROKEN)
+def test_clients_see_that_a_response_broke_off(row, tmp_path, upstream):
+    rest, kind = row
+    start = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n"
+    with scripted(lambda peer: peer.head().send(start + rest)) as broken:
+        gateway = Front(tmp_path, broken)
+        with serving(gateway):
+            with pytest.raises(kind):
+                gateway.call("GET", "/v2/images/1/file", token=None)
+            eventually(lambda: "Failure while sending" in gateway.log_text(), "it is logged")
+            gateway.check_log(traceback=True)
+
+
+def test_a_slow_upstream_does_not_take_all_threads(tmp_path):
+    """What the front answers by itself it answers while upstream does nothing."""
+    config = CONFIG + "requests_at_once = 2\n"
+    with (
+        scripted(lambda peer: peer.head().wait().respond("200 OK")) as silent,
+        serving(Front(tmp_path, silent, config)) as gateway,
+    ):
+        waiting = [Wire(gateway).head("GET", "/v2/images", []) for _ in range(2)]
+        eventually(lambda: len(silent.peers) == 2, "both requests are there")
+        refused = gateway.call("GET", "/v2/images", token=None)
+        assert refused.outcome == (503, "busy")
+        assert refused.headers["Retry-After"] == "30"
+        assert gateway.call("GET", "/healthcheck", token=None).status == 200
+        silent.answered.set()
+        for wire in waiting:
+            with wire:
+                assert wire.answer().status == 200
