@@ -19,7 +19,7 @@ from tests.functional.conftest import needs_program
 from tests.functional.gateway import HOST, Gateway, clean_env
 from tests.functional.wire import CHUNKED, MIB, Wire, length
 
-ROUNDS = int(os.environ.get("IMSGATE_TEST_ROUNDS", "100"))
+ROUNDS = int(os.environ.get("IMSGATE_TEST_ROUNDS", "50"))
 #: More than the first chunk that is compared, but little to send.
 SIZE = 100_000
 OCTETS = {"Content-Type": "application/octet-stream"}

@@ -23,7 +23,7 @@ from tests.functional.wire import MIB, Wire, length
 from tests.stores.s3 import servers
 
 #: More can be asked for: the moments are random.
-KILLS = int(os.environ.get("IMSGATE_TEST_KILLS", "8"))
+KILLS = int(os.environ.get("IMSGATE_TEST_KILLS", "5"))
 KILLS_PER_IMAGE = 4
 SEED = 20
 DATA = random.Random(SEED).randbytes(8 * MIB + 5)

@@ -15,7 +15,7 @@ from tests.functional.gateway import Answer, Gateway, eventually, serving
 from tests.functional.partial import append, ask, begin, is_complete, offset_of
 from tests.functional.wire import MIB
 
-RACES = int(os.environ.get("IMSGATE_TEST_RACES", "10"))
+RACES = int(os.environ.get("IMSGATE_TEST_RACES", "6"))
 DATA = random.Random(30).randbytes(3 * MIB + 7)
 TUS = {"Tus-Resumable": "1.0.0"}
 
