@@ -19,10 +19,11 @@ settings.load_profile("imsgate")
 
 #: Files that share servers, by the beginnings of their paths. Every process that runs one of them
 #: would have to start these servers.
+KEYSTONE = ("keystone", "recheck", "client_uploads", "page")
 TOGETHER = (
     ("tests/stores/s3/",),
     ("tests/registry/", "tests/functional/test_databases.py", "tests/functional/test_quotas.py"),
-    ("tests/functional/test_keystone.py", "tests/functional/test_recheck.py"),
+    tuple(f"tests/functional/test_{name}.py" for name in KEYSTONE),
     tuple(f"tests/functional/test_{name}.py" for name in "records refusals stores clients".split()),
 )
 
