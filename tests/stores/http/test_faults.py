@@ -228,6 +228,8 @@ def test_connections_are_bounded(build):
     store.delete(put(store))
 
 
+# Eventlet, if another test has imported it, and Python 3.12 warn of every fork.
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_process_has_connections_of_its_own(build):
     store = build()
     put(store)
