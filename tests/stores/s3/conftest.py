@@ -1,33 +1,25 @@
 """The servers run once per session; each module has a bucket of its own on each of them.
 
-Swift needs three times as long as the others. By default it gets the kit's checks of stores; with
-IMSGATE_TEST_SWIFT=1, those of resumable attempts and everything else, too.
+Swift needs three times as long as the others, so it takes part with IMSGATE_TEST_SWIFT=1 only.
 """
 
 import os
+import pathlib
 
 import pytest
 from botocore.retries import standard
 
 from tests.stores.s3 import servers
 
+_HERE = pathlib.Path(__file__).parent
+
 
 def pytest_collection_modifyitems(config, items):
     if os.environ.get("IMSGATE_TEST_SWIFT"):
         return
-    left_out = [item for item in items if _is_left_out(item)]
+    left_out = [item for item in items if item.path.parent == _HERE and "swift" in item.name]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in set(left_out)]
-
-
-#: The modules of imsgate.testing.stores with the checks of resumable attempts.
-_RESUMABLE = ("cuts", "resumable", "suspended", "takeovers")
-
-
-def _is_left_out(item):
-    module = item.function.__module__.rpartition(".")[2]
-    is_kept = item.path.name == "test_contract.py" and module not in _RESUMABLE
-    return "swift" in item.name and not is_kept
 
 
 @pytest.fixture(autouse=True)
