@@ -40,6 +40,7 @@ class Connection:
         self._was_renewed = False
 
     def close(self) -> None:
+        """Close what is connected. The next request opens a new connection."""
         self._session.close()
 
     def send(

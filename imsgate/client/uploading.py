@@ -261,6 +261,9 @@ class Uploader:
                 )
             headers = {**_OCTETS, **self._store}
             path = path_of(self._image_id, "/file")
+            # A server may have closed a connection that was not used for a moment. A stream that
+            # has been sent into it cannot be sent again.
+            self._connection.close()
             try:
                 response = self._connection.send("PUT", path, headers=headers, body=body)
             except Cut as cut:
