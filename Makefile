@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 
 FUZZ_SECONDS ?= 60
 # Test processes. More than two CPUs, because many tests wait for a server.
-JOBS ?= 3
+JOBS ?= 4
 # Quick tests do not wait.
 QUICK_JOBS ?= 2
 # All markers of pyproject.toml.
