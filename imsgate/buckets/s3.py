@@ -125,6 +125,7 @@ class S3Buckets(Buckets):
                 size,
                 plan=self._plan,
                 threads=self._options.s3_store_thread_pools,
+                memory=options.upload_memory_bytes(self._options),
                 single_put=options.single_put_bytes(self._options),
             )
             stack.pop_all()  # the sink closes the connection
