@@ -86,7 +86,7 @@ def test_the_end_of_parts_is_the_sum_of_their_sizes(announced, equal):
 
 
 @pytest.mark.parametrize(
-    "part, aligned",
+    ("part", "aligned"),
     [
         (1, 1),
         (5 * MIB, 8 * MIB),
