@@ -13,10 +13,8 @@ there (``[forward] upstream``). Bodies stream in both directions in bounded memo
 import contextlib
 import http
 import logging
-import os
 import re
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import h11
@@ -28,6 +26,7 @@ from imsgate.forward import admission, fields, lost, upstream
 from imsgate.forward.connection import UpstreamConnection
 from imsgate.forward.credentials import UpstreamCredentials
 from imsgate.forward.exchange import Exchanges, LostResponse, UpstreamRequest
+from imsgate.forward.fingerprint import Fingerprint
 from imsgate.forward.incoming import IncomingBody
 from imsgate.forward.links import Links, has_links
 from imsgate.forward.outgoing import OutgoingImage
@@ -65,8 +64,6 @@ class Forward:
         )
         self._credentials = UpstreamCredentials(settings)
         self._exchanges = Exchanges(self.pool, settings, self._credentials)
-        # Its threads are started when they are needed, after any fork.
-        self._digests = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="forward-md5")
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = Request(environ)
@@ -123,7 +120,7 @@ class Forward:
         """None if the response is lost, but the record says that upstream has the image."""
         length = admission.image_length(request, self._settings.chunked)
         looks = self._settings.check_lost_responses and lost.can_be_checked(message)
-        image = OutgoingImage(request.reader(), length, self._digests if looks else None)
+        image = OutgoingImage(request.reader(), length, Fingerprint() if looks else None)
         try:
             return self._exchanges.send_image(message, image)
         except LostResponse as response:
