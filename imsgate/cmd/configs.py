@@ -1,6 +1,7 @@
 """``imsgate config generate``: print a sample configuration with the options of all drivers."""
 
 import argparse
+from contextlib import nullcontext
 from typing import Any
 
 from oslo_config import cfg, generator
@@ -32,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
             *output,
         ]
     )
-    with state.writing_to(args.output or "standard output", "--output"):
+    writing = state.writing_to(args.output, "--output") if args.output else nullcontext()
+    with writing:
         generator.generate(conf)
     return 0

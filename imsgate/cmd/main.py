@@ -6,12 +6,12 @@ second, many times as long as ``imsgate token`` or ``imsgate inspect`` need.
 
 import argparse
 import importlib
-import os
 import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+from imsgate.cmd import output
 from imsgate.errors import BadConfig
 
 #: The module of each command. A module named ``config`` would be confused with imsgate.config.
@@ -67,18 +67,15 @@ def _install(name: str) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit status, which is 2 for an invalid configuration and 1 if
-    packages are missing."""
+    packages are missing or its output cannot be written."""
     try:
-        try:
+        with output.checked():
             return _run(sys.argv[1:] if argv is None else argv)
-        finally:
-            _flush()
-    except BrokenPipeError:
-        # The program that reads the output, such as head, has ended. What is still buffered must
-        # not fail again at exit.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+    except BrokenPipeError:  # the program that reads the output, such as head, has ended
         return _ENDED_BY_SIGPIPE
+    except output.OutputFailed as problem:
+        print(f"imsgate: {problem}", file=sys.stderr)
+        return 1
 
 
 def _run(words: Sequence[str]) -> int:
@@ -99,12 +96,6 @@ def _run(words: Sequence[str]) -> int:
         print(f"imsgate: {problem}", file=sys.stderr)
         return 2
     return status
-
-
-def _flush() -> None:
-    """Raises BrokenPipeError now instead of when the interpreter exits."""
-    if sys.stdout is not None:  # it was closed by the caller
-        sys.stdout.flush()
 
 
 if __name__ == "__main__":

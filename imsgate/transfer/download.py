@@ -16,10 +16,10 @@ BLOCK_BYTES = 1 << 20
 def respond(request: Request, image: Image, store: Store, url: str) -> webob.Response:
     """The response to GET or HEAD of an image's data (RFC 9110 sections 13 and 14).
 
-    304 if the client already has the data, 206 for a Range (or for a Content-Range in the
-    request, as Glance accepts it), otherwise 200; 307 to the object's own URL if the store has
-    one for clients. Raises BadHeader, BadRange, RangeNotSatisfiable, StoreUnavailable, and
-    ObjectNotFound if the store has lost the data.
+    304 if the client already has the data, 206 to GET with a Range (or with a Content-Range, as
+    Glance accepts it), otherwise 200; 307 to the object's own URL if the store has one for
+    clients. Other methods have no ranges (RFC 9110 section 14.2). Raises BadHeader, BadRange,
+    RangeNotSatisfiable, StoreUnavailable, and ObjectNotFound if the store has lost the data.
     """
     assert image.size is not None
     response = webob.Response(content_type="application/octet-stream")
@@ -34,10 +34,12 @@ def respond(request: Request, image: Image, store: Store, url: str) -> webob.Res
         if direct_url is not None:
             return _redirect(direct_url)
     offset, length = 0, image.size
-    byte_range = headers.byte_range(
-        request.environ.get("HTTP_RANGE"), request.environ.get("HTTP_CONTENT_RANGE")
-    )
-    if byte_range is not None and response in request.if_range:
+    byte_range = None
+    if request.method == "GET" and response in request.if_range:
+        byte_range = headers.byte_range(
+            request.environ.get("HTTP_RANGE"), request.environ.get("HTTP_CONTENT_RANGE")
+        )
+    if byte_range is not None:
         offset, length = byte_range.within(image.size)
         response.status_int = 206
         response.headers["Content-Range"] = f"bytes {offset}-{offset + length - 1}/{image.size}"
