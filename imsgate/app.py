@@ -1,7 +1,6 @@
 """The application at the end of the pipeline: the services behind both APIs."""
 
 import atexit
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -52,8 +51,6 @@ from imsgate.transfer.cleanup import sweep_forever
 from imsgate.transfer.repeat import Repeats
 from imsgate.transfer.settings import UploadSettings
 
-LOG = logging.getLogger(__name__)
-
 
 class Application:
     """The WSGI application: routes requests and renders errors."""
@@ -66,8 +63,6 @@ class Application:
         try:
             response = responses.identified(self._router(request), environ)
         except errors.Error as error:
-            if error.needs_operator:
-                LOG.error("%s", error)
             response = responses.refusal(error)
         return response(environ, start_response)
 

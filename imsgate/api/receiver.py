@@ -63,6 +63,7 @@ class Receiver:
             # (draft-ietf-httpbis-resumable-upload, section 7), which is not what is stored.
             raise errors.UnsupportedCoding(accepted="identity")
         who = identity(request)
+        request.notes.image_id = image_id
         image = self.access.image(who, image_id, _rule(staged=staged))
         if self._ends_own(request, image):
             image = self.access.image(who, image_id, _rule(staged=staged))
@@ -128,6 +129,7 @@ class Receiver:
     def by_id(self, request: Request, upload_id: str) -> Upload:
         """An upload, if the user began it. Raises NotFound, Forbidden."""
         upload = self.uploads.registry.get_upload(upload_id.lower())
+        request.notes.image_id = upload.image_id
         if not _owns(request, upload):
             raise errors.NotFound(what=f"Upload {upload_id}")
         if upload.state is UploadState.OPEN:

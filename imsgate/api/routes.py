@@ -212,7 +212,9 @@ class Router:
         for pattern, route in self._table:
             if match := pattern.fullmatch(path):
                 if handler := _handler(request, route.handlers):
-                    response = handler(request, **_arguments(request, match))
+                    arguments = _arguments(request, match)
+                    request.notes.image_id = arguments.get("image_id")
+                    response = handler(request, **arguments)
                     if request.method == "OPTIONS":
                         response.allow = tuple(route.handlers)
                     return response

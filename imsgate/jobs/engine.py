@@ -221,7 +221,7 @@ class Engine:
         except Interrupted:
             raise
         except errors.Error as error:
-            level = logging.ERROR if error.needs_operator else logging.INFO
+            level = logging.WARNING if error.needs_operator else logging.INFO
             LOG.log(level, "Job %s failed: %s", job.id, error)
             return error
         except Exception:
