@@ -82,17 +82,24 @@ class PartWriter:
                 self._let_go(error, self._upload.offset)
                 raise
             try:
-                self._copy(body, sink)
-                complete = self._is_complete()
-                inline = complete and self._upload.target is None
-                fields = self._judged() if inline and self._examination else None
-            except BaseException as error:
-                self._interrupt(sink, error)
-                self._explain(error)
+                return self._write(body, sink)
+            except BaseException:
+                self._uploads.discard_if_ended(self._upload)
                 raise
-            if fields is not None:
-                return Appended(*self._complete(sink, fields))
-            return Appended(self._suspend(sink, has_all=complete), complete, None)
+
+    def _write(self, body: Tapped, sink: ResumableSink) -> Appended:
+        try:
+            self._copy(body, sink)
+            complete = self._is_complete()
+            inline = complete and self._upload.target is None
+            fields = self._judged() if inline and self._examination else None
+        except BaseException as error:
+            self._interrupt(sink, error)
+            self._explain(error)
+            raise
+        if fields is not None:
+            return Appended(*self._complete(sink, fields))
+        return Appended(self._suspend(sink, has_all=complete), complete, None)
 
     def _tap(self, body: Tapped) -> None:
         upload = self._upload

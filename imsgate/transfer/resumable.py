@@ -276,6 +276,20 @@ class ResumableUploads:
 
         return residue.discard(self.registry, store, upload.store, upload.key)
 
+    def discard_if_ended(self, upload: Upload) -> None:
+        """Remove what a request has written if others have ended the upload meanwhile.
+
+        They removed its data, perhaps before this request wrote the first byte. Never raises.
+        """
+        with contextlib.suppress(errors.Error):
+            current = self.registry.get_upload(upload.id)
+            if current.state is UploadState.ENDED and current.epoch == upload.epoch:
+                return  # this request has ended it
+            try:
+                self.check_open(current)
+            except errors.UploadEnded:
+                self.discard(upload)
+
     def release(self, upload: Upload) -> None:
         """Remove the data of an upload that has ended, and free its image."""
         discarded = self.discard(upload)
