@@ -36,7 +36,8 @@ from imsgate.sources import decompress, uris, web
 from imsgate.stores import loader
 from imsgate.transfer import settings as transfer_settings
 
-_FILTERS = (
+#: The filters that have options.
+FILTERS = (
     faults.Faults,
     cors.Cors,
     pace.Pace,
@@ -57,7 +58,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         ("DEFAULT", config.OPTS),
         *map(_group, (ImportSettings, SecureHashSettings, LocationSettings)),
         (config.PASTE_GROUP, config.PASTE_OPTS),
-        *((kind.NAME, kind.OPTS) for kind in _FILTERS if kind.OPTS),
+        *((kind.NAME, kind.OPTS) for kind in FILTERS if kind.OPTS),
         (proxy.GROUP, proxy.OPTS),
         _group(PageSettings),
         _group(ForwardSettings),

@@ -259,11 +259,12 @@ def load_registry(conf: Config) -> Registry:
 
 def make_engine(registry: Registry, kinds: Mapping[str, Work], settings: JobSettings) -> Engine:
     """The engine that ``[jobs] engine`` names. Raises BadConfig."""
-    made: Engine = _engine_driver(settings)(registry, kinds, settings)
+    made: Engine = engine_driver(settings)(registry, kinds, settings)
     return made
 
 
-def _engine_driver(settings: JobSettings) -> Any:
+def engine_driver(settings: JobSettings) -> Any:
+    """The class that ``[jobs] engine`` names. Raises BadConfig."""
     key, hint = f"[{JOBS_GROUP}] engine", "; celery needs imsgate[celery]"
     return plugins.find("imsgate.engines", settings.engine, key, hint)
 
@@ -275,4 +276,4 @@ def import_drivers(conf: Config) -> None:
     """
     loader.drivers(conf)
     user_buckets.driver(conf)
-    _engine_driver(conf.read(JobSettings))
+    engine_driver(conf.read(JobSettings))

@@ -6,6 +6,7 @@ second, many times as long as ``imsgate token`` or ``imsgate inspect`` need.
 
 import argparse
 import importlib
+import importlib.metadata
 import signal
 import sys
 from collections.abc import Sequence
@@ -45,6 +46,9 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="imsgate", description="An image-upload gateway: OpenStack Image API v2 and more."
     )
+    top.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    if command == "--version":
+        return top
     subparsers = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     if command in _MODULES:
         _add(command, subparsers)
@@ -55,6 +59,14 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
         except ModuleNotFoundError:
             subparsers.add_parser(name, help=f"needs: {_install(name)}")
     return top
+
+
+class _Version(argparse.Action):
+    """argparse's own needs the version at once, which takes time to find."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(f"imsgate {importlib.metadata.version('imsgate')}")
+        parser.exit()
 
 
 def _add(name: str, subparsers: Any) -> None:

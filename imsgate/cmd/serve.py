@@ -4,10 +4,10 @@ import argparse
 import os
 from typing import Any
 
-from imsgate import config, services
+from imsgate import app, services
 from imsgate.cmd import arguments
 from imsgate.page import page
-from imsgate.server import first_start, gunicorn, pastefile
+from imsgate.server import first_start, gunicorn, life, pastefile
 
 _MAX_PORT = 65535
 
@@ -68,11 +68,14 @@ def run(args: argparse.Namespace) -> int:
     conf.set_up_log()
     services.import_drivers(conf)
     first_start.prepare(conf, paste, global_conf)
+    has_gate = pastefile.has_app(paste, global_conf, app.app_factory)
     has_page = pastefile.has_app(paste, global_conf, page.app_factory)
 
     def loaded() -> None:
         first_start.announce(args.bind, conf.state_path, page=has_page)
-        config.load(global_conf).log_unread()
+        conf.log_unread()
+        processes = f"{args.workers} processes of {args.threads} threads"
+        life.log_start(conf, f"serves {args.bind} with {processes}", with_services=has_gate)
 
     server = gunicorn.Server(
         lambda: pastefile.load(paste, global_conf),
@@ -81,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
         workers=args.workers,
         threads=args.threads,
         grace=args.grace,
+        stopped=life.log_stop,
         reserved_paths=pastefile.exact_paths(paste, global_conf),
     )
     return server.run()

@@ -6,6 +6,7 @@ from typing import Any
 
 from imsgate.cmd import arguments
 from imsgate.jobs import engine
+from imsgate.server import life
 from imsgate.services import load_services
 
 
@@ -29,6 +30,8 @@ def run(args: argparse.Namespace) -> int:
     # Blocked before any other thread starts, so that the main thread receives them.
     signal.pthread_sigmask(signal.SIG_BLOCK, engine.ENDS)
     parts = load_services(conf)
+    life.log_start(conf, f"runs jobs on {args.threads} threads")
     parts.engine.work(args.threads)
     parts.registry.close()
+    life.log_stop()
     return 0

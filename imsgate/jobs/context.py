@@ -63,6 +63,7 @@ class Context:
         self._attempts = attempts
         self._source_retry_time = source_retry_time
         self._stop = stop
+        self._began = time.monotonic()
         self._ended = False
         self._cancelled = job.cancelled
         self._progress: dict[str, Any] = {"progress": 0, "total": None}
@@ -72,6 +73,16 @@ class Context:
             interval=min(REPORT_SECONDS, lease_seconds / 3),
             refusals=(TakenOver,),
         )
+
+    @property
+    def seconds(self) -> float:
+        """How long this attempt has taken."""
+        return time.monotonic() - self._began
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes the work has reported."""
+        return int(self._progress["progress"])
 
     # What work may ask for
 

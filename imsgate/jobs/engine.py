@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from imsgate import errors, model
+from imsgate.jobs import log
 from imsgate.jobs.context import Context, Interrupted, Postponed
 from imsgate.jobs.settings import JobSettings
 from imsgate.jobs.work import Work
@@ -144,7 +145,8 @@ class Engine:
                 return False
             self._running.append(job)
         try:
-            self._run(job)
+            with log.requested(job):
+                self._run(job)
         finally:
             with self._claiming:
                 self._running.remove(job)
@@ -167,7 +169,7 @@ class Engine:
         )
 
     def _run(self, job: Job) -> None:
-        LOG.info("Job %s (%s), attempt %d", job.id, job.kind, job.epoch)
+        log.begun(job)
         context = Context(
             self._registry,
             job,
@@ -201,6 +203,7 @@ class Engine:
             raise
         if error is None:
             context.succeed()
+            log.succeeded(job, context)
 
     @staticmethod
     def _attempt(work: Work, job: Job, context: Context) -> None:
@@ -221,8 +224,7 @@ class Engine:
         except Interrupted:
             raise
         except errors.Error as error:
-            level = logging.WARNING if error.needs_operator else logging.INFO
-            LOG.log(level, "Job %s failed: %s", job.id, error)
+            log.failed(job, context, error)
             return error
         except Exception:
             LOG.exception("Job %s failed", job.id)

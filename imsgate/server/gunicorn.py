@@ -43,17 +43,20 @@ class Server(gunicorn.app.base.BaseApplication):
         workers: int,
         threads: int,
         grace: int,
+        stopped: Callable[[], None] = lambda: None,
         reserved_paths: Collection[str] = (),
     ) -> None:
         """``load`` builds the application in each worker; a BadConfig stops the server.
 
-        ``loaded`` is called once, in the first worker that has loaded it. ``threads`` is the
+        ``loaded`` is called once, in the first worker that has loaded it, and ``stopped`` when the
+        server ends without an error. ``threads`` is the
         number per worker; ``grace`` is in seconds. ``reserved_paths`` are answered by threads of
         their own. Raises BadConfig if the system allows too few open files for that many threads.
         """
         Worker.RESERVED_PATHS = frozenset(reserved_paths)
         self._load = load
         self._loaded = loaded
+        self.stopped = stopped
         self._options = {
             "bind": bind,
             "workers": workers,
@@ -125,6 +128,14 @@ class Master(Arbiter):
     queue the signal. A worker that received SIGTERM right after the fork kept running until
     ``--grace`` was over.
     """
+
+    def halt(self, reason: str | None = None, exit_status: int = 0) -> None:
+        """End the master, once its workers have ended. Raises SystemExit."""
+        try:
+            super().halt(reason, exit_status)
+        finally:
+            if exit_status == 0:
+                self.app.stopped()
 
     def spawn_worker(self) -> Any:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, self.SIGNALS)
