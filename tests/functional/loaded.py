@@ -1,6 +1,7 @@
 """What ``programs`` runs, with all that it loads before it does anything."""
 
 import contextlib
+import gc
 import importlib
 import io
 
@@ -31,3 +32,5 @@ for module in LOADED:
 # To explain a command, it loads all commands and looks who brought them.
 with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
     openstackclient.shell.main(["image", "list", "--help"])
+# Otherwise the collector of each fork writes to all of these objects, and so copies their memory.
+gc.freeze()
