@@ -4,7 +4,7 @@ import atexit
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from imsgate import config, errors, profiles
 from imsgate.api import (
@@ -43,12 +43,15 @@ from imsgate.http.wsgi import Environ, WsgiApp
 from imsgate.jobs.engine import Engine
 from imsgate.jobs.settings import JobSettings
 from imsgate.profiles import Profile
+from imsgate.registry.base import Registry
 from imsgate.services import Services, load_services
 from imsgate.signatures import verify
 from imsgate.stores.base import Resumable
+from imsgate.stores.enabled import Stores
 from imsgate.transfer import orphans
-from imsgate.transfer.cleanup import sweep_forever
+from imsgate.transfer.cleanup import Cleanup, sweep_forever
 from imsgate.transfer.repeat import Repeats
+from imsgate.transfer.resumable import ResumableUploads
 from imsgate.transfer.settings import UploadSettings
 
 
@@ -79,12 +82,32 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Application:
     conf = config.load(global_conf)
     services = load_services(conf, local_conf)
     application = make_application(services, conf)
+    work_in_background(services, conf.read(JobSettings).threads)
+    return application
+
+
+class Background(Protocol):
+    """What is done beside requests."""
+
+    @property
+    def registry(self) -> Registry: ...
+    @property
+    def stores(self) -> Stores: ...
+    @property
+    def cleanup(self) -> Cleanup: ...
+    @property
+    def resumable(self) -> ResumableUploads: ...
+    @property
+    def engine(self) -> Engine: ...
+
+
+def work_in_background(services: Background, threads: int) -> None:
+    """Sweep regularly, and do jobs on this many threads, until ``hand_back``."""
     threading.Thread(target=_sweep, args=(services,), name="sweep", daemon=True).start()
-    services.engine.start_threads(conf.read(JobSettings).threads)
+    services.engine.start_threads(threads)
     _engines.append(services.engine)
     # For servers that do not call hand_back earlier.
     atexit.register(hand_back)
-    return application
 
 
 def hand_back() -> None:
@@ -97,7 +120,7 @@ def hand_back() -> None:
         _engines.pop().stop()
 
 
-def _sweep(services: Services) -> None:
+def _sweep(services: Background) -> None:
     """Thread body: sweep the stores once, then records and ended jobs regularly."""
     orphans.sweep_quietly(services.registry, services.stores)
 
@@ -107,7 +130,7 @@ def _sweep(services: Services) -> None:
         services.registry.forget_keys(time.time())
         services.resumable.forget()
 
-    sweep_forever(sweep, services.uploads.settings.lease)
+    sweep_forever(sweep, services.resumable.settings.lease)
 
 
 def make_application(services: Services, conf: Config) -> Application:

@@ -123,7 +123,7 @@ def make_services(
     upload = conf.read(UploadSettings)
     access = Access(registry=registry, policy=Policy(conf.native))
     cleanup = Cleanup(registry=registry, stores=stores, lease=upload.lease)
-    inspector = _source_inspector(conf)
+    inspector = source_inspector(conf)
     sources = _import_sources(conf, stores, inspector, accounts)
     resumable = ResumableUploads(
         registry=registry, stores=stores, settings=upload, limit=inspector.limit, quotas=quotas
@@ -162,7 +162,8 @@ def make_services(
     )
 
 
-def _source_inspector(conf: Config) -> SourceInspector:
+def source_inspector(conf: Config) -> SourceInspector:
+    """The inspection of image data from anywhere. Raises BadConfig."""
     return SourceInspector(
         inspector=inspection.shared(conf.read(inspection.InspectionSettings)),
         signatures=verify.load(conf.read(verify.SignatureSettings)),

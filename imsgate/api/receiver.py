@@ -10,8 +10,8 @@ from imsgate.api.deployment import Deployment
 from imsgate.api.job_starter import JobStarter
 from imsgate.api.requester import identity
 from imsgate.http.request import ENCODED, Request
-from imsgate.jobs import uploads as jobs
 from imsgate.jobs.arguments import for_upload
+from imsgate.jobs.uploads import KIND as VERIFICATION
 from imsgate.model import Image, Upload, UploadState
 from imsgate.records.access import Access
 from imsgate.sources.inspected import SourceInspector
@@ -35,13 +35,17 @@ _PAUSES_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5)
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Receiver:
-    """Begins and continues uploads in the name of the user who sent a request."""
+    """Begins and continues uploads in the name of the user who sent a request.
+
+    ``finishing`` is the kind of the job for an upload that has arrived but is not complete yet.
+    """
 
     access: Access
     uploads: ResumableUploads
     inspector: SourceInspector
     deployment: Deployment
     jobs: JobStarter
+    finishing: str = VERIFICATION
 
     def begin(
         self,
@@ -215,7 +219,7 @@ class Receiver:
         job = self.jobs.start_verification(
             request,
             image,
-            jobs.KIND,
+            self.finishing,
             for_upload(upload.id),
             rule=_rule(staged=upload.staged),
             is_signed=not upload.staged,

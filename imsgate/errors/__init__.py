@@ -128,7 +128,9 @@ from imsgate.errors.uploads import (
 from imsgate.errors.upstream import (
     BusyUpstream,
     LengthRequiredUpstream,
+    SpoolFull,
     UpstreamFailed,
+    UpstreamRefused,
     UpstreamTimeout,
 )
 
@@ -213,6 +215,7 @@ __all__ = [
     "SourceFailed",
     "SourceMissing",
     "SourceUnavailable",
+    "SpoolFull",
     "StoreDenied",
     "StoreFull",
     "StoreReadOnly",
@@ -230,6 +233,7 @@ __all__ = [
     "UploadEnded",
     "UploadTakenOver",
     "UpstreamFailed",
+    "UpstreamRefused",
     "UpstreamTimeout",
     "UriRefused",
     "WrongStatus",

@@ -82,7 +82,18 @@ def exact_paths(paste: str, global_conf: Mapping[str, str]) -> frozenset[str]:
 
 def has_app(paste: str, global_conf: Mapping[str, str], factory: Callable[..., Any]) -> bool:
     """Whether ``factory`` makes one of the applications. Raises BadConfig as filter_options."""
-    return any(context.object is factory for context in loaded_parts(paste, global_conf))
+    return app_options(paste, global_conf, factory) is not None
+
+
+def app_options(
+    paste: str, global_conf: Mapping[str, str], factory: Callable[..., Any]
+) -> dict[str, str] | None:
+    """The Paste keys of the first application that ``factory`` makes, or None if there is none.
+    Raises BadConfig as filter_options."""
+    for context in loaded_parts(paste, global_conf):
+        if context.object is factory:
+            return dict(context.local_conf)
+    return None
 
 
 def loaded_parts(paste: str, global_conf: Mapping[str, str]) -> list[Any]:
