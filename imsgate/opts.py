@@ -17,6 +17,7 @@ from imsgate.filters import (
     faults,
     headers,
     identity,
+    metrics,
     pace,
     proxy,
     sizelimit,
@@ -38,6 +39,7 @@ from imsgate.transfer import settings as transfer_settings
 
 _FILTERS = (
     faults.Faults,
+    metrics.MetricsFilter,
     cors.Cors,
     pace.Pace,
     tokens.Tokens,

@@ -22,11 +22,12 @@ from imsgate.api.ims.tags import ImageTags
 from imsgate.api.info import Info
 from imsgate.api.locations import Locations
 from imsgate.api.members import Members
+from imsgate.api.metrics import MetricsReport
 from imsgate.api.tasks import Tasks
 from imsgate.api.tus import TusUploads
 from imsgate.api.uploads import UploadResource
 from imsgate.http import responses
-from imsgate.http.request import Request
+from imsgate.http.request import ROUTE, Request
 
 #: Names in paths that may contain slashes, and whether a slash at the end belongs to the name:
 #: ``a/`` is another tag than ``a``, and a server that decodes the path does not show whether the
@@ -70,6 +71,7 @@ def routes(
     imports: Imports,
     locations: Locations,
     tasks: Tasks,
+    metrics: MetricsReport,
     repeatable: Repeatable,
 ) -> list[Route]:
     """Every call of the Image API. One that is ``repeatable`` may have an Idempotency-Key."""
@@ -119,6 +121,7 @@ def routes(
             image + "/members/{member_id}",
             {"GET": members.show, "PUT": members.update, "DELETE": members.delete},
         ),
+        Route("/metrics", {"GET": metrics.show}),
     ]
 
 
@@ -211,6 +214,7 @@ class Router:
         allowed: dict[str, None] = {}
         for pattern, route in self._table:
             if match := pattern.fullmatch(path):
+                request.environ[ROUTE] = route.template
                 if handler := _handler(request, route.handlers):
                     response = handler(request, **_arguments(request, match))
                     if request.method == "OPTIONS":

@@ -29,6 +29,10 @@ INSPECTION = "imsgate.inspection"
 ENCODED = "imsgate.encoded"
 #: Set by the application. The whole body, once it was read for more than one reader.
 WHOLE_BODY = "imsgate.whole_body"
+#: Set by the application: the template of the path (``/v2/images/{image_id}``), once it is known.
+ROUTE = "imsgate.route"
+#: Set with a refusal: the ``errors.Error`` that was rendered last.
+REFUSAL = "imsgate.refusal"
 #: Set by the application. The claim of the request's Idempotency-Key that has not ended.
 CLAIM = "imsgate.claim"
 

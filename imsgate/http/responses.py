@@ -11,7 +11,7 @@ import webob
 import webob.exc
 
 from imsgate import errors
-from imsgate.http.request import REQUEST_ID, Request
+from imsgate.http.request import REFUSAL, REQUEST_ID, Request
 from imsgate.http.wsgi import Environ, WsgiApp
 from imsgate.profiles import STATUSES
 
@@ -87,6 +87,7 @@ def refusal(error: errors.Error) -> WsgiApp:
     """
 
     def respond(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        environ[REFUSAL] = error
         ims = speaks_ims(environ)
         if error.problem_type:
             app = _problem(error, environ)
