@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import logging
 import socket
+import time
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -23,7 +24,7 @@ from keystonemiddleware import auth_token
 from keystonemiddleware import exceptions as middleware
 from oslo_config import cfg
 
-from imsgate import errors
+from imsgate import errors, metrics
 from imsgate.auth.identity import identity_of
 from imsgate.errors import BadConfig
 from imsgate.http import wsgi
@@ -71,7 +72,29 @@ def make_protocol(
     if not (overrides.get("auth_type") or _auth_section(native).auth_type):
         raise BadConfig(f"[{GROUP}] auth_type", "it is required to connect to Keystone")
     _check_memcached(protocol._conf)
+    _measure(protocol._identity_server)
     return protocol
+
+
+def _measure(server: Any) -> None:
+    """Count what the library asks Keystone about tokens: what its caches do not answer."""
+    verify = server.verify_token
+
+    def measured(*arguments: Any, **options: Any) -> Any:
+        began = time.monotonic()
+        outcome = "unavailable"
+        try:
+            data = verify(*arguments, **options)
+            outcome = "success"
+            return data
+        except middleware.InvalidToken:
+            outcome = errors.Unauthenticated.reason
+            raise
+        finally:
+            seconds = time.monotonic() - began
+            metrics.KEYSTONE_SECONDS.observe("token", outcome, seconds=seconds)
+
+    server.verify_token = measured
 
 
 def _auth_section(native: cfg.ConfigOpts) -> Any:

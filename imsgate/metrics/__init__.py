@@ -7,9 +7,7 @@ a time series. Names follow Prometheus' conventions. ``imsgate.metrics.expositio
 """
 
 import bisect
-import contextlib
 import time
-from collections.abc import Iterator
 
 from imsgate import errors
 from imsgate.metrics import values
@@ -41,6 +39,23 @@ class Counter(Metric):
     def add(self, *labels: str, amount: float = 1) -> None:
         values.add(((self.name, *labels), amount))
 
+    def ending(self, *labels: str) -> "Ending":
+        """Count a ``with`` block when it ends; ``labels`` are those before ``outcome``."""
+        return Ending(self, labels)
+
+
+class Ending:
+    """The context of ``Counter.ending``."""
+
+    def __init__(self, counter: Counter, labels: tuple[str, ...]) -> None:
+        self._counter = counter
+        self._labels = labels
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._counter.add(*self._labels, outcome(error))
+
 
 class Gauge(Metric):
     """A number that goes up and down; that of a host is the sum over its living processes."""
@@ -56,14 +71,29 @@ class Histogram(Metric):
         bucket = BUCKETS[bisect.bisect_left(SECONDS, seconds)]
         values.add(((self.name, *labels, bucket), 1), ((self.name, *labels, SUM), seconds))
 
-    @contextlib.contextmanager
-    def time(self, *labels: str) -> Iterator[None]:
-        """Observe how long the block takes, also if it raises."""
-        began = time.monotonic()
-        try:
-            yield
-        finally:
-            self.observe(*labels, seconds=time.monotonic() - began)
+    def time(self, *labels: str) -> "Timer":
+        """Observe how long a ``with`` block takes, also if it raises."""
+        return Timer(self, labels)
+
+
+class Timer:
+    """The context of ``Histogram.time``. If the last label is ``outcome``, it is filled in."""
+
+    __slots__ = ("_began", "_histogram", "_labels")
+
+    def __init__(self, histogram: Histogram, labels: tuple[str, ...]) -> None:
+        self._histogram = histogram
+        self._labels = labels
+
+    def __enter__(self) -> None:
+        self._began = time.monotonic()
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        seconds = time.monotonic() - self._began
+        labels = self._labels
+        if len(labels) < len(self._histogram.labels):
+            labels = (*labels, outcome(error))
+        self._histogram.observe(*labels, seconds=seconds)
 
 
 def outcome(error: BaseException | None) -> str:
@@ -127,14 +157,16 @@ UPLOADS = Counter(
     "kind",
     "outcome",
 )
-_STORE = ("store", "operation")
-STORE_OPERATIONS = Counter(
-    "imsgate_store_operations", "Calls of a store, by outcome.", *_STORE, "outcome"
-)
 STORE_SECONDS = Histogram(
-    "imsgate_store_operation_seconds", "Seconds of a call of a store.", *_STORE
+    "imsgate_store_operation_seconds",
+    "Seconds of a call of a store. Of writing and reading data, only failures are counted.",
+    "store",
+    "operation",
+    "outcome",
 )
-STORE_WRITTEN = Counter("imsgate_store_written_bytes", "Bytes that a store was given.", "store")
+STORE_WRITTEN = Counter(
+    "imsgate_store_written_bytes", "Bytes of data that were written to a store.", "store"
+)
 ENDED_JOBS = Counter(
     "imsgate_ended_jobs",
     "Jobs that ended, by their last state and the reason of a failure.",

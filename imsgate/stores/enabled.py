@@ -13,6 +13,7 @@ from imsgate.config import Section
 from imsgate.errors import BadConfig
 from imsgate.model import Location
 from imsgate.settings import Settings
+from imsgate.stores import watched
 from imsgate.stores.base import Store
 
 LOG = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class Backend:
         self.driver = driver
         self.description = options.store_description
         self.weight = options.weight
-        self._build = functools.partial(kind, store_id, settings)
+        self._build = functools.partial(_built, kind, store_id, settings)
         self._check = check
         self._vetting: Callable[[Store], object] | None = None
         self._optional = options.optional
@@ -130,6 +131,12 @@ class Backend:
     def _postpone(self, problem: BadConfig) -> None:
         LOG.warning("Store %s cannot be used yet: %s", self.id, problem)
         self._retry_at = time.monotonic() + _RETRY_SECONDS
+
+
+def _built(kind: type[Store], store_id: str, settings: Section) -> Store:
+    store = kind(store_id, settings)
+    watched.watch(store)
+    return store
 
 
 class Stores:
