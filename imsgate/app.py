@@ -14,6 +14,7 @@ from imsgate.api import (
     info,
     locations,
     members,
+    metrics,
     routes,
     schemas,
     tasks,
@@ -37,6 +38,7 @@ from imsgate.api.receiver import Receiver
 from imsgate.api.signatures import Signing
 from imsgate.config import Config
 from imsgate.errors import BadConfig
+from imsgate.filters.metrics import MetricsSettings
 from imsgate.http import responses
 from imsgate.http.request import Request
 from imsgate.http.wsgi import Environ, WsgiApp
@@ -221,6 +223,12 @@ def _image_api(
             reads_data=conf.read(locations.SecureHashSettings).do_secure_hash,
         ),
         tasks=tasks.Tasks(access=access, registry=services.registry, settings=records.settings),
+        metrics=metrics.MetricsReport(
+            access=access,
+            settings=conf.read(MetricsSettings),
+            registry=services.registry,
+            stores=services.stores,
+        ),
         repeatable=Repeatable(services.registry),
     )
 

@@ -17,6 +17,7 @@ from imsgate.filters import (
     faults,
     headers,
     identity,
+    metrics,
     pace,
     proxy,
     sizelimit,
@@ -39,6 +40,7 @@ from imsgate.transfer import settings as transfer_settings
 #: The filters that have options.
 FILTERS = (
     faults.Faults,
+    metrics.MetricsFilter,
     cors.Cors,
     pace.Pace,
     tokens.Tokens,

@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import logging
 import socket
+import time
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -24,7 +25,7 @@ from keystonemiddleware import exceptions as middleware
 from keystonemiddleware.auth_token import _exceptions as rejected
 from oslo_config import cfg
 
-from imsgate import errors
+from imsgate import errors, metrics
 from imsgate.auth.identity import identity_of
 from imsgate.dependencies import Dependency
 from imsgate.errors import BadConfig
@@ -75,26 +76,36 @@ def make_protocol(
     if not (overrides.get("auth_type") or _auth_section(native).auth_type):
         raise BadConfig(f"[{GROUP}] auth_type", "it is required to connect to Keystone")
     _check_memcached(protocol._conf)
-    _notice_recovery(protocol._identity_server)
+    _observe(protocol._identity_server)
     for name in (auth_token.__name__, "keystoneauth.identity.generic.base"):
         logging.getLogger(name).addFilter(_is_no_outage)
     return protocol
 
 
-def _notice_recovery(server: Any) -> None:
-    """Have KEYSTONE report that it works again. A cached token would not show that."""
+def _observe(server: Any) -> None:
+    """Count what the library asks Keystone, and report to KEYSTONE that it works.
+
+    Tokens that the library finds in its caches show neither.
+    """
     verify = server.verify_token
 
-    def verify_token(*args: Any, **options: Any) -> Any:
+    def observed(*args: Any, **options: Any) -> Any:
+        began = time.monotonic()
+        outcome = "unavailable"
         try:
             data = verify(*args, **options)
-        except rejected.InvalidToken:  # it answered
-            KEYSTONE.works()
+            outcome = "success"
+        except rejected.InvalidToken:
+            outcome = errors.Unauthenticated.reason
             raise
-        KEYSTONE.works()
+        finally:
+            seconds = time.monotonic() - began
+            metrics.KEYSTONE_SECONDS.observe("token", outcome, seconds=seconds)
+            if outcome != "unavailable":
+                KEYSTONE.works()
         return data
 
-    server.verify_token = verify_token
+    server.verify_token = observed
 
 
 def _is_no_outage(record: logging.LogRecord) -> bool:

@@ -26,7 +26,7 @@ import webob.exc
 from keystoneauth1 import exceptions as keystone
 from keystonemiddleware import auth_token
 
-from imsgate import config
+from imsgate import config, metrics
 from imsgate.auth.keystone import Reauthentication, Seal, make_protocol, unavailable
 from imsgate.http import responses
 from imsgate.http.request import REAUTHENTICATE, SEALED_CREDENTIAL
@@ -44,7 +44,8 @@ class Authtoken(auth_token.AuthProtocol):  # type: ignore[misc]  # it has no typ
 
     def process_request(self, request: Any) -> WsgiApp | None:
         try:
-            super().process_request(request)
+            with metrics.PHASE_SECONDS.time("authentication"):
+                super().process_request(request)
         except webob.exc.HTTPUnauthorized:
             request.user_token_valid = False
         except (webob.exc.HTTPServiceUnavailable, keystone.ClientException) as error:

@@ -1,4 +1,4 @@
-"""What the parts of the pipeline note about a request, for the access log."""
+"""What the parts of the pipeline note about a request, for the access log and the metrics."""
 
 import dataclasses
 
@@ -10,9 +10,11 @@ from imsgate.model import Identity
 
 @dataclasses.dataclass(slots=True)
 class RequestNotes:
-    """``error`` is the last refusal that was rendered; ``image_id`` is as the client sent it."""
+    """``route`` is the template of the path (``/v2/images/{image_id}``), ``image_id`` is as the
+    client sent it, and ``error`` is the last refusal that was rendered."""
 
     identity: Identity | None = None
+    route: str | None = None
     image_id: str | None = None
     error: errors.Error | None = None
 

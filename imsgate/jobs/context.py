@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from imsgate import errors, model
+from imsgate import errors, metrics, model
 from imsgate.jobs.arguments import HANDED_BACK, POSTPONED, without_credential
 from imsgate.model import Image, Job, JobState, Limits
 from imsgate.quotas.quota import Quotas
@@ -95,9 +95,13 @@ class Context:
             raise Interrupted("this worker is being stopped")
         if self._cancelled:
             raise errors.Cancelled(image_id=self._job.image_id)
-        deaths = self._job.epoch - 1 - self._job.arguments.get(HANDED_BACK, 0)
-        if deaths >= self._attempts:
+        if self._deaths() >= self._attempts:
             raise errors.GivenUp(attempts=self._attempts)
+
+    def _deaths(self) -> int:
+        """How many workers died, or were cut off, while they had the job."""
+        deaths: int = self._job.epoch - 1 - self._job.arguments.get(HANDED_BACK, 0)
+        return deaths
 
     def report(self, done: int, total: int | None) -> None:
         """Progress in bytes; written with the next renewal of the lease."""
@@ -220,6 +224,8 @@ class Context:
         else:
             self._change(fields)
             self._ended = True
+        metrics.ENDED_JOBS.add(self._job.kind, fields["state"], fields.get("error_code", ""))
+        metrics.LEASES_TAKEN_OVER.add("job", amount=self._deaths())
 
     def _change(
         self,

@@ -20,7 +20,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from imsgate import errors, model
+from imsgate import errors, metrics, model
 from imsgate.jobs import log
 from imsgate.jobs.context import Context, Interrupted, Postponed
 from imsgate.jobs.settings import JobSettings
@@ -144,10 +144,12 @@ class Engine:
             if job is None:
                 return False
             self._running.append(job)
+        metrics.THREADS_IN_USE.add("jobs")
         try:
-            with log.requested(job):
+            with metrics.JOB_SECONDS.time(job.kind), log.requested(job):
                 self._run(job)
         finally:
+            metrics.THREADS_IN_USE.add("jobs", amount=-1)
             with self._claiming:
                 self._running.remove(job)
         return True
@@ -163,6 +165,7 @@ class Engine:
 
     def share_threads(self, number: int) -> None:
         """Limit the jobs of one project, and of one kind, to their share of ``number`` threads."""
+        metrics.THREADS.add("jobs", amount=number)
         self._shares = _Shares(
             self._settings.project_threads or (number + 1) // 2,
             self._settings.kind_threads or max(1, number - 1),

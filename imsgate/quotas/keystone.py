@@ -14,6 +14,7 @@ from openstack.exceptions import SDKException
 from oslo_config import cfg
 from oslo_limit import exception, limit
 
+from imsgate import metrics
 from imsgate.config import PROJECT
 from imsgate.dependencies import Dependency
 from imsgate.errors import BadConfig, Unavailable
@@ -57,6 +58,10 @@ class UnifiedLimits:
         return limits[project]
 
     def _fetch(self, project: str) -> Mapping[str, int]:
+        with metrics.KEYSTONE_SECONDS.time("limits"):
+            return self._fetched(project)
+
+    def _fetched(self, project: str) -> Mapping[str, int]:
         try:
             enforcer = self._enforcer = self._enforcer or limit.Enforcer(_usage)
             limits = dict(enforcer.get_project_limits(project, list(self._names)))

@@ -16,6 +16,7 @@ from oslo_config import cfg
 from sqlalchemy import event, exc
 from sqlalchemy.pool import QueuePool
 
+from imsgate import metrics
 from imsgate.dependencies import Dependency
 from imsgate.errors import BadConfig, Unavailable
 from imsgate.registry import outages
@@ -269,7 +270,7 @@ def _prepare_mysql(engine: sa.Engine) -> None:
 def _transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
     committing = False
     try:
-        with engine.begin() as connection:
+        with metrics.PHASE_SECONDS.time("database"), engine.begin() as connection:
             yield connection
             committing = True
         DATABASE.works()

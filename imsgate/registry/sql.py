@@ -25,7 +25,8 @@ from imsgate.registry import (
     totals,
     uploads,
 )
-from imsgate.registry.base import ALL_JOBS, NOTHING, Enough, JobQuery, Query, Registry
+from imsgate.registry.activity import SqlActivity
+from imsgate.registry.base import ALL_JOBS, NOTHING, Enough, JobQuery, Query
 from imsgate.registry.database import DatabaseSettings
 from imsgate.registry.idempotency import Claim, Entry, KeptAnswer, Outcome
 from imsgate.registry.outages import repeated
@@ -36,7 +37,7 @@ _RECORDED = sa.select(IMAGES).where(IMAGES.c.id == sa.bindparam("image_id"))
 _EXISTING = _RECORDED.where(lists.EXISTS)
 
 
-class SqlRegistry(Registry):
+class SqlRegistry(SqlActivity):
     """Records as rows.
 
     Reading takes two statements, for one image or for a page of them. A page of images with

@@ -18,6 +18,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import AppImportError, HaltServer
 from gunicorn.http import message
 
+from imsgate import metrics
 from imsgate.app import hand_back
 from imsgate.errors import BadConfig
 from imsgate.http.wsgi import WsgiApp
@@ -57,7 +58,7 @@ class Server(gunicorn.app.base.BaseApplication):
         self._load = load
         self._loaded = loaded
         self.stopped = stopped
-        self._options = {
+        self._options: dict[str, Any] = {
             "bind": bind,
             "workers": workers,
             "threads": threads,
@@ -115,6 +116,7 @@ class Server(gunicorn.app.base.BaseApplication):
             app = self._load()
         except BadConfig as problem:
             raise AppImportError(f"imsgate: {problem}") from problem
+        metrics.THREADS.add("requests", amount=self._options["threads"])
         # What has been loaded stays. Collecting it again and again doubled the time of every
         # second request for a long list.
         gc.freeze()

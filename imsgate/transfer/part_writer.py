@@ -5,7 +5,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from imsgate import errors, hashing
+from imsgate import errors, hashing, metrics
 from imsgate.http import upload_headers
 from imsgate.http.body import Tapped
 from imsgate.model import Image, Limits, Location, Upload, UploadState
@@ -72,7 +72,7 @@ class PartWriter:
     def receive(self, body: Tapped) -> Appended:
         """See ``imsgate.transfer.append.append``."""
         body.mark_as_part()
-        with self._lease:
+        with metrics.UPLOADS.ending("part"), self._lease:
             try:
                 if self._upload.offset == 0:
                     self._examination = self._begin_examination()
@@ -246,7 +246,8 @@ class PartWriter:
         self, sink: ResumableSink, fields: Mapping[str, Any]
     ) -> tuple[Upload, bool, Image]:
         """Make the data the image's. If this is cut off, the upload stays with all its data."""
-        location = Location(self._upload.store, sink.commit())
+        with metrics.PHASE_SECONDS.time("commit"):
+            location = Location(self._upload.store, sink.commit())
         done = {
             "state": UploadState.COMPLETE,
             "offset": self._received,

@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
-from imsgate import errors, model
+from imsgate import errors, metrics, model
 from imsgate.model import DELETED, Image, Status, Upload, UploadState
 from imsgate.quotas import quota
 from imsgate.registry.base import Registry
@@ -148,7 +148,9 @@ class ResumableUploads:
         def settle(current: Upload) -> Upload:
             if not current.writing:
                 return current
-            return self._record_durable(self._taken_over(current))
+            taken = self._taken_over(current)
+            metrics.LEASES_TAKEN_OVER.add("resumable_upload")
+            return self._record_durable(taken)
 
         return self.retried(upload, settle)
 

@@ -363,11 +363,11 @@ def test_the_ims_table_is_fresh_and_has_every_route() -> None:
 
 
 def test_the_table_has_every_route() -> None:
-    """Every call of Glance, that is: it has no resumable uploads."""
+    """Every call of Glance, that is: it has neither resumable uploads nor metrics."""
     listed = {tuple(call.split(" ", 1)) for call in table.DATA}
     served = {(method, path) for method, path in calls(routes.routes) if "{name}" not in path}
     ours = {(method, path) for method, path in served if "/upload" in path or method == "OPTIONS"}
-    ours |= {("GET", "/v2"), ("POST", "/v2/images/{image_id}/file")}
+    ours |= {("GET", "/v2"), ("GET", "/metrics"), ("POST", "/v2/images/{image_id}/file")}
     assert served <= listed | ours
 
 

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from imsgate.model import DELETED, JobState, MemberStatus, Status, UploadState, Visibility
-from imsgate.registry import candidates, jobs, lists, rows, uploads
+from imsgate.registry import activity, candidates, jobs, lists, rows, uploads
 from imsgate.registry.base import Condition, Op, Query
 from imsgate.registry.sql import SqlRegistry
 from imsgate.registry.tables import IMAGES, JOBS, MEMBERS, PROPERTIES, TAGS, UPLOADS
@@ -214,6 +214,14 @@ def test_sweep_reads_few_rows(crowd):
     server, registry = crowd
     assert len(registry.expired(2.0)) == 68
     read, plan = server.rows_read(lists.expired(2.0))
+    assert read < _FEW, plan
+
+
+@pytest.mark.parametrize("name", ["_IMAGES", "_JOBS", "_WAITING_SINCE", "_SUSPENDED", "_RESERVED"])
+def test_what_is_in_progress_is_counted_from_few_rows(crowd, name):
+    """Each scrape asks; 10 000 images, of which 150 are in progress."""
+    server, _ = crowd
+    read, plan = server.rows_read(getattr(activity, name))
     assert read < _FEW, plan
 
 
