@@ -11,7 +11,7 @@ import webob
 import webob.exc
 
 from imsgate import errors
-from imsgate.http.request import REFUSAL, REQUEST_ID, Request
+from imsgate.http.request import REQUEST_ID, Request
 from imsgate.http.wsgi import Environ, WsgiApp
 from imsgate.profiles import STATUSES
 
