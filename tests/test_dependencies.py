@@ -15,7 +15,7 @@ class Outage:
     def __init__(self, caplog):
         caplog.set_level(logging.INFO)
         self.now = 1000.0
-        self.records = caplog.records
+        self._caplog = caplog
         self.dependency = Dependency("The tape robot", LOG, clock=lambda: self.now)
 
     def fails(self, seconds=0.0, problem="its arm is stuck"):
@@ -25,6 +25,10 @@ class Outage:
     def works(self, seconds=0.0):
         self.now += seconds
         self.dependency.works()
+
+    @property
+    def records(self):
+        return self._caplog.records
 
     @property
     def lines(self):
