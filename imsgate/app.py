@@ -41,7 +41,6 @@ from imsgate.errors import BadConfig
 from imsgate.http import responses
 from imsgate.http.request import Request
 from imsgate.http.wsgi import Environ, WsgiApp
-from imsgate.jobs.engine import Engine
 from imsgate.jobs.settings import JobSettings
 from imsgate.profiles import Profile
 from imsgate.services import Services, load_services
@@ -72,8 +71,8 @@ class Application:
         return response(environ, start_response)
 
 
-#: The engines of the applications in this process.
-_engines: list[Engine] = []
+#: What stops the jobs and the senders of the applications in this process.
+_stopping: list[Callable[[], None]] = []
 
 
 def app_factory(global_conf: dict[str, str], **local_conf: str) -> Application:
@@ -86,20 +85,23 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Application:
     application = make_application(services, conf)
     threading.Thread(target=_sweep, args=(services,), name="sweep", daemon=True).start()
     services.engine.start_threads(conf.read(JobSettings).threads)
-    _engines.append(services.engine)
+    services.notifications.start_threads()
+    _stopping.append(services.notifications.stop)
+    _stopping.append(services.engine.stop)
     # For servers that do not call hand_back earlier.
     atexit.register(hand_back)
     return application
 
 
 def hand_back() -> None:
-    """Hand the running jobs of this process back, so that others need not wait for their leases.
+    """Hand the running jobs of this process back, so that others need not wait for their leases,
+    and stop sending notifications.
 
     To be called before the interpreter shuts down its thread pools, which happens before
     ``atexit``: a job that writes to S3 would fail. May be called more than once.
     """
-    while _engines:
-        _engines.pop().stop()
+    while _stopping:
+        _stopping.pop()()
 
 
 def _sweep(services: Services) -> None:
@@ -111,6 +113,7 @@ def _sweep(services: Services) -> None:
         services.engine.forget()
         services.registry.forget_keys(time.time())
         services.resumable.forget()
+        services.notifications.forget()
 
     sweep_forever(sweep, services.uploads.settings.lease)
 
@@ -191,7 +194,9 @@ def _image_api(
         ),
         resource=resource,
         tus=tus.TusUploads(receiver=receiver, records=records, dialect=dialect),
-        download=data.ImageDownload(access=access, stores=services.stores),
+        download=data.ImageDownload(
+            access=access, stores=services.stores, on_sent=services.notifications.on_sent
+        ),
         members=members.Members(sharing=services.sharing),
         imports=imports.Imports(
             access=access, sources=services.import_sources, jobs=jobs, deployment=deployment

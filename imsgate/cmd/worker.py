@@ -29,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
     # Blocked before any other thread starts, so that the main thread receives them.
     signal.pthread_sigmask(signal.SIG_BLOCK, engine.ENDS)
     parts = load_services(conf)
+    parts.notifications.start_threads()
     parts.engine.work(args.threads)
+    parts.notifications.stop()
     parts.registry.close()
     return 0

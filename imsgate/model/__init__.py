@@ -5,7 +5,7 @@ except ``min_disk`` (GiB) and ``min_ram`` (MiB). Times are datetimes in UTC with
 except those in seconds since the epoch.
 """
 
-from imsgate.model.clock import now
+from imsgate.model.clock import isotime, now
 from imsgate.model.identity import Identity
 from imsgate.model.images import GIVEN_ID, Image, Limits, Location, Usage, Visibility
 from imsgate.model.jobs import UNFINISHED, Job, JobState
@@ -45,6 +45,7 @@ __all__ = [
     "Usage",
     "Visibility",
     "check_transition",
+    "isotime",
     "may_become",
     "now",
 ]

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from imsgate.registry.outbox import Event, Message, Recorder, Turn
+from imsgate.registry.outbox import Event, OutboxMessage, Recorder, Turn
 from imsgate.registry.tables import OUTBOX, TURNS
 
 
@@ -66,11 +66,11 @@ def keep_turn(connection: sa.Connection, turn: Turn, until: float, failures: int
     return connection.execute(step).rowcount > 0
 
 
-def remove(connection: sa.Connection, message: Message) -> None:
+def remove(connection: sa.Connection, message: OutboxMessage) -> None:
     connection.execute(sa.delete(OUTBOX).where(OUTBOX.c.position == message.position))
 
 
-def postpone(connection: sa.Connection, message: Message, due: float) -> None:
+def postpone(connection: sa.Connection, message: OutboxMessage, due: float) -> None:
     step = sa.update(OUTBOX).where(OUTBOX.c.position == message.position)
     connection.execute(step.values(attempts=OUTBOX.c.attempts + 1, due=due))
 
@@ -83,6 +83,6 @@ def _due(target: str, now: float) -> sa.Select[Any]:
     return sa.select(OUTBOX).where(OUTBOX.c.target == target, OUTBOX.c.due <= now)
 
 
-def _message(row: Any) -> Message:
+def _message(row: Any) -> OutboxMessage:
     event = Event(id=row.id, body=row.body)
-    return Message(position=row.position, event=event, attempts=row.attempts)
+    return OutboxMessage(position=row.position, event=event, attempts=row.attempts)

@@ -22,7 +22,7 @@ class Event:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class OutboxMessage:
     """An event that waits to be sent to one target.
 
     ``position`` orders the messages of a registry and identifies this one. ``attempts`` counts
@@ -44,7 +44,7 @@ class Turn:
     target: str
     epoch: int
     failures: int
-    messages: Sequence[Message]
+    messages: Sequence[OutboxMessage]
 
 
 class Recorder(Protocol):
@@ -108,11 +108,11 @@ class Outbox(abc.ABC):
         """
 
     @abc.abstractmethod
-    def remove_message(self, message: Message) -> None:
+    def remove_message(self, message: OutboxMessage) -> None:
         """Remove a message, which may be gone already."""
 
     @abc.abstractmethod
-    def postpone_message(self, message: Message, due: float) -> None:
+    def postpone_message(self, message: OutboxMessage, due: float) -> None:
         """Count an attempt at a message. It is not sent again before ``due``."""
 
     @abc.abstractmethod

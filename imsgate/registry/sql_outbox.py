@@ -10,7 +10,7 @@ from imsgate.registry.base import Registry
 from imsgate.registry.database import Database
 from imsgate.registry.messages import NoTurn
 from imsgate.registry.outages import repeated
-from imsgate.registry.outbox import Event, Message, Turn
+from imsgate.registry.outbox import Event, OutboxMessage, Turn
 
 
 class SqlOutbox(Registry):
@@ -39,12 +39,12 @@ class SqlOutbox(Registry):
             return messages.keep_turn(connection, turn, until, failures)
 
     @repeated
-    def remove_message(self, message: Message) -> None:
+    def remove_message(self, message: OutboxMessage) -> None:
         with self._database.writing() as connection:
             messages.remove(connection, message)
 
     @repeated
-    def postpone_message(self, message: Message, due: float) -> None:
+    def postpone_message(self, message: OutboxMessage, due: float) -> None:
         with self._database.writing() as connection:
             messages.postpone(connection, message, due)
 

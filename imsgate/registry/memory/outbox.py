@@ -6,12 +6,12 @@ import threading
 import time
 from collections.abc import Iterable
 
-from imsgate.registry.outbox import Event, Message, Outbox, Turn
+from imsgate.registry.outbox import Event, Outbox, OutboxMessage, Turn
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _Waiting:
-    message: Message
+    message: OutboxMessage
     target: str
     recorded: float
     due: float
@@ -31,7 +31,7 @@ class MemoryOutbox(Outbox):
         with self._lock:
             for event in events:
                 for target in self._recorder.targets:
-                    message = Message(position=next(self._positions), event=event)
+                    message = OutboxMessage(position=next(self._positions), event=event)
                     self._waiting[message.position] = _Waiting(
                         message=message, target=target, recorded=now, due=now
                     )
@@ -58,11 +58,11 @@ class MemoryOutbox(Outbox):
             self._turns[turn.target] = (turn.epoch, until, failures)
             return True
 
-    def remove_message(self, message: Message) -> None:
+    def remove_message(self, message: OutboxMessage) -> None:
         with self._lock:
             self._waiting.pop(message.position, None)
 
-    def postpone_message(self, message: Message, due: float) -> None:
+    def postpone_message(self, message: OutboxMessage, due: float) -> None:
         with self._lock:
             waiting = self._waiting.get(message.position)
             if waiting is not None:

@@ -9,7 +9,7 @@ import pytest
 from imsgate.errors import Error
 from imsgate.model import Image, Job, JobState, Limits, Member, MemberStatus, Status
 from imsgate.registry.base import Registry
-from imsgate.registry.outbox import Event, Message, Turn
+from imsgate.registry.outbox import Event, OutboxMessage, Turn
 from imsgate.testing.records import image, job, member, upload
 from imsgate.testing.registries.threads import together
 
@@ -47,9 +47,9 @@ def recording(registry: Registry) -> Iterator[None]:
         registry.record_events(None)
 
 
-def _waiting(registry: Registry, target: str) -> list[Message]:
+def _waiting(registry: Registry, target: str) -> list[OutboxMessage]:
     """The messages to a target, each of them removed."""
-    messages: list[Message] = []
+    messages: list[OutboxMessage] = []
     while turn := registry.take_turn(target, NOW, UNTIL):
         messages += turn.messages
         for message in turn.messages:
