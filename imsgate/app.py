@@ -72,8 +72,8 @@ class Application:
         return response(environ, start_response)
 
 
-#: The engines of the applications in this process.
-_engines: list[Engine] = []
+#: What stops the jobs and the senders of the applications in this process.
+_stopping: list[Callable[[], None]] = []
 
 
 def app_factory(global_conf: dict[str, str], **local_conf: str) -> Application:
@@ -84,7 +84,11 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Application:
     conf = config.load(global_conf)
     services = load_services(conf, local_conf)
     application = make_application(services, conf)
-    work_in_background(services, conf.read(JobSettings).threads)
+    services.notifications.start_threads()
+    _stopping.append(services.notifications.stop)
+    work_in_background(
+        services, conf.read(JobSettings).threads, forget=services.notifications.forget
+    )
     return application
 
 
@@ -103,26 +107,32 @@ class Background(Protocol):
     def engine(self) -> Engine: ...
 
 
-def work_in_background(services: Background, threads: int) -> None:
-    """Sweep regularly, and do jobs on this many threads, until ``hand_back``."""
-    threading.Thread(target=_sweep, args=(services,), name="sweep", daemon=True).start()
+def work_in_background(
+    services: Background, threads: int, forget: Callable[[], None] = lambda: None
+) -> None:
+    """Sweep regularly, and do jobs on this many threads, until ``hand_back``.
+
+    ``forget`` is another step of each sweep.
+    """
+    threading.Thread(target=_sweep, args=(services, forget), name="sweep", daemon=True).start()
     services.engine.start_threads(threads)
-    _engines.append(services.engine)
+    _stopping.append(services.engine.stop)
     # For servers that do not call hand_back earlier.
     atexit.register(hand_back)
 
 
 def hand_back() -> None:
-    """Hand the running jobs of this process back, so that others need not wait for their leases.
+    """Hand the running jobs of this process back, so that others need not wait for their leases,
+    and stop sending notifications.
 
     To be called before the interpreter shuts down its thread pools, which happens before
     ``atexit``: a job that writes to S3 would fail. May be called more than once.
     """
-    while _engines:
-        _engines.pop().stop()
+    while _stopping:
+        _stopping.pop()()
 
 
-def _sweep(services: Background) -> None:
+def _sweep(services: Background, forget: Callable[[], None]) -> None:
     """Thread body: sweep the stores once, then records and ended jobs regularly."""
     orphans.sweep_quietly(services.registry, services.stores)
 
@@ -131,6 +141,7 @@ def _sweep(services: Background) -> None:
         services.engine.forget()
         services.registry.forget_keys(time.time())
         services.resumable.forget()
+        forget()
 
     sweep_forever(sweep, services.resumable.settings.lease)
 
@@ -211,7 +222,9 @@ def _image_api(
         ),
         resource=resource,
         tus=tus.TusUploads(receiver=receiver, records=records, dialect=dialect),
-        download=data.ImageDownload(access=access, stores=services.stores),
+        download=data.ImageDownload(
+            access=access, stores=services.stores, on_sent=services.notifications.on_sent
+        ),
         members=members.Members(sharing=services.sharing),
         imports=imports.Imports(
             access=access, sources=services.import_sources, jobs=jobs, deployment=deployment

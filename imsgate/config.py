@@ -196,9 +196,7 @@ class Config:
         groups = {name.lower() for name in self._conf if self._is_group(name)}
         places = []
         for path in self._files():
-            sections: dict[str, dict[str, Any]] = {}
-            cfg.ConfigParser(path, sections).parse()
-            for section, values in sections.items():
+            for section, values in _sections(path).items():
                 read = self._read.get(section.lower())
                 if read is None and section.lower() not in groups:
                     places.append(f"{path}: [{section}]")
@@ -209,6 +207,16 @@ class Config:
                         if key not in read and not self._is_library_option(section, key)
                     ]
         return places
+
+    def mentions(self, group: str) -> bool:
+        """Whether a file or the environment sets an option in the section ``group``.
+
+        Unlike ``section``, it does not need the options of a library that may not be installed.
+        """
+        prefix = f"OS_{group.upper()}__"  # of oslo.config's environment driver
+        return any(name.startswith(prefix) for name in os.environ) or any(
+            group == section.lower() for path in self._files() for section in _sections(path)
+        )
 
     def log_unread(self) -> None:
         """Log a warning for each place of ``unread``. A misspelled option may be one that was
@@ -259,6 +267,13 @@ def error_summary(record: logging.LogRecord) -> str:
     contain URLs and passwords that were left out on purpose.
     """
     return _error_summary(record) if record.exc_info else ""
+
+
+def _sections(path: str) -> dict[str, dict[str, Any]]:
+    """The sections of a configuration file and their options."""
+    sections: dict[str, dict[str, Any]] = {}
+    cfg.ConfigParser(path, sections).parse()
+    return sections
 
 
 def _problem(value: Any, option: cfg.Opt) -> str | None:

@@ -26,6 +26,7 @@ from imsgate.filters import (
 )
 from imsgate.forward.settings import ForwardSettings
 from imsgate.jobs import settings as jobs
+from imsgate.notifications.settings import EventSettings, OutboxSettings, WebhookSettings
 from imsgate.page.page import PageSettings
 from imsgate.quotas import quota
 from imsgate.records.settings import ApiSettings
@@ -70,6 +71,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         ("DEFAULT", quota.KEYSTONE_OPTS),
         (quota.GROUP, quota.OPTS),
         (jobs.GROUP, jobs.OPTS),
+        *map(_group, (EventSettings, OutboxSettings, WebhookSettings)),
         (uris.GROUP, uris.OPTS),
         (web.GROUP, web.OPTS),
         (decompress.GROUP, decompress.OPTS),

@@ -21,6 +21,8 @@ from imsgate.jobs.methods import ImportSources
 from imsgate.jobs.settings import GROUP as JOBS_GROUP
 from imsgate.jobs.settings import JobSettings
 from imsgate.jobs.work import Work
+from imsgate.notifications import notifications
+from imsgate.notifications.notifications import Notifications
 from imsgate.quotas import quota
 from imsgate.quotas.quota import Quotas
 from imsgate.records.access import Access
@@ -80,6 +82,7 @@ class Services:
     import_sources: ImportSources
     signatures: Signatures
     engine: Engine
+    notifications: Notifications
     allowed_buckets: Allowed | None
 
 
@@ -158,6 +161,7 @@ def make_services(
         import_sources=sources,
         signatures=inspector.signatures,
         engine=make_engine(registry, work, conf.read(JobSettings)),
+        notifications=notifications.load(conf, registry),
         allowed_buckets=sources.objects.allowed if sources.objects else None,
     )
 
@@ -278,3 +282,4 @@ def import_drivers(conf: Config) -> None:
     loader.drivers(conf)
     user_buckets.driver(conf)
     engine_driver(conf.read(JobSettings))
+    notifications.import_bus(conf)

@@ -31,7 +31,9 @@ def run(args: argparse.Namespace) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, engine.ENDS)
     parts = load_services(conf)
     life.log_start(conf, f"runs jobs on {args.threads} threads")
+    parts.notifications.start_threads()
     parts.engine.work(args.threads)
+    parts.notifications.stop()
     parts.registry.close()
     life.log_stop()
     return 0

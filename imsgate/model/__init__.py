@@ -6,7 +6,7 @@ except those in seconds since the epoch.
 """
 
 from imsgate.model.activity import PASSING, Activity
-from imsgate.model.clock import now
+from imsgate.model.clock import isotime, now
 from imsgate.model.identity import Identity
 from imsgate.model.images import GIVEN_ID, Image, Limits, Location, Usage, Visibility
 from imsgate.model.jobs import UNFINISHED, Job, JobState
@@ -48,6 +48,7 @@ __all__ = [
     "Usage",
     "Visibility",
     "check_transition",
+    "isotime",
     "may_become",
     "now",
 ]

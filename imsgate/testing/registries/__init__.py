@@ -24,6 +24,7 @@ from imsgate.testing.registries.limits import LimitContract
 from imsgate.testing.registries.lists import ListContract
 from imsgate.testing.registries.locations import LocationContract
 from imsgate.testing.registries.members import MemberContract
+from imsgate.testing.registries.outbox import OutboxContract
 from imsgate.testing.registries.records import RecordContract
 from imsgate.testing.registries.statuses import StatusContract
 from imsgate.testing.registries.uploads import UploadContract
@@ -45,8 +46,9 @@ class RegistryContract(
     IdempotencyContract,
     UploadContract,
     ActivityContract,
+    OutboxContract,
 ):
-    """The promises of ``imsgate.registry.base`` and ``imsgate.registry.idempotency``."""
+    """The promises of ``imsgate.registry.base`` and of the parts of its contract."""
 
     @pytest.fixture
     def registry(self) -> Registry:
