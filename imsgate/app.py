@@ -4,7 +4,7 @@ import atexit
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from imsgate import config, errors, profiles
@@ -84,12 +84,18 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Application:
     conf = config.load(global_conf)
     services = load_services(conf, local_conf)
     application = make_application(services, conf)
-    threading.Thread(target=_sweep, args=(services,), name="sweep", daemon=True).start()
+    start_work(services, conf)
+    return application
+
+
+def start_work(services: Services, conf: Config, *sweeps: Callable[[], object]) -> None:
+    """Begin to sweep, also by ``sweeps``, and to do jobs, on threads of this process."""
+    arguments = (services, sweeps)
+    threading.Thread(target=_sweep, args=arguments, name="sweep", daemon=True).start()
     services.engine.start_threads(conf.read(JobSettings).threads)
     _engines.append(services.engine)
     # For servers that do not call hand_back earlier.
     atexit.register(hand_back)
-    return application
 
 
 def hand_back() -> None:
@@ -102,7 +108,7 @@ def hand_back() -> None:
         _engines.pop().stop()
 
 
-def _sweep(services: Services) -> None:
+def _sweep(services: Services, sweeps: Sequence[Callable[[], object]]) -> None:
     """Thread body: sweep the stores once, then records and ended jobs regularly."""
     orphans.sweep_quietly(services.registry, services.stores)
 
@@ -111,6 +117,8 @@ def _sweep(services: Services) -> None:
         services.engine.forget()
         services.registry.forget_keys(time.time())
         services.resumable.forget()
+        for further in sweeps:
+            further()
 
     sweep_forever(sweep, services.uploads.settings.lease)
 

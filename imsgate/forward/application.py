@@ -26,7 +26,7 @@ from imsgate.config import DefaultSettings
 from imsgate.errors import BadConfig
 from imsgate.forward import admission, fields, lost, upstream
 from imsgate.forward.connection import UpstreamConnection
-from imsgate.forward.credentials import UpstreamCredentials
+from imsgate.forward.credentials import Authenticator, UpstreamCredentials
 from imsgate.forward.exchange import Exchanges, LostResponse, UpstreamRequest
 from imsgate.forward.incoming import IncomingBody
 from imsgate.forward.links import Links, has_links
@@ -48,8 +48,13 @@ _BODILESS = (204, 304)
 class Forward:
     """The WSGI application."""
 
-    def __init__(self, settings: ForwardSettings, public_endpoint: str | None = None) -> None:
-        """Raises BadConfig, naming the option."""
+    def __init__(
+        self,
+        settings: ForwardSettings,
+        public_endpoint: str | None = None,
+        credentials: Authenticator | None = None,
+    ) -> None:
+        """``credentials`` replace those of ``[forward]``. Raises BadConfig, naming the option."""
         self._settings = settings
         self._public_endpoint = public_endpoint
         self._upstream = upstream.load(settings)
@@ -63,7 +68,7 @@ class Forward:
             settings.requests_at_once,
             settings.keep_alive,
         )
-        self._credentials = UpstreamCredentials(settings)
+        self._credentials = credentials or UpstreamCredentials(settings)
         self._exchanges = Exchanges(self.pool, settings, self._credentials)
         # Its threads are started when they are needed, after any fork.
         self._digests = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="forward-md5")
@@ -89,6 +94,7 @@ class Forward:
             ),
             # Before a place is taken, which a slow client must not hold.
             document=b"" if is_image else admission.document(request),
+            project=request.identity.project_id if request.identity else None,
         )
         self.pool.enter()
         with contextlib.ExitStack() as on_error:

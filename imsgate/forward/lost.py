@@ -3,16 +3,12 @@
 import json
 import re
 
-import h11
-
 from imsgate import errors
-from imsgate.forward.connection import UpstreamConnection
 from imsgate.forward.exchange import Exchanges, UpstreamRequest
-from imsgate.forward.incoming import IncomingBody
+from imsgate.forward.incoming import whole_body
 from imsgate.forward.outgoing import OutgoingImage
 
 _DATA = re.compile(r"/+file/*(?=\?|\Z)")
-_MAX_RECORD_BYTES = 1 << 20
 #: Headers that are about the data, and would change the response.
 _ABOUT_DATA = ("accept", "content-", "if-", "range")
 
@@ -28,13 +24,14 @@ def is_stored(exchanges: Exchanges, request: UpstreamRequest, image: OutgoingIma
         method="GET",
         target=_DATA.sub("", request.target),
         authority=request.authority,
+        project=request.project,
         fields=[
             *(field for field in request.fields if not field[0].lower().startswith(_ABOUT_DATA)),
             ("Accept", "application/json"),
         ],
     )
     try:
-        record = json.loads(_content(*exchanges.send(question)))
+        record = json.loads(_record(exchanges, question))
         return (record["status"], record["size"], record["checksum"]) == (
             "active",
             image.size,
@@ -44,18 +41,12 @@ def is_stored(exchanges: Exchanges, request: UpstreamRequest, image: OutgoingIma
         return False
 
 
-def _content(connection: UpstreamConnection, response: h11.Response) -> bytes:
+def _record(exchanges: Exchanges, question: UpstreamRequest) -> bytes:
     """Raises UpstreamFailed, and ValueError unless it is the record."""
-
-    def end(connection: UpstreamConnection, complete: bool) -> None:
-        connection.close()
-
-    body, content = IncomingBody(connection, 30, end), bytearray()
+    connection, response = exchanges.send(question)
     try:
-        for chunk in body if response.status_code == 200 else ():
-            content += chunk
-            if len(content) > _MAX_RECORD_BYTES:
-                raise ValueError("the record is too long")
+        if response.status_code != 200:
+            raise ValueError("there is no record")
+        return whole_body(connection)
     finally:
-        body.close()
-    return bytes(content)
+        connection.close()
