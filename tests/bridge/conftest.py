@@ -12,6 +12,7 @@ from imsgate.bridge import remote as image_service
 from imsgate.bridge.application import Bridge
 from imsgate.bridge_app import make_bridge
 from imsgate.config import Config, Section
+from imsgate.http.request import IDENTITY
 from imsgate.model import Identity, Image
 from imsgate.quotas import quota
 from imsgate.registry.memory import MemoryRegistry
@@ -19,6 +20,7 @@ from imsgate.services import Services, make_services
 from imsgate.stores.base import Store
 from imsgate.stores.enabled import STORE_OPTS, Backend, Stores
 from imsgate.stores.memory import MemoryStore
+from imsgate.testing import servers
 from imsgate.testing.gateways import settings
 from tests.api.stack import Stack
 from tests.bridge import ims as fake
@@ -65,6 +67,13 @@ class Made(Stack):
         self, image_id: str, data: bytes, identity: Identity = MEMBER, **headers: str
     ) -> webob.Response:
         return self.call(identity, "PUT", f"/v2/images/{image_id}/file", data, **headers)
+
+    def send(self, image_id: str, body: servers.Input, length: int) -> servers.Answer:
+        """An upload whose body does something."""
+        path = f"/v2/images/{image_id}/file"
+        entries = {"REQUEST_METHOD": "PUT", "PATH_INFO": path, IDENTITY: MEMBER}
+        request = servers.environ(body, length=length, **entries)
+        return servers.serve(self.gate, request, validated=False)
 
     def show(self, image_id: str) -> dict[str, Any]:
         answer = self.call(MEMBER, "GET", f"/v2/images/{image_id}")

@@ -291,6 +291,13 @@ class Ims:
         image["status"] = "saving"
         return Answer(200, {"job_id": job["job_id"]})
 
+    def register_late(self, image_id: str, url: str) -> None:
+        """A request to register arrives whose client has given it up."""
+        body = json.dumps({"image_url": url}).encode()
+        with self._lock:
+            headers = {"Content-Type": "application/json"}
+            self._register(image_id, project=PROJECT, headers=headers, body=body)
+
     def _content(self, bucket: str, key: str) -> tuple[int, str] | None:
         chunks, size, digest = self._read(bucket, key), 0, hashlib.sha256()
         for chunk in chunks or ():
