@@ -80,6 +80,8 @@ class Ims:
         self.has_new_jobs = True
         #: Queries after which a job is done.
         self.polls = 2
+        #: Called for each request, before it is processed (False) and afterwards (True).
+        self.watch: Callable[[bool], object] | None = None
         self._lock = threading.RLock()
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -99,6 +101,14 @@ class Ims:
         """A new image without data; its id."""
         with self._lock:
             return str(self._create(project, {"name": "n", "disk_format": "raw", **fields})["id"])
+
+    def jobs_of(self, image_id: str) -> list[dict[str, Any]]:
+        return [job for job in self.jobs.values() if job["entities"]["image_id"] == image_id]
+
+    def tell(self, processed: bool) -> None:
+        watch = self.watch
+        if watch is not None:
+            watch(processed)
 
     def count(self, request: str) -> int:
         return sum(bool(re.fullmatch(request, each)) for each in self.asked)
@@ -347,7 +357,9 @@ def _handler(ims: Ims) -> type[http.server.BaseHTTPRequestHandler]:
 
         def _serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            ims.tell(False)
             answer, fault = ims.answer(self.command, self.path, self.headers, body)
+            ims.tell(True)
             if fault is not None:
                 self.close_connection = True
                 linger = struct.pack("ii", 1, 0)
