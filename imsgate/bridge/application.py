@@ -41,6 +41,9 @@ _JOB = re.compile(r"/v1/(?:cloudimages/job|([^/]+)/jobs)/([^/]+)/?")
 #: Calls of IMS with a project in their path.
 _OF_PROJECT = re.compile(r"(/v1/)([^/]+)(/(?:jobs|cloudimages)/.*)|(/v2/)([^/]+)(/images/.*)")
 
+#: The policy rules of requests about records, by their methods.
+_RULES = {"GET": "get_images", "HEAD": "get_images", "DELETE": "delete_image"}
+
 #: A longer list is passed on as it is.
 _MAX_LIST_BYTES = 32 << 20
 _JSON = "application/json"
@@ -62,6 +65,7 @@ class Bridge:
         self._forward = forward
         self._router = Router(calls.routes(), versions=_no_route)
         self._jobs = jobs.Jobs(access=calls.access, registry=registry)
+        self._access = calls.access
         self._remote = remote
         self._registry = registry
         self._records = records
@@ -103,7 +107,7 @@ class Bridge:
             response = self._router(request)
         except errors.NoImageUpstream:
             if image_id:
-                self._forget(image_id)
+                self._forget(request, image_id)
             raise
         if image_id:
             job = self._registrations.start_if_due(image_id, request.request_id)
@@ -111,8 +115,12 @@ class Bridge:
                 response.headers[JOB_HEADER] = jobs.shown_id(job)
         return response
 
-    def _forget(self, image_id: str) -> None:
-        """Remove what is here of an image that IMS no longer has."""
+    def _forget(self, request: Request, image_id: str) -> None:
+        """Remove what is here of an image that IMS no longer has, or does not show to the user,
+        whose own image it is."""
+        image = recalled(self._registry, image_id)
+        if image is None or not self._remote.is_alike(_project(request), image.owner):
+            return
         with contextlib.suppress(errors.NotFound, errors.Conflict):
             self._records.remove(image_id)
 
@@ -120,6 +128,7 @@ class Bridge:
 
     def _passed_on(self, request: Request) -> WsgiApp:
         """The response of IMS, with what only this service knows."""
+        self._check_rights(request)
         environ = self._for_cloud(request)
         status, headers, body = wsgi.call(self._forward, environ)
         code = int(status.split()[0])
@@ -129,7 +138,7 @@ class Bridge:
         if match := _IMAGE.fullmatch(request.route):
             gone = code == 404 or (request.method == "DELETE" and code == 204)
             if gone and _is_own(headers):
-                self._forget(match[1])
+                self._forget(request, match[1])
         if code == 200 and request.is_one_of(_SHOWN) and _is_json(headers):
             headers, body = self._overlaid(request, headers, body)
 
@@ -139,10 +148,24 @@ class Bridge:
 
         return respond
 
+    def _check_rights(self, request: Request) -> None:
+        """Raises Forbidden for what the policy does not let the user do: IMS sees the access key of
+        the cloud only. What an image is, and whose, is left to IMS."""
+        who = request.identity
+        if who is None:
+            if request.method not in ("GET", "HEAD"):
+                raise errors.Unauthenticated
+            return  # one of the public paths of the filter ``identity``
+        own = {"project_id": who.project_id, "owner": who.project_id}
+        rule = _RULES.get(request.method, "modify_image")
+        if request.method == "POST" and request.route.rstrip("/") == "/v2/images":
+            rule = "add_image"
+        self._access.check(who, rule, own, "in the image service")
+
     def _for_cloud(self, request: Request) -> Environ:
         """The environ for IMS: in its path is the cloud's project."""
         environ: Environ = request.environ
-        own = request.identity.project_id if request.identity else None
+        own = _project(request)
         project = self._remote.project(own)
         match = _OF_PROJECT.fullmatch(environ.get("PATH_INFO", ""))
         if not match or own is None or project is None:
@@ -187,6 +210,10 @@ class _Joined:
 
     def close(self) -> None:
         _close(self._body)
+
+
+def _project(request: Request) -> str | None:
+    return request.identity.project_id if request.identity else None
 
 
 def _close(body: Iterable[bytes]) -> None:

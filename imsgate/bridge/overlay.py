@@ -53,6 +53,8 @@ def _changes(shown: Any, find: Find, *, vendor: bool) -> Mapping[str, str]:
 
 def _status(image: Image) -> str | None:
     """The status that the local record gives to an image without data in IMS."""
+    if image.status == Status.KILLED:  # what an upload has left is being removed
+        return str(Status.SAVING)
     if image.status not in (Status.UPLOADING, Status.IMPORTING):
         return None
     # As in IMS after an upload, until it is active.

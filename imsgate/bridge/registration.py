@@ -120,8 +120,10 @@ class Registrations:
         """Start what a process has not started before it died."""
         complete = Condition("status", Op.EQ, Status.UPLOADING)
         query = Query(admin=True, all_visibilities=True, conditions=[complete], limit=_SWEPT_IMAGES)
-        for image in self.registry.list(query):
-            self.start_if_due(image.id)
+        while images := self.registry.list(query):
+            for image in images:
+                self.start_if_due(image.id)
+            query = dataclasses.replace(query, marker=images[-1])
 
 
 def _is_complete(image: Image) -> bool:

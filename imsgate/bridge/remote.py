@@ -57,6 +57,10 @@ class Remote:
         """The cloud's project for a project here; None if it is unknown."""
         return self._project_id if self._shared else project
 
+    def is_alike(self, project: str | None, other: str | None) -> bool:
+        """Whether two projects here see the same images."""
+        return self._shared or project == other
+
     def image(self, project: str | None, image_id: str) -> dict[str, Any]:
         """The record of an image. Raises NoImageUpstream."""
         missing = errors.NoImageUpstream(image_id=image_id)

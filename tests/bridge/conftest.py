@@ -39,6 +39,8 @@ image_size_cap = 137438953472
 MEMBER = Identity(user_id="u", project_id="p", roles=frozenset({"member", "reader"}))
 OTHER = Identity(user_id="v", project_id="q", roles=frozenset({"member", "reader"}))
 
+READER = Identity(user_id="w", project_id="p", roles=frozenset({"reader"}))
+
 
 class BucketStore(MemoryStore):
     """A memory store whose objects have the URLs of a bucket."""

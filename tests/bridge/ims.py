@@ -11,6 +11,7 @@ import json
 import re
 import socket
 import struct
+import sys
 import threading
 import urllib.parse
 import uuid
@@ -83,7 +84,7 @@ class Ims:
         #: Called for each request, before it is processed (False) and afterwards (True).
         self.watch: Callable[[bool], object] | None = None
         self._lock = threading.RLock()
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
@@ -351,6 +352,13 @@ class Ims:
         return self._job(job_id, project=project, **more)
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Bridges that are killed reset their connections."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
 def _handler(ims: Ims) -> type[http.server.BaseHTTPRequestHandler]:
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -383,6 +391,16 @@ def _handler(ims: Ims) -> type[http.server.BaseHTTPRequestHandler]:
             pass
 
     return Handler
+
+
+def chunks(client: Any, bucket: str, key: str) -> Iterable[bytes] | None:
+    """The data of an object on an S3 server; None if there is none."""
+    with contextlib.suppress(client.exceptions.ClientError):
+        found: Iterable[bytes] = client.get_object(Bucket=bucket, Key=key)["Body"].iter_chunks(
+            1 << 20
+        )
+        return found
+    return None
 
 
 @contextlib.contextmanager

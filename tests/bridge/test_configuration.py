@@ -93,6 +93,20 @@ def test_each_project_has_its_own_key(make, store, ims, projects):
     }
 
 
+@pytest.mark.parametrize("method", ["GET", "DELETE", "PUT"])
+def test_others_end_nothing(make, store, ims, projects, method):
+    """IMS shows them no such image, which does not mean that there is none."""
+    ims.keys = {fake.ACCESS: (fake.SECRET, "p"), "SECOND": ("other-secret", "q")}
+    file = projects(entry("p"), entry("q", "SECOND", "other-secret"))
+    bridge = make(store, config=file, text=NO_KEYS)
+    image_id = ims.queued(project="p")
+    assert bridge.put(image_id, b"x" * 600).status_int == 204
+    path = f"/v2/images/{image_id}" + ("/file" if method == "PUT" else "")
+    assert bridge.call(OTHER, method, path).status_int == 404
+    bridge.work()
+    assert image_id in ims.data
+
+
 def test_project_without_a_key(make, store, ims, projects):
     """Until its line is added."""
     ims.keys = {fake.ACCESS: (fake.SECRET, "q")}

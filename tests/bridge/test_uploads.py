@@ -6,9 +6,10 @@ import random
 
 import pytest
 
+from imsgate.bridge import application
 from imsgate.bridge.records import CALL, FILE
 from imsgate.config import Section
-from tests.bridge.conftest import MEMBER, OTHER, BucketStore
+from tests.bridge.conftest import MEMBER, OTHER, READER, BucketStore
 from tests.bridge.ims import PROJECT
 
 DATA = random.Random(1).randbytes(300_000)
@@ -254,6 +255,36 @@ def test_what_is_not_about_data_is_passed_on(bridge, ims):
     assert bridge.call(MEMBER, "DELETE", path).status_int == 204
     assert bridge.call(MEMBER, "GET", path).status_int == 404
     assert ims.images == {}
+
+
+RIGHTS = {
+    ("GET", "/v2/images", None): 200,
+    ("POST", "/v2/images", b"{}"): 403,
+    ("PATCH", "/v2/images/{id}", b"[]"): 403,
+    ("PUT", "/v1/cloudimages/{id}/upload", b"{}"): 403,
+    ("POST", "/v2/cloudimages/action", b"{}"): 403,
+    ("DELETE", "/v2/images/{id}", None): 403,
+    ("PUT", "/v2/images/{id}/file", b"data"): 403,
+}
+
+
+@pytest.mark.parametrize("request_", RIGHTS, ids=lambda request: "".join(request[:2]))
+def test_a_reader_changes_nothing(bridge, ims, request_):
+    """IMS only sees the key of the cloud, which may do everything."""
+    method, path, body = request_
+    image_id = ims.queued()
+    answer = bridge.call(READER, method, path.format(id=image_id), body)
+    assert answer.status_int == RIGHTS[request_]
+    assert ims.images[image_id]["status"] == "queued"
+    assert len(ims.images) == 1
+
+
+def test_longer_lists_are_passed_on(bridge, ims, monkeypatch):
+    image_id = ims.queued()
+    bridge.put(image_id, DATA)
+    monkeypatch.setattr(application, "_MAX_LIST_BYTES", 100)
+    listed = bridge.call(MEMBER, "GET", "/v2/images")
+    assert [each["status"] for each in listed.json["images"]] == ["queued"]
 
 
 DISCOVERY = {

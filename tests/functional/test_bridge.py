@@ -243,13 +243,8 @@ def test_imsgate_upload(bridge, assert_arrived, tmp_path):
 
 @pytest.fixture(scope="module")
 def ims(bucket: servers.Bucket) -> Iterator[strict.Ims]:
-    def read(name: str, key: str) -> Any:
-        with contextlib.suppress(bucket.client.exceptions.ClientError):
-            found = bucket.client.get_object(Bucket=name, Key=key)
-            return found["Body"].iter_chunks(MIB)
-        return None
-
-    with strict.serving(read) as service:
+    client = bucket.client
+    with strict.serving(lambda name, key: strict.chunks(client, name, key)) as service:
         yield service
 
 
