@@ -3,7 +3,7 @@
 import atexit
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from imsgate import config, errors, profiles
@@ -84,12 +84,17 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Application:
     conf = config.load(global_conf)
     services = load_services(conf, local_conf)
     application = make_application(services, conf)
+    start_work(services, conf)
+    return application
+
+
+def start_work(services: Services, conf: Config, *sweeps: Callable[[], object]) -> None:
+    """Begin to send notifications, to sweep, also by ``sweeps``, and to do jobs, on threads of
+    this process."""
     services.notifications.start_threads()
     _stopping.append(services.notifications.stop)
-    work_in_background(
-        services, conf.read(JobSettings).threads, forget=services.notifications.forget
-    )
-    return application
+    threads = conf.read(JobSettings).threads
+    work_in_background(services, threads, services.notifications.forget, *sweeps)
 
 
 class Background(Protocol):
@@ -107,14 +112,10 @@ class Background(Protocol):
     def engine(self) -> Engine: ...
 
 
-def work_in_background(
-    services: Background, threads: int, forget: Callable[[], None] = lambda: None
-) -> None:
-    """Sweep regularly, and do jobs on this many threads, until ``hand_back``.
-
-    ``forget`` is another step of each sweep.
-    """
-    threading.Thread(target=_sweep, args=(services, forget), name="sweep", daemon=True).start()
+def work_in_background(services: Background, threads: int, *sweeps: Callable[[], object]) -> None:
+    """Sweep regularly, also by ``sweeps``, and do jobs on this many threads, until
+    ``hand_back``."""
+    threading.Thread(target=_sweep, args=(services, sweeps), name="sweep", daemon=True).start()
     services.engine.start_threads(threads)
     _stopping.append(services.engine.stop)
     # For servers that do not call hand_back earlier.
@@ -132,7 +133,7 @@ def hand_back() -> None:
         _stopping.pop()()
 
 
-def _sweep(services: Background, forget: Callable[[], None]) -> None:
+def _sweep(services: Background, sweeps: Sequence[Callable[[], object]]) -> None:
     """Thread body: sweep the stores once, then records and ended jobs regularly."""
     orphans.sweep_quietly(services.registry, services.stores)
 
@@ -141,7 +142,8 @@ def _sweep(services: Background, forget: Callable[[], None]) -> None:
         services.engine.forget()
         services.registry.forget_keys(time.time())
         services.resumable.forget()
-        forget()
+        for further in sweeps:
+            further()
 
     sweep_forever(sweep, services.resumable.settings.lease)
 

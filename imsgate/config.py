@@ -56,7 +56,8 @@ PASTE_OPTS: Sequence[cfg.Opt] = (
         help="The application of the Paste file to serve. It decides how clients authenticate: "
         "main (the default) by tokens of a file, aksk by signatures, keystone by Keystone's "
         "tokens; tokens+aksk and keystone+aksk accept both. front passes requests on to another "
-        "image service, which authenticates them.",
+        "image service, which authenticates them; bridge, to Huawei Cloud IMS or Open Telekom "
+        "Cloud.",
     ),
 )
 

@@ -8,6 +8,7 @@ from imsgate import config, profiles
 from imsgate.api.imports import ImportSettings
 from imsgate.api.locations import LocationSettings, SecureHashSettings
 from imsgate.api.schemas import FormatSettings
+from imsgate.bridge.settings import BridgeSettings
 from imsgate.buckets import base
 from imsgate.filters import (
     aksk,
@@ -65,6 +66,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         (proxy.GROUP, proxy.OPTS),
         _group(PageSettings),
         _group(ForwardSettings),
+        _group(BridgeSettings),
         (profiles.GROUP, profiles.OPTS),
         *map(_group, (ApiSettings, FormatSettings)),
         (transfer_settings.GROUP, transfer_settings.OPTS),

@@ -9,6 +9,10 @@ from oslo_config import cfg
 
 from imsgate import inspection, plugins, profiles
 from imsgate.auth.policy import Policy
+from imsgate.bridge import registration
+from imsgate.bridge.records import BridgedAccess
+from imsgate.bridge.remote import Remote
+from imsgate.bridge.settings import BridgeSettings
 from imsgate.buckets import base as user_buckets
 from imsgate.buckets.image_url import Allowed
 from imsgate.config import Config
@@ -89,8 +93,13 @@ class Services:
 _NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
 
 
-def load_services(conf: Config, api_overrides: Mapping[str, str] = _NO_OVERRIDES) -> Services:
-    """The services that the configuration describes. ``api_overrides`` are options of ``[api]``.
+def load_services(
+    conf: Config,
+    api_overrides: Mapping[str, str] = _NO_OVERRIDES,
+    remote: Remote | None = None,
+) -> Services:
+    """The services that the configuration describes. ``api_overrides`` are options of ``[api]``,
+    ``remote`` is the image service that has the records, for a bridge.
 
     Raises BadConfig, naming the option.
     """
@@ -106,6 +115,7 @@ def load_services(conf: Config, api_overrides: Mapping[str, str] = _NO_OVERRIDES
         quotas=quota.load(conf),
         accounts=accounts,
         api_overrides=api_overrides,
+        remote=remote,
     )
 
 
@@ -117,14 +127,16 @@ def make_services(
     quotas: Quotas,
     accounts: user_buckets.Accounts | None = None,
     api_overrides: Mapping[str, str] = _NO_OVERRIDES,
+    remote: Remote | None = None,
 ) -> Services:
-    """The services around these drivers. ``accounts`` are those of users' object storage, if any.
+    """The services around these drivers. ``accounts`` are those of users' object storage, if any,
+    and ``remote`` is as for ``load_services``.
 
     Raises BadConfig, naming the option.
     """
     api = conf.read(ApiSettings, api_overrides)
     upload = conf.read(UploadSettings)
-    access = Access(registry=registry, policy=Policy(conf.native))
+    access = _access(conf, registry, remote)
     cleanup = Cleanup(registry=registry, stores=stores, lease=upload.lease)
     inspector = source_inspector(conf)
     sources = _import_sources(conf, stores, inspector, accounts)
@@ -140,6 +152,8 @@ def make_services(
         quotas=quotas,
         reauthorize=Reauthorizer(access=access, native=conf.native),
     )
+    if remote is not None:
+        work[registration.KIND] = _register_work(conf, registry, stores, remote)
     return Services(
         registry=registry,
         stores=stores,
@@ -163,6 +177,30 @@ def make_services(
         engine=make_engine(registry, work, conf.read(JobSettings)),
         notifications=notifications.load(conf, registry),
         allowed_buckets=sources.objects.allowed if sources.objects else None,
+    )
+
+
+def _access(conf: Config, registry: Registry, remote: Remote | None) -> Access:
+    policy = Policy(conf.native)
+    if remote is None:
+        return Access(registry=registry, policy=policy)
+    return BridgedAccess(registry=registry, policy=policy, remote=remote)
+
+
+def _register_work(
+    conf: Config, registry: Registry, stores: Stores, remote: Remote
+) -> registration.RegisterWork:
+    """Raises BadConfig if IMS could not read what is uploaded, or would refuse it."""
+    registration.check_store(stores, conf.read(UploadSettings))
+    registration.check_size(conf.read(SizeLimitSettings).image_size_cap)
+    settings = conf.read(BridgeSettings)
+    return registration.RegisterWork(
+        registry=registry,
+        stores=stores,
+        remote=remote,
+        poll_interval=settings.poll_interval,
+        timeout=settings.registration_timeout,
+        says_why=conf.read(JobSettings).failure_message,
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 #: more than a thousand tests with images that external tools write.
 _BY_ID = {
     "tests/functional/": "gateway",
+    "tests/functional/test_pages.py::test_bridge_page": "s3",
     "tests/functional/test_pages.py::test_ims_page": "s3",
     "tests/stores/s3/test_faults.py": "s3",
     "tests/formats/test_corpus.py": "slow",

@@ -209,6 +209,19 @@ def test_the_flavor_in_front_of_another_service():
     assert served.entry_point_name == "forward"
 
 
+def test_the_flavor_in_front_of_ims():
+    """It authenticates by itself, and needs no page."""
+    context = loadwsgi.loadcontext(loadwsgi.APP, f"config:{INI}#bridge", global_conf={})
+    assert set(context.local_conf) == {"/", "/healthcheck"}
+    pipeline = context.loader.get_context(loadwsgi.APP, context.local_conf["/"])
+    assert _filters(pipeline) == [
+        *("faults", "cors", "proxy", "pace", *FLAVORS["tokens+aksk"]),
+        *("headers", "encoding", "sizelimit", "sniff"),
+    ]
+    *_, served = pastefile.parts(pipeline)
+    assert served.entry_point_name == "bridge"
+
+
 @pytest.mark.parametrize("flavor", FLAVORS)
 def test_every_shipped_flavor_with_tokens_has_the_page(flavor):
     """With passwords where Keystone checks the tokens."""

@@ -4,7 +4,9 @@ import argparse
 import signal
 from typing import Any
 
+from imsgate.bridge import remote
 from imsgate.cmd import arguments
+from imsgate.forward.settings import ForwardSettings
 from imsgate.jobs import engine
 from imsgate.server import life
 from imsgate.services import load_services
@@ -29,7 +31,9 @@ def run(args: argparse.Namespace) -> int:
     conf.set_up_log()
     # Blocked before any other thread starts, so that the main thread receives them.
     signal.pthread_sigmask(signal.SIG_BLOCK, engine.ENDS)
-    parts = load_services(conf)
+    # The worker of a bridge has the image service that its jobs ask.
+    bridged = conf.read(ForwardSettings).upstream is not None
+    parts = load_services(conf, remote=remote.load(conf) if bridged else None)
     life.log_start(conf, f"runs jobs on {args.threads} threads")
     parts.notifications.start_threads()
     parts.engine.work(args.threads)

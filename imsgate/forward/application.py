@@ -28,7 +28,7 @@ from imsgate.errors import BadConfig
 from imsgate.forward import admission, fields, lost, upstream
 from imsgate.forward.asking import asked, whole
 from imsgate.forward.connection import UpstreamConnection
-from imsgate.forward.credentials import UpstreamCredentials
+from imsgate.forward.credentials import Authenticator, UpstreamCredentials
 from imsgate.forward.exchange import Exchanges, LostResponse, UpstreamRequest
 from imsgate.forward.fingerprint import Fingerprint
 from imsgate.forward.incoming import IncomingBody
@@ -51,8 +51,13 @@ _BODILESS = (204, 304)
 class Forward:
     """The WSGI application."""
 
-    def __init__(self, settings: ForwardSettings, public_endpoint: str | None = None) -> None:
-        """Raises BadConfig, naming the option."""
+    def __init__(
+        self,
+        settings: ForwardSettings,
+        public_endpoint: str | None = None,
+        credentials: Authenticator | None = None,
+    ) -> None:
+        """``credentials`` replace those of ``[forward]``. Raises BadConfig, naming the option."""
         self._settings = settings
         self._public_endpoint = public_endpoint
         self.upstream = upstream.load(settings)
@@ -66,7 +71,7 @@ class Forward:
             settings.requests_at_once,
             settings.keep_alive,
         )
-        self.credentials = UpstreamCredentials(settings)
+        self.credentials = credentials or UpstreamCredentials(settings)
         self.exchanges = Exchanges(self.pool, settings, self.credentials)
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -90,6 +95,7 @@ class Forward:
             ),
             # Before a place is taken, which a slow client must not hold.
             document=b"" if is_image else admission.document(request),
+            project=request.identity.project_id if request.identity else None,
         )
         self.pool.enter()
         with contextlib.ExitStack() as on_error:

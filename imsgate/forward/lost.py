@@ -52,6 +52,7 @@ def _question(request: UpstreamRequest, target: str) -> UpstreamRequest:
         method="GET",
         target=target,
         authority=request.authority,
+        project=request.project,
         fields=[
             *(field for field in request.fields if not field[0].lower().startswith(_ABOUT_DATA)),
             ("Accept", accepted),

@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from imsgate import errors, metrics, model
 from imsgate.jobs.arguments import HANDED_BACK, POSTPONED, without_credential
@@ -35,6 +35,10 @@ class Interrupted(Exception):
 
 class Postponed(Interrupted):
     """The job was handed back, and continues after a pause."""
+
+
+class Waiting(Postponed):
+    """The job waits for somebody else, which is no failure."""
 
 
 class TakenOver(Interrupted):
@@ -203,6 +207,15 @@ class Context:
             return
         self._hand_back({"lease": time.time() + pauses[-1]}, {POSTPONED: times + 1})
         raise Postponed(f"it is tried again in {pauses[-1]:.0f} s: {error}")
+
+    def continue_after(self, seconds: float) -> NoReturn:
+        """Let any worker continue the job after a pause. No thread waits for that.
+
+        Raises Waiting, and what ``hand_back`` raises.
+        """
+        lease_end = time.time() + seconds if seconds else 0.0
+        self._hand_back({**self._progress, "lease": lease_end})
+        raise Waiting(f"it continues in {seconds:.0f} s")
 
     def _hand_back(self, fields: Mapping[str, Any], arguments: Mapping[str, Any] = NOTHING) -> None:
         self._lease.end()

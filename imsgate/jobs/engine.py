@@ -22,7 +22,7 @@ from typing import Any
 
 from imsgate import errors, metrics, model
 from imsgate.jobs import log
-from imsgate.jobs.context import Context, Interrupted, Postponed
+from imsgate.jobs.context import Context, Interrupted, Postponed, Waiting
 from imsgate.jobs.settings import JobSettings
 from imsgate.jobs.work import Work
 from imsgate.model import Image, Job, Limits
@@ -184,6 +184,8 @@ class Engine:
         try:
             with context:
                 self._work(job, context)
+        except Waiting as interruption:
+            LOG.debug("Job %s: %s", job.id, interruption)
         except Interrupted as interruption:
             LOG.warning("Job %s continues in another worker: %s", job.id, interruption)
         except errors.Error as error:
