@@ -13,8 +13,8 @@ import pytest
 
 from imsgate.auth import token_file
 from tests.forward.scripted import scripted
-from tests.functional import images
-from tests.functional.gateway import INI, Gateway, eventually, serving
+from tests.functional import huawei, images
+from tests.functional.gateway import INI, ROOT, Gateway, eventually, serving
 from tests.functional.test_clients import GLANCE, Client
 from tests.functional.wire import Wire
 
@@ -31,6 +31,16 @@ flavor = front
 upstream = {upstream}
 chunked = true
 """
+
+
+def documented(heading: str, **replaced: str) -> str:
+    """The first configuration below a heading of doc/front.md, without TLS."""
+    text = (ROOT / "doc" / "front.md").read_text().partition(f"{heading}\n")[2]
+    conf = re.sub("ca_file = .*\n", "", re.split("```(?:ini)?\n", text)[1])
+    for old, new in replaced.items():
+        assert old in conf
+        conf = conf.replace(old, new)
+    return re.sub("(?m)^upstream = .*", "upstream = {upstream}", conf)
 
 
 class Front(Gateway):
@@ -257,3 +267,30 @@ def test_tokens_of_its_own(tmp_path, upstream):
         theirs.write_text("gone")
         assert gateway.call("GET", "/v2/images", token=own).status == 401  # upstream's answer
         assert gateway.call("GET", "/healthcheck", token=None).status == 200
+
+
+def test_ims_as_documented(tmp_path):
+    """Signed anew with one key, for clients with tokens of this gateway."""
+    config = "[paste_deploy]\nflavor = aksk\n[ims]\nprofile = huawei\n"
+    (tmp_path / "ims").mkdir()
+    ims = Gateway(tmp_path / "ims", config=config, workers=1)
+    key = huawei.add_key(ims, "region")
+    conf = documented(
+        "### Huawei IMS and Open Telekom Cloud", YOUR_KEY=key.access, YOUR_SECRET=key.secret
+    )
+    with serving(ims), serving(Front(tmp_path, ims, conf, "tokens identity")) as gateway:
+        own = token_file.add(
+            str(gateway.state / "tokens"), user="alice", project="demo", roles=["member"]
+        )
+        record = {"name": "disk", "disk_format": "qcow2", "__os_version": "Debian 12.0.0 64bit"}
+        image_id = gateway.create(token=own, **record)
+        hostile, _ = HOSTILE["data file"]
+        assert gateway.upload(image_id, hostile, token=own).outcome == (415, "image_refused")
+        eventually(lambda: not ims.residue(image_id), "IMS has none of it")
+        shown = gateway.call("GET", f"/v2/cloudimages?id={image_id}", token=own)
+        assert shown.json["images"][0]["owner"] == "region"
+        assert gateway.upload(image_id, images.qcow2(), token=own).status == 204
+        shown = gateway.call("GET", f"/v2/cloudimages?id={image_id}", token=own)
+        assert shown.json["images"][0]["status"] == "active"
+        copied = gateway.call("PUT", f"/v1/cloudimages/{image_id}/upload", {}, token=own)
+        assert (copied.status, copied.json["error"]["code"]) == (400, "IMG.0105")

@@ -20,7 +20,7 @@ from openstack import exceptions
 from tests.functional.gateway import HOST, PATIENCE, eventually, serving
 from tests.functional.glance import Glance
 from tests.functional.test_clients import GLANCE, OPENSTACK, Client
-from tests.functional.test_front import CONFIG, HOSTILE, Front
+from tests.functional.test_front import HOSTILE, Front, documented
 
 MIB = 1 << 20
 
@@ -99,8 +99,8 @@ def tap(_glances: tuple[Glance, Glance]) -> Iterator[Wiretap]:
 
 @pytest.fixture(scope="module")
 def front(tmp_path_factory: pytest.TempPathFactory, tap: Wiretap) -> Iterator[Front]:
-    # uWSGI never sends 100 Continue.
-    config = CONFIG + "continue_timeout = 0\n"
+    # uWSGI never sends 100 Continue, so every upload would wait for it.
+    config = documented("## Set it up") + "\n[forward]\ncontinue_timeout = 0\n"
     with serving(Front(tmp_path_factory.mktemp("front"), tap, config)) as gateway:
         yield gateway
 
