@@ -228,3 +228,14 @@ def test_ranges_and_conditions(front: Front, glance: Glance) -> None:
     assert re.fullmatch(r"[0-9a-f]{32}", front.download(image_id).headers["Content-MD5"])
     assert front.call("DELETE", f"/v2/images/{image_id}").status == 204
     assert glance.stored(image_id) == []
+
+
+def test_a_volume_that_cinder_has_encrypted(front: Front, glance: Glance) -> None:
+    """Its record says raw, and that there is a key."""
+    luks = b"LUKS\xba\xbe\0\1".ljust(104, b"\0") + (4).to_bytes(4, "big")
+    luks = luks.ljust(4096, b"\0")  # Glance knows version 1 only
+    key = {"cinder_encryption_key_id": "k", "cinder_encryption_key_deletion_policy": "on_delete"}
+    for more, status in (({}, 415), (key, 204)):
+        image_id = front.create(**more)
+        assert front.upload(image_id, luks).status == status
+        assert front.call("DELETE", f"/v2/images/{image_id}").status in (204, 409)
