@@ -96,6 +96,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         image_id = self._begin()
         answer = self.server.answers.pop(0) if self.server.answers else None
+        if answer is None and self.server.records[image_id]["status"] != "queued":
+            answer = (409, "it has data")
         if isinstance(answer, tuple):
             self.close_connection = True
             self._respond(answer[0], {"message": answer[1]})
