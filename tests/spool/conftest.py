@@ -18,7 +18,7 @@ from tests.spool import glance
 CONFIG = """
 [DEFAULT]
 public_endpoint = http://front.example
-enabled_backends = spool:memory, whole:glance
+enabled_backends = {backends}
 [glance_store]
 default_backend = spool
 [whole]
@@ -86,10 +86,10 @@ def fronts(tmp_path, monkeypatch):
     monkeypatch.setattr(receiver, "_QUIET_SECONDS", 0)
     with contextlib.ExitStack() as stack:
 
-        def build(jobs="", **options):
+        def build(jobs="", backends="spool:memory", **options):
             upstream = stack.enter_context(glance.serving())
             file = tmp_path / "imsgate.conf"
-            file.write_text(CONFIG.format(jobs=jobs))
+            file.write_text(CONFIG.format(jobs=jobs, backends=backends))
             conf = Config([str(file)], str(tmp_path))
             values = {
                 "upstream": upstream.url,
