@@ -90,7 +90,11 @@ class ForwardUpload(Work):
         if upload.state is UploadState.ENDED:
             raise errors.UploadEnded(why=upload.reason)
         if upload.state is UploadState.FINISHING:
-            self._bring(upload, self._sender(job), context)
+            try:
+                self._bring(upload, self._sender(job), context)
+            except errors.Unauthenticated as error:
+                problem = "the credentials of the last request are not valid any more"
+                raise errors.UpstreamRefused(status=401, problem=problem) from error
             # Before the job ends: otherwise, if this process died now, nobody would record it.
             self.uploads.close(upload, UploadState.COMPLETE)
         context.succeed(lambda image: _released(image, upload))

@@ -92,7 +92,7 @@ def _words(content: bytes) -> str:
     text = content.decode("utf-8", "replace")
     with contextlib.suppress(ValueError, AttributeError, RecursionError):
         text = str(json.loads(text).get("message", text))
-    text = re.sub(r"<(title|head)\b.*?</\1>|<[^>]*>", " ", text, flags=re.S | re.I)
+    text = re.sub(r"<(title|head)\b.*?</\1>|<[^>]*>", " ", text[:4096], flags=re.S | re.I)
     return " ".join(text.split())[:500] or "no reason is given"
 
 

@@ -123,12 +123,14 @@ def test_an_image_that_was_deleted_meanwhile(arrived):
     front.assert_empty(image_id)
 
 
-def test_a_token_that_has_expired(front):
-    image_id = front.upstream.create()
-    assert front.begin(image_id, DATA, "?1").code == 202
+@pytest.mark.parametrize("asked", ["record", "data"])
+def test_a_token_that_has_expired(asked, arrived):
+    front, image_id = arrived
     front.upstream.answers = [(401, "expired")]
+    front.upstream.expired = {"token"} if asked == "record" else set()
     front.run()
-    assert front.progress(image_id, "HEAD").code == 410
+    front.upstream.expired = set()
+    assert "answered 401" in json.loads(front.progress(image_id).body)["reason"]
     front.assert_empty(image_id)
 
 
