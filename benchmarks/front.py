@@ -3,7 +3,7 @@
     python benchmarks/front.py [--runs 5] [--mib 1024]
 
 The service behind both discards what it receives. nginx has the buffers of its default
-configuration (16 KiB), or buffers as large as imsgate's reads (1 MiB). In each round, each proxy
+configuration (16 KiB), or buffers as large as imsgate's reads (512 KiB). In each round, each proxy
 passes on the same image once, one after the other, so that other load of the machine affects all
 of them. Only the ratios of one run are comparable.
 """
@@ -154,7 +154,7 @@ def main() -> None:
         unchecked = "check_lost_responses = false\n"
         proxies = [
             stack.enter_context(nginx(places[1], upstream, "nginx", "16k")),
-            stack.enter_context(nginx(places[2], upstream, "nginx, 1 MiB buffers", "1m")),
+            stack.enter_context(nginx(places[2], upstream, "nginx, 512 KiB buffers", "512k")),
             stack.enter_context(front(places[3], upstream, "imsgate", "")),
             stack.enter_context(front(places[4], upstream, "imsgate, unchecked", unchecked)),
         ]

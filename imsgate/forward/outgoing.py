@@ -10,7 +10,7 @@ from imsgate.http.body import Tapped
 #: Bytes that are read from the client at a time. Between two reads, a bad image is refused and a
 #: response of upstream is seen, so a slow client's reads stay short.
 _SHORTEST_READ = 1 << 16
-_LONGEST_READ = 1 << 20
+_LONGEST_READ = 1 << 19
 #: Seconds that the client of longer reads may take for one.
 _FAST = 0.1
 
@@ -42,12 +42,12 @@ class OutgoingImage:
             if self.length is not None and received > self.length:
                 raise errors.SizeMismatch(announced=self.length, received=received)
             if held_back:
-                yield self._counted(held_back)
+                yield from self._sent(held_back)
             held_back = chunk
         if self.length is not None and received < self.length:
             raise errors.SizeMismatch(announced=self.length, received=received)
         if held_back:
-            yield self._counted(held_back)
+            yield from self._sent(held_back)
 
     def _read(self) -> bytes:
         began = time.monotonic()
@@ -56,8 +56,9 @@ class OutgoingImage:
         self._step = min(2 * self._step, _LONGEST_READ) if is_fast else _SHORTEST_READ
         return chunk
 
-    def _counted(self, chunk: bytes) -> bytes:
+    def _sent(self, chunk: bytes) -> Iterator[bytes]:
         self.size += len(chunk)
+        yield chunk
+        # Meanwhile, upstream receives it.
         if self.fingerprint is not None:
             self.fingerprint.feed(chunk)
-        return chunk

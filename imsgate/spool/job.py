@@ -28,7 +28,7 @@ from imsgate.model import Image, Job, Location, Status, Upload, UploadState
 from imsgate.sources.base import lost_data_fails_source
 from imsgate.sources.stored import StoredSources
 from imsgate.spool.seal import CredentialSeal
-from imsgate.spool.upstream import UpstreamImages, check_success
+from imsgate.spool.upstream import DECLARING, Record, UpstreamImages, check_success
 from imsgate.transfer.copy import copy
 from imsgate.transfer.digests import Digests
 from imsgate.transfer.examination import check_digests
@@ -90,7 +90,11 @@ class ForwardUpload(Work):
         if upload.state is UploadState.ENDED:
             raise errors.UploadEnded(why=upload.reason)
         if upload.state is UploadState.FINISHING:
-            self._bring(upload, self._sender(job), context)
+            try:
+                self._bring(upload, self._sender(job), context)
+            except errors.Unauthenticated as error:
+                problem = "the credentials of the last request are not valid any more"
+                raise errors.UpstreamRefused(status=401, problem=problem) from error
             # Before the job ends: otherwise, if this process died now, nobody would record it.
             self.uploads.close(upload, UploadState.COMPLETE)
         context.succeed(lambda image: _released(image, upload))
@@ -119,16 +123,16 @@ class ForwardUpload(Work):
         record = UpstreamImages(self.forward, sender).record(upload.image_id)
         status = record.get("status")
         if status == "queued":
-            self._send(upload, sender, context)
+            self._send(upload, record, sender, context)
         elif status in _INCOMING:
             raise errors.UpstreamFailed(problem="is still receiving the image")
         elif not self._is_same(upload, record, context):
             image_id = upload.image_id
             raise errors.WrongStatus(image_id=image_id, status=status, needed=Status.QUEUED)
 
-    def _send(self, upload: Upload, sender: Fields, context: Context) -> None:
+    def _send(self, upload: Upload, record: Record, sender: Fields, context: Context) -> None:
         store = [("X-Image-Meta-Store", upload.target)] if upload.target else []
-        with self._data(upload, context) as body:
+        with self._data(upload, record, context) as body:
             body.join(_Expected(upload.digest))
             image = OutgoingImage(body, upload.offset)
             path = f"/v2/images/{upload.image_id}/file"
@@ -138,25 +142,28 @@ class ForwardUpload(Work):
                 raise lost.failure from None  # the next attempt looks at the record
         check_success(*answer)
 
-    def _is_same(self, upload: Upload, record: Any, context: Context) -> bool:
+    def _is_same(self, upload: Upload, record: Record, context: Context) -> bool:
         """Whether an image that has its data has the data of this upload."""
         if (record.get("status"), record.get("size")) != ("active", upload.offset):
             return False
         digests = Digests((hashing.CHECKSUM,))
-        with self._data(upload, context) as body:
+        with self._data(upload, record, context) as body:
             copy(body, None, digests, context.check)
         return bool(record.get("checksum") == digests.values()[hashing.CHECKSUM])
 
     @contextlib.contextmanager
-    def _data(self, upload: Upload, context: Context) -> Iterator[Tapped]:
-        """The data of the upload. Raises SourceFailed if it is lost, and what taps raise."""
+    def _data(self, upload: Upload, record: Record, context: Context) -> Iterator[Tapped]:
+        """The data of the upload, inspected as upstream's record declares it now: that may have
+        changed since. Raises SourceFailed if the data is lost, and what taps raise."""
+        declared: dict[str, Any] = {name: record.get(name) for name in DECLARING}
+        image = dataclasses.replace(context.image(), **declared)
         kept = Location(upload.store, "")
         with lost_data_fails_source(kept):
             size, offset = upload.planned_size, upload.offset
             store = self.uploads.store(upload)
             place = store.resume(upload.key, size, offset, upload.epoch).commit()
             kept = Location(upload.store, place)
-            with self.sources.open(context.image(), kept, certificate=None) as source:
+            with self.sources.open(image, kept, certificate=None) as source:
                 if source.size != upload.offset:
                     raise errors.SizeMismatch(announced=upload.offset, received=source.size)
                 source.body.join(_Check(context.check))

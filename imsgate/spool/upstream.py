@@ -21,6 +21,11 @@ from imsgate.stores.enabled import Stores
 #: The owner of all records here, so that a quota limits what all uploads occupy together.
 OWNER = "spool"
 
+#: The fields of a record that say which format the data must have.
+DECLARING = ("disk_format", "container_format")
+#: A record as upstream shows it.
+Record = Mapping[str, Any]
+
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
@@ -31,9 +36,13 @@ class UpstreamImages:
     def __init__(self, forward: Forward, sender: Fields) -> None:
         self._forward = forward
         self._sender = sender
-        self._records: dict[str, Mapping[str, Any]] = {}
+        self._records: dict[str, Record] = {}
 
-    def record(self, image_id: str) -> Mapping[str, Any]:
+    def anew(self) -> "UpstreamImages":
+        """The same, without what was read before."""
+        return UpstreamImages(self._forward, self._sender)
+
+    def record(self, image_id: str) -> Record:
         """The record as it was when this was called first.
 
         Raises NotFound, UpstreamRefused and UpstreamFailed.
@@ -42,7 +51,7 @@ class UpstreamImages:
             self._records[image_id] = self._read(image_id)
         return self._records[image_id]
 
-    def _read(self, image_id: str) -> Mapping[str, Any]:
+    def _read(self, image_id: str) -> Record:
         missing = errors.NotFound(what=f"Image {image_id}")
         if not _ID.fullmatch(image_id):
             raise missing
@@ -83,7 +92,7 @@ def _words(content: bytes) -> str:
     text = content.decode("utf-8", "replace")
     with contextlib.suppress(ValueError, AttributeError, RecursionError):
         text = str(json.loads(text).get("message", text))
-    text = re.sub(r"<(title|head)\b.*?</\1>|<[^>]*>", " ", text, flags=re.S | re.I)
+    text = re.sub(r"<(title|head)\b.*?</\1>|<[^>]*>", " ", text[:4096], flags=re.S | re.I)
     return " ".join(text.split())[:500] or "no reason is given"
 
 
@@ -109,7 +118,7 @@ class UpstreamAccess(Access):
             if rule == "get_image":
                 raise errors.NotFound(what=f"An upload of image {image_id}") from None
             image = self._added(image_id)
-        formats = {name: shown.get(name) for name in ("disk_format", "container_format")}
+        formats = {name: shown.get(name) for name in DECLARING}
         is_same = all(getattr(image, name) == value for name, value in formats.items())
         if rule == "get_image" or image.status is not Status.QUEUED or is_same:
             return image

@@ -10,14 +10,15 @@ from imsgate.config import Config
 from imsgate.forward.application import Forward
 from imsgate.forward.settings import ForwardSettings
 from imsgate.http.request import IDENTITY
-from imsgate.spool.application import Spool, Spooling, load_spool
+from imsgate.spool.application import Spooling
+from imsgate.spool.services import Spool, load_spool
 from imsgate.testing import servers
 from tests.spool import glance
 
 CONFIG = """
 [DEFAULT]
 public_endpoint = http://front.example
-enabled_backends = spool:memory, whole:glance
+enabled_backends = {backends}
 [glance_store]
 default_backend = spool
 [whole]
@@ -49,9 +50,10 @@ class Front:
             entries["CONTENT_TYPE"] = entries.pop("HTTP_CONTENT_TYPE")
         if identity:
             entries[IDENTITY] = identity
-        path, _, query = path.partition("?")
-        request = {"REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": query}
-        return servers.serve(self.app, servers.environ(body, **request, **entries))
+        chunked = entries.pop("HTTP_TRANSFER_ENCODING", None) is not None
+        request = {"REQUEST_METHOD": method, "PATH_INFO": path}
+        environ = servers.environ(body, chunked=chunked, **request, **entries)
+        return servers.serve(self.app, environ)
 
     def begin(self, image_id, data, complete="?0", **more):
         more = {"content_type": OCTETS, "upload_complete": complete, **more}
@@ -84,10 +86,10 @@ def fronts(tmp_path, monkeypatch):
     monkeypatch.setattr(receiver, "_QUIET_SECONDS", 0)
     with contextlib.ExitStack() as stack:
 
-        def build(jobs="", **options):
+        def build(jobs="", backends="spool:memory", **options):
             upstream = stack.enter_context(glance.serving())
             file = tmp_path / "imsgate.conf"
-            file.write_text(CONFIG.format(jobs=jobs))
+            file.write_text(CONFIG.format(jobs=jobs, backends=backends))
             conf = Config([str(file)], str(tmp_path))
             values = {
                 "upstream": upstream.url,

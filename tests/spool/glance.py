@@ -23,6 +23,8 @@ class Glance(http.server.ThreadingHTTPServer):
         self.records: dict[str, dict[str, Any]] = {}
         self.data: dict[str, bytes] = {}
         self.answers: list[Any] = []
+        #: Tokens that are not valid.
+        self.expired = {"expired"}
         #: Method, path and headers of each request.
         self.requests: list[tuple[str, str, dict[str, str]]] = []
 
@@ -77,7 +79,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         record = self.server.records.get(self._begin())
-        if self.headers["X-Auth-Token"] == "expired":
+        if self.headers["X-Auth-Token"] in self.server.expired:
             self._respond(401, {"message": "expired"})
         elif record is None:
             self._respond(404, {"message": "no such image"})
@@ -96,6 +98,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         image_id = self._begin()
         answer = self.server.answers.pop(0) if self.server.answers else None
+        if answer is None and self.server.records[image_id]["status"] != "queued":
+            answer = (409, "it has data")
         if isinstance(answer, tuple):
             self.close_connection = True
             self._respond(answer[0], {"message": answer[1]})

@@ -10,7 +10,7 @@ from imsgate.spool.seal import CredentialSeal
 @pytest.mark.parametrize("name", ["missing", "whole"])
 def test_the_store(name, fronts):
     with pytest.raises(BadConfig) as caught:
-        fronts(spool_store=name)
+        fronts(backends="spool:memory, whole:glance", spool_store=name)
     assert caught.value.key == "[forward] spool_store"
 
 

@@ -123,12 +123,14 @@ def test_an_image_that_was_deleted_meanwhile(arrived):
     front.assert_empty(image_id)
 
 
-def test_a_token_that_has_expired(front):
-    image_id = front.upstream.create()
-    assert front.begin(image_id, DATA, "?1").code == 202
+@pytest.mark.parametrize("asked", ["record", "data"])
+def test_a_token_that_has_expired(asked, arrived):
+    front, image_id = arrived
     front.upstream.answers = [(401, "expired")]
+    front.upstream.expired = {"token"} if asked == "record" else set()
     front.run()
-    assert front.progress(image_id, "HEAD").code == 410
+    front.upstream.expired = set()
+    assert "answered 401" in json.loads(front.progress(image_id).body)["reason"]
     front.assert_empty(image_id)
 
 
@@ -159,10 +161,9 @@ def test_a_process_that_dies_before_it_removes_the_data(arrived, monkeypatch):
 
 
 def test_the_data_is_inspected_again(arrived):
-    """The memory of the process that inspected it does not count."""
+    """The record may declare another format by now."""
     front, image_id = arrived
-    registry = front.spool.registry
-    registry.change(image_id, {"status": "saving"}, disk_format="qcow2")
+    front.upstream.records[image_id]["disk_format"] = "qcow2"
     front.run()
     assert front.progress(image_id, "HEAD").code == 410
     assert image_id not in front.upstream.data
