@@ -43,8 +43,6 @@ MAX_BYTES = 128 << 30
 _SOME_KEY = "00000000-0000-0000-0000-000000000000.0"
 _SWEPT_IMAGES = 100
 _NO_DATA: dict[str, Any] = {**dict.fromkeys(DATA_FIELDS), "locations": ()}
-#: IMS may answer later.
-_PASSING = (errors.UpstreamFailed, errors.UpstreamBusy, errors.BusyUpstream)
 
 
 def image_url(store: Store, location: str) -> str | None:
@@ -156,7 +154,7 @@ class RegisterWork(Work):
         image = context.image()
         try:
             self._register(job, context, image)
-        except _PASSING as error:
+        except errors.Unavailable as error:
             self._wait(job, context, error)
         if not self._discard(image):
             raise Interrupted("its object could not be removed")

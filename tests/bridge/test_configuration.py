@@ -128,6 +128,19 @@ def test_file_that_becomes_invalid(make, store, ims, projects):
     assert (answer.status_int, answer.headers["X-Imsgate-Reason"]) == (503, "unavailable")
 
 
+def test_file_that_becomes_invalid_during_a_registration(make, store, ims, projects):
+    """It goes on once the file is valid again."""
+    ims.keys = {fake.ACCESS: (fake.SECRET, "p")}
+    bridge = make(store, config=projects(entry("p")), text=NO_KEYS)
+    image_id = ims.queued(project="p")
+    assert bridge.put(image_id, b"x" * 600).status_int == 204
+    projects(entry("p"), mode=0o644)
+    assert bridge.work(at_most=3) == 3
+    projects(entry("p"))
+    bridge.work()
+    assert image_id in ims.data
+
+
 def test_requests_name_the_project_of_the_cloud(bridge, ims):
     """A key for several projects needs that; it is signed as well."""
     ims.keys[fake.ACCESS] = (fake.SECRET, "another")
