@@ -5,6 +5,7 @@ import signal
 from typing import Any
 
 from imsgate.cmd import arguments
+from imsgate.filters.metrics import begin_configured
 from imsgate.jobs import engine
 from imsgate.services import load_services
 
@@ -26,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
     """Run jobs until SIGTERM or SIGINT, then hand unfinished jobs back to other workers."""
     conf = arguments.load(args)
     conf.set_up_log()
+    begin_configured(conf)
     # Blocked before any other thread starts, so that the main thread receives them.
     signal.pthread_sigmask(signal.SIG_BLOCK, engine.ENDS)
     parts = load_services(conf)
