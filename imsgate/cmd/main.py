@@ -23,6 +23,7 @@ _MODULES = {
     "token": "token",
     "key": "key",
     "stores": "stores",
+    "metrics": "metrics",
     "inspect": "inspect",
     "upload": "upload",
     "uploads": "uploads",

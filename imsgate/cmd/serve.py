@@ -9,8 +9,6 @@ from imsgate.cmd import arguments
 from imsgate.page import page
 from imsgate.server import first_start, gunicorn, life, pastefile
 
-_MAX_PORT = 65535
-
 
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("serve", help="serve the API")
@@ -23,7 +21,7 @@ def add_parser(subparsers: Any) -> None:
     arguments.add_config(parser)
     parser.add_argument(
         "--bind",
-        type=_address,
+        type=arguments.address,
         default="127.0.0.1:9292",
         metavar="HOST:PORT",
         help="where to listen; unix:PATH is a Unix socket (default: %(default)s)",
@@ -50,14 +48,6 @@ def add_parser(subparsers: Any) -> None:
         help="how long requests in progress may continue after SIGTERM (default: %(default)s)",
     )
     parser.set_defaults(run=run)
-
-
-def _address(text: str) -> str:
-    host, colon, port = text.rpartition(":")
-    is_port = port.isascii() and port.isdigit() and int(port) <= _MAX_PORT
-    if host != "unix" and not (colon and is_port):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    return text
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 from imsgate.bridge import remote
 from imsgate.cmd import arguments
+from imsgate.filters.metrics import begin_configured
 from imsgate.forward.settings import ForwardSettings
 from imsgate.jobs import engine
 from imsgate.server import life
@@ -29,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
     """Run jobs until SIGTERM or SIGINT, then hand unfinished jobs back to other workers."""
     conf = arguments.load(args)
     conf.set_up_log()
+    begin_configured(conf)
     # Blocked before any other thread starts, so that the main thread receives them.
     signal.pthread_sigmask(signal.SIG_BLOCK, engine.ENDS)
     # The worker of a bridge has the image service that its jobs ask.

@@ -92,6 +92,8 @@ class MetricsFilter(base.Filter[MetricsSettings]):
     def __init__(self, app: WsgiApp, settings: MetricsSettings) -> None:
         super().__init__(app, settings)
         begin(settings)
+        # So that the first bug is an increase, of which an alert can tell.
+        metrics.REFUSALS.add(errors.Error.reason, "", amount=0)
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         exchange = _Exchange(environ)

@@ -18,9 +18,12 @@ PROGRAMS = {
 
 LOADED = (
     "glanceclient.v2.shell",
-    *(f"imsgate.cmd.{name}" for name in "db download serve upload uploads worker".split()),
+    *(f"imsgate.cmd.{name}" for name in "db download metrics serve upload uploads worker".split()),
     *(f"imsgate.filters.{name}" for name in "authtoken cors encoding faults identity".split()),
-    *(f"imsgate.filters.{name}" for name in "headers pace proxy sizelimit sniff tokens".split()),
+    *(
+        f"imsgate.filters.{name}"
+        for name in "headers metrics pace proxy sizelimit sniff tokens".split()
+    ),
     *("imsgate.app", "imsgate.page.page", "imsgate.jobs.engine"),
     *("imsgate.registry.sql", "imsgate.stores.filesystem", "imsgate.stores.memory"),
     *("imsgate.client.connection", "imsgate.client.uploading", "imsgate.client.downloading"),
