@@ -13,6 +13,8 @@ import pytest
 from imsgate import errors
 from imsgate.config import Config
 from imsgate.filters import authtoken, faults
+from imsgate.forward.application import Forward
+from imsgate.forward.settings import ForwardSettings
 from imsgate.jobs.celery import CeleryEngine
 from imsgate.jobs.settings import JobSettings
 from imsgate.registry.database import Database, DatabaseSettings
@@ -257,7 +259,7 @@ class Collected(logging.Handler):
         self.lines.append(f"{record.getMessage()}{': …' if record.exc_info else ''}")
 
 
-def _database_is_away(directory: pathlib.Path) -> None:
+def _database(directory: pathlib.Path) -> None:
     conf = Config([], state_path=str(directory / "nowhere"))
     opened = Database(conf.read(DatabaseSettings))
     with pytest.raises(errors.Unavailable), opened.reading():
@@ -265,7 +267,7 @@ def _database_is_away(directory: pathlib.Path) -> None:
     opened.close()
 
 
-def _keystone_is_away(directory: pathlib.Path) -> None:
+def _keystone(directory: pathlib.Path) -> None:
     account = {"auth_type": "password", "auth_url": "http://127.0.0.1:1/v3", "username": "imsgate"}
     account |= {"password": "hush", "user_domain_id": "default"}
     conf = {"state_path": str(directory)}
@@ -273,7 +275,7 @@ def _keystone_is_away(directory: pathlib.Path) -> None:
     assert servers.serve(app, servers.environ(HTTP_X_AUTH_TOKEN="token")).code == 503
 
 
-def _broker_is_away(directory: pathlib.Path) -> None:
+def _broker(directory: pathlib.Path) -> None:
     settings = JobSettings(engine="celery", broker_url="redis://127.0.0.1:1/0")
     CeleryEngine(MemoryRegistry(), {}, settings).tell("job")
 
@@ -281,6 +283,12 @@ def _broker_is_away(directory: pathlib.Path) -> None:
 def _bug(directory: pathlib.Path) -> None:
     app = faults.filter_factory({"state_path": str(directory)})(apps.Fails(apps.Oops("bug")))
     assert servers.serve(app, servers.environ()).code == 500
+
+
+def _image_service(directory: pathlib.Path) -> None:
+    app = Forward(ForwardSettings(upstream="http://127.0.0.1:1"))
+    assert servers.serve(app, servers.environ()).code == 502
+    app.pool.close()
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +299,7 @@ def logged(gateway: Gateway, log: Log, tmp_path_factory: pytest.TempPathFactory)
     collected = Collected()
     root = logging.getLogger("imsgate")
     root.addHandler(collected)
-    for here in (_database_is_away, _keystone_is_away, _broker_is_away, _bug):
+    for here in (_database, _keystone, _broker, _image_service, _bug):
         here(tmp_path_factory.mktemp("here"))
     root.removeHandler(collected)
     return [*collected.lines, *(line["message"] for line in log.lines())]
