@@ -24,6 +24,7 @@ from typing import Any, cast
 import h11
 
 from imsgate import errors
+from imsgate.dependencies import Dependency
 from imsgate.errors import BadConfig
 from imsgate.forward import admission, fields, lost, upstream
 from imsgate.forward.asking import asked, whole
@@ -61,6 +62,7 @@ class Forward:
         self._settings = settings
         self._public_endpoint = public_endpoint
         self.upstream = upstream.load(settings)
+        self._service = Dependency(f"The image service {self.upstream.authority}", LOG)
         self._links = Links(upstream.names(settings))
         try:
             self._images = re.compile(settings.requests)
@@ -81,7 +83,7 @@ class Forward:
         except errors.Error as error:
             if isinstance(error, errors.UpstreamFailed):
                 cause = error.__cause__ or "no further details"
-                LOG.error("%s: %s (%s)", self._settings.upstream, error, cause)
+                self._service.failed(f"it {error.details['problem']} ({cause})")
             return responses.refusal(error)(environ, start_response)
 
     def _answer(self, request: Request, start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -105,6 +107,7 @@ class Forward:
                 start_response("204 No Content", [("Via", fields.VIA)])
                 return []
             connection, response = sent
+            self._service.works()
             body = IncomingBody(connection, self._settings.idle_timeout, self._end)
             on_error.pop_all()
             on_error.callback(body.close)

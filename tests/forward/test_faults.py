@@ -290,3 +290,24 @@ def test_upstream_that_cannot_be_reached(forwards):
     answer = served(app, request())
     assert (answer.code, answer.reason) == (502, "upstream_failed")
     assert answer.header("Retry-After") == "30"
+
+
+def test_an_outage_is_one_error_and_its_end_one_line(forwards, caplog):
+    caplog.set_level("INFO")
+
+    def refused():
+        raise UpstreamFailed(problem="cannot be reached") from ConnectionRefusedError("no")
+
+    with scripted(lambda peer: peer.head().send(OK)) as upstream:
+        app = forwards(upstream)
+        connect, app.pool._connect = app.pool._connect, refused
+        for _ in range(2):
+            assert served(app, request()).code == 502
+        app.pool._connect = connect
+        assert served(app, request(), upstream).code == 204
+    port = upstream.url.rpartition(":")[2]
+    service = f"The image service 127.0.0.1:{port}"
+    assert [(line.levelname, line.getMessage()) for line in caplog.records] == [
+        ("ERROR", f"{service} fails: it cannot be reached (no)"),
+        ("INFO", f"{service} works again after 0 s"),
+    ]
