@@ -73,7 +73,7 @@ def test_sendfile_sends_a_range(file, ends):
 def test_sendfile_is_cut(file, ends):
     with peer(100_000) as client:
         sent = counted(file, ends)
-        with pytest.raises(OSError, match="Broken pipe|reset"):
+        with pytest.raises(OSError, match=r"Broken pipe|reset"):
             client.sendfile(sent, offset=0, count=SIZE)
         sent.close()
     ((bytes_sent, expected),) = ends
