@@ -323,3 +323,18 @@ def test_a_record_may_extend_another(written):
     assert (settings.limit, settings.extra, settings.refuse_reason) == (4, False, "none")
     assert isinstance(settings, Switches)
     assert Switches.OPTS == SWITCHES
+
+
+@pytest.mark.parametrize(
+    ("text", "variable", "expected"),
+    [
+        ("", "OTHER", False),
+        ("[library]\n", "OTHER", True),
+        ("[LIBRARY]\nx = y\n", "OTHER", True),
+        ("[other]\nlibrary = x\n", "OTHER", False),
+        ("", "OS_LIBRARY__DRIVER", True),
+    ],
+)
+def test_a_section_of_a_library_is_mentioned(written, monkeypatch, text, variable, expected):
+    monkeypatch.setenv(variable, "x")
+    assert written(text).mentions("library") is expected
