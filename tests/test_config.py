@@ -343,3 +343,18 @@ def test_a_line_says_its_text_once(written):
                 assert "hush" not in formatter.format(record)
                 record = logging.LogRecord("x", logging.ERROR, "", 0, "A bug", (), exc_info)
                 assert "hush" in formatter.format(record)
+
+
+@pytest.mark.parametrize(
+    ("text", "variable", "expected"),
+    [
+        ("", "OTHER", False),
+        ("[library]\n", "OTHER", True),
+        ("[LIBRARY]\nx = y\n", "OTHER", True),
+        ("[other]\nlibrary = x\n", "OTHER", False),
+        ("", "OS_LIBRARY__DRIVER", True),
+    ],
+)
+def test_a_section_of_a_library_is_mentioned(written, monkeypatch, text, variable, expected):
+    monkeypatch.setenv(variable, "x")
+    assert written(text).mentions("library") is expected

@@ -56,48 +56,55 @@ class Sender:
         turn = self._registry.take_turn(self._target.name, now, now + self._settings.lease)
         if turn is None:
             return False
-        if not self._send_all(turn, now):
-            return False
-        self._registry.keep_turn(turn, 0.0)
-        return True
+        sent: list[OutboxMessage] = []
+        try:
+            failures, problem = self._send_all(turn, now, sent)
+        finally:
+            # Together, since each commit waits for the disk. If the process dies before it, they
+            # are sent once more.
+            if sent:
+                self._registry.remove_messages(sent)
+        if problem is None:
+            return self._registry.keep_turn(turn, 0.0, failures)
+        self._pause(turn, failures, problem)
+        return False
 
-    def _send_all(self, turn: Turn, renewed: float) -> bool:
-        """Returns False once the turn has passed to others or is to pause."""
+    def _send_all(
+        self, turn: Turn, renewed: float, sent: list[OutboxMessage]
+    ) -> tuple[int, Undelivered | None]:
+        """Append to ``sent`` what was sent. Returns the failures since the last success, and why
+        no more can be sent now."""
         failures = turn.failures
         for message in turn.messages:
-            if self._stop.is_set():
-                return self._registry.keep_turn(turn, 0.0, failures)
             now = self._clock()
             if now > renewed + self._settings.lease / 3:
                 if not self._registry.keep_turn(turn, now + self._settings.lease, failures):
-                    return False
+                    break
                 renewed = now
+            if self._stop.is_set():
+                break
             try:
-                self._send(message)
+                self._target.send(message.event)
+                sent.append(message)
+            except Declined as refusal:
+                self._postpone(message, refusal)
             except Undelivered as error:
-                self._pause(turn, failures, error)
-                return False
+                return failures, error
             if failures:
                 LOG.info("%s works again", self._label)
             failures = 0
-        return True
+        return failures, None
 
-    def _send(self, message: OutboxMessage) -> None:
-        """Raises Undelivered."""
-        try:
-            self._target.send(message.event)
-        except Declined as refusal:
-            pause = _pause(message.attempts, LONGEST_REFUSAL_SECONDS)
-            LOG.warning(
-                "%s refused notification %s (%s); it gets it again in %.0f s",
-                self._label,
-                message.event.id,
-                refusal,
-                pause,
-            )
-            self._registry.postpone_message(message, self._clock() + pause)
-        else:
-            self._registry.remove_message(message)
+    def _postpone(self, message: OutboxMessage, refusal: Declined) -> None:
+        pause = _pause(message.attempts, LONGEST_REFUSAL_SECONDS)
+        LOG.warning(
+            "%s refused notification %s (%s); it gets it again in %.0f s",
+            self._label,
+            message.event.id,
+            refusal,
+            pause,
+        )
+        self._registry.postpone_message(message, self._clock() + pause)
 
     def _pause(self, turn: Turn, failures: int, error: Undelivered) -> None:
         """Nobody takes a turn before the pause is over."""

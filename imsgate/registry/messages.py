@@ -1,7 +1,7 @@
 """The outbox as rows, each step within the caller's transaction."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -66,8 +66,9 @@ def keep_turn(connection: sa.Connection, turn: Turn, until: float, failures: int
     return connection.execute(step).rowcount > 0
 
 
-def remove(connection: sa.Connection, message: OutboxMessage) -> None:
-    connection.execute(sa.delete(OUTBOX).where(OUTBOX.c.position == message.position))
+def remove(connection: sa.Connection, messages: Sequence[OutboxMessage]) -> None:
+    positions = [message.position for message in messages]
+    connection.execute(sa.delete(OUTBOX).where(OUTBOX.c.position.in_(positions)))
 
 
 def postpone(connection: sa.Connection, message: OutboxMessage, due: float) -> None:

@@ -108,8 +108,8 @@ class Outbox(abc.ABC):
         """
 
     @abc.abstractmethod
-    def remove_message(self, message: OutboxMessage) -> None:
-        """Remove a message, which may be gone already."""
+    def remove_messages(self, messages: Sequence[OutboxMessage], /) -> None:
+        """Remove messages, which may be gone already."""
 
     @abc.abstractmethod
     def postpone_message(self, message: OutboxMessage, due: float) -> None:

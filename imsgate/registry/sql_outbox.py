@@ -1,7 +1,7 @@
 """The outbox of the registry in a SQL database."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import exc
 
@@ -39,9 +39,9 @@ class SqlOutbox(Registry):
             return messages.keep_turn(connection, turn, until, failures)
 
     @repeated
-    def remove_message(self, message: OutboxMessage) -> None:
+    def remove_messages(self, sent: Sequence[OutboxMessage], /) -> None:
         with self._database.writing() as connection:
-            messages.remove(connection, message)
+            messages.remove(connection, sent)
 
     @repeated
     def postpone_message(self, message: OutboxMessage, due: float) -> None:

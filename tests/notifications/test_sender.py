@@ -284,7 +284,7 @@ def _work(settings, url, sends, dies_at):
     registry.add(record)
     registry.change(record.id, {}, name="new")
     if dies_at == "removal":
-        registry.remove_message = die
+        registry.remove_messages = die
     if sends:
         sender.send_some()
     die()
@@ -297,8 +297,8 @@ def _work(settings, url, sends, dies_at):
         (False, None, [], ["image.create", "image.update"]),
         # Before the commit: nothing is invented.
         (False, "change", [], ["image.create"]),
-        # Between sending and removing: one comes twice, with the same id.
-        (True, "removal", ["image.create"], ["image.create", "image.update"]),
+        # Between sending and removing: what was sent comes twice, with the same ids.
+        (True, "removal", ["image.create", "image.update"], ["image.create", "image.update"]),
         (True, None, ["image.create", "image.update"], []),
     ],
 )

@@ -197,8 +197,14 @@ class PostponesToTheEnd(MemoryRegistry):
 
 
 class RemovesOnce(MemoryRegistry):
-    def remove_message(self, message):
-        del self._waiting[message.position]
+    def remove_messages(self, messages):
+        for message in messages:
+            del self._waiting[message.position]
+
+
+class RemovesOne(MemoryRegistry):
+    def remove_messages(self, messages):
+        super().remove_messages(messages[:1])
 
 
 class ForgetsAll(MemoryRegistry):
@@ -248,6 +254,7 @@ REJECTED = [
     (CountsNoAttempts, "refused_message_waits"),
     (PostponesToTheEnd, "refused_message_waits"),
     (RemovesOnce, "messages_are_sent_in_order"),
+    (RemovesOne, "messages_are_sent_in_order"),
     (ForgetsAll, "old_messages_are_forgotten"),
     (ForgetsOneTarget, "old_messages_are_forgotten"),
 ]

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from imsgate.registry.outbox import Event, Outbox, OutboxMessage, Turn
 
@@ -58,9 +58,10 @@ class MemoryOutbox(Outbox):
             self._turns[turn.target] = (turn.epoch, until, failures)
             return True
 
-    def remove_message(self, message: OutboxMessage) -> None:
+    def remove_messages(self, messages: Sequence[OutboxMessage], /) -> None:
         with self._lock:
-            self._waiting.pop(message.position, None)
+            for message in messages:
+                self._waiting.pop(message.position, None)
 
     def postpone_message(self, message: OutboxMessage, due: float) -> None:
         with self._lock:
