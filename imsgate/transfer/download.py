@@ -9,7 +9,7 @@ from imsgate.http import headers
 from imsgate.http.request import Request
 from imsgate.model import Image
 from imsgate.stores.base import DirectUrls, LocalFiles, Store
-from imsgate.transfer.counted import CountedChunks, CountedFile, Counter
+from imsgate.transfer.counted import CountedChunks, CountedFile, SentBytes
 
 #: Bytes per step where a server copies a file itself.
 BLOCK_BYTES = 1 << 20
@@ -55,7 +55,7 @@ def respond(
         response.status_int = 206
         response.headers["Content-Range"] = f"bytes {offset}-{offset + length - 1}/{image.size}"
     if request.method != "HEAD":
-        counter = None if on_sent is None else Counter(on_sent, length)
+        counter = None if on_sent is None else SentBytes(on_sent, length)
         response.app_iter = _data(
             request, store, url, offset, length, length == image.size, counter
         )
@@ -84,7 +84,7 @@ def _data(
     offset: int,
     length: int,
     whole: bool,
-    counter: Counter | None,
+    counter: SentBytes | None,
 ) -> Iterable[bytes]:
     if not isinstance(store, LocalFiles) or not _sends_files(request, whole):
         data = store.read(url, offset, length)

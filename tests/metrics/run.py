@@ -139,5 +139,5 @@ class _Run:
 
     def keystone(self) -> None:
         server = types.SimpleNamespace(verify_token=lambda token: {})
-        keystone._measure(server)
+        keystone._observe(server)
         server.verify_token("token")
