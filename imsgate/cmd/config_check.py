@@ -1,6 +1,6 @@
 """``imsgate config check``: everything that ``imsgate serve`` would refuse, without serving.
 
-Nothing is written, except what the drivers of stores create when they start. Where one problem
+Nothing is written, except what the drivers of stores and the metrics create when they start. Where one problem
 does not hide others, all of them are found.
 """
 

@@ -37,9 +37,9 @@ VALID = "The server would start with this configuration.\n"
 
 
 def test_before_the_first_start(check, tmp_path):
-    """Nothing is created but what the driver of the store creates."""
+    """Nothing is created but what the driver of the store and the metrics create."""
     assert check() == (0, VALID, [])
-    assert os.listdir(tmp_path / "state") == ["images"]
+    assert sorted(os.listdir(tmp_path / "state")) == ["images", "metrics"]
     assert not os.listdir(tmp_path / "state" / "images")
 
 
