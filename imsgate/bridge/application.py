@@ -132,12 +132,12 @@ class Bridge:
         environ = self._for_cloud(request)
         status, headers, body = wsgi.call(self._forward, environ)
         code = int(status.split()[0])
-        if code == 401:
+        if code == 401 and _is_of_upstream(headers):
             _close(body)
             raise errors.UpstreamDenied(problem="401")
         if match := _IMAGE.fullmatch(request.route):
             gone = code == 404 or (request.method == "DELETE" and code == 204)
-            if gone and _is_own(headers):
+            if gone and _is_of_upstream(headers):
                 self._forget(request, match[1])
         if code == 200 and request.is_one_of(_SHOWN) and _is_json(headers):
             headers, body = self._overlaid(request, headers, body)
@@ -228,7 +228,7 @@ def _is_json(headers: list[tuple[str, str]]) -> bool:
     )
 
 
-def _is_own(headers: list[tuple[str, str]]) -> bool:
+def _is_of_upstream(headers: list[tuple[str, str]]) -> bool:
     """Whether the response is that of IMS, not one of this service."""
     return any(name.lower() == "via" for name, _ in headers)
 

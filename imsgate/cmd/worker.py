@@ -6,9 +6,10 @@ from typing import Any
 
 from imsgate.bridge import remote
 from imsgate.cmd import arguments
+from imsgate.config import Config
 from imsgate.forward.settings import ForwardSettings
 from imsgate.jobs import engine
-from imsgate.services import load_services
+from imsgate.services import Services, load_services
 
 
 def add_parser(subparsers: Any) -> None:
@@ -30,9 +31,16 @@ def run(args: argparse.Namespace) -> int:
     conf.set_up_log()
     # Blocked before any other thread starts, so that the main thread receives them.
     signal.pthread_sigmask(signal.SIG_BLOCK, engine.ENDS)
-    # The worker of a bridge has the image service that its jobs ask.
-    bridged = conf.read(ForwardSettings).upstream is not None
-    parts = load_services(conf, remote=remote.load(conf) if bridged else None)
+    parts = load(conf)
     parts.engine.work(args.threads)
     parts.registry.close()
     return 0
+
+
+def load(conf: Config) -> Services:
+    """The services of a worker; those of a bridge if there is an image service behind this one.
+
+    Raises BadConfig.
+    """
+    bridged = conf.read(ForwardSettings).upstream is not None
+    return load_services(conf, remote=remote.load(conf) if bridged else None)
