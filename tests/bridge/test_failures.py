@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+from imsgate import errors
+from imsgate.registry.memory import MemoryRegistry
 from imsgate.testing import servers
 from tests.bridge.conftest import MEMBER
 from tests.bridge.ims import Answer, Fault, apigw, img
@@ -267,6 +269,45 @@ def test_image_deleted_during_a_resumable_upload(bridge, ims):
     bridge.call(MEMBER, "PUT", f"{path}/file", DATA[:1000], Upload_Complete="?0")
     assert bridge.call(MEMBER, "DELETE", path).status_int == 204
     assert_gone(bridge, ims, image_id)
+
+
+NO_API = apigw(404, "APIGW.0101", "The API does not exist")
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "PUT"])
+def test_path_that_is_not_found_for_a_while(bridge, ims, method):
+    """It says nothing about the image, whose data must not go."""
+    image_id = uploaded(bridge, ims)
+    ims.faults = [Fault(".*", NO_API)] * 3
+    path = f"/v2/images/{image_id}" + ("/file" if method == "PUT" else "")
+    assert bridge.call(MEMBER, method, path).status_int in (404, 502)
+    bridge.work()
+    assert_arrived(bridge, ims, image_id)
+
+
+class Outage(MemoryRegistry):
+    """A registry that cannot be reached at times."""
+
+    down = False
+
+    def recall(self, image_id):
+        if self.down:
+            raise errors.Unavailable(what="The database")
+        return super().recall(image_id)
+
+    get = recall
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_connections_are_given_back_when_the_database_is_away(make, store, ims, method):
+    registry = Outage()
+    bridge = make(store, registry=registry, config="[forward]\nrequests_at_once = 1\n")
+    image_id = ims.queued()
+    registry.down = True
+    answer = bridge.call(MEMBER, method, f"/v2/images/{image_id}")
+    assert (answer.status_int, answer.headers["X-Imsgate-Reason"]) == (503, "unavailable")
+    registry.down = False
+    assert bridge.call(MEMBER, "GET", "/v2/images").status_int == 200
 
 
 def test_protected_image_stays(bridge, ims):
