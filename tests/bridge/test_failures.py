@@ -304,6 +304,37 @@ def test_connections_are_given_back_when_the_database_is_away(make, store, ims, 
     assert bridge.call(MEMBER, "GET", "/v2/images").status_int == 200
 
 
+def test_connection_is_given_back_after_a_response_that_is_cut(make, store, ims):
+    bridge = make(store, config="[forward]\nrequests_at_once = 1\n")
+    image_id = ims.queued(description="x" * 300_000)
+    ims.faults = [Fault(SHOW, Answer(200, ims.images[image_id], {"Content-Length": "999999"}))]
+    answer = bridge.call(MEMBER, "GET", f"/v2/images/{image_id}")
+    assert (answer.status_int, answer.headers["X-Imsgate-Reason"]) == (502, "upstream_failed")
+    assert bridge.status(image_id) == "queued"
+
+
+def test_image_that_got_other_data_in_ims(bridge, ims):
+    """Before the upload, after one that failed here, and while the data comes in."""
+    image_id = ims.queued()
+    ims.failing = ("IMG.0057", "Invalid image file")
+    assert bridge.put(image_id, DATA).status_int == 204
+    bridge.work()
+    ims.images[image_id]["status"] = "active"
+    refused = bridge.put(image_id, DATA)
+    assert (refused.status_int, refused.headers["X-Imsgate-Reason"]) == (409, "wrong_status")
+    ims.images[image_id]["status"] = "queued"
+
+    class Overtaken(servers.Input):
+        def read(self, size=-1):
+            ims.images[image_id]["status"] = "active"
+            return super().read(size)
+
+    answer = bridge.send(image_id, Overtaken(DATA), len(DATA))
+    assert (answer.code, answer.reason) == (409, "wrong_status")
+    assert bridge.status(image_id) == "active"
+    assert bridge.store.held() == []
+
+
 def test_protected_image_stays(bridge, ims):
     image_id = uploaded(bridge, ims)
     ims.images[image_id]["protected"] = True
