@@ -129,24 +129,36 @@ class Bridge:
     def _passed_on(self, request: Request) -> WsgiApp:
         """The response of IMS, with what only this service knows."""
         self._check_rights(request)
-        environ = self._for_cloud(request)
-        status, headers, body = wsgi.call(self._forward, environ)
-        code = int(status.split()[0])
-        if code == 401:
-            _close(body)
-            raise errors.UpstreamDenied(problem="401")
-        if match := _IMAGE.fullmatch(request.route):
-            gone = code == 404 or (request.method == "DELETE" and code == 204)
-            if gone and _is_own(headers):
-                self._forget(request, match[1])
-        if code == 200 and request.is_one_of(_SHOWN) and _is_json(headers):
-            headers, body = self._overlaid(request, headers, body)
+        status, headers, body = wsgi.call(self._forward, self._for_cloud(request))
+        code, of_upstream = int(status.split()[0]), _is_of_upstream(headers)
+        with contextlib.ExitStack() as on_error:
+            on_error.callback(_close, body)
+            if code == 401 and of_upstream:
+                raise errors.UpstreamDenied(problem="401")
+            if of_upstream and (match := _IMAGE.fullmatch(request.route)):
+                self._note_deletion(request, match[1], code)
+            if code == 200 and request.is_one_of(_SHOWN) and _is_json(headers):
+                headers, body = self._overlaid(request, headers, body)
+            on_error.pop_all()
 
         def respond(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
             start_response(status, headers)
             return body
 
         return respond
+
+    def _note_deletion(self, request: Request, image_id: str, code: int) -> None:
+        """Remove what is here of an image if the response of IMS means that it is gone."""
+        if request.method == "DELETE" and code == 204:
+            self._forget(request, image_id)
+        elif code == 404 and recalled(self._registry, image_id) is not None:
+            # It may only be the path that is not found, such as during maintenance.
+            try:
+                self._remote.image(_project(request), image_id)
+            except errors.NoImageUpstream:
+                self._forget(request, image_id)
+            except errors.Unavailable as error:
+                LOG.warning("It is unknown whether image %s is deleted: %s", image_id, error)
 
     def _check_rights(self, request: Request) -> None:
         """Raises Forbidden for what the policy does not let the user do: IMS sees the access key of
@@ -228,7 +240,7 @@ def _is_json(headers: list[tuple[str, str]]) -> bool:
     )
 
 
-def _is_own(headers: list[tuple[str, str]]) -> bool:
+def _is_of_upstream(headers: list[tuple[str, str]]) -> bool:
     """Whether the response is that of IMS, not one of this service."""
     return any(name.lower() == "via" for name, _ in headers)
 

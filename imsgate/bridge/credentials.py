@@ -35,9 +35,11 @@ class ProjectCredentials:
         self._keys = jsonl.WatchedFile([path], lambda: _load(path))
 
     def replacing(self, request: Signable) -> Fields:
-        """See Authenticator. Raises Forbidden for a project without a key."""
-        keys = self._keys.current(_no_keys)
-        key = None if request.project is None else keys.get(request.project)
+        """See Authenticator. Raises Forbidden for a project without a key, and Unauthenticated
+        without a project."""
+        if request.project is None:
+            raise errors.Unauthenticated
+        key = self._keys.current(_no_keys).get(request.project)
         if key is None:
             raise errors.Forbidden(
                 action=f"use the image service behind this gateway: it has no access key for "

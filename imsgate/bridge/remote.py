@@ -67,7 +67,7 @@ class Remote:
         if not _UUID.fullmatch(image_id):
             raise missing
         reply = self._call(project, "GET", f"/v2/images/{image_id.lower()}")
-        if reply.status == 404:
+        if reply.status == 404 and not _is_of_gateway(reply):
             raise missing
         record = _expected(reply).document()
         if not isinstance(record.get("status"), str):
@@ -126,6 +126,11 @@ def _expected(reply: Reply) -> Reply:
         code, message = _reported(reply)
         raise errors.UpstreamFailed(problem=f"answered {reply.status} ({code}: {message})")
     return reply
+
+
+def _is_of_gateway(reply: Reply) -> bool:
+    """Whether the vendor's API gateway has answered, which knows no images."""
+    return _reported(reply)[0].startswith("APIGW.")
 
 
 def _pause(reply: Reply) -> int:

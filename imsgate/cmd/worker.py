@@ -6,11 +6,12 @@ from typing import Any
 
 from imsgate.bridge import remote
 from imsgate.cmd import arguments
+from imsgate.config import Config
 from imsgate.filters.metrics import begin_configured
 from imsgate.forward.settings import ForwardSettings
 from imsgate.jobs import engine
 from imsgate.server import life
-from imsgate.services import load_services
+from imsgate.services import Services, load_services
 
 
 def add_parser(subparsers: Any) -> None:
@@ -33,9 +34,7 @@ def run(args: argparse.Namespace) -> int:
     begin_configured(conf)
     # Blocked before any other thread starts, so that the main thread receives them.
     signal.pthread_sigmask(signal.SIG_BLOCK, engine.ENDS)
-    # The worker of a bridge has the image service that its jobs ask.
-    bridged = conf.read(ForwardSettings).upstream is not None
-    parts = load_services(conf, remote=remote.load(conf) if bridged else None)
+    parts = load(conf)
     life.log_start(conf, f"runs jobs on {args.threads} threads")
     parts.notifications.start_threads()
     parts.engine.work(args.threads)
@@ -43,3 +42,12 @@ def run(args: argparse.Namespace) -> int:
     parts.registry.close()
     life.log_stop()
     return 0
+
+
+def load(conf: Config) -> Services:
+    """The services of a worker; those of a bridge if there is an image service behind this one.
+
+    Raises BadConfig.
+    """
+    bridged = conf.read(ForwardSettings).upstream is not None
+    return load_services(conf, remote=remote.load(conf) if bridged else None)

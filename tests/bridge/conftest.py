@@ -1,6 +1,7 @@
 """A bridge in memory, in front of a strict IMS."""
 
 import contextlib
+import dataclasses
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any, cast
@@ -9,7 +10,6 @@ import pytest
 import webob
 
 from imsgate.bridge import remote as image_service
-from imsgate.bridge.application import Bridge
 from imsgate.bridge_app import make_bridge
 from imsgate.config import Config, Section
 from imsgate.http.request import IDENTITY
@@ -52,15 +52,9 @@ class BucketStore(MemoryStore):
         return self.read(key) if (bucket, key) == ("images", key) and key in self.held() else None
 
 
+@dataclasses.dataclass(frozen=True)
 class Made(Stack):
     """A bridge, and what is behind it."""
-
-    gate: Bridge  # type: ignore[assignment]
-
-    def __init__(self, gate: Any, services: Services, store: BucketStore) -> None:
-        super().__init__(gate)
-        object.__setattr__(self, "services", services)
-        object.__setattr__(self, "store", store)
 
     services: Services
     store: BucketStore

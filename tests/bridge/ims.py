@@ -399,7 +399,10 @@ def _handler(ims: Ims) -> type[http.server.BaseHTTPRequestHandler]:
                 self.send_header(name, text)
             if answer.status != 204:
                 self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(content)))
+                if "Content-Length" in answer.headers:  # a wrong one: it is cut
+                    self.close_connection = True
+                else:
+                    self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             with contextlib.suppress(OSError):
                 self.wfile.write(content)

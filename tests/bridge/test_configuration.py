@@ -4,6 +4,9 @@ import json
 
 import pytest
 
+from imsgate.bridge.records import BridgedAccess
+from imsgate.cmd import worker
+from imsgate.config import Config
 from imsgate.errors import BadConfig
 from imsgate.testing.gateways import memory_store
 from tests.bridge import ims as fake
@@ -42,6 +45,22 @@ def test_store_that_is_no_bucket(make, option):
     with pytest.raises(BadConfig) as refused:
         make(memory_store("obs"), config=config)
     assert refused.value.key == option
+
+
+@pytest.mark.parametrize("flavor", ["bridge", "main"])
+def test_workers_do_the_jobs_of_a_bridge(tmp_path, flavor):
+    """They have the same services, and refuse the same configurations."""
+    text = CONFIG.format(url="http://ims.example", access="a", secret="s", project="p")
+    text += "[registry]\ndriver = memory\n[DEFAULT]\nenabled_backends = obs:memory\n"
+    path = tmp_path / "worker.conf"
+    path.write_text(text if flavor == "bridge" else text.replace("upstream =", "requests ="))
+    conf = Config([str(path)], state_path=str(tmp_path))
+    if flavor == "main":
+        assert not isinstance(worker.load(conf).access, BridgedAccess)
+        return
+    with pytest.raises(BadConfig) as refused:
+        worker.load(conf)
+    assert refused.value.key == "[glance_store] default_backend"
 
 
 @pytest.fixture
@@ -117,6 +136,7 @@ def test_project_without_a_key(make, store, ims, projects):
         bridge.put(image_id, b"x" * 600, identity=OTHER),
     ):
         assert (answer.status_int, answer.headers["X-Imsgate-Reason"]) == (403, "forbidden")
+    assert bridge.call(None, "GET", "/").status_int == 401
     projects(entry("p"), entry("q"))
     assert bridge.put(image_id, b"x" * 600, identity=OTHER).status_int == 204
 

@@ -5,6 +5,8 @@ import time
 
 import pytest
 
+from imsgate import errors
+from imsgate.registry.memory import MemoryRegistry
 from imsgate.testing import servers
 from tests.bridge.conftest import MEMBER
 from tests.bridge.ims import Answer, Fault, apigw, img
@@ -84,11 +86,9 @@ def test_request_that_arrives_late(bridge, ims):
     image_id = uploaded(bridge, ims)
     ims.faults = [Fault(REGISTER)]
     assert bridge.services.engine.run_one()
-    url = f"images:{bridge.local(image_id).locations[0].url}"
-    stale = Answer(200, dict(ims.images[image_id]))
-    bridge_free = Fault(SHOW, stale)
-    ims.faults = [bridge_free]
-    ims.register_late(image_id, url)
+    # It arrives right after the image was still queued.
+    ims.faults = [Fault(SHOW, Answer(200, dict(ims.images[image_id])))]
+    ims.register_late(image_id, f"images:{bridge.local(image_id).locations[0].url}")
     bridge.work()
     assert ims.count(REGISTER) == 2
     assert_arrived(bridge, ims, image_id)
@@ -126,28 +126,24 @@ def test_busy_ims_is_left_alone_as_long_as_it_asks(bridge, ims, request_):
 def test_worker_that_died_at_any_step(bridge, ims):
     """Its lease has run out; what it recorded is all that the next one has."""
     image_id = uploaded(bridge, ims)
-    registry, number = bridge.services.registry, 0
-    while bridge.status(image_id) != "active":
-        # One dies before it has done anything, the next one does a step.
-        now = time.time()
-        if number < 3:
-            assert registry.claim_job(["bridge-register"], now + 1, now - 1)
+    while bridge.local(image_id).status != "deleted":
+        if newest_job(bridge, image_id).epoch < 6:
+            take_and_die(bridge)
         assert bridge.services.engine.run_one()
-        number += 1
-    assert_arrived_after(bridge, ims, image_id)
-
-
-def assert_arrived_after(bridge, ims, image_id):
-    bridge.work()
     assert ims.count(REGISTER) == 1
     assert_arrived(bridge, ims, image_id)
+
+
+def take_and_die(bridge):
+    """A worker claims the job, and nothing more is heard of it."""
+    now = time.time()
+    assert bridge.services.registry.claim_job(["bridge-register"], now + 1, now - 1)
 
 
 def test_worker_that_always_dies(bridge, ims):
     image_id = uploaded(bridge, ims)
     for _ in range(5):
-        now = time.time()
-        assert bridge.services.registry.claim_job(["bridge-register"], now + 1, now - 1)
+        take_and_die(bridge)
     bridge.work()
     message = "The job failed: its worker died at each of 5 attempts"
     assert_failed(bridge, ims, image_id, message)
@@ -267,6 +263,76 @@ def test_image_deleted_during_a_resumable_upload(bridge, ims):
     bridge.call(MEMBER, "PUT", f"{path}/file", DATA[:1000], Upload_Complete="?0")
     assert bridge.call(MEMBER, "DELETE", path).status_int == 204
     assert_gone(bridge, ims, image_id)
+
+
+NO_API = apigw(404, "APIGW.0101", "The API does not exist")
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE", "PUT"])
+def test_path_that_is_not_found_for_a_while(bridge, ims, method):
+    """It says nothing about the image, whose data must not go."""
+    image_id = uploaded(bridge, ims)
+    ims.faults = [Fault(".*", NO_API)] * 3
+    path = f"/v2/images/{image_id}" + ("/file" if method == "PUT" else "")
+    assert bridge.call(MEMBER, method, path).status_int in (404, 502)
+    bridge.work()
+    assert_arrived(bridge, ims, image_id)
+
+
+class Outage(MemoryRegistry):
+    """A registry that cannot be reached at times."""
+
+    down = False
+
+    def recall(self, image_id):
+        if self.down:
+            raise errors.Unavailable(what="The database")
+        return super().recall(image_id)
+
+    get = recall
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_connections_are_given_back_when_the_database_is_away(make, store, ims, method):
+    registry = Outage()
+    bridge = make(store, registry=registry, config="[forward]\nrequests_at_once = 1\n")
+    image_id = ims.queued()
+    registry.down = True
+    answer = bridge.call(MEMBER, method, f"/v2/images/{image_id}")
+    assert (answer.status_int, answer.headers["X-Imsgate-Reason"]) == (503, "unavailable")
+    registry.down = False
+    assert bridge.call(MEMBER, "GET", "/v2/images").status_int == 200
+
+
+def test_connection_is_given_back_after_a_response_that_is_cut(make, store, ims):
+    bridge = make(store, config="[forward]\nrequests_at_once = 1\n")
+    image_id = ims.queued(description="x" * 300_000)
+    ims.faults = [Fault(SHOW, Answer(200, ims.images[image_id], {"Content-Length": "999999"}))]
+    answer = bridge.call(MEMBER, "GET", f"/v2/images/{image_id}")
+    assert (answer.status_int, answer.headers["X-Imsgate-Reason"]) == (502, "upstream_failed")
+    assert bridge.status(image_id) == "queued"
+
+
+def test_image_that_got_other_data_in_ims(bridge, ims):
+    """Before the upload, after one that failed here, and while the data comes in."""
+    image_id = ims.queued()
+    ims.failing = ("IMG.0057", "Invalid image file")
+    assert bridge.put(image_id, DATA).status_int == 204
+    bridge.work()
+    ims.images[image_id]["status"] = "active"
+    refused = bridge.put(image_id, DATA)
+    assert (refused.status_int, refused.headers["X-Imsgate-Reason"]) == (409, "wrong_status")
+    ims.images[image_id]["status"] = "queued"
+
+    class Overtaken(servers.Input):
+        def read(self, size=-1):
+            ims.images[image_id]["status"] = "active"
+            return super().read(size)
+
+    answer = bridge.send(image_id, Overtaken(DATA), len(DATA))
+    assert (answer.code, answer.reason) == (409, "wrong_status")
+    assert bridge.status(image_id) == "active"
+    assert bridge.store.held() == []
 
 
 def test_protected_image_stays(bridge, ims):

@@ -169,6 +169,20 @@ def test_jobs_of_ims_itself(bridge, ims):
     assert ims.asked[-1] == f"GET /v1/{PROJECT}/jobs/{'0' * 32}"
 
 
+PROJECTS = {
+    "/v2/p/images/tags": f"/v2/{PROJECT}/images/tags",
+    "/v1/p/cloudimages/x/members": f"/v1/{PROJECT}/cloudimages/x/members",
+    "/v2/other/images/tags": "/v2/other/images/tags",
+    "/v2/images/p/members": "/v2/images/p/members",
+}
+
+
+@pytest.mark.parametrize("path", PROJECTS)
+def test_the_users_project_in_a_path_is_that_of_the_cloud(bridge, ims, path):
+    bridge.call(MEMBER, "GET", path)
+    assert ims.asked == [f"GET {PROJECTS[path]}"]
+
+
 def test_undeclared_format_is_detected(bridge, ims):
     """IMS shows zvhd2 if nothing was declared, and accepts every format."""
     image_id = ims.queued(disk_format="zvhd2")
