@@ -19,6 +19,7 @@ _MODULES = {
     "serve": "serve",
     "worker": "worker",
     "db": "db",
+    "status": "status",
     "token": "token",
     "key": "key",
     "stores": "stores",
