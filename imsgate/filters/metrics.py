@@ -14,7 +14,7 @@ import errno
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, cast
+from typing import Any
 
 from oslo_config import cfg
 
@@ -141,26 +141,11 @@ class _Exchange:
             self.sent = sum(map(len, chunks))
             self.finish()
             return chunks
-        wrapper = self._environ.get("wsgi.file_wrapper")
-        if isinstance(wrapper, type) and isinstance(chunks, wrapper):
-            return self._watch_file(chunks)
-        return _CountedBody(chunks, self)
-
-    def _watch_file(self, file: Any) -> Iterable[bytes]:
+        if not outgoing.is_file(chunks, self._environ):
+            return _CountedBody(chunks, self)
         self.sent = self._announced  # bytes sent by sendfile cannot be counted
-        close = getattr(file, "close", lambda: None)
-
-        def close_and_count() -> None:
-            try:
-                close()
-            finally:
-                self.finish()
-
-        try:
-            file.close = close_and_count
-        except AttributeError:  # the server's own C type (mod_wsgi): its end is not visible
-            self.finish()
-        return cast(Iterable[bytes], file)
+        outgoing.watch_file(chunks, self.finish)
+        return chunks
 
     def finish(self) -> None:
         """Count the request, once."""
