@@ -1,11 +1,10 @@
 """The application at the end of the pipeline: the services behind both APIs."""
 
 import atexit
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from imsgate import config, errors, profiles
 from imsgate.api import (
@@ -15,6 +14,7 @@ from imsgate.api import (
     info,
     locations,
     members,
+    metrics,
     routes,
     schemas,
     tasks,
@@ -38,21 +38,23 @@ from imsgate.api.receiver import Receiver
 from imsgate.api.signatures import Signing
 from imsgate.config import Config
 from imsgate.errors import BadConfig
+from imsgate.filters.metrics import MetricsSettings
 from imsgate.http import responses
 from imsgate.http.request import Request
 from imsgate.http.wsgi import Environ, WsgiApp
 from imsgate.jobs.engine import Engine
 from imsgate.jobs.settings import JobSettings
 from imsgate.profiles import Profile
+from imsgate.registry.base import Registry
 from imsgate.services import Services, load_services
 from imsgate.signatures import verify
 from imsgate.stores.base import Resumable
+from imsgate.stores.enabled import Stores
 from imsgate.transfer import orphans
-from imsgate.transfer.cleanup import sweep_forever
+from imsgate.transfer.cleanup import Cleanup, sweep_forever
 from imsgate.transfer.repeat import Repeats
+from imsgate.transfer.resumable import ResumableUploads
 from imsgate.transfer.settings import UploadSettings
-
-LOG = logging.getLogger(__name__)
 
 
 class Application:
@@ -66,14 +68,12 @@ class Application:
         try:
             response = responses.identified(self._router(request), environ)
         except errors.Error as error:
-            if error.needs_operator:
-                LOG.error("%s", error)
             response = responses.refusal(error)
         return response(environ, start_response)
 
 
-#: The engines of the applications in this process.
-_engines: list[Engine] = []
+#: What stops the jobs and the senders of the applications in this process.
+_stopping: list[Callable[[], None]] = []
 
 
 def app_factory(global_conf: dict[str, str], **local_conf: str) -> Application:
@@ -89,26 +89,51 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Application:
 
 
 def start_work(services: Services, conf: Config, *sweeps: Callable[[], object]) -> None:
-    """Begin to sweep, also by ``sweeps``, and to do jobs, on threads of this process."""
-    arguments = (services, sweeps)
-    threading.Thread(target=_sweep, args=arguments, name="sweep", daemon=True).start()
-    services.engine.start_threads(conf.read(JobSettings).threads)
-    _engines.append(services.engine)
+    """Begin to send notifications, to sweep, also by ``sweeps``, and to do jobs, on threads of
+    this process."""
+    services.notifications.start_threads()
+    _stopping.append(services.notifications.stop)
+    threads = conf.read(JobSettings).threads
+    work_in_background(services, threads, services.notifications.forget, *sweeps)
+
+
+class Background(Protocol):
+    """What is done beside requests."""
+
+    @property
+    def registry(self) -> Registry: ...
+    @property
+    def stores(self) -> Stores: ...
+    @property
+    def cleanup(self) -> Cleanup: ...
+    @property
+    def resumable(self) -> ResumableUploads: ...
+    @property
+    def engine(self) -> Engine: ...
+
+
+def work_in_background(services: Background, threads: int, *sweeps: Callable[[], object]) -> None:
+    """Sweep regularly, also by ``sweeps``, and do jobs on this many threads, until
+    ``hand_back``."""
+    threading.Thread(target=_sweep, args=(services, sweeps), name="sweep", daemon=True).start()
+    services.engine.start_threads(threads)
+    _stopping.append(services.engine.stop)
     # For servers that do not call hand_back earlier.
     atexit.register(hand_back)
 
 
 def hand_back() -> None:
-    """Hand the running jobs of this process back, so that others need not wait for their leases.
+    """Hand the running jobs of this process back, so that others need not wait for their leases,
+    and stop sending notifications.
 
     To be called before the interpreter shuts down its thread pools, which happens before
     ``atexit``: a job that writes to S3 would fail. May be called more than once.
     """
-    while _engines:
-        _engines.pop().stop()
+    while _stopping:
+        _stopping.pop()()
 
 
-def _sweep(services: Services, sweeps: Sequence[Callable[[], object]]) -> None:
+def _sweep(services: Background, sweeps: Sequence[Callable[[], object]]) -> None:
     """Thread body: sweep the stores once, then records and ended jobs regularly."""
     orphans.sweep_quietly(services.registry, services.stores)
 
@@ -120,7 +145,7 @@ def _sweep(services: Services, sweeps: Sequence[Callable[[], object]]) -> None:
         for further in sweeps:
             further()
 
-    sweep_forever(sweep, services.uploads.settings.lease)
+    sweep_forever(sweep, services.resumable.settings.lease)
 
 
 def make_application(services: Services, conf: Config) -> Application:
@@ -199,7 +224,9 @@ def _image_api(
         ),
         resource=resource,
         tus=tus.TusUploads(receiver=receiver, records=records, dialect=dialect),
-        download=data.ImageDownload(access=access, stores=services.stores),
+        download=data.ImageDownload(
+            access=access, stores=services.stores, on_sent=services.notifications.on_sent
+        ),
         members=members.Members(sharing=services.sharing),
         imports=imports.Imports(
             access=access, sources=services.import_sources, jobs=jobs, deployment=deployment
@@ -211,6 +238,12 @@ def _image_api(
             reads_data=conf.read(locations.SecureHashSettings).do_secure_hash,
         ),
         tasks=tasks.Tasks(access=access, registry=services.registry, settings=records.settings),
+        metrics=metrics.MetricsReport(
+            access=access,
+            settings=conf.read(MetricsSettings),
+            registry=services.registry,
+            stores=services.stores,
+        ),
         repeatable=Repeatable(services.registry),
     )
 

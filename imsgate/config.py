@@ -7,6 +7,7 @@ the option, and an unknown key is an error. There is no global CONF.
 
 import functools
 import glob
+import logging
 import math
 import os
 import types
@@ -14,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from oslo_config import cfg
-from oslo_log import log
+from oslo_log import formatters, log
 
 from imsgate.errors import BadConfig
 from imsgate.settings import Settings
@@ -196,9 +197,7 @@ class Config:
         groups = {name.lower() for name in self._conf if self._is_group(name)}
         places = []
         for path in self._files():
-            sections: dict[str, dict[str, Any]] = {}
-            cfg.ConfigParser(path, sections).parse()
-            for section, values in sections.items():
+            for section, values in _sections(path).items():
                 read = self._read.get(section.lower())
                 if read is None and section.lower() not in groups:
                     places.append(f"{path}: [{section}]")
@@ -209,6 +208,16 @@ class Config:
                         if key not in read and not self._is_library_option(section, key)
                     ]
         return places
+
+    def mentions(self, group: str) -> bool:
+        """Whether a file or the environment sets an option in the section ``group``.
+
+        Unlike ``section``, it does not need the options of a library that may not be installed.
+        """
+        prefix = f"OS_{group.upper()}__"  # of oslo.config's environment driver
+        return any(name.startswith(prefix) for name in os.environ) or any(
+            group == section.lower() for path in self._files() for section in _sections(path)
+        )
 
     def log_unread(self) -> None:
         """Log a warning for each place of ``unread``. A misspelled option may be one that was
@@ -236,6 +245,7 @@ class Config:
 
     def set_up_log(self) -> None:
         """Configure logging by the options of oslo.log. Raises BadConfig, naming the key."""
+        formatters._get_error_summary = error_summary
         try:
             log.setup(self._conf, PROJECT)
         except tuple(_LOG_KEYS) as error:
@@ -246,6 +256,25 @@ class Config:
     def native(self) -> cfg.ConfigOpts:
         """The parsed files, for libraries that register their own options."""
         return self._conf
+
+
+_error_summary = formatters._get_error_summary
+
+
+def error_summary(record: logging.LogRecord) -> str:
+    """What oslo.log appends to a line at WARNING or above: the exception being handled.
+
+    Only if it is logged with its traceback: any other line has its text already, and it may
+    contain URLs and passwords that were left out on purpose.
+    """
+    return _error_summary(record) if record.exc_info else ""
+
+
+def _sections(path: str) -> dict[str, dict[str, Any]]:
+    """The sections of a configuration file and their options."""
+    sections: dict[str, dict[str, Any]] = {}
+    cfg.ConfigParser(path, sections).parse()
+    return sections
 
 
 def _problem(value: Any, option: cfg.Opt) -> str | None:

@@ -18,6 +18,7 @@ from imsgate.filters import (
     faults,
     headers,
     identity,
+    metrics,
     pace,
     proxy,
     sizelimit,
@@ -26,6 +27,7 @@ from imsgate.filters import (
 )
 from imsgate.forward.settings import ForwardSettings
 from imsgate.jobs import settings as jobs
+from imsgate.notifications.settings import EventSettings, OutboxSettings, WebhookSettings
 from imsgate.page.page import PageSettings
 from imsgate.quotas import quota
 from imsgate.records.settings import ApiSettings
@@ -37,8 +39,10 @@ from imsgate.sources import decompress, uris, web
 from imsgate.stores import loader
 from imsgate.transfer import settings as transfer_settings
 
-_FILTERS = (
+#: The filters that have options.
+FILTERS = (
     faults.Faults,
+    metrics.MetricsFilter,
     cors.Cors,
     pace.Pace,
     tokens.Tokens,
@@ -58,7 +62,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         ("DEFAULT", config.OPTS),
         *map(_group, (ImportSettings, SecureHashSettings, LocationSettings)),
         (config.PASTE_GROUP, config.PASTE_OPTS),
-        *((kind.NAME, kind.OPTS) for kind in _FILTERS if kind.OPTS),
+        *((kind.NAME, kind.OPTS) for kind in FILTERS if kind.OPTS),
         (proxy.GROUP, proxy.OPTS),
         _group(PageSettings),
         _group(ForwardSettings),
@@ -69,6 +73,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         ("DEFAULT", quota.KEYSTONE_OPTS),
         (quota.GROUP, quota.OPTS),
         (jobs.GROUP, jobs.OPTS),
+        *map(_group, (EventSettings, OutboxSettings, WebhookSettings)),
         (uris.GROUP, uris.OPTS),
         (web.GROUP, web.OPTS),
         (decompress.GROUP, decompress.OPTS),

@@ -25,6 +25,8 @@ from imsgate.jobs.methods import ImportSources
 from imsgate.jobs.settings import GROUP as JOBS_GROUP
 from imsgate.jobs.settings import JobSettings
 from imsgate.jobs.work import Work
+from imsgate.notifications import notifications
+from imsgate.notifications.notifications import Notifications
 from imsgate.quotas import quota
 from imsgate.quotas.quota import Quotas
 from imsgate.records.access import Access
@@ -84,6 +86,7 @@ class Services:
     import_sources: ImportSources
     signatures: Signatures
     engine: Engine
+    notifications: Notifications
     allowed_buckets: Allowed | None
 
 
@@ -135,7 +138,7 @@ def make_services(
     upload = conf.read(UploadSettings)
     access = _access(conf, registry, remote)
     cleanup = Cleanup(registry=registry, stores=stores, lease=upload.lease)
-    inspector = _source_inspector(conf)
+    inspector = source_inspector(conf)
     sources = _import_sources(conf, stores, inspector, accounts)
     resumable = ResumableUploads(
         registry=registry, stores=stores, settings=upload, limit=inspector.limit, quotas=quotas
@@ -172,6 +175,7 @@ def make_services(
         import_sources=sources,
         signatures=inspector.signatures,
         engine=make_engine(registry, work, conf.read(JobSettings)),
+        notifications=notifications.load(conf, registry),
         allowed_buckets=sources.objects.allowed if sources.objects else None,
     )
 
@@ -200,7 +204,8 @@ def _register_work(
     )
 
 
-def _source_inspector(conf: Config) -> SourceInspector:
+def source_inspector(conf: Config) -> SourceInspector:
+    """The inspection of image data from anywhere. Raises BadConfig."""
     return SourceInspector(
         inspector=inspection.shared(conf.read(inspection.InspectionSettings)),
         signatures=verify.load(conf.read(verify.SignatureSettings)),
@@ -297,11 +302,12 @@ def load_registry(conf: Config) -> Registry:
 
 def make_engine(registry: Registry, kinds: Mapping[str, Work], settings: JobSettings) -> Engine:
     """The engine that ``[jobs] engine`` names. Raises BadConfig."""
-    made: Engine = _engine_driver(settings)(registry, kinds, settings)
+    made: Engine = engine_driver(settings)(registry, kinds, settings)
     return made
 
 
-def _engine_driver(settings: JobSettings) -> Any:
+def engine_driver(settings: JobSettings) -> Any:
+    """The class that ``[jobs] engine`` names. Raises BadConfig."""
     key, hint = f"[{JOBS_GROUP}] engine", "; celery needs imsgate[celery]"
     return plugins.find("imsgate.engines", settings.engine, key, hint)
 
@@ -313,4 +319,5 @@ def import_drivers(conf: Config) -> None:
     """
     loader.drivers(conf)
     user_buckets.driver(conf)
-    _engine_driver(conf.read(JobSettings))
+    engine_driver(conf.read(JobSettings))
+    notifications.import_bus(conf)

@@ -11,6 +11,7 @@ from oslo_config import generator
 from imsgate import config, errors
 from imsgate.api import info
 from imsgate.formats.checks import CHECKS
+from imsgate.notifications import bus
 from imsgate.stores import enabled, loader
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -76,7 +77,8 @@ def test_comments_in_examples_have_lines_of_their_own(text):
 def options():
     """Options of imsgate and of the libraries that read its configuration, by their groups."""
     namespaces = ["imsgate", "keystonemiddleware.auth_token", "oslo.limit", "castellan.config"]
-    found = {}
+    # Its whole list needs further packages.
+    found = {bus.GROUP: list(bus.notifier._notifier_opts)}
     for _, sections in generator._list_opts(namespaces):
         for group, listed in sections:
             found.setdefault(str(group or "DEFAULT"), []).extend(listed)

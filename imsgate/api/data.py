@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import webob
@@ -13,7 +13,7 @@ from imsgate.api.requester import identity
 from imsgate.api.signatures import Signing
 from imsgate.api.uploads import UploadResource, is_resumable
 from imsgate.http.request import Request
-from imsgate.model import Image, Status
+from imsgate.model import Identity, Image, Status
 from imsgate.records.access import Access
 from imsgate.stores.enabled import Stores
 from imsgate.transfer import download
@@ -124,10 +124,15 @@ def _fields_from_content(request: Request, image: Image) -> Mapping[str, Any]:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ImageDownload:
-    """The handler that sends image data."""
+    """The handler that sends image data.
+
+    ``on_sent(who, image)`` returns what to call when the response has ended, with the bytes
+    sent and those expected, or None.
+    """
 
     access: Access
     stores: Stores
+    on_sent: Callable[[Identity, Image], Callable[[int, int], None] | None]
 
     def download(self, request: Request, image_id: str) -> webob.Response:
         """Image API v2, Image data: Download binary image data."""
@@ -137,15 +142,17 @@ class ImageDownload:
             raise errors.Deactivated(image_id=image.shown_id)
         if not image.copies:
             return webob.Response(status=204)
-        return self._respond(request, image)
+        return self._respond(request, image, self.on_sent(who, image))
 
-    def _respond(self, request: Request, image: Image) -> webob.Response:
+    def _respond(
+        self, request: Request, image: Image, on_sent: Callable[[int, int], None] | None
+    ) -> webob.Response:
         """The data from the most preferred store that has it and is available."""
         failure: errors.Error = errors.NotFound(what=f"The data of image {image.shown_id}")
         for location in self.stores.preferred(image.copies):
             try:
                 store = self.stores.get(location.store)
-                return download.respond(request, image, store, location.url)
+                return download.respond(request, image, store, location.url, on_sent)
             except errors.StoreUnavailable as error:
                 failure = error
             except errors.ObjectNotFound:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from imsgate.api import views
-from imsgate.model import Image, Job, Upload, UploadState
+from imsgate.model import Image, Job, Upload, UploadState, isotime
 
 
 def progress(image: Image, upload: Upload | None, job: Job | None) -> dict[str, Any] | None:
@@ -15,7 +15,10 @@ def progress(image: Image, upload: Upload | None, job: Job | None) -> dict[str, 
     """
     newest = None if upload is None else upload.created_at
     if job is not None and (newest is None or job.created_at > newest):
-        return _of_job(image, job)
+        view = _of_job(image, job)
+        if upload is not None and upload.state is UploadState.FINISHING:
+            view["state"] = upload.state
+        return view
     if upload is not None and (image.upload_key in (None, upload.key)):
         return _of_upload(image, upload)
     return _of_request(image) if image.upload_key is not None else None
@@ -31,7 +34,7 @@ def _of_upload(image: Image, upload: Upload) -> dict[str, Any]:
         "received": received,
         "size": upload.length,
         "rate": None if ended else _rate(received, upload.created_at.timestamp()),
-        "started_at": views.isotime(upload.created_at),
+        "started_at": isotime(upload.created_at),
         "expires_at": None if ended else views.isotime_of(upload.expires),
         "reason": upload.reason,
         "user_id": upload.user,
@@ -70,7 +73,7 @@ def _of_job(image: Image, job: Job) -> dict[str, Any]:
         "received": job.progress,
         "size": job.total,
         "rate": None if job.end_at else _rate(job.progress, began.timestamp()),
-        "started_at": views.isotime(began),
+        "started_at": isotime(began),
         "expires_at": None,
         "reason": job.reason,
         "user_id": job.arguments.get("user_id"),

@@ -9,25 +9,14 @@ import webob
 
 from imsgate import errors
 from imsgate.api.requester import identity
-from imsgate.api.views import isotime
 from imsgate.http import responses
 from imsgate.http.request import Request
-from imsgate.jobs import locations, methods
 from imsgate.jobs.arguments import shown_image_id
-from imsgate.model import Identity, Job, JobState
+from imsgate.jobs.tasks import STATUSES, TYPES
+from imsgate.model import Identity, Job, JobState, isotime
 from imsgate.records.access import Access
 from imsgate.records.settings import ApiSettings
 from imsgate.registry.base import JobQuery, Registry, page_of_jobs
-
-_STATUS = {
-    JobState.INIT: "pending",
-    JobState.RUNNING: "processing",
-    JobState.SUCCESS: "success",
-    JobState.FAIL: "failure",
-}
-
-#: Glance's names for kinds of jobs. Other kinds keep their own name.
-_TYPES = {methods.IMPORT: "api_image_import", locations.KIND: "location_import"}
 
 #: Fields of jobs by the attributes of tasks that lists can be sorted by.
 _SORT = {"created_at": "created_at", "updated_at": "updated_at", "status": "state", "id": "id"}
@@ -128,15 +117,15 @@ def _query(params: Mapping[str, str], direction: str) -> JobQuery:
     """The jobs that a query string asks for. Raises BadQuery."""
     status, key = params.get("status"), params.get("sort_key", "created_at")
     direction = params.get("sort_dir", direction)
-    if status is not None and status not in _STATUS.values():
-        problem = f"it must be one of {', '.join(_STATUS.values())}"
+    if status is not None and status not in STATUSES.values():
+        problem = f"it must be one of {', '.join(STATUSES.values())}"
         raise errors.BadQuery(parameter="status", problem=problem)
     if key not in _SORT:
         raise errors.BadQuery(parameter="sort_key", problem=f"it must be one of {', '.join(_SORT)}")
     if direction not in ("asc", "desc"):
         raise errors.BadQuery(parameter="sort_dir", problem="it must be asc or desc")
     return JobQuery(
-        states=[state for state, name in _STATUS.items() if name == status] if status else None,
+        states=[state for state, name in STATUSES.items() if name == status] if status else None,
         kinds=_kinds(params["type"]) if "type" in params else None,
         sort=_SORT[key],
         descending=direction == "desc",
@@ -145,8 +134,8 @@ def _query(params: Mapping[str, str], direction: str) -> JobQuery:
 
 def _kinds(type_: str) -> list[str]:
     """The kinds of jobs that are shown with this type."""
-    named = [kind for kind, name in _TYPES.items() if name == type_]
-    return named if named or type_ in _TYPES else [type_]
+    named = [kind for kind, name in TYPES.items() if name == type_]
+    return named if named or type_ in TYPES else [type_]
 
 
 def _marker_of(jobs: Iterable[Job], task_id: str) -> Job:
@@ -174,8 +163,8 @@ def view(job: Job) -> dict[str, Any]:
     """One task. Glance has no member ``progress``; its values are bytes."""
     return {
         "id": job.id,
-        "type": _TYPES.get(job.kind, job.kind),
-        "status": _STATUS[job.state],
+        "type": TYPES.get(job.kind, job.kind),
+        "status": STATUSES[job.state],
         "owner": job.project,
         "message": job.reason or "",
         "result": _result(job),

@@ -5,16 +5,11 @@ from typing import Any
 
 from imsgate.http.request import Request
 from imsgate.jobs.progress import MESSAGE
-from imsgate.model import GIVEN_ID, Image, Member, Status
-
-
-def isotime(when: datetime.datetime) -> str:
-    """A time in Glance's format: ISO 8601, UTC, in whole seconds."""
-    return when.isoformat("T", "seconds")[:19] + "Z"
+from imsgate.model import GIVEN_ID, Image, Member, Status, isotime
 
 
 def isotime_of(seconds: float) -> str:
-    """The same for seconds since the epoch."""
+    """A time in seconds since the epoch, in Glance's format."""
     return isotime(datetime.datetime.fromtimestamp(seconds, datetime.UTC))
 
 

@@ -130,9 +130,11 @@ from imsgate.errors.upstream import (
     LengthRequiredUpstream,
     NoImageUpstream,
     RegistrationFailed,
+    SpoolFull,
     UpstreamBusy,
     UpstreamDenied,
     UpstreamFailed,
+    UpstreamRefused,
     UpstreamTimeout,
 )
 
@@ -219,6 +221,7 @@ __all__ = [
     "SourceFailed",
     "SourceMissing",
     "SourceUnavailable",
+    "SpoolFull",
     "StoreDenied",
     "StoreFull",
     "StoreReadOnly",
@@ -238,6 +241,7 @@ __all__ = [
     "UpstreamBusy",
     "UpstreamDenied",
     "UpstreamFailed",
+    "UpstreamRefused",
     "UpstreamTimeout",
     "UriRefused",
     "WrongStatus",

@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from imsgate.errors.base import Error, NotFound, Unavailable
+from imsgate.errors.base import Conflict, Error, NotFound, Unavailable
 from imsgate.errors.requests import Busy, LengthRequired
 
 
@@ -25,6 +25,17 @@ class LengthRequiredUpstream(LengthRequired):
         "Content-Length or x-openstack-image-size is required: the image service behind this "
         "gateway does not accept chunked bodies"
     )
+
+
+class UpstreamRefused(Conflict):
+    """Upstream has answered a request of this service's own with 3xx or 4xx."""
+
+    reason = "upstream_refused"
+    message = "The image service behind this gateway answered {status}: {problem}"
+
+
+class SpoolFull(Busy):
+    message = "The space for incomplete uploads is used up; try again later"
 
 
 class UpstreamDenied(UpstreamFailed):

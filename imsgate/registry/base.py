@@ -1,4 +1,4 @@
-"""The registry contract: the records of images, their members, jobs, uploads, and idempotency keys.
+"""The registry contract: records of images, members, jobs, uploads, idempotency keys, and events.
 
 A driver subclasses :class:`Registry` and is named by an entry point in
 ``imsgate.registries``. One instance serves many threads, and many processes may use the
@@ -15,8 +15,19 @@ from typing import Any, ClassVar
 
 from oslo_config import cfg
 
-from imsgate.model import Image, Job, Limits, Location, Member, MemberStatus, Upload, Usage
+from imsgate.model import (
+    Activity,
+    Image,
+    Job,
+    Limits,
+    Location,
+    Member,
+    MemberStatus,
+    Upload,
+    Usage,
+)
 from imsgate.registry.idempotency import IdempotencyKeys, Outcome
+from imsgate.registry.outbox import Outbox
 from imsgate.registry.queries import (
     ALL_JOBS,
     LIST_BATCH_IMAGES,
@@ -54,8 +65,8 @@ def sets_updated_at(to: Mapping[str, Any]) -> bool:
     return "updated_at" not in to and not all(field.startswith("upload_") for field in to)
 
 
-class Registry(IdempotencyKeys):
-    """Image records and their members, jobs, resumable uploads, and idempotency keys.
+class Registry(Outbox, IdempotencyKeys):
+    """Image records and their members, jobs, resumable uploads, idempotency keys, and the outbox.
 
     **Deleted images.** Their records stay, so that no id is ever used twice. Only ``change``,
     ``expired`` and ``recall`` still return them.
@@ -138,6 +149,13 @@ class Registry(IdempotencyKeys):
     @abc.abstractmethod
     def usage(self, project: str) -> Usage:
         """Return the sum of ``Image.usage`` over all images of a project."""
+
+    @abc.abstractmethod
+    def activity(self) -> Activity:
+        """Count what is in progress, for monitoring.
+
+        This must stay cheap when the registry has millions of images of which few are in progress.
+        """
 
     # Members
 

@@ -10,18 +10,26 @@ from imsgate import model
 from imsgate.errors import AlreadyExists, Conflict, NotFound
 from imsgate.model import Image, Limits, Status
 from imsgate.quotas import limits
-from imsgate.registry import rows, totals
+from imsgate.registry import messages, rows, totals
 from imsgate.registry.base import sets_updated_at
 from imsgate.registry.lists import Clause
+from imsgate.registry.outbox import Recorder, is_shown
 from imsgate.registry.tables import IMAGES
 
 
-def add(connection: sa.Connection, image: Image, within: Limits | None) -> None:
+def add(
+    connection: sa.Connection,
+    image: Image,
+    within: Limits | None,
+    recorder: Recorder | None = None,
+) -> None:
     try:
         rows.insert(connection, image)
     except exc.IntegrityError:
         raise AlreadyExists(what=f"Image {image.id}") from None
     _check_limits(connection, within, None, image)
+    if recorder is not None:
+        messages.add(connection, recorder, recorder.image(None, image))
 
 
 def change(
@@ -30,12 +38,14 @@ def change(
     was: Mapping[str, Any],
     within: Limits | None,
     to: Mapping[str, Any],
+    recorder: Recorder | None = None,
 ) -> Image:
     """What ``Registry.change`` promises."""
     columns = rows.columns(to)
     if sets_updated_at(to):
         columns["updated_at"] = model.now()
-    before = _locked(connection, image_id) if within else None
+    recorder = recorder if is_shown(to) else None
+    before = _locked(connection, image_id) if within or recorder else None
     # Also true for two NULLs, for which "=" never is.
     unchanged = [IMAGES.c[field].is_not_distinct_from(value) for field, value in was.items()]
     step = sa.update(IMAGES).where(has_id(image_id), *unchanged, *_may_become(to))
@@ -44,6 +54,8 @@ def change(
     (image,) = rows.read(connection, sa.select(IMAGES).where(has_id(image_id)))
     image = rows.replace(connection, image, to)
     _check_limits(connection, within, before, image)
+    if recorder is not None:
+        messages.add(connection, recorder, recorder.image(before, image))
     return image
 
 

@@ -11,7 +11,9 @@ from sqlalchemy import exc
 from imsgate import model
 from imsgate.errors import AlreadyExists, Conflict, NotFound
 from imsgate.model import UNFINISHED, Job, JobState
+from imsgate.registry import messages
 from imsgate.registry.base import JobQuery
+from imsgate.registry.outbox import Recorder
 from imsgate.registry.tables import JOBS
 
 _AGE = (JOBS.c.created_at, JOBS.c.id)
@@ -20,12 +22,20 @@ CANDIDATES = 20
 _UNFINISHED = JOBS.c.state.in_(UNFINISHED)
 
 
-def insert(connection: sa.Connection, job: Job) -> None:
+def insert(connection: sa.Connection, job: Job, recorder: Recorder | None = None) -> None:
     fields = {field.name: getattr(job, field.name) for field in dataclasses.fields(job)}
     try:
         connection.execute(sa.insert(JOBS).values(fields))
     except exc.IntegrityError:
         raise AlreadyExists(what=f"Job {job.id}") from None
+    _record(connection, recorder, None, job)
+
+
+def _record(
+    connection: sa.Connection, recorder: Recorder | None, before: JobState | None, after: Job
+) -> None:
+    if recorder is not None:
+        messages.add(connection, recorder, recorder.job(before, after))
 
 
 def get(connection: sa.Connection, job_id: str) -> Job:
@@ -91,14 +101,20 @@ def free(
 
 
 def claim(
-    connection: sa.Connection, candidates: Iterable[Job], now: float, lease: float
+    connection: sa.Connection,
+    candidates: Iterable[Job],
+    now: float,
+    lease: float,
+    recorder: Recorder | None = None,
 ) -> Job | None:
     """Take the first candidate that is still free and that no other worker is taking."""
     for candidate in candidates:
         # One at a time: if asked for the oldest, MariaDB may lock every row that it examines.
         select = sa.select(JOBS).where(JOBS.c.id == candidate.id, _is_free(now))
         for job in _read(connection, select.with_for_update(skip_locked=True)):
-            return _take(connection, job, lease)
+            taken = _take(connection, job, lease)
+            _record(connection, recorder, job.state, taken)
+            return taken
     return None
 
 
@@ -120,7 +136,13 @@ def _take(connection: sa.Connection, job: Job, lease: float) -> Job:
     return dataclasses.replace(job, **taken)
 
 
-def change(connection: sa.Connection, job_id: str, epoch: int, fields: Mapping[str, Any]) -> Job:
+def change(
+    connection: sa.Connection,
+    job_id: str,
+    epoch: int,
+    fields: Mapping[str, Any],
+    recorder: Recorder | None = None,
+) -> Job:
     """Raises NotFound, and Conflict if the job is not in RUNNING with this epoch."""
     held = (JOBS.c.id == job_id, JOBS.c.epoch == epoch, JOBS.c.state == JobState.RUNNING)
     step = sa.update(JOBS).where(*held).values({"updated_at": model.now(), **fields})
@@ -128,6 +150,7 @@ def change(connection: sa.Connection, job_id: str, epoch: int, fields: Mapping[s
     job = get(connection, job_id)
     if changed == 0:
         raise Conflict(problem=f"Job {job_id} was taken over by another worker, or has ended")
+    _record(connection, recorder, JobState.RUNNING, job)
     return job
 
 

@@ -25,10 +25,12 @@ from imsgate.registry import (
     totals,
     uploads,
 )
-from imsgate.registry.base import ALL_JOBS, NOTHING, Enough, JobQuery, Query, Registry
+from imsgate.registry.activity import SqlActivity
+from imsgate.registry.base import ALL_JOBS, NOTHING, Enough, JobQuery, Query
 from imsgate.registry.database import DatabaseSettings
 from imsgate.registry.idempotency import Claim, Entry, KeptAnswer, Outcome
 from imsgate.registry.outages import repeated
+from imsgate.registry.sql_outbox import SqlOutbox
 from imsgate.registry.tables import IMAGES, LOCATIONS
 
 #: The image with an id. Built once, since this is the most frequent statement.
@@ -36,7 +38,7 @@ _RECORDED = sa.select(IMAGES).where(IMAGES.c.id == sa.bindparam("image_id"))
 _EXISTING = _RECORDED.where(lists.EXISTS)
 
 
-class SqlRegistry(Registry):
+class SqlRegistry(SqlActivity, SqlOutbox):
     """Records as rows.
 
     Reading takes two statements, for one image or for a page of them. A page of images with
@@ -82,7 +84,7 @@ class SqlRegistry(Registry):
         self, image: Image, within: Limits | None = None, outcome: Outcome | None = None
     ) -> None:
         with self._writing(within) as connection:
-            images.add(connection, image, within)
+            images.add(connection, image, within, self._recorder)
             keys.end(connection, outcome)
 
     @repeated
@@ -113,7 +115,7 @@ class SqlRegistry(Registry):
         self, image_id: str, was: Mapping[str, Any], within: Limits | None = None, /, **to: Any
     ) -> Image:
         with self._writing(within) as connection:
-            return images.change(connection, image_id, was, within, to)
+            return images.change(connection, image_id, was, within, to, self._recorder)
 
     @repeated
     def holds(self, location: Location) -> bool:
@@ -136,7 +138,7 @@ class SqlRegistry(Registry):
     @repeated
     def add_member(self, member: Member, limit: int | None = None) -> None:
         with self._database.writing() as connection:
-            members.add(connection, member, limit)
+            members.add(connection, member, limit, self._recorder)
 
     @repeated
     def members(self, image_id: str) -> builtins.list[Member]:
@@ -146,12 +148,12 @@ class SqlRegistry(Registry):
     @repeated
     def change_member(self, image_id: str, member_id: str, status: MemberStatus) -> Member:
         with self._database.writing() as connection:
-            return members.change(connection, image_id, member_id, status)
+            return members.change(connection, image_id, member_id, status, self._recorder)
 
     @repeated
     def remove_member(self, image_id: str, member_id: str) -> None:
         with self._database.writing() as connection:
-            members.remove(connection, image_id, member_id)
+            members.remove(connection, image_id, member_id, self._recorder)
 
     # Jobs
 
@@ -169,9 +171,9 @@ class SqlRegistry(Registry):
             if job.image_id is not None:
                 # The UPDATE locks the image's row, so that one transaction at a time looks for
                 # other jobs.
-                images.change(connection, job.image_id, was, within, to)
+                images.change(connection, job.image_id, was, within, to, self._recorder)
                 jobs.check_idle(connection, job.image_id)
-            jobs.insert(connection, job)
+            jobs.insert(connection, job, self._recorder)
             keys.end(connection, outcome)
 
     @repeated
@@ -183,8 +185,8 @@ class SqlRegistry(Registry):
         outcome: Outcome | None = None,
     ) -> None:
         with self._writing(within) as connection:
-            images.add(connection, image, within)
-            jobs.insert(connection, job)
+            images.add(connection, image, within, self._recorder)
+            jobs.insert(connection, job, self._recorder)
             keys.end(connection, outcome)
 
     @repeated
@@ -223,7 +225,7 @@ class SqlRegistry(Registry):
         if not free:
             return None
         with self._database.writing() as connection:
-            return jobs.claim(connection, free, now, lease)
+            return jobs.claim(connection, free, now, lease, self._recorder)
 
     @repeated
     def free_jobs(
@@ -244,9 +246,9 @@ class SqlRegistry(Registry):
         **to: Any,
     ) -> Job:
         with self._writing(within) as connection:
-            job = jobs.change(connection, job_id, epoch, fields)
+            job = jobs.change(connection, job_id, epoch, fields, self._recorder)
             if job.image_id is not None and (was or to):
-                images.change(connection, job.image_id, was, within, to)
+                images.change(connection, job.image_id, was, within, to, self._recorder)
             return job
 
     @repeated
@@ -310,7 +312,7 @@ class SqlRegistry(Registry):
         with self._writing(within) as connection:
             # The image first: on MariaDB the INSERT locks the image's row for reading, because of
             # the foreign key. Two transactions that both did so would be a deadlock.
-            images.change(connection, upload.image_id, was, within, to)
+            images.change(connection, upload.image_id, was, within, to, self._recorder)
             uploads.insert(connection, upload)
 
     @repeated
@@ -337,7 +339,7 @@ class SqlRegistry(Registry):
         with self._writing(within) as connection:
             upload = uploads.change(connection, upload_id, epoch, fields)
             if was or to:
-                images.change(connection, upload.image_id, was, within, to)
+                images.change(connection, upload.image_id, was, within, to, self._recorder)
             return upload
 
     @repeated

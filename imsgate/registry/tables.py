@@ -120,6 +120,10 @@ class Bytes(sa.types.TypeDecorator[bytes]):
         return sa.LargeBinary()
 
 
+#: A number that the database increments. SQLite does so for one integer type only.
+Position = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+
 IMAGES = sa.Table(
     "images",
     METADATA,
@@ -295,4 +299,28 @@ UPLOADS = sa.Table(
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
     sa.Index(None, "image_id", "created_at", "id"),
+)
+
+#: Events that wait until they are sent: see ``registry.outbox``.
+OUTBOX = sa.Table(
+    "outbox",
+    METADATA,
+    sa.Column("position", Position, primary_key=True),
+    sa.Column("target", Exact(64), nullable=False),
+    sa.Column("id", Exact(36), nullable=False),
+    sa.Column("body", Document, nullable=False),
+    sa.Column("recorded", sa.Double, nullable=False, index=True),
+    sa.Column("due", sa.Double, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Index(None, "target", "position"),
+)
+
+#: Whose turn it is to send to a target. There is a row once something was to be sent.
+TURNS = sa.Table(
+    "outbox_turns",
+    METADATA,
+    sa.Column("target", Exact(64), primary_key=True),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("until", sa.Double, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),
 )

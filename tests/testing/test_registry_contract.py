@@ -12,6 +12,7 @@ from tests.testing import (
     broken_limits,
     broken_lists,
     broken_members,
+    broken_outbox,
     broken_records,
     broken_statuses,
     broken_uploads,
@@ -27,6 +28,7 @@ REJECTED = [
     *broken_jobs.REJECTED,
     *broken_idempotency.REJECTED,
     *broken_uploads.REJECTED,
+    *broken_outbox.REJECTED,
 ]
 
 

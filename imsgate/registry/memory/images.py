@@ -23,6 +23,7 @@ from imsgate.registry.base import (
 )
 from imsgate.registry.idempotency import Outcome
 from imsgate.registry.memory.keys import MemoryKeys
+from imsgate.registry.outbox import is_shown
 
 _COMPARE: Mapping[Op, Callable[[Any, Any], bool]] = {
     Op.EQ: operator.eq,
@@ -48,7 +49,7 @@ class MemoryImages(MemoryKeys, Registry):
             if image.id in self._images:
                 raise AlreadyExists(what=f"Image {image.id}")
             self._check_claim(outcome)
-            self._put(image, within)
+            self._record_image(None, self._put(image, within))
             self._end(outcome)
 
     def _put(self, image: Image, within: Limits | None) -> Image:
@@ -130,7 +131,14 @@ class MemoryImages(MemoryKeys, Registry):
             self._check_transition(image, to)
             if sets_updated_at(to):
                 to["updated_at"] = model.now()
-            return self._put(dataclasses.replace(image, **to), within)
+            changed = self._put(dataclasses.replace(image, **to), within)
+            if is_shown(to):
+                self._record_image(image, changed)
+            return changed
+
+    def _record_image(self, before: Image | None, after: Image) -> None:
+        if self._recorder is not None:
+            self.add_events(self._recorder.image(before, after))
 
     def _check_transition(self, image: Image, to: Mapping[str, Any]) -> None:
         model.check_transition(image.id, image.status, to.get("status", image.status))

@@ -43,6 +43,11 @@ class MemoryJobs(MemoryImages):
     def _put_job(self, job: Job) -> None:
         arguments = MappingProxyType(copy.deepcopy(dict(job.arguments)))
         self._jobs[job.id] = dataclasses.replace(job, arguments=arguments)
+        self._record_job(None, job)
+
+    def _record_job(self, before: JobState | None, after: Job) -> None:
+        if self._recorder is not None:
+            self.add_events(self._recorder.job(before, after))
 
     def add_with_job(
         self,
@@ -119,6 +124,7 @@ class MemoryJobs(MemoryImages):
                 begin_at=free[0].begin_at or moment,
                 updated_at=moment,
             )
+            self._record_job(free[0].state, job)
             return job
 
     def change_job(
@@ -141,6 +147,7 @@ class MemoryJobs(MemoryImages):
             if job.image_id is not None and (was or to):
                 self.change(job.image_id, was, within, **to)
             self._jobs[job_id] = changed
+            self._record_job(job.state, changed)
             return changed
 
     def cancel_jobs(self, image_id: str) -> None:

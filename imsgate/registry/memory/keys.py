@@ -1,15 +1,15 @@
 """Idempotency keys in the memory of one process."""
 
 import dataclasses
-import threading
 
 from imsgate.errors import KeyInUse
 from imsgate.registry.idempotency import Claim, Entry, IdempotencyKeys, KeptAnswer, Outcome
+from imsgate.registry.memory.outbox import MemoryOutbox
 
 
-class MemoryKeys(IdempotencyKeys):
+class MemoryKeys(MemoryOutbox, IdempotencyKeys):
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        super().__init__()
         self._keys: dict[str, Entry] = {}
 
     def claim_key(

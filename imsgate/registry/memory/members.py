@@ -19,6 +19,7 @@ class MemoryMembers(MemoryImages):
             if (member.image_id, member.member_id) in self._members:
                 raise MemberExists(image_id=member.image_id, member_id=member.member_id)
             self._members[member.image_id, member.member_id] = member
+            self._record_member("create", member)
 
     def members(self, image_id: str) -> builtins.list[Member]:
         with self._lock:
@@ -35,12 +36,19 @@ class MemoryMembers(MemoryImages):
             member = self._member(image_id, member_id)
             changed = dataclasses.replace(member, status=status, updated_at=model.now())
             self._members[image_id, member_id] = changed
+            self._record_member("update", changed)
             return changed
 
     def remove_member(self, image_id: str, member_id: str) -> None:
         with self._lock:
-            self._member(image_id, member_id)
+            removed = self._member(image_id, member_id)
             del self._members[image_id, member_id]
+            self._record_member("delete", removed)
+
+    def _record_member(self, action: str, member: Member) -> None:
+        if self._recorder is not None:
+            image = self._images[member.image_id]
+            self.add_events(self._recorder.member(action, member, image))
 
     def _member(self, image_id: str, member_id: str) -> Member:
         member = self._members.get((image_id, member_id))

@@ -14,6 +14,7 @@ import pytest
 
 from imsgate.registry.base import Registry
 from imsgate.testing.registries import walk
+from imsgate.testing.registries.activity import ActivityContract
 from imsgate.testing.registries.changes import ChangeContract
 from imsgate.testing.registries.cleanup import CleanupContract
 from imsgate.testing.registries.idempotency import IdempotencyContract
@@ -23,6 +24,7 @@ from imsgate.testing.registries.limits import LimitContract
 from imsgate.testing.registries.lists import ListContract
 from imsgate.testing.registries.locations import LocationContract
 from imsgate.testing.registries.members import MemberContract
+from imsgate.testing.registries.outbox import OutboxContract
 from imsgate.testing.registries.records import RecordContract
 from imsgate.testing.registries.statuses import StatusContract
 from imsgate.testing.registries.uploads import UploadContract
@@ -43,8 +45,10 @@ class RegistryContract(
     JobClaimContract,
     IdempotencyContract,
     UploadContract,
+    ActivityContract,
+    OutboxContract,
 ):
-    """The promises of ``imsgate.registry.base`` and ``imsgate.registry.idempotency``."""
+    """The promises of ``imsgate.registry.base`` and of the parts of its contract."""
 
     @pytest.fixture
     def registry(self) -> Registry:
