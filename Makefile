@@ -1,7 +1,7 @@
 # make run    install into .venv and serve on $(BIND), with all data under $(STATE)
 # make quick  formatting, lint, types, layers, and the tests that need no server: under two minutes
 # make test   the same with all tests
-# make sample write etc/*.sample and the API tables of doc/ again
+# make sample write etc/*.sample, and the tables of the API and of metrics in doc/, again
 # make bench  compare imsgate with the floor and, with GLANCE_VENV, Glance; BENCH="--store DIR" for a disk
 # make bench-parts  measure memory and format inspection
 # make fuzz   feed the format inspectors random input for $(FUZZ_SECONDS) seconds
@@ -50,6 +50,7 @@ sample: $(VENV)/.test
 	$(BIN)/oslopolicy-sample-generator --namespace imsgate --output-file etc/policy.yaml.sample
 	$(BIN)/python -m tests.api.table
 	$(BIN)/python -m tests.api.ims_table
+	$(BIN)/python -m tests.metrics.table
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/compare.py $(BENCH)

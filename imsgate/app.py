@@ -1,11 +1,10 @@
 """The application at the end of the pipeline: the services behind both APIs."""
 
 import atexit
-import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 from imsgate import config, errors, profiles
 from imsgate.api import (
@@ -15,6 +14,7 @@ from imsgate.api import (
     info,
     locations,
     members,
+    metrics,
     routes,
     schemas,
     tasks,
@@ -38,20 +38,23 @@ from imsgate.api.receiver import Receiver
 from imsgate.api.signatures import Signing
 from imsgate.config import Config
 from imsgate.errors import BadConfig
+from imsgate.filters.metrics import MetricsSettings
 from imsgate.http import responses
 from imsgate.http.request import Request
 from imsgate.http.wsgi import Environ, WsgiApp
+from imsgate.jobs.engine import Engine
 from imsgate.jobs.settings import JobSettings
 from imsgate.profiles import Profile
+from imsgate.registry.base import Registry
 from imsgate.services import Services, load_services
 from imsgate.signatures import verify
 from imsgate.stores.base import Resumable
+from imsgate.stores.enabled import Stores
 from imsgate.transfer import orphans
-from imsgate.transfer.cleanup import sweep_forever
+from imsgate.transfer.cleanup import Cleanup, sweep_forever
 from imsgate.transfer.repeat import Repeats
+from imsgate.transfer.resumable import ResumableUploads
 from imsgate.transfer.settings import UploadSettings
-
-LOG = logging.getLogger(__name__)
 
 
 class Application:
@@ -65,8 +68,6 @@ class Application:
         try:
             response = responses.identified(self._router(request), environ)
         except errors.Error as error:
-            if error.needs_operator:
-                LOG.error("%s", error)
             response = responses.refusal(error)
         return response(environ, start_response)
 
@@ -83,14 +84,42 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Application:
     conf = config.load(global_conf)
     services = load_services(conf, local_conf)
     application = make_application(services, conf)
-    threading.Thread(target=_sweep, args=(services,), name="sweep", daemon=True).start()
-    services.engine.start_threads(conf.read(JobSettings).threads)
+    start_work(services, conf)
+    return application
+
+
+def start_work(services: Services, conf: Config, *sweeps: Callable[[], object]) -> None:
+    """Begin to send notifications, to sweep, also by ``sweeps``, and to do jobs, on threads of
+    this process."""
     services.notifications.start_threads()
     _stopping.append(services.notifications.stop)
+    threads = conf.read(JobSettings).threads
+    work_in_background(services, threads, services.notifications.forget, *sweeps)
+
+
+class Background(Protocol):
+    """What is done beside requests."""
+
+    @property
+    def registry(self) -> Registry: ...
+    @property
+    def stores(self) -> Stores: ...
+    @property
+    def cleanup(self) -> Cleanup: ...
+    @property
+    def resumable(self) -> ResumableUploads: ...
+    @property
+    def engine(self) -> Engine: ...
+
+
+def work_in_background(services: Background, threads: int, *sweeps: Callable[[], object]) -> None:
+    """Sweep regularly, also by ``sweeps``, and do jobs on this many threads, until
+    ``hand_back``."""
+    threading.Thread(target=_sweep, args=(services, sweeps), name="sweep", daemon=True).start()
+    services.engine.start_threads(threads)
     _stopping.append(services.engine.stop)
     # For servers that do not call hand_back earlier.
     atexit.register(hand_back)
-    return application
 
 
 def hand_back() -> None:
@@ -104,7 +133,7 @@ def hand_back() -> None:
         _stopping.pop()()
 
 
-def _sweep(services: Services) -> None:
+def _sweep(services: Background, sweeps: Sequence[Callable[[], object]]) -> None:
     """Thread body: sweep the stores once, then records and ended jobs regularly."""
     orphans.sweep_quietly(services.registry, services.stores)
 
@@ -113,9 +142,10 @@ def _sweep(services: Services) -> None:
         services.engine.forget()
         services.registry.forget_keys(time.time())
         services.resumable.forget()
-        services.notifications.forget()
+        for further in sweeps:
+            further()
 
-    sweep_forever(sweep, services.uploads.settings.lease)
+    sweep_forever(sweep, services.resumable.settings.lease)
 
 
 def make_application(services: Services, conf: Config) -> Application:
@@ -208,6 +238,12 @@ def _image_api(
             reads_data=conf.read(locations.SecureHashSettings).do_secure_hash,
         ),
         tasks=tasks.Tasks(access=access, registry=services.registry, settings=records.settings),
+        metrics=metrics.MetricsReport(
+            access=access,
+            settings=conf.read(MetricsSettings),
+            registry=services.registry,
+            stores=services.stores,
+        ),
         repeatable=Repeatable(services.registry),
     )
 

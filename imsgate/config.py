@@ -7,6 +7,7 @@ the option, and an unknown key is an error. There is no global CONF.
 
 import functools
 import glob
+import logging
 import math
 import os
 import types
@@ -14,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from oslo_config import cfg
-from oslo_log import log
+from oslo_log import formatters, log
 
 from imsgate.errors import BadConfig
 from imsgate.settings import Settings
@@ -55,7 +56,8 @@ PASTE_OPTS: Sequence[cfg.Opt] = (
         help="The application of the Paste file to serve. It decides how clients authenticate: "
         "main (the default) by tokens of a file, aksk by signatures, keystone by Keystone's "
         "tokens; tokens+aksk and keystone+aksk accept both. front passes requests on to another "
-        "image service, which authenticates them.",
+        "image service, which authenticates them; bridge, to Huawei Cloud IMS or Open Telekom "
+        "Cloud.",
     ),
 )
 
@@ -243,6 +245,7 @@ class Config:
 
     def set_up_log(self) -> None:
         """Configure logging by the options of oslo.log. Raises BadConfig, naming the key."""
+        formatters._get_error_summary = error_summary
         try:
             log.setup(self._conf, PROJECT)
         except tuple(_LOG_KEYS) as error:
@@ -253,6 +256,18 @@ class Config:
     def native(self) -> cfg.ConfigOpts:
         """The parsed files, for libraries that register their own options."""
         return self._conf
+
+
+_error_summary = formatters._get_error_summary
+
+
+def error_summary(record: logging.LogRecord) -> str:
+    """What oslo.log appends to a line at WARNING or above: the exception being handled.
+
+    Only if it is logged with its traceback: any other line has its text already, and it may
+    contain URLs and passwords that were left out on purpose.
+    """
+    return _error_summary(record) if record.exc_info else ""
 
 
 def _sections(path: str) -> dict[str, dict[str, Any]]:

@@ -6,6 +6,7 @@ Equal settings give the same object. The defaults refuse unsafe images only.
 
 import functools
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from oslo_config import cfg, types
@@ -104,15 +105,18 @@ def declared_format(image: Image) -> Declaration | None:
     This is its ``disk_format``, except for the containers that wrap the disk (ova, docker,
     compressed). The other containers (ovf, ami, aki, ari) are labels of an unwrapped disk.
     """
-    declared = declaration(image.disk_format, image.container_format)
-    if declared and declared.name == "raw" and image.properties.get(_CINDER_KEY):
-        return Declaration("raw", also=frozenset(("luks",)))
-    return declared
+    return declaration(image.disk_format, image.container_format, image.properties)
 
 
-def declaration(disk_format: str | None, container_format: str | None) -> Declaration | None:
-    """What these two fields of a record say about the data; None if nothing."""
+def declaration(
+    disk_format: str | None,
+    container_format: str | None,
+    properties: Mapping[str, Any] = MappingProxyType({}),
+) -> Declaration | None:
+    """What these fields of a record say about the data; None if nothing."""
     name = container_format if container_format in WRAPPERS else disk_format
+    if name == "raw" and properties.get(_CINDER_KEY):
+        return Declaration("raw", also=frozenset(("luks",)))
     return Declaration(name) if name else None
 
 

@@ -8,6 +8,7 @@ from imsgate import config, profiles
 from imsgate.api.imports import ImportSettings
 from imsgate.api.locations import LocationSettings, SecureHashSettings
 from imsgate.api.schemas import FormatSettings
+from imsgate.bridge.settings import BridgeSettings
 from imsgate.buckets import base
 from imsgate.filters import (
     aksk,
@@ -17,6 +18,7 @@ from imsgate.filters import (
     faults,
     headers,
     identity,
+    metrics,
     pace,
     proxy,
     sizelimit,
@@ -37,8 +39,10 @@ from imsgate.sources import decompress, uris, web
 from imsgate.stores import loader
 from imsgate.transfer import settings as transfer_settings
 
-_FILTERS = (
+#: The filters that have options.
+FILTERS = (
     faults.Faults,
+    metrics.MetricsFilter,
     cors.Cors,
     pace.Pace,
     tokens.Tokens,
@@ -58,10 +62,11 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         ("DEFAULT", config.OPTS),
         *map(_group, (ImportSettings, SecureHashSettings, LocationSettings)),
         (config.PASTE_GROUP, config.PASTE_OPTS),
-        *((kind.NAME, kind.OPTS) for kind in _FILTERS if kind.OPTS),
+        *((kind.NAME, kind.OPTS) for kind in FILTERS if kind.OPTS),
         (proxy.GROUP, proxy.OPTS),
         _group(PageSettings),
         _group(ForwardSettings),
+        _group(BridgeSettings),
         (profiles.GROUP, profiles.OPTS),
         *map(_group, (ApiSettings, FormatSettings)),
         (transfer_settings.GROUP, transfer_settings.OPTS),

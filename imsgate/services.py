@@ -9,6 +9,10 @@ from oslo_config import cfg
 
 from imsgate import inspection, plugins, profiles
 from imsgate.auth.policy import Policy
+from imsgate.bridge import registration
+from imsgate.bridge.records import BridgedAccess
+from imsgate.bridge.remote import Remote
+from imsgate.bridge.settings import BridgeSettings
 from imsgate.buckets import base as user_buckets
 from imsgate.buckets.image_url import Allowed
 from imsgate.config import Config
@@ -89,8 +93,13 @@ class Services:
 _NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
 
 
-def load_services(conf: Config, api_overrides: Mapping[str, str] = _NO_OVERRIDES) -> Services:
-    """The services that the configuration describes. ``api_overrides`` are options of ``[api]``.
+def load_services(
+    conf: Config,
+    api_overrides: Mapping[str, str] = _NO_OVERRIDES,
+    remote: Remote | None = None,
+) -> Services:
+    """The services that the configuration describes. ``api_overrides`` are options of ``[api]``,
+    ``remote`` is the image service that has the records, for a bridge.
 
     Raises BadConfig, naming the option.
     """
@@ -106,6 +115,7 @@ def load_services(conf: Config, api_overrides: Mapping[str, str] = _NO_OVERRIDES
         quotas=quota.load(conf),
         accounts=accounts,
         api_overrides=api_overrides,
+        remote=remote,
     )
 
 
@@ -117,16 +127,18 @@ def make_services(
     quotas: Quotas,
     accounts: user_buckets.Accounts | None = None,
     api_overrides: Mapping[str, str] = _NO_OVERRIDES,
+    remote: Remote | None = None,
 ) -> Services:
-    """The services around these drivers. ``accounts`` are those of users' object storage, if any.
+    """The services around these drivers. ``accounts`` are those of users' object storage, if any,
+    and ``remote`` is as for ``load_services``.
 
     Raises BadConfig, naming the option.
     """
     api = conf.read(ApiSettings, api_overrides)
     upload = conf.read(UploadSettings)
-    access = Access(registry=registry, policy=Policy(conf.native))
+    access = _access(conf, registry, remote)
     cleanup = Cleanup(registry=registry, stores=stores, lease=upload.lease)
-    inspector = _source_inspector(conf)
+    inspector = source_inspector(conf)
     sources = _import_sources(conf, stores, inspector, accounts)
     resumable = ResumableUploads(
         registry=registry, stores=stores, settings=upload, limit=inspector.limit, quotas=quotas
@@ -140,6 +152,8 @@ def make_services(
         quotas=quotas,
         reauthorize=Reauthorizer(access=access, native=conf.native),
     )
+    if remote is not None:
+        work[registration.KIND] = _register_work(conf, registry, stores, remote)
     return Services(
         registry=registry,
         stores=stores,
@@ -166,7 +180,32 @@ def make_services(
     )
 
 
-def _source_inspector(conf: Config) -> SourceInspector:
+def _access(conf: Config, registry: Registry, remote: Remote | None) -> Access:
+    policy = Policy(conf.native)
+    if remote is None:
+        return Access(registry=registry, policy=policy)
+    return BridgedAccess(registry=registry, policy=policy, remote=remote)
+
+
+def _register_work(
+    conf: Config, registry: Registry, stores: Stores, remote: Remote
+) -> registration.RegisterWork:
+    """Raises BadConfig if IMS could not read what is uploaded, or would refuse it."""
+    registration.check_store(stores, conf.read(UploadSettings))
+    registration.check_size(conf.read(SizeLimitSettings).image_size_cap)
+    settings = conf.read(BridgeSettings)
+    return registration.RegisterWork(
+        registry=registry,
+        stores=stores,
+        remote=remote,
+        poll_interval=settings.poll_interval,
+        timeout=settings.registration_timeout,
+        says_why=conf.read(JobSettings).failure_message,
+    )
+
+
+def source_inspector(conf: Config) -> SourceInspector:
+    """The inspection of image data from anywhere. Raises BadConfig."""
     return SourceInspector(
         inspector=inspection.shared(conf.read(inspection.InspectionSettings)),
         signatures=verify.load(conf.read(verify.SignatureSettings)),
@@ -263,11 +302,12 @@ def load_registry(conf: Config) -> Registry:
 
 def make_engine(registry: Registry, kinds: Mapping[str, Work], settings: JobSettings) -> Engine:
     """The engine that ``[jobs] engine`` names. Raises BadConfig."""
-    made: Engine = _engine_driver(settings)(registry, kinds, settings)
+    made: Engine = engine_driver(settings)(registry, kinds, settings)
     return made
 
 
-def _engine_driver(settings: JobSettings) -> Any:
+def engine_driver(settings: JobSettings) -> Any:
+    """The class that ``[jobs] engine`` names. Raises BadConfig."""
     key, hint = f"[{JOBS_GROUP}] engine", "; celery needs imsgate[celery]"
     return plugins.find("imsgate.engines", settings.engine, key, hint)
 
@@ -279,5 +319,5 @@ def import_drivers(conf: Config) -> None:
     """
     loader.drivers(conf)
     user_buckets.driver(conf)
-    _engine_driver(conf.read(JobSettings))
+    engine_driver(conf.read(JobSettings))
     notifications.import_bus(conf)

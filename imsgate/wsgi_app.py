@@ -5,14 +5,16 @@ separated by commas) and ``IMSGATE_STATE`` (a directory). Their defaults are tho
 ``imsgate serve``. The database must exist (``imsgate db upgrade``).
 """
 
+import atexit
 import os
 
 from gunicorn.errors import AppImportError
 
 from imsgate import config
+from imsgate.app import app_factory
 from imsgate.errors import BadConfig
 from imsgate.http.wsgi import WsgiApp
-from imsgate.server import pastefile
+from imsgate.server import life, pastefile
 from imsgate.server.uwsgi import ChunkedInput
 
 _VARIABLES = {"config_file": "IMSGATE_CONFIG_FILE", "state_path": "IMSGATE_STATE"}
@@ -24,8 +26,12 @@ def _load() -> WsgiApp:
     }
     conf = config.load(global_conf)
     conf.set_up_log()
-    app = pastefile.load(pastefile.uri(conf, os.environ.get("IMSGATE_PASTE")), global_conf)
+    paste = pastefile.uri(conf, os.environ.get("IMSGATE_PASTE"))
+    app = pastefile.load(paste, global_conf)
     conf.log_unread()
+    has_gate = pastefile.has_app(paste, global_conf, app_factory)
+    life.log_start(conf, "serves as a WSGI application", with_services=has_gate)
+    atexit.register(life.log_stop)
     try:
         import uwsgi  # noqa: PLC0415 - exists only inside that server
     except ImportError:

@@ -8,11 +8,17 @@ from collections.abc import Iterator
 
 import pytest
 
-#: By the beginning of a test's id. Tests that start many processes are slow, and so is the corpus,
+#: By the beginning of a test's id. Tests that start processes are slow, and so is the corpus,
 #: more than a thousand tests with images that external tools write.
 _BY_ID = {
     "tests/functional/": "gateway",
+    "tests/functional/test_pages.py::test_bridge_page": "s3",
     "tests/functional/test_pages.py::test_ims_page": "s3",
+    "tests/api/test_idempotency.py::test_a_killed_process": "slow",
+    "tests/api/test_policy.py::test_the_checker_works": "slow",
+    "tests/api/test_policy.py::test_the_tools_that": "slow",
+    "tests/cmd/test_extras.py": "slow",
+    "tests/cmd/test_output.py": "slow",
     "tests/stores/s3/test_faults.py": "s3",
     "tests/formats/test_corpus.py": "slow",
     "tests/formats/test_cuts.py": "slow",
@@ -29,6 +35,7 @@ _BY_ID = {
 
 #: By the name of a test in a contract: long random walks.
 _BY_NAME = {
+    "test_random_cuts": "slow",
     "test_it_does_whatever_the_memory_store_does": "slow",
     "test_random_walk": "slow",
     "test_random_walk_within_limits": "slow",

@@ -190,7 +190,7 @@ def test_every_shipped_flavor_is_whole(flavor):
     ini = f"config:{INI}#{flavor}"
     context = loadwsgi.loadcontext(loadwsgi.APP, ini, global_conf={})
     named = _filters(context.loader.get_context(loadwsgi.APP, context.local_conf["/"]))
-    first = ["faults", "cors", "proxy", "pace"]
+    first = ["faults", "metrics", "cors", "proxy", "pace"]
     last = ["headers", "encoding", "sizelimit", "sniff"]
     assert named == [*first, *FLAVORS[flavor], *last]
 
@@ -201,12 +201,25 @@ def test_the_flavor_in_front_of_another_service():
     assert set(context.local_conf) == {"/", "/healthcheck"}
     pipeline = context.loader.get_context(loadwsgi.APP, context.local_conf["/"])
     assert _filters(pipeline) == [
-        *("faults", "cors", "proxy", "pace", "headers", "sizelimit", "sniff")
+        *("faults", "metrics", "cors", "proxy", "pace", "headers", "sizelimit", "sniff")
     ]
     *_, sniff = pastefile.filters(pipeline)
     assert sniff.local_conf["ask_record"] == "true"
     *_, served = pastefile.parts(pipeline)
     assert served.entry_point_name == "forward"
+
+
+def test_the_flavor_in_front_of_ims():
+    """It authenticates by itself, and needs no page."""
+    context = loadwsgi.loadcontext(loadwsgi.APP, f"config:{INI}#bridge", global_conf={})
+    assert set(context.local_conf) == {"/", "/healthcheck"}
+    pipeline = context.loader.get_context(loadwsgi.APP, context.local_conf["/"])
+    assert _filters(pipeline) == [
+        *("faults", "cors", "proxy", "pace", *FLAVORS["tokens+aksk"]),
+        *("headers", "encoding", "sizelimit", "sniff"),
+    ]
+    *_, served = pastefile.parts(pipeline)
+    assert served.entry_point_name == "bridge"
 
 
 @pytest.mark.parametrize("flavor", FLAVORS)
@@ -218,7 +231,7 @@ def test_every_shipped_flavor_with_tokens_has_the_page(flavor):
         assert "/ui/" not in context.local_conf
         return
     ui = context.loader.get_context(loadwsgi.APP, context.local_conf["/ui/"])
-    assert _filters(ui) == ["faults", "proxy", "pace"]
+    assert _filters(ui) == ["faults", "metrics", "proxy", "pace"]
     *_, served = pastefile.parts(ui)
     assert served.entry_point_name == "page"
     assert served.local_conf.get("keystone_sign_in") == ("true" if "keystone" in flavor else None)

@@ -1,11 +1,14 @@
 """Configuration: files, overrides, and everything that refuses to start by its key."""
 
 import dataclasses
+import logging
 import os
+import sys
 from collections.abc import Mapping
 
 import pytest
 from oslo_config import cfg
+from oslo_log import formatters
 
 from imsgate import config
 from imsgate.config import Config, Section
@@ -323,6 +326,23 @@ def test_a_record_may_extend_another(written):
     assert (settings.limit, settings.extra, settings.refuse_reason) == (4, False, "none")
     assert isinstance(settings, Switches)
     assert Switches.OPTS == SWITCHES
+
+
+def test_a_line_says_its_text_once(written):
+    """oslo.log appends the exception being handled, with what it may contain. The function that
+    imsgate replaces is private: see imsgate/config.py."""
+    native = written("").native
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(formatters, "_get_error_summary", config.error_summary)
+        for formatter in (formatters.ContextFormatter(config=native), formatters.JSONFormatter()):
+            try:
+                raise OSError("http://user:hush@host")
+            except OSError:
+                exc_info = sys.exc_info()
+                record = logging.LogRecord("x", logging.ERROR, "", 0, "It failed", (), None)
+                assert "hush" not in formatter.format(record)
+                record = logging.LogRecord("x", logging.ERROR, "", 0, "A bug", (), exc_info)
+                assert "hush" in formatter.format(record)
 
 
 @pytest.mark.parametrize(

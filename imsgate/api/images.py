@@ -45,6 +45,7 @@ class Images:
         return created(image)
 
     def _created(self, request: Request, image: Image) -> webob.Response:
+        request.notes.image_id = image.shown_id
         response = responses.json_response(self._view(request)(image), 201)
         base = views.base_url(request, self.deployment.public_endpoint)
         response.headers["Location"] = f"{base}/v2/images/{image.shown_id}"

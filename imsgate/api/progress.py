@@ -15,7 +15,10 @@ def progress(image: Image, upload: Upload | None, job: Job | None) -> dict[str, 
     """
     newest = None if upload is None else upload.created_at
     if job is not None and (newest is None or job.created_at > newest):
-        return _of_job(image, job)
+        view = _of_job(image, job)
+        if upload is not None and upload.state is UploadState.FINISHING:
+            view["state"] = upload.state
+        return view
     if upload is not None and (image.upload_key in (None, upload.key)):
         return _of_upload(image, upload)
     return _of_request(image) if image.upload_key is not None else None

@@ -10,8 +10,8 @@ from imsgate.api.deployment import Deployment
 from imsgate.api.job_starter import JobStarter
 from imsgate.api.requester import identity
 from imsgate.http.request import ENCODED, Request
-from imsgate.jobs import uploads as jobs
 from imsgate.jobs.arguments import for_upload
+from imsgate.jobs.uploads import KIND as VERIFICATION
 from imsgate.model import Image, Upload, UploadState
 from imsgate.records.access import Access
 from imsgate.sources.inspected import SourceInspector
@@ -35,13 +35,17 @@ _PAUSES_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5)
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Receiver:
-    """Begins and continues uploads in the name of the user who sent a request."""
+    """Begins and continues uploads in the name of the user who sent a request.
+
+    ``finishing`` is the kind of the job for an upload that has arrived but is not complete yet.
+    """
 
     access: Access
     uploads: ResumableUploads
     inspector: SourceInspector
     deployment: Deployment
     jobs: JobStarter
+    finishing: str = VERIFICATION
 
     def begin(
         self,
@@ -63,6 +67,7 @@ class Receiver:
             # (draft-ietf-httpbis-resumable-upload, section 7), which is not what is stored.
             raise errors.UnsupportedCoding(accepted="identity")
         who = identity(request)
+        request.notes.image_id = image_id
         image = self.access.image(who, image_id, _rule(staged=staged))
         if self._ends_own(request, image):
             image = self.access.image(who, image_id, _rule(staged=staged))
@@ -128,6 +133,7 @@ class Receiver:
     def by_id(self, request: Request, upload_id: str) -> Upload:
         """An upload, if the user began it. Raises NotFound, Forbidden."""
         upload = self.uploads.registry.get_upload(upload_id.lower())
+        request.notes.image_id = upload.image_id
         if not _owns(request, upload):
             raise errors.NotFound(what=f"Upload {upload_id}")
         if upload.state is UploadState.OPEN:
@@ -213,7 +219,7 @@ class Receiver:
         job = self.jobs.start_verification(
             request,
             image,
-            jobs.KIND,
+            self.finishing,
             for_upload(upload.id),
             rule=_rule(staged=upload.staged),
             is_signed=not upload.staged,

@@ -22,6 +22,7 @@ from imsgate.api.ims.tags import ImageTags
 from imsgate.api.info import Info
 from imsgate.api.locations import Locations
 from imsgate.api.members import Members
+from imsgate.api.metrics import MetricsReport
 from imsgate.api.tasks import Tasks
 from imsgate.api.tus import TusUploads
 from imsgate.api.uploads import UploadResource
@@ -70,6 +71,7 @@ def routes(
     imports: Imports,
     locations: Locations,
     tasks: Tasks,
+    metrics: MetricsReport,
     repeatable: Repeatable,
 ) -> list[Route]:
     """Every call of the Image API. One that is ``repeatable`` may have an Idempotency-Key."""
@@ -119,6 +121,7 @@ def routes(
             image + "/members/{member_id}",
             {"GET": members.show, "PUT": members.update, "DELETE": members.delete},
         ),
+        Route("/metrics", {"GET": metrics.show}),
     ]
 
 
@@ -211,8 +214,11 @@ class Router:
         allowed: dict[str, None] = {}
         for pattern, route in self._table:
             if match := pattern.fullmatch(path):
+                request.notes.route = route.template
                 if handler := _handler(request, route.handlers):
-                    response = handler(request, **_arguments(request, match))
+                    arguments = _arguments(request, match)
+                    request.notes.image_id = arguments.get("image_id")
+                    response = handler(request, **arguments)
                     if request.method == "OPTIONS":
                         response.allow = tuple(route.handlers)
                     return response

@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import logging
 import socket
+import time
 import urllib.parse
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -21,10 +22,12 @@ from cryptography.fernet import Fernet, InvalidToken
 from keystoneauth1 import exceptions as keystone
 from keystonemiddleware import auth_token
 from keystonemiddleware import exceptions as middleware
+from keystonemiddleware.auth_token import _exceptions as rejected
 from oslo_config import cfg
 
-from imsgate import errors
+from imsgate import errors, metrics
 from imsgate.auth.identity import identity_of
+from imsgate.dependencies import Dependency
 from imsgate.errors import BadConfig
 from imsgate.http import wsgi
 from imsgate.http.request import SEALED_CREDENTIAL
@@ -32,6 +35,8 @@ from imsgate.http.wsgi import Environ
 from imsgate.model import Identity
 
 LOG = logging.getLogger(__name__)
+
+KEYSTONE = Dependency("Keystone", LOG)
 
 GROUP = "keystone_authtoken"
 
@@ -71,7 +76,51 @@ def make_protocol(
     if not (overrides.get("auth_type") or _auth_section(native).auth_type):
         raise BadConfig(f"[{GROUP}] auth_type", "it is required to connect to Keystone")
     _check_memcached(protocol._conf)
+    _observe(protocol._identity_server)
+    for name in (auth_token.__name__, "keystoneauth.identity.generic.base"):
+        logging.getLogger(name).addFilter(_is_no_outage)
     return protocol
+
+
+def _observe(server: Any) -> None:
+    """Count what the library asks Keystone, and report to KEYSTONE that it works.
+
+    Tokens that the library finds in its caches show neither.
+    """
+    verify = server.verify_token
+
+    def observed(*args: Any, **options: Any) -> Any:
+        began = time.monotonic()
+        outcome = "unavailable"
+        try:
+            data = verify(*args, **options)
+            outcome = "success"
+        except rejected.InvalidToken:
+            outcome = errors.Unauthenticated.reason
+            raise
+        finally:
+            seconds = time.monotonic() - began
+            metrics.KEYSTONE_SECONDS.observe("token", outcome, seconds=seconds)
+            if outcome != "unavailable":
+                KEYSTONE.works()
+        return data
+
+    server.verify_token = observed
+
+
+def _is_no_outage(record: logging.LogRecord) -> bool:
+    """The libraries log two lines for each request; KEYSTONE logs outages."""
+    return not str(record.msg).startswith(
+        ("Unable to validate token: ", "Failed to discover available identity versions ")
+    )
+
+
+def unavailable(error: Exception) -> errors.Unavailable:
+    """The error of a request that Keystone did not answer, which is logged as an outage."""
+    # keystonemiddleware's own error says no more than that.
+    silent = not isinstance(error, keystone.ClientException)
+    KEYSTONE.failed((silent and error.__context__) or error)
+    return errors.Unavailable(what="Keystone")
 
 
 def _auth_section(native: cfg.ConfigOpts) -> Any:
@@ -145,8 +194,9 @@ class Reauthentication(auth_token.AuthProtocol):  # type: ignore[misc]  # it has
         try:
             status, _, _ = wsgi.call(self, request)
         except keystone.ClientException as error:
-            raise errors.Unavailable(what="Keystone") from error
+            raise unavailable(error) from error
         if status.startswith("503"):
+            KEYSTONE.failed("it does not respond")
             raise errors.Unavailable(what="Keystone")
         if not status.startswith("204"):
             raise errors.Unauthenticated

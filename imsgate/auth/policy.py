@@ -10,7 +10,7 @@ from typing import Any
 from oslo_config import cfg
 from oslo_policy import policy as oslo_policy
 
-from imsgate import config
+from imsgate import config, metrics
 from imsgate.auth.policy_cache import DecisionCache
 from imsgate.auth.policy_rules import RULES
 from imsgate.errors import BadConfig
@@ -75,7 +75,8 @@ class Policy:
     def _enforce(self, rule: str, who: Identity, target: Mapping[str, Any]) -> bool:
         creds, target = credentials(who), dict(target)
         try:
-            return bool(self._enforcer.enforce(rule, target, creds))
+            with metrics.POLICY_SECONDS.time():
+                return bool(self._enforcer.enforce(rule, target, creds))
         except _INVALID_FILE as error:
             # The file has become invalid. The previous rules remain in force, as oslo.policy
             # does in every service.

@@ -258,4 +258,10 @@ RULES = (
         "See the configuration and the state of the stores.",
         "GET /v2/info/stores/detail",
     ),
+    _rule(
+        "get_metrics",
+        f"{ADMIN} or {SERVICE}",
+        "See what this host has counted, for Prometheus.",
+        "GET /metrics",
+    ),
 )

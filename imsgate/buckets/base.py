@@ -55,6 +55,13 @@ OPTS: Sequence[cfg.Opt] = (
         "needs read permission on the bucket. If it lacks the permission or the service does not "
         "copy, the data is transferred.",
     ),
+    cfg.IntOpt(
+        "minimum_rate",
+        default=4096,
+        min=0,
+        help="The lowest rate at which the service may send an object, in bytes per second, "
+        "measured over 30 seconds of waiting for it. 0 means no limit.",
+    ),
 )
 
 
@@ -65,6 +72,7 @@ class BucketsSettings(Settings, group=GROUP, opts=OPTS):
     allowed: list[str]
     accounts: dict[str, str]
     server_side_copy: bool
+    minimum_rate: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -102,7 +110,8 @@ class Buckets(abc.ABC):
 
     @abc.abstractmethod
     def __init__(self, name: str, settings: Section) -> None:
-        """Use the options in ``settings``: the driver's own and ``server_side_copy``.
+        """Use the options in ``settings``: the driver's own, ``server_side_copy`` and
+        ``minimum_rate``.
 
         ``name`` is the section where they are set. Raises BadConfig.
         """
@@ -182,14 +191,16 @@ def load(conf: Config) -> Accounts | None:
     if kind is None:
         return None
 
+    common = conf.read(BucketsSettings)
+
     def account(group: str) -> Buckets:
         # The store's access key belongs to another account, which may have a different bucket
         # of the same name.
         own = vars(conf.section(group, kind.OPTS))
-        return kind(group, Section(**{**own, "server_side_copy": False}))
+        rate = common.minimum_rate
+        return kind(group, Section(**{**own, "server_side_copy": False, "minimum_rate": rate}))
 
-    projects = conf.read(BucketsSettings).accounts
-    own = {project: account(group) for project, group in projects.items()}
+    own = {project: account(group) for project, group in common.accounts.items()}
     return Accounts(kind(GROUP, conf.section(GROUP, [*OPTS, *kind.OPTS])), own)
 
 

@@ -38,6 +38,7 @@ class S3Buckets(Buckets):
             s3_store_bucket="some-bucket",  # in place of the bucket of each request
         )
         self._server_side_copy: bool = settings.server_side_copy
+        self._minimum_rate: int = settings.minimum_rate
         options.check(name, self._options)
         self._plan = Plan.of(self._options)
 
@@ -107,7 +108,8 @@ class S3Buckets(Buckets):
     def read(self, bucket: str, key: str, length: int | None = None) -> Iterator[bytes]:
         with self._open(bucket) as opened:
             try:
-                reader = RangeReader(opened, key, 0, length, self._options.s3_store_read_ahead)
+                ahead = self._options.s3_store_read_ahead
+                reader = RangeReader(opened, key, 0, length, ahead, self._minimum_rate)
             except errors.ObjectNotFound:
                 raise errors.SourceMissing(bucket=bucket, object=key) from None
             with contextlib.closing(reader):
@@ -125,6 +127,7 @@ class S3Buckets(Buckets):
                 size,
                 plan=self._plan,
                 threads=self._options.s3_store_thread_pools,
+                memory=options.upload_memory_bytes(self._options),
                 single_put=options.single_put_bytes(self._options),
             )
             stack.pop_all()  # the sink closes the connection

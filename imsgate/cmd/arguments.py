@@ -32,6 +32,15 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def address(text: str) -> str:
+    """Argument type: HOST:PORT, or unix:PATH."""
+    host, colon, port = text.rpartition(":")
+    is_port = port.isascii() and port.isdigit() and int(port) <= _MAX_PORT
+    if host != "unix" and not (colon and is_port):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    return text
+
+
 def seconds(text: str) -> float:
     """Argument type: a number of seconds, 0 or more."""
     try:
@@ -50,6 +59,7 @@ def name(text: str) -> str:
     return text
 
 
+_MAX_PORT = 65535
 #: A century.
 _MAX_DAYS = 36525
 

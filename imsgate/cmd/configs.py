@@ -1,11 +1,13 @@
-"""``imsgate config generate``: print a sample configuration with the options of all drivers."""
+"""``imsgate config``: print a sample configuration with all options, or check one."""
 
 import argparse
+from contextlib import nullcontext
 from typing import Any
 
 from oslo_config import cfg, generator
 
 from imsgate import config
+from imsgate.cmd import arguments
 from imsgate.server import state
 
 
@@ -14,10 +16,33 @@ def add_parser(subparsers: Any) -> None:
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
     generate = actions.add_parser("generate", help="print an imsgate.conf with every option")
     generate.add_argument("--output", metavar="FILE", help="write to this file instead of printing")
-    generate.set_defaults(run=run)
+    generate.set_defaults(run=run_generate)
+    check = actions.add_parser(
+        "check",
+        help="check everything that would keep the server from starting",
+        description="Check everything that would keep 'imsgate serve' from starting, without "
+        "serving. Run it as the user of the service. Exits with 2 if there is a problem; all that "
+        "can be found at once are printed.",
+    )
+    check.add_argument("paste", nargs="?", metavar="PASTE_INI", help="as for 'imsgate serve'")
+    arguments.add_config(check)
+    check.add_argument(
+        "--threads",
+        type=arguments.positive,
+        default=128,
+        metavar="N",
+        help="as for 'imsgate serve' (default: %(default)s)",
+    )
+    check.set_defaults(run=run_check)
 
 
-def run(args: argparse.Namespace) -> int:
+def run_check(args: argparse.Namespace) -> int:
+    from imsgate.cmd import config_check  # noqa: PLC0415 - it needs what the server needs
+
+    return config_check.run(args)
+
+
+def run_generate(args: argparse.Namespace) -> int:
     conf = cfg.ConfigOpts()
     generator.register_cli_opts(conf)
     output = ["--output-file", args.output] if args.output else []
@@ -32,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
             *output,
         ]
     )
-    with state.writing_to(args.output or "standard output", "--output"):
+    writing = state.writing_to(args.output, "--output") if args.output else nullcontext()
+    with writing:
         generator.generate(conf)
     return 0

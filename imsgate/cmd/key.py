@@ -59,12 +59,12 @@ def run_add(args: argparse.Namespace) -> int:
         temporary=args.temporary,
     )
     # On standard error, so that standard output can become a file of variables.
-    print(f"imsgate: the key is in {settings.key_file}; {_READERS}", file=sys.stderr)
     print(f"HUAWEICLOUD_SDK_AK={issued.access}")
     print(f"HUAWEICLOUD_SDK_SK={issued.secret}")
     if issued.token:
         print(f"HUAWEICLOUD_SDK_SECURITY_TOKEN={issued.token}")
-    print(f"HUAWEICLOUD_SDK_PROJECT_ID={args.project[0]}")
+    print(f"HUAWEICLOUD_SDK_PROJECT_ID={args.project[0]}", flush=True)
+    print(f"imsgate: the key is in {settings.key_file}; {_READERS}", file=sys.stderr)
     return 0
 
 

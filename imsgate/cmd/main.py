@@ -6,12 +6,13 @@ second, many times as long as ``imsgate token`` or ``imsgate inspect`` need.
 
 import argparse
 import importlib
-import os
+import importlib.metadata
 import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+from imsgate.cmd import output
 from imsgate.errors import BadConfig
 
 #: The module of each command. A module named ``config`` would be confused with imsgate.config.
@@ -23,6 +24,7 @@ _MODULES = {
     "token": "token",
     "key": "key",
     "stores": "stores",
+    "metrics": "metrics",
     "inspect": "inspect",
     "upload": "upload",
     "uploads": "uploads",
@@ -46,6 +48,9 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="imsgate", description="An image-upload gateway: OpenStack Image API v2 and more."
     )
+    top.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    if command == "--version":
+        return top
     subparsers = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     if command in _MODULES:
         _add(command, subparsers)
@@ -58,6 +63,14 @@ def parser(command: str | None = None) -> argparse.ArgumentParser:
     return top
 
 
+class _Version(argparse.Action):
+    """argparse's own needs the version at once, which takes time to find."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(f"imsgate {importlib.metadata.version('imsgate')}")
+        parser.exit()
+
+
 def _add(name: str, subparsers: Any) -> None:
     importlib.import_module(f"imsgate.cmd.{_MODULES[name]}").add_parser(subparsers)
 
@@ -68,18 +81,15 @@ def _install(name: str) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit status, which is 2 for an invalid configuration and 1 if
-    packages are missing."""
+    packages are missing or its output cannot be written."""
     try:
-        try:
+        with output.checked():
             return _run(sys.argv[1:] if argv is None else argv)
-        finally:
-            _flush()
-    except BrokenPipeError:
-        # The program that reads the output, such as head, has ended. What is still buffered must
-        # not fail again at exit.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+    except BrokenPipeError:  # the program that reads the output, such as head, has ended
         return _ENDED_BY_SIGPIPE
+    except output.OutputFailed as problem:
+        print(f"imsgate: {problem}", file=sys.stderr)
+        return 1
 
 
 def _run(words: Sequence[str]) -> int:
@@ -100,12 +110,6 @@ def _run(words: Sequence[str]) -> int:
         print(f"imsgate: {problem}", file=sys.stderr)
         return 2
     return status
-
-
-def _flush() -> None:
-    """Raises BrokenPipeError now instead of when the interpreter exits."""
-    if sys.stdout is not None:  # it was closed by the caller
-        sys.stdout.flush()
 
 
 if __name__ == "__main__":

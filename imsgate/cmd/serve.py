@@ -4,12 +4,10 @@ import argparse
 import os
 from typing import Any
 
-from imsgate import config, services
+from imsgate import app, services
 from imsgate.cmd import arguments
 from imsgate.page import page
-from imsgate.server import first_start, gunicorn, pastefile
-
-_MAX_PORT = 65535
+from imsgate.server import first_start, gunicorn, life, pastefile
 
 
 def add_parser(subparsers: Any) -> None:
@@ -23,7 +21,7 @@ def add_parser(subparsers: Any) -> None:
     arguments.add_config(parser)
     parser.add_argument(
         "--bind",
-        type=_address,
+        type=arguments.address,
         default="127.0.0.1:9292",
         metavar="HOST:PORT",
         help="where to listen; unix:PATH is a Unix socket (default: %(default)s)",
@@ -52,14 +50,6 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def _address(text: str) -> str:
-    host, colon, port = text.rpartition(":")
-    is_port = port.isascii() and port.isdigit() and int(port) <= _MAX_PORT
-    if host != "unix" and not (colon and is_port):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    return text
-
-
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT. Raises BadConfig before any worker has started."""
     conf = arguments.load(args)
@@ -68,11 +58,14 @@ def run(args: argparse.Namespace) -> int:
     conf.set_up_log()
     services.import_drivers(conf)
     first_start.prepare(conf, paste, global_conf)
+    has_gate = pastefile.has_app(paste, global_conf, app.app_factory)
     has_page = pastefile.has_app(paste, global_conf, page.app_factory)
 
     def loaded() -> None:
         first_start.announce(args.bind, conf.state_path, page=has_page)
-        config.load(global_conf).log_unread()
+        conf.log_unread()
+        processes = f"{args.workers} processes of {args.threads} threads"
+        life.log_start(conf, f"serves {args.bind} with {processes}", with_services=has_gate)
 
     server = gunicorn.Server(
         lambda: pastefile.load(paste, global_conf),
@@ -81,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
         workers=args.workers,
         threads=args.threads,
         grace=args.grace,
+        stopped=life.log_stop,
         reserved_paths=pastefile.exact_paths(paste, global_conf),
     )
     return server.run()

@@ -1,7 +1,9 @@
-"""``imsgate stores``: list drivers, check stores, and remove orphaned data from them."""
+"""``imsgate stores``: list stores and drivers, check stores, and remove orphaned data from them."""
 
 import argparse
+import dataclasses
 import functools
+import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -12,7 +14,7 @@ from imsgate.cmd import arguments, store_check
 from imsgate.errors import BadConfig
 from imsgate.services import load_registry
 from imsgate.stores import loader
-from imsgate.stores.base import Store
+from imsgate.stores.base import Room, Store
 from imsgate.stores.enabled import Backend
 from imsgate.transfer import media, orphans
 
@@ -20,8 +22,17 @@ from imsgate.transfer import media, orphans
 def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("stores", help="manage the stores")
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
-    drivers = actions.add_parser("list", help="list the installed drivers")
+    drivers = actions.add_parser("drivers", help="list the installed drivers")
     drivers.set_defaults(run=list_drivers)
+    listing = actions.add_parser(
+        "list",
+        help="list the configured stores: driver, health, room",
+        description="List the configured stores. RESERVED are the bytes that uploads in progress "
+        "have announced and not yet sent. Exits with 1 if a store cannot be used.",
+    )
+    arguments.add_config(listing)
+    listing.add_argument("--json", action="store_true", help="print one JSON list")
+    listing.set_defaults(run=list_stores)
     check = _with_stores(
         actions.add_parser(
             "check",
@@ -81,6 +92,47 @@ def list_drivers(args: argparse.Namespace) -> int:
     ]
     _print_table([("DRIVER", "CLASS", "WHAT IT IS"), *rows])
     return 0
+
+
+def list_stores(args: argparse.Namespace) -> int:
+    """Returns exit status 1 if any store cannot be used."""
+    conf = arguments.load(args)
+    default = loader.default_id(conf)
+    entries = [
+        {"store": store_id, "driver": driver, "default": store_id == default, **_condition(found)}
+        for store_id, driver, found in loader.survey(conf)
+    ]
+    if args.json:
+        print(json.dumps(entries))
+    else:
+        head = ("STORE", "DRIVER", "HEALTH", "TOTAL", "FREE", "RESERVED", "DEFAULT", "READ-ONLY")
+        rows = [
+            [_cell(entry[name.lower().replace("-", "_")]) for name in head] for entry in entries
+        ]
+        _print_table([head, *rows])
+    return int(any(entry["health"] != "ok" for entry in entries))
+
+
+def _condition(found: Backend | BadConfig) -> dict[str, Any]:
+    """Health, room and whether it is read-only, of a store or of one that cannot be built."""
+    nothing = dataclasses.asdict(Room())
+    if isinstance(found, BadConfig):
+        return {"health": str(found), **nothing, "read_only": None}
+    try:
+        store = found.store
+        store.check()
+    except errors.Error as error:
+        return {"health": str(error), **nothing, "read_only": found.read_only}
+    return {"health": "ok", **dataclasses.asdict(store.room()), "read_only": store.read_only}
+
+
+def _cell(value: Any) -> str:
+    """A value of the table; sizes in GiB."""
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    if isinstance(value, int):
+        return f"{value / (1 << 30):.1f} GiB"
+    return "-" if value is None else str(value)
 
 
 def check_stores(args: argparse.Namespace) -> int:

@@ -46,7 +46,7 @@ def run_add(args: argparse.Namespace) -> int:
         project=args.project,
         **arguments.granted(args),
     )
-    print(token)
+    print(token, flush=True)
     # On standard error, so that the token alone can be assigned to a variable.
     print(f"imsgate: the token is in {_token_file(args)}; {_READERS}", file=sys.stderr)
     return 0

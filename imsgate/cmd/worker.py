@@ -4,8 +4,12 @@ import argparse
 import signal
 from typing import Any
 
+from imsgate.bridge import remote
 from imsgate.cmd import arguments
+from imsgate.filters.metrics import begin_configured
+from imsgate.forward.settings import ForwardSettings
 from imsgate.jobs import engine
+from imsgate.server import life
 from imsgate.services import load_services
 
 
@@ -26,11 +30,16 @@ def run(args: argparse.Namespace) -> int:
     """Run jobs until SIGTERM or SIGINT, then hand unfinished jobs back to other workers."""
     conf = arguments.load(args)
     conf.set_up_log()
+    begin_configured(conf)
     # Blocked before any other thread starts, so that the main thread receives them.
     signal.pthread_sigmask(signal.SIG_BLOCK, engine.ENDS)
-    parts = load_services(conf)
+    # The worker of a bridge has the image service that its jobs ask.
+    bridged = conf.read(ForwardSettings).upstream is not None
+    parts = load_services(conf, remote=remote.load(conf) if bridged else None)
+    life.log_start(conf, f"runs jobs on {args.threads} threads")
     parts.notifications.start_threads()
     parts.engine.work(args.threads)
     parts.notifications.stop()
     parts.registry.close()
+    life.log_stop()
     return 0

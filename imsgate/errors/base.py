@@ -13,8 +13,8 @@ class Error(Exception):
     ``code`` is the error code of Huawei's image service (``IMG.…``), or of the API gateway in
     front of it (``APIGW.…``). An error with a ``gateway_code`` is sent in the format of that
     gateway, whatever API the client uses. One with a ``problem_type`` (a URI) is sent as
-    ``application/problem+json`` (RFC 9457), whatever API the client uses. One that
-    ``needs_operator`` is logged as ERROR when it ends a request or a job.
+    ``application/problem+json`` (RFC 9457), whatever API the client uses. If a store raises one
+    that ``needs_operator``, the store has an outage, which is logged as ERROR.
     """
 
     status: ClassVar[int] = 500

@@ -141,7 +141,8 @@ class BusyDownloads(Busy):
 
 
 class BadRange(Error):
-    """Glance refuses an invalid range with 416, where RFC 9110 says to ignore it."""
+    """Glance answers 416 to GET of image data with an invalid range, which RFC 9110 says to
+    ignore. On all other requests it is ignored."""
 
     status, reason = 416, "bad_range"
     code = "IMG.0001"

@@ -24,7 +24,7 @@ from collections.abc import Callable
 
 from oslo_config import cfg
 
-from imsgate import errors
+from imsgate import errors, metrics
 from imsgate.auth import aksk, jsonl, key_file
 from imsgate.auth.aksk import AuthorizationHeader, Message
 from imsgate.auth.identity import confirmed_variables, mark_unauthenticated, remove_variables
@@ -99,6 +99,10 @@ class Aksk(base.TappingFilter[AkskSettings]):
     def check(self, request: Request) -> None:
         if REAUTHENTICATE in request.environ:  # only an authentication filter can set it
             return
+        with metrics.PHASE_SECONDS.time("authentication"):
+            self._check(request)
+
+    def _check(self, request: Request) -> None:
         text = request.presented("Authorization")
         if not aksk.is_signed(text):
             self._check_unsigned(request)

@@ -26,8 +26,8 @@ import webob.exc
 from keystoneauth1 import exceptions as keystone
 from keystonemiddleware import auth_token
 
-from imsgate import config, errors
-from imsgate.auth.keystone import Reauthentication, Seal, make_protocol
+from imsgate import config, metrics
+from imsgate.auth.keystone import Reauthentication, Seal, make_protocol, unavailable
 from imsgate.http import responses
 from imsgate.http.request import REAUTHENTICATE, SEALED_CREDENTIAL
 from imsgate.http.wsgi import WsgiApp
@@ -44,12 +44,12 @@ class Authtoken(auth_token.AuthProtocol):  # type: ignore[misc]  # it has no typ
 
     def process_request(self, request: Any) -> WsgiApp | None:
         try:
-            super().process_request(request)
+            with metrics.PHASE_SECONDS.time("authentication"):
+                super().process_request(request)
         except webob.exc.HTTPUnauthorized:
             request.user_token_valid = False
         except (webob.exc.HTTPServiceUnavailable, keystone.ClientException) as error:
-            self.log.error("Keystone does not respond: %s", error)
-            return responses.refusal(errors.Unavailable(what="Keystone"))
+            return responses.refusal(unavailable(error))
         else:
             environ = request.environ
             environ[REAUTHENTICATE] = lambda: self._reauthentication.variables(environ)

@@ -6,7 +6,8 @@
     use = egg:imsgate#faults
 
 First in the pipeline, so that every response contains ``X-Openstack-Request-Id`` and every
-request is logged once, when its response is complete. Headers with which a client could pretend
+request is logged once, when its response is complete, with user, project, image, bytes, seconds,
+and the reason if it was refused. Headers with which a client could pretend
 that an authentication filter has authenticated it are removed before any filter trusts them.
 ``aksk`` can still read them (``PRESENTED``), because a signature may cover them. An unexpected
 exception is logged with its traceback. The response contains only the request id, in the form of
@@ -15,7 +16,6 @@ Huawei's image service if the client uses that.
 
 import logging
 import time
-import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias, cast
 
@@ -26,8 +26,10 @@ from imsgate import errors
 from imsgate.auth.identity import remove_variables
 from imsgate.config import Section
 from imsgate.filters import base
-from imsgate.http import body, headers, responses, wsgi
-from imsgate.http.request import PRESENTED, REQUEST_ID, Request
+from imsgate.http import access_log, responses, wsgi
+from imsgate.http import headers as request_headers
+from imsgate.http.notes import RequestNotes
+from imsgate.http.request import NOTES, PRESENTED, REQUEST_ID, Request
 from imsgate.http.wsgi import Environ, WsgiApp
 
 _ID_HEADER = "X-Openstack-Request-Id"
@@ -42,8 +44,9 @@ class Faults(base.Filter[Section]):
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         environ[PRESENTED] = remove_variables(environ)
         request_id = context.generate_request_id()
-        global_request_id = headers.request_id(environ.get("HTTP_X_OPENSTACK_REQUEST_ID"))
+        global_request_id = request_headers.request_id(environ.get("HTTP_X_OPENSTACK_REQUEST_ID"))
         environ[REQUEST_ID] = environ["openstack.request_id"] = request_id
+        environ[NOTES] = RequestNotes()
         if global_request_id:
             environ["openstack.global_request_id"] = global_request_id
         # oslo.log adds both ids to every line that this thread logs from here on.
@@ -56,7 +59,9 @@ class Faults(base.Filter[Section]):
             status: str, fields: list[tuple[str, str]], exc_info: Any = None
         ) -> Callable[[bytes], Any]:
             exchange.status = status.partition(" ")[0]
-            exchange.announced = webob.headers.ResponseHeaders(fields).get("Content-Length", "")
+            headers = webob.headers.ResponseHeaders(fields)
+            exchange.announced = headers.get("Content-Length", "")
+            exchange.reason = headers.get("X-Imsgate-Reason", "")
             fields = [(name, text) for name, text in fields if name.lower() != _ID_HEADER.lower()]
             fields.append((_ID_HEADER, request_id))
             # Servers may fail if they get exc_info without need.
@@ -101,6 +106,8 @@ class LoggedExchange:
         self.status = "-"
         #: The Content-Length of the response as text, "" without one.
         self.announced = ""
+        #: The X-Imsgate-Reason of the response, "" without one.
+        self.reason = ""
         #: Bytes of the response's body that were sent.
         self.sent = 0
 
@@ -135,16 +142,13 @@ class LoggedExchange:
 
     def finish(self) -> None:
         """Write the line of the access log."""
-        stream = self._request.environ.get("wsgi.input")
-        self.log.info(
-            '%s "%s %s" status: %s in: %d out: %d time: %.3f',
-            _printable(self._request.remote_addr or "-"),
-            _printable(self._request.method),
-            _target(self._request.environ),
-            self.status,
-            stream.received if isinstance(stream, body.Tapped) else 0,
-            self.sent,
-            time.monotonic() - self._began,
+        access_log.write(
+            self.log,
+            self._request,
+            status=self.status,
+            reason=self.reason,
+            sent=self.sent,
+            seconds=time.monotonic() - self._began,
         )
 
 
@@ -187,22 +191,6 @@ class WatchedBody:
                 self._response.close()
         finally:
             self._exchange.finish()
-
-
-def _target(environ: Environ) -> str:
-    """Path and query as in the request line, escaped so that they are safe in a log line."""
-    path = urllib.parse.quote(
-        environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""),
-        safe="/~:@!$&'()*+,;=",
-        encoding="latin-1",
-    )
-    query = environ.get("QUERY_STRING", "")
-    return path + (f"?{_printable(query)}" if query else "")
-
-
-def _printable(text: str) -> str:
-    """``text`` with every character escaped that could forge a log line."""
-    return urllib.parse.quote(text, safe="/~:@!$&'()*+,;=%?[]", encoding="latin-1")
 
 
 filter_factory = base.filter_factory(Faults)

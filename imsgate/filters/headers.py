@@ -55,7 +55,6 @@ class Headers(base.TappingFilter[HeadersSettings]):
             # Refused when it is read: a path that does not exist is 404 whatever its body.
             request.reader().refuse(errors.TooLarge(limit=self.settings.max_json_size))
         content_range = request.environ.get("HTTP_CONTENT_RANGE")
-        headers.byte_range(request.environ.get("HTTP_RANGE"), content_range)
         if request.carries_image and content_range and not headers.is_whole(content_range):
             # RFC 9110 section 14.5. Glance would store a part of the image as all of it.
             problem = "an upload has all of the image; begin with Upload-Complete to send parts"

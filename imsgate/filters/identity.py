@@ -46,7 +46,8 @@ class IdentityFilter(base.Filter[IdentitySettings]):
     def check(self, request: Request) -> None:
         environ = request.environ
         if is_confirmed(environ):
-            environ[IDENTITY] = identity_of(environ)
+            environ[IDENTITY] = identity = identity_of(environ)
+            request.notes.set_user(identity)
             if reauthenticate := environ.get(REAUTHENTICATE):
                 environ[IDENTIFY] = lambda: identity_of(reauthenticate())
         elif (request.route or "/") not in self.settings.public_paths:

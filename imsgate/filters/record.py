@@ -9,8 +9,8 @@ import json
 import re
 from collections.abc import Iterable
 
-from imsgate import errors
-from imsgate.formats.names import WRAPPERS
+from imsgate import errors, inspection
+from imsgate.formats.names import Declaration
 from imsgate.http import wsgi
 from imsgate.http.wsgi import Environ, WsgiApp
 
@@ -23,7 +23,7 @@ _HEADERS = (
 _MAX_RECORD_BYTES = 1 << 20
 
 
-def declared_format(app: WsgiApp, environ: Environ) -> str | None:
+def declared_format(app: WsgiApp, environ: Environ) -> Declaration | None:
     """The format that the data of the upload ``environ`` must have, by its record.
 
     None if the record has no format yet, and if the user may not see it: then the application
@@ -44,12 +44,12 @@ def declared_format(app: WsgiApp, environ: Environ) -> str | None:
         return None
     try:
         record = json.loads(content)
-        wrapper, disk_format = record.get("container_format"), record.get("disk_format")
-    except (ValueError, AttributeError, RecursionError) as error:
+        # In Glance's records, properties are members like all others.
+        return inspection.declaration(
+            record.get("disk_format"), record.get("container_format"), record
+        )
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise errors.Unavailable(what="The image's record") from error
-    # As in imsgate's own records: the other containers are labels of a disk without a wrapper.
-    declared: str | None = wrapper if wrapper in WRAPPERS else disk_format
-    return declared
 
 
 def _question(environ: Environ, path: str) -> Environ:

@@ -21,6 +21,7 @@ from oslo_config import cfg
 
 from imsgate import inspection
 from imsgate.filters import base, record
+from imsgate.formats.names import Declaration
 from imsgate.http.request import INSPECTION, Request
 from imsgate.http.wsgi import WsgiApp
 
@@ -62,6 +63,7 @@ class Sniff(base.TappingFilter[SniffSettings]):
 
     def check(self, request: Request) -> None:
         if request.is_one_of(self._images):
+            declared: Declaration | str | None
             declared = request.headers.get(self._header) if self._header else None
             if self.settings.ask_record:
                 declared = record.declared_format(self.app, request.environ) or declared

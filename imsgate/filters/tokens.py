@@ -15,7 +15,7 @@ import time
 
 from oslo_config import cfg
 
-from imsgate import errors
+from imsgate import errors, metrics
 from imsgate.auth import jsonl, token_file
 from imsgate.auth.identity import confirmed_variables, mark_unauthenticated
 from imsgate.errors import BadConfig
@@ -56,6 +56,10 @@ class Tokens(base.Filter[TokensSettings]):
         self._tokens = jsonl.WatchedFile([path], lambda: token_file.load(path))
 
     def check(self, request: Request) -> None:
+        with metrics.PHASE_SECONDS.time("authentication"):
+            self._authenticate(request)
+
+    def _authenticate(self, request: Request) -> None:
         presented = request.environ.get("HTTP_X_AUTH_TOKEN")
         began = time.time()
         token = token_file.find(self._current(), presented, began) if presented else None

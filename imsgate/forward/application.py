@@ -5,29 +5,33 @@
     [app:forward]
     use = egg:imsgate#forward
 
+With ``[forward] spool_store``, ``imsgate.spool`` is in front of it.
+
 At the end of a pipeline, in the place of ``gate``: the filters decide here, records and data are
 there (``[forward] upstream``). Bodies stream in both directions in bounded memory. ``sniff`` with
 ``ask_record`` gets the declared format from the record there.
 """
 
 import contextlib
+import dataclasses
 import http
+import json
 import logging
-import os
 import re
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import h11
 
-from imsgate import config, errors
-from imsgate.config import DefaultSettings
+from imsgate import errors
+from imsgate.dependencies import Dependency
 from imsgate.errors import BadConfig
 from imsgate.forward import admission, fields, lost, upstream
+from imsgate.forward.asking import asked, whole
 from imsgate.forward.connection import UpstreamConnection
-from imsgate.forward.credentials import UpstreamCredentials
+from imsgate.forward.credentials import Authenticator, UpstreamCredentials
 from imsgate.forward.exchange import Exchanges, LostResponse, UpstreamRequest
+from imsgate.forward.fingerprint import Fingerprint
 from imsgate.forward.incoming import IncomingBody
 from imsgate.forward.links import Links, has_links
 from imsgate.forward.outgoing import OutgoingImage
@@ -48,25 +52,29 @@ _BODILESS = (204, 304)
 class Forward:
     """The WSGI application."""
 
-    def __init__(self, settings: ForwardSettings, public_endpoint: str | None = None) -> None:
-        """Raises BadConfig, naming the option."""
+    def __init__(
+        self,
+        settings: ForwardSettings,
+        public_endpoint: str | None = None,
+        credentials: Authenticator | None = None,
+    ) -> None:
+        """``credentials`` replace those of ``[forward]``. Raises BadConfig, naming the option."""
         self._settings = settings
         self._public_endpoint = public_endpoint
-        self._upstream = upstream.load(settings)
+        self.upstream = upstream.load(settings)
+        self._service = Dependency(f"The image service {self.upstream.authority}", LOG)
         self._links = Links(upstream.names(settings))
         try:
             self._images = re.compile(settings.requests)
         except re.error as error:
             raise BadConfig(f"[{GROUP}] requests", str(error)) from error
         self.pool = Pool(
-            lambda: UpstreamConnection(self._upstream.connect(settings.connect_timeout)),
+            lambda: UpstreamConnection(self.upstream.connect(settings.connect_timeout)),
             settings.requests_at_once,
             settings.keep_alive,
         )
-        self._credentials = UpstreamCredentials(settings)
-        self._exchanges = Exchanges(self.pool, settings, self._credentials)
-        # Its threads are started when they are needed, after any fork.
-        self._digests = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="forward-md5")
+        self.credentials = credentials or UpstreamCredentials(settings)
+        self.exchanges = Exchanges(self.pool, settings, self.credentials)
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = Request(environ)
@@ -75,29 +83,31 @@ class Forward:
         except errors.Error as error:
             if isinstance(error, errors.UpstreamFailed):
                 cause = error.__cause__ or "no further details"
-                LOG.error("%s: %s (%s)", self._settings.upstream, error, cause)
+                self._service.failed(f"it {error.details['problem']} ({cause})")
             return responses.refusal(error)(environ, start_response)
 
     def _answer(self, request: Request, start_response: Callable[..., Any]) -> Iterable[bytes]:
         is_image = admission.carries_image(request, self._images)
         message = UpstreamRequest(
             method=request.method,
-            target=fields.target(request, self._upstream.path),
-            authority=self._upstream.authority,
+            target=fields.target(request, self.upstream.path),
+            authority=self.upstream.authority,
             fields=fields.of_request(
-                request, self._public_url(request), with_credentials=not self._credentials.replace
+                request, self.public_url(request), with_credentials=not self.credentials.replace
             ),
             # Before a place is taken, which a slow client must not hold.
             document=b"" if is_image else admission.document(request),
+            project=request.identity.project_id if request.identity else None,
         )
         self.pool.enter()
         with contextlib.ExitStack() as on_error:
             on_error.callback(self.pool.leave)
-            sent = self._upload(request, message) if is_image else self._exchanges.send(message)
+            sent = self._upload(request, message) if is_image else self.exchanges.send(message)
             if sent is None:
                 start_response("204 No Content", [("Via", fields.VIA)])
                 return []
             connection, response = sent
+            self._service.works()
             body = IncomingBody(connection, self._settings.idle_timeout, self._end)
             on_error.pop_all()
             on_error.callback(body.close)
@@ -106,6 +116,52 @@ class Forward:
             start_response(_status(response), headers)
             on_error.pop_all()
         return chunks
+
+    # For what this service itself sends to upstream
+
+    def sender(self, request: Request) -> fields.Fields:
+        """The headers of further requests in the name of the user who sent this one."""
+        with_credentials = not self.credentials.replace
+        return fields.of_sender(
+            request, self.public_url(request), with_credentials=with_credentials
+        )
+
+    def ask(
+        self, method: str, path: str, sender: fields.Fields, document: Any = None
+    ) -> tuple[int, bytes]:
+        """The status and the body of the answer to a request with a JSON document, or without.
+
+        Raises UpstreamFailed and BusyUpstream.
+        """
+        kind = [] if document is None else [("Content-Type", "application/json")]
+        question = self._message(method, path, [*sender, ("Accept", "application/json"), *kind])
+        if document is not None:
+            question = dataclasses.replace(question, document=json.dumps(document).encode())
+        with self.pool.place(), asked(self.exchanges, question) as (status, chunks):
+            return status, whole(chunks)
+
+    def deliver(self, path: str, sender: fields.Fields, image: OutgoingImage) -> tuple[int, bytes]:
+        """Send image data by PUT; return the status and the body of the response.
+
+        Raises LostResponse, UpstreamFailed, BusyUpstream, and what reading the image raises.
+        """
+        kind = ("Content-Type", "application/octet-stream")
+        message = self._message("PUT", path, [*sender, kind])
+        with self.pool.place():
+            connection, response = self.exchanges.send_image(message, image)
+            body = IncomingBody(
+                connection, self._settings.idle_timeout, lambda connection, _: connection.close()
+            )
+            with contextlib.closing(body):
+                return response.status_code, whole(body)
+
+    def _message(self, method: str, path: str, sent: fields.Fields) -> UpstreamRequest:
+        return UpstreamRequest(
+            method=method,
+            target=self.upstream.path + path,
+            authority=self.upstream.authority,
+            fields=sent,
+        )
 
     def _end(self, connection: UpstreamConnection, complete: bool) -> None:
         """The end of an exchange."""
@@ -123,11 +179,11 @@ class Forward:
         """None if the response is lost, but the record says that upstream has the image."""
         length = admission.image_length(request, self._settings.chunked)
         looks = self._settings.check_lost_responses and lost.can_be_checked(message)
-        image = OutgoingImage(request.reader(), length, self._digests if looks else None)
+        image = OutgoingImage(request.reader(), length, Fingerprint() if looks else None)
         try:
-            return self._exchanges.send_image(message, image)
+            return self.exchanges.send_image(message, image)
         except LostResponse as response:
-            if looks and lost.is_stored(self._exchanges, message, image):
+            if looks and lost.is_stored(self.exchanges, message, image):
                 return None
             raise response.failure from None
 
@@ -135,7 +191,7 @@ class Forward:
         self, request: Request, status: int, headers: fields.Fields, body: IncomingBody
     ) -> tuple[fields.Fields, Iterable[bytes]]:
         """Headers and body for the client: links lead to this service."""
-        public_url = self._public_url(request)
+        public_url = self.public_url(request)
         headers = self._links.in_fields(headers, public_url)
         lengths = [text for name, text in headers if name.lower() == "content-length"]
         translates = has_links(headers)
@@ -151,7 +207,7 @@ class Forward:
         content = b"".join(body)
         return [*headers, ("Content-Length", str(len(content)))], [content]
 
-    def _public_url(self, request: Request) -> str:
+    def public_url(self, request: Request) -> str:
         return (self._public_endpoint or cast(str, request.application_url)).rstrip("/")
 
 
@@ -162,10 +218,3 @@ def _status(response: h11.Response) -> str:
         with contextlib.suppress(ValueError):
             reason = http.HTTPStatus(response.status_code).phrase
     return f"{response.status_code} {reason or 'Unknown'}"
-
-
-def app_factory(global_conf: dict[str, str], **local_conf: str) -> Forward:
-    """The ``paste.app_factory``; its keys are options of ``[forward]``. Raises BadConfig."""
-    conf = config.load(global_conf)
-    settings = conf.read(ForwardSettings, local_conf)
-    return Forward(settings, conf.read(DefaultSettings).public_endpoint)

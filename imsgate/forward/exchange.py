@@ -6,7 +6,7 @@ import h11
 
 from imsgate import errors
 from imsgate.forward.connection import UpstreamConnection
-from imsgate.forward.credentials import UpstreamCredentials
+from imsgate.forward.credentials import Authenticator, Signable
 from imsgate.forward.fields import Fields
 from imsgate.forward.outgoing import OutgoingImage
 from imsgate.forward.pool import Pool
@@ -20,13 +20,15 @@ _EXPECTATION_FAILED = 417
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamRequest:
-    """``fields`` are without Host and those of the body; a ``document`` is a body as a whole."""
+    """``fields`` are without Host and those of the body; a ``document`` is a body as a whole.
+    ``project`` is that of the user, for credentials that depend on it."""
 
     method: str
     target: str
     authority: str
     fields: Fields
     document: bytes = b""
+    project: str | None = None
 
     @property
     def may_repeat(self) -> bool:
@@ -59,9 +61,7 @@ class Exchanges:
     The caller closes the connection that comes with a response, or gives it back to the pool.
     """
 
-    def __init__(
-        self, pool: Pool, settings: ForwardSettings, credentials: UpstreamCredentials
-    ) -> None:
+    def __init__(self, pool: Pool, settings: ForwardSettings, credentials: Authenticator) -> None:
         self._pool = pool
         self._settings = settings
         self._credentials = credentials
@@ -106,7 +106,13 @@ class Exchanges:
 
     def _replacing(self, request: UpstreamRequest, document: bytes | None) -> Fields:
         return self._credentials.replacing(
-            request.method, request.target, request.authority, document
+            Signable(
+                method=request.method,
+                target=request.target,
+                host=request.authority,
+                document=document,
+                project=request.project,
+            )
         )
 
     def send_image(

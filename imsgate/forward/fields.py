@@ -25,6 +25,11 @@ _CREDENTIALS = frozenset(
     "authorization cookie x-auth-token x-project-id x-sdk-content-sha256 x-sdk-date "
     "x-security-token x-service-token".split()
 )
+#: Headers of ``of_request`` about the sender that are not credentials.
+_SENDERS = frozenset(
+    "accept-encoding forwarded via x-forwarded-for x-forwarded-host x-forwarded-proto "
+    "x-openstack-request-id".split()
+)
 #: Of protocols for uploads in parts, which are not passed on.
 _PARTIAL_UPLOADS = ("upload-", "tus-")
 #: Headers of a response that each server sets itself.
@@ -68,6 +73,12 @@ def of_request(request: Request, public_url: str, *, with_credentials: bool) -> 
     earlier = request.environ.get("HTTP_VIA")
     fields.append(("Via", f"{earlier}, {VIA}" if earlier else VIA))
     return [*fields, ("Accept-Encoding", "identity"), *_forwarded(request, public_url)]
+
+
+def of_sender(request: Request, public_url: str, *, with_credentials: bool) -> Fields:
+    """Those of ``of_request`` that say who sends the request, for further ones in its place."""
+    sent = of_request(request, public_url, with_credentials=with_credentials)
+    return [field for field in sent if field[0].lower() in _CREDENTIALS | _SENDERS]
 
 
 def _sent(request: Request) -> Iterator[tuple[str, str]]:

@@ -2,17 +2,16 @@
 
 import json
 import re
-
-import h11
+from collections.abc import Iterator
 
 from imsgate import errors
-from imsgate.forward.connection import UpstreamConnection
+from imsgate.forward.asking import asked, whole
 from imsgate.forward.exchange import Exchanges, UpstreamRequest
-from imsgate.forward.incoming import IncomingBody
+from imsgate.forward.fingerprint import Fingerprint
 from imsgate.forward.outgoing import OutgoingImage
 
 _DATA = re.compile(r"/+file/*(?=\?|\Z)")
-_MAX_RECORD_BYTES = 1 << 20
+_OK = 200
 #: Headers that are about the data, and would change the response.
 _ABOUT_DATA = ("accept", "content-", "if-", "range")
 
@@ -23,39 +22,39 @@ def can_be_checked(request: UpstreamRequest) -> bool:
 
 
 def is_stored(exchanges: Exchanges, request: UpstreamRequest, image: OutgoingImage) -> bool:
-    """Whether the record at upstream says that it has this image, of this size and MD5."""
-    question = UpstreamRequest(
-        method="GET",
-        target=_DATA.sub("", request.target),
-        authority=request.authority,
-        fields=[
-            *(field for field in request.fields if not field[0].lower().startswith(_ABOUT_DATA)),
-            ("Accept", "application/json"),
-        ],
-    )
+    """Whether upstream has this image: its record is active, of this size, and the data that it
+    sends back is the same."""
     try:
-        record = json.loads(_content(*exchanges.send(question)))
-        return (record["status"], record["size"], record["checksum"]) == (
-            "active",
-            image.size,
-            image.checksum,
-        )
+        with asked(exchanges, _question(request, _DATA.sub("", request.target))) as (_, chunks):
+            record = json.loads(whole(chunks))
+        if (record["status"], record["size"]) != ("active", image.size):
+            return False
+        with asked(exchanges, _question(request, request.target)) as (status, chunks):
+            return status == _OK and _is_same(chunks, image)
     except (errors.UpstreamFailed, ValueError, LookupError, TypeError, RecursionError):
         return False
 
 
-def _content(connection: UpstreamConnection, response: h11.Response) -> bytes:
-    """Raises UpstreamFailed, and ValueError unless it is the record."""
+def _is_same(chunks: Iterator[bytes], image: OutgoingImage) -> bool:
+    stored, size = Fingerprint(like=image.fingerprint), 0
+    for chunk in chunks:
+        size += len(chunk)
+        if size > image.size:
+            return False
+        stored.feed(chunk)
+    return image.fingerprint is not None and stored.value() == image.fingerprint.value()
 
-    def end(connection: UpstreamConnection, complete: bool) -> None:
-        connection.close()
 
-    body, content = IncomingBody(connection, 30, end), bytearray()
-    try:
-        for chunk in body if response.status_code == 200 else ():
-            content += chunk
-            if len(content) > _MAX_RECORD_BYTES:
-                raise ValueError("the record is too long")
-    finally:
-        body.close()
-    return bytes(content)
+def _question(request: UpstreamRequest, target: str) -> UpstreamRequest:
+    """GET by the sender of ``request``."""
+    accepted = "application/octet-stream" if target == request.target else "application/json"
+    return UpstreamRequest(
+        method="GET",
+        target=target,
+        authority=request.authority,
+        project=request.project,
+        fields=[
+            *(field for field in request.fields if not field[0].lower().startswith(_ABOUT_DATA)),
+            ("Accept", accepted),
+        ],
+    )

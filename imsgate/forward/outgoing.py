@@ -1,11 +1,10 @@
 """The body of a request on its way to upstream."""
 
-import hashlib
 import time
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future
 
 from imsgate import errors
+from imsgate.forward.fingerprint import Fingerprint
 from imsgate.http.body import Tapped
 
 #: Bytes that are read from the client at a time. Between two reads, a bad image is refused and a
@@ -19,25 +18,16 @@ _FAST = 0.1
 class OutgoingImage:
     """Image data of ``length`` bytes, or of unknown length if that is None."""
 
-    def __init__(self, body: Tapped, length: int | None, digests: Executor | None = None) -> None:
-        """The MD5 is computed by ``digests``, beside the transfer, which takes less time; without
-        it, there is none."""
+    def __init__(
+        self, body: Tapped, length: int | None, fingerprint: Fingerprint | None = None
+    ) -> None:
+        """``fingerprint`` gets everything that is returned for sending."""
         self._body = body
         self.length = length
         #: Bytes that have been returned for sending.
         self.size = 0
         self._step = _SHORTEST_READ
-        self._md5 = hashlib.md5(usedforsecurity=False)
-        self._digests = digests
-        self._digested: Future[None] | None = None
-
-    @property
-    def checksum(self) -> str | None:
-        """The MD5 of what has been returned."""
-        if self._digested is None:
-            return None
-        self._digested.result()
-        return self._md5.hexdigest()
+        self.fingerprint = fingerprint
 
     def __iter__(self) -> Iterator[bytes]:
         """The data in pieces, each only once there is another one behind it, or the body has ended
@@ -52,12 +42,12 @@ class OutgoingImage:
             if self.length is not None and received > self.length:
                 raise errors.SizeMismatch(announced=self.length, received=received)
             if held_back:
-                yield self._counted(held_back)
+                yield from self._sent(held_back)
             held_back = chunk
         if self.length is not None and received < self.length:
             raise errors.SizeMismatch(announced=self.length, received=received)
         if held_back:
-            yield self._counted(held_back)
+            yield from self._sent(held_back)
 
     def _read(self) -> bytes:
         began = time.monotonic()
@@ -66,10 +56,9 @@ class OutgoingImage:
         self._step = min(2 * self._step, _LONGEST_READ) if is_fast else _SHORTEST_READ
         return chunk
 
-    def _counted(self, chunk: bytes) -> bytes:
+    def _sent(self, chunk: bytes) -> Iterator[bytes]:
         self.size += len(chunk)
-        if self._digests is not None:
-            if self._digested is not None:
-                self._digested.result()
-            self._digested = self._digests.submit(self._md5.update, chunk)
-        return chunk
+        yield chunk
+        # Meanwhile, upstream receives it.
+        if self.fingerprint is not None:
+            self.fingerprint.feed(chunk)

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from imsgate.errors import BusyUpstream
 from imsgate.forward.connection import UpstreamConnection
@@ -34,6 +34,15 @@ class Pool:
 
     def leave(self) -> None:
         self._places.release()
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """A place until the block ends. Raises BusyUpstream."""
+        self.enter()
+        try:
+            yield
+        finally:
+            self.leave()
 
     def connection(self, *, may_reuse: bool) -> UpstreamConnection:
         """A new connection, or with ``may_reuse`` one that has carried exchanges before.

@@ -9,6 +9,7 @@ import webob
 from imsgate import errors
 from imsgate.formats.inspector import Inspection
 from imsgate.http import body, headers
+from imsgate.http.notes import RequestNotes
 from imsgate.model import Identity
 
 IDENTITY = "imsgate.identity"
@@ -29,6 +30,8 @@ INSPECTION = "imsgate.inspection"
 ENCODED = "imsgate.encoded"
 #: Set by the application. The whole body, once it was read for more than one reader.
 WHOLE_BODY = "imsgate.whole_body"
+#: Set by ``faults``: the RequestNotes of this request.
+NOTES = "imsgate.notes"
 #: Set by the application. The claim of the request's Idempotency-Key that has not ended.
 CLAIM = "imsgate.claim"
 
@@ -91,6 +94,12 @@ class Request(webob.Request):  # type: ignore[misc]  # WebOb has no types
     def request_id(self) -> str | None:
         """The id of this request (``req-`` and a UUID), which ``faults`` generates."""
         return cast(str | None, self.environ.get(REQUEST_ID))
+
+    @property
+    def notes(self) -> RequestNotes:
+        """What the access log will say of this request. Without ``faults`` nobody reads them."""
+        notes: RequestNotes = self.environ.setdefault(NOTES, RequestNotes())
+        return notes
 
     @property
     def inspection(self) -> Inspection | None:

@@ -87,6 +87,7 @@ def refusal(error: errors.Error) -> WsgiApp:
     """
 
     def respond(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        Request(environ).notes.error = error
         ims = speaks_ims(environ)
         if error.problem_type:
             app = _problem(error, environ)

@@ -22,6 +22,7 @@ from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
 from imsgate import errors
+from imsgate.dependencies import Dependency
 from imsgate.errors import BadConfig
 from imsgate.jobs.engine import ENDS, Engine
 from imsgate.jobs.settings import GROUP, JobSettings
@@ -29,6 +30,8 @@ from imsgate.jobs.work import Work
 from imsgate.registry.base import Registry
 
 LOG = logging.getLogger(__name__)
+
+BROKER = Dependency("The broker", LOG)
 
 TASK = "imsgate.run"
 
@@ -53,7 +56,10 @@ class CeleryEngine(Engine):
         try:
             self._app.send_task(TASK, (job_id,), retry=False)
         except self._failures as error:
-            LOG.warning("Job %s waits until the broker is back: %s", job_id, error)
+            BROKER.failed(error)
+            LOG.info("Job %s waits until the broker is back", job_id)
+        else:
+            BROKER.works()
 
     def _delivered(self, job_id: str) -> None:
         if not self._stop.is_set():
@@ -68,6 +74,8 @@ class CeleryEngine(Engine):
         """Run a Celery worker with this many threads; otherwise as in the base class."""
         self.share_threads(number)
         signals.setup_logging.connect(_keep_logging)
+        logging.getLogger("celery.worker.consumer.consumer").addFilter(_is_no_outage)
+        logging.getLogger("celery.worker.consumer.connection").addFilter(_notice_recovery)
         signals.worker_shutting_down.connect(self._shutting_down)
         threading.Thread(target=self._resend_forever, name="resend", daemon=True).start()
         worker = self._app.Worker(
@@ -113,8 +121,8 @@ class CeleryEngine(Engine):
     def _queued(self) -> int:
         """The number of messages in the queue; 0 while the broker is unavailable."""
         try:
-            with self._app.connection_for_write() as connection:
-                queue = connection.default_channel.queue_declare(self._settings.queue, passive=True)
+            with self._app.connection_for_write() as opened:
+                queue = opened.default_channel.queue_declare(self._settings.queue, passive=True)
                 return int(queue.message_count)
         except self._failures:
             return 0
@@ -133,6 +141,21 @@ def _transport_options(url: str) -> dict[str, Any]:
 
 def _keep_logging(**_: Any) -> None:
     """Connected to ``setup_logging``, which keeps Celery from configuring logging itself."""
+
+
+def _is_no_outage(record: logging.LogRecord) -> bool:
+    """Celery logs each failed attempt to connect, every few seconds; BROKER logs them."""
+    text, arguments = str(record.msg), record.args
+    if not text.startswith("consumer: Cannot connect to") or not isinstance(arguments, tuple):
+        return True
+    BROKER.failed(arguments[1])
+    return False
+
+
+def _notice_recovery(record: logging.LogRecord) -> bool:
+    if record.msg == "Connected to %s":
+        BROKER.works()
+    return True
 
 
 def _app(settings: JobSettings) -> tuple[celery.Celery, tuple[type[Exception], ...]]:

@@ -5,9 +5,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-from imsgate import errors, model
+from imsgate import errors, metrics, model
 from imsgate.jobs.arguments import HANDED_BACK, POSTPONED, without_credential
 from imsgate.model import Image, Job, JobState, Limits
 from imsgate.quotas.quota import Quotas
@@ -37,6 +37,10 @@ class Postponed(Interrupted):
     """The job was handed back, and continues after a pause."""
 
 
+class Waiting(Postponed):
+    """The job waits for somebody else, which is no failure."""
+
+
 class TakenOver(Interrupted):
     """A write of this worker was refused: the record contains nothing of it."""
 
@@ -63,6 +67,7 @@ class Context:
         self._attempts = attempts
         self._source_retry_time = source_retry_time
         self._stop = stop
+        self._began = time.monotonic()
         self._ended = False
         self._cancelled = job.cancelled
         self._progress: dict[str, Any] = {"progress": 0, "total": None}
@@ -72,6 +77,16 @@ class Context:
             interval=min(REPORT_SECONDS, lease_seconds / 3),
             refusals=(TakenOver,),
         )
+
+    @property
+    def seconds(self) -> float:
+        """How long this attempt has taken."""
+        return time.monotonic() - self._began
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes the work has reported."""
+        return int(self._progress["progress"])
 
     # What work may ask for
 
@@ -84,9 +99,13 @@ class Context:
             raise Interrupted("this worker is being stopped")
         if self._cancelled:
             raise errors.Cancelled(image_id=self._job.image_id)
-        deaths = self._job.epoch - 1 - self._job.arguments.get(HANDED_BACK, 0)
-        if deaths >= self._attempts:
+        if self._deaths() >= self._attempts:
             raise errors.GivenUp(attempts=self._attempts)
+
+    def _deaths(self) -> int:
+        """How many workers died, or were cut off, while they had the job."""
+        deaths: int = self._job.epoch - 1 - self._job.arguments.get(HANDED_BACK, 0)
+        return deaths
 
     def report(self, done: int, total: int | None) -> None:
         """Progress in bytes; written with the next renewal of the lease."""
@@ -189,6 +208,15 @@ class Context:
         self._hand_back({"lease": time.time() + pauses[-1]}, {POSTPONED: times + 1})
         raise Postponed(f"it is tried again in {pauses[-1]:.0f} s: {error}")
 
+    def continue_after(self, seconds: float) -> NoReturn:
+        """Let any worker continue the job after a pause. No thread waits for that.
+
+        Raises Waiting, and what ``hand_back`` raises.
+        """
+        lease_end = time.time() + seconds if seconds else 0.0
+        self._hand_back({**self._progress, "lease": lease_end})
+        raise Waiting(f"it continues in {seconds:.0f} s")
+
     def _hand_back(self, fields: Mapping[str, Any], arguments: Mapping[str, Any] = NOTHING) -> None:
         self._lease.end()
         stored = self._registry.get_job(self._job.id).arguments
@@ -209,6 +237,8 @@ class Context:
         else:
             self._change(fields)
             self._ended = True
+        metrics.ENDED_JOBS.add(self._job.kind, fields["state"], fields.get("error_code", ""))
+        metrics.LEASES_TAKEN_OVER.add("job", amount=self._deaths())
 
     def _change(
         self,

@@ -20,8 +20,9 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from imsgate import errors, model
-from imsgate.jobs.context import Context, Interrupted, Postponed
+from imsgate import errors, metrics, model
+from imsgate.jobs import log
+from imsgate.jobs.context import Context, Interrupted, Postponed, Waiting
 from imsgate.jobs.settings import JobSettings
 from imsgate.jobs.work import Work
 from imsgate.model import Image, Job, Limits
@@ -143,9 +144,12 @@ class Engine:
             if job is None:
                 return False
             self._running.append(job)
+        metrics.THREADS_IN_USE.add("jobs")
         try:
-            self._run(job)
+            with metrics.JOB_SECONDS.time(job.kind), log.requested(job):
+                self._run(job)
         finally:
+            metrics.THREADS_IN_USE.add("jobs", amount=-1)
             with self._claiming:
                 self._running.remove(job)
         return True
@@ -161,13 +165,14 @@ class Engine:
 
     def share_threads(self, number: int) -> None:
         """Limit the jobs of one project, and of one kind, to their share of ``number`` threads."""
+        metrics.THREADS.add("jobs", amount=number)
         self._shares = _Shares(
             self._settings.project_threads or (number + 1) // 2,
             self._settings.kind_threads or max(1, number - 1),
         )
 
     def _run(self, job: Job) -> None:
-        LOG.info("Job %s (%s), attempt %d", job.id, job.kind, job.epoch)
+        log.begun(job)
         context = Context(
             self._registry,
             job,
@@ -179,6 +184,8 @@ class Engine:
         try:
             with context:
                 self._work(job, context)
+        except Waiting as interruption:
+            LOG.debug("Job %s: %s", job.id, interruption)
         except Interrupted as interruption:
             LOG.warning("Job %s continues in another worker: %s", job.id, interruption)
         except errors.Error as error:
@@ -201,6 +208,7 @@ class Engine:
             raise
         if error is None:
             context.succeed()
+            log.succeeded(job, context)
 
     @staticmethod
     def _attempt(work: Work, job: Job, context: Context) -> None:
@@ -221,8 +229,7 @@ class Engine:
         except Interrupted:
             raise
         except errors.Error as error:
-            level = logging.ERROR if error.needs_operator else logging.INFO
-            LOG.log(level, "Job %s failed: %s", job.id, error)
+            log.failed(job, context, error)
             return error
         except Exception:
             LOG.exception("Job %s failed", job.id)

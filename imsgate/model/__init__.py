@@ -5,6 +5,7 @@ except ``min_disk`` (GiB) and ``min_ram`` (MiB). Times are datetimes in UTC with
 except those in seconds since the epoch.
 """
 
+from imsgate.model.activity import PASSING, Activity
 from imsgate.model.clock import isotime, now
 from imsgate.model.identity import Identity
 from imsgate.model.images import GIVEN_ID, Image, Limits, Location, Usage, Visibility
@@ -27,10 +28,12 @@ __all__ = [
     "GIVEN_ID",
     "INCOMING",
     "OVER",
+    "PASSING",
     "READABLE",
     "STAGED",
     "TRANSITIONS",
     "UNFINISHED",
+    "Activity",
     "Identity",
     "Image",
     "Job",

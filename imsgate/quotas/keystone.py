@@ -4,6 +4,7 @@
 CONF, so this module loads the configuration files into it. Nothing else in imsgate uses it.
 """
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,12 +13,13 @@ from keystoneauth1.exceptions import ClientException
 from openstack.exceptions import SDKException
 from oslo_config import cfg
 from oslo_limit import exception, limit
-from oslo_log import log
 
+from imsgate import metrics
 from imsgate.config import PROJECT
+from imsgate.dependencies import Dependency
 from imsgate.errors import BadConfig, Unavailable
 
-LOG = log.getLogger(__name__)
+LIMITS = Dependency("Reading limits from Keystone", logging.getLogger(__name__))
 
 GROUP = "oslo_limit"
 
@@ -56,12 +58,18 @@ class UnifiedLimits:
         return limits[project]
 
     def _fetch(self, project: str) -> Mapping[str, int]:
+        with metrics.KEYSTONE_SECONDS.time("limits"):
+            return self._fetched(project)
+
+    def _fetched(self, project: str) -> Mapping[str, int]:
         try:
             enforcer = self._enforcer = self._enforcer or limit.Enforcer(_usage)
-            return dict(enforcer.get_project_limits(project, list(self._names)))
+            limits = dict(enforcer.get_project_limits(project, list(self._names)))
         except (exception.SessionInitError, ClientException, SDKException, ValueError) as error:
-            LOG.error("Limits cannot be read from Keystone: %s", error)
+            LIMITS.failed(error)
             raise Unavailable(what="Keystone") from error
+        LIMITS.works()
+        return limits
 
 
 def _usage(project: Any, names: Any) -> dict[str, int]:

@@ -261,6 +261,14 @@ class Records:
         fields = {"status": Status.PENDING_DELETE, **NO_UPLOAD}
         self._erase(self.registry.change(image_id, was, **fields))
 
+    def remove(self, image_id: str) -> None:
+        """Delete an image and its data, because another service has deleted its record.
+
+        Raises NotFound, and Conflict if its status has just changed.
+        """
+        was = {"status": self.registry.get(image_id.lower()).status}
+        self._erase(self.registry.change(image_id.lower(), was, status=Status.PENDING_DELETE))
+
     def _erase(self, image: Image) -> None:
         self.registry.cancel_jobs(image.id)
         if image.upload_key is not None:

@@ -15,7 +15,17 @@ from typing import Any, ClassVar
 
 from oslo_config import cfg
 
-from imsgate.model import Image, Job, Limits, Location, Member, MemberStatus, Upload, Usage
+from imsgate.model import (
+    Activity,
+    Image,
+    Job,
+    Limits,
+    Location,
+    Member,
+    MemberStatus,
+    Upload,
+    Usage,
+)
 from imsgate.registry.idempotency import IdempotencyKeys, Outcome
 from imsgate.registry.outbox import Outbox
 from imsgate.registry.queries import (
@@ -139,6 +149,13 @@ class Registry(Outbox, IdempotencyKeys):
     @abc.abstractmethod
     def usage(self, project: str) -> Usage:
         """Return the sum of ``Image.usage`` over all images of a project."""
+
+    @abc.abstractmethod
+    def activity(self) -> Activity:
+        """Count what is in progress, for monitoring.
+
+        This must stay cheap when the registry has millions of images of which few are in progress.
+        """
 
     # Members
 

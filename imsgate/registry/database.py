@@ -6,21 +6,25 @@ moment. A transaction that writes takes its lock at the start (SQLite) or waits 
 """
 
 import contextlib
+import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from oslo_config import cfg
-from oslo_log import log
 from sqlalchemy import event, exc
 from sqlalchemy.pool import QueuePool
 
+from imsgate import metrics
+from imsgate.dependencies import Dependency
 from imsgate.errors import BadConfig, Unavailable
 from imsgate.registry import outages
 from imsgate.settings import Settings
 
-LOG = log.getLogger(__name__)
+LOG = logging.getLogger(__name__)
+
+DATABASE = Dependency("The database", LOG)
 
 GROUP = "database"
 
@@ -266,9 +270,10 @@ def _prepare_mysql(engine: sa.Engine) -> None:
 def _transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
     committing = False
     try:
-        with engine.begin() as connection:
+        with metrics.PHASE_SECONDS.time("database"), engine.begin() as connection:
             yield connection
             committing = True
+        DATABASE.works()
     except exc.SQLAlchemyError as error:
         lost = isinstance(error, exc.DBAPIError) and error.connection_invalidated
         if outages.is_undone(error) and not (committing and lost):
@@ -276,5 +281,5 @@ def _transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
             raise outages.Undone(what="The database") from error
         if not outages.is_outage(error):
             raise
-        LOG.error("The database failed: %s", _reported(engine.url, error))
+        DATABASE.failed(_reported(engine.url, error))
         raise Unavailable(what="The database") from error

@@ -1,6 +1,7 @@
 """The schema of the configured database: created, migrated, and checked before it is used."""
 
 import contextlib
+import dataclasses
 import os
 
 from imsgate.config import Section
@@ -15,10 +16,36 @@ def is_embedded(settings: Section | DatabaseSettings) -> bool:
     return database.parse(DatabaseSettings.of(settings)).get_backend_name() == "sqlite"
 
 
-def upgrade(settings: Section | DatabaseSettings) -> None:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Version:
+    """The revision of a database, None without tables, and how it compares with this code's."""
+
+    revision: str | None
+    newest: str
+    state: State
+
+
+def version(settings: Section | DatabaseSettings) -> Version:
+    """Raises BadConfig if the database cannot be reached."""
+    options = DatabaseSettings.of(settings)
+    newest = migrations.revisions()[-1]
+    if is_embedded(options) and not os.path.exists(database.parse(options).database or ""):
+        return Version(None, newest, State.UNMADE)  # connecting would create an empty file
+    opened = database.Database(options)
+    try:
+        with opened.reading() as connection:
+            return Version(migrations.revision(connection), newest, migrations.state(connection))
+    except Unavailable as error:
+        raise _unusable(opened, error) from None
+    finally:
+        opened.close()
+
+
+def upgrade(settings: Section | DatabaseSettings) -> tuple[str | None, str]:
     """Create or migrate the schema. Any number of processes may do it at the same time.
 
-    Raises BadConfig if the database cannot be reached, or is newer than this code.
+    Returns the revisions before and after, None before for a database without tables. Raises
+    BadConfig if the database cannot be reached, or is newer than this code.
     """
     options = DatabaseSettings.of(settings)
     opened = database.Database(options)
@@ -26,13 +53,14 @@ def upgrade(settings: Section | DatabaseSettings) -> None:
         _create_file(database.parse(options).database)
     try:
         with opened.migrating() as connection:
-            state = migrations.state(connection)
+            state, before = migrations.state(connection), migrations.revision(connection)
             if state is State.FOREIGN:
                 raise _wrong_schema(state)
             if state is State.UNMADE:
                 migrations.create(connection)
             elif state is State.BEHIND:
                 migrations.upgrade(connection)
+            return before, migrations.revisions()[-1]
     except Unavailable as error:
         raise _unusable(opened, error) from None
     finally:

@@ -25,6 +25,7 @@ from imsgate.registry import (
     totals,
     uploads,
 )
+from imsgate.registry.activity import SqlActivity
 from imsgate.registry.base import ALL_JOBS, NOTHING, Enough, JobQuery, Query
 from imsgate.registry.database import DatabaseSettings
 from imsgate.registry.idempotency import Claim, Entry, KeptAnswer, Outcome
@@ -37,7 +38,7 @@ _RECORDED = sa.select(IMAGES).where(IMAGES.c.id == sa.bindparam("image_id"))
 _EXISTING = _RECORDED.where(lists.EXISTS)
 
 
-class SqlRegistry(SqlOutbox):
+class SqlRegistry(SqlActivity, SqlOutbox):
     """Records as rows.
 
     Reading takes two statements, for one image or for a page of them. A page of images with

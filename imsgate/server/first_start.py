@@ -5,24 +5,29 @@ import pathlib
 import sys
 from collections.abc import Mapping
 
-from imsgate import config
-from imsgate.app import app_factory
+from imsgate import app, bridge_app, config
 from imsgate.auth import token_file
 from imsgate.filters.tokens import Tokens, TokensSettings
+from imsgate.forward.settings import ForwardSettings
 from imsgate.registry import schema
 from imsgate.registry.database import DatabaseSettings
 from imsgate.server import pastefile, state
+from imsgate.spool import factory
 
 
 def prepare(conf: config.Config, paste: str, global_conf: Mapping[str, str]) -> None:
     """Create the state directory and what the pipeline stores there: an embedded database if it
-    ends in ``gate``, and an admin token if ``tokens`` runs.
+    ends in ``gate`` or ``bridge``, or in ``forward`` with a spool, and an admin token if ``tokens``
+    runs.
 
     The database of a database server is left alone: ``imsgate db upgrade`` migrates it when its
     operator decides to. Raises BadConfig.
     """
     state.create_directory(conf)
-    if pastefile.has_app(paste, global_conf, app_factory):
+    factories = (app.app_factory, bridge_app.app_factory)
+    forwarding = pastefile.app_options(paste, global_conf, factory.app_factory)
+    spools = forwarding is not None and conf.read(ForwardSettings, forwarding).spool_store
+    if spools or any(pastefile.has_app(paste, global_conf, each) for each in factories):
         database = conf.read(DatabaseSettings)
         if schema.is_embedded(database):
             schema.upgrade(database)

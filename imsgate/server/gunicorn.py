@@ -18,6 +18,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import AppImportError, HaltServer
 from gunicorn.http import message
 
+from imsgate import metrics
 from imsgate.app import hand_back
 from imsgate.errors import BadConfig
 from imsgate.http.wsgi import WsgiApp
@@ -43,18 +44,21 @@ class Server(gunicorn.app.base.BaseApplication):
         workers: int,
         threads: int,
         grace: int,
+        stopped: Callable[[], None] = lambda: None,
         reserved_paths: Collection[str] = (),
     ) -> None:
         """``load`` builds the application in each worker; a BadConfig stops the server.
 
-        ``loaded`` is called once, in the first worker that has loaded it. ``threads`` is the
+        ``loaded`` is called once, in the first worker that has loaded it, and ``stopped`` when the
+        server ends without an error. ``threads`` is the
         number per worker; ``grace`` is in seconds. ``reserved_paths`` are answered by threads of
         their own. Raises BadConfig if the system allows too few open files for that many threads.
         """
         Worker.RESERVED_PATHS = frozenset(reserved_paths)
         self._load = load
         self._loaded = loaded
-        self._options = {
+        self.stopped = stopped
+        self._options: dict[str, Any] = {
             "bind": bind,
             "workers": workers,
             "threads": threads,
@@ -112,6 +116,7 @@ class Server(gunicorn.app.base.BaseApplication):
             app = self._load()
         except BadConfig as problem:
             raise AppImportError(f"imsgate: {problem}") from problem
+        metrics.THREADS.add("requests", amount=self._options["threads"])
         # What has been loaded stays. Collecting it again and again doubled the time of every
         # second request for a long list.
         gc.freeze()
@@ -125,6 +130,14 @@ class Master(Arbiter):
     queue the signal. A worker that received SIGTERM right after the fork kept running until
     ``--grace`` was over.
     """
+
+    def halt(self, reason: str | None = None, exit_status: int = 0) -> None:
+        """End the master, once its workers have ended. Raises SystemExit."""
+        try:
+            super().halt(reason, exit_status)
+        finally:
+            if exit_status == 0:
+                self.app.stopped()
 
     def spawn_worker(self) -> Any:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, self.SIGNALS)

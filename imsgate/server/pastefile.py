@@ -64,7 +64,7 @@ def filter_options(
 
     Loads no filter and no application. Raises BadConfig if the Paste file cannot be read.
     """
-    for context in _loaded_parts(paste, global_conf):
+    for context in loaded_parts(paste, global_conf):
         if context.object_type is loadwsgi.FILTER and context.entry_point_name == entry_point:
             return dict(context.local_conf)
     return None
@@ -75,21 +75,44 @@ def exact_paths(paste: str, global_conf: Mapping[str, str]) -> frozenset[str]:
 
     Raises BadConfig if the Paste file cannot be read.
     """
-    main, *_ = _loaded_parts(paste, global_conf)
+    main, *_ = loaded_parts(paste, global_conf)
     paths = main.local_conf if main.entry_point_name == "paths" else ()
     return frozenset(path for path in paths if not path.endswith("/"))
 
 
 def has_app(paste: str, global_conf: Mapping[str, str], factory: Callable[..., Any]) -> bool:
     """Whether ``factory`` makes one of the applications. Raises BadConfig as filter_options."""
-    return any(context.object is factory for context in _loaded_parts(paste, global_conf))
+    return app_options(paste, global_conf, factory) is not None
 
 
-def _loaded_parts(paste: str, global_conf: Mapping[str, str]) -> list[Any]:
+def app_options(
+    paste: str, global_conf: Mapping[str, str], factory: Callable[..., Any]
+) -> dict[str, str] | None:
+    """The Paste keys of the first application that ``factory`` makes, or None if there is none.
+    Raises BadConfig as filter_options."""
+    for context in loaded_parts(paste, global_conf):
+        if context.object is factory:
+            return dict(context.local_conf)
+    return None
+
+
+def loaded_parts(paste: str, global_conf: Mapping[str, str]) -> list[Any]:
+    """PasteDeploy's contexts of all filters and applications. Raises BadConfig."""
     try:
         return list(parts(loadwsgi.loadcontext(loadwsgi.APP, paste, global_conf=global_conf)))
     except (LookupError, OSError, ValueError, ImportError, configparser.Error) as error:
         raise _unloadable(paste, error) from error
+
+
+def check_applications(paste: str, global_conf: Mapping[str, str]) -> None:
+    """Raises BadConfig if an application of ``egg:imsgate#paths`` names a part that is missing."""
+    main, *_ = loaded_parts(paste, global_conf)
+    if main.entry_point_name == "paths":
+        try:
+            for name in main.local_conf.values():
+                main.loader.get_context(loadwsgi.APP, name)
+        except (LookupError, ImportError) as error:
+            raise _unloadable(paste, error) from error
 
 
 def filters(context: Any) -> Iterator[Any]:

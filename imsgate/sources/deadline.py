@@ -7,34 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from imsgate.errors import SourceFailed, SourceUnavailable
+from imsgate.http.rate import Rate
 
 #: The largest head of a response in bytes, interim responses included.
 _MAX_HEAD_BYTES = 1 << 20
-
-
-#: Seconds of waiting for a server over which its rate is measured.
-RATE_SECONDS = 30.0
-
-
-class Rate:
-    """The rate at which a server sends, measured over the time that is spent waiting for it."""
-
-    def __init__(self, minimum: int) -> None:
-        """``minimum`` is in bytes per second; 0 means no limit."""
-        self._minimum = minimum
-        self.begin()
-
-    def begin(self) -> None:
-        self._waited, self._received = 0.0, 0
-
-    def add(self, seconds: float, count: int) -> None:
-        """``count`` bytes were received after ``seconds``. Raises SourceUnavailable."""
-        self._waited += seconds
-        self._received += count
-        if self._waited >= RATE_SECONDS:
-            if self._received < self._minimum * self._waited:
-                raise SourceUnavailable(problem="the server sends too slowly")
-            self.begin()
 
 
 class Deadline:
@@ -84,8 +60,8 @@ class DeadlineSocket:
         self._socket.settimeout(self._deadline.left(self._timeout))
         began = time.monotonic()
         count = self._socket.recv_into(buffer)
-        if count:
-            self._rate.add(time.monotonic() - began, count)
+        if count and self._rate.is_too_low(time.monotonic() - began, count):
+            raise SourceUnavailable(problem="the server sends too slowly")
         if self._head_bytes_left is not None:
             self._head_bytes_left -= count
             if self._head_bytes_left < 0:

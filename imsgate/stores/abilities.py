@@ -11,6 +11,18 @@ from typing import BinaryIO
 from imsgate.stores.sinks import ResumableSink, Sink
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Room:
+    """Bytes of the medium of a store; None where the driver cannot tell.
+
+    ``reserved`` bytes were announced by attempts in progress and are not written yet.
+    """
+
+    total: int | None = None
+    free: int | None = None
+    reserved: int | None = None
+
+
 class Resumable(abc.ABC):
     """Optional ability: an attempt can be suspended, and continued by any process on any host.
 

@@ -49,6 +49,7 @@ from imsgate.stores.abilities import (
     LocalFiles,
     Origin,
     Resumable,
+    Room,
     Sweeps,
     Swept,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "Origin",
     "Resumable",
     "ResumableSink",
+    "Room",
     "Sink",
     "Store",
     "Sweeps",
@@ -153,6 +155,10 @@ class Store(abc.ABC):
     def free_space(self) -> int | None:
         """Free space in bytes, or None if the driver cannot tell."""
         return None
+
+    def room(self) -> Room:
+        """What ``imsgate stores list`` shows besides ``free_space``. Never raises."""
+        return Room(free=self.free_space())
 
     def place(self) -> Hashable:
         """An identifier of the directory, bucket or other place where the objects are stored.

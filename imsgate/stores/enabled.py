@@ -1,7 +1,6 @@
 """The enabled stores: selects one for a request; starts optional ones that were unavailable."""
 
 import functools
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,8 +13,7 @@ from imsgate.errors import BadConfig
 from imsgate.model import Location
 from imsgate.settings import Settings
 from imsgate.stores.base import Store
-
-LOG = logging.getLogger(__name__)
+from imsgate.stores.watched import Outages, watched
 
 #: Options in the section of every store, whatever its driver.
 STORE_OPTS: Sequence[cfg.Opt] = (
@@ -71,7 +69,8 @@ class Backend:
         self.driver = driver
         self.description = options.store_description
         self.weight = options.weight
-        self._build = functools.partial(kind, store_id, settings)
+        self._outages = Outages(store_id)
+        self._build = functools.partial(_build, kind, store_id, settings, self._outages)
         self._check = check
         self._vetting: Callable[[Store], object] | None = None
         self._optional = options.optional
@@ -95,6 +94,7 @@ class Backend:
                     self._check()
                     if self._vetting is not None:
                         self._vetting(self._store)
+                    self._outages.reading.works()
                 except BadConfig as problem:
                     self._store = None
                     self._postpone(problem)
@@ -128,8 +128,13 @@ class Backend:
                 self._postpone(problem)
 
     def _postpone(self, problem: BadConfig) -> None:
-        LOG.warning("Store %s cannot be used yet: %s", self.id, problem)
+        self._outages.reading.failed(problem)
         self._retry_at = time.monotonic() + _RETRY_SECONDS
+
+
+def _build(kind: type[Store], store_id: str, settings: Section, outages: Outages) -> Store:
+    store: Store = watched(kind(store_id, settings), outages)
+    return store
 
 
 class Stores:
@@ -138,6 +143,8 @@ class Stores:
     def __init__(self, backends: Sequence[Backend], default: str) -> None:
         """``default`` is the id of one of them."""
         self._backends = {backend.id: backend for backend in backends}
+        #: Stores that records name, but which are not enabled.
+        self._disabled: dict[str, Outages] = {}
         self.default = default
 
     def __iter__(self) -> Iterator[Backend]:
@@ -176,7 +183,9 @@ class Stores:
     def get(self, store_id: str) -> Store:
         """The store that a record names. Raises StoreUnavailable, also if it is not enabled."""
         if store_id not in self._backends:
-            raise errors.StoreUnavailable(store=store_id, problem="it is not enabled")
+            problem = "it is not enabled"
+            self._disabled.setdefault(store_id, Outages(store_id)).reading.failed(problem)
+            raise errors.StoreUnavailable(store=store_id, problem=problem)
         return self._backends[store_id].store
 
     def vet(self, check: Callable[[Store], object]) -> None:

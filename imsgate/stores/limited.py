@@ -25,7 +25,7 @@ from imsgate.config import Section
 from imsgate.errors import BadConfig
 from imsgate.settings import Settings
 from imsgate.stores import loader
-from imsgate.stores.base import Resumable, ResumableSink, Sink, Store, Sweeps, Swept
+from imsgate.stores.base import Resumable, ResumableSink, Room, Sink, Store, Sweeps, Swept
 
 _MIB = 1 << 20
 
@@ -132,6 +132,9 @@ class LimitedStore(Store, Sweeps):
 
     def free_space(self) -> int | None:
         return self._store.free_space()
+
+    def room(self) -> Room:
+        return self._store.room()
 
     @property
     def read_only(self) -> bool:

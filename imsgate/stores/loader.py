@@ -7,7 +7,7 @@ each store has a section with its id as the name.
 
 import functools
 import logging
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import stevedore
@@ -83,6 +83,32 @@ def load(conf: Config) -> Stores:
         backends.append(_build(conf, store_id, name, kinds[store_id], check))
     check()
     return Stores(backends, default)
+
+
+def survey(conf: Config) -> Iterator[tuple[str, str, Backend | BadConfig]]:
+    """Build each enabled store alone; yield its id, its driver, and the store or what is wrong.
+
+    Raises BadConfig as ``load`` for what concerns all of them.
+    """
+    enabled = conf.read(EnabledSettings).enabled_backends
+    _check_ids(conf, enabled)
+    _default(conf, enabled)
+    backends: list[Backend] = []
+    check = functools.partial(_check_places, backends)
+    for store_id, name in enabled.items():
+        try:
+            kind = plugins.find(NAMESPACE, name, _ENABLED_KEY)
+            backends.append(_build(conf, store_id, name, kind, check))
+            check()
+        except BadConfig as problem:
+            yield store_id, name, problem
+        else:
+            yield store_id, name, backends[-1]
+
+
+def default_id(conf: Config) -> str:
+    """The id of the default store. Raises BadConfig."""
+    return _default(conf, conf.read(EnabledSettings).enabled_backends)
 
 
 def drivers(conf: Config) -> dict[str, type[Store]]:

@@ -6,13 +6,10 @@ directory without the store's objects. Without the mark, every object in it woul
 
 import contextlib
 import errno
-import logging
 import os
 import secrets
 
 from imsgate import errors
-
-_LOG = logging.getLogger(__name__)
 
 #: The file's name. It cannot be the name of an object or of an attempt.
 MARK = ".imsgate-store"
@@ -37,7 +34,6 @@ class MarkedDirectory:
         self._file = os.path.join(path, MARK)
         self._mark = self._read()
         self._place = self._identify()
-        self._reported = False
 
     @property
     def marked(self) -> bool:
@@ -53,14 +49,7 @@ class MarkedDirectory:
         """Raises StoreUnavailable if another directory is in this one's place, and OSError."""
         marked = self._mark is not None
         if self._read() == self._mark if marked else self._identify() == self._place:
-            self._reported = False
             return
-        if not self._reported:
-            self._reported = True
-            _LOG.error(
-                "Store %s cannot be used: its data directory lacks the file %s that it had. %s",
-                *(self._store, MARK, "Is its volume mounted?"),
-            )
         raise errors.StoreUnavailable(store=self._store, problem=_ABSENT)
 
     def _identify(self) -> tuple[int, int]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from imsgate import errors
+from imsgate import errors, metrics
 from imsgate.model import READABLE, Image, Location, Status
 from imsgate.registry.base import Registry
 from imsgate.stores.enabled import Stores
@@ -84,12 +84,14 @@ class Cleanup:
     def _take_over(self, image: Image, status: Status) -> Image:
         """Begin a lease on a record whose lease has run out. Raises Conflict when another
         process was faster."""
-        return self.registry.change(
+        taken = self.registry.change(
             image.id,
             {"status": image.status, "upload_expires": image.upload_expires},
             status=status,
             upload_expires=time.time() + self.lease,
         )
+        metrics.LEASES_TAKEN_OVER.add("image")
+        return taken
 
     def erase(self, image: Image) -> None:
         """Remove the data of an image in ``pending_delete`` and mark it ``deleted``.

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from imsgate import errors, hashing
+from imsgate import errors, hashing, metrics
 from imsgate.http.body import Tapped
 from imsgate.model import Location
 from imsgate.stores.base import Sink, Store
@@ -30,17 +30,49 @@ def copy(body: Tapped, sink: Sink | None, digests: Digests, check: Callable[[], 
     """
     count, size = 0, FIRST_READ_BYTES
     check()
-    began = time.monotonic()
-    while chunk := body.read(size):
-        size = _next_size(size, time.monotonic() - began)
-        digests.feed(chunk)
-        if sink is not None:
-            sink.write(chunk)
-        count += len(chunk)
-        del chunk  # free its memory before the next chunk is received
-        check()
-        began = time.monotonic()
+    with _Phases() as phases:
+        while chunk := phases.read(body, size):
+            size = _next_size(size, phases.last)
+            digests.feed(chunk)
+            if sink is not None:
+                phases.write(sink, chunk)
+            count += len(chunk)
+            del chunk  # free its memory before the next chunk is received
+            check()
     return count
+
+
+class _Phases:
+    """The seconds that a copy waits for its source and for its sink, counted at its end."""
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+        self._receive = self._write = 0.0
+        #: The seconds of the last read.
+        self.last = 0.0
+
+    def read(self, body: Tapped, size: int) -> bytes:
+        began = time.monotonic()
+        chunk = body.read(size)
+        self.last = time.monotonic() - began
+        self._receive += self.last
+        if self._first is None:
+            self._first = self.last
+        return chunk
+
+    def write(self, sink: Sink, chunk: bytes) -> None:
+        began = time.monotonic()
+        sink.write(chunk)
+        self._write += time.monotonic() - began
+
+    def __enter__(self) -> "_Phases":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._first is not None:
+            metrics.PHASE_SECONDS.observe("first_byte", seconds=self._first)
+            metrics.PHASE_SECONDS.observe("receive", seconds=self._receive)
+            metrics.PHASE_SECONDS.observe("write", seconds=self._write)
 
 
 def _next_size(size: int, seconds: float) -> int:
@@ -75,7 +107,9 @@ def write(
         fields = data_fields(count, digests, algorithm)
         fields.update(complete(fields))
         check()
-        return {**fields, "locations": (Location(store.name, sink.commit()),)}
+        with metrics.PHASE_SECONDS.time("commit"):
+            place = sink.commit()
+        return {**fields, "locations": (Location(store.name, place),)}
 
 
 def data_fields(size: int, digests: Digests, algorithm: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 
-class Counter:
+class SentBytes:
     """``sent`` bytes of one response so far. ``end`` reports them, once."""
 
     def __init__(self, on_end: Callable[[int, int], None], expected: int) -> None:
@@ -26,7 +26,7 @@ class CountedChunks:
     A chunk counts once the server asks for the next one, which it does after it sent the chunk.
     """
 
-    def __init__(self, chunks: Iterable[bytes], counter: Counter) -> None:
+    def __init__(self, chunks: Iterable[bytes], counter: SentBytes) -> None:
         self._chunks = chunks
         self._counter = counter
 
@@ -51,7 +51,7 @@ class CountedFile:
     sent. gunicorn then moves the descriptor back, past this object.
     """
 
-    def __init__(self, file: Any, start: int, counter: Counter) -> None:
+    def __init__(self, file: Any, start: int, counter: SentBytes) -> None:
         """``start`` is the file's position."""
         self._file = file
         self._start = start

@@ -9,7 +9,7 @@ from imsgate.http import headers
 from imsgate.http.request import Request
 from imsgate.model import Image
 from imsgate.stores.base import DirectUrls, LocalFiles, Store
-from imsgate.transfer.counted import CountedChunks, CountedFile, Counter
+from imsgate.transfer.counted import CountedChunks, CountedFile, SentBytes
 
 #: Bytes per step where a server copies a file itself.
 BLOCK_BYTES = 1 << 20
@@ -24,10 +24,10 @@ def respond(
 ) -> webob.Response:
     """The response to GET or HEAD of an image's data (RFC 9110 sections 13 and 14).
 
-    304 if the client already has the data, 206 for a Range (or for a Content-Range in the
-    request, as Glance accepts it), otherwise 200; 307 to the object's own URL if the store has
-    one for clients. Once a response with data has ended, ``on_sent`` is called with the bytes
-    sent and those expected.
+    304 if the client already has the data, 206 to GET with a Range (or with a Content-Range, as
+    Glance accepts it), otherwise 200; 307 to the object's own URL if the store has one for
+    clients. Once a response with data has ended, ``on_sent`` is called with the bytes sent and
+    those expected. Other methods have no ranges (RFC 9110 section 14.2).
 
     Raises BadHeader, BadRange, RangeNotSatisfiable, StoreUnavailable, and ObjectNotFound if the
     store has lost the data.
@@ -45,15 +45,17 @@ def respond(
         if direct_url is not None:
             return _redirect(direct_url)
     offset, length = 0, image.size
-    byte_range = headers.byte_range(
-        request.environ.get("HTTP_RANGE"), request.environ.get("HTTP_CONTENT_RANGE")
-    )
-    if byte_range is not None and response in request.if_range:
+    byte_range = None
+    if request.method == "GET" and response in request.if_range:
+        byte_range = headers.byte_range(
+            request.environ.get("HTTP_RANGE"), request.environ.get("HTTP_CONTENT_RANGE")
+        )
+    if byte_range is not None:
         offset, length = byte_range.within(image.size)
         response.status_int = 206
         response.headers["Content-Range"] = f"bytes {offset}-{offset + length - 1}/{image.size}"
     if request.method != "HEAD":
-        counter = None if on_sent is None else Counter(on_sent, length)
+        counter = None if on_sent is None else SentBytes(on_sent, length)
         response.app_iter = _data(
             request, store, url, offset, length, length == image.size, counter
         )
@@ -82,7 +84,7 @@ def _data(
     offset: int,
     length: int,
     whole: bool,
-    counter: Counter | None,
+    counter: SentBytes | None,
 ) -> Iterable[bytes]:
     if not isinstance(store, LocalFiles) or not _sends_files(request, whole):
         data = store.read(url, offset, length)

@@ -8,7 +8,7 @@ backup, and what a stale process wrote after the cleanup.
 import logging
 from collections.abc import Callable, Iterable, Iterator
 
-from imsgate import errors
+from imsgate import errors, metrics
 from imsgate.model import UNFINISHED, Location
 from imsgate.registry.base import Registry
 from imsgate.stores.base import Sweeps, Swept
@@ -65,7 +65,9 @@ def _sweep_store(registry: Registry, store_id: str, store: Sweeps, age: float, f
     found = [store.sweep(0.0, lives_or_is_foreign), store.sweep(age, lives)]
     if full:
         found.append(store.sweep_objects(orphaned))
-    return Swept(sum(each.attempts for each in found), sum(each.bytes for each in found))
+    attempts = sum(each.attempts for each in found)
+    metrics.RESIDUE_REMOVED.add(store_id, amount=attempts)
+    return Swept(attempts, sum(each.bytes for each in found))
 
 
 def sweep(

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from imsgate import errors, hashing
+from imsgate import errors, hashing, metrics
 from imsgate.http import upload_headers
 from imsgate.http.body import Tapped
 from imsgate.model import Image, Limits, Location, Upload, UploadState
@@ -72,7 +72,7 @@ class PartWriter:
     def receive(self, body: Tapped) -> Appended:
         """See ``imsgate.transfer.append.append``."""
         body.mark_as_part()
-        with self._lease:
+        with metrics.UPLOADS.ending("part"), self._lease:
             try:
                 if self._upload.offset == 0:
                     self._examination = self._begin_examination()
@@ -82,17 +82,24 @@ class PartWriter:
                 self._let_go(error, self._upload.offset)
                 raise
             try:
-                self._copy(body, sink)
-                complete = self._is_complete()
-                inline = complete and self._upload.target is None
-                fields = self._judged() if inline and self._examination else None
-            except BaseException as error:
-                self._interrupt(sink, error)
-                self._explain(error)
+                return self._write(body, sink)
+            except BaseException:
+                self._uploads.discard_if_ended(self._upload)
                 raise
-            if fields is not None:
-                return Appended(*self._complete(sink, fields))
-            return Appended(self._suspend(sink, has_all=complete), complete, None)
+
+    def _write(self, body: Tapped, sink: ResumableSink) -> Appended:
+        try:
+            self._copy(body, sink)
+            complete = self._is_complete()
+            inline = complete and self._upload.target is None
+            fields = self._judged() if inline and self._examination else None
+        except BaseException as error:
+            self._interrupt(sink, error)
+            self._explain(error)
+            raise
+        if fields is not None:
+            return Appended(*self._complete(sink, fields))
+        return Appended(self._suspend(sink, has_all=complete), complete, None)
 
     def _tap(self, body: Tapped) -> None:
         upload = self._upload
@@ -239,7 +246,8 @@ class PartWriter:
         self, sink: ResumableSink, fields: Mapping[str, Any]
     ) -> tuple[Upload, bool, Image]:
         """Make the data the image's. If this is cut off, the upload stays with all its data."""
-        location = Location(self._upload.store, sink.commit())
+        with metrics.PHASE_SECONDS.time("commit"):
+            location = Location(self._upload.store, sink.commit())
         done = {
             "state": UploadState.COMPLETE,
             "offset": self._received,

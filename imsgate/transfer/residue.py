@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable
 
-from imsgate import errors, model
+from imsgate import errors, metrics, model
 from imsgate.model import Job, JobState
 from imsgate.registry.base import Registry
 from imsgate.stores.base import Store
@@ -71,6 +71,7 @@ def sweep(registry: Registry, stores: Stores, lease: float) -> int:
                 _end(registry, job, JobState.FAIL)
             continue
         _end(registry, job, JobState.SUCCESS)
+        metrics.RESIDUE_REMOVED.add(store_id)
         count += 1
     return count
 

@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
-from imsgate import errors, model
+from imsgate import errors, metrics, model
 from imsgate.model import DELETED, Image, Status, Upload, UploadState
 from imsgate.quotas import quota
 from imsgate.registry.base import Registry
@@ -148,7 +148,9 @@ class ResumableUploads:
         def settle(current: Upload) -> Upload:
             if not current.writing:
                 return current
-            return self._record_durable(self._taken_over(current))
+            taken = self._taken_over(current)
+            metrics.LEASES_TAKEN_OVER.add("resumable_upload")
+            return self._record_durable(taken)
 
         return self.retried(upload, settle)
 
@@ -275,6 +277,20 @@ class ResumableUploads:
             return self.stores.get(upload.store)
 
         return residue.discard(self.registry, store, upload.store, upload.key)
+
+    def discard_if_ended(self, upload: Upload) -> None:
+        """Remove what a request has written if others have ended the upload meanwhile.
+
+        They removed its data, perhaps before this request wrote the first byte. Never raises.
+        """
+        with contextlib.suppress(errors.Error):
+            current = self.registry.get_upload(upload.id)
+            if current.state is UploadState.ENDED and current.epoch == upload.epoch:
+                return  # this request has ended it
+            try:
+                self.check_open(current)
+            except errors.UploadEnded:
+                self.discard(upload)
 
     def release(self, upload: Upload) -> None:
         """Remove the data of an upload that has ended, and free its image."""

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from imsgate import errors
+from imsgate import errors, metrics
 from imsgate.http.body import Tapped
 from imsgate.model import DELETED, Image, Limits, Status
 from imsgate.quotas import quota
@@ -98,6 +98,19 @@ class Uploads:
         be reached does the image wait for the sweep, which frees it after the lease has run out;
         the Retry-After of the error then says so.
         """
+        with metrics.UPLOADS.ending("stage" if transition is STAGE else "upload"):
+            return self._receive(image, body, store, size, content_fields, reauthorize, transition)
+
+    def _receive(
+        self,
+        image: Image,
+        body: Tapped,
+        store: Store,
+        size: int | None,
+        content_fields: Callable[[], Mapping[str, Any]],
+        reauthorize: Callable[[], object],
+        transition: Transition,
+    ) -> Image:
         limits = self.quotas.of(image.owner)
         image = self._begin(image, store, transition, size, limits)
         attempt = _Attempt(self, image, store, transition, limits, body)

@@ -29,24 +29,28 @@ def owner(people):
     return people.owner
 
 
-@pytest.fixture
-def start(tmp_path: pathlib.Path) -> Callable[..., Stack]:
-    """Start an application; ``policy`` is the text of its policy file."""
-
+def _starting(directory: pathlib.Path) -> Callable[..., Stack]:
     def begin(policy: str | None = None, config: str = "") -> Stack:
         text = CONFIG + config
         if policy is not None:
-            rules = tmp_path / "rules.yaml"
+            rules = directory / "rules.yaml"
             rules.write_text(policy)
             text += f"\n[oslo_policy]\npolicy_file = {rules}\n"
         # A file of its own: one that was read is not read again in the same process.
-        conf = pathlib.Path(tempfile.mkdtemp(dir=tmp_path)) / "imsgate.conf"
+        conf = pathlib.Path(tempfile.mkdtemp(dir=directory)) / "imsgate.conf"
         conf.write_text(text)
-        return Stack(app.app_factory({"config_file": str(conf), "state_path": str(tmp_path)}))
+        return Stack(app.app_factory({"config_file": str(conf), "state_path": str(directory)}))
 
     return begin
 
 
 @pytest.fixture
-def stack(start: Callable[..., Stack]) -> Stack:
-    return start()
+def start(tmp_path: pathlib.Path) -> Callable[..., Stack]:
+    """Start an application; ``policy`` is the text of its policy file."""
+    return _starting(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    """One application for all tests of a module, without a policy file."""
+    return _starting(tmp_path_factory.mktemp("stack"))()

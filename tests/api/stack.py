@@ -17,6 +17,8 @@ enabled_backends = fast:memory, slow:memory
 default_backend = fast
 [registry]
 driver = memory
+[jobs]
+threads = 0
 """
 
 PATCH = "application/openstack-images-v2.1-json-patch"

@@ -422,10 +422,10 @@ def test_a_store_that_fails_is_named_with_retry_after(owner, gate, path, error, 
     def create(key, size):
         raise error(store="fast", problem="away")
 
-    gate.stores.get("fast").create = create
+    gate.stores.get("fast")._watched.create = create
     answer = owner.put(f"{path}/file", b"data", **OCTETS)
     assert reason(answer) == (503, error.reason)
     assert answer.headers["Retry-After"] == "30"
     assert record(gate, path).status == Status.QUEUED
     logged = [record.message for record in caplog.records if record.levelname == "ERROR"]
-    assert logged == [str(error(store="fast", problem="away"))]
+    assert logged == ["Writing to store fast fails: away"]

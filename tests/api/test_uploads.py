@@ -232,6 +232,33 @@ def test_a_client_may_start_again(owner, path):
     assert content(owner, path) == ("active", WHOLE)
 
 
+OTHERS = {
+    "start again": (lambda owner, path: create(owner, path, WHOLE, "?1"), 204),
+    "cancel": (lambda owner, path: owner.delete(f"{path}/upload"), 204),
+    "delete the image": (lambda owner, path: owner.delete(path), 204),
+}
+
+
+@pytest.mark.parametrize("complete", ["?0", "?1"])
+@pytest.mark.parametrize("other", OTHERS)
+def test_an_upload_that_ends_before_its_first_byte_leaves_nothing(
+    owner, path, gate, other, complete
+):
+    """The request that ends it finds no data to remove: the store receives it afterwards."""
+    act, status = OTHERS[other]
+    store = gate.stores.get("fast")
+    begin = store.begin
+
+    def late(*args):
+        store.begin = begin
+        assert act(owner, path).status_int == status
+        return begin(*args)
+
+    store.begin = late
+    assert create(owner, path, WHOLE, complete).status_int in (404, 409, 410)
+    assert len(store.held()) == (1 if other == "start again" else 0)
+
+
 def test_nobody_else_may_continue_it(owner, path, people):
     create(owner, path, PARTS[0], "?0")
     assert append(people.admin, path, 1536, PARTS[1], "?1").status_int == 403

@@ -1,6 +1,7 @@
 """``imsgate stores``: the tables, the exit statuses, and that nothing stays behind."""
 
 import datetime
+import json
 import os
 import pathlib
 import types
@@ -10,6 +11,7 @@ import pytest
 from imsgate import config
 from imsgate.cmd import main, store_check
 from imsgate.model import Image, Location, Status
+from imsgate.registry import migrations
 from imsgate.services import load_registry
 from imsgate.stores import loader
 from imsgate.stores.memory import MemoryStore
@@ -33,7 +35,7 @@ def table(text):
 
 
 def test_every_driver_is_listed(capsys):
-    assert main.main(["stores", "list"]) == 0
+    assert main.main(["stores", "drivers"]) == 0
     head, *rows = table(capsys.readouterr().out)
     assert head[0] == "DRIVER"
     assert [row[0] for row in rows] == list(loader.installed())
@@ -135,8 +137,48 @@ def test_sweep_of_all_stores(capsys, configured, tmp_path):
     assert main.main(["db", "upgrade", *configured]) == 0
     assert main.main(["stores", "sweep", "--age", "0", *configured]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "The database is up to date.",
+        f"The tables were created: revision {migrations.revisions()[-1]}.",
         "near: 1 uploads, 4 bytes removed",
         "far: 0 uploads, 0 bytes removed",
     ]
     assert not residue.exists()
+
+
+def test_the_list_shows_health_and_room(capsys, configured, tmp_path):
+    assert main.main(["stores", "list", "--json", *configured]) == 0
+    near, far = json.loads(capsys.readouterr().out)
+    room = {name: near.pop(name) for name in ("total", "free", "reserved")}
+    assert near == {
+        "store": "near",
+        "driver": "file",
+        "default": True,
+        "health": "ok",
+        "read_only": False,
+    }
+    assert 0 < room["free"] <= room["total"]
+    assert room["reserved"] == 0
+    assert far["default"] is False
+    assert main.main(["stores", "list", *configured]) == 0
+    head, first, _ = table(capsys.readouterr().out)
+    assert head == "STORE DRIVER HEALTH TOTAL FREE RESERVED DEFAULT READ-ONLY".split()
+    assert first[:3] == ["near", "file", "ok"]
+    assert (first[4], first[-1]) == ("GiB", "yes")
+
+
+def test_the_list_shows_what_uploads_have_reserved(capsys, configured, tmp_path):
+    os.mkdir(tmp_path / "near")
+    with open(tmp_path / "near" / ".part-6f1c6b2e-0c3a-4f5e-9d1b-1f2e3d4c5b6a.1", "wb") as part:
+        part.truncate(5 << 20)
+    assert main.main(["stores", "list", "--json", *configured]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["reserved"] == 5 << 20
+
+
+def test_the_list_shows_stores_that_cannot_be_used(capsys, configured, tmp_path):
+    (tmp_path / "near").touch()
+    (tmp_path / "far").touch()
+    assert main.main(["stores", "list", "--json", *configured]) == 1
+    near, far = json.loads(capsys.readouterr().out)
+    assert near["health"].startswith("[near] filesystem_store_datadir: ")
+    assert "could not be started" in far["health"]
+    assert (near["free"], near["read_only"]) == (None, None)
+    assert main.main(["stores", "list", *configured]) == 1

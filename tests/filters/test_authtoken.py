@@ -1,12 +1,17 @@
 """authtoken: a section that cannot work refuses to start. What it does is in tests/functional."""
 
+import logging
 import socket
 import sys
+import types
 
 import pytest
 
+from imsgate.auth import keystone
+from imsgate.dependencies import Dependency
 from imsgate.errors import BadConfig
 from imsgate.testing import apps
+from tests.filters.alone import put
 
 KEYSTONE = {"auth_type": "password", "auth_url": "http://127.0.0.1:1/v3", "username": "imsgate"}
 MEMCACHED = {**KEYSTONE, "memcached_servers": "127.0.0.1:1"}
@@ -30,6 +35,25 @@ def test_memcached_without_its_library_refuses_to_start(
         alone("authtoken", apps.App(), **MEMCACHED, **options)
     assert caught.value.key == "[keystone_authtoken] memcached_servers"
     assert package in str(caught.value)
+
+
+def test_keystone_that_does_not_respond_is_one_error(alone, caplog, monkeypatch):
+    """keystonemiddleware would log a CRITICAL for each request."""
+    caplog.set_level("INFO")
+    monkeypatch.setattr(keystone, "KEYSTONE", Dependency("Keystone", keystone.LOG))
+    account = {**KEYSTONE, "password": "hush", "user_domain_id": "default"}
+    app = alone("authtoken", apps.App(), **account)
+    for _ in range(2):
+        answer = put(app, HTTP_X_AUTH_TOKEN="very-secret-token")
+        assert (answer.code, answer.reason) == (503, "unavailable")
+    (line,) = [each for each in caplog.records if each.levelno >= logging.ERROR]
+    assert "Failed to discover" not in caplog.text
+    assert line.getMessage().startswith("Keystone fails: Unable to establish connection to ")
+    assert "very-secret-token" not in caplog.text
+    app._identity_server = types.SimpleNamespace(verify_token=lambda *args, **more: {})
+    keystone._notice_recovery(app._identity_server)
+    app._identity_server.verify_token("token")
+    assert caplog.records[-1].getMessage() == "Keystone works again after 0 s"
 
 
 def test_without_memcached_nothing_is_needed(alone, monkeypatch):

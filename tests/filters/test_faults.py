@@ -6,10 +6,12 @@ import logging
 import re
 
 import pytest
+from oslo_context import context
 
 from imsgate import errors
 from imsgate.filters import faults
-from imsgate.http import request
+from imsgate.http import request, responses
+from imsgate.model import Identity
 from imsgate.testing import FilterContract, apps, servers
 from tests.filters.alone import put
 
@@ -185,7 +187,8 @@ def test_a_failure_after_the_start_still_becomes_a_500(alone):
 # The access log
 
 LINE = re.compile(
-    r'192\.0\.2\.1 "PUT /v2/images/[^ "]+/file" status: 200 in: \d+ out: 18 time: \d+\.\d{3}'
+    r'192\.0\.2\.1 "PUT /v2/images/[^ "]+/file" status: 200 in: \d+ out: 18 time: \d+\.\d{3} '
+    "user: - project: - image: -"
 )
 
 
@@ -278,3 +281,73 @@ def test_a_token_is_never_logged(alone, caplog):
     caplog.set_level(logging.DEBUG)
     put(alone("faults", apps.Fails(apps.Oops())), HTTP_X_AUTH_TOKEN="very-secret-token")
     assert "very-secret-token" not in caplog.text
+
+
+def test_what_the_log_says_of_a_request(alone, caplog):
+    """As text, and as fields for oslo.log's JSON."""
+    caplog.set_level(logging.INFO)
+
+    def app(environ, start_response):
+        asked = request.Request(environ)
+        asked.notes.set_user(Identity(user_id="alice", project_id="demo\nforged"))
+        asked.notes.image_id = "71c675ab"
+        asked.reader().read()
+        error = errors.BadImage(check="backing_file", offset=8, problem="it names\x1b a file")
+        return responses.refusal(error)(environ, start_response)
+
+    answer = put(alone("faults", app), b"data")
+    refused, access = caplog.records
+    assert refused.levelname == "WARNING"
+    assert refused.getMessage() == (
+        "Image 71c675ab was refused: backing_file at byte 8: it names\\x1b a file"
+    )
+    end = (
+        "user: alice project: demo%0Aforged image: 71c675ab "
+        "reason: image_refused check: backing_file offset: 8"
+    )
+    assert access.getMessage().endswith(end)
+    fields = dict(access.extra)
+    assert fields.pop("time") >= 0
+    assert fields == {
+        "client": "192.0.2.1",
+        "method": "PUT",
+        "target": access.getMessage().split('"')[1].removeprefix("PUT "),
+        "status": "415",
+        "in": 4,
+        "out": len(answer.body),
+        "user": "alice",
+        "project": "demo%0Aforged",
+        "image": "71c675ab",
+        "reason": "image_refused",
+        "check": "backing_file",
+        "offset": 8,
+    }
+    current = context.get_current()
+    assert (current.user_id, current.project_id) == ("alice", "demo\nforged")
+
+
+def test_a_refusal_that_was_replaced_is_not_logged(alone, lines):
+    def app(environ, start_response):
+        list(
+            responses.refusal(errors.BadImage(check="size", offset=0, problem="x"))(environ, {}.get)
+        )
+        return responses.refusal(errors.TooLarge(limit=5))(environ, start_response)
+
+    put(alone("faults", app))
+    [line] = lines()
+    assert line.endswith("image: - reason: too_large")
+
+
+@pytest.mark.parametrize(
+    ("query", "logged"),
+    [
+        ("limit=2&X-Auth-Token=s3cret&a=b", "limit=2&X-Auth-Token=***&a=b"),
+        ("X-Amz-Signature=s3cret", "X-Amz-Signature=***"),
+        ("Password=s3cret&client_secret=s3cret", "Password=***&client_secret=***"),
+        ("X-Amz-Credential=s3cret&name=token", "X-Amz-Credential=***&name=token"),
+    ],
+)
+def test_credentials_in_a_query_are_masked(alone, lines, query, logged):
+    put(alone("faults", apps.App()), QUERY_STRING=query)
+    [line] = lines()
+    assert f'?{logged}"' in line

@@ -170,8 +170,13 @@ class Glance(apps.App):
         return self.closing([self.record[:3], self.record[3:]])
 
 
-def formats(disk, container="bare"):
-    return json.dumps({"disk_format": disk, "container_format": container}).encode()
+def formats(disk, container="bare", **properties):
+    fields = {"disk_format": disk, "container_format": container, **properties}
+    return json.dumps(fields).encode()
+
+
+#: An encrypted volume as Cinder uploads it: a LUKS 2 header and its data.
+LUKS = (b"LUKS\xba\xbe\x00\x02" + (0x4000).to_bytes(8, "big")).ljust(0x8000, b"\0")
 
 
 @pytest.mark.parametrize(
@@ -182,13 +187,16 @@ def formats(disk, container="bare"):
         ("200 OK", formats("qcow2"), qcow2(), 200, None),
         ("200 OK", formats(None, None), qcow2(), 200, None),
         ("200 OK", formats("qcow2", "docker"), qcow2(), 415, "format_mismatch"),
+        ("200 OK", formats("raw", cinder_encryption_key_id="k"), LUKS, 200, None),
+        ("200 OK", formats("raw"), LUKS, 415, "format_mismatch"),
+        ("200 OK", formats(["raw"], ["bare"]), qcow2(), 503, "unavailable"),
         ("404 Not Found", b"", qcow2(), 200, None),  # the application answers the upload, too
         ("503 Service Unavailable", b"", qcow2(), 503, "unavailable"),
         ("200 OK", b"no record", qcow2(), 503, "unavailable"),
         ("200 OK", b"[]", qcow2(), 503, "unavailable"),
         ("200 OK", b" " * (2 << 20), qcow2(), 503, "unavailable"),
     ],
-    ids=range(10),
+    ids=range(13),
 )
 @pytest.mark.parametrize("action", ["file", "stage/"])
 def test_the_record_of_the_image_says_its_format(alone, status, record, data, code, reason, action):

@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from imsgate.errors import BadConfig
-from imsgate.forward.application import Forward, app_factory
+from imsgate.forward.application import Forward
 from imsgate.forward.settings import ForwardSettings
+from imsgate.spool.factory import app_factory
 from tests.forward.conftest import request, served, upload
 from tests.forward.scripted import OK, scripted
 

@@ -1,7 +1,6 @@
 """What a client gets, and upstream sees, whatever upstream does: a table of its faults."""
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 
@@ -16,8 +15,7 @@ DATA = bytes(range(256)) * (1 << 16)
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
 RESUMPTION = b"HTTP/1.1 104 Upload Resumption Supported\r\nLocation: /elsewhere\r\n\r\n"
-MD5 = hashlib.md5(DATA, usedforsecurity=False).hexdigest()
-ACTIVE = {"status": "active", "size": len(DATA), "checksum": MD5}
+ACTIVE = {"status": "active", "size": len(DATA)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +32,10 @@ class Row:
 
 def _record(**fields: object) -> Callable[[Peer], object]:
     return lambda peer: peer.head().respond("200 OK", json.dumps({**ACTIVE, **fields}).encode())
+
+
+def _sends_back(data: bytes = DATA) -> Callable[[Peer], object]:
+    return lambda peer: peer.head().respond("200 OK", data)
 
 
 def _accepts(peer: Peer) -> object:
@@ -109,9 +111,11 @@ UPLOADS = {
         *(504, "", "upstream_timeout"),
         settings={"idle_timeout": 0.05},
     ),
-    "lost response, stored": Row([_lost, _record()], 204),
+    "lost response, stored": Row([_lost, _record(), _sends_back()], 204),
     "late response, stored": Row(
-        [lambda peer: _accepts(peer).wait(), _record()], 204, settings={"commit_timeout": 0.05}
+        [lambda peer: _accepts(peer).wait(), _record(), _sends_back()],
+        204,
+        settings={"commit_timeout": 0.05},
     ),
     "late response, not stored": Row(
         [lambda peer: _accepts(peer).wait(), _record(status="saving")],
@@ -119,13 +123,36 @@ UPLOADS = {
         settings={"commit_timeout": 0.05},
     ),
     "half a response, stored": Row(
-        [lambda peer: _accepts(peer).send(b"HTTP/1.1 204 No").reset(), _record()], 204
+        [
+            lambda peer: _accepts(peer).send(b"HTTP/1.1 204 No").reset(),
+            _record(),
+            _sends_back(),
+        ],
+        204,
     ),
     "lost response, not stored": Row(
         [_lost, _record(status="queued", size=None)], 502, "whole", "upstream_failed"
     ),
     "lost response, other data": Row(
-        [_lost, _record(checksum="0" * 32)], 502, "whole", "upstream_failed"
+        [_lost, _record(), _sends_back(DATA[:-1] + b"x")], 502, "whole", "upstream_failed"
+    ),
+    "lost response, less data": Row(
+        [_lost, _record(), _sends_back(DATA[:-1])], 502, "whole", "upstream_failed"
+    ),
+    "lost response, more data": Row(
+        [_lost, _record(), _sends_back(DATA + b"x")], 502, "whole", "upstream_failed"
+    ),
+    "lost response, may not be downloaded": Row(
+        [_lost, _record(), lambda peer: peer.head().respond("403 Forbidden")],
+        *(502, "whole", "upstream_failed"),
+    ),
+    "lost response, the download breaks off": Row(
+        [
+            _lost,
+            _record(),
+            lambda peer: peer.head().send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"),
+        ],
+        *(502, "whole", "upstream_failed"),
     ),
     "lost response, other size": Row([_lost, _record(size=1)], 502, "whole", "upstream_failed"),
     "lost response, no record": Row(
@@ -263,3 +290,24 @@ def test_upstream_that_cannot_be_reached(forwards):
     answer = served(app, request())
     assert (answer.code, answer.reason) == (502, "upstream_failed")
     assert answer.header("Retry-After") == "30"
+
+
+def test_an_outage_is_one_error_and_its_end_one_line(forwards, caplog):
+    caplog.set_level("INFO")
+
+    def refused():
+        raise UpstreamFailed(problem="cannot be reached") from ConnectionRefusedError("no")
+
+    with scripted(lambda peer: peer.head().send(OK)) as upstream:
+        app = forwards(upstream)
+        connect, app.pool._connect = app.pool._connect, refused
+        for _ in range(2):
+            assert served(app, request()).code == 502
+        app.pool._connect = connect
+        assert served(app, request(), upstream).code == 204
+    port = upstream.url.rpartition(":")[2]
+    service = f"The image service 127.0.0.1:{port}"
+    assert [(line.levelname, line.getMessage()) for line in caplog.records] == [
+        ("ERROR", f"{service} fails: it cannot be reached (no)"),
+        ("INFO", f"{service} works again after 0 s"),
+    ]

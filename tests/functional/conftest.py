@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import pytest
 
 from tests.functional import browser as browsers
+from tests.functional import glance as glances
 from tests.functional import keystone as ks
 from tests.functional.gateway import BIN, Gateway, serving
 from tests.stores.s3 import servers
@@ -190,6 +191,25 @@ def _stack(
 def stack(_stack: ks.StackGateway) -> Iterator[ks.StackGateway]:
     """The ``keystone`` flavor with the stores of ``strict``, in Keystone's catalog."""
     yield from _watched(_stack)
+
+
+@pytest.fixture(scope="session")
+def _glances(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[glances.Glance, glances.Glance]]:
+    yield from glances.start(tmp_path_factory.mktemp("glance"))
+
+
+@pytest.fixture
+def glance(_glances: tuple[glances.Glance, glances.Glance]) -> glances.Glance:
+    """A real Glance as it comes."""
+    return _glances[0]
+
+
+@pytest.fixture
+def filtered(_glances: tuple[glances.Glance, glances.Glance]) -> glances.Glance:
+    """The same Glance with the filters in its pipeline. Both share records and data."""
+    return _glances[1]
 
 
 # The page in a browser

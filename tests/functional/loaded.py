@@ -1,6 +1,7 @@
 """What ``programs`` runs, with all that it loads before it does anything."""
 
 import contextlib
+import gc
 import importlib
 import io
 
@@ -17,9 +18,12 @@ PROGRAMS = {
 
 LOADED = (
     "glanceclient.v2.shell",
-    *(f"imsgate.cmd.{name}" for name in "db download serve upload uploads worker".split()),
+    *(f"imsgate.cmd.{name}" for name in "db download metrics serve upload uploads worker".split()),
     *(f"imsgate.filters.{name}" for name in "authtoken cors encoding faults identity".split()),
-    *(f"imsgate.filters.{name}" for name in "headers pace proxy sizelimit sniff tokens".split()),
+    *(
+        f"imsgate.filters.{name}"
+        for name in "headers metrics pace proxy sizelimit sniff tokens".split()
+    ),
     *("imsgate.app", "imsgate.page.page", "imsgate.jobs.engine"),
     *("imsgate.registry.sql", "imsgate.stores.filesystem", "imsgate.stores.memory"),
     *("imsgate.client.connection", "imsgate.client.uploading", "imsgate.client.downloading"),
@@ -31,3 +35,5 @@ for module in LOADED:
 # To explain a command, it loads all commands and looks who brought them.
 with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
     openstackclient.shell.main(["image", "list", "--help"])
+# Otherwise the collector of each fork writes to all of these objects, and so copies their memory.
+gc.freeze()

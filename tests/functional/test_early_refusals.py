@@ -25,6 +25,7 @@ from tests.functional.gateway import (
     eventually,
     free_port,
     read_answer,
+    serving,
 )
 
 MIB = 1 << 20
@@ -70,22 +71,27 @@ def haproxy(directory: pathlib.Path, port: int, upstream: int) -> list[str]:
 PROXIES = {"nginx": nginx, "haproxy": haproxy}
 
 
-@pytest.fixture(params=["direct", "nginx", "haproxy"])
+@pytest.fixture(scope="module")
+def capped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with serving(Gateway(tmp_path_factory.mktemp("capped"), config=CAP, workers=1)) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="module", params=["direct", "nginx", "haproxy"])
 def way(
-    request: pytest.FixtureRequest, start: Callable[..., Gateway], tmp_path: pathlib.Path
+    request: pytest.FixtureRequest, capped: Gateway, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Gateway, int]]:
     """A gateway, and the port by which clients reach it."""
-    gateway = start(CAP, workers=1)
     if request.param == "direct":
-        yield gateway, gateway.port
+        yield capped, capped.port
         return
-    port = free_port()
-    command = PROXIES[request.param](tmp_path, port, gateway.port)
-    with open(tmp_path / "proxy.log", "wb") as log:
+    port, directory = free_port(), tmp_path_factory.mktemp(request.param)
+    command = PROXIES[request.param](directory, port, capped.port)
+    with open(directory / "proxy.log", "wb") as log:
         proxy = subprocess.Popen(command, stdout=log, stderr=log)
     try:
         eventually(lambda: _serves(port), f"{request.param} serves")
-        yield gateway, port
+        yield capped, port
     finally:
         proxy.kill()
         proxy.wait()
@@ -140,7 +146,8 @@ def go_client(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The command of the client in Go, compiled once."""
     directory = tmp_path_factory.mktemp("go")
     program = directory / "uploads"
-    env = clean_env(directory, GOCACHE=str(directory / "cache"), CGO_ENABLED="0", GO111MODULE="off")
+    # With CGO_ENABLED=0, it would compile most of its standard library again.
+    env = clean_env(directory, GOCACHE=str(directory / "cache"), GO111MODULE="off")
     command = [needs_program("go"), "build", "-o", str(program), str(CLIENTS / "uploads.go")]
     subprocess.run(command, env=env, check=True)
     return [str(program)]

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
+from imsgate.auth import token_file
 from tests.forward.scripted import scripted
-from tests.functional import images
-from tests.functional.gateway import Gateway, eventually, serving
+from tests.functional import huawei, images
+from tests.functional.gateway import INI, ROOT, Gateway, eventually, serving
 from tests.functional.test_clients import GLANCE, Client
 from tests.functional.wire import Wire
 
@@ -32,14 +33,37 @@ chunked = true
 """
 
 
-class Front(Gateway):
-    """Passes on the tokens of the gateway behind it."""
+def documented(heading: str, **replaced: str) -> str:
+    """The first configuration below a heading of doc/front.md, without TLS."""
+    text = (ROOT / "doc" / "front.md").read_text().partition(f"{heading}\n")[2]
+    conf = re.sub("ca_file = .*\n", "", re.split("```(?:ini)?\n", text)[1])
+    for old, new in replaced.items():
+        assert old in conf
+        conf = conf.replace(old, new)
+    return re.sub("(?m)^upstream = .*", "upstream = {upstream}", conf)
 
-    def __init__(self, directory: pathlib.Path, upstream: Any, config: str = CONFIG) -> None:
+
+class Front(Gateway):
+    """Passes on the tokens of the gateway behind it.
+
+    ``filters`` come after ``pace``, where doc/front.md puts authentication.
+    """
+
+    def __init__(
+        self, directory: pathlib.Path, upstream: Any, config: str = CONFIG, filters: str = ""
+    ) -> None:
         super().__init__(
             directory, config=config.replace("{upstream}", upstream.url), workers=1, threads=32
         )
         self.upstream = upstream
+        pipeline = "pipeline = faults cors proxy pace {}headers sizelimit front-sniff forward\n"
+        paste = INI.read_text()
+        assert pipeline.format("") in paste
+        self.paste = directory / "paste.ini"
+        self.paste.write_text(paste.replace(pipeline.format(""), pipeline.format(f"{filters} ")))
+
+    def _command(self) -> list[str]:
+        return [str(self.paste) if word == str(INI) else word for word in super()._command()]
 
     def token(self, project: str = "demo", roles: Sequence[str] = ("member", "reader")) -> str:
         return str(self.upstream.token(project, roles))
@@ -163,14 +187,14 @@ def test_conditional_and_partial_downloads(front):
 
 
 def test_memory_is_flat(front, upstream):
-    """1 GiB in each direction, after one image that lets every buffer grow."""
+    """512 MiB in each direction, after one image that lets every buffer grow."""
     block = random.Random(4).randbytes(MIB)
     first = front.stored(iter([block] * 32))
     assert len(front.download(first).body) == 32 * MIB
     before = front.peak()
     image_id = front.create()
-    assert front.upload(image_id, iter([block] * 1024)).status == 204
-    assert upstream.show(image_id)["size"] == 1024 * MIB
+    assert front.upload(image_id, iter([block] * 512)).status == 204
+    assert upstream.show(image_id)["size"] == 512 * MIB
     connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=60)
     with contextlib.closing(connection):
         fields = {"X-Auth-Token": front.admin}
@@ -179,7 +203,7 @@ def test_memory_is_flat(front, upstream):
         size = 0
         while chunk := response.read(MIB):
             size += len(chunk)
-    assert size == 1024 * MIB
+    assert size == 512 * MIB
     assert front.peak() - before < 16 * MIB
     assert front.call("DELETE", f"/v2/images/{image_id}").status == 204
 
@@ -220,3 +244,53 @@ def test_a_slow_upstream_does_not_take_all_threads(tmp_path):
         for wire in waiting:
             with wire:
                 assert wire.answer().status == 200
+
+
+def test_tokens_of_its_own(tmp_path, upstream):
+    """``tokens identity`` after ``pace``, and one token for upstream."""
+    theirs = tmp_path / "their-token"
+    theirs.write_text(upstream.token("service", ("admin", "member")))
+    gateway = Front(tmp_path, upstream, f"{CONFIG}token_file = {theirs}\n", "tokens identity")
+    with serving(gateway):
+        own = token_file.add(str(gateway.state / "tokens"), user="u", project="p", roles=["member"])
+        for token in (None, "forged", gateway.token()):  # the last one is good for upstream only
+            answer = gateway.call("GET", "/v2/images/refused-here", token=token)
+            assert answer.outcome == (401, "unauthenticated")
+            assert answer.headers["WWW-Authenticate"]
+        assert "refused-here" not in upstream.log_text()
+        image_id = gateway.create(token=own)
+        assert upstream.show(image_id)["owner"] == "service"
+        hostile, _ = HOSTILE["labeled raw"]
+        assert gateway.upload(image_id, hostile, token=own).status == 415
+        upstream.assert_untouched(image_id)
+        assert gateway.upload(image_id, bytes(MIB), token=own).status == 204
+        theirs.write_text("gone")
+        assert gateway.call("GET", "/v2/images", token=own).status == 401  # upstream's answer
+        assert gateway.call("GET", "/healthcheck", token=None).status == 200
+
+
+def test_ims_as_documented(tmp_path):
+    """Signed anew with one key, for clients with tokens of this gateway."""
+    config = "[paste_deploy]\nflavor = aksk\n[ims]\nprofile = huawei\n"
+    (tmp_path / "ims").mkdir()
+    ims = Gateway(tmp_path / "ims", config=config, workers=1)
+    key = huawei.add_key(ims, "region")
+    conf = documented(
+        "### Huawei IMS and Open Telekom Cloud", YOUR_KEY=key.access, YOUR_SECRET=key.secret
+    )
+    with serving(ims), serving(Front(tmp_path, ims, conf, "tokens identity")) as gateway:
+        own = token_file.add(
+            str(gateway.state / "tokens"), user="alice", project="demo", roles=["member"]
+        )
+        record = {"name": "disk", "disk_format": "qcow2", "__os_version": "Debian 12.0.0 64bit"}
+        image_id = gateway.create(token=own, **record)
+        hostile, _ = HOSTILE["data file"]
+        assert gateway.upload(image_id, hostile, token=own).outcome == (415, "image_refused")
+        eventually(lambda: not ims.residue(image_id), "IMS has none of it")
+        shown = gateway.call("GET", f"/v2/cloudimages?id={image_id}", token=own)
+        assert shown.json["images"][0]["owner"] == "region"
+        assert gateway.upload(image_id, images.qcow2(), token=own).status == 204
+        shown = gateway.call("GET", f"/v2/cloudimages?id={image_id}", token=own)
+        assert shown.json["images"][0]["status"] == "active"
+        copied = gateway.call("PUT", f"/v1/cloudimages/{image_id}/upload", {}, token=own)
+        assert (copied.status, copied.json["error"]["code"]) == (400, "IMG.0105")

@@ -4,6 +4,7 @@ Only what a reader replaces is replaced: the object storage and its keys, and th
 that a page installs are those of the tests.
 """
 
+import contextlib
 import os
 import re
 import signal
@@ -11,7 +12,8 @@ import subprocess
 
 import pytest
 
-from tests.functional import huawei
+from tests.bridge import ims
+from tests.functional import huawei, images
 from tests.functional.conftest import needs, needs_program
 from tests.functional.gateway import HOST, PATIENCE, ROOT, clean_env, free_port
 from tests.stores.s3 import servers
@@ -42,7 +44,7 @@ def _walk(page, directory, replaced):
     process = subprocess.Popen(
         ["bash", "-c", script],
         cwd=directory,
-        env=clean_env(directory),
+        env=clean_env(directory, PYTHONPATH=str(ROOT)),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -80,3 +82,25 @@ def test_ims_page(storage, tmp_path):
 def test_aksk_page(tmp_path):
     needs(huawei.AVAILABLE, "huaweicloudsdkims")
     assert '"images": []' in _walk("aksk.md", tmp_path, {})
+
+
+def test_bridge_page(storage, tmp_path):
+    """IMS is the strict one of ``tests.bridge``."""
+    image = images.qcow2()
+    (tmp_path / "disk.qcow2").write_bytes(image)
+    with (
+        contextlib.closing(storage.client()) as client,
+        ims.serving(lambda bucket, key: ims.chunks(client, bucket, key)) as service,
+    ):
+        client.create_bucket(Bucket="image-uploads")
+        service.keys = {storage.access.replace(":", ""): (servers.SECRET, "YOURS")}
+        replaced = {
+            "https://ims.eu-de.otc.t-systems.com": service.url,
+            "https://obs.eu-de.otc.t-systems.com": storage.url,
+            "s3_store_access_key = YOUR_KEY": f"s3_store_access_key = {storage.access}",
+            "access_key = YOUR_KEY": f"access_key = {storage.access.replace(':', '')}",
+            "YOUR_SECRET": servers.SECRET,
+            "YOUR_PROJECT": "YOURS",
+        }
+        assert '"status": "active"' in _walk("bridge.md", tmp_path, replaced)
+        assert [size for size, _ in service.data.values()] == [len(image)]

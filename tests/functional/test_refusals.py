@@ -93,7 +93,6 @@ AT_ONCE = (
     Case("no content type", 415, "unsupported_media_type", {"Content-Type": ""}),
     Case("json", 415, "unsupported_media_type", {"Content-Type": "application/json"}),
     Case("form", 415, "unsupported_media_type", {"Content-Type": "multipart/form-data"}),
-    Case("range without sense", 416, "bad_range", {"Range": "lines=1-2"}),
 )
 
 

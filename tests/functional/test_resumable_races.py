@@ -51,6 +51,7 @@ def race(*works: Callable[[], None]) -> None:
 
 def assert_active(gateway: Gateway, image_id: str, data: bytes) -> None:
     eventually(lambda: gateway.status(image_id) == "active", "it is verified")
+    eventually(lambda: len(gateway.residue(image_id)) == 1, "nothing is left of the other one")
     (path,) = gateway.residue(image_id)
     assert pathlib.Path(path).read_bytes() == data
 

@@ -1,10 +1,15 @@
 """The engine celery, without a server: what is sent, what is sent again, and what is refused."""
 
+import inspect
+import logging
 import sys
 
 import pytest
+from celery.worker.consumer import connection, consumer
 
 from imsgate import errors
+from imsgate.dependencies import Dependency
+from imsgate.jobs import celery as engines
 from imsgate.jobs.engine import Engine
 from imsgate.jobs.settings import JobSettings
 from imsgate.jobs.work import Work
@@ -114,11 +119,18 @@ def test_a_worker_that_stops_hands_its_jobs_back(make, registry):
 
 
 @pytest.mark.parametrize("scheme", ["amqp", "redis"])
-def test_a_broker_that_is_away_does_not_fail_the_request(make, registry, caplog, scheme):
+def test_a_broker_that_is_away_does_not_fail_the_request(
+    make, registry, caplog, monkeypatch, scheme
+):
+    caplog.set_level("INFO", "imsgate")
+    monkeypatch.setattr(engines, "BROKER", Dependency("The broker", engines.LOG))
     made = make(f"{scheme}://user:hush@{HOST}:{free_port()}/0")
     started = start(made)
     assert registry.get_job(started.id).state == JobState.INIT
-    assert "waits until the broker is back" in caplog.text
+    started = start(made)
+    (error,) = [line.getMessage() for line in caplog.records if line.levelname == "ERROR"]
+    assert error.startswith("The broker fails: ")
+    assert caplog.text.count("waits until the broker is back") == 2
     assert "hush" not in caplog.text
     assert made._queued() == 0
 
@@ -167,3 +179,22 @@ def test_without_the_extra_it_is_refused(registry, monkeypatch):
 def test_the_local_one_is_the_default(registry):
     made = make_engine(registry, {}, JobSettings())
     assert type(made) is Engine
+
+
+def test_celerys_own_lines_about_the_broker(caplog, monkeypatch):
+    """It logs an error every few seconds. Its texts are private; see imsgate/jobs/celery.py."""
+    caplog.set_level("INFO", "imsgate")
+    monkeypatch.setattr(engines, "BROKER", Dependency("The broker", engines.LOG))
+
+    def record(text, *arguments):
+        return logging.LogRecord("celery", logging.ERROR, "", 0, text, arguments, None)
+
+    lost = record(consumer.CONNECTION_ERROR, "amqp://user:**@host", "refused", "Trying again")
+    found = record("Connected to %s", "amqp://user:**@host")
+    assert [engines._is_no_outage(each) for each in (lost, lost, found)] == [False, False, True]
+    assert engines._notice_recovery(found)
+    assert [each.getMessage() for each in caplog.records] == [
+        "The broker fails: refused",
+        "The broker works again after 0 s",
+    ]
+    assert "info('Connected to %s'" in inspect.getsource(connection)

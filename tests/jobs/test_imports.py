@@ -7,6 +7,7 @@ import time
 import types
 
 import pytest
+from oslo_context import context as oslo_context
 
 from imsgate import errors
 from imsgate.http import body
@@ -149,13 +150,14 @@ class Place:
         self.registry.add(one)
         return one
 
-    def start(self, one, method, *stores, must=True):
+    def start(self, one, method, *stores, must=True, **more):
         status = Status.ACTIVE if method == "copy-image" else Status.IMPORTING
         arguments = {
             "method": {"name": method, "uri": "http://mirror.example/"},
             "stores": stores,
             "all_stores_must_succeed": must,
             "warrant": "sealed",
+            **more,
         }
         self.engine.start(
             IMPORT, project="p", image_id=one.id, arguments=arguments, was={}, status=status
@@ -203,6 +205,8 @@ class Clock:
 
     def time(self):
         return self.now
+
+    monotonic = time
 
 
 @pytest.fixture
@@ -553,10 +557,9 @@ def test_store_that_is_away_for_a_moment_after_a_death_fails_no_job(place):
     place.start(one, "web-download", "b")
     place.registry.claim_job([IMPORT], 0.0, 1.0)
     store = place.store("b")
-    discard = store.discard
 
     def away(key):
-        store.discard = discard
+        del store.discard
         raise errors.StoreUnavailable(store="b", problem="away")
 
     store.discard = away
@@ -597,12 +600,12 @@ def test_failure_that_cannot_be_cleared_up_yet(place):
 @pytest.mark.parametrize(
     ("error", "level"),
     [
-        (errors.StoreFull(store="a"), "ERROR"),
+        (errors.StoreFull(store="a"), "WARNING"),
         (errors.SourceFailed(problem="it is over"), "INFO"),
     ],
     ids=["operator's", "user's"],
 )
-def test_a_job_that_failed_for_its_operator_is_an_error(place, caplog, error, level):
+def test_a_job_that_failed_for_its_operator_is_a_warning(place, caplog, error, level):
     caplog.set_level("INFO")
     one = place.image(Status.QUEUED)
     place.start(one, "web-download", "a")
@@ -614,6 +617,54 @@ def test_a_job_that_failed_for_its_operator_is_an_error(place, caplog, error, le
     place.engine.run_one()
     (line,) = [line for line in caplog.records if str(error) in line.getMessage()]
     assert line.levelname == level
+
+
+def test_what_the_log_says_of_a_job(place, caplog):
+    """As text, and as fields for oslo.log's JSON; other lines of the job name its request."""
+    caplog.set_level("INFO")
+    request_id = "req-0b4b9b5e-4b0f-4d0e-9d2f-0a5a3c1f2e3d"
+    one = place.image(Status.QUEUED)
+    place.start(one, "web-download", "a", request_id=request_id, user_id="alice")
+    seen = []
+    place.source.before = lambda: seen.append(oslo_context.get_current().to_dict())
+    place.engine.run_one()
+    job = place.job(one)
+    begun, ended = [line for line in caplog.records if hasattr(line, "extra")]
+    whose = f"image: {one.id} project: {job.project} request: {request_id}"
+    assert begun.getMessage() == f"Job {job.id} (import), attempt 1: {whose}"
+    fields = dict(ended.extra)
+    seconds = fields.pop("time")
+    assert ended.getMessage() == (
+        f"Job {job.id} (import) succeeded: {whose} bytes: {job.progress} time: {seconds}"
+    )
+    assert ended.levelname == "INFO"
+    assert job.progress > 0
+    assert fields == {
+        "job": job.id,
+        "kind": "import",
+        "image": one.id,
+        "project": job.project,
+        "request": request_id,
+        "bytes": job.progress,
+    }
+    assert [(each["request_id"], each["user"]) for each in seen] == [(request_id, "alice")]
+    assert oslo_context.get_current().request_id is None
+
+
+def test_an_image_that_a_job_refuses(place, caplog):
+    one = place.image(Status.QUEUED)
+    place.start(one, "web-download", "a")
+
+    def refuse():
+        raise errors.BadImage(check="backing_file", offset=8, problem="it names a file")
+
+    place.source.before = refuse
+    place.engine.run_one()
+    (line,) = [line for line in caplog.records if hasattr(line, "extra")]
+    assert line.levelname == "WARNING"
+    assert "(backing_file at byte 8)" in line.getMessage()
+    assert line.getMessage().endswith("reason: image_refused check: backing_file offset: 8)")
+    assert (line.extra["check"], line.extra["offset"]) == ("backing_file", 8)
 
 
 def test_bug_is_a_failure_that_tells_nothing(place, caplog):

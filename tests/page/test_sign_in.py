@@ -80,7 +80,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def keystone():
     with Keystone() as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
             yield server

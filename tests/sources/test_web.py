@@ -15,6 +15,7 @@ import pytest
 
 from imsgate import errors
 from imsgate.config import Config
+from imsgate.http.rate import Rate
 from imsgate.sources import deadline, uris, web
 from tests.functional.conftest import needs
 from tests.sources import web_server
@@ -675,13 +676,14 @@ def test_a_server_that_trickles_is_cut_off(server, opened, monkeypatch, where):
         ([(29.9, 1), (0.2, 200_000)], False),
         ([(30, 10**9), (15, 1), (15, 1)], True),
         ([(0.1, 1)] * 290, False),
+        ([(60, 0)], False),  # it was silent, which is not slow
+        ([(60, 0), (1, 1)], True),
     ],
 )
 def test_the_rate_of_a_server(steps, too_slow):
-    rate = deadline.Rate(4000)
-    with pytest.raises(errors.SourceUnavailable) if too_slow else contextlib.nullcontext():
-        for seconds, count in steps:
-            rate.add(seconds, count)
+    rate = Rate(4000)
+    found = [rate.is_too_low(seconds, count) for seconds, count in steps]
+    assert found == [False] * (len(steps) - 1) + [too_slow]
 
 
 def interim_answers(handler):

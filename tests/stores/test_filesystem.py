@@ -558,7 +558,7 @@ def replace(directory):
 
 @pytest.mark.parametrize("marked", [True, False])
 @pytest.mark.parametrize("call", ["read", "size", "delete", "open", "discard", "check", "create"])
-def test_another_directory_is_not_the_store(store, directory, call, marked, caplog):
+def test_another_directory_is_not_the_store(store, directory, call, marked):
     """Not even if it has a file of the same name, or if the store was not marked."""
     if marked:
         store.mark()
@@ -569,9 +569,6 @@ def test_another_directory_is_not_the_store(store, directory, call, marked, capl
     fails(errors.StoreUnavailable, getattr(store, call), *args)
     assert store.free_space() is None
     assert os.listdir(directory) == [location]
-    (report,) = [record for record in caplog.records if record.levelname == "ERROR"]
-    assert "Store disk cannot be used" in report.getMessage()
-    assert str(directory) not in report.getMessage()
 
 
 def test_a_volume_that_is_mounted_again_is_the_store(tmp_path):

@@ -32,7 +32,7 @@ no_such_option = 1
 
 def test_a_pasted_configuration(configured, tmp_path):
     stores = loader.load(configured(PASTED.format(fast=tmp_path / "fast")))
-    backends = [(b.id, b.driver, b.description, b.weight, type(b.store)) for b in stores]
+    backends = [(b.id, b.driver, b.description, b.weight, b.store.__class__) for b in stores]
     assert backends == [
         ("fast", "file", "Quick disks", 100, FilesystemStore),
         ("Archive.2", "memory", None, 0, MemoryStore),

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from imsgate.transfer.counted import CountedChunks, CountedFile, Counter
+from imsgate.transfer.counted import CountedChunks, CountedFile, SentBytes
 
 SIZE = 1 << 22
 
@@ -26,7 +26,7 @@ def ends():
 
 
 def counter(ends, expected=SIZE):
-    return Counter(lambda sent, wanted: ends.append((sent, wanted)), expected)
+    return SentBytes(lambda sent, wanted: ends.append((sent, wanted)), expected)
 
 
 def counted(file, ends, start=0, count=SIZE):

@@ -74,6 +74,13 @@ _APPLIED = sa.Table(
 )
 
 
+def revision(connection: sa.Connection) -> str | None:
+    """The applied revision; None without tables."""
+    if not sa.inspect(connection).has_table(_APPLIED.name):
+        return None
+    return ", ".join(sorted(connection.scalars(sa.select(_APPLIED.c.version_num)))) or None
+
+
 def state(connection: sa.Connection) -> State:
     if not sa.inspect(connection).has_table(_APPLIED.name):
         return State.UNMADE

@@ -5,6 +5,7 @@ import os
 import threading
 
 from imsgate import errors
+from imsgate.stores.base import Room
 from imsgate.stores.filesystem import disk
 from imsgate.stores.filesystem.directory import TEMPORARY_PREFIX, DataDirectory
 
@@ -28,6 +29,17 @@ class Space:
             return None
         # Some FUSE file systems report zero for all sizes.
         return status.f_bavail * status.f_frsize if status.f_blocks else None
+
+    def room(self) -> Room:
+        """Nothing is known if the directory is unavailable."""
+        free = self.free()
+        if free is None:
+            return Room()
+        try:
+            status, promised = os.statvfs(self._directory.path), self._promised()
+        except OSError:
+            return Room(free=free)
+        return Room(status.f_blocks * status.f_frsize, free, promised)
 
     def check(self, size: int) -> None:
         """Raises StoreFull if ``size`` bytes exceed the free space."""

@@ -12,6 +12,7 @@ from imsgate.stores.base import (
     LocalFiles,
     Resumable,
     ResumableSink,
+    Room,
     Sink,
     Store,
     Sweeps,
@@ -129,6 +130,9 @@ class FilesystemStore(Store, LocalFiles, Resumable, Sweeps):
 
     def free_space(self) -> int | None:
         return self.space.free()
+
+    def room(self) -> Room:
+        return self.space.room()
 
     def unmarked(self) -> str | None:
         return None if self.directory.medium.marked else self.directory.option

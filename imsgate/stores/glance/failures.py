@@ -58,7 +58,7 @@ class Failures:
         """The error of the store contract; the driver's own message is logged, masked."""
         if isinstance(error, errors.Error):
             return error
-        _LOG.warning("Store %s: %s: %s", self._store, type(error).__name__, self.masked(error))
+        _LOG.info("Store %s: %s: %s", self._store, type(error).__name__, self.masked(error))
         status, number = _http_status(error), getattr(error, "errno", None)
         problem = f"the driver raised {type(error).__name__}"
         if (

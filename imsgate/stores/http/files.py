@@ -64,11 +64,20 @@ class RemoteFiles:
         with self._connections.request("HEAD", name) as response:
             if response.status != http.client.OK:
                 raise self._refusal("HEAD", response)
-            length = response.headers.get("Content-Length", "")
-            if not _LENGTH.fullmatch(length):
-                problem = "it does not report the size of files"
-                raise errors.StoreUnavailable(store=self.store, problem=problem)
-            return int(length)
+            length = response.headers.get("Content-Length")
+            if length is not None and _LENGTH.fullmatch(length):
+                return int(length)
+        if length is None:
+            return self._size_by_range(name)
+        problem = "it does not report the size of files"
+        raise errors.StoreUnavailable(store=self.store, problem=problem)
+
+    def _size_by_range(self, name: str) -> int:
+        """Apache leaves ``Content-Length: 0`` out of its answers to HEAD."""
+        try:
+            return self.get(name, 0, 1).size
+        except failures.BeyondEnd:
+            return 0
 
     def get(self, name: str, start: int, end: int) -> Block:
         """The bytes from ``start`` up to, but not including, ``end`` or the end of the file.

@@ -5,15 +5,12 @@ for every image. Without the mark, all of them would seem to be gone.
 """
 
 import contextlib
-import logging
 import secrets
 
 from imsgate import errors
 from imsgate.stores.http import failures
 from imsgate.stores.http.files import RemoteFiles
 from imsgate.stores.mark import MARK
-
-_LOG = logging.getLogger(__name__)
 
 _MAX_BYTES = 100
 #: The mark on a server without MOVE.
@@ -32,7 +29,6 @@ class MarkedPlace:
         self._files = files
         self._move = move
         self._mark = self._read()
-        self._reported = False
 
     @property
     def marked(self) -> bool:
@@ -51,14 +47,7 @@ class MarkedPlace:
         """Raises StoreUnavailable if the place is another one, or cannot be reached."""
         read = self._read()
         if self._mark is None or read == self._mark:
-            self._reported = False
             return
-        if not self._reported:
-            self._reported = True
-            _LOG.error(
-                "Store %s cannot be used: the server does not have the file %s that it had. %s",
-                *(self._files.store, MARK, "Does it serve the right directory?"),
-            )
         raise errors.StoreUnavailable(store=self._files.store, problem=_ABSENT)
 
     def _read(self) -> bytes | None:

@@ -235,6 +235,11 @@ def part_bytes(settings: S3Settings) -> int:
     return int(settings.s3_store_large_object_chunk_size * MIB)
 
 
+def upload_memory_bytes(settings: S3Settings) -> int:
+    """The size in bytes of the parts that one upload keeps in memory: one is being filled."""
+    return (settings.s3_store_thread_pools + 1) * part_bytes(settings)
+
+
 def single_put_bytes(settings: S3Settings) -> int:
     """The largest announced size in bytes that is sent in a single PUT."""
     limit = settings.s3_store_thread_pools * part_bytes(settings)

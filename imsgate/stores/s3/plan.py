@@ -24,6 +24,15 @@ class Plan:
         part = options.part_bytes(settings)
         return cls(part, settings.s3_store_max_parts, settings.s3_store_equal_parts)
 
+    def aligned(self) -> Self:
+        """The same plan with parts of a power of two bytes, which are no smaller.
+
+        Clients append pieces of round sizes, such as 64 MiB. If these end where a part ends,
+        nothing is left over that would have to be stored separately and sent again.
+        """
+        part = min(MAX_PART_BYTES, 1 << (self.part - 1).bit_length())
+        return dataclasses.replace(self, part=part)
+
     def capacity(self) -> int:
         """The size of the largest possible object in bytes."""
         return self.max_parts * MAX_PART_BYTES

@@ -7,6 +7,7 @@ service, and an interrupted block continues at the byte where it stopped.
 import collections
 import concurrent.futures
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from botocore.exceptions import BotoCoreError
 from urllib3.exceptions import HTTPError
 
 from imsgate import errors
+from imsgate.http.rate import Rate
 from imsgate.stores.s3 import failures
 from imsgate.stores.s3.bucket import Bucket
 from imsgate.stores.s3.options import MIB
@@ -35,12 +37,20 @@ class RangeReader(Iterator[bytes]):
     """
 
     def __init__(
-        self, bucket: Bucket, key: str, offset: int, length: int | None, ahead: int
+        self,
+        bucket: Bucket,
+        key: str,
+        offset: int,
+        length: int | None,
+        ahead: int,
+        minimum_rate: int = 0,
     ) -> None:
-        """``ahead`` is the number of blocks to fetch ahead of the client."""
+        """``ahead`` is the number of blocks to fetch ahead of the client. ``minimum_rate`` is the
+        lowest rate of the service for each of them, in bytes per second; 0 means no limit."""
         self._bucket = bucket
         self._key = key
         self._ahead = ahead
+        self._minimum_rate = minimum_rate
         self._closed = threading.Event()
         self._chunks: collections.deque[bytes] = collections.deque()
         self._pending: collections.deque[concurrent.futures.Future[list[bytes]]]
@@ -109,11 +119,12 @@ class RangeReader(Iterator[bytes]):
     def _fetch(self, start: int, end: int, body: Any = None) -> list[bytes]:
         """One block. ``body`` is a response to start with, if there is one."""
         chunks: list[bytes] = []
-        breaks = 0
+        breaks, rate = 0, Rate(self._minimum_rate) if self._minimum_rate else None
         while start < end and not self._closed.is_set():
             if body is None:
                 body = self._open(start, end)
-            chunk = _read(body, min(_READ_BYTES, end - start))
+            count = min(_READ_BYTES, end - start)
+            chunk = self._read_timed(body, count, rate) if rate else _read(body, count)
             if chunk:
                 chunks.append(chunk)
                 start, breaks = start + len(chunk), 0
@@ -126,6 +137,24 @@ class RangeReader(Iterator[bytes]):
         if body is not None:
             body.close()
         return chunks
+
+    def _read_timed(self, body: Any, count: int, rate: Rate) -> bytes:
+        """As ``_read``, but what has arrived counts at once: a server that sends a byte now and
+        then would keep ``_read`` for hours. Raises StoreUnavailable."""
+        pieces: list[bytes] = []
+        stream = body.__enter__()  # the response of urllib3; botocore's has no read1
+        while count and not self._closed.is_set():
+            began = time.monotonic()
+            piece = _read(stream, count, "read1")
+            if rate.is_too_low(time.monotonic() - began, len(piece)):
+                body.close()
+                problem = "the server sends too slowly"
+                raise errors.StoreUnavailable(store=self._bucket.store, problem=problem)
+            if not piece:
+                break
+            pieces.append(piece)
+            count -= len(piece)
+        return b"".join(pieces)
 
     def _open(self, start: int, end: int) -> Any:
         try:
@@ -146,9 +175,9 @@ class RangeReader(Iterator[bytes]):
             self._pool.shutdown(cancel_futures=True)
 
 
-def _read(body: Any, count: int) -> bytes:
+def _read(body: Any, count: int, method: str = "read") -> bytes:
     """Up to ``count`` bytes; empty if the connection broke."""
     try:
-        return bytes(body.read(count))
+        return bytes(getattr(body, method)(count))
     except (BotoCoreError, HTTPError, OSError):
         return b""

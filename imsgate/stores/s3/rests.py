@@ -82,9 +82,6 @@ class Rests:
 
     def take_over(self, attempt: str, epoch: int) -> list[Rest]:
         """Fence off all lower epochs. Returns all rests. Raises Fenced."""
-        rests = self.check(attempt, epoch)
-        if rests and rests[0].epoch == epoch:
-            return rests
         self.put(Rest(attempt, epoch, None), b"", threading.Event())
         return self.check(attempt, epoch)
 

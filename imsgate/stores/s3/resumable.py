@@ -31,17 +31,24 @@ class _Taken:
 class ResumableAttempts:
     """The resumable attempts in one bucket."""
 
-    def __init__(self, bucket: Bucket, plan: Plan, threads: int) -> None:
-        """``threads`` parts of an upload are sent in parallel."""
+    def __init__(self, bucket: Bucket, plan: Plan, threads: int, memory: int) -> None:
+        """Up to ``threads`` parts of an upload are sent in parallel and fill ``memory`` bytes."""
         self._bucket = bucket
         self._plan = plan
         self._threads = threads
+        self._memory = memory
         self._rests = Rests(bucket)
 
     def begin(self, key: str, size: int | None, epoch: int) -> ResumableS3Sink:
         """See Resumable."""
         return ResumableS3Sink(
-            self._bucket, key, size, epoch, plan=self._plan, threads=self._threads
+            self._bucket,
+            key,
+            size,
+            epoch,
+            plan=self._plan,
+            threads=self._threads,
+            memory=self._memory,
         )
 
     def durable(self, key: str, size: int | None, epoch: int) -> int:
@@ -71,6 +78,7 @@ class ResumableAttempts:
             epoch,
             plan=self._plan,
             threads=self._threads,
+            memory=self._memory,
             resumed=ResumedUpload(taken.upload, receipts),
             rest=rest,
         )
@@ -91,23 +99,33 @@ class ResumableAttempts:
 
     def _take_over(self, key: str, size: int | None, epoch: int) -> _Taken | int:
         """What exists of an attempt, or the size of its object. Raises ObjectNotFound."""
+        taken = self._unfinished(key, size, epoch)
+        if taken is not None and taken.receipts:
+            return taken
         try:
-            return int(self._bucket.head(key)["ContentLength"])
+            committed = int(self._bucket.head(key)["ContentLength"])
         except errors.ObjectNotFound:
-            pass
+            if taken is None:
+                raise
+            return taken
+        if taken is not None:
+            # The commit left an upload without parts, which a repeated request had begun.
+            self._rests.delete([Rest(key, epoch, None)])
+        return committed
+
+    def _unfinished(self, key: str, size: int | None, epoch: int) -> _Taken | None:
+        """Fence off all lower epochs. Returns what exists of an attempt without an object."""
         uploads = [upload for upload in self._bucket.uploads(key) if upload.key == key]
-        if uploads:
-            rests = self._rests.take_over(key, epoch)
-            try:
-                # A repeated request may have begun two of them; all parts are in one.
-                candidates = [
-                    _Taken(upload.id, self._parts(upload, size), rests) for upload in uploads
-                ]
-                return max(candidates, key=lambda taken: len(taken.receipts))
-            except (failures.UploadGone, errors.ObjectNotFound):
-                self._rests.delete([Rest(key, epoch, None)])
-        # It may have been committed just now.
-        return int(self._bucket.head(key)["ContentLength"])
+        if not uploads:
+            return None
+        rests = self._rests.take_over(key, epoch)
+        try:
+            # A repeated request may have begun two of them; all parts are in one.
+            candidates = [_Taken(upload.id, self._parts(upload, size), rests) for upload in uploads]
+            return max(candidates, key=lambda taken: len(taken.receipts))
+        except (failures.UploadGone, errors.ObjectNotFound):
+            self._rests.delete([Rest(key, epoch, None)])  # it was committed or removed just now
+            return None
 
     def _parts(self, upload: MultipartUpload, size: int | None) -> list[Receipt]:
         """The receipts of the parts up to the first one that is missing or has an unplanned

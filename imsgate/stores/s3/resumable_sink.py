@@ -35,6 +35,7 @@ class ResumableS3Sink(S3Sink, ResumableSink):
         *,
         plan: Plan,
         threads: int,
+        memory: int,
         resumed: ResumedUpload | None = None,
         rest: bytes = b"",
     ) -> None:
@@ -43,7 +44,9 @@ class ResumableS3Sink(S3Sink, ResumableSink):
         self._resumed = resumed
         self._rests = Rests(bucket)
         self._failed = False
-        super().__init__(bucket, key, size, plan=plan, threads=threads, single_put=-1)
+        super().__init__(
+            bucket, key, size, plan=plan, threads=threads, memory=memory, single_put=-1
+        )
         if size is None:
             self._begin()
         self._written = plan.end(self._upload.parts, size)

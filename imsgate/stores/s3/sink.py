@@ -31,18 +31,19 @@ class S3Sink(Sink):
         *,
         plan: Plan,
         threads: int,
+        memory: int,
         single_put: int,
     ) -> None:
         """Write to ``key``.
 
-        ``threads`` parts are sent in parallel. ``single_put`` is the largest announced size, in
-        bytes, that is sent in a single PUT.
+        Up to ``threads`` parts are sent in parallel and fill up to ``memory`` bytes. ``single_put``
+        is the largest announced size, in bytes, that is sent in a single PUT.
         """
         self._bucket = bucket
         self._key = key
         self._size = size
         self._plan = plan
-        self._budget = MemoryBudget((threads + 1) * plan.part)
+        self._budget = MemoryBudget(memory)
         single = size is not None and size <= single_put
         #: The buffer's size for an object that fits in a single PUT; 0 for others.
         self._single_bytes = max(size or 0, plan.part) if single else 0

@@ -68,7 +68,10 @@ class S3Store(Store, Addressed, Copies, DirectUrls, Resumable, Sweeps):
         self.start()
         self._bucket = Bucket(name, self._options, self._options.s3_store_attempts)
         threads = self._options.s3_store_thread_pools
-        self._resumable = ResumableAttempts(self._bucket, self._plan, threads)
+        self._memory = options.upload_memory_bytes(self._options)
+        self._resumable = ResumableAttempts(
+            self._bucket, self._plan.aligned(), threads, self._memory
+        )
 
     def start(self) -> None:
         """Check that the bucket can be used. Raises BadConfig, naming the option at fault."""
@@ -94,6 +97,7 @@ class S3Store(Store, Addressed, Copies, DirectUrls, Resumable, Sweeps):
             size,
             plan=self._plan,
             threads=self._options.s3_store_thread_pools,
+            memory=self._memory,
             single_put=self._single_put,
         )
         return self._known(key, sink)

@@ -14,6 +14,7 @@ import pytest
 
 from imsgate.registry.base import Registry
 from imsgate.testing.registries import walk
+from imsgate.testing.registries.activity import ActivityContract
 from imsgate.testing.registries.changes import ChangeContract
 from imsgate.testing.registries.cleanup import CleanupContract
 from imsgate.testing.registries.idempotency import IdempotencyContract
@@ -44,6 +45,7 @@ class RegistryContract(
     JobClaimContract,
     IdempotencyContract,
     UploadContract,
+    ActivityContract,
     OutboxContract,
 ):
     """The promises of ``imsgate.registry.base`` and of the parts of its contract."""

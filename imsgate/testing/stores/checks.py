@@ -48,7 +48,7 @@ class StoreChecks:
 
     def again(self, store: Store) -> Store:
         """The same store as another process would build it."""
-        return type(store)(store.name, store.settings)
+        return store.__class__(store.name, store.settings)
 
     @pytest.fixture
     def twin(self, store: Store) -> Iterator[Store]:

@@ -194,11 +194,25 @@ def test_an_object_that_is_replaced_while_it_is_read(served, build):
     store.delete(KEY)
 
 
-def test_a_size_that_is_not_reported(proxy, build):
+@pytest.mark.parametrize("chunks", [0, 1, 2])
+def test_a_size_that_head_does_not_report(proxy, build, chunks):
+    """As Apache does not report that of an empty file."""
+    answer(proxy, "HEAD", "HTTP/1.1 200 OK\nTransfer-Encoding: chunked")
+    store = build()
+    put(store, chunks=chunks)
+    assert store.size(KEY) == chunks * len(CHUNK)
+    store.delete(KEY)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "field"),
+    [("HEAD", "Content-Length: many"), ("HEAD|GET", "Transfer-Encoding: chunked")],
+)
+def test_a_size_that_is_not_reported(proxy, build, pattern, field):
     store = build()
     put(store)
-    answer(proxy, "HEAD", "HTTP/1.1 200 OK\nTransfer-Encoding: chunked")
-    with pytest.raises(errors.StoreUnavailable, match="does not report the size"):
+    answer(proxy, pattern, f"HTTP/1.1 200 OK\n{field}")
+    with pytest.raises(errors.StoreUnavailable, match=r"does not (report|support)"):
         store.size(KEY)
     proxy.rules.clear()
     store.delete(KEY)

@@ -26,7 +26,7 @@ def bucket(seaweed):
 
 def buckets(bucket, **changed):
     settings = vars(bucket.settings(**changed))
-    own = {"allowed": [], "driver": "s3", "server_side_copy": True}
+    own = {"allowed": [], "driver": "s3", "server_side_copy": True, "minimum_rate": 4096}
     return S3Buckets("ims_buckets", Section(**{**settings, **own}))
 
 

@@ -48,7 +48,8 @@ def store(bucket, proxy):
 
 def copy_source(users, host, **own):
     settings = {**vars(users.settings(s3_store_host=host)), "allowed": [], "driver": "s3"}
-    service = S3Buckets("ims_buckets", Section(**{**settings, "server_side_copy": True, **own}))
+    given = {**settings, "server_side_copy": True, "minimum_rate": 4096, **own}
+    service = S3Buckets("ims_buckets", Section(**given))
     return service.find(users.name, users.key).copy_source
 
 

@@ -83,3 +83,17 @@ def test_the_end_of_parts_is_the_sum_of_their_sizes(announced, equal):
     for count in range(25):
         sizes = (plan.size(number, announced) for number in range(1, count + 1))
         assert plan.end(count, announced) == sum(sizes)
+
+
+@pytest.mark.parametrize(
+    ("part", "aligned"),
+    [
+        (1, 1),
+        (5 * MIB, 8 * MIB),
+        (10 * MIB, 16 * MIB),
+        (65536, 65536),
+        (MAX_PART_BYTES, MAX_PART_BYTES),
+    ],
+)
+def test_aligned_parts(part, aligned):
+    assert Plan(part, 100, equal=True).aligned() == Plan(aligned, 100, equal=True)

@@ -8,9 +8,15 @@ import pytest
 from imsgate import errors
 from imsgate.errors import ObjectNotFound
 from imsgate.stores.base import Swept
+from imsgate.stores.s3.plan import Plan
 from imsgate.testing.stores.data import body, content, new_key
 from imsgate.testing.stores.resumable import ResumableChecks
 from tests.stores.s3.proxy import between
+
+
+def part_of(bucket):
+    """The size in bytes of the parts that the bucket's stores make of resumable attempts."""
+    return Plan(bucket.server.part).aligned().part
 
 
 class TestResumableParts(ResumableChecks):
@@ -20,7 +26,7 @@ class TestResumableParts(ResumableChecks):
 
     @pytest.fixture
     def store(self, bucket, parts_store):
-        self.bucket, self.PART = bucket, bucket.server.part
+        self.bucket, self.PART = bucket, part_of(bucket)
         if self.PART == ResumableChecks.PART:
             pytest.skip("the store contract has these sizes")
         return parts_store
@@ -38,7 +44,7 @@ def parts_store(bucket):
 
 def test_a_part_that_was_sent_twice_counts_once(bucket, parts_store):
     """Some services list it twice."""
-    key, part = new_key(), bucket.server.part
+    key, part = new_key(), part_of(bucket)
     data = body(2 * part + 5)
     with parts_store.begin(key, None, 1) as sink:
         sink.write(data)
@@ -51,6 +57,24 @@ def test_a_part_that_was_sent_twice_counts_once(bucket, parts_store):
         location = sink.commit()
     assert content(parts_store, location) == data
     parts_store.delete(location)
+
+
+def test_requests_of_a_round_size_leave_no_rest(bucket):
+    key, size = new_key(), part_of(bucket)
+    data = body(4 * size)
+    store = bucket.store(s3_store_large_object_chunk_size=size * 3 // 4 / (1 << 20))
+    with store.begin(key, len(data), 1) as sink:
+        sink.write(data[: 2 * size])
+        sink.suspend()
+    with store.resume(key, len(data), 2 * size, 2) as sink:
+        sink.write(data[2 * size :])
+        sink.suspend()
+    assert list(bucket.objects()) == [f"{key}.rest-2"]
+    finish(store.resume(key, len(data), 4 * size, 3), b"")
+    assert content(store, key) == data
+    store.delete(key)
+    store.close()
+    assert bucket.leftovers() == []
 
 
 def test_a_rest_is_no_object(bucket, parts_store):
@@ -80,7 +104,7 @@ def test_the_sweep_removes_a_rest_without_an_upload(bucket, parts_store):
 
 @pytest.mark.parametrize("lost", ["^PUT", "^POST", "^GET"])
 def test_an_attempt_survives_requests_that_do_not_arrive(bucket, lost):
-    key, part = new_key(), bucket.server.part
+    key, part = new_key(), part_of(bucket)
     data = body(3 * part + 5)
     with between(bucket.server.port) as proxy:
         store = bucket.store(s3_store_host=proxy.url)

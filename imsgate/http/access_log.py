@@ -1,0 +1,95 @@
+"""The line of the access log: one for each request, as text and as fields for JSON."""
+
+import logging
+import re
+import urllib.parse
+from typing import Any
+
+from imsgate import errors
+from imsgate.dependencies import one_line
+from imsgate.http import body
+from imsgate.http.request import Request
+from imsgate.model import Identity
+
+#: Parameters of a query whose values may be credentials.
+_SECRETS = re.compile(
+    r"(?i)([^&=]*(?:token|signature|password|passwd|secret|credential|api[-_]?key)[^&=]*)=[^&]*"
+)
+#: Characters of request lines that need no escape.
+_SAFE = "/~:@!$&'()*+,;=%?[]"
+
+
+def write(
+    log: logging.Logger, request: Request, *, status: str, reason: str, sent: int, seconds: float
+) -> None:
+    """Log a request whose response is complete; before that, log a refused image.
+
+    ``reason`` is the response's X-Imsgate-Reason, "" without one, and ``sent`` counts the bytes of
+    its body.
+    """
+    notes = request.notes
+    user, error = notes.identity or Identity(), notes.error
+    if error is not None and error.reason != reason:  # of a response that was replaced
+        error = None
+    fields: dict[str, Any] = {
+        "client": printable(request.remote_addr or "-"),
+        "method": printable(request.method),
+        "target": _target(request),
+        "status": status,
+        "in": _received(request),
+        "out": sent,
+        "time": round(seconds, 3),
+        "user": _name(user.user_id),
+        "project": _name(user.project_id),
+        "image": _name(notes.image_id),
+        **({"reason": printable(reason)} if reason else {}),
+        **_finding(error),
+    }
+    if isinstance(error, errors.BadImage):
+        problem = one_line(error.details["problem"])
+        log.warning(
+            "Image %s was refused: %s at byte %d: %s",
+            *(fields["image"], fields["check"], fields["offset"], problem),
+            extra={"extra": {**fields, "problem": problem}},
+        )
+    text = " ".join(f"{name}: {value}" for name, value in list(fields.items())[7:])
+    log.info(
+        '%s "%s %s" status: %s in: %d out: %d time: %.3f %s',
+        *(*list(fields.values())[:6], seconds, text),
+        extra={"extra": fields},
+    )
+
+
+def _received(request: Request) -> int:
+    """The bytes of the body that were read."""
+    stream = request.environ.get("wsgi.input")
+    return stream.received if isinstance(stream, body.Tapped) else 0
+
+
+def _finding(error: errors.Error | None) -> dict[str, Any]:
+    if not isinstance(error, errors.BadImage):
+        return {}
+    return {name: error.details[name] for name in ("check", "offset")}
+
+
+def _name(text: str | None) -> str:
+    """A user, project or image: one word."""
+    return one_line(printable(text)) if text else "-"
+
+
+def _target(request: Request) -> str:
+    """Path and query as in the request line, escaped so that they are safe in a log line."""
+    environ = request.environ
+    path = urllib.parse.quote(
+        environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""),
+        safe="/~:@!$&'()*+,;=",
+        encoding="latin-1",
+    )
+    query = _SECRETS.sub(r"\1=***", environ.get("QUERY_STRING", ""))
+    return path + (f"?{printable(query)}" if query else "")
+
+
+def printable(text: str) -> str:
+    """``text`` with every character escaped that could forge a log line."""
+    encoding = "latin-1" if all(ord(char) < 256 for char in text) else "utf-8"
+    return urllib.parse.quote(text, safe=_SAFE, encoding=encoding, errors="replace")

@@ -1,0 +1,27 @@
+"""What the parts of the pipeline note about a request, for the access log and the metrics."""
+
+import dataclasses
+
+from oslo_context import context
+
+from imsgate import errors
+from imsgate.model import Identity
+
+
+@dataclasses.dataclass(slots=True)
+class RequestNotes:
+    """``route`` is the template of the path (``/v2/images/{image_id}``), ``image_id`` is as the
+    client sent it, and ``error`` is the last refusal that was rendered."""
+
+    identity: Identity | None = None
+    route: str | None = None
+    image_id: str | None = None
+    error: errors.Error | None = None
+
+    def set_user(self, identity: Identity) -> None:
+        """Note the user. From here on, each line that this thread logs names user and project."""
+        self.identity = identity
+        current = context.get_current()
+        if current is not None:
+            current.user_id = identity.user_id
+            current.project_id = identity.project_id
