@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from imsgate import errors
+from imsgate.dependencies import Dependency
 from imsgate.notifications.settings import OutboxSettings
 from imsgate.notifications.target import Declined, Target, Undelivered
 from imsgate.registry.base import Registry
@@ -36,6 +37,8 @@ class Sender:
         self._settings = settings
         self._stop = stop
         self._clock = clock
+        self._label = target.label[0].upper() + target.label[1:]
+        self._dependency = Dependency(self._label, LOG, clock=clock)
 
     def run(self) -> None:
         """Thread body: send until the process stops."""
@@ -90,8 +93,7 @@ class Sender:
                 self._postpone(message, refusal)
             except Undelivered as error:
                 return failures, error
-            if failures:
-                LOG.info("%s works again", self._label)
+            self._dependency.works()
             failures = 0
         return failures, None
 
@@ -108,15 +110,9 @@ class Sender:
 
     def _pause(self, turn: Turn, failures: int, error: Undelivered) -> None:
         """Nobody takes a turn before the pause is over."""
+        self._dependency.failed(f"{error}; notifications wait")
         pause = _pause(failures, LONGEST_PAUSE_SECONDS)
-        # One line, and another one when it works again.
-        level = logging.DEBUG if failures else logging.ERROR
-        LOG.log(level, "%s is unavailable (%s); notifications wait", self._label, error)
         self._registry.keep_turn(turn, self._clock() + pause, failures + 1)
-
-    @property
-    def _label(self) -> str:
-        return self._target.label[0].upper() + self._target.label[1:]
 
 
 def _pause(times: int, longest: float) -> float:

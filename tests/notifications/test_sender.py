@@ -97,8 +97,8 @@ def test_an_unavailable_target_gets_all_in_order_later(caplog):
     bench.send_all()
     assert bench.target.sent == ["a", "b", "c"]
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
-    assert "is unavailable (away)" in caplog.text
-    assert "works again" in caplog.text
+    assert "Script fails: away; notifications wait" in caplog.text
+    assert "Script works again after 3 s" in caplog.text
 
 
 def test_the_pause_is_for_all_processes():
