@@ -175,7 +175,9 @@ def make_services(
         import_sources=sources,
         signatures=inspector.signatures,
         engine=make_engine(registry, work, conf.read(JobSettings)),
-        notifications=notifications.load(conf, registry),
+        notifications=(
+            notifications.load(conf, registry) if remote is None else notifications.none(registry)
+        ),
         allowed_buckets=sources.objects.allowed if sources.objects else None,
     )
 

@@ -35,6 +35,13 @@ def load(conf: Config, registry: Registry) -> "Notifications":
     return Notifications(registry, targets, events, conf.read(OutboxSettings))
 
 
+def none(registry: Registry) -> "Notifications":
+    """No notifications, and no options are read: a service whose records are elsewhere does not
+    know what happens to its images."""
+    events = Events(targets=(), publisher_id="")
+    return Notifications(registry, (), events, OutboxSettings(poll=1, lease=60, keep=0))
+
+
 def _load_bus(conf: Config) -> list[Target]:
     """Raises BadConfig."""
     bus = import_bus(conf)

@@ -8,6 +8,8 @@ from imsgate.bridge.records import BridgedAccess
 from imsgate.cmd import worker
 from imsgate.config import Config
 from imsgate.errors import BadConfig
+from imsgate.notifications import webhooks
+from imsgate.notifications.settings import WebhookSettings
 from imsgate.testing.gateways import memory_store
 from tests.bridge import ims as fake
 from tests.bridge.conftest import CONFIG, MEMBER, OTHER
@@ -45,6 +47,16 @@ def test_store_that_is_no_bucket(make, option):
     with pytest.raises(BadConfig) as refused:
         make(memory_store("obs"), config=config)
     assert refused.value.key == option
+
+
+def test_local_records_are_not_notified(make, store, ims):
+    """Receivers would learn that an image is deleted when IMS has it."""
+    url, secret = "http://127.0.0.1:9/", "whsec_" + "a" * 32
+    bridge = make(store, config=f"[webhooks]\nurls = {url}\nsecret = {secret}\n")
+    assert bridge.put(ims.queued(), b"x" * 600).status_int == 204
+    bridge.work()
+    [target] = webhooks.load(WebhookSettings(urls=[url], secret=[secret]))
+    assert bridge.services.registry.take_turn(target.name, 1e10, 2e10) is None
 
 
 @pytest.mark.parametrize("flavor", ["bridge", "main"])
