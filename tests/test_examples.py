@@ -38,7 +38,7 @@ def test_the_example_is_a_driver_like_any_other(installed, tmp_path):
     (tmp_path / "c.conf").write_text(
         "[DEFAULT]\nenabled_backends = forest:tree\n[forest]\ntree_directory = tree\n"
     )
-    listed = run(env, "-m", "imsgate.cmd.main", "stores", "list", cwd=tmp_path)
+    listed = run(env, "-m", "imsgate.cmd.main", "stores", "drivers", cwd=tmp_path)
     assert "\ntree" in listed.stdout, listed.stderr
     words = ("-m", "imsgate.cmd.main", "stores", "check", "forest", "--config-file", "c.conf")
     checked = run(env, *words, cwd=tmp_path)

@@ -57,6 +57,7 @@ class MetricsSettings(Settings, group=GROUP, opts=OPTS):
 _METHODS = frozenset("GET HEAD POST PUT PATCH DELETE OPTIONS".split())
 _OTHER = "other"
 _STATUS_DIGITS = 3
+_IN_USE, _ = metrics.THREADS_IN_USE.change("requests")
 
 
 def begin(settings: MetricsSettings) -> None:
@@ -99,7 +100,7 @@ class MetricsFilter(base.Filter[MetricsSettings]):
         exchange = _Exchange(environ)
 
         def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
-            exchange.started(status, headers)
+            exchange.status, exchange.headers = status[:_STATUS_DIGITS], headers
             return start_response(status, headers, *exc_info)
 
         try:
@@ -117,20 +118,17 @@ class _Exchange:
         self._environ = environ
         self._notes = Request(environ).notes
         self._began = time.monotonic()
-        self._status = ""
-        self._headers: list[tuple[str, str]] = []
         self._is_counted = False
+        #: The status code that was sent, "" before that, and the headers of the response.
+        self.status = ""
+        self.headers: list[tuple[str, str]] = []
         #: Bytes of the response's body that were sent.
         self.sent = 0
-        metrics.THREADS_IN_USE.add("requests")
-
-    def started(self, status: str, headers: list[tuple[str, str]]) -> None:
-        self._status = status[:_STATUS_DIGITS]
-        self._headers = headers
+        values.add((_IN_USE, 1))
 
     def failed(self) -> None:
         """The application raised an exception, which ``faults`` answers."""
-        self._status = str(errors.Error.status)
+        self.status = str(errors.Error.status)
         self._notes.error = self._notes.error or errors.Error()
         self.finish()
 
@@ -143,7 +141,7 @@ class _Exchange:
         if not outgoing.is_file(chunks, self._environ):
             return _CountedBody(chunks, self)
         # Bytes sent by sendfile cannot be counted.
-        lengths = [text for name, text in self._headers if name.lower() == "content-length"]
+        lengths = [text for name, text in self.headers if name.lower() == "content-length"]
         self.sent = int(lengths[0]) if lengths and lengths[0].isdigit() else 0
         outgoing.watch_file(chunks, self.finish)
         return chunks
@@ -156,10 +154,10 @@ class _Exchange:
         route = self._notes.route or _OTHER
         method = self._environ["REQUEST_METHOD"]
         method = method if method in _METHODS else _OTHER
-        status = self._status if self._status.isdigit() else str(errors.Error.status)
+        status = self.status if self.status.isdigit() else str(errors.Error.status)
         received = self._received()
         changes = [
-            metrics.THREADS_IN_USE.change("requests", amount=-1),
+            (_IN_USE, -1),
             metrics.REQUESTS.change(route, method, status),
             *metrics.REQUEST_SECONDS.changes(route, method, seconds=time.monotonic() - self._began),
         ]

@@ -75,14 +75,23 @@ class Gauge(Metric):
 class Histogram(Metric):
     """How many observations took at most so many seconds."""
 
+    def __init__(self, name: str, meaning: str, *labels: str) -> None:
+        super().__init__(name, meaning, *labels)
+        #: The keys of the buckets and of the sum, by label values.
+        self._keys: dict[tuple[str, ...], list[values.Key]] = {}
+
     def observe(self, *labels: str, seconds: float) -> None:
-        bucket = BUCKETS[bisect.bisect_left(SECONDS, seconds)]
-        values.add(((self.name, *labels, bucket), 1), ((self.name, *labels, SUM), seconds))
+        keys = self._keys.get(labels) or self._make_keys(labels)
+        values.add((keys[bisect.bisect_left(SECONDS, seconds)], 1), (keys[-1], seconds))
 
     def changes(self, *labels: str, seconds: float) -> tuple[values.Change, values.Change]:
         """What ``observe`` does, for ``values.add``."""
-        bucket = BUCKETS[bisect.bisect_left(SECONDS, seconds)]
-        return ((self.name, *labels, bucket), 1), ((self.name, *labels, SUM), seconds)
+        keys = self._keys.get(labels) or self._make_keys(labels)
+        return (keys[bisect.bisect_left(SECONDS, seconds)], 1), (keys[-1], seconds)
+
+    def _make_keys(self, labels: tuple[str, ...]) -> list[values.Key]:
+        self._keys[labels] = keys = [(self.name, *labels, last) for last in (*BUCKETS, SUM)]
+        return keys
 
     def time(self, *labels: str) -> "Timer":
         """Observe how long a ``with`` block takes, also if it raises."""

@@ -40,15 +40,16 @@ _SUSPENDED = (
         sa.not_(UPLOADS.c.writing),
     )
 )
-#: Uploads have a lease, imports a status, and copies of active images a job.
+_EACH = (IMAGES.c.id, IMAGES.c.upload_reserved)
+#: Uploads have a lease, imports a status, and copies of active images a job. An image counts once.
 _RESERVING = sa.union(
-    sa.select(IMAGES.c.id).where(IMAGES.c.upload_expires.is_not(None)),
-    sa.select(IMAGES.c.id).where(IMAGES.c.status.in_(INCOMING)),
-    sa.select(JOBS.c.image_id).where(JOBS.c.state.in_(UNFINISHED)),
+    sa.select(*_EACH).where(IMAGES.c.upload_expires.is_not(None)),
+    sa.select(*_EACH).where(IMAGES.c.status.in_(INCOMING)),
+    sa.select(*_EACH)
+    .select_from(JOBS.join(IMAGES, IMAGES.c.id == JOBS.c.image_id))
+    .where(JOBS.c.state.in_(UNFINISHED)),
 ).subquery()
-_RESERVED = sa.select(sa.func.coalesce(sa.func.sum(IMAGES.c.upload_reserved), 0)).select_from(
-    IMAGES.join(_RESERVING, _RESERVING.c.id == IMAGES.c.id)
-)
+_RESERVED = sa.select(sa.func.coalesce(sa.func.sum(_RESERVING.c.upload_reserved), 0))
 
 
 class SqlActivity(Registry):

@@ -117,7 +117,7 @@ def test_an_upload_of_a_killed_process_uses_no_thread(server: Gateway) -> None:
         eventually(  # and the scrape itself
             lambda: _value(_scrape(server), "threads_in_use", **used) == 2, "a thread is in use"
         )
-        assert _value(_scrape(server), "images", status="saving") == 1
+        eventually(lambda: _value(_scrape(server), "images", status="saving") == 1, "it is saved")
         for pid in _serving_pids(server):
             os.kill(pid, signal.SIGKILL)
         eventually(
