@@ -54,7 +54,7 @@ def plugin(request, tmp_path):
 
 @pytest.mark.parametrize("plugin", ["writing-a-store.md"], indirect=True)
 def test_the_store_of_the_page_passes_all_but_what_the_page_says(plugin):
-    assert "\ntape " in plugin.run("imsgate.cmd.main", "stores", "list").stdout
+    assert "\ntape " in plugin.run("imsgate.cmd.main", "stores", "drivers").stdout
     assert plugin.failures("test_tape.py") == {"test_what_no_sink_returned_is_missing"}
 
 
