@@ -24,8 +24,8 @@ OPTS = (
         default=10,
         min=0,
         max=3600,
-        help="Seconds between two questions to IMS how far the registration of an image is. With "
-        "0, which is for tests, it is asked all the time.",
+        help="Seconds between two requests that ask IMS for the progress of a registration. 0, "
+        "which is for tests, means no pause.",
     ),
     cfg.FloatOpt(
         "registration_timeout",

@@ -1,26 +1,27 @@
 """``imsgate config check``: everything that ``imsgate serve`` would refuse, without serving.
 
-Nothing is written, except what the drivers of stores create when they start. Where one problem
-does not hide others, all of them are found.
+Nothing is written, except the state directory, and in it what the stores and the filters create
+when they start. Where one problem does not hide others, all of them are found.
 """
 
 import argparse
 import contextlib
 import logging
 import os
-import pathlib
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 from paste.deploy import loadwsgi
 
-from imsgate import app, opts, services
+from imsgate import app, bridge_app, opts, services
+from imsgate.bridge import remote
 from imsgate.buckets import base as user_buckets
 from imsgate.cmd import arguments
-from imsgate.config import Config
+from imsgate.config import Config, DefaultSettings
 from imsgate.errors import BadConfig
 from imsgate.filters.tokens import Tokens, TokensSettings
+from imsgate.forward.application import Forward
 from imsgate.forward.settings import ForwardSettings
 from imsgate.http.wsgi import WsgiApp
 from imsgate.jobs.settings import JobSettings
@@ -30,7 +31,9 @@ from imsgate.registry.base import Registry
 from imsgate.registry.database import DatabaseSettings
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.registry.migrations import State
-from imsgate.server import open_files, pastefile
+from imsgate.server import open_files, pastefile, state
+from imsgate.spool import factory as spool_factory
+from imsgate.spool.services import check_store, load_spool
 from imsgate.stores import loader
 from imsgate.stores.enabled import Backend, Stores
 from imsgate.transfer import media
@@ -76,7 +79,8 @@ class _Checks:
             conf = arguments.load(self._args)
             with self._step():
                 open_files.max_connections(self._args.threads)
-            self._check_state(conf)
+            with self._step():
+                state.create_directory(conf)
             with self._step():
                 paste = pastefile.uri(conf, self._args.paste)
                 self._check_pipeline(conf, paste)
@@ -84,30 +88,52 @@ class _Checks:
             with self._step():
                 conf.set_up_log()
 
-    def _check_state(self, conf: Config) -> None:
-        """The directory may be missing: the server creates it."""
-        place = pathlib.Path(conf.state_path)
-        existing = next(each for each in (place, *place.parents) if each.exists())
-        if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-            with self._step():
-                raise BadConfig("[DEFAULT] state_path", f"{existing} is not a writable directory")
-
     def _check_pipeline(self, conf: Config, paste: str) -> None:
         with self._step():
             pastefile.check_applications(paste, self._global_conf)
         parts = pastefile.loaded_parts(paste, self._global_conf)
         names = {part.entry_point_name for part in parts}
-        has_gate = any(part.object is app.app_factory for part in parts)
-        self._check_options(names, has_gate=has_gate)
+        factories = {part.object for part in parts if part.protocol == "paste.app_factory"}
+        has_services = bool(factories & {app.app_factory, bridge_app.app_factory})
+        self._check_options(names, has_services=has_services)
         for part in parts:
             with self._step():
-                _build(conf, part)
-        if has_gate:
+                self._build(conf, part)
+        if has_services:
             with self._step():
                 services.engine_driver(conf.read(JobSettings))
+        if app.app_factory in factories:
             self._check_application(conf)
+        if bridge_app.app_factory in factories:
+            with self._step():
+                self._check_application(conf, remote.load(conf))
 
-    def _check_options(self, names: set[str], *, has_gate: bool) -> None:
+    def _build(self, conf: Config, part: Any) -> None:
+        """Build a filter in front of an application that is never called, or an application that
+        does no work of its own. Raises BadConfig."""
+        if part.object_type is loadwsgi.FILTER:
+            if part.entry_point_name == Tokens.NAME:
+                tokens = conf.read(TokensSettings, dict(part.local_conf)).token_file
+                if not os.path.exists(tokens):  # the first start creates it
+                    return
+            part.create()(_never)
+        elif part.object is spool_factory.app_factory:
+            self._check_forward(conf, conf.read(ForwardSettings, dict(part.local_conf)))
+        elif part.protocol == "paste.app_factory" and part.object not in _WORKING:
+            part.create()
+
+    def _check_forward(self, conf: Config, settings: ForwardSettings) -> None:
+        forward = Forward(settings, conf.read(DefaultSettings).public_endpoint)
+        if not settings.spool_store:
+            return
+        registry = self._registry(conf)
+        stores = self._stores(conf, registry)
+        if stores is not None:
+            check_store(stores, settings.spool_store)
+        if registry is not None and stores is not None:
+            load_spool(conf, settings, forward).registry.close()
+
+    def _check_options(self, names: set[str], *, has_services: bool) -> None:
         """Every value of the sections that this pipeline reads, each by itself.
 
         With a configuration of its own, so that an option still counts as unread.
@@ -121,12 +147,13 @@ class _Checks:
         unused |= {ForwardSettings.GROUP} - {name if name != "forward" else "" for name in names}
         for group, options in opts.list_opts():
             is_filter = group in {kind.NAME for kind in opts.FILTERS}
-            if group == "DEFAULT" or (group not in unused and (has_gate or is_filter)):
+            if group == "DEFAULT" or (group not in unused and (has_services or is_filter)):
                 for option in options:
                     with self._step():
                         conf.section(group, [option])
 
-    def _check_application(self, conf: Config) -> None:
+    def _check_application(self, conf: Config, ims: remote.Remote | None = None) -> None:
+        """``ims`` is the image service behind a bridge."""
         registry = self._registry(conf)
         stores = self._stores(conf, registry)
         accounts, quotas = None, quota.NONE
@@ -144,8 +171,12 @@ class _Checks:
                     stores=stores,
                     quotas=quotas,
                     accounts=accounts,
+                    remote=ims,
                 )
-                app.make_application(made, conf)
+                if ims is None:
+                    app.make_application(made, conf)
+                else:
+                    bridge_app.make_bridge(made, conf, ims)
         if registry is not None:
             registry.close()
 
@@ -154,8 +185,8 @@ class _Checks:
         with self._step():
             if conf.read(services.RegistrySettings).driver == "sql":
                 settings = conf.read(DatabaseSettings)
-                state = schema.version(settings).state
-                if schema.is_embedded(settings) and state in (State.UNMADE, State.BEHIND):
+                found = schema.version(settings).state
+                if schema.is_embedded(settings) and found in (State.UNMADE, State.BEHIND):
                     return None
             return services.load_registry(conf)
         return None
@@ -178,17 +209,8 @@ class _Checks:
         return Stores(backends, loader.default_id(conf)) if complete and backends else None
 
 
-def _build(conf: Config, part: Any) -> None:
-    """Build a filter in front of an application that is never called, or an application other
-    than the gateway itself. Raises BadConfig."""
-    if part.object_type is loadwsgi.FILTER:
-        if part.entry_point_name == Tokens.NAME:
-            tokens = conf.read(TokensSettings, dict(part.local_conf)).token_file
-            if not os.path.exists(tokens):  # the first start creates it
-                return
-        part.create()(_never)
-    elif part.protocol == "paste.app_factory" and part.object is not app.app_factory:
-        part.create()
+#: Applications that begin to work when they are built.
+_WORKING = (app.app_factory, bridge_app.app_factory)
 
 
 def _never(environ: Any, start_response: Any) -> WsgiApp:

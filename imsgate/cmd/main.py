@@ -20,6 +20,7 @@ _MODULES = {
     "serve": "serve",
     "worker": "worker",
     "db": "db",
+    "status": "status",
     "token": "token",
     "key": "key",
     "stores": "stores",

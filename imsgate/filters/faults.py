@@ -25,7 +25,7 @@ from oslo_context import context
 from imsgate import errors
 from imsgate.auth.identity import remove_variables
 from imsgate.config import Section
-from imsgate.filters import base
+from imsgate.filters import base, outgoing
 from imsgate.http import access_log, responses, wsgi
 from imsgate.http import headers as request_headers
 from imsgate.http.notes import RequestNotes
@@ -118,27 +118,12 @@ class LoggedExchange:
 
         ``respond`` makes the response if the application fails before it starts one.
         """
-        wrapper = self._request.environ.get("wsgi.file_wrapper")
-        if isinstance(wrapper, type) and isinstance(chunks, wrapper):
-            return self._watch_file(chunks)
-        return WatchedBody(chunks, self, respond)
-
-    def _watch_file(self, file: Any) -> Iterable[bytes]:
+        if not outgoing.is_file(chunks, self._request.environ):
+            return WatchedBody(chunks, self, respond)
         if self.announced.isdigit():
             self.sent = int(self.announced)  # bytes sent by sendfile cannot be counted
-        close = getattr(file, "close", lambda: None)
-
-        def close_and_log() -> None:
-            try:
-                close()
-            finally:
-                self.finish()
-
-        try:
-            file.close = close_and_log
-        except AttributeError:  # the server's own C type (mod_wsgi): its end is not visible
-            self.finish()
-        return cast(Iterable[bytes], file)
+        outgoing.watch_file(chunks, self.finish)
+        return chunks
 
     def finish(self) -> None:
         """Write the line of the access log."""

@@ -14,7 +14,7 @@ import errno
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, cast
+from typing import Any
 
 from oslo_config import cfg
 
@@ -118,7 +118,7 @@ class _Exchange:
         self._notes = Request(environ).notes
         self._began = time.monotonic()
         self._status = ""
-        self._announced = 0
+        self._headers: list[tuple[str, str]] = []
         self._is_counted = False
         #: Bytes of the response's body that were sent.
         self.sent = 0
@@ -126,8 +126,7 @@ class _Exchange:
 
     def started(self, status: str, headers: list[tuple[str, str]]) -> None:
         self._status = status[:_STATUS_DIGITS]
-        lengths = [text for name, text in headers if name.lower() == "content-length"]
-        self._announced = int(lengths[0]) if lengths and lengths[0].isdigit() else 0
+        self._headers = headers
 
     def failed(self) -> None:
         """The application raised an exception, which ``faults`` answers."""
@@ -141,26 +140,13 @@ class _Exchange:
             self.sent = sum(map(len, chunks))
             self.finish()
             return chunks
-        wrapper = self._environ.get("wsgi.file_wrapper")
-        if isinstance(wrapper, type) and isinstance(chunks, wrapper):
-            return self._watch_file(chunks)
-        return _CountedBody(chunks, self)
-
-    def _watch_file(self, file: Any) -> Iterable[bytes]:
-        self.sent = self._announced  # bytes sent by sendfile cannot be counted
-        close = getattr(file, "close", lambda: None)
-
-        def close_and_count() -> None:
-            try:
-                close()
-            finally:
-                self.finish()
-
-        try:
-            file.close = close_and_count
-        except AttributeError:  # the server's own C type (mod_wsgi): its end is not visible
-            self.finish()
-        return cast(Iterable[bytes], file)
+        if not outgoing.is_file(chunks, self._environ):
+            return _CountedBody(chunks, self)
+        # Bytes sent by sendfile cannot be counted.
+        lengths = [text for name, text in self._headers if name.lower() == "content-length"]
+        self.sent = int(lengths[0]) if lengths and lengths[0].isdigit() else 0
+        outgoing.watch_file(chunks, self.finish)
+        return chunks
 
     def finish(self) -> None:
         """Count the request, once."""
@@ -172,18 +158,21 @@ class _Exchange:
         method = method if method in _METHODS else _OTHER
         status = self._status if self._status.isdigit() else str(errors.Error.status)
         received = self._received()
-        metrics.THREADS_IN_USE.add("requests", amount=-1)
-        metrics.REQUESTS.add(route, method, status)
-        metrics.REQUEST_SECONDS.observe(route, method, seconds=time.monotonic() - self._began)
+        changes = [
+            metrics.THREADS_IN_USE.change("requests", amount=-1),
+            metrics.REQUESTS.change(route, method, status),
+            *metrics.REQUEST_SECONDS.changes(route, method, seconds=time.monotonic() - self._began),
+        ]
         if received:
-            metrics.RECEIVED.add(route, method, status, amount=received)
+            changes.append(metrics.RECEIVED.change(route, method, status, amount=received))
         if self.sent:
-            metrics.SENT.add(route, method, status, amount=self.sent)
+            changes.append(metrics.SENT.change(route, method, status, amount=self.sent))
         error = self._notes.error
         if error is not None:
             reason = error.reason, str(error.details.get("check", ""))
-            metrics.REFUSALS.add(*reason)
-            metrics.REFUSED_BYTES.add(*reason, amount=received)
+            changes.append(metrics.REFUSALS.change(*reason))
+            changes.append(metrics.REFUSED_BYTES.change(*reason, amount=received))
+        values.add(*changes)
 
     def _received(self) -> int:
         """Bytes of the body that have come from the client, which may be compressed."""

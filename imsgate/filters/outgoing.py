@@ -7,7 +7,7 @@ inside that object is watched.
 
 import functools
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 #: A response of this size fits into the buffers of a connection: no thread waits for its client.
@@ -66,6 +66,29 @@ def file_wrapper(wrapper: Callable[..., Any]) -> Callable[..., Any]:
     # An application may look at its type to find out whether the server sends files, as
     # ``download`` does.
     return type(wrapper.__name__, (), {"__new__": lambda _, *args: wrap(*args)})
+
+
+def is_file(chunks: Iterable[bytes], environ: Mapping[str, Any]) -> bool:
+    """Whether the response is an object of the server's file wrapper."""
+    wrapper = environ.get("wsgi.file_wrapper")
+    return isinstance(wrapper, type) and isinstance(chunks, wrapper)
+
+
+def watch_file(file: Any, closed: Callable[[], None]) -> None:
+    """Call ``closed`` when the server closes this object of its file wrapper; at once if the end of
+    the object is not visible."""
+    close = getattr(file, "close", _nothing)
+
+    def close_and_tell() -> None:
+        try:
+            close()
+        finally:
+            closed()
+
+    try:
+        file.close = close_and_tell
+    except AttributeError:  # the server's own C type (mod_wsgi)
+        closed()
 
 
 def _nothing() -> None:

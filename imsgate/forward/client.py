@@ -8,10 +8,10 @@ from typing import Any
 
 from imsgate.errors import UpstreamFailed
 from imsgate.forward import fields, upstream
+from imsgate.forward.asking import whole
 from imsgate.forward.connection import UpstreamConnection
 from imsgate.forward.credentials import Authenticator
 from imsgate.forward.exchange import Exchanges, UpstreamRequest
-from imsgate.forward.incoming import whole_body
 from imsgate.forward.pool import Pool
 from imsgate.forward.settings import ForwardSettings
 
@@ -78,7 +78,7 @@ class UpstreamClient:
         connection, response = self._exchanges.send(request)
         with contextlib.ExitStack() as on_error:
             on_error.callback(connection.abort)
-            content = whole_body(connection, self._settings.idle_timeout)
+            content = whole(iter(lambda: connection.data(self._settings.idle_timeout), b""))
             on_error.pop_all()
         self.pool.give_back(connection)
         headers = {

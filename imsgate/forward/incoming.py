@@ -2,11 +2,8 @@
 
 from collections.abc import Callable, Iterator
 
-from imsgate.errors import UpstreamFailed
 from imsgate.forward.connection import UpstreamConnection
 from imsgate.forward.links import JsonLinks
-
-_MAX_DOCUMENT_BYTES = 1 << 20
 
 
 class IncomingBody:
@@ -53,16 +50,3 @@ class IncomingBody:
 
     def close(self) -> None:
         self._finish(complete=False)
-
-
-def whole_body(connection: UpstreamConnection, timeout: float = 30) -> bytes:
-    """The body of a response with a small document; ``timeout`` is in seconds, for each step.
-
-    Raises UpstreamFailed, also for more than 1 MiB.
-    """
-    content = bytearray()
-    while chunk := connection.data(timeout):
-        content += chunk
-        if len(content) > _MAX_DOCUMENT_BYTES:
-            raise UpstreamFailed(problem="sent too long a document")
-    return bytes(content)

@@ -7,6 +7,7 @@ after that filter.
 
 import contextlib
 import io
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, cast
@@ -16,6 +17,8 @@ from imsgate import errors
 #: The most that is read, and given to the taps, at a time. An application that asks for a whole
 #: image (WSGI proxies do) must not have it in memory before the first tap can refuse it.
 STEP_BYTES = 1 << 20
+#: The same for an application that reads line by line.
+LINE_STEP_BYTES = 1 << 16
 
 
 class Tap(Protocol):
@@ -65,6 +68,8 @@ class Tapped(io.RawIOBase):
         self._taps: list[Tap] = []
         self._is_part = False
         self._ended = False
+        #: What was received behind a line, and the taps have accepted.
+        self._rest = b""
         #: Bytes that have been received so far.
         self.received = 0
         #: The first error, with which the filter can respond whatever the application does.
@@ -132,6 +137,21 @@ class Tapped(io.RawIOBase):
                 break
         return count
 
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """The next line, or up to ``size`` bytes of it. Iteration and ``readlines`` use it.
+
+        ``io`` would read byte by byte, and give each of them to the taps.
+        """
+        line, left = io.BytesIO(), sys.maxsize if size is None or size < 0 else size
+        while chunk := self._step(min(LINE_STEP_BYTES, left)):
+            end = chunk.find(b"\n") + 1
+            line.write(chunk[: end or None])
+            left -= len(chunk)
+            if end:
+                self._rest = chunk[end:] + self._rest
+                break
+        return line.getvalue()
+
     def _steps(self, size: int | None) -> Iterator[bytes]:
         """The next ``size`` bytes, or all if that is None, in steps."""
         remaining = STEP_BYTES if size is None else size
@@ -143,6 +163,9 @@ class Tapped(io.RawIOBase):
     def _step(self, size: int) -> bytes:
         if self.failure is not None:
             raise self.failure
+        if self._rest:
+            chunk, self._rest = self._rest[:size], self._rest[size:]
+            return chunk
         if self._ended or size == 0:
             return b""
         try:

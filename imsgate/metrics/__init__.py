@@ -39,6 +39,10 @@ class Counter(Metric):
     def add(self, *labels: str, amount: float = 1) -> None:
         values.add(((self.name, *labels), amount))
 
+    def change(self, *labels: str, amount: float = 1) -> values.Change:
+        """What ``add`` does, for ``values.add``: several changes together are cheaper."""
+        return (self.name, *labels), amount
+
     def ending(self, *labels: str) -> "Ending":
         """Count a ``with`` block when it ends; ``labels`` are those before ``outcome``."""
         return Ending(self, labels)
@@ -63,6 +67,10 @@ class Gauge(Metric):
     def add(self, *labels: str, amount: float = 1) -> None:
         values.add(((self.name, *labels), amount))
 
+    def change(self, *labels: str, amount: float = 1) -> values.Change:
+        """As for a counter."""
+        return (self.name, *labels), amount
+
 
 class Histogram(Metric):
     """How many observations took at most so many seconds."""
@@ -70,6 +78,11 @@ class Histogram(Metric):
     def observe(self, *labels: str, seconds: float) -> None:
         bucket = BUCKETS[bisect.bisect_left(SECONDS, seconds)]
         values.add(((self.name, *labels, bucket), 1), ((self.name, *labels, SUM), seconds))
+
+    def changes(self, *labels: str, seconds: float) -> tuple[values.Change, values.Change]:
+        """What ``observe`` does, for ``values.add``."""
+        bucket = BUCKETS[bisect.bisect_left(SECONDS, seconds)]
+        return ((self.name, *labels, bucket), 1), ((self.name, *labels, SUM), seconds)
 
     def time(self, *labels: str) -> "Timer":
         """Observe how long a ``with`` block takes, also if it raises."""
@@ -97,9 +110,16 @@ class Timer:
 
 
 def outcome(error: BaseException | None) -> str:
-    """The value of a label ``outcome``: "success", or the reason of the error."""
+    """The value of a label ``outcome``: "success", or the reason of the error.
+
+    "object_not_found" and "fenced" are no failures of the store.
+    """
     if error is None:
         return "success"
+    if isinstance(error, errors.ObjectNotFound):
+        return "object_not_found"
+    if isinstance(error, errors.Fenced):
+        return "fenced"
     return error.reason if isinstance(error, errors.Error) else errors.Error.reason
 
 

@@ -105,7 +105,7 @@ def load_spool(conf: Config, settings: ForwardSettings, forward: Forward) -> Spo
     """The spool that ``[forward]`` describes. Raises BadConfig, naming the option."""
     registry, stores = load_registry(conf), loader.load(conf)
     media.check(registry, stores)
-    _check_store(stores, str(settings.spool_store))
+    check_store(stores, str(settings.spool_store))
     upload = dataclasses.replace(conf.read(UploadSettings), spool_store=settings.spool_store)
     inspector = source_inspector(conf)
     quotas = _quotas(settings.spool_limit)
@@ -149,7 +149,7 @@ def _quotas(mib: int) -> Quotas:
     return Quotas(lambda _: {**unlimited, "image_size_total": mib})
 
 
-def _check_store(stores: Stores, name: str) -> None:
+def check_store(stores: Stores, name: str) -> None:
     """Raises BadConfig. Of a store that is unavailable now, only the existence is checked."""
     key, backends = f"[{GROUP}] spool_store", {each.id: each for each in stores}
     if name not in backends:

@@ -8,9 +8,11 @@ import pytest
 from imsgate.api.ims import systems
 from imsgate.buckets.base import Accounts
 from imsgate.errors import BadAttribute, Unavailable
-from imsgate.testing.gateways import gateway
+from imsgate.stores.memory import MemoryStore
+from imsgate.testing.gateways import gateway, memory_store, settings
 from tests.api.buckets import MemoryBuckets, options
 from tests.api.people import PEOPLE, Person, add, remove, replace
+from tests.api.test_imports import ReadOnly
 from tests.filters.alone import alone
 from tests.formats import craft
 
@@ -770,3 +772,39 @@ def test_users_without_permission(huawei):
 def test_a_version_that_nobody_knows():
     with pytest.raises(BadAttribute):
         systems.parse(None)
+
+
+CALLS = {
+    "register": ("PUT", "/v1/cloudimages/{}/upload", {"image_url": URL}),
+    "create": (
+        "POST",
+        "/v2/cloudimages/action",
+        {"name": "n", "image_url": URL, "min_disk": 10, "os_version": "Debian 12.0.0 64bit"},
+    ),
+    "data image": (
+        "POST",
+        "/v1/cloudimages/dataimages/action",
+        {"name": "n", "image_url": URL, "min_disk": 40},
+    ),
+    "copy": ("POST", "/v1/cloudimages/{}/copy", {"name": "n"}),
+}
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CALLS.values(), ids=CALLS)
+def test_without_a_default_store_to_write_to_there_is_no_job(method, path, body):
+    mirror = ReadOnly("mirror", settings(MemoryStore.OPTS))
+    buckets = MemoryBuckets()
+    buckets.objects["bkt", "a.raw"] = RAW
+    parts = gateway(
+        stores=[mirror, memory_store("fast")], buckets=buckets, further=options("huawei", "p1:bkt")
+    )
+    owner = Person(parts.app, PEOPLE["owner"])
+    image = owner.post("/v2/images", {"disk_format": "raw", "container_format": "bare"}).json
+    if "copy" in path:
+        kept = owner.put(f"/v2/images/{image['id']}/file", RAW, X_Image_Meta_Store="fast")
+        assert kept.status_int == 204
+    answer = getattr(owner, method.lower())(path.format(image["id"]), body)
+    assert code(answer) == (400, "IMG.0001")
+    assert answer.json["error"]["reason"] == "store_read_only"
+    assert not parts.engine.run_one()
+    assert len(owner.get("/v2/images").json["images"]) == 1

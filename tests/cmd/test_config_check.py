@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import threading
 
 import pytest
 
@@ -37,9 +38,9 @@ VALID = "The server would start with this configuration.\n"
 
 
 def test_before_the_first_start(check, tmp_path):
-    """Nothing is created but what the driver of the store creates."""
+    """Nothing is created but the state directory and what the store and the metrics create."""
     assert check() == (0, VALID, [])
-    assert os.listdir(tmp_path / "state") == ["images"]
+    assert sorted(os.listdir(tmp_path / "state")) == ["images", "metrics"]
     assert not os.listdir(tmp_path / "state" / "images")
 
 
@@ -143,3 +144,42 @@ def test_a_state_directory_that_is_a_file(check, tmp_path):
 def test_more_threads_than_open_files(check):
     status, _, (line,) = check("", "--threads", "99999999")
     assert (status, line.startswith("imsgate: --threads: ")) == (2, True)
+
+
+SPOOL = (
+    FRONT
+    + "[forward]\nupstream = http://127.0.0.1:9\nspool_store = a\nspool_seal_file = {tmp}/seal\n"
+    + STORES
+    + "[a]\nfilesystem_store_datadir = {tmp}/a\n[b]\nfilesystem_store_datadir = {tmp}/b\n"
+)
+KEYS = "[aksk] seal_file"  # `imsgate key add` was not run
+BRIDGE = """
+[paste_deploy]
+flavor = bridge
+[forward]
+upstream = http://127.0.0.1:9
+access_key = key
+secret_key = secret
+[bridge]
+project_id = project
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        (SPOOL, []),
+        (SPOOL.replace("spool_store = a", "spool_store = c"), ["[forward] spool_store"]),
+        (BRIDGE.replace("secret_key = secret", ""), [KEYS, "[forward] secret_key"]),
+        (BRIDGE, [KEYS, "[glance_store] default_backend"]),
+    ],
+)
+def test_applications_that_work_in_the_background(check, text, problems):
+    """They are checked, but not started."""
+    before = set(threading.enumerate())
+    status, _, lines = check(text)
+    assert status == (2 if problems else 0)
+    assert len(lines) == len(problems), lines
+    for line, problem in zip(lines, problems, strict=True):
+        assert line.startswith(f"imsgate: {problem}")
+    assert set(threading.enumerate()) == before

@@ -22,6 +22,7 @@ _MODULES = {
     "openstacksdk": "openstack",
     "oslo.middleware": "oslo_middleware",
     "oslo.policy": "oslo_policy",
+    "oslo.upgradecheck": "oslo_upgradecheck",
     "sqlalchemy": "sqlalchemy",
     "backports.zstd": "backports.zstd",
 }

@@ -63,8 +63,9 @@ def clean_env(home: pathlib.Path, **more: str) -> dict[str, str]:
     """An environment without the user's configuration."""
     kept = {key: os.environ[key] for key in ("PATH", "LANG", "TMPDIR") if key in os.environ}
     kept["PATH"] = f"{BIN}:{kept.get('PATH', os.defpath)}"
-    # stevedore keeps there what is installed; without it, every process looks anew.
-    kept["XDG_CACHE_HOME"] = str(BIN.parent / ".cache")
+    # stevedore keeps there what is installed, for each sys.path. Otherwise, and if the path began
+    # with a directory of the test, every process would look anew, which takes a second.
+    kept |= {"XDG_CACHE_HOME": str(BIN.parent / ".cache"), "PYTHONSAFEPATH": "1"}
     return {**kept, "HOME": str(home), "NO_PROXY": "*", **more}
 
 

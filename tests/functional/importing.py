@@ -90,6 +90,7 @@ class Worker:
     def __init__(self, gateway, *more):
         place = ["--state", str(gateway.state), "--config-file", str(gateway.config)]
         self.log = gateway.directory / f"worker-log-{secrets.token_hex(4)}"
+        self.log.touch()  # its process begins later, and others read it
         command = [IMSGATE, "worker", *place, *more]
         self.process = programs.spawn(command, self.log, clean_env(gateway.directory))
 

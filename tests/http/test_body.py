@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imsgate import errors
-from imsgate.http.body import STEP_BYTES, Limit, Tapped
+from imsgate.http.body import LINE_STEP_BYTES, STEP_BYTES, Limit, Tapped
 from imsgate.testing import servers
 
 
@@ -90,6 +90,35 @@ def test_every_way_to_read(read, known):
     data, watch = b"one\ntwo\n\nlast", Watch()
     assert read(tapped(data, len(data) if known else None, watch, step=3)) == data
     assert (watch.seen, watch.finished) == (data, 1)
+
+
+@given(
+    st.lists(st.sampled_from([b"a", b"bc", b"\n", b"\r\n"]), max_size=40).map(b"".join),
+    st.lists(st.tuples(st.booleans(), st.none() | st.integers(-1, 9)), min_size=1, max_size=30),
+    st.booleans(),
+)
+def test_lines_as_a_file_has_them(data, calls, known):
+    """Also between other reads."""
+    watch, file = Watch(), io.BytesIO(data)
+    stream = tapped(data, len(data) if known else None, watch)
+    for by_line, size in calls:
+        if by_line:
+            assert stream.readline(size) == file.readline(-1 if size is None else size)
+        else:
+            part = stream.read(size)
+            assert part == file.read(len(part))
+            assert part or not size or not file.read(1)
+    rest = stream.readlines()
+    assert b"".join(rest) == file.read()
+    assert all(line.endswith(b"\n") for line in rest[:-1])
+    assert (watch.seen, watch.finished) == (data, 1)
+
+
+@pytest.mark.parametrize("data", [b"\0" * (3 << 20), b"line\n" * 400_000], ids=["long", "many"])
+def test_lines_cost_the_taps_no_call_per_byte(data):
+    watch = Watch()
+    assert b"".join(tapped(data, None, watch)) == data
+    assert len(watch.chunks) <= len(data) / LINE_STEP_BYTES + 1
 
 
 def test_readinto_fills_a_part_of_a_buffer():

@@ -115,7 +115,8 @@ def test_a_file_never_grows(directory):
 
 
 #: Verified with this version, which setup.cfg requires, and with later ones up to this bound:
-#: ``MmapedDict`` maps a file of the size that it finds.
+#: ``MmapedDict`` maps a file of the size that it finds, as ``_m``, and each number is a double at
+#: the offset that ``_positions`` has, a multiple of 8.
 LOWEST, BOUND = (0, 20), (0, 27)
 
 

@@ -134,3 +134,9 @@ def test_what_cannot_work_is_named(tmp_path, text, key):
     with pytest.raises(BadConfig) as caught:
         load(tmp_path, text)
     assert key in str(caught.value)
+
+
+def test_the_room_is_that_of_the_wrapped_store(tmp_path):
+    room = load(tmp_path, WRAPPED["file"].format(path=tmp_path)).room()
+    assert 0 < room.free <= room.total
+    assert room.reserved == 0

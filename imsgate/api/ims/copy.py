@@ -44,6 +44,7 @@ class ImageCopy:
         if "description" in body:
             attributes.check_description(body["description"])
         source.require(Status.ACTIVE)
+        self.deployment.stores.check_target(None)  # not left to the job
         location = self.deployment.stores.preferred(source.copies)[0]
         method = METHODS[COPY]
         return self.jobs.start_creation(

@@ -95,6 +95,7 @@ class Register:
         )
 
     def _arguments(self, method: ImportMethod, url: ImageUrl, **shown: Any) -> dict[str, Any]:
+        self.deployment.stores.check_target(None)  # not left to the job
         return for_bucket_import(
             method=method.name,
             url=url,
