@@ -215,7 +215,7 @@ def test_the_flavor_in_front_of_ims():
     assert set(context.local_conf) == {"/", "/healthcheck"}
     pipeline = context.loader.get_context(loadwsgi.APP, context.local_conf["/"])
     assert _filters(pipeline) == [
-        *("faults", "cors", "proxy", "pace", *FLAVORS["tokens+aksk"]),
+        *("faults", "metrics", "cors", "proxy", "pace", *FLAVORS["tokens+aksk"]),
         *("headers", "encoding", "sizelimit", "sniff"),
     ]
     *_, served = pastefile.parts(pipeline)
