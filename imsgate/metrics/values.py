@@ -10,6 +10,7 @@ uses its file format, a private part; the versions it was verified with are in
 tests/metrics/test_values.py.
 """
 
+import atexit
 import contextlib
 import fcntl
 import json
@@ -154,6 +155,8 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+# Otherwise an embedded interpreter (uWSGI) warns at its end that the files were not closed.
+atexit.register(end)
 
 
 @contextlib.contextmanager
