@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import pathlib
+import stat
 import time
 import urllib.parse
 from collections.abc import Callable
@@ -74,6 +75,9 @@ class UpstreamCredentials:
                 _token(settings.token_file)
             except errors.Unavailable as error:
                 raise BadConfig(f"[{GROUP}] token_file", str(error.__cause__)) from error
+            if pathlib.Path(settings.token_file).stat().st_mode & stat.S_IRWXO:
+                problem = "only its owner and its group may access this file (chmod o=)"
+                raise BadConfig(f"[{GROUP}] token_file", problem)
 
     @property
     def replace(self) -> bool:

@@ -42,9 +42,10 @@ OPTS = (
     cfg.StrOpt(
         "token_file",
         help="File with a token of the image service, which replaces the client's credentials. It "
-        "is read for each request, so it can be replaced at any time. Use it only behind an "
-        "authentication filter: every request has the rights of this token. Without it, the "
-        "client's own credentials are passed on.",
+        "is read for each request, so it can be replaced at any time. Only its owner and group may "
+        "have access to it. Use it only behind an authentication filter: every "
+        "request has the rights of this token. Without it, the client's own credentials are passed "
+        "on.",
     ),
     cfg.StrOpt(
         "access_key",

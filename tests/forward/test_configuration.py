@@ -51,6 +51,23 @@ def test_it_does_not_start(option, values):
     assert "pa55word" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("mode", "accepted"), [(0o600, True), (0o640, True), (0o644, False), (0o602, False)]
+)
+def test_a_token_is_not_for_everybody_on_the_host(tmp_path, mode, accepted):
+    """Its group may renew it."""
+    file = tmp_path / "token"
+    file.write_text("token")
+    file.chmod(mode)
+    settings = ForwardSettings(upstream="http://a", token_file=str(file))
+    if accepted:
+        Forward(settings).pool.close()
+        return
+    with pytest.raises(BadConfig, match="owner and its group") as caught:
+        Forward(settings)
+    assert caught.value.key == "[forward] token_file"
+
+
 def test_the_factory_reads_the_configuration(tmp_path):
     conf = tmp_path / "imsgate.conf"
     conf.write_text("[forward]\nupstream = http://a\n")

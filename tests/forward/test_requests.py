@@ -84,6 +84,7 @@ def test_what_a_client_says_about_itself_is_discarded(forwards):
 def test_a_token_of_a_file_replaces_the_credentials(forwards, tmp_path):
     file = tmp_path / "token"
     file.write_text("one\n")
+    file.chmod(0o600)
     headers = {"HTTP_X_AUTH_TOKEN": "client", "HTTP_AUTHORIZATION": "x", "HTTP_COOKIE": "y"}
     with scripted(lambda peer: [_ok(peer), _ok(peer)]) as upstream:
         app = forwards(upstream, token_file=str(file))

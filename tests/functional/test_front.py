@@ -253,6 +253,7 @@ def test_tokens_of_its_own(tmp_path, upstream):
     """``tokens identity`` after ``pace``, and one token for upstream."""
     theirs = tmp_path / "their-token"
     theirs.write_text(upstream.token("service", ("admin", "member")))
+    theirs.chmod(0o600)
     gateway = Front(tmp_path, upstream, f"{CONFIG}token_file = {theirs}\n", "tokens identity")
     with serving(gateway):
         own = token_file.add(str(gateway.state / "tokens"), user="u", project="p", roles=["member"])

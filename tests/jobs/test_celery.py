@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from celery.worker.consumer import connection, consumer
+from kombu.exceptions import ContentDisallowed
 
 from imsgate import errors
 from imsgate.dependencies import Dependency
@@ -78,6 +79,20 @@ def test_a_message_that_comes_twice_does_nothing(make, registry):
         made._delivered(job_id)
     assert done == [second.id, first.id]
     assert {one.state for one in registry.jobs(None)} == {JobState.SUCCESS}
+
+
+def test_a_message_that_would_run_code_is_not_decoded(make):
+    """Whoever may send to the broker decides when a job is done, and nothing else."""
+    app, refused = make()._app, []
+    app.send_task(engines.TASK, ("job",), serializer="pickle")
+    with app.connection_for_read() as opened:
+        tasks = app.amqp.TaskConsumer(
+            opened.default_channel, on_decode_error=lambda message, error: refused.append(error)
+        )
+        tasks.register_callback(lambda *_: pytest.fail("it was decoded"))
+        with tasks:
+            opened.drain_events(timeout=60)
+    assert [type(error) for error in refused] == [ContentDisallowed]
 
 
 def test_what_was_lost_is_sent_again_and_no_more(make, registry):

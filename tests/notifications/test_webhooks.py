@@ -2,6 +2,8 @@
 
 import json
 import socket
+import ssl
+import subprocess
 
 import pytest
 
@@ -78,6 +80,27 @@ def test_a_receiver_that_does_not_respond():
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         with pytest.raises(Undelivered):
             hook(url, timeout=0.1).send(EVENT)
+
+
+def test_another_receiver_gets_no_message(tmp_path):
+    """Nor one whose certificate is of an unknown authority, or for another name."""
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1"
+    name = ("-addext", "subjectAltName=IP:127.0.0.1")
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    files = ("-keyout", key, "-out", certificate)
+    subprocess.run([*command.split(), *name, *files], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with receiving() as receiver:
+        url = receiver.url.replace("http", "https", 1)
+        receiver.socket = context.wrap_socket(receiver.socket, server_side=True)
+        trusted = {"ca_file": str(certificate)}
+        for made in (hook(url), hook(url.replace("127.0.0.1", "localhost"), **trusted)):
+            with pytest.raises(Undelivered):
+                made.send(EVENT)
+        assert receiver.requests == []
+        hook(url, **trusted).send(EVENT)
+        assert len(receiver.verified()) == 1
 
 
 def test_a_connection_is_used_again(monkeypatch):

@@ -182,6 +182,7 @@ def test_credentials_are_stored_encrypted_and_only_while_they_are_needed(arrived
 
 def test_a_token_of_the_service_replaces_them(fronts, tmp_path):
     (tmp_path / "token").write_text("service\n")
+    (tmp_path / "token").chmod(0o600)
     front = fronts(token_file=str(tmp_path / "token"))
     image_id = _arrived(front)
     front.run()
