@@ -3,7 +3,7 @@
 import atexit
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from imsgate import config, errors, profiles
@@ -44,6 +44,7 @@ from imsgate.http.request import Request
 from imsgate.http.wsgi import Environ, WsgiApp
 from imsgate.jobs.engine import Engine
 from imsgate.jobs.settings import JobSettings
+from imsgate.maintenance import ReadOnlyMode
 from imsgate.profiles import Profile
 from imsgate.registry.base import Registry
 from imsgate.services import Services, load_services
@@ -60,12 +61,15 @@ from imsgate.transfer.settings import UploadSettings
 class Application:
     """The WSGI application: routes requests and renders errors."""
 
-    def __init__(self, router: Callable[[Request], Any]) -> None:
+    def __init__(self, router: Callable[[Request], Any], check: Callable[[Request], None]) -> None:
+        """``check`` raises an Error for a request that is refused before it is routed."""
         self._router = router
+        self._check = check
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = Request(environ)
         try:
+            self._check(request)
             response = responses.identified(self._router(request), environ)
         except errors.Error as error:
             response = responses.refusal(error)
@@ -110,12 +114,15 @@ class Background(Protocol):
     def resumable(self) -> ResumableUploads: ...
     @property
     def engine(self) -> Engine: ...
+    @property
+    def read_only(self) -> ReadOnlyMode: ...
 
 
 def work_in_background(services: Background, threads: int, *sweeps: Callable[[], object]) -> None:
     """Sweep regularly, also by ``sweeps``, and do jobs on this many threads, until
     ``hand_back``."""
-    threading.Thread(target=_sweep, args=(services, sweeps), name="sweep", daemon=True).start()
+    work = (make_sweep(services, *sweeps), services.resumable.settings.lease)
+    threading.Thread(target=sweep_forever, args=work, name="sweep", daemon=True).start()
     services.engine.start_threads(threads)
     _stopping.append(services.engine.stop)
     # For servers that do not call hand_back earlier.
@@ -133,11 +140,18 @@ def hand_back() -> None:
         _stopping.pop()()
 
 
-def _sweep(services: Background, sweeps: Sequence[Callable[[], object]]) -> None:
-    """Thread body: sweep the stores once, then records and ended jobs regularly."""
-    orphans.sweep_quietly(services.registry, services.stores)
+def make_sweep(services: Background, *sweeps: Callable[[], object]) -> Callable[[], None]:
+    """What to call regularly: it sweeps records and ended jobs, and, the first time, the stores.
+
+    It does nothing while the service is read-only. Raises Unavailable.
+    """
+    first = [lambda: orphans.sweep_quietly(services.registry, services.stores)]
 
     def sweep() -> None:
+        if services.read_only.is_on():
+            return
+        while first:
+            first.pop()()
         services.cleanup.sweep()
         services.engine.forget()
         services.registry.forget_keys(time.time())
@@ -145,7 +159,7 @@ def _sweep(services: Background, sweeps: Sequence[Callable[[], object]]) -> None
         for further in sweeps:
             further()
 
-    sweep_forever(sweep, services.resumable.settings.lease)
+    return sweep
 
 
 def make_application(services: Services, conf: Config) -> Application:
@@ -175,7 +189,8 @@ def make_application(services: Services, conf: Config) -> Application:
         *_image_api(services, conf, deployment, dialect, jobs, about),
         *_ims_api(services, deployment, ims_dialect, jobs),
     ]
-    return Application(routes.Router(table, versions=about.versions))
+    router = routes.Router(table, versions=about.versions)
+    return Application(router, services.read_only.check)
 
 
 def _deployment(services: Services, conf: Config, profile: Profile) -> Deployment:

@@ -53,6 +53,7 @@ def make_bridge(services: Services, conf: Config, remote: Remote) -> Bridge:
         registry=services.registry,
         records=services.records,
         registrations=registrations,
+        check=services.read_only.check,
     )
 
 

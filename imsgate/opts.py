@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from oslo_config import cfg
 
-from imsgate import config, profiles
+from imsgate import config, maintenance, profiles
 from imsgate.api.imports import ImportSettings
 from imsgate.api.locations import LocationSettings, SecureHashSettings
 from imsgate.api.schemas import FormatSettings
@@ -70,6 +70,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         (profiles.GROUP, profiles.OPTS),
         *map(_group, (ApiSettings, FormatSettings)),
         (transfer_settings.GROUP, transfer_settings.OPTS),
+        _group(maintenance.MaintenanceSettings),
         ("DEFAULT", quota.KEYSTONE_OPTS),
         (quota.GROUP, quota.OPTS),
         (jobs.GROUP, jobs.OPTS),

@@ -1,7 +1,7 @@
 """The services that handlers, jobs and sweeps share, and how they are built from options."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -25,6 +25,7 @@ from imsgate.jobs.methods import ImportSources
 from imsgate.jobs.settings import GROUP as JOBS_GROUP
 from imsgate.jobs.settings import JobSettings
 from imsgate.jobs.work import Work
+from imsgate.maintenance import MaintenanceSettings, ReadOnlyMode
 from imsgate.notifications import notifications
 from imsgate.notifications.notifications import Notifications
 from imsgate.quotas import quota
@@ -87,6 +88,7 @@ class Services:
     signatures: Signatures
     engine: Engine
     notifications: Notifications
+    read_only: ReadOnlyMode
     allowed_buckets: Allowed | None
 
 
@@ -134,6 +136,7 @@ def make_services(
 
     Raises BadConfig, naming the option.
     """
+    read_only = ReadOnlyMode(registry, conf.read(MaintenanceSettings))
     api = conf.read(ApiSettings, api_overrides)
     upload = conf.read(UploadSettings)
     access = _access(conf, registry, remote)
@@ -174,10 +177,11 @@ def make_services(
         cleanup=cleanup,
         import_sources=sources,
         signatures=inspector.signatures,
-        engine=make_engine(registry, work, conf.read(JobSettings)),
+        engine=make_engine(registry, work, conf.read(JobSettings), read_only.is_on),
         notifications=(
             notifications.load(conf, registry) if remote is None else notifications.none(registry)
         ),
+        read_only=read_only,
         allowed_buckets=sources.objects.allowed if sources.objects else None,
     )
 
@@ -302,9 +306,14 @@ def load_registry(conf: Config) -> Registry:
     return registry
 
 
-def make_engine(registry: Registry, kinds: Mapping[str, Work], settings: JobSettings) -> Engine:
+def make_engine(
+    registry: Registry,
+    kinds: Mapping[str, Work],
+    settings: JobSettings,
+    is_paused: Callable[[], bool] = lambda: False,
+) -> Engine:
     """The engine that ``[jobs] engine`` names. Raises BadConfig."""
-    made: Engine = engine_driver(settings)(registry, kinds, settings)
+    made: Engine = engine_driver(settings)(registry, kinds, settings, is_paused)
     return made
 
 

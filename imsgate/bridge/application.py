@@ -61,8 +61,11 @@ class Bridge:
         registry: Registry,
         records: Records,
         registrations: Registrations,
+        check: Callable[[Request], None],
     ) -> None:
+        """``check`` raises an Error for a request that is refused before it is routed."""
         self._forward = forward
+        self._check = check
         self._router = Router(calls.routes(), versions=_no_route)
         self._jobs = jobs.Jobs(access=calls.access, registry=registry)
         self._access = calls.access
@@ -83,6 +86,7 @@ class Bridge:
         return response(environ, start_response)
 
     def _response(self, request: Request) -> WsgiApp:
+        self._check(request)
         if request.is_one_of(data.REQUESTS):
             return responses.identified(self._received(request), request.environ)
         job = _JOB.fullmatch(request.route)

@@ -1,12 +1,18 @@
-"""``imsgate db``: create or migrate the tables of the database, and show their revision."""
+"""``imsgate db``: create or migrate the tables, show their revision, and remove old rows."""
 
 import argparse
+import collections
+import contextlib
+import datetime
 import json
+import sys
 from typing import Any
 
+from imsgate import model
 from imsgate.cmd import arguments
-from imsgate.registry import schema
-from imsgate.registry.database import DatabaseSettings
+from imsgate.errors import Unavailable
+from imsgate.registry import purge, schema
+from imsgate.registry.database import Database, DatabaseSettings
 from imsgate.registry.migrations import State
 from imsgate.server import state
 
@@ -26,6 +32,41 @@ def add_parser(subparsers: Any) -> None:
     arguments.add_config(version)
     version.add_argument("--json", action="store_true", help="print one JSON object")
     version.set_defaults(run=run_version)
+    _add_purge(actions)
+
+
+def _add_purge(actions: Any) -> None:
+    purging = actions.add_parser(
+        "purge",
+        help="remove old rows that nobody needs any more",
+        description="Remove properties, tags and members of images that were deleted, jobs that "
+        "ended, and resumable uploads that expired, some time ago. The service may run meanwhile.",
+    )
+    arguments.add_config(purging)
+    purging.add_argument(
+        "--age",
+        type=arguments.days,
+        required=True,
+        metavar="DAYS",
+        help="how many days ago, at least",
+    )
+    purging.add_argument(
+        "--max-rows",
+        type=arguments.positive,
+        metavar="N",
+        help="remove at most this number of rows (default: all)",
+    )
+    purging.add_argument(
+        "--images",
+        action="store_true",
+        help="also remove the records of the deleted images. Their ids may then be used again: "
+        "an administrator's script or another service that still has such an id may get another "
+        "image",
+    )
+    purging.add_argument(
+        "--dry-run", action="store_true", help="only count the rows; --max-rows has no effect"
+    )
+    purging.set_defaults(run=run_purge)
 
 
 def run_upgrade(args: argparse.Namespace) -> int:
@@ -53,3 +94,28 @@ def run_version(args: argparse.Namespace) -> int:
         if version.state is not State.CURRENT:
             print(f"The database {version.state.value}.")
     return int(version.state is not State.CURRENT)
+
+
+def run_purge(args: argparse.Namespace) -> int:
+    """Returns exit status 1 if the database fails; what was removed by then is printed."""
+    settings = arguments.load(args).read(DatabaseSettings)
+    before = model.now() - datetime.timedelta(days=args.age)
+    removed = collections.Counter[str]()
+    with contextlib.closing(Database(settings)) as opened:
+        schema.check(opened, settings)
+        try:
+            if args.dry_run:
+                removed.update(purge.count(opened, before, images=args.images))
+            else:
+                batches = purge.purge(opened, before, images=args.images, limit=args.max_rows)
+                for name, number in batches:
+                    removed[name] += number
+        except Unavailable as error:
+            print(f"imsgate: {error}: {opened.explain(error)}", file=sys.stderr)
+            status = 1
+        else:
+            status = 0
+    kinds = ", ".join(f"{name} {number}" for name, number in removed.items() if number)
+    total = f"{removed.total()} rows {'would be' if args.dry_run else 'were'} removed"
+    print(f"{total}: {kinds}" if kinds else total)
+    return status

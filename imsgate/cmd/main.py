@@ -20,6 +20,7 @@ _MODULES = {
     "serve": "serve",
     "worker": "worker",
     "db": "db",
+    "maintenance": "maintenance",
     "status": "status",
     "token": "token",
     "key": "key",

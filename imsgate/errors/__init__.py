@@ -29,6 +29,7 @@ from imsgate.errors.base import (
     Error,
     Forbidden,
     NotFound,
+    ServiceReadOnly,
     Unavailable,
     code_of,
 )
@@ -210,6 +211,7 @@ __all__ = [
     "RequestNotSigned",
     "Reserved",
     "SecurityTokenRefused",
+    "ServiceReadOnly",
     "SignInRefused",
     "SignatureExpired",
     "SignatureMalformed",

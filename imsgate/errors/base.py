@@ -77,6 +77,11 @@ class Unavailable(Error):
         super().__init__(headers={"Retry-After": str(retry_after)}, **details)
 
 
+class ServiceReadOnly(Unavailable):
+    reason = "service_read_only"
+    message = "The service is read-only during maintenance; try again later"
+
+
 def code_of(reason: str) -> str:
     """The ``code`` of the errors with this reason, which is all that a job records of an error."""
     return _codes(Error).get(reason, Error.code)

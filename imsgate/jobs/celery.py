@@ -13,7 +13,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import celery
@@ -43,10 +43,14 @@ class CeleryEngine(Engine):
     """Serving processes send messages; ``imsgate worker`` processes are Celery workers."""
 
     def __init__(
-        self, registry: Registry, kinds: Mapping[str, Work], settings: JobSettings
+        self,
+        registry: Registry,
+        kinds: Mapping[str, Work],
+        settings: JobSettings,
+        is_paused: Callable[[], bool] = lambda: False,
     ) -> None:
         """Raises BadConfig for an invalid broker_url; the broker need not be up yet."""
-        super().__init__(registry, kinds, settings)
+        super().__init__(registry, kinds, settings, is_paused)
         self._app, self._failures = _app(settings)
         self._app.task(self._delivered, name=TASK, shared=False)
         self._handed_back: list[str] = []

@@ -79,9 +79,16 @@ class Engine:
     """Starts jobs, and runs those of the kinds that it has work for."""
 
     def __init__(
-        self, registry: Registry, kinds: Mapping[str, Work], settings: JobSettings
+        self,
+        registry: Registry,
+        kinds: Mapping[str, Work],
+        settings: JobSettings,
+        is_paused: Callable[[], bool] = lambda: False,
     ) -> None:
+        """While ``is_paused`` returns True, jobs are still recorded, but none is claimed. It may
+        raise Unavailable."""
         self._registry = registry
+        self._is_paused = is_paused
         self._kinds = kinds
         self._settings = settings
         self._wake = threading.Event()
@@ -138,7 +145,12 @@ class Engine:
         self._wake.set()
 
     def run_one(self, job_id: str | None = None) -> bool:
-        """Do the oldest waiting job, or the one with this id; return False if there is none."""
+        """Do the oldest waiting job, or the one with this id; return False if there is none.
+
+        Returns False, too, while the engine is paused.
+        """
+        if self._is_paused():
+            return False
         with self._claiming:  # so that two threads do not take the last place at the same time
             job = self._claim(job_id)
             if job is None:

@@ -27,6 +27,7 @@ from imsgate.model import (
     Usage,
 )
 from imsgate.registry.idempotency import IdempotencyKeys, Outcome
+from imsgate.registry.maintenance import Maintenance
 from imsgate.registry.outbox import Outbox
 from imsgate.registry.queries import (
     ALL_JOBS,
@@ -65,7 +66,7 @@ def sets_updated_at(to: Mapping[str, Any]) -> bool:
     return "updated_at" not in to and not all(field.startswith("upload_") for field in to)
 
 
-class Registry(Outbox, IdempotencyKeys):
+class Registry(Outbox, IdempotencyKeys, Maintenance):
     """Image records and their members, jobs, resumable uploads, idempotency keys, and the outbox.
 
     **Deleted images.** Their records stay, so that no id is ever used twice. Only ``change``,

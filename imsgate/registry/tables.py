@@ -324,3 +324,11 @@ TURNS = sa.Table(
     sa.Column("until", sa.Double, nullable=False),
     sa.Column("failures", sa.Integer, nullable=False),
 )
+
+#: The modes that the whole service is in: see ``registry.maintenance``.
+MAINTENANCE = sa.Table(
+    "maintenance",
+    METADATA,
+    sa.Column("mode", Exact(64), primary_key=True),
+    sa.Column("since", Moment, nullable=False),
+)

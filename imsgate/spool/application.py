@@ -52,6 +52,7 @@ class Spooling:
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = Request(environ)
         try:
+            self.spool.read_only.check(request)
             response = self._answer(request)
             if response is None:
                 return self.spool.forward(environ, start_response)

@@ -17,6 +17,7 @@ from imsgate.forward.settings import GROUP, ForwardSettings
 from imsgate.http.request import Request
 from imsgate.jobs.engine import Engine
 from imsgate.jobs.settings import JobSettings
+from imsgate.maintenance import MaintenanceSettings, ReadOnlyMode
 from imsgate.quotas import quota
 from imsgate.quotas.quota import Quotas
 from imsgate.records.settings import ApiSettings
@@ -52,6 +53,7 @@ class Spool:
     cleanup: Cleanup
     resumable: ResumableUploads
     engine: Engine
+    read_only: ReadOnlyMode
     quotas: Quotas
     inspector: SourceInspector
     policy: Policy
@@ -104,6 +106,7 @@ class Spool:
 def load_spool(conf: Config, settings: ForwardSettings, forward: Forward) -> Spool:
     """The spool that ``[forward]`` describes. Raises BadConfig, naming the option."""
     registry, stores = load_registry(conf), loader.load(conf)
+    read_only = ReadOnlyMode(registry, conf.read(MaintenanceSettings))
     media.check(registry, stores)
     check_store(stores, str(settings.spool_store))
     upload = dataclasses.replace(conf.read(UploadSettings), spool_store=settings.spool_store)
@@ -130,7 +133,8 @@ def load_spool(conf: Config, settings: ForwardSettings, forward: Forward) -> Spo
         stores=stores,
         cleanup=Cleanup(registry=registry, stores=stores, lease=upload.lease),
         resumable=resumable,
-        engine=make_engine(registry, {KIND: work}, conf.read(JobSettings)),
+        engine=make_engine(registry, {KIND: work}, conf.read(JobSettings), read_only.is_on),
+        read_only=read_only,
         quotas=quotas,
         inspector=inspector,
         policy=Policy(conf.native),

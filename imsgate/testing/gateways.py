@@ -12,6 +12,7 @@ from imsgate import app
 from imsgate.buckets.base import Accounts, Buckets
 from imsgate.config import Config, Section
 from imsgate.jobs.engine import Engine
+from imsgate.maintenance import ReadOnlyMode
 from imsgate.quotas import quota
 from imsgate.records.settings import ApiSettings
 from imsgate.registry.base import Registry
@@ -47,6 +48,7 @@ class Gateway:
     resumable: ResumableUploads
     cleanup: Cleanup
     engine: Engine
+    read_only: ReadOnlyMode
 
 
 def gateway(
@@ -91,6 +93,7 @@ def gateway(
         services.resumable,
         services.cleanup,
         services.engine,
+        services.read_only,
     )
 
 

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from imsgate import model
 from imsgate.bridge import application
 from imsgate.bridge.records import CALL, FILE
 from imsgate.config import Section
@@ -327,3 +328,12 @@ def test_full_bucket(make, ims):
     assert bridge.status(image_id) == "queued"
     assert bridge.store.held() == []
     assert (bridge.work(), ims.jobs) == (0, {})
+
+
+def test_read_only(bridge, ims):
+    image_id = ims.queued()
+    bridge.services.registry.begin_read_only(model.now())
+    assert bridge.put(image_id, DATA).headers["X-Imsgate-Reason"] == "service_read_only"
+    refused = bridge.call(MEMBER, "DELETE", f"/v2/images/{image_id}")
+    assert (refused.status_int, ims.count("DELETE .*")) == (503, 0)
+    assert bridge.status(image_id) == "queued"

@@ -10,8 +10,13 @@ from alembic import command
 
 from imsgate.cmd import main
 from imsgate.config import Config
-from imsgate.registry import migrations
+from imsgate.errors import NotFound
+from imsgate.model import JobState, Status
+from imsgate.registry import migrations, purge
 from imsgate.registry.database import Database, DatabaseSettings
+from imsgate.registry.sql import SqlRegistry
+from imsgate.testing.records import START, image, job
+from tests import databases
 
 NEWEST = migrations.revisions()[-1]
 
@@ -84,3 +89,60 @@ def test_the_version_of_imsgate(capsys):
         main.main(["--version"])
     assert ended.value.code == 0
     assert re.fullmatch(r"imsgate \d+\.\d+\S*\n", capsys.readouterr().out)
+
+
+@pytest.fixture
+def deleted(database, capsys, tmp_path):
+    """A database with an image that was deleted long ago; its registry, and its id."""
+    database(capsys, "upgrade")
+    record = image(status=Status.DELETED, tags=frozenset({"a", "b"}))
+    settings = databases.settings(f"sqlite:///{tmp_path}/imsgate.sqlite", tmp_path)
+    with contextlib.closing(SqlRegistry(settings)) as registry:
+        registry.add(record)
+        registry.add_job(job(record.id, state=JobState.SUCCESS, end_at=START))
+        yield registry, record.id
+
+
+def test_purge(database, capsys, deleted):
+    registry, image_id = deleted
+    for words, expected in (
+        (["--age", "36500"], "0 rows were removed"),
+        (
+            ["--age", "30", "--images", "--dry-run"],
+            "4 rows would be removed: jobs 1, tags 2, images 1",
+        ),
+        (["--age", "30", "--max-rows", "2"], "2 rows were removed: jobs 1, tags 1"),
+        (["--age", "0.5"], "1 rows were removed: tags 1"),
+        (["--age", "30"], "0 rows were removed"),
+    ):
+        assert database(capsys, "purge", *words) == (0, [expected])
+        assert registry.recall(image_id)
+    images = (0, ["1 rows were removed: images 1"])
+    assert database(capsys, "purge", "--age", "30", "--images") == images
+    with pytest.raises(NotFound):
+        registry.recall(image_id)
+
+
+def test_purge_that_is_interrupted(database, capsys, deleted, tmp_path, monkeypatch):
+    remove = purge._remove
+
+    def fail_second(opened, step, size):
+        if step.name != "jobs":
+            (tmp_path / "imsgate.sqlite").write_bytes(b"damaged" * 1000)
+        return remove(opened, step, size)
+
+    monkeypatch.setattr(purge, "_remove", fail_second)
+    assert database(capsys, "purge", "--age", "30") == (1, ["1 rows were removed: jobs 1"])
+
+
+@pytest.mark.parametrize("age", ["0", "-1", "x", "inf", "nan"])
+def test_an_age_that_is_invalid(database, capsys, age):
+    with pytest.raises(SystemExit) as ended:
+        database(capsys, "purge", "--age", age)
+    assert ended.value.code == 2
+    assert "not a number of days" in capsys.readouterr().err
+
+
+def test_purge_without_tables(database, capsys, tmp_path):
+    assert database(capsys, "purge", "--age", "1") == (2, [])
+    assert not list(tmp_path.iterdir())

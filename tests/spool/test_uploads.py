@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from imsgate import model
 from imsgate.http.upload_headers import digest_field
 from imsgate.model import Identity
 from tests.functional import images
@@ -188,3 +189,12 @@ def test_what_is_offered(front):
     path = "/v2/images/71c675ab-d94f-49cd-a114-e12490b328d9/file"
     assert "max-size=" in front.ask("OPTIONS", path, token=None).header("Upload-Limit")
     assert front.ask("OPTIONS", "/v2/uploads", token=None).header("Tus-Version") == "1.0.0"
+
+
+def test_read_only(front):
+    image_id = front.upstream.create()
+    front.spool.registry.begin_read_only(model.now())
+    answer = front.begin(image_id, DATA)
+    assert (answer.code, answer.reason) == (503, "service_read_only")
+    assert front.ask("DELETE", f"/v2/images/{image_id}").reason == "service_read_only"
+    assert front.ask("GET", f"/v2/images/{image_id}").code == 200

@@ -23,6 +23,7 @@ from imsgate.testing.registries.jobs import JobContract
 from imsgate.testing.registries.limits import LimitContract
 from imsgate.testing.registries.lists import ListContract
 from imsgate.testing.registries.locations import LocationContract
+from imsgate.testing.registries.maintenance import MaintenanceContract
 from imsgate.testing.registries.members import MemberContract
 from imsgate.testing.registries.outbox import OutboxContract
 from imsgate.testing.registries.records import RecordContract
@@ -47,6 +48,7 @@ class RegistryContract(
     UploadContract,
     ActivityContract,
     OutboxContract,
+    MaintenanceContract,
 ):
     """The promises of ``imsgate.registry.base`` and of the parts of its contract."""
 
