@@ -50,6 +50,8 @@ def write(
     }
     if reason:
         fields |= {"reason": printable(reason), **_finding(error)}
+    if notes.trace_id:
+        fields["trace"] = notes.trace_id
     if isinstance(error, errors.BadImage):
         problem = one_line(error.details["problem"])
         log.warning(
