@@ -24,6 +24,7 @@ from imsgate.filters import (
     sizelimit,
     sniff,
     tokens,
+    tracing,
 )
 from imsgate.forward.settings import ForwardSettings
 from imsgate.jobs import settings as jobs
@@ -43,6 +44,7 @@ from imsgate.transfer import settings as transfer_settings
 FILTERS = (
     faults.Faults,
     metrics.MetricsFilter,
+    tracing.Tracing,
     cors.Cors,
     pace.Pace,
     tokens.Tokens,

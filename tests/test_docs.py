@@ -54,7 +54,10 @@ def test_links_lead_somewhere(page):
 
 
 #: The first sections of examples that are no imsgate.conf.
-OTHER_FILES = {"build-system", "metadata", "pipeline:main", "filter:clients", "Unit", "uwsgi"}
+OTHER_FILES = {
+    *("build-system", "metadata", "pipeline:main", "filter:clients", "Unit", "uwsgi"),
+    *("pipeline:api", "filter:osprofiler"),
+}
 
 
 def _examples(*, configuration=False):

@@ -25,7 +25,7 @@ from keystonemiddleware import exceptions as middleware
 from keystonemiddleware.auth_token import _exceptions as rejected
 from oslo_config import cfg
 
-from imsgate import errors, metrics
+from imsgate import errors, metrics, trace_context
 from imsgate.auth.identity import identity_of
 from imsgate.dependencies import Dependency
 from imsgate.errors import BadConfig
@@ -77,6 +77,7 @@ def make_protocol(
         raise BadConfig(f"[{GROUP}] auth_type", "it is required to connect to Keystone")
     _check_memcached(protocol._conf)
     _observe(protocol._identity_server)
+    protocol._session.additional_headers = trace_context.CurrentHeaders()
     for name in (auth_token.__name__, "keystoneauth.identity.generic.base"):
         logging.getLogger(name).addFilter(_is_no_outage)
     return protocol

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias, cast
 import webob
 from oslo_context import context
 
-from imsgate import errors
+from imsgate import errors, trace_context
 from imsgate.auth.identity import remove_variables
 from imsgate.config import Section
 from imsgate.filters import base, outgoing
@@ -46,11 +46,15 @@ class Faults(base.Filter[Section]):
         request_id = context.generate_request_id()
         global_request_id = request_headers.request_id(environ.get("HTTP_X_OPENSTACK_REQUEST_ID"))
         environ[REQUEST_ID] = environ["openstack.request_id"] = request_id
-        environ[NOTES] = RequestNotes()
+        trace = trace_context.received(
+            environ.get("HTTP_TRACEPARENT"), environ.get("HTTP_TRACESTATE")
+        )
+        trace_context.enter(trace)
+        environ[NOTES] = RequestNotes(trace_id=trace.trace_id)
         if global_request_id:
             environ["openstack.global_request_id"] = global_request_id
-        # oslo.log adds both ids to every line that this thread logs from here on.
-        context.RequestContext(
+        # oslo.log adds the ids to every line that this thread logs from here on.
+        trace_context.LogContext(
             request_id=request_id, global_request_id=global_request_id, overwrite=True
         )
         exchange = LoggedExchange(Request(environ), self.log)
@@ -135,6 +139,7 @@ class LoggedExchange:
             sent=self.sent,
             seconds=time.monotonic() - self._began,
         )
+        trace_context.enter(None)
 
 
 class WatchedBody:

@@ -4,7 +4,7 @@ import dataclasses
 
 import h11
 
-from imsgate import errors
+from imsgate import errors, trace_context
 from imsgate.forward.connection import UpstreamConnection
 from imsgate.forward.credentials import Authenticator, Signable
 from imsgate.forward.fields import Fields
@@ -40,7 +40,12 @@ class UpstreamRequest:
             return h11.Request(
                 method=self.method,
                 target=self.target,
-                headers=[("Host", self.authority), *self.fields, *framing],
+                headers=[
+                    ("Host", self.authority),
+                    *self.fields,
+                    *trace_context.headers().items(),
+                    *framing,
+                ],
             )
         except (h11.LocalProtocolError, UnicodeEncodeError) as error:
             problem = "the request line or a header has invalid characters"

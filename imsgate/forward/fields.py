@@ -17,7 +17,8 @@ _HOP_BY_HOP = frozenset(
 #: Headers of a request that this service sets itself. Without Accept-Encoding, upstream sends
 #: what it stores, and JSON whose links can be read.
 _OWN = frozenset(
-    "accept-encoding content-length expect forwarded host via x-forwarded-for x-forwarded-host "
+    "accept-encoding content-length expect forwarded host traceparent tracestate via "
+    "x-forwarded-for x-forwarded-host "
     "x-forwarded-port x-forwarded-prefix x-forwarded-proto x-openstack-request-id "
     "x-real-ip".split()
 )

@@ -50,6 +50,8 @@ def write(
     }
     if reason:
         fields |= {"reason": printable(reason), **_finding(error)}
+    if notes.trace_id:
+        fields["trace"] = notes.trace_id
     if isinstance(error, errors.BadImage):
         problem = one_line(error.details["problem"])
         log.warning(
@@ -89,8 +91,13 @@ def _target(request: Request) -> str:
     if not _PLAIN_PATH.fullmatch(path):
         path = urllib.parse.quote(path, safe="/~:@!$&'()*+,;=", encoding="latin-1")
     if query := environ.get("QUERY_STRING", ""):
-        return f"{path}?{printable(_SECRETS.sub(_MASK, query))}"
+        return f"{path}?{printable(without_secrets(query))}"
     return path
+
+
+def without_secrets(query: str) -> str:
+    """A query string in which "***" replaces each value that may be a credential."""
+    return _SECRETS.sub(_MASK, query)
 
 
 def printable(text: str) -> str:

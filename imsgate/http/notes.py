@@ -11,12 +11,14 @@ from imsgate.model import Identity
 @dataclasses.dataclass(slots=True)
 class RequestNotes:
     """``route`` is the template of the path (``/v2/images/{image_id}``), ``image_id`` is as the
-    client sent it, and ``error`` is the last refusal that was rendered."""
+    client sent it, ``error`` is the last refusal that was rendered, and ``trace_id`` is that of
+    W3C Trace Context."""
 
     identity: Identity | None = None
     route: str | None = None
     image_id: str | None = None
     error: errors.Error | None = None
+    trace_id: str | None = None
 
     def set_user(self, identity: Identity) -> None:
         """Note the user. From here on, each line that this thread logs names user and project."""

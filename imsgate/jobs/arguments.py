@@ -9,8 +9,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+from imsgate import trace_context
 from imsgate.buckets.image_url import ImageUrl
 from imsgate.model import Image, Job, Location
+from imsgate.trace_context import Trace
 
 #: The number of attempts that ended in an orderly way. A job that kills its workers must not be
 #: retried forever; one whose host is restarted, or whose database is unavailable, may be.
@@ -29,6 +31,8 @@ _SURPLUS, _LEFT_OUT = "surplus", "left_out"
 
 #: The id of the image as the client gave it, in jobs of images where it is not in lower case.
 _GIVEN_ID = "given_id"
+#: The headers of W3C Trace Context that continue the trace of the request.
+_TRACE = "trace"
 
 #: The location of the data that a job copies.
 _ORIGIN = "origin"
@@ -83,14 +87,27 @@ def requested_by(
     """Arguments of every job: the user and the request that asked for it.
 
     ``credential`` is None if nobody can be authorized again. ``certificate`` (DER) verifies the
-    data of a signed image; a job has no token with which it could fetch it.
+    data of a signed image; a job has no token with which it could fetch it. The trace is the
+    current one.
     """
     return {
         "user_id": user_id,
         "request_id": request_id,
+        **_stored_trace(),
         **(credential.stored() if credential else {}),
         **_stored_certificate(certificate),
     }
+
+
+def _stored_trace() -> dict[str, Any]:
+    headers = trace_context.headers()
+    return {_TRACE: headers} if headers else {}
+
+
+def trace_of(job: Job) -> Trace:
+    """The trace of the request that asked for a job, or a new one for a job without a request."""
+    headers = job.arguments.get(_TRACE, {})
+    return trace_context.received(headers.get("traceparent"), headers.get("tracestate"))
 
 
 def for_image(image: Image) -> dict[str, Any]:

@@ -5,10 +5,9 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-from oslo_context import context
-
-from imsgate import errors
+from imsgate import errors, trace_context
 from imsgate.dependencies import one_line
+from imsgate.jobs.arguments import trace_of
 from imsgate.jobs.context import Context
 from imsgate.model import Job
 
@@ -17,8 +16,12 @@ LOG = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def requested(job: Job) -> Iterator[None]:
-    """What this thread logs meanwhile names the request, user and project that want the job."""
-    current = context.RequestContext(
+    """What this thread logs meanwhile names the request, user and project that want the job.
+
+    What it sends belongs to the trace of that request.
+    """
+    trace_context.enter(trace_of(job))
+    current = trace_context.LogContext(
         overwrite=True,
         request_id=job.arguments.get("request_id"),
         user_id=job.arguments.get("user_id"),
@@ -29,6 +32,7 @@ def requested(job: Job) -> Iterator[None]:
     finally:
         for name in ("request_id", "user_id", "project_id"):
             setattr(current, name, None)
+        trace_context.enter(None)
 
 
 def begun(job: Job) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from imsgate import model
+from imsgate import model, trace_context
 from imsgate.jobs import tasks
 from imsgate.jobs.progress import FAILED, IMPORTING
 from imsgate.model import (
@@ -21,6 +21,7 @@ from imsgate.model import (
     Member,
     Status,
 )
+from imsgate.notifications.target import TRACE
 from imsgate.registry.outbox import Event
 
 #: An event type and its payload: a text for an error, otherwise members.
@@ -80,6 +81,7 @@ class Events:
         )
 
     def _event(self, name: str, payload: Mapping[str, Any] | str, priority: str) -> Event:
+        trace = trace_context.headers()
         return Event(
             body={
                 "publisher_id": self.publisher_id,
@@ -88,6 +90,7 @@ class Events:
                 "payload": payload,
                 # As oslo.messaging writes it: UTC without a time zone.
                 "timestamp": str(model.now().replace(tzinfo=None)),
+                **({TRACE: trace} if trace else {}),
             }
         )
 

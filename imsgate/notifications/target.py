@@ -6,6 +6,9 @@ from typing import Any
 
 from imsgate.registry.outbox import Event
 
+#: The member of an event's body with the headers of the trace, which is not in the message.
+TRACE = "trace"
+
 
 class Undelivered(Exception):
     """The target is unavailable, so that no notification can be sent to it now."""
@@ -31,4 +34,5 @@ class Target(abc.ABC):
 
 def message_of(event: Event) -> Mapping[str, Any]:
     """The message that targets receive: oslo.messaging's."""
-    return {"message_id": event.id, **event.body}
+    body = {name: value for name, value in event.body.items() if name != TRACE}
+    return {"message_id": event.id, **body}

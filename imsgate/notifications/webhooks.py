@@ -17,7 +17,7 @@ import urllib3
 
 from imsgate.errors import BadConfig
 from imsgate.notifications.settings import WebhookSettings
-from imsgate.notifications.target import Declined, Target, Undelivered, message_of
+from imsgate.notifications.target import TRACE, Declined, Target, Undelivered, message_of
 from imsgate.registry.outbox import Event
 
 _KEY_PREFIX = "whsec_"
@@ -74,6 +74,7 @@ class Webhook(Target):
         body = json.dumps(message_of(event), ensure_ascii=False).encode()
         moment = str(int(self._clock()))
         headers = {
+            **event.body.get(TRACE, {}),
             "Content-Type": "application/json",
             "User-Agent": self._agent,
             "Webhook-Id": event.id,

@@ -14,7 +14,7 @@ from openstack.exceptions import SDKException
 from oslo_config import cfg
 from oslo_limit import exception, limit
 
-from imsgate import metrics
+from imsgate import metrics, trace_context
 from imsgate.config import PROJECT
 from imsgate.dependencies import Dependency
 from imsgate.errors import BadConfig, Unavailable
@@ -64,6 +64,9 @@ class UnifiedLimits:
     def _fetched(self, project: str) -> Mapping[str, int]:
         try:
             enforcer = self._enforcer = self._enforcer or limit.Enforcer(_usage)
+            # keystoneauth only reads them.
+            headers: Any = trace_context.CurrentHeaders()
+            enforcer.connection.session.additional_headers = headers
             limits = dict(enforcer.get_project_limits(project, list(self._names)))
         except (exception.SessionInitError, ClientException, SDKException, ValueError) as error:
             LIMITS.failed(error)

@@ -21,6 +21,7 @@ from typing import Any, cast
 
 from oslo_config import cfg
 
+from imsgate import trace_context
 from imsgate.errors import BadConfig, SourceFailed, SourceUnavailable, UriRefused
 from imsgate.model import Image
 from imsgate.settings import Settings
@@ -206,7 +207,10 @@ class Web:
                 "User-Agent": self._user_agent,
                 "Accept": "*/*",
                 "Accept-Encoding": "identity",
+                **trace_context.headers(),
             }
+            # It may describe the systems that the request came through. A user chose this server.
+            fixed.pop("tracestate", None)
             connection.request("GET", target.path, headers={**fixed, **fields})
             response = connection.getresponse()
             deadline_socket.begin_body()

@@ -51,7 +51,7 @@ def test_keystone_that_does_not_respond_is_one_error(alone, caplog, monkeypatch)
     assert line.getMessage().startswith("Keystone fails: Unable to establish connection to ")
     assert "very-secret-token" not in caplog.text
     app._identity_server = types.SimpleNamespace(verify_token=lambda *args, **more: {})
-    keystone._notice_recovery(app._identity_server)
+    keystone._observe(app._identity_server)
     app._identity_server.verify_token("token")
     assert caplog.records[-1].getMessage() == "Keystone works again after 0 s"
 

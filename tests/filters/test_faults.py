@@ -188,7 +188,7 @@ def test_a_failure_after_the_start_still_becomes_a_500(alone):
 
 LINE = re.compile(
     r'192\.0\.2\.1 "PUT /v2/images/[^ "]+/file" status: 200 in: \d+ out: 18 time: \d+\.\d{3} '
-    "user: - project: - image: -"
+    "user: - project: - image: - trace: [0-9a-f]{32}"
 )
 
 
@@ -295,7 +295,8 @@ def test_what_the_log_says_of_a_request(alone, caplog):
         error = errors.BadImage(check="backing_file", offset=8, problem="it names\x1b a file")
         return responses.refusal(error)(environ, start_response)
 
-    answer = put(alone("faults", app), b"data")
+    traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    answer = put(alone("faults", app), b"data", HTTP_TRACEPARENT=traceparent)
     refused, access = caplog.records
     assert refused.levelname == "WARNING"
     assert refused.getMessage() == (
@@ -303,10 +304,12 @@ def test_what_the_log_says_of_a_request(alone, caplog):
     )
     end = (
         "user: alice project: demo%0Aforged image: 71c675ab "
-        "reason: image_refused check: backing_file offset: 8"
+        "reason: image_refused check: backing_file offset: 8 "
+        "trace: 4bf92f3577b34da6a3ce929d0e0e4736"
     )
     assert access.getMessage().endswith(end)
     fields = dict(access.extra)
+    assert fields.pop("trace") == "4bf92f3577b34da6a3ce929d0e0e4736"
     assert fields.pop("time") >= 0
     assert fields == {
         "client": "192.0.2.1",
@@ -335,7 +338,7 @@ def test_a_refusal_that_was_replaced_is_not_logged(alone, lines):
 
     put(alone("faults", app))
     [line] = lines()
-    assert line.endswith("image: - reason: too_large")
+    assert "image: - reason: too_large trace: " in line
 
 
 @pytest.mark.parametrize(

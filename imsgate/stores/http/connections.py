@@ -10,7 +10,7 @@ from typing import Any
 
 import urllib3
 
-from imsgate import errors
+from imsgate import errors, trace_context
 from imsgate.stores.http import failures, options
 from imsgate.stores.http.options import Base, HttpSettings
 
@@ -76,7 +76,7 @@ class Connections:
                     method,
                     self.base.path_of(name),
                     body=body,
-                    headers={**self._headers, **headers},
+                    headers={**self._headers, **trace_context.headers(), **headers},
                     retries=False,
                     redirect=False,
                     assert_same_host=False,
@@ -109,7 +109,8 @@ class Connections:
             connection.putrequest(
                 "PUT", self.base.path_of(name), skip_host=True, skip_accept_encoding=True
             )
-            for header, value in {"Host": self.base.netloc, **self._headers, **headers}.items():
+            own = {"Host": self.base.netloc, **self._headers, **trace_context.headers()}
+            for header, value in {**own, **headers}.items():
                 connection.putheader(header, value)
             connection.endheaders()
         except BaseException as error:

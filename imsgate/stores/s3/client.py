@@ -8,6 +8,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from imsgate import trace_context
 from imsgate.stores.s3 import options
 from imsgate.stores.s3.options import S3Settings
 
@@ -80,7 +81,14 @@ def _build(settings: S3Settings, attempts: int) -> Any:
         ),
     )
     client.meta.events.register_first("needs-retry.s3", _follow_no_redirect_without_region)
+    client.meta.events.register("before-send.s3", _add_trace)
     return client
+
+
+def _add_trace(request: Any, **_: Any) -> None:
+    """Pass the trace on. Headers that are added after the signature are not covered by it, so a
+    proxy may change these."""
+    request.headers.update(trace_context.headers())
 
 
 def _follow_no_redirect_without_region(

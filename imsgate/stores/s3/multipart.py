@@ -12,6 +12,7 @@ from imsgate.stores.base import CopySource
 from imsgate.stores.s3 import failures
 from imsgate.stores.s3.bucket import Bucket, MultipartUpload, NewUpload
 from imsgate.stores.s3.checksums import Receipt
+from imsgate.trace_context import carried
 
 _LOG = logging.getLogger(__name__)
 
@@ -106,13 +107,13 @@ class Multipart:
         """
         self.check()
         self.parts += 1
-        self._pool.submit(self._send, self.parts, data, reserved)
+        self._pool.submit(carried(self._send), self.parts, data, reserved)
 
     def copy(self, source: CopySource, start: int, count: int) -> None:
         """Like ``send``, but the service copies ``count`` bytes of ``source`` from ``start``."""
         self.check()
         self.parts += 1
-        self._pool.submit(self._copy, self.parts, source, start, count)
+        self._pool.submit(carried(self._copy), self.parts, source, start, count)
 
     def check(self) -> None:
         """Raises the failure of a part."""

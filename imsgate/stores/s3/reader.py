@@ -19,6 +19,7 @@ from imsgate.http.rate import Rate
 from imsgate.stores.s3 import failures
 from imsgate.stores.s3.bucket import Bucket
 from imsgate.stores.s3.options import MIB
+from imsgate.trace_context import carried
 
 BLOCK_BYTES = 8 * MIB
 #: The first block is small, because many clients only read the header of an image.
@@ -114,7 +115,7 @@ class RangeReader(Iterator[bytes]):
             if self._pool is None:
                 self._pool = concurrent.futures.ThreadPoolExecutor(self._ahead, "s3-read")
             start, self._at = self._at, min(self._end, self._at + BLOCK_BYTES)
-            self._pending.append(self._pool.submit(self._fetch, start, self._at))
+            self._pending.append(self._pool.submit(carried(self._fetch), start, self._at))
 
     def _fetch(self, start: int, end: int, body: Any = None) -> list[bytes]:
         """One block. ``body`` is a response to start with, if there is one."""

@@ -9,8 +9,9 @@ import sys
 
 import pytest
 
-from imsgate import errors
+from imsgate import errors, trace_context
 from imsgate.stores.base import Swept
+from imsgate.stores.s3 import client
 from imsgate.testing.stores.checks import assert_missing
 from imsgate.testing.stores.data import body, content, new_key
 from tests.functional.gateway import clean_env, eventually
@@ -461,3 +462,30 @@ def test_a_service_that_redirects_without_a_region(bucket, make, proxy, status):
     assert len(proxy.requests) < 100
     proxy.rules.clear()
     store.delete(location)
+
+
+# Traces
+
+
+@pytest.mark.parametrize("bucket", ["seaweed"], indirect=True)
+def test_the_threads_of_an_upload_and_a_download_pass_the_trace_on(bucket, make, monkeypatch):
+    seen = set()
+    add = client._add_trace
+
+    def watch(request, **more):
+        add(request, **more)
+        seen.add((request.method, request.headers.get("traceparent")))
+
+    monkeypatch.setattr(client, "_add_trace", watch)
+    store, data = make(), image(bucket)
+    seen.clear()
+    trace = trace_context.received(None, None)
+    trace_context.enter(trace)
+    try:
+        location = put(store, data, len(data))
+        assert content(store, location) == data
+        store.delete(location)
+    finally:
+        trace_context.enter(None)
+    assert {method for method, _ in seen} >= {"POST", "PUT", "GET", "DELETE"}
+    assert {parent for _, parent in seen} == {trace.headers["traceparent"]}
