@@ -6,11 +6,15 @@ then finishes.
 """
 
 import os
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from oslo_config import cfg
 
 from imsgate import errors
+from imsgate.http import responses
 from imsgate.http.request import Request
+from imsgate.http.wsgi import Environ, WsgiApp
 from imsgate.registry.base import Registry
 from imsgate.settings import Settings
 
@@ -41,7 +45,8 @@ def is_host_read_only(settings: MaintenanceSettings) -> bool:
 class ReadOnlyMode:
     """Whether this process may begin to change something."""
 
-    def __init__(self, registry: Registry, settings: MaintenanceSettings) -> None:
+    def __init__(self, registry: Registry | None, settings: MaintenanceSettings) -> None:
+        """``registry`` is None for a service without a database, which only has the file."""
         self._registry = registry
         self._settings = settings
 
@@ -49,7 +54,7 @@ class ReadOnlyMode:
         """Ask the database, unless the file exists. Raises Unavailable."""
         if is_host_read_only(self._settings):
             return True
-        return self._registry.read_only_since() is not None
+        return self._registry is not None and self._registry.read_only_since() is not None
 
     def check(self, request: Request) -> None:
         """Raises ServiceReadOnly for a request that may change something, and Unavailable.
@@ -60,3 +65,18 @@ class ReadOnlyMode:
             return
         if self.is_on():
             raise errors.ServiceReadOnly
+
+
+class Guarded:
+    """An application that gets no changes while the service is read-only."""
+
+    def __init__(self, app: WsgiApp, mode: ReadOnlyMode) -> None:
+        self.app = app
+        self._mode = mode
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        try:
+            self._mode.check(Request(environ))
+        except errors.Error as error:
+            return responses.refusal(error)(environ, start_response)
+        return self.app(environ, start_response)

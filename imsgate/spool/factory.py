@@ -5,6 +5,7 @@ from imsgate.config import DefaultSettings
 from imsgate.forward.application import Forward
 from imsgate.forward.settings import ForwardSettings
 from imsgate.http.wsgi import WsgiApp
+from imsgate.maintenance import Guarded, MaintenanceSettings, ReadOnlyMode
 
 
 def app_factory(global_conf: dict[str, str], **local_conf: str) -> WsgiApp:
@@ -14,7 +15,8 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> WsgiApp:
     settings = conf.read(ForwardSettings, local_conf)
     forward = Forward(settings, conf.read(DefaultSettings).public_endpoint)
     if not settings.spool_store:
-        return forward
+        # Without a database, only the file makes it read-only.
+        return Guarded(forward, ReadOnlyMode(None, conf.read(MaintenanceSettings)))
     # A forwarder without a spool needs neither a database nor these modules.
     from imsgate.spool.application import make_application  # noqa: PLC0415
 

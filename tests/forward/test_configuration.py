@@ -13,8 +13,10 @@ from imsgate.errors import BadConfig
 from imsgate.forward.application import Forward
 from imsgate.forward.settings import ForwardSettings
 from imsgate.spool.factory import app_factory
+from imsgate.testing import servers
 from tests.forward.conftest import request, served, upload
 from tests.forward.scripted import OK, scripted
+from tests.functional.gateway import free_port
 
 INVALID = {
     "upstream": [
@@ -71,10 +73,27 @@ def test_a_token_is_not_for_everybody_on_the_host(tmp_path, mode, accepted):
 def test_the_factory_reads_the_configuration(tmp_path):
     conf = tmp_path / "imsgate.conf"
     conf.write_text("[forward]\nupstream = http://a\n")
-    assert isinstance(app_factory({"config_file": str(conf)}), Forward)
+    assert isinstance(app_factory({"config_file": str(conf)}).app, Forward)
     with pytest.raises(BadConfig) as caught:
         app_factory({"config_file": str(conf)}, upstrem="x")
     assert caught.value.key == "forward.upstrem"
+
+
+def test_a_file_makes_it_read_only(tmp_path):
+    conf, file = tmp_path / "imsgate.conf", tmp_path / "read-only"
+    conf.write_text(f"[forward]\nupstream = http://127.0.0.1:{free_port()}\n")
+    made = app_factory({"config_file": str(conf), "state_path": str(tmp_path)})
+
+    def ask(method):
+        environ = servers.environ(PATH_INFO="/v2/images", REQUEST_METHOD=method)
+        answer = servers.serve(made, environ)
+        return answer.code, answer.reason
+
+    passed_on = (502, "upstream_failed")  # nobody listens there
+    assert [ask("GET"), ask("POST")] == [passed_on, passed_on]
+    file.touch()
+    assert [ask("GET"), ask("POST")] == [passed_on, (503, "service_read_only")]
+    made.app.pool.close()
 
 
 class Authority:

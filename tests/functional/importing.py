@@ -41,10 +41,14 @@ def stage(gateway, image_id, body=BODY):
     return gateway.call("PUT", f"/v2/images/{image_id}/stage", body, headers=headers)
 
 
-def begin(gateway, image_id, name, token="", **more):
+def begin(gateway, image_id, name, token="", headers=None, **more):
     method = {"name": name, **{key: more.pop(key) for key in ("uri", "digest") if key in more}}
     return gateway.call(
-        "POST", f"/v2/images/{image_id}/import", {"method": method, **more}, token=token
+        "POST",
+        f"/v2/images/{image_id}/import",
+        {"method": method, **more},
+        token=token,
+        headers=headers,
     )
 
 

@@ -94,6 +94,8 @@ def test_copies(importing):
 
 # web-download
 
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
 
 @pytest.fixture
 def source():
@@ -106,13 +108,16 @@ def test_download_is_an_image(importing, source):
     image_id = importing.create()
     digest = f"sha256:{hashlib.sha256(BODY).hexdigest()}"
     uri = f"{source.url}/image"
-    started = begin(importing, image_id, "web-download", uri=uri, digest=digest, all_stores=True)
+    more = {"digest": digest, "all_stores": True, "headers": {"traceparent": TRACEPARENT}}
+    started = begin(importing, image_id, "web-download", uri=uri, **more)
     assert started.status == 202
     assert begin(importing, image_id, "web-download", uri=uri).outcome == (409, "wrong_status")
     found = ended(importing, image_id)
     assert found["status"] == "success"
     assert found["progress"] == {"bytes": 3 * len(BODY), "total": 3 * len(BODY)}
     assert_active(importing, image_id, BODY, ["fast", "archive", "third"])
+    traces = {headers["traceparent"][:35] for _, headers in source.seen}
+    assert traces == {TRACEPARENT[:35]}  # the trace of the request, in each request of its job
 
 
 @pytest.mark.parametrize(
