@@ -360,10 +360,11 @@ class Gateway:
 
     def residue(self, image_id: str = "") -> list[str]:
         """Every file of this image, or of all images, in the stores, including unfinished ones."""
+        elsewhere = (self.state, self.state / "metrics")
         return [
             str(path)
             for path in self.state.rglob(f"*{image_id}*" if image_id else "*")
-            if path.is_file() and path.parent != self.state and path.name != MARK
+            if path.is_file() and path.parent not in elsewhere and path.name != MARK
         ]
 
     def assert_untouched(self, image_id: str) -> None:

@@ -52,7 +52,6 @@ AT_ONCE = (
     Case("size in Arabic digits", 400, "bad_header", {"X-OpenStack-Image-Size": "\u0665"}),
     Case("size of 20 digits", 400, "bad_header", {"X-OpenStack-Image-Size": "9" * 20}),
     Case("empty size", 400, "bad_header", {"X-OpenStack-Image-Size": ""}),
-    Case("two ranges", 400, "bad_header", {"Range": "bytes=0-1,4-5"}),
     Case("no disk format", 400, "formats_not_set", record={"disk_format": None}),
     Case("no container format", 400, "formats_not_set", record={"container_format": None}),
     Case("no token", 401, "unauthenticated", token=None),

@@ -69,7 +69,7 @@ def test_all_may_upgrade_at_once(unmade):
         sql.SqlRegistry(unmade)
     # In threads, for they begin closer together than processes.
     outcomes = together(4, lambda number: schema.upgrade(unmade))
-    assert outcomes == [None] * 4
+    assert len({after for _, after in outcomes}) == 1
     sql.SqlRegistry(unmade).close()
 
 
