@@ -6,7 +6,7 @@ otherwise: without such a row, the id of the image may be used again (OSSN-0075)
 
 import dataclasses
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import sqlalchemy as sa
 
@@ -16,7 +16,7 @@ from imsgate.registry.database import Database
 from imsgate.registry.outages import repeated
 from imsgate.registry.tables import IMAGES, JOBS, LOCATIONS, MEMBERS, PROPERTIES, TAGS, UPLOADS
 
-#: Rows that one transaction removes, so that no other one waits for long.
+#: Rows that one transaction removes, so that no other one waits for long, and images of a page.
 BATCH_ROWS = 500
 
 
@@ -29,16 +29,19 @@ class _Step:
     condition: sa.ColumnElement[bool]
 
 
-def _steps(before: datetime.datetime, *, images: bool) -> Iterator[_Step]:
-    """In an order in which no row refers to one that is removed earlier."""
-    ended = JOBS.c.end_at < before
-    expired = uploads.is_forgotten(before.timestamp())
+def _ended(before: datetime.datetime) -> Iterator[_Step]:
+    yield _Step("jobs", JOBS, JOBS.c.end_at < before)
+    yield _Step("uploads", UPLOADS, uploads.is_forgotten(before.timestamp()))
+
+
+def _deleted(before: datetime.datetime) -> sa.ColumnElement[bool]:
+    """Selects the images that may go once their other rows have gone."""
     kept: tuple[tuple[sa.Table, sa.ColumnElement[bool]], ...] = (
         (JOBS, sa.or_(JOBS.c.end_at.is_(None), JOBS.c.end_at >= before)),
-        (UPLOADS, sa.not_(expired)),
+        (UPLOADS, sa.not_(uploads.is_forgotten(before.timestamp()))),
         (LOCATIONS, sa.true()),
     )
-    deleted = sa.and_(
+    return sa.and_(
         sa.not_(lists.EXISTS),
         IMAGES.c.status == Status.DELETED,
         IMAGES.c.updated_at < before,
@@ -50,24 +53,29 @@ def _steps(before: datetime.datetime, *, images: bool) -> Iterator[_Step]:
             for table, condition in kept
         ),
     )
-    ids = sa.select(IMAGES.c.id).where(deleted)
-    yield _Step("jobs", JOBS, ended)
-    yield _Step("uploads", UPLOADS, expired)
-    yield _Step("members", MEMBERS, MEMBERS.c.image_id.in_(ids))
-    yield _Step("properties", PROPERTIES, PROPERTIES.c.image_id.in_(ids))
-    yield _Step("tags", TAGS, TAGS.c.image_id.in_(ids))
+
+
+def _of_images(
+    ids: Sequence[str] | sa.Select[tuple[str]], deleted: sa.ColumnElement[bool], *, images: bool
+) -> Iterator[_Step]:
+    """In an order in which no row refers to one that is removed earlier."""
+    for table in (MEMBERS, PROPERTIES, TAGS):
+        yield _Step(table.name.removeprefix("image_"), table, table.c.image_id.in_(ids))
     if images:
-        yield _Step("images", IMAGES, deleted)
+        yield _Step("images", IMAGES, sa.and_(IMAGES.c.id.in_(ids), deleted))
 
 
 def count(database: Database, before: datetime.datetime, *, images: bool) -> dict[str, int]:
     """How many rows of each kind ``purge`` would remove without a limit. Raises Unavailable."""
+    deleted = _deleted(before)
+    ids = sa.select(IMAGES.c.id).where(deleted)
+    steps = (*_ended(before), *_of_images(ids, deleted, images=images))
     with database.reading() as connection:
         return {
             step.name: connection.execute(
                 sa.select(sa.func.count()).select_from(step.table).where(step.condition)
             ).scalar_one()
-            for step in _steps(before, images=images)
+            for step in steps
         }
 
 
@@ -84,14 +92,33 @@ def purge(
     rows of each batch after its transaction, so that the caller knows what is done if the next
     one fails. May run beside the service, and may be repeated. Raises Unavailable.
     """
-    for step in _steps(before, images=images):
-        while limit is None or limit > 0:
+    for step in _steps(database, before, images=images):
+        size = removed = BATCH_ROWS
+        while removed == size:
             size = BATCH_ROWS if limit is None else min(limit, BATCH_ROWS)
+            if size == 0:
+                return
             removed = _remove(database, step, size)
-            if removed == 0:
-                break
             limit = None if limit is None else limit - removed
-            yield step.name, removed
+            if removed:
+                yield step.name, removed
+
+
+def _steps(database: Database, before: datetime.datetime, *, images: bool) -> Iterator[_Step]:
+    """Images come in pages by their ids: to look for each batch among all of them would take
+    a time that grows with the square of their number."""
+    yield from _ended(before)
+    deleted, page = _deleted(before), [""]
+    while page := _page(database, deleted, page[-1]):
+        yield from _of_images(page, deleted, images=images)
+
+
+@repeated
+def _page(database: Database, deleted: sa.ColumnElement[bool], after: str) -> list[str]:
+    """The ids of the next images after this one."""
+    select = sa.select(IMAGES.c.id).where(IMAGES.c.id > after, deleted)
+    with database.reading() as connection:
+        return list(connection.scalars(select.order_by(IMAGES.c.id).limit(BATCH_ROWS)))
 
 
 @repeated
