@@ -62,8 +62,9 @@ class Log:
         self._gateway = gateway
 
     def lines(self) -> list[dict[str, Any]]:
-        texts = (text for text in self._gateway.log_text().splitlines() if text.startswith("{"))
-        return [json.loads(text) for text in texts]
+        # The last line may still be being written.
+        complete, _, _ = self._gateway.log_text().rpartition("\n")
+        return [json.loads(text) for text in complete.splitlines() if text.startswith("{")]
 
     def line(self, pattern: str) -> dict[str, Any]:
         """The newest line whose message contains the pattern."""
