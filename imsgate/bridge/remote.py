@@ -112,7 +112,7 @@ class Remote:
         reply = self.client.call(method, path, project=project, body=body)
         code, message = _reported(reply) if reply.status >= 400 else ("", "")
         if reply.status == 429:
-            raise errors.UpstreamBusy(seconds=_pause(reply))
+            raise errors.UpstreamBusy(retry_after=_pause(reply))
         # A role that lacks a permission has an IMG code: that is about the request.
         if reply.status == 401 or (reply.status == 403 and not code.startswith("IMG.")):
             raise errors.UpstreamDenied(problem=f"{code}: {message}")

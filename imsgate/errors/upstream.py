@@ -51,8 +51,8 @@ class UpstreamBusy(Unavailable):
     code = "APIGW.0308"
     message = "The image service behind this gateway accepts no more requests for {seconds} s"
 
-    def __init__(self, *, seconds: int) -> None:
-        super().__init__(retry_after=seconds, seconds=seconds)
+    def __init__(self, *, retry_after: int, **details: Any) -> None:
+        super().__init__(retry_after=retry_after, **{**details, "seconds": retry_after})
 
 
 class NoImageUpstream(NotFound):

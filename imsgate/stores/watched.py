@@ -56,61 +56,61 @@ class _WatchedStore:
             setattr(self._watched, name, value)
 
     def create(self, key: str, size: int | None) -> Sink:
-        with self._writing("create"):
+        with self._watch_writing("create"):
             return _WatchedSink(self._watched.create(key, size), self._outages)
 
     def copy(self, *args: Any) -> Sink | None:
-        with self._writing("copy"):
+        with self._watch_writing("copy"):
             sink = self._watched.copy(*args)
         return sink and _WatchedSink(sink, self._outages)
 
     def begin(self, *args: Any) -> ResumableSink:
-        with self._writing("begin"):
+        with self._watch_writing("begin"):
             return _WatchedResumableSink(self._watched.begin(*args), self._outages)
 
     def resume(self, *args: Any) -> ResumableSink:
-        with self._writing("resume"):
+        with self._watch_writing("resume"):
             return _WatchedResumableSink(self._watched.resume(*args), self._outages)
 
     def durable(self, *args: Any) -> int:
-        with self._writing("durable"):
+        with self._watch_writing("durable"):
             count: int = self._watched.durable(*args)
         return count
 
     def delete(self, location: str) -> None:
-        with self._writing("delete", proves=True):
+        with self._watch_writing("delete", proves=True):
             self._watched.delete(location)
 
     def discard(self, key: str) -> None:
-        with self._writing("discard"):
+        with self._watch_writing("discard"):
             self._watched.discard(key)
 
     def read(self, location: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
-        with self._reading("read", proves=True):
+        with self._watch_reading("read", proves=True):
             return _WatchedReader(self._watched.read(location, offset, length), self._outages)
 
     def size(self, location: str) -> int:
-        with self._reading("size", proves=True):
+        with self._watch_reading("size", proves=True):
             count: int = self._watched.size(location)
         return count
 
     def open(self, location: str) -> Any:
-        with self._reading("open", proves=True):
+        with self._watch_reading("open", proves=True):
             return self._watched.open(location)
 
     def direct_url(self, location: str) -> str | None:
-        with self._reading("direct_url"):
+        with self._watch_reading("direct_url"):
             url: str | None = self._watched.direct_url(location)
         return url
 
     def check(self) -> None:
-        with self._reading("check", proves=True):
+        with self._watch_reading("check", proves=True):
             self._watched.check()
 
-    def _reading(self, operation: str, *, proves: bool = False) -> Watching:
+    def _watch_reading(self, operation: str, *, proves: bool = False) -> Watching:
         return _watching(self._outages, self._outages.reading, operation, proves=proves)
 
-    def _writing(self, operation: str, *, proves: bool = False) -> Watching:
+    def _watch_writing(self, operation: str, *, proves: bool = False) -> Watching:
         return _watching(self._outages, self._outages.writing, operation, proves=proves)
 
 

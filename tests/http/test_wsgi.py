@@ -236,7 +236,7 @@ def test_signed_requests_get_the_vendors_codes(kind):
         assert answer.code == kind.status
         _check_problem(answer, error)
         return
-    listed = kind.status in (401, 403, 404, 405, 409) or kind.status >= 500
+    listed = kind.status in (401, 403, 404, 405, 409, 429) or kind.status >= 500
     assert answer.code == (kind.status if listed else 400)
     told = json.loads(answer.body)
     if kind is errors.Unauthenticated:

@@ -90,7 +90,7 @@ class Ending:
 
 class Worker(gunicorn.Worker):
     def run(self):
-        app._engines.append(Ending())
+        app._stopping.append(Ending().stop)
         os.write(int(report), b"running")
         super().run()
 
