@@ -50,11 +50,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.server.on_request(headers, body)
         self.server.requests.append((_Folded(headers), body))
         self.server.received.set()
+        content = self.response_body  # once: a test may replace it meanwhile
         self.send_response(self.server.statuses.pop(0) if self.server.statuses else 204)
         self.send_header("Location", "http://127.0.0.1:9/elsewhere")
-        self.send_header("Content-Length", str(len(self.response_body)))
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(self.response_body)
+        self.wfile.write(content)
 
     def log_message(self, *_):
         pass
