@@ -113,7 +113,7 @@ def test_credentials(serve, place, changed, option, caplog):
 
 @pytest.mark.parametrize("method", ["OPTIONS", "MOVE"])
 def test_a_server_that_is_overloaded_is_not_taken_for_one_without_move(serve, method):
-    busy = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
+    busy = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     with between(serve("webdav").port) as proxy:
         proxy.rules.append(lambda line: busy if line.startswith(method) else None)
         if method == "OPTIONS":
