@@ -2,6 +2,7 @@
 # make quick  formatting, lint, types, layers, and the tests that need no server: under two minutes
 # make test   the same with all tests
 # make sample write etc/*.sample, and the tables of the API and of metrics in doc/, again
+# make dist   build the sdist, the wheel and an SBOM of both with all dependencies into dist/
 # make bench  compare imsgate with the floor and, with GLANCE_VENV, Glance; BENCH="--store DIR" for a disk
 # make bench-parts  measure memory and format inspection
 # make fuzz   feed the format inspectors random input for $(FUZZ_SECONDS) seconds
@@ -26,7 +27,10 @@ NOT_QUICK := --ignore=tests/functional --ignore=tests/testing
 # If it is set, each of about a thousand processes compiles again everything that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run quick test lint sample bench bench-parts fuzz compare clean
+# The extras whose packages the SBOM lists, with theirs.
+SBOM_EXTRAS ?= celery,client,glance-store,keystone,mysql,notifications,postgresql,server,signatures,tracing,zstd
+
+.PHONY: run quick test lint sample dist bench bench-parts fuzz compare clean
 
 run: $(VENV)/.serve
 	$(BIN)/imsgate serve --bind $(BIND) --state $(STATE)
@@ -51,6 +55,18 @@ sample: $(VENV)/.test
 	$(BIN)/python -m tests.api.table
 	$(BIN)/python -m tests.api.ims_table
 	$(BIN)/python -m tests.metrics.table
+
+# The SBOM lists the versions that pip installs today. Its tool has an environment of its own,
+# because some of its packages change what others do, such as requests.
+dist: $(VENV)/.test
+	rm -rf build dist
+	$(BIN)/python -m build
+	$(PYTHON) -m venv --without-pip build/installed
+	$(PYTHON) -m venv build/cyclonedx
+	$(BIN)/python -m pip --python build/installed/bin/python install --quiet --no-compile "$$(echo dist/*.whl)[$(SBOM_EXTRAS)]"
+	build/cyclonedx/bin/python -m pip install --quiet 'cyclonedx-bom>=7'
+	build/cyclonedx/bin/cyclonedx-py environment --output-reproducible \
+		--output-file "$$(echo dist/*.tar.gz | sed 's/.tar.gz$$/.cdx.json/')" build/installed/bin/python
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/compare.py $(BENCH)
