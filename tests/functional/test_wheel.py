@@ -2,6 +2,7 @@
 
 import configparser
 import glob
+import importlib.metadata
 import os
 import pathlib
 import re
@@ -17,6 +18,7 @@ import zipfile
 
 import pytest
 
+from imsgate.cmd import main
 from tests import markers
 from tests.functional.conftest import needs, needs_program
 from tests.functional.gateway import HOST, PATIENCE, ROOT, clean_env, eventually, free_port
@@ -42,11 +44,19 @@ def files():
 
 @pytest.fixture(scope="module")
 def built(files, tmp_path_factory):
-    """The sdist, and the wheel that was built from it."""
+    """A copy of the source tree with the sdist and the wheel that `make dist` builds."""
     tree = tmp_path_factory.mktemp("build") / "tree"
     for path in files:
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / path, tree / path)
+    make, installed = needs_program("make"), f"{sys.prefix}/.test"
+    subprocess.run(
+        [make, "share", f"VENV={sys.prefix}", f"--old-file={installed}", "PYTHON=false"],
+        cwd=tree,
+        env=clean_env(tree.parent, PYTHONPATH=str(ROOT)),
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
     done = subprocess.run(
         # Isolated, it would download setuptools.
         [sys.executable, "-m", "build", "--no-isolation", tree],
@@ -57,45 +67,62 @@ def built(files, tmp_path_factory):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "would be ignored" not in done.stdout + done.stderr
-    (sdist,) = (tree / "dist").glob("*.tar.gz")
-    (wheel,) = (tree / "dist").glob("*.whl")
-    return sdist, wheel
+    return tree
+
+
+@pytest.fixture(scope="module")
+def wheel(built):
+    (wheel,) = (built / "dist").glob("*.whl")
+    return wheel
 
 
 def test_the_sdist_has_every_file(files, built):
-    with tarfile.open(built[0]) as sdist:
+    (path,) = (built / "dist").glob("*.tar.gz")
+    with tarfile.open(path) as sdist:
         paths = {path.partition("/")[2] for path in sdist.getnames() if not path.endswith("/")}
     assert files - paths == set()
     assert not [path for path in paths if path.endswith((".pyc", ".sqlite"))]
 
 
-def test_the_wheel_has_every_file_of_the_package(files, built):
+def _data_files(tree):
+    """The files of ``setup.cfg``, by where they are installed."""
     setup = configparser.ConfigParser()
-    setup.read(ROOT / "setup.cfg")
-    installed = {
-        f"{directory}/{pathlib.Path(path).name}"
-        for directory, names in setup["options.data_files"].items()
-        for pattern in names.split()
-        for path in glob.glob(pattern, root_dir=ROOT)
+    setup.read(tree / "setup.cfg")
+    return {
+        f"{directory}/{pathlib.Path(path).name}": (tree / path).read_bytes()
+        for directory, patterns in setup["options.data_files"].items()
+        for pattern in patterns.split()
+        for path in glob.glob(pattern, root_dir=tree)
     }
-    with zipfile.ZipFile(built[1]) as wheel:
-        info, data = (
-            next(name for name in wheel.namelist() if name.partition("/")[0].endswith(end))
-            for end in (".dist-info", ".data")
-        )
-        roots = f"{info.partition('/')[0]}/", f"{data.partition('/')[0]}/data/"
-        paths = {path for path in wheel.namelist() if not path.startswith(roots)}
-        assert paths == {path for path in files if path.startswith("imsgate/")}
-        for path in paths:
-            assert wheel.read(path) == (ROOT / path).read_bytes(), path
-        data = {
-            path.removeprefix(roots[1]) for path in wheel.namelist() if path.startswith(roots[1])
-        }
-    assert data == installed
+
+
+def test_the_wheel_has_every_file_of_the_package(files, built, wheel):
+    package = {path: (built / path).read_bytes() for path in files if path.startswith("imsgate/")}
+    with zipfile.ZipFile(wheel) as archive:
+        contents = {path: archive.read(path) for path in archive.namelist()}
+    release = "-".join(wheel.name.split("-")[:2])
+    data = {f"{release}.data/data/{path}": text for path, text in _data_files(built).items()}
+    assert {
+        path: text for path, text in contents.items() if not path.startswith(f"{release}.dist-info")
+    } == {**package, **data}
+
+
+def test_it_has_completion_scripts_and_a_manual_page(built):
+    files = _data_files(built)
+    page = files["share/man/man1/imsgate.1"].decode()
+    version = importlib.metadata.version("imsgate")
+    assert page.startswith('.TH IMSGATE "1" "')
+    assert f'"imsgate {version}"' in page[:200]
+    assert "imsgate \\- upload gateway" in page
+    (commands,) = (action.choices for action in main.parser()._actions if action.choices)
+    for command in commands:
+        assert f"COMMAND \\fI\\,'imsgate {command}'\\/\\fR" in page
+    for script in ("bash-completion/completions/imsgate", "zsh/site-functions/_imsgate"):
+        assert b"_shtab_imsgate" in files[f"share/{script}"]
 
 
 @pytest.fixture(scope="module")
-def home(built, tmp_path_factory):
+def home(wheel, tmp_path_factory):
     """A directory with an environment that has the wheel, and the dependencies of the tests."""
     home = tmp_path_factory.mktemp("wheel")
     venv.create(home / _VENV, symlinks=True)
@@ -103,7 +130,7 @@ def home(built, tmp_path_factory):
     subprocess.run(
         [
             *(sys.executable, "-m", "pip", "--python", python, "install", "--quiet"),
-            *("--no-index", "--no-deps", "--no-compile", built[1]),
+            *("--no-index", "--no-deps", "--no-compile", wheel),
         ],
         env=clean_env(home),
         check=True,
