@@ -30,6 +30,7 @@ from imsgate.registry.base import ALL_JOBS, NOTHING, Enough, JobQuery, Query
 from imsgate.registry.database import DatabaseSettings
 from imsgate.registry.idempotency import Claim, Entry, KeptAnswer, Outcome
 from imsgate.registry.outages import repeated
+from imsgate.registry.sql_checks import SqlChecks
 from imsgate.registry.sql_maintenance import SqlMaintenance
 from imsgate.registry.sql_outbox import SqlOutbox
 from imsgate.registry.tables import IMAGES, LOCATIONS
@@ -39,7 +40,7 @@ _RECORDED = sa.select(IMAGES).where(IMAGES.c.id == sa.bindparam("image_id"))
 _EXISTING = _RECORDED.where(lists.EXISTS)
 
 
-class SqlRegistry(SqlActivity, SqlOutbox, SqlMaintenance):
+class SqlRegistry(SqlActivity, SqlChecks, SqlOutbox, SqlMaintenance):
     """Records as rows.
 
     Reading takes two statements, for one image or for a page of them. A page of images with
