@@ -38,11 +38,11 @@ class Checks(abc.ABC):
     def copies_to_check(
         self,
         before: float,
-        stores: Collection[str],
+        stores: Collection[str] | None = None,
         after: StoredCopy | None = None,
         limit: int = 100,
     ) -> builtins.list[StoredCopy]:
-        """Return the copies in these stores that were last checked before a time.
+        """Return the copies that were last checked before a time, in these stores or in all.
 
         Only those of images in ``model.READABLE``, in the order of ``StoredCopy.order``, which
         begins with the one whose check is the longest ago. ``after`` is the last one of the page

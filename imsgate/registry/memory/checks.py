@@ -13,7 +13,7 @@ class MemoryChecks(MemoryImages):
     def copies_to_check(
         self,
         before: float,
-        stores: Collection[str],
+        stores: Collection[str] | None = None,
         after: StoredCopy | None = None,
         limit: int = 100,
     ) -> builtins.list[StoredCopy]:
@@ -22,7 +22,7 @@ class MemoryChecks(MemoryImages):
                 copy
                 for copy in self._copies()
                 if copy.checked_at < before
-                and copy.location.store in stores
+                and (stores is None or copy.location.store in stores)
                 and (after is None or copy.order > after.order)
             ]
         return sorted(copies, key=lambda copy: copy.order)[:limit]

@@ -28,14 +28,14 @@ class SqlChecks(Registry):
     def copies_to_check(
         self,
         before: float,
-        stores: Collection[str],
+        stores: Collection[str] | None = None,
         after: StoredCopy | None = None,
         limit: int = 100,
     ) -> builtins.list[StoredCopy]:
         order = (LOCATIONS.c.checked_at, _IMAGE_ID, _POSITION)
-        select = _COPIES.where(
-            LOCATIONS.c.checked_at < before, LOCATIONS.c.store.in_(sorted(stores))
-        )
+        select = _COPIES.where(LOCATIONS.c.checked_at < before)
+        if stores is not None:
+            select = select.where(LOCATIONS.c.store.in_(sorted(stores)))
         if after is not None:
             # The first condition is for databases that use no index for tuples.
             select = select.where(

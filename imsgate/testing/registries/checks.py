@@ -1,7 +1,7 @@
 """The part of the registry contract about checks of the data."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import pytest
 
@@ -27,11 +27,9 @@ def _places(copies: Iterable[StoredCopy]) -> list[tuple[str, str]]:
     return [(copy.location.store, copy.location.url) for copy in copies]
 
 
-def _pages(registry: Registry, stores: Iterable[str] = _ALL) -> list[StoredCopy]:
+def _pages(registry: Registry, stores: Collection[str] | None = None) -> list[StoredCopy]:
     found: list[StoredCopy] = []
-    while page := registry.copies_to_check(
-        _LATE, tuple(stores), found[-1] if found else None, limit=2
-    ):
+    while page := registry.copies_to_check(_LATE, stores, found[-1] if found else None, limit=2):
         found += page
     return found
 
@@ -58,6 +56,7 @@ class CheckContract:
         _active(registry, _FAST, _SLOW)
         assert _places(_pages(registry, ["slow"])) == [("slow", "b")]
         assert _pages(registry, []) == []
+        assert _places(_pages(registry)) == [("fast", "a"), ("slow", "b")]
 
     def test_only_images_that_have_their_data(self, registry: Registry) -> None:
         for number, status in enumerate(Status):
