@@ -16,7 +16,7 @@ class Severity(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class Diagnosis:
     """One result of a check.
 
     ``check`` is its dotted name, for example ``stores.files`` or ``way-in.buffering``. ``message``
