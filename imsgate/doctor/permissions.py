@@ -14,8 +14,8 @@ from imsgate.doctor.diagnosis import Diagnosis, Severity
 from imsgate.doctor.installation import Installation
 from imsgate.errors import BadConfig
 from imsgate.filters.metrics import MetricsSettings
-from imsgate.registry import database, schema
-from imsgate.registry.database import DatabaseSettings
+from imsgate.registry.sql import database, schema
+from imsgate.registry.sql.database import DatabaseSettings
 from imsgate.server import pastefile
 
 #: Options whose values are secrets, in all sections, those of libraries included.

@@ -23,6 +23,7 @@ from imsgate.forward.application import Forward
 from imsgate.forward.settings import ForwardSettings
 from imsgate.http.wsgi import WsgiApp
 from imsgate.jobs.settings import JobSettings
+from imsgate.metrics import values
 from imsgate.quotas import quota
 from imsgate.registry.base import Registry
 from imsgate.registry.memory import MemoryRegistry
@@ -60,6 +61,7 @@ def check(global_conf: Mapping[str, str], paste: str | None, threads: int) -> Re
         checks.run()
     finally:
         root.handlers, root.level = handlers, level
+        values.end()  # the filter has begun to count; what follows is no work of the service
     return Result(list(checks.problems.values()), checks.unread)
 
 

@@ -9,8 +9,8 @@ from imsgate import config
 from imsgate.doctor import checks
 from imsgate.doctor.diagnosis import Severity
 from imsgate.doctor.installation import Installation
-from imsgate.registry import schema
-from imsgate.registry.database import DatabaseSettings
+from imsgate.registry.sql import schema
+from imsgate.registry.sql.database import DatabaseSettings
 from tests.functional.gateway import INI, ROOT
 
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from imsgate.doctor import database
-from imsgate.registry.database import Database, DatabaseSettings
+from imsgate.registry.sql.database import Database, DatabaseSettings
 from tests.doctor.conftest import wrong
 
 
