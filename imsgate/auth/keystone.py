@@ -6,6 +6,7 @@ them; ``tests/auth/test_library_internals.py`` checks them. Importing it needs t
 """
 
 import base64
+import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -140,7 +141,7 @@ def _check_memcached(conf: Any) -> None:
         raise BadConfig(f"[{GROUP}] memcached_servers", f"{package} is not installed")
     for server in servers or ():
         _warn_without_memcached(server)
-    is_protected = conf.get("memcache_security_strategy").lower() != "none"
+    is_protected = str(conf.get("memcache_security_strategy")).lower() != "none"
     if not is_protected and not all(map(_is_on_this_host, servers or ())):
         LOG.warning(
             "[%s] memcached_servers: whoever can write to this cache decides who a user is; set "
@@ -153,11 +154,10 @@ def _is_on_this_host(server: str) -> bool:
     """Whether only this host can be expected to reach a memcached server."""
     if server.startswith("unix:"):
         return True
-    host = _address(server).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    with contextlib.suppress(ValueError):  # no valid address, or a name
+        host = _address(server).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    return False
 
 
 def _warn_without_memcached(server: str) -> None:

@@ -92,6 +92,7 @@ def test_a_memcached_that_does_not_answer_is_reported(alone, caplog, listener):
         ("unix:/nowhere", {}, False),
         ("127.0.0.1:1,cache.internal:1", {}, True),
         ("inet6:[2001:db8::1]:1", {}, True),
+        ("[::1:1", {}, True),
         ("cache.internal", {"memcache_security_strategy": "none"}, True),
         (
             "cache.internal",
