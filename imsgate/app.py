@@ -44,7 +44,7 @@ from imsgate.http.request import Request
 from imsgate.http.wsgi import Environ, WsgiApp
 from imsgate.jobs.engine import Engine
 from imsgate.jobs.settings import JobSettings
-from imsgate.maintenance import ReadOnlyMode
+from imsgate.maintenance.read_only import ReadOnlyMode
 from imsgate.profiles import Profile
 from imsgate.registry.base import Registry
 from imsgate.services import Services, load_services

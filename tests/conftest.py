@@ -10,7 +10,7 @@ from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from imsgate.config import Section
-from imsgate.registry import schema
+from imsgate.registry.sql import schema
 from tests import databases, markers
 
 #: Hypothesis judges by what happens, never by how long it took.

@@ -27,14 +27,15 @@ from keystonemiddleware import exceptions as middleware
 from keystonemiddleware.auth_token import _exceptions as rejected
 from oslo_config import cfg
 
-from imsgate import errors, metrics, trace_context
+from imsgate import errors, metrics
 from imsgate.auth.identity import identity_of
-from imsgate.dependencies import Dependency
 from imsgate.errors import BadConfig
 from imsgate.http import wsgi
 from imsgate.http.request import SEALED_CREDENTIAL
 from imsgate.http.wsgi import Environ
 from imsgate.model import Identity
+from imsgate.telemetry import trace_context
+from imsgate.telemetry.dependencies import Dependency
 
 LOG = logging.getLogger(__name__)
 

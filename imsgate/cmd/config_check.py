@@ -26,11 +26,11 @@ from imsgate.forward.settings import ForwardSettings
 from imsgate.http.wsgi import WsgiApp
 from imsgate.jobs.settings import JobSettings
 from imsgate.quotas import quota
-from imsgate.registry import schema
 from imsgate.registry.base import Registry
-from imsgate.registry.database import DatabaseSettings
 from imsgate.registry.memory import MemoryRegistry
-from imsgate.registry.migrations import State
+from imsgate.registry.sql import schema
+from imsgate.registry.sql.database import DatabaseSettings
+from imsgate.registry.sql.migrations import State
 from imsgate.server import open_files, pastefile, state
 from imsgate.spool import factory as spool_factory
 from imsgate.spool.services import check_store, load_spool

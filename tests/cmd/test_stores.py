@@ -11,7 +11,7 @@ import pytest
 from imsgate import config
 from imsgate.cmd import main, store_check
 from imsgate.model import Image, Location, Status
-from imsgate.registry import migrations
+from imsgate.registry.sql import migrations
 from imsgate.services import load_registry
 from imsgate.stores import loader
 from imsgate.stores.memory import MemoryStore

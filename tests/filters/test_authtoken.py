@@ -8,8 +8,8 @@ import types
 import pytest
 
 from imsgate.auth import keystone
-from imsgate.dependencies import Dependency
 from imsgate.errors import BadConfig
+from imsgate.telemetry.dependencies import Dependency
 from imsgate.testing import apps
 from tests.filters.alone import put
 

@@ -19,8 +19,8 @@ from imsgate.auth import keystone, token_file
 from imsgate.filters.metrics import MetricsSettings
 from imsgate.metrics import values
 from imsgate.model import Status
-from imsgate.registry import schema
-from imsgate.registry.database import DatabaseSettings
+from imsgate.registry.sql import schema
+from imsgate.registry.sql.database import DatabaseSettings
 from imsgate.server import gunicorn
 from imsgate.services import Services, load_services
 from imsgate.testing.records import image, job
