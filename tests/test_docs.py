@@ -1,10 +1,12 @@
 """The documentation speaks of what is there."""
 
 import configparser
+import io
 import pathlib
 import re
 
 import pytest
+import yaml
 from keystoneauth1 import loading
 from oslo_config import generator
 
@@ -70,6 +72,17 @@ def _examples(*, configuration=False):
                 yield pytest.param(found[1], id=f"{page.name}:{line}")
 
 
+def _of_kubernetes():
+    """The configuration of the example's pods, of its two files."""
+    merged = configparser.RawConfigParser(default_section="")
+    for each in yaml.safe_load_all((ROOT / "examples/kubernetes/imsgate.yaml").read_text()):
+        for text in {**each.get("data", {}), **each.get("stringData", {})}.values():
+            merged.read_string(text)
+    text = io.StringIO()
+    merged.write(text)
+    return text.getvalue()
+
+
 @pytest.mark.parametrize("text", list(_examples()))
 def test_comments_in_examples_have_lines_of_their_own(text):
     """Behind a value they would be taken for a part of it, and a section would not be one."""
@@ -99,7 +112,7 @@ def _of_store(conf, store_id, driver):
     return [*listed, *kind.further_opts(store_id, conf.section(store_id, listed))]
 
 
-@pytest.mark.parametrize("text", list(_examples(configuration=True)))
+@pytest.mark.parametrize("text", [*_examples(configuration=True), _of_kubernetes()])
 def test_options_in_examples_exist_and_take_their_values(text, options, tmp_path):
     path = tmp_path / "imsgate.conf"
     path.write_text(text)
