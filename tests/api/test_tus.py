@@ -119,6 +119,14 @@ def test_attributes_are_those_of_a_new_image(owner):
     assert "filename" not in image
 
 
+@pytest.mark.parametrize("number", ["9" * 4301, "9" * 20, "\u0663", "1e3", "-1"], ids=len)
+def test_numbers_of_no_use(owner, number):
+    """Python converts no text of more than 4300 digits."""
+    answer = create(owner, metadata={**NEW, "min_disk": number})
+    assert (answer.status_int, answer.headers["X-Imsgate-Reason"]) == (400, "bad_json")
+    assert owner.get("/v2/images").json["images"] == []
+
+
 def test_nothing_may_be_appended_at_the_end(owner):
     """A client does that which lost the response to its last request. More is refused."""
     path = where(create(owner, body=WHOLE))
