@@ -18,7 +18,7 @@ from imsgate.testing.gateways import Gateway, gateway, settings
 from imsgate.verification.checking import CheckResult, Verifier
 
 STORES = ("one", "two", "three")
-DATA = hashlib.shake_128(b"image").digest(3_000_000)
+DATA = hashlib.shake_128(b"image").digest(400_000)
 DIGESTS: dict[str, Any] = {
     "size": len(DATA),
     "checksum": hashlib.md5(DATA).hexdigest(),
