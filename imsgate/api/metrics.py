@@ -10,6 +10,7 @@ import webob
 from prometheus_client.core import Metric
 
 from imsgate import errors
+from imsgate.api.description import TEXT, described
 from imsgate.api.requester import identity
 from imsgate.filters.metrics import MetricsSettings
 from imsgate.http.request import Request
@@ -129,8 +130,9 @@ class MetricsReport:
     registry: Registry
     stores: Stores
 
+    @described(answers={200: {exposition.CONTENT_TYPE: TEXT}})
     def show(self, request: Request) -> webob.Response:
-        """Prometheus' text format."""
+        """Metrics: What this host has counted, in Prometheus' text format."""
         self.access.check(identity(request), "get_metrics", {}, "metrics")
         response = webob.Response(content_type=None)
         response.headers["Content-Type"] = exposition.CONTENT_TYPE

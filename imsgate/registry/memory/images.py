@@ -72,8 +72,8 @@ class MemoryImages(MemoryKeys, Registry):
         image = self._images[image.id] = dataclasses.replace(image, locations=locations)
         for location in {*known} - {*locations}:
             del self._checked[image.id, location]
-        for location in {*locations} - {*known}:
-            self._checked[image.id, location] = time.time()
+        now = time.time()
+        self._checked.update({(image.id, new): now for new in {*locations} - {*known}})
         return image
 
     def _check_places(self, image: Image) -> None:
