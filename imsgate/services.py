@@ -53,6 +53,8 @@ from imsgate.transfer.cleanup import Cleanup
 from imsgate.transfer.resumable import ResumableUploads
 from imsgate.transfer.settings import UploadSettings
 from imsgate.transfer.upload import Uploads
+from imsgate.verification import repair
+from imsgate.verification.repair import Repairs
 
 REGISTRY_OPTS = (
     cfg.StrOpt(
@@ -87,6 +89,7 @@ class Services:
     import_sources: ImportSources
     signatures: Signatures
     engine: Engine
+    repairs: Repairs
     notifications: Notifications
     read_only: ReadOnlyMode
     allowed_buckets: Allowed | None
@@ -148,6 +151,7 @@ def make_services(
     )
     work = _work(
         conf,
+        registry=registry,
         stores=stores,
         sources=sources,
         inspector=inspector,
@@ -157,6 +161,7 @@ def make_services(
     )
     if remote is not None:
         work[registration.KIND] = _register_work(conf, registry, stores, remote)
+    engine = make_engine(registry, work, conf.read(JobSettings), read_only.is_on)
     return Services(
         registry=registry,
         stores=stores,
@@ -177,7 +182,8 @@ def make_services(
         cleanup=cleanup,
         import_sources=sources,
         signatures=inspector.signatures,
-        engine=make_engine(registry, work, conf.read(JobSettings), read_only.is_on),
+        engine=engine,
+        repairs=Repairs(stores=stores, engine=engine),
         notifications=(
             notifications.load(conf, registry) if remote is None else notifications.none(registry)
         ),
@@ -234,6 +240,7 @@ def _import_sources(
 def _work(
     conf: Config,
     *,
+    registry: Registry,
     stores: Stores,
     sources: ImportSources,
     inspector: SourceInspector,
@@ -267,6 +274,7 @@ def _work(
         uploads.KIND: uploads.VerifyUpload(
             uploads=resumable, sources=stored, reauthorize=reauthorize
         ),
+        repair.KIND: repair.RepairWork(registry=registry, stores=stores),
     }
     if sources.objects is not None:
         work[methods.REGISTER] = work[methods.CREATE] = importing

@@ -96,6 +96,20 @@ class Verifier:
         image = self._image_with(image_id, location)
         if image is None:
             return None
+        result = self.examine(image, location)
+        if result.state is not CheckState.NOT_CHECKED:
+            # Data of an image that was deleted, or was given other data, is not damaged.
+            if self._image_with(image_id, location) is None:
+                return None
+            if self._records and not self._registry.record_check(
+                image_id, location, time.time(), result.damage
+            ):
+                return None
+        _report(result, image)
+        return result
+
+    def examine(self, image: Image, location: Location) -> CheckResult:
+        """Compare the object at a location with the image's record, and record nothing."""
         reading = _Reading(image, location, self._throttle, self._check)
         try:
             difference = reading.compare(self._stores.get(location.store))
@@ -103,18 +117,8 @@ class Verifier:
                 # A wrong mark would keep a good copy from its users, so it is read once more.
                 difference = reading.compare(self._stores.get(location.store))
         except (errors.StoreUnavailable, errors.BodyCut) as error:
-            result = reading.result(CheckState.NOT_CHECKED, problem=str(error))
-        else:
-            # Data of an image that was deleted, or was given other data, is not damaged.
-            if self._image_with(image_id, location) is None:
-                return None
-            result = reading.judged(difference)
-            if self._records and not self._registry.record_check(
-                image_id, location, time.time(), result.damage
-            ):
-                return None
-        _report(result, image)
-        return result
+            return reading.result(CheckState.NOT_CHECKED, problem=str(error))
+        return reading.judged(difference)
 
     def _image_with(self, image_id: str, location: Location) -> Image | None:
         try:
