@@ -32,6 +32,7 @@ _MODULES = {
     "uploads": "uploads",
     "download": "download",
     "config": "configs",
+    "completion": "completion",
 }
 
 #: The exit status that shells report for a program that wrote to a closed pipe.

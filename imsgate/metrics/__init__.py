@@ -213,3 +213,13 @@ LEASES_TAKEN_OVER = Counter(
 RESIDUE_REMOVED = Counter(
     "imsgate_residue_removed", "Data of abandoned attempts that was removed later.", "store"
 )
+VERIFIED = Counter(
+    "imsgate_verified_copies",
+    "Copies of image data that were compared with their digests: good, damaged, or not_checked "
+    "because the store failed.",
+    "store",
+    "result",
+)
+VERIFIED_BYTES = Counter(
+    "imsgate_verified_bytes", "Bytes of image data that were read to compare them.", "store"
+)
