@@ -9,6 +9,7 @@ from imsgate.doctor import (
     configuration,
     data,
     database,
+    digests,
     keystone,
     permissions,
     room,
@@ -30,6 +31,7 @@ CHECKS: Mapping[str, tuple[Check, str]] = {
     "permissions": (permissions.check, "who can read secrets and write to directories"),
     "room": (room.check, "free space and inodes of the stores and the state directory"),
     "data": (data.check, "records whose data is missing, and data without a record"),
+    "digests": (digests.check, "with --verify: read image data and compare it with the records"),
 }
 
 
