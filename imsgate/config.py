@@ -5,6 +5,7 @@ the Paste file overrides the option of that name for that instance. It is checke
 the option, and an unknown key is an error. There is no global CONF.
 """
 
+import dataclasses
 import functools
 import glob
 import logging
@@ -107,6 +108,18 @@ class Section(types.SimpleNamespace):
         return f"Section({', '.join(vars(self))})"
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class UnreadPlace:
+    """An option in a file, or a whole section (``option`` is None), that nothing has read."""
+
+    path: str
+    section: str
+    option: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path}: [{self.section}]" + (f" {self.option}" if self.option else "")
+
+
 S = TypeVar("S", bound=Settings)
 
 
@@ -188,7 +201,7 @@ class Config:
         """The state directory, absolute."""
         return os.path.abspath(str(self._conf.state_path))
 
-    def unread(self) -> list[str]:
+    def unread(self) -> list[UnreadPlace]:
         """The sections and options in the files that nothing has read and that have no effect.
 
         Call it when all parts are loaded. In a section whose options belong to a library, single
@@ -196,14 +209,14 @@ class Config:
         """
         groups = {name.lower() for name in self._conf if self._is_group(name)}
         places = []
-        for path in self._files():
-            for section, values in _sections(path).items():
+        for path in self.files():
+            for section, values in sections(path).items():
                 read = self._read.get(section.lower())
                 if read is None and section.lower() not in groups:
-                    places.append(f"{path}: [{section}]")
+                    places.append(UnreadPlace(path, section))
                 elif read is not None:
                     places += [
-                        f"{path}: [{section}] {key}"
+                        UnreadPlace(path, section, key)
                         for key in values
                         if key not in read and not self._is_library_option(section, key)
                     ]
@@ -216,7 +229,7 @@ class Config:
         """
         prefix = f"OS_{group.upper()}__"  # of oslo.config's environment driver
         return any(name.startswith(prefix) for name in os.environ) or any(
-            group == section.lower() for path in self._files() for section in _sections(path)
+            group == section.lower() for path in self.files() for section in sections(path)
         )
 
     def log_unread(self) -> None:
@@ -225,7 +238,8 @@ class Config:
         for place in self.unread():
             LOG.warning("%s has no effect: no part of this service reads it", place)
 
-    def _files(self) -> list[str]:
+    def files(self) -> list[str]:
+        """The configuration files, in the order in which they are read."""
         paths = list(self._conf.config_file or ())
         for directory in self._conf.config_dir or ():
             paths += sorted(glob.glob(os.path.join(directory, "*.conf")))
@@ -270,7 +284,7 @@ def error_summary(record: logging.LogRecord) -> str:
     return _error_summary(record) if record.exc_info else ""
 
 
-def _sections(path: str) -> dict[str, dict[str, Any]]:
+def sections(path: str) -> dict[str, dict[str, Any]]:
     """The sections of a configuration file and their options."""
     sections: dict[str, dict[str, Any]] = {}
     cfg.ConfigParser(path, sections).parse()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from oslo_config import cfg
 
-from imsgate import config, maintenance, profiles
+from imsgate import config, profiles
 from imsgate.api.imports import ImportSettings
 from imsgate.api.locations import LocationSettings, SecureHashSettings
 from imsgate.api.schemas import FormatSettings
@@ -28,6 +28,7 @@ from imsgate.filters import (
 )
 from imsgate.forward.settings import ForwardSettings
 from imsgate.jobs import settings as jobs
+from imsgate.maintenance import read_only
 from imsgate.notifications.settings import EventSettings, OutboxSettings, WebhookSettings
 from imsgate.page.page import PageSettings
 from imsgate.quotas import quota
@@ -72,7 +73,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         (profiles.GROUP, profiles.OPTS),
         *map(_group, (ApiSettings, FormatSettings)),
         (transfer_settings.GROUP, transfer_settings.OPTS),
-        _group(maintenance.MaintenanceSettings),
+        _group(read_only.MaintenanceSettings),
         ("DEFAULT", quota.KEYSTONE_OPTS),
         (quota.GROUP, quota.OPTS),
         (jobs.GROUP, jobs.OPTS),

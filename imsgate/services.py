@@ -25,7 +25,7 @@ from imsgate.jobs.methods import ImportSources
 from imsgate.jobs.settings import GROUP as JOBS_GROUP
 from imsgate.jobs.settings import JobSettings
 from imsgate.jobs.work import Work
-from imsgate.maintenance import MaintenanceSettings, ReadOnlyMode
+from imsgate.maintenance.read_only import MaintenanceSettings, ReadOnlyMode
 from imsgate.notifications import notifications
 from imsgate.notifications.notifications import Notifications
 from imsgate.quotas import quota

@@ -17,8 +17,9 @@ from typing import ClassVar
 import sqlalchemy as sa
 
 from imsgate.config import Config, Section
-from imsgate.registry import schema, sql
-from imsgate.registry.tables import METADATA
+from imsgate.registry import sql
+from imsgate.registry.sql import schema
+from imsgate.registry.sql.tables import METADATA
 from tests import markers
 from tests.functional import programs
 from tests.functional.conftest import needs

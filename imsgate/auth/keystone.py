@@ -6,9 +6,11 @@ them; ``tests/auth/test_library_internals.py`` checks them. Importing it needs t
 """
 
 import base64
+import contextlib
 import functools
 import hashlib
 import importlib.util
+import ipaddress
 import logging
 import socket
 import time
@@ -25,14 +27,15 @@ from keystonemiddleware import exceptions as middleware
 from keystonemiddleware.auth_token import _exceptions as rejected
 from oslo_config import cfg
 
-from imsgate import errors, metrics, trace_context
+from imsgate import errors, metrics
 from imsgate.auth.identity import identity_of
-from imsgate.dependencies import Dependency
 from imsgate.errors import BadConfig
 from imsgate.http import wsgi
 from imsgate.http.request import SEALED_CREDENTIAL
 from imsgate.http.wsgi import Environ
 from imsgate.model import Identity
+from imsgate.telemetry import trace_context
+from imsgate.telemetry.dependencies import Dependency
 
 LOG = logging.getLogger(__name__)
 
@@ -139,13 +142,30 @@ def _check_memcached(conf: Any) -> None:
         raise BadConfig(f"[{GROUP}] memcached_servers", f"{package} is not installed")
     for server in servers or ():
         _warn_without_memcached(server)
+    is_protected = str(conf.get("memcache_security_strategy")).lower() != "none"
+    if not is_protected and not all(map(_is_on_this_host, servers or ())):
+        LOG.warning(
+            "[%s] memcached_servers: whoever can write to this cache decides who a user is; set "
+            "memcache_security_strategy = ENCRYPT and memcache_secret_key on all hosts",
+            GROUP,
+        )
+
+
+def _is_on_this_host(server: str) -> bool:
+    """Whether only this host can be expected to reach a memcached server."""
+    if server.startswith("unix:"):
+        return True
+    with contextlib.suppress(ValueError):  # no valid address, or a name
+        host = _address(server).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    return False
 
 
 def _warn_without_memcached(server: str) -> None:
     """Logs a WARNING if nothing answers at ``server`` (host:port, ``inet6:[host]:port`` or
     ``unix:path``). The library treats that as an empty cache and says nothing."""
     try:
-        _connect(server.removeprefix("inet6:").removeprefix("inet:")).close()
+        _connect(server).close()
     except (OSError, ValueError) as error:
         LOG.warning(
             "[%s] memcached_servers: %s does not answer (%s); without it, tokens are not cached "
@@ -166,10 +186,14 @@ def _connect(server: str) -> socket.socket:
             connection.close()
             raise
         return connection
-    address = urllib.parse.urlsplit(f"//{server}")
+    address = _address(server)
     return socket.create_connection(
         (address.hostname or "", address.port or _MEMCACHED_PORT), _MEMCACHED_SECONDS
     )
+
+
+def _address(server: str) -> urllib.parse.SplitResult:
+    return urllib.parse.urlsplit("//" + server.removeprefix("inet6:").removeprefix("inet:"))
 
 
 class Reauthentication(auth_token.AuthProtocol):  # type: ignore[misc]  # it has no types

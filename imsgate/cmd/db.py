@@ -11,9 +11,9 @@ from typing import Any
 from imsgate import model
 from imsgate.cmd import arguments
 from imsgate.errors import Unavailable
-from imsgate.registry import purge, schema
-from imsgate.registry.database import Database, DatabaseSettings
-from imsgate.registry.migrations import State
+from imsgate.registry.sql import purge, schema
+from imsgate.registry.sql.database import Database, DatabaseSettings
+from imsgate.registry.sql.migrations import State
 from imsgate.server import state
 
 

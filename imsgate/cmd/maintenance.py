@@ -8,8 +8,8 @@ from typing import Any
 from imsgate import model
 from imsgate.cmd import arguments
 from imsgate.errors import BadConfig, Unavailable
-from imsgate.maintenance import MaintenanceSettings, is_host_read_only
-from imsgate.registry import database
+from imsgate.maintenance.read_only import MaintenanceSettings, is_host_read_only
+from imsgate.registry.sql import database
 from imsgate.services import load_registry
 
 

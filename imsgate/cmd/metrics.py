@@ -39,10 +39,9 @@ def add_parser(subparsers: Any) -> None:
         help="the Paste file of `imsgate serve` (default: the installed one)",
     )
     arguments.add_config(parser)
-    parser.add_argument(
-        "--bind",
-        type=arguments.address,
-        metavar="HOST:PORT",
+    arguments.add_bind(
+        parser,
+        default=None,
         help="serve them here until SIGTERM; unix:PATH is a Unix socket (default: print them once)",
     )
     parser.set_defaults(run=run)
@@ -58,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
         lambda: _app(_reporter(args)),
         lambda: None,
         bind=args.bind,
+        socket_mode=args.socket_mode,
         workers=1,
         threads=_THREADS,
         grace=_GRACE_SECONDS,

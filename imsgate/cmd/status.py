@@ -13,10 +13,10 @@ from oslo_upgradecheck.upgradecheck import Code, Result
 from imsgate.cmd import arguments
 from imsgate.errors import Unavailable
 from imsgate.model import UNFINISHED, Status
-from imsgate.registry import database, migrations, schema
-from imsgate.registry.database import Database, DatabaseSettings
-from imsgate.registry.migrations import State
-from imsgate.registry.tables import IMAGES, JOBS
+from imsgate.registry.sql import database, migrations, schema
+from imsgate.registry.sql.database import Database, DatabaseSettings
+from imsgate.registry.sql.migrations import State
+from imsgate.registry.sql.tables import IMAGES, JOBS
 
 _SCHEMA = {
     State.CURRENT: Result(Code.SUCCESS),

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias, cast
 import webob
 from oslo_context import context
 
-from imsgate import errors, trace_context
+from imsgate import errors
 from imsgate.auth.identity import remove_variables
 from imsgate.config import Section
 from imsgate.filters import base, outgoing
@@ -31,6 +31,7 @@ from imsgate.http import headers as request_headers
 from imsgate.http.notes import RequestNotes
 from imsgate.http.request import NOTES, PRESENTED, REQUEST_ID, Request
 from imsgate.http.wsgi import Environ, WsgiApp
+from imsgate.telemetry import trace_context
 
 _ID_HEADER = "X-Openstack-Request-Id"
 

@@ -17,11 +17,11 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import Span
 from opentelemetry.util.http import sanitize_method
 
-from imsgate import trace_context
-from imsgate.dependencies import Dependency
 from imsgate.http.request import Request
 from imsgate.http.wsgi import Environ, WsgiApp
-from imsgate.trace_context import Trace
+from imsgate.telemetry import trace_context
+from imsgate.telemetry.dependencies import Dependency
+from imsgate.telemetry.trace_context import Trace
 
 LOG = logging.getLogger(__name__)
 

@@ -24,7 +24,6 @@ from typing import Any, cast
 import h11
 
 from imsgate import errors
-from imsgate.dependencies import Dependency
 from imsgate.errors import BadConfig
 from imsgate.forward import admission, fields, lost, upstream
 from imsgate.forward.asking import asked, whole
@@ -40,6 +39,7 @@ from imsgate.forward.settings import GROUP, ForwardSettings
 from imsgate.http import responses
 from imsgate.http.request import Request
 from imsgate.http.wsgi import Environ
+from imsgate.telemetry.dependencies import Dependency
 
 LOG = logging.getLogger(__name__)
 

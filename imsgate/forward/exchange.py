@@ -4,13 +4,14 @@ import dataclasses
 
 import h11
 
-from imsgate import errors, trace_context
+from imsgate import errors
 from imsgate.forward.connection import UpstreamConnection
 from imsgate.forward.credentials import Authenticator, Signable
 from imsgate.forward.fields import Fields
 from imsgate.forward.outgoing import OutgoingImage
 from imsgate.forward.pool import Pool
 from imsgate.forward.settings import ForwardSettings
+from imsgate.telemetry import trace_context
 
 #: Methods that change nothing (RFC 9110 section 9.2.1), so that they may be sent twice.
 _SAFE = frozenset(("GET", "HEAD", "OPTIONS"))

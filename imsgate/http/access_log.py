@@ -6,10 +6,10 @@ import urllib.parse
 from typing import Any
 
 from imsgate import errors
-from imsgate.dependencies import one_line
 from imsgate.http import body
 from imsgate.http.request import Request
 from imsgate.model import Identity
+from imsgate.telemetry.dependencies import one_line
 
 #: Parameters of a query whose values may be credentials.
 _SECRETS = re.compile(

@@ -9,10 +9,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from imsgate import trace_context
 from imsgate.buckets.image_url import ImageUrl
 from imsgate.model import Image, Job, Location
-from imsgate.trace_context import Trace
+from imsgate.telemetry import trace_context
+from imsgate.telemetry.trace_context import Trace
 
 #: The number of attempts that ended in an orderly way. A job that kills its workers must not be
 #: retried forever; one whose host is restarted, or whose database is unavailable, may be.

@@ -22,12 +22,12 @@ from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
 from imsgate import errors
-from imsgate.dependencies import Dependency
 from imsgate.errors import BadConfig
 from imsgate.jobs.engine import ENDS, Engine
 from imsgate.jobs.settings import GROUP, JobSettings
 from imsgate.jobs.work import Work
 from imsgate.registry.base import Registry
+from imsgate.telemetry.dependencies import Dependency
 
 LOG = logging.getLogger(__name__)
 

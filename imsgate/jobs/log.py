@@ -5,11 +5,12 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-from imsgate import errors, trace_context
-from imsgate.dependencies import one_line
+from imsgate import errors
 from imsgate.jobs.arguments import trace_of
 from imsgate.jobs.context import Context
 from imsgate.model import Job
+from imsgate.telemetry import trace_context
+from imsgate.telemetry.dependencies import one_line
 
 LOG = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from imsgate import model, trace_context
+from imsgate import model
 from imsgate.jobs import tasks
 from imsgate.jobs.progress import FAILED, IMPORTING
 from imsgate.model import (
@@ -23,6 +23,7 @@ from imsgate.model import (
 )
 from imsgate.notifications.target import TRACE
 from imsgate.registry.outbox import Event
+from imsgate.telemetry import trace_context
 
 #: An event type and its payload: a text for an error, otherwise members.
 _Sent: TypeAlias = tuple[str, Mapping[str, Any] | str]

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 
 from imsgate import errors
-from imsgate.dependencies import Dependency
 from imsgate.notifications.settings import OutboxSettings
 from imsgate.notifications.target import Declined, Target, Undelivered
 from imsgate.registry.base import Registry
 from imsgate.registry.outbox import OutboxMessage, Turn
+from imsgate.telemetry.dependencies import Dependency
 
 LOG = logging.getLogger(__name__)
 

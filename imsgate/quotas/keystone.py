@@ -14,10 +14,11 @@ from openstack.exceptions import SDKException
 from oslo_config import cfg
 from oslo_limit import exception, limit
 
-from imsgate import metrics, trace_context
+from imsgate import metrics
 from imsgate.config import PROJECT
-from imsgate.dependencies import Dependency
 from imsgate.errors import BadConfig, Unavailable
+from imsgate.telemetry import trace_context
+from imsgate.telemetry.dependencies import Dependency
 
 LIMITS = Dependency("Reading limits from Keystone", logging.getLogger(__name__))
 

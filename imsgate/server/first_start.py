@@ -9,8 +9,8 @@ from imsgate import app, bridge_app, config
 from imsgate.auth import token_file
 from imsgate.filters.tokens import Tokens, TokensSettings
 from imsgate.forward.settings import ForwardSettings
-from imsgate.registry import schema
-from imsgate.registry.database import DatabaseSettings
+from imsgate.registry.sql import schema
+from imsgate.registry.sql.database import DatabaseSettings
 from imsgate.server import pastefile, state
 from imsgate.spool import factory
 

@@ -41,6 +41,7 @@ class Server(gunicorn.app.base.BaseApplication):
         loaded: Callable[[], None],
         *,
         bind: str,
+        socket_mode: int = 0o660,
         workers: int,
         threads: int,
         grace: int,
@@ -50,9 +51,10 @@ class Server(gunicorn.app.base.BaseApplication):
         """``load`` builds the application in each worker; a BadConfig stops the server.
 
         ``loaded`` is called once, in the first worker that has loaded it, and ``stopped`` when the
-        server ends without an error. ``threads`` is the
-        number per worker; ``grace`` is in seconds. ``reserved_paths`` are answered by threads of
-        their own. Raises BadConfig if the system allows too few open files for that many threads.
+        server ends without an error. ``socket_mode`` is the mode of a Unix socket. ``threads`` is
+        the number per worker; ``grace`` is in seconds. ``reserved_paths`` are answered by threads
+        of their own. Raises BadConfig if the system allows too few open files for that many
+        threads.
         """
         Worker.RESERVED_PATHS = frozenset(reserved_paths)
         self._load = load
@@ -60,6 +62,8 @@ class Server(gunicorn.app.base.BaseApplication):
         self.stopped = stopped
         self._options: dict[str, Any] = {
             "bind": bind,
+            # gunicorn applies it when it creates the socket, so that nobody else can ever connect.
+            "umask": 0o777 & ~socket_mode,
             "workers": workers,
             "threads": threads,
             "graceful_timeout": grace,

@@ -21,7 +21,6 @@ from typing import Any, cast
 
 from oslo_config import cfg
 
-from imsgate import trace_context
 from imsgate.errors import BadConfig, SourceFailed, SourceUnavailable, UriRefused
 from imsgate.model import Image
 from imsgate.settings import Settings
@@ -38,6 +37,7 @@ from imsgate.sources.web_download import (
     parse_digest,
     unfolded,
 )
+from imsgate.telemetry import trace_context
 
 LOG = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from imsgate.config import DefaultSettings
 from imsgate.forward.application import Forward
 from imsgate.forward.settings import ForwardSettings
 from imsgate.http.wsgi import WsgiApp
-from imsgate.maintenance import Guarded, MaintenanceSettings, ReadOnlyMode
+from imsgate.maintenance.read_only import Guarded, MaintenanceSettings, ReadOnlyMode
 
 
 def app_factory(global_conf: dict[str, str], **local_conf: str) -> WsgiApp:

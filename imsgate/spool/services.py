@@ -17,7 +17,7 @@ from imsgate.forward.settings import GROUP, ForwardSettings
 from imsgate.http.request import Request
 from imsgate.jobs.engine import Engine
 from imsgate.jobs.settings import JobSettings
-from imsgate.maintenance import MaintenanceSettings, ReadOnlyMode
+from imsgate.maintenance.read_only import MaintenanceSettings, ReadOnlyMode
 from imsgate.quotas import quota
 from imsgate.quotas.quota import Quotas
 from imsgate.records.settings import ApiSettings

@@ -1,7 +1,7 @@
 """A store whose outages are logged and whose operations are counted, whatever its driver.
 
-See ``imsgate.dependencies`` and ``imsgate.metrics``. Reading and writing are two dependencies: a
-full or read-only file system can still be read.
+See ``imsgate.telemetry.dependencies`` and ``imsgate.metrics``. Reading and writing are two
+dependencies: a full or read-only file system can still be read.
 """
 
 import contextlib
@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from imsgate import errors, metrics
-from imsgate.dependencies import Dependency
 from imsgate.stores.sinks import ResumableSink, Sink
+from imsgate.telemetry.dependencies import Dependency
 
 _LOG = logging.getLogger(__name__)
 

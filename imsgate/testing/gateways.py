@@ -12,7 +12,7 @@ from imsgate import app
 from imsgate.buckets.base import Accounts, Buckets
 from imsgate.config import Config, Section
 from imsgate.jobs.engine import Engine
-from imsgate.maintenance import ReadOnlyMode
+from imsgate.maintenance.read_only import ReadOnlyMode
 from imsgate.quotas import quota
 from imsgate.records.settings import ApiSettings
 from imsgate.registry.base import Registry

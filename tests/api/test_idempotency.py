@@ -15,8 +15,9 @@ from imsgate import errors
 from imsgate.api import idempotency
 from imsgate.http import responses
 from imsgate.model import Location, Status
-from imsgate.registry import keys, schema, sql
+from imsgate.registry import sql
 from imsgate.registry.base import Query
+from imsgate.registry.sql import keys, schema
 from imsgate.testing.gateways import gateway
 from tests.api.buckets import MemoryBuckets, options
 from tests.api.people import PEOPLE, Person, reason

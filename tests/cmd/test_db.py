@@ -12,9 +12,8 @@ from imsgate.cmd import main
 from imsgate.config import Config
 from imsgate.errors import NotFound
 from imsgate.model import JobState, Status
-from imsgate.registry import migrations, purge
-from imsgate.registry.database import Database, DatabaseSettings
-from imsgate.registry.sql import SqlRegistry
+from imsgate.registry.sql import SqlRegistry, migrations, purge
+from imsgate.registry.sql.database import Database, DatabaseSettings
 from imsgate.testing.records import START, image, job
 from tests import databases
 

@@ -10,11 +10,12 @@ import pytest
 from osprofiler import profiler
 from osprofiler import web as osprofiler_web
 
-from imsgate import errors, filters, trace_context
-from imsgate.dependencies import Dependency
+from imsgate import errors, filters
 from imsgate.filters import spans, tracing
 from imsgate.http import responses
 from imsgate.http.request import Request
+from imsgate.telemetry import trace_context
+from imsgate.telemetry.dependencies import Dependency
 from imsgate.testing import FilterContract, apps, servers
 from tests.filters.alone import put
 from tests.functional.collector import collecting

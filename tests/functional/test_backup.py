@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from imsgate.registry import migrations
+from imsgate.registry.sql import migrations
 from tests.functional import programs
 from tests.functional.conftest import needs_program
 from tests.functional.gateway import IMSGATE, ROOT, Gateway, clean_env, serving

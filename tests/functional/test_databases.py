@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from imsgate.registry import schema
+from imsgate.registry.sql import schema
 from tests.databases import Server, settings
 from tests.functional import idempotency
 from tests.functional.gateway import Gateway, eventually, serving

@@ -17,8 +17,8 @@ from imsgate.forward.application import Forward
 from imsgate.forward.settings import ForwardSettings
 from imsgate.jobs.celery import CeleryEngine
 from imsgate.jobs.settings import JobSettings
-from imsgate.registry.database import Database, DatabaseSettings
 from imsgate.registry.memory import MemoryRegistry
+from imsgate.registry.sql.database import Database, DatabaseSettings
 from imsgate.testing import apps, servers
 from tests.functional import images
 from tests.functional.conftest import mounted

@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from imsgate.model import Status, Visibility
-from imsgate.registry import rows
-from imsgate.registry.tables import IMAGES
+from imsgate.registry.sql import rows
+from imsgate.registry.sql.tables import IMAGES
 from imsgate.testing.records import after, image
 from tests.functional import browser as browsers
 from tests.functional.browser import Visitor, images_of, raw_disk

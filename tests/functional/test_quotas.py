@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from imsgate.registry import schema
+from imsgate.registry.sql import schema
 from tests import databases
 from tests.functional.gateway import Answer, Gateway, serving
 

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 
-from imsgate.registry import schema
+from imsgate.registry.sql import schema
 from imsgate.stores.mark import MARK
 from tests.databases import Server, settings
 from tests.functional.gateway import Answer, Gateway, eventually, serving

@@ -9,7 +9,6 @@ from celery.worker.consumer import connection, consumer
 from kombu.exceptions import ContentDisallowed
 
 from imsgate import errors
-from imsgate.dependencies import Dependency
 from imsgate.jobs import celery as engines
 from imsgate.jobs.engine import Engine
 from imsgate.jobs.settings import JobSettings
@@ -17,6 +16,7 @@ from imsgate.jobs.work import Work
 from imsgate.model import JobState
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.services import make_engine
+from imsgate.telemetry.dependencies import Dependency
 from imsgate.testing.records import after, job
 from tests.functional.gateway import HOST, free_port
 

@@ -16,10 +16,9 @@ from imsgate.notifications.notifications import Notifications
 from imsgate.notifications.sender import Sender
 from imsgate.notifications.settings import OutboxSettings, WebhookSettings
 from imsgate.notifications.target import Declined, Target, Undelivered
-from imsgate.registry import schema
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.registry.outbox import Event
-from imsgate.registry.sql import SqlRegistry
+from imsgate.registry.sql import SqlRegistry, schema
 from imsgate.testing.records import image
 from tests import databases
 from tests.notifications.receiver import SECRET, receiving

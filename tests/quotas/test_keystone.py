@@ -4,8 +4,9 @@ import types
 
 import pytest
 
-from imsgate import config, errors, trace_context
+from imsgate import config, errors
 from imsgate.quotas import quota
+from imsgate.telemetry import trace_context
 from tests.functional.gateway import HOST, free_port
 
 limit = pytest.importorskip("oslo_limit.limit")

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from imsgate.config import Config, Section
-from imsgate.registry import schema, sql
+from imsgate.registry import sql
+from imsgate.registry.sql import schema
 from tests import databases
 
 

@@ -8,11 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from imsgate.errors import Unavailable
-from imsgate.registry import jobs, outages
-from imsgate.registry.database import Database, DatabaseSettings
-from imsgate.registry.outages import Undone, repeated
-from imsgate.registry.sql import SqlRegistry
-from imsgate.registry.tables import IMAGES, JOBS
+from imsgate.registry.sql import SqlRegistry, jobs, outages
+from imsgate.registry.sql.database import Database, DatabaseSettings
+from imsgate.registry.sql.outages import Undone, repeated
+from imsgate.registry.sql.tables import IMAGES, JOBS
 from imsgate.testing.records import after, image, job
 from imsgate.testing.registries.threads import together
 

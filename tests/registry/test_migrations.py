@@ -11,10 +11,11 @@ from setuptools import find_packages
 
 from imsgate.errors import LocationTaken
 from imsgate.model import Location, Status
-from imsgate.registry import migrations, rows, schema, sql
+from imsgate.registry import sql
 from imsgate.registry.base import Query
-from imsgate.registry.database import Database, DatabaseSettings
-from imsgate.registry.tables import (
+from imsgate.registry.sql import migrations, rows, schema
+from imsgate.registry.sql.database import Database, DatabaseSettings
+from imsgate.registry.sql.tables import (
     IMAGES,
     JOBS,
     LOCATIONS,
@@ -180,7 +181,7 @@ def test_images_that_share_a_place_stay_as_they_are(unmade):
 
 
 def test_revisions_are_shipped():
-    assert "imsgate.registry.migrations.versions" in find_packages(include=["imsgate*"])
+    assert "imsgate.registry.sql.migrations.versions" in find_packages(include=["imsgate*"])
 
 
 def test_files_are_named_by_their_revisions_in_order():

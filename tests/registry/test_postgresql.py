@@ -5,8 +5,7 @@ import contextlib
 import pytest
 
 from imsgate.errors import BadConfig
-from imsgate.registry import schema
-from imsgate.registry.sql import SqlRegistry
+from imsgate.registry.sql import SqlRegistry, schema
 from imsgate.testing.registries import RegistryContract, walk
 from tests import databases
 

@@ -7,8 +7,9 @@ import pytest
 
 from imsgate.errors import BadConfig, Conflict
 from imsgate.model import Status
-from imsgate.registry import schema, sql
+from imsgate.registry import sql
 from imsgate.registry.base import Query
+from imsgate.registry.sql import schema
 from imsgate.testing.records import image
 from imsgate.testing.registries.threads import together
 

@@ -9,9 +9,10 @@ import sqlalchemy as sa
 
 from imsgate import errors
 from imsgate.model import JobState, Location, Status, UploadState
-from imsgate.registry import purge, schema, sql
-from imsgate.registry.database import Database, DatabaseSettings
-from imsgate.registry.tables import METADATA
+from imsgate.registry import sql
+from imsgate.registry.sql import purge, schema
+from imsgate.registry.sql.database import Database, DatabaseSettings
+from imsgate.registry.sql.tables import METADATA
 from imsgate.testing.records import START, after, image, job, member, upload
 
 BEFORE = START + datetime.timedelta(days=1)

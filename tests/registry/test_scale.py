@@ -11,10 +11,9 @@ import pytest
 import sqlalchemy as sa
 
 from imsgate.model import DELETED, JobState, MemberStatus, Status, UploadState, Visibility
-from imsgate.registry import activity, candidates, jobs, lists, rows, uploads
 from imsgate.registry.base import Condition, Op, Query
-from imsgate.registry.sql import SqlRegistry
-from imsgate.registry.tables import IMAGES, JOBS, MEMBERS, PROPERTIES, TAGS, UPLOADS
+from imsgate.registry.sql import SqlRegistry, activity, candidates, jobs, lists, rows, uploads
+from imsgate.registry.sql.tables import IMAGES, JOBS, MEMBERS, PROPERTIES, TAGS, UPLOADS
 from imsgate.testing.records import START, after, image, job, upload
 
 _MANY = 10_000

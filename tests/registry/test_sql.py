@@ -12,9 +12,8 @@ import sqlalchemy as sa
 from imsgate import errors
 from imsgate.config import Section
 from imsgate.model import Limits, Location
-from imsgate.registry import candidates, database, lists, outages, schema
 from imsgate.registry.base import Condition, Op, Query
-from imsgate.registry.sql import SqlRegistry
+from imsgate.registry.sql import SqlRegistry, candidates, database, lists, outages, schema
 from imsgate.testing.records import after, image, member, upload
 from imsgate.testing.registries import RegistryContract
 from tests import databases

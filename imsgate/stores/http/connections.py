@@ -10,9 +10,10 @@ from typing import Any
 
 import urllib3
 
-from imsgate import errors, trace_context
+from imsgate import errors
 from imsgate.stores.http import failures, options
 from imsgate.stores.http.options import Base, HttpSettings
+from imsgate.telemetry import trace_context
 
 #: What is read of a response whose body is of no interest, so that its connection can be reused.
 _DRAINED_BYTES = 64 * 1024

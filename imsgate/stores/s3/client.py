@@ -8,9 +8,9 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from imsgate import trace_context
 from imsgate.stores.s3 import options
 from imsgate.stores.s3.options import S3Settings
+from imsgate.telemetry import trace_context
 
 #: Services without regions accept this one.
 _DEFAULT_REGION = "us-east-1"

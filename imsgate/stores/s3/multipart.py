@@ -12,7 +12,7 @@ from imsgate.stores.base import CopySource
 from imsgate.stores.s3 import failures
 from imsgate.stores.s3.bucket import Bucket, MultipartUpload, NewUpload
 from imsgate.stores.s3.checksums import Receipt
-from imsgate.trace_context import carried
+from imsgate.telemetry.trace_context import carried
 
 _LOG = logging.getLogger(__name__)
 

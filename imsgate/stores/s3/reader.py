@@ -19,7 +19,7 @@ from imsgate.http.rate import Rate
 from imsgate.stores.s3 import failures
 from imsgate.stores.s3.bucket import Bucket
 from imsgate.stores.s3.options import MIB
-from imsgate.trace_context import carried
+from imsgate.telemetry.trace_context import carried
 
 BLOCK_BYTES = 8 * MIB
 #: The first block is small, because many clients only read the header of an image.

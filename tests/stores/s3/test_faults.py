@@ -9,9 +9,10 @@ import sys
 
 import pytest
 
-from imsgate import errors, trace_context
+from imsgate import errors
 from imsgate.stores.base import Swept
 from imsgate.stores.s3 import client
+from imsgate.telemetry import trace_context
 from imsgate.testing.stores.checks import assert_missing
 from imsgate.testing.stores.data import body, content, new_key
 from tests.functional.gateway import clean_env, eventually

@@ -1,0 +1,1 @@
+"""Read-only mode, and what the health check says of it."""
