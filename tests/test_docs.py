@@ -10,6 +10,7 @@ from oslo_config import generator
 
 from imsgate import config, errors
 from imsgate.api import info
+from imsgate.doctor import checks as doctor
 from imsgate.formats.checks import CHECKS
 from imsgate.notifications import bus
 from imsgate.stores import enabled, loader
@@ -39,6 +40,12 @@ def test_the_api_page_knows_the_versions():
     minors = range(int(newest.partition(".")[2]) + 1)
     left_out = re.findall(r"[\d.]+", without)
     assert {f"2.{minor}" for minor in minors}.difference(left_out) == set(info.VERSIONS)
+
+
+def test_every_check_of_the_doctor_is_on_the_page_for_operators():
+    page = (ROOT / "doc/operators.md").read_text()
+    table = page.partition("## Examine an installation")[2].partition("| Option |")[0]
+    assert re.findall(r"^\| `([\w-]+)` \|", table, re.M) == list(doctor.CHECKS)
 
 
 def test_every_check_is_on_the_page_about_formats():

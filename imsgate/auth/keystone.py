@@ -7,6 +7,7 @@ them; ``tests/auth/test_library_internals.py`` checks them. Importing it needs t
 
 import base64
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import importlib.util
@@ -162,18 +163,51 @@ def _is_on_this_host(server: str) -> bool:
 
 
 def _warn_without_memcached(server: str) -> None:
-    """Logs a WARNING if nothing answers at ``server`` (host:port, ``inet6:[host]:port`` or
-    ``unix:path``). The library treats that as an empty cache and says nothing."""
+    """Logs a WARNING if nothing answers at ``server``."""
+    if problem := problem_of_memcached(server):
+        LOG.warning("[%s] memcached_servers: %s", GROUP, problem)
+
+
+def problem_of_memcached(server: str) -> str | None:
+    """Why nothing answers at ``server`` (host:port, ``inet6:[host]:port`` or ``unix:path``), or
+    None. The library treats that as an empty cache and says nothing."""
     try:
         _connect(server).close()
     except (OSError, ValueError) as error:
-        LOG.warning(
-            "[%s] memcached_servers: %s does not answer (%s); without it, tokens are not cached "
-            "and every request asks Keystone",
-            GROUP,
-            server,
-            error,
+        return (
+            f"{server} does not answer ({error}); without it, tokens are not cached and every "
+            "request asks Keystone"
         )
+    return None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ServiceAccount:
+    """This service's own account in Keystone, and the memcached servers that it uses."""
+
+    roles: frozenset[str]
+    memcached_servers: tuple[str, ...]
+
+
+def service_account(native: cfg.ConfigOpts, overrides: Mapping[str, str]) -> ServiceAccount:
+    """Get a token for this service's own account, and validate it.
+
+    Raises BadConfig as :func:`make_protocol`, Unauthenticated if Keystone refuses the account, and
+    Unavailable, with its cause, if Keystone does not answer.
+    """
+    protocol = make_protocol(Reauthentication, native, overrides)
+    try:
+        token = protocol._auth.get_token(protocol._session)
+        found = protocol._identity_server.verify_token(token)
+    except (keystone.Unauthorized, rejected.InvalidToken) as error:
+        raise errors.Unauthenticated from error
+    except (keystone.ClientException, rejected.ServiceError) as error:
+        raise errors.Unavailable(what="Keystone") from error
+    servers = overrides.get("memcached_servers") or native[GROUP].memcached_servers or ()
+    return ServiceAccount(
+        roles=frozenset(role["name"] for role in found["token"].get("roles", ())),
+        memcached_servers=tuple(servers.split(",") if isinstance(servers, str) else servers),
+    )
 
 
 def _connect(server: str) -> socket.socket:

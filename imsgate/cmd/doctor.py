@@ -42,8 +42,30 @@ def add_parser(subparsers: Any) -> None:
         help="repair what can be repaired without a risk: close files with secrets to other users, "
         "and remove data of unfinished uploads that nobody continues",
     )
+    parser.add_argument(
+        "--verify",
+        type=_sample,
+        metavar="N",
+        help="also read N copies of image data, chosen at random, or 'all', and compare them with "
+        "the records",
+    )
+    parser.add_argument(
+        "--rate",
+        type=arguments.positive,
+        metavar="MIB/S",
+        help="read at most this amount per second (default: no limit)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON list of all findings")
     parser.set_defaults(run=run)
+
+
+#: The number of copies to read that stands for all of them.
+_ALL = "all"
+
+
+def _sample(text: str) -> int | str:
+    """Argument type: a whole number above 0, or _ALL."""
+    return text if text == _ALL else arguments.positive(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
             print(f"{name:<15} {text}")
         return 0
     names = args.check or list(checks.CHECKS)
+    if args.verify and "digests" not in names:
+        names = [*names, "digests"]
     for name in names:
         if name not in checks.CHECKS:
             raise BadConfig("--check", f"{name!r} is not one of {', '.join(checks.CHECKS)}")
@@ -71,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _findings(args: argparse.Namespace, names: list[str]) -> "Iterator[Diagnosis]":
     from imsgate.doctor import checks, diagnosis  # noqa: PLC0415
-    from imsgate.doctor.installation import Installation  # noqa: PLC0415
+    from imsgate.doctor.installation import Installation, Sample  # noqa: PLC0415
 
     try:
         conf = arguments.load(args)
@@ -84,7 +108,10 @@ def _findings(args: argparse.Namespace, names: list[str]) -> "Iterator[Diagnosis
         )
         return
     _refuse_root(conf.state_path)
-    installation = Installation(conf, arguments.global_conf(args), args.paste)
+    sample = None
+    if args.verify:
+        sample = Sample(None if args.verify == _ALL else args.verify, args.rate)
+    installation = Installation(conf, arguments.global_conf(args), args.paste, sample)
     try:
         yield from checks.run(names, installation)
     finally:

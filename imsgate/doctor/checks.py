@@ -4,7 +4,17 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from imsgate import errors
-from imsgate.doctor import configuration, data, database, permissions, room, stores
+from imsgate.doctor import (
+    broker,
+    configuration,
+    data,
+    database,
+    digests,
+    keystone,
+    permissions,
+    room,
+    stores,
+)
 from imsgate.doctor.diagnosis import Diagnosis, Severity
 from imsgate.doctor.installation import Installation
 from imsgate.errors import BadConfig
@@ -16,9 +26,12 @@ CHECKS: Mapping[str, tuple[Check, str]] = {
     "configuration": (configuration.check, "what the server would refuse or ignore"),
     "database": (database.check, "the connection, the revision of the tables, and the clock"),
     "stores": (stores.check, "write, read and delete an object in each store"),
+    "keystone": (keystone.check, "this service's account in Keystone, and memcached"),
+    "broker": (broker.check, "the brokers of notifications and of jobs"),
     "permissions": (permissions.check, "who can read secrets and write to directories"),
     "room": (room.check, "free space and inodes of the stores and the state directory"),
     "data": (data.check, "records whose data is missing, and data without a record"),
+    "digests": (digests.check, "with --verify: read image data and compare it with the records"),
 }
 
 

@@ -2,11 +2,12 @@
 
 import collections
 import dataclasses
+import datetime
 import functools
 import time
 from collections.abc import Iterator
 
-from imsgate import errors
+from imsgate import errors, model
 from imsgate.doctor import database
 from imsgate.doctor.diagnosis import Diagnosis, Severity
 from imsgate.doctor.installation import Installation
@@ -21,6 +22,8 @@ _PAGE = 500
 _NAMED = 5
 #: Seconds for which a record may wait for cleanup before it is reported.
 _CLEANUP_SECONDS = 3600.0
+#: How long a job may wait for a worker; as in etc/prometheus-rules.yaml.
+_JOB_WAIT = datetime.timedelta(seconds=900)
 
 
 def check(installation: Installation) -> Iterator[Diagnosis]:
@@ -41,6 +44,7 @@ def check(installation: Installation) -> Iterator[Diagnosis]:
         except errors.Error as error:
             yield _unchecked(f"data.orphans.{backend.id}", error)
     yield _cleanup(registry)
+    yield _jobs(registry)
 
 
 @dataclasses.dataclass(slots=True)
@@ -65,8 +69,8 @@ def _records(registry: Registry, backends: dict[str, Backend]) -> Iterator[Diagn
     found: dict[tuple[str, str], _Images] = collections.defaultdict(_Images)
     away: dict[str, errors.Error] = {}
     for image in _listed(registry):
-        count += 1
         for copy in image.copies:
+            count += 1
             if copy.store in away:
                 continue
             try:
@@ -87,7 +91,7 @@ def _records(registry: Registry, backends: dict[str, Backend]) -> Iterator[Diagn
             advice=advice.format(store=store),
         )
     if not found and not away:
-        message = f"The data of all {count} images exists, with the recorded size."
+        message = f"All {count} copies of image data exist, with the recorded size."
         yield Diagnosis(check="data.records", severity=Severity.OK, message=message)
 
 
@@ -202,6 +206,21 @@ def _cleanup(registry: Registry) -> Diagnosis:
         message=f"Uploads or deletions have waited for cleanup for an hour: {waiting}.",
         advice="Start 'imsgate serve', which cleans up regularly, and look for 'cleaned up' in its "
         "log. It waits while a store is away, and in read-only mode.",
+    )
+
+
+def _jobs(registry: Registry) -> Diagnosis:
+    """Whether somebody works on the jobs."""
+    since = registry.activity().waiting_since
+    if since is None or model.now() - since < _JOB_WAIT:
+        message = "No job has been waiting for long."
+        return Diagnosis(check="data.jobs", severity=Severity.OK, message=message)
+    return Diagnosis(
+        check="data.jobs",
+        severity=Severity.WARNING,
+        message=f"A job has been waiting since {model.isotime(since)}.",
+        advice="Start 'imsgate worker' on some host, or more of them. Without one, only 'imsgate "
+        "serve' with [jobs] engine = local works on jobs, and not in read-only mode.",
     )
 
 

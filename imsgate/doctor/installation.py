@@ -1,5 +1,6 @@
 """What the checks examine: one configuration, and what it opens, opened once."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,14 +18,31 @@ from imsgate.stores import loader
 from imsgate.stores.enabled import Backend
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sample:
+    """How many copies of image data are read, None for all, and at how many MiB/s at most, None
+    for as fast as possible."""
+
+    number: int | None
+    rate: float | None
+
+
 class Installation:
     """The configuration, database and stores of one host. Opens each of them when it is needed."""
 
-    def __init__(self, conf: Config, global_conf: Mapping[str, str], paste: str | None) -> None:
-        """``paste`` is the Paste file; None is the installed one."""
+    def __init__(
+        self,
+        conf: Config,
+        global_conf: Mapping[str, str],
+        paste: str | None,
+        sample: Sample | None = None,
+    ) -> None:
+        """``paste`` is the Paste file; None is the installed one. Without ``sample``, no image
+        data is read."""
         self.conf = conf
         self.global_conf = global_conf
         self.paste = paste
+        self.sample = sample
         self._registry: Registry | BadConfig | None = None
 
     @functools.cached_property

@@ -98,6 +98,14 @@ class Engine:
         self._running: list[Job] = []
         self._shares: _Shares | None = None
 
+    @classmethod
+    def check_broker(cls, settings: JobSettings) -> bool:
+        """Connect to the broker; returns False if this engine needs none.
+
+        Raises BadConfig, and Unavailable, whose cause says why it cannot be used.
+        """
+        return False
+
     def start(
         self,
         kind: str,

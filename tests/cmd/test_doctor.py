@@ -121,3 +121,22 @@ def test_root_does_not_stand_for_the_user_of_the_service(doctor, open_tokens, mo
 
     monkeypatch.setattr(os, "stat", stat)
     assert doctor(*CHECK) == (2, "")
+
+
+@pytest.mark.parametrize("sample", ["all", "20"])
+def test_data_is_read_on_demand(doctor, tmp_path, capsys, sample):
+    place = ["--config-file", str(tmp_path / "imsgate.conf"), "--state", str(tmp_path / "state")]
+    (entry,) = json.loads(doctor("--check", "digests", "--json")[1])
+    assert entry["severity"] == "skipped"
+    assert main.main(["db", "upgrade", *place]) == 0
+    capsys.readouterr()
+    words = ("--check", "room", "--verify", sample, "--rate", "5", "--json")
+    *_, entry = json.loads(doctor(*words)[1])
+    assert entry["message"] == "0 copies agree with their records; 0 bytes were read."
+
+
+@pytest.mark.parametrize("sample", ["0", "-1", "some"])
+def test_a_sample_of_no_size(doctor, capsys, sample):
+    with pytest.raises(SystemExit):
+        doctor("--verify", sample)
+    assert "--verify" in capsys.readouterr().err

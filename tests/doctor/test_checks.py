@@ -16,14 +16,14 @@ def configurations():
     blocks = page.split("```\n")[1::2]
     stores = [text for text in blocks if text.startswith("[DEFAULT]\nenabled_backends")]
     assert len(stores) == 2
-    yield pytest.param("", id="default")
+    yield pytest.param("", True, id="default")
+    yield pytest.param("", False, id="before-the-first-start")
     for number, text in enumerate(stores):
-        yield pytest.param(text.replace("/srv", "{place}"), id=f"page-{number}")
-    yield pytest.param(FRONT, id="front")
+        yield pytest.param(text.replace("/srv", "{place}"), True, id=f"page-{number}")
+    yield pytest.param(FRONT, False, id="front")
 
 
-@pytest.mark.parametrize("text", list(configurations()))
-@pytest.mark.parametrize("tables", [True, False])
+@pytest.mark.parametrize(("text", "tables"), list(configurations()))
 def test_a_healthy_installation_has_no_finding(examine, text, tables):
     findings = examine(text, tables=tables)
     # Whether the disk of this machine is full is its own affair.

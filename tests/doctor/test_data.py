@@ -1,5 +1,6 @@
 """Records without data, data without records, on real files and SQLite."""
 
+import datetime
 import os
 import time
 
@@ -8,7 +9,7 @@ import pytest
 from imsgate import model
 from imsgate.doctor import data
 from imsgate.model import Location, Status, Visibility
-from imsgate.testing.records import image
+from imsgate.testing.records import image, job
 from tests.doctor.conftest import wrong
 
 HASH = "1"
@@ -54,8 +55,9 @@ def test_all_is_well(installation, store):
         "data.records": "ok",
         "data.orphans.fast": "ok",
         "data.cleanup": "ok",
+        "data.jobs": "ok",
     }
-    assert f"all {len(Visibility)} images" in found["data.records"].message
+    assert f"All {len(Visibility)} copies" in found["data.records"].message
 
 
 @pytest.mark.parametrize("status", [Status.ACTIVE, Status.DEACTIVATED])
@@ -186,3 +188,10 @@ def test_what_nobody_cleans_up(installation):
     found = by_name(installation)
     assert wrong(found.values()) == [("data.cleanup", "warning")]
     assert ": 1 (" in found["data.cleanup"].message
+
+
+@pytest.mark.parametrize(("hours", "severity"), [(0, "ok"), (1, "warning")])
+def test_jobs_that_nobody_works_on(installation, hours, severity):
+    began = model.now() - datetime.timedelta(hours=hours)
+    installation.registry.add_job(job(created_at=began, updated_at=began))
+    assert by_name(installation)["data.jobs"].severity == severity
