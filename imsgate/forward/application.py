@@ -69,9 +69,7 @@ class Forward:
         except re.error as error:
             raise BadConfig(f"[{GROUP}] requests", str(error)) from error
         self.pool = Pool(
-            lambda: UpstreamConnection(self.upstream.connect(settings.connect_timeout)),
-            settings.requests_at_once,
-            settings.keep_alive,
+            lambda: UpstreamConnection(self.upstream.connect(settings.connect_timeout)), settings
         )
         self.credentials = credentials or UpstreamCredentials(settings)
         self.exchanges = Exchanges(self.pool, settings, self.credentials)

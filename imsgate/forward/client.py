@@ -43,9 +43,7 @@ class UpstreamClient:
         self._settings = settings
         self._upstream = upstream.load(settings)
         self.pool = Pool(
-            lambda: UpstreamConnection(self._upstream.connect(settings.connect_timeout)),
-            settings.requests_at_once,
-            settings.keep_alive,
+            lambda: UpstreamConnection(self._upstream.connect(settings.connect_timeout)), settings
         )
         self._exchanges = Exchanges(self.pool, settings, credentials)
 
