@@ -10,7 +10,7 @@ from imsgate.config import Config
 from imsgate.filters.metrics import begin_configured
 from imsgate.forward.settings import ForwardSettings
 from imsgate.jobs import engine
-from imsgate.server import life
+from imsgate.server import life, reloading
 from imsgate.services import Services, load_services
 
 
@@ -32,10 +32,11 @@ def run(args: argparse.Namespace) -> int:
     conf = arguments.load(args)
     conf.set_up_log()
     begin_configured(conf)
-    # Blocked before any other thread starts, so that the main thread receives them.
-    signal.pthread_sigmask(signal.SIG_BLOCK, engine.ENDS)
+    # Blocked before any other thread starts, so that those threads receive them that wait for them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {*engine.ENDS, reloading.SIGNAL})
     parts = load(conf)
     life.log_start(conf, f"runs jobs on {args.threads} threads")
+    reloading.start(conf)
     parts.notifications.start_threads()
     parts.engine.work(args.threads)
     parts.notifications.stop()

@@ -13,7 +13,7 @@ import pytest
 
 from imsgate.client.credentials import TokenCredentials
 from imsgate.doctor import way_in
-from imsgate.doctor.finding import Finding, Severity
+from imsgate.doctor.diagnosis import Diagnosis, Severity
 from imsgate.doctor.way_in import bodies
 from imsgate.doctor.way_in.site import OCTETS, Site
 from tests.functional import proxies
@@ -40,7 +40,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 def examine(
     gateway: Gateway, url: str, tls: pathlib.Path | None = None, **options: Any
-) -> dict[str, Finding]:
+) -> dict[str, Diagnosis]:
     """The findings by the names of their checks; afterwards, no record is left."""
     verify = True if tls is None else str(tls / "cert.pem")
     credentials = TokenCredentials(url, gateway.token(), verify=verify)
@@ -51,7 +51,7 @@ def examine(
     return findings
 
 
-def wrong(findings: dict[str, Finding]) -> set[str]:
+def wrong(findings: dict[str, Diagnosis]) -> set[str]:
     return {
         check.removeprefix("way-in.")
         for check, finding in findings.items()

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from imsgate.client.credentials import Credentials
 from imsgate.client.failures import Cut, NotAllowed, TransferInterrupted
 from imsgate.client.retries import Retries
-from imsgate.doctor.finding import Finding, Severity
+from imsgate.doctor.diagnosis import Diagnosis, Severity
 from imsgate.doctor.way_in import answers, bodies
 from imsgate.doctor.way_in.exchange import Lost
 from imsgate.doctor.way_in.problem import Probe, Problem
@@ -59,7 +59,7 @@ def checks(
     held: float = PATIENCE,
     quiet: float = QUIET,
     names: Collection[str] = (),
-) -> Iterator[Finding]:
+) -> Iterator[Diagnosis]:
     """Probe the endpoint of the credentials; yield the findings of each probe as it ends.
 
     ``patience``, ``held`` and ``quiet`` are those of ``Site``; with 0 for ``quiet`` there is no
@@ -83,7 +83,7 @@ def checks(
         yield _finding("cleanup", remaining)
 
 
-def _probe_all(site: Site, names: Collection[str]) -> Iterator[Finding]:
+def _probe_all(site: Site, names: Collection[str]) -> Iterator[Diagnosis]:
     for probe in PROBES:
         if names and probe.name not in names:
             continue
@@ -93,7 +93,7 @@ def _probe_all(site: Site, names: Collection[str]) -> Iterator[Finding]:
             return
 
 
-def _run(probe: Probe, site: Site) -> Iterator[Finding]:
+def _run(probe: Probe, site: Site) -> Iterator[Diagnosis]:
     found = False
     try:
         for problem in probe.run(site):
@@ -115,8 +115,8 @@ def _run(probe: Probe, site: Site) -> Iterator[Finding]:
         yield _finding(probe.name, Problem(probe.passed, severity=Severity.OK))
 
 
-def _finding(name: str, problem: Problem) -> Finding:
-    return Finding(
+def _finding(name: str, problem: Problem) -> Diagnosis:
+    return Diagnosis(
         check=f"way-in.{name}",
         severity=problem.severity,
         message=problem.message,

@@ -7,7 +7,7 @@ import urllib.parse
 import uuid
 from collections.abc import Iterator
 
-from imsgate.doctor.finding import Severity
+from imsgate.doctor.diagnosis import Severity
 from imsgate.doctor.way_in.exchange import Answer
 from imsgate.doctor.way_in.problem import Problem
 from imsgate.doctor.way_in.site import Foreign, Refused, Site

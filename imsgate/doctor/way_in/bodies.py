@@ -6,7 +6,7 @@ import struct
 import uuid
 from collections.abc import Iterator
 
-from imsgate.doctor.finding import Severity
+from imsgate.doctor.diagnosis import Severity
 from imsgate.doctor.way_in.exchange import Answer, Exchange, Lost
 from imsgate.doctor.way_in.problem import Problem
 from imsgate.doctor.way_in.site import OCTETS, Foreign, Refused, Silence, Site

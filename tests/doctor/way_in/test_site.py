@@ -4,7 +4,7 @@ import pytest
 
 from imsgate.client.credentials import AccessKey, TokenCredentials
 from imsgate.doctor import way_in
-from imsgate.doctor.finding import Severity
+from imsgate.doctor.diagnosis import Severity
 from imsgate.doctor.way_in import bodies
 from imsgate.doctor.way_in.site import Site
 from tests.functional.gateway import free_port
