@@ -54,7 +54,9 @@ from imsgate.transfer.resumable import ResumableUploads
 from imsgate.transfer.settings import UploadSettings
 from imsgate.transfer.upload import Uploads
 from imsgate.verification import repair
+from imsgate.verification.background import BackgroundVerification
 from imsgate.verification.repair import Repairs
+from imsgate.verification.settings import VerificationSettings
 
 REGISTRY_OPTS = (
     cfg.StrOpt(
@@ -90,6 +92,7 @@ class Services:
     signatures: Signatures
     engine: Engine
     repairs: Repairs
+    verification: BackgroundVerification
     notifications: Notifications
     read_only: ReadOnlyMode
     allowed_buckets: Allowed | None
@@ -161,7 +164,9 @@ def make_services(
     )
     if remote is not None:
         work[registration.KIND] = _register_work(conf, registry, stores, remote)
-    engine = make_engine(registry, work, conf.read(JobSettings), read_only.is_on)
+    jobs = conf.read(JobSettings)
+    engine = make_engine(registry, work, jobs, read_only.is_on)
+    repairs = Repairs(stores=stores, engine=engine)
     return Services(
         registry=registry,
         stores=stores,
@@ -183,7 +188,10 @@ def make_services(
         import_sources=sources,
         signatures=inspector.signatures,
         engine=engine,
-        repairs=Repairs(stores=stores, engine=engine),
+        repairs=repairs,
+        verification=BackgroundVerification(
+            registry, stores, repairs, conf.read(VerificationSettings), jobs, read_only.is_on
+        ),
         notifications=(
             notifications.load(conf, registry) if remote is None else notifications.none(registry)
         ),

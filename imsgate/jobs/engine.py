@@ -78,6 +78,9 @@ def _new_job(
 class Engine:
     """Starts jobs, and runs those of the kinds that it has work for."""
 
+    #: The name of its threads, also in metrics.
+    POOL = "jobs"
+
     def __init__(
         self,
         registry: Registry,
@@ -165,12 +168,12 @@ class Engine:
             if job is None:
                 return False
             self._running.append(job)
-        metrics.THREADS_IN_USE.add("jobs")
+        metrics.THREADS_IN_USE.add(self.POOL)
         try:
             with metrics.JOB_SECONDS.time(job.kind), log.requested(job):
                 self._run(job)
         finally:
-            metrics.THREADS_IN_USE.add("jobs", amount=-1)
+            metrics.THREADS_IN_USE.add(self.POOL, amount=-1)
             with self._claiming:
                 self._running.remove(job)
         return True
@@ -187,7 +190,7 @@ class Engine:
 
     def share_threads(self, number: int) -> None:
         """Limit the jobs of one project, and of one kind, to their share of ``number`` threads."""
-        metrics.THREADS.add("jobs", amount=number)
+        metrics.THREADS.add(self.POOL, amount=number)
         self._shared = number
 
     def _shares(self, number: int) -> _Shares:
@@ -282,7 +285,7 @@ class Engine:
         """Do jobs on this many further threads of a serving process, until ``stop``."""
         self.share_threads(number)
         for _ in range(number):
-            thread = threading.Thread(target=self._serve, name="jobs", daemon=True)
+            thread = threading.Thread(target=self._serve, name=self.POOL, daemon=True)
             self._threads.append(thread)
             thread.start()
 

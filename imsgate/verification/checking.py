@@ -69,15 +69,17 @@ class Verifier:
         rate: float | None = None,
         check: Callable[[], object] = lambda: None,
         wait: Callable[[float], object] = time.sleep,
+        clock: Callable[[], float] = time.time,
         records: bool = True,
     ) -> None:
         """``rate`` is in MiB/s; None means as fast as possible. ``check`` is called between two
-        reads and may raise to stop; ``wait`` lets a number of seconds pass. Without ``records``,
-        nothing is written to the registry."""
+        reads and may raise to stop; ``wait`` lets a number of seconds pass, ``clock`` returns
+        seconds since the epoch. Without ``records``, nothing is written to the registry."""
         self._registry = registry
         self._stores = stores
         self._throttle = Throttle(rate, sleep=wait)
         self._check = check
+        self._clock = clock
         self._records = records
 
     def verify(self, places: Iterable[Place]) -> Iterator[CheckResult]:
@@ -102,7 +104,7 @@ class Verifier:
             if self._image_with(image_id, location) is None:
                 return None
             if self._records and not self._registry.record_check(
-                image_id, location, time.time(), result.damage
+                image_id, location, self._clock(), result.damage
             ):
                 return None
         _report(result, image)
