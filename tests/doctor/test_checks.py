@@ -39,6 +39,13 @@ def test_a_check_that_cannot_go_on_is_no_success(examine):
     assert {each.check for each in findings[1:]} >= {"room.file", "room.state"}
 
 
+def test_a_paste_file_that_cannot_be_used_hides_nothing(examine, place):
+    findings = examine("", paste={"egg:imsgate#sniff": "egg:imsgate#snif"})
+    others = [each for each in findings if not each.check.startswith("room.")]
+    assert {check for check, _ in wrong(others)} == {"configuration"}
+    assert {"stores.file", "data.records"} <= {each.check for each in findings}
+
+
 def test_a_defect_of_a_check_does_not_hide_the_others(examine, monkeypatch, capsys):
     def broken(installation):
         yield from ()
