@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator
 
-from imsgate.doctor.finding import Severity
+from imsgate.doctor.diagnosis import Severity
 from imsgate.doctor.way_in.site import Site
 
 
