@@ -11,9 +11,9 @@ from imsgate.client.failures import Cut, NotAllowed, TransferInterrupted
 from imsgate.client.retries import Retries
 from imsgate.doctor.diagnosis import Diagnosis, Severity
 from imsgate.doctor.way_in import answers, bodies
-from imsgate.doctor.way_in.exchange import Lost
+from imsgate.doctor.way_in.connection import Lost
 from imsgate.doctor.way_in.problem import Probe, Problem
-from imsgate.doctor.way_in.site import Foreign, Refused, Silence, Site
+from imsgate.doctor.way_in.site import Foreign, RefusedByImsgate, Silence, Site
 
 #: Seconds after which an answer that does not come counts as missing.
 PATIENCE = 15.0
@@ -46,7 +46,7 @@ PROBES = (
 )
 
 #: What ends one probe, and not the others.
-_FAILURES = (Foreign, Lost, Silence, Refused, OSError, ValueError, KeyError)
+_FAILURES = (Foreign, Lost, Silence, RefusedByImsgate, OSError, ValueError, KeyError)
 #: Statuses with which proxies refuse a client that sends too many requests.
 _TOO_MANY = (429, 503)
 _BY_HAND = "delete them with `openstack image delete`"
@@ -105,7 +105,7 @@ def _run(probe: Probe, site: Site) -> Iterator[Diagnosis]:
         yield (
             _finding(_RATE, _limited(error)) if too_many else _finding(probe.name, _foreign(error))
         )
-    except (Refused, NotAllowed, Cut) as error:
+    except (RefusedByImsgate, NotAllowed, Cut) as error:
         found = True
         yield _finding(probe.name, Problem(str(error), severity=Severity.SKIPPED))
     except _FAILURES as error:
@@ -119,9 +119,17 @@ def _finding(name: str, problem: Problem) -> Diagnosis:
     return Diagnosis(
         check=f"way-in.{name}",
         severity=problem.severity,
-        message=problem.message,
-        advice=problem.advice,
+        message=_sentence(problem.message),
+        advice=_sentence(problem.advice),
     )
+
+
+def _sentence(text: str) -> str:
+    """With a capital, unless it begins with a name, and a full stop."""
+    if not text:
+        return ""
+    is_name = text.startswith(("imsgate", "nginx"))
+    return f"{text if is_name else text[0].upper() + text[1:]}."
 
 
 def _limited(error: Foreign) -> Problem:

@@ -8,9 +8,9 @@ import uuid
 from collections.abc import Iterator
 
 from imsgate.doctor.diagnosis import Severity
-from imsgate.doctor.way_in.exchange import Answer
+from imsgate.doctor.way_in.connection import ProbeAnswer
 from imsgate.doctor.way_in.problem import Problem
-from imsgate.doctor.way_in.site import Foreign, Refused, Site
+from imsgate.doctor.way_in.site import Foreign, RefusedByImsgate, Site
 
 #: Bytes that can be compressed, and whose every kilobyte differs.
 _DATA = b"".join(b"%1023d\n" % number for number in range(256))
@@ -44,7 +44,7 @@ def reachable(site: Site) -> Iterator[Problem]:
             "use valid ones; if they are, a proxy removes X-Auth-Token or changes what is signed",
         )
     elif answer.status != 200:
-        raise Refused(answer, "GET /v2/images")
+        raise RefusedByImsgate(answer, "GET /v2/images")
 
 
 def links(site: Site) -> Iterator[Problem]:
@@ -144,7 +144,7 @@ def _resumable(site: Site) -> Iterator[str]:
         if ended.status == 400:
             yield "Upload-Offset"
         elif ended.status not in (202, 204):
-            raise Refused(ended, "PATCH …/upload")
+            raise RefusedByImsgate(ended, "PATCH …/upload")
 
 
 def _tus(site: Site) -> Iterator[str]:
@@ -165,10 +165,10 @@ def _tus(site: Site) -> Iterator[str]:
             if site.record(image_id)["status"] != "saving":
                 yield "Upload-Metadata"
         else:
-            raise Refused(answer, "POST /v2/uploads")
+            raise RefusedByImsgate(answer, "POST /v2/uploads")
 
 
-def _absent(answer: Answer, *names: str) -> list[str]:
+def _absent(answer: ProbeAnswer, *names: str) -> list[str]:
     return [name for name in names if name.lower() not in answer.headers]
 
 
@@ -202,7 +202,7 @@ def caching(site: Site) -> Iterator[Problem]:
         fields = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
         answer = site.call("PATCH", f"/v2/images/{image_id}", change, fields)
         if answer.status != 200:
-            raise Refused(answer, "PATCH …/images/{id}")
+            raise RefusedByImsgate(answer, "PATCH …/images/{id}")
         if site.record(image_id)["min_ram"] != 1:
             yield Problem(
                 "a proxy answers from a cache: a changed record is still shown as it was",

@@ -7,9 +7,9 @@ import uuid
 from collections.abc import Iterator
 
 from imsgate.doctor.diagnosis import Severity
-from imsgate.doctor.way_in.exchange import Answer, Exchange, Lost
+from imsgate.doctor.way_in.connection import Lost, ProbeAnswer, ProbeConnection
 from imsgate.doctor.way_in.problem import Problem
-from imsgate.doctor.way_in.site import OCTETS, Foreign, Refused, Silence, Site
+from imsgate.doctor.way_in.site import OCTETS, Foreign, RefusedByImsgate, Silence, Site
 
 #: The first bytes of a qcow2 image with a backing file, which every configuration refuses for an
 #: image that is declared raw.
@@ -36,7 +36,7 @@ def buffering(site: Site) -> Iterator[Problem]:
                 raise Foreign(answer, "PUT …/file")
 
 
-def _hold_back(site: Site, exchange: Exchange, image_id: str, length: int | None) -> None:
+def _hold_back(site: Site, exchange: ProbeConnection, image_id: str, length: int | None) -> None:
     """Begin an upload that imsgate refuses. It can be resumed, so that imsgate remembers why it
     ended."""
     fields = {**OCTETS, "Upload-Complete": "?0"}
@@ -126,7 +126,7 @@ def chunked(site: Site) -> Iterator[Problem]:
             )
 
 
-def _breaks_chunks(answer: Answer) -> bool:
+def _breaks_chunks(answer: ProbeAnswer) -> bool:
     """Then ``chunked`` reports it."""
     return answer.status in (400, 411, 501)
 
@@ -154,7 +154,7 @@ def expect(site: Site) -> Iterator[Problem]:
         exchange.finish()
         final = answer if answer.status >= 200 else site.ours(exchange, "PUT …/file with Expect")
         if final.status != 204:
-            raise Refused(final, "PUT …/file with Expect")
+            raise RefusedByImsgate(final, "PUT …/file with Expect")
     if _answers_itself(site, fields):
         yield Problem(
             "a proxy sends 100 Continue by itself: this is harmless, but clients begin to send "
@@ -287,4 +287,4 @@ def quiet(site: Site) -> Iterator[Problem]:
                 advice,
             )
         elif answer.status != 204:
-            raise Refused(answer, "PUT …/file after a pause")
+            raise RefusedByImsgate(answer, "PUT …/file after a pause")

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from imsgate.client.credentials import Credentials
-from imsgate.doctor.way_in.exchange import Answer, Exchange, Lost
+from imsgate.doctor.way_in.connection import Lost, ProbeAnswer, ProbeConnection
 
 OCTETS = {"Content-Type": "application/octet-stream"}
 _PREFIX = "imsgate-doctor-way-in-"
@@ -25,16 +25,16 @@ class Silence(Exception):
 class Foreign(Exception):
     """Somebody else than imsgate answered."""
 
-    def __init__(self, answer: Answer, request: str) -> None:
+    def __init__(self, answer: ProbeAnswer, request: str) -> None:
         super().__init__(f"{answer.status} to {request} was not sent by imsgate")
         self.answer = answer
         self.request = request
 
 
-class Refused(Exception):
+class RefusedByImsgate(Exception):
     """imsgate refused what a probe needs."""
 
-    def __init__(self, answer: Answer, request: str) -> None:
+    def __init__(self, answer: ProbeAnswer, request: str) -> None:
         super().__init__(f"imsgate answered {request} with {answer.status} ({answer.reason})")
         self.answer = answer
 
@@ -71,14 +71,14 @@ class Site:
 
     # Requests
 
-    def open(self) -> Exchange:
+    def open(self) -> ProbeConnection:
         """A new connection. Raises OSError."""
         host = str(self.url.hostname)
         connection = socket.create_connection((host, self._port), timeout=self.patience)
         if self._tls is None:
-            return Exchange(connection)
+            return ProbeConnection(connection)
         try:
-            return Exchange(self._tls.wrap_socket(connection, server_hostname=host))
+            return ProbeConnection(self._tls.wrap_socket(connection, server_hostname=host))
         except BaseException:
             connection.close()
             raise
@@ -97,7 +97,7 @@ class Site:
 
     def begin(
         self,
-        exchange: Exchange,
+        exchange: ProbeConnection,
         method: str,
         path: str,
         fields: Mapping[str, str] | None = None,
@@ -113,7 +113,7 @@ class Site:
 
     def call(
         self, method: str, path: str, body: Any = b"", fields: Mapping[str, str] | None = None
-    ) -> Answer:
+    ) -> ProbeAnswer:
         """One request on a connection of its own. What is not bytes is sent as JSON.
 
         Raises Lost, Silence, Foreign.
@@ -127,7 +127,7 @@ class Site:
             exchange.finish()
             return self.ours(exchange, f"{method} {_route(path)}")
 
-    def ours(self, exchange: Exchange, request: str) -> Answer:
+    def ours(self, exchange: ProbeConnection, request: str) -> ProbeAnswer:
         """The final answer, from imsgate. ``request`` is for the message of an error.
 
         Raises Lost, Silence, Foreign.
@@ -152,12 +152,12 @@ class Site:
             with contextlib.suppress(Lost, Silence, Foreign, OSError):  # sweep() tries again
                 self.call("DELETE", f"/v2/images/{image_id}")
 
-    def create(self, fields: Mapping[str, str] | None = None) -> Answer:
-        """Create a record. Raises Refused, and what ``call`` raises."""
+    def create(self, fields: Mapping[str, str] | None = None) -> ProbeAnswer:
+        """Create a record. Raises RefusedByImsgate, and what ``call`` raises."""
         record = {"name": self.name, "disk_format": "raw", "container_format": "bare"}
         answer = self.call("POST", "/v2/images", record, fields)
         if answer.status != 201:
-            raise Refused(answer, "POST /v2/images")
+            raise RefusedByImsgate(answer, "POST /v2/images")
         return answer
 
     @contextlib.contextmanager
@@ -166,17 +166,17 @@ class Site:
         with self.image() as image_id:
             answer = self.upload(image_id, data)
             if answer.status != 204:
-                raise Refused(answer, "PUT …/file")
+                raise RefusedByImsgate(answer, "PUT …/file")
             yield image_id
 
-    def upload(self, image_id: str, data: bytes, **fields: str) -> Answer:
+    def upload(self, image_id: str, data: bytes, **fields: str) -> ProbeAnswer:
         more = {name.replace("_", "-"): text for name, text in fields.items()}
         return self.call("PUT", f"/v2/images/{image_id}/file", data, {**OCTETS, **more})
 
     def record(self, image_id: str) -> dict[str, Any]:
         answer = self.call("GET", f"/v2/images/{image_id}")
         if answer.status != 200:
-            raise Refused(answer, "GET …/images/{id}")
+            raise RefusedByImsgate(answer, "GET …/images/{id}")
         shown: dict[str, Any] = json.loads(answer.body)
         return shown
 

@@ -1,5 +1,7 @@
 """What the doctor sends, and to where."""
 
+import re
+
 import pytest
 
 from imsgate.client.credentials import AccessKey, TokenCredentials
@@ -7,7 +9,7 @@ from imsgate.doctor import way_in
 from imsgate.doctor.diagnosis import Severity
 from imsgate.doctor.way_in import bodies
 from imsgate.doctor.way_in.site import Site
-from tests.functional.gateway import free_port
+from tests.functional.gateway import ROOT, free_port
 
 
 def site(url, **made):
@@ -44,7 +46,7 @@ def test_an_invalid_public_url_is_one_finding(url):
     (finding,) = way_in.checks(TokenCredentials(url, "secret"))
     assert finding.check == "way-in.reachable"
     assert finding.severity is Severity.ERROR
-    assert "the public URL cannot be used" in finding.message
+    assert "The public URL cannot be used" in finding.message
 
 
 def test_a_certificate_that_cannot_be_read_is_one_finding(tmp_path):
@@ -67,3 +69,9 @@ def test_no_pause_is_no_problem():
 def test_probes_have_names_of_their_own():
     names = [probe.name for probe in way_in.PROBES]
     assert len(set(names)) == len(names)
+
+
+def test_the_page_has_every_probe():
+    page = (ROOT / "doc/operators.md").read_text()
+    shown = re.findall(r"^\| `way-in\.([a-z-]+)` \|", page, re.M)
+    assert shown == ["reachable", *(probe.name for probe in way_in.PROBES), "cleanup"]

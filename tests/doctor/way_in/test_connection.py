@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from imsgate.doctor.way_in.exchange import Exchange, Lost
+from imsgate.doctor.way_in.connection import Lost, ProbeConnection
 
 OURS = b"HTTP/1.1 415 X\r\nX-Openstack-Request-Id: req-1\r\nContent-Length: 2\r\n\r\nno"
 THEIRS = b"HTTP/1.1 413 Too Large\r\nServer: nginx\r\nContent-Length: 0\r\n\r\n"
@@ -17,7 +17,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 def exchange(received, *, ends=True):
     """A connection whose other side has sent this in response to a GET, and ends perhaps."""
     ours, theirs = socket.socketpair()
-    with theirs, Exchange(ours) as made:
+    with theirs, ProbeConnection(ours) as made:
         made.head("GET", "/", [("Host", "x")])
         made.finish()
         theirs.sendall(received)
@@ -102,7 +102,10 @@ def test_a_connection_that_ends_does_not_serve_again():
 def test_a_refused_body_does_not_hide_the_answer():
     """The other side answers and closes while the body is sent."""
     listener = socket.create_server(("127.0.0.1", 0))
-    with listener, Exchange(socket.create_connection(listener.getsockname(), timeout=60)) as made:
+    with (
+        listener,
+        ProbeConnection(socket.create_connection(listener.getsockname(), timeout=60)) as made,
+    ):
         other = listener.accept()[0]
         made.head("PUT", "/", [("Host", "x"), ("Content-Length", str(64 << 20))])
         sending = threading.Thread(target=made.send, args=(bytes(64 << 20),))

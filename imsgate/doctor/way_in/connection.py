@@ -19,7 +19,7 @@ class Lost(Exception):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Answer:
+class ProbeAnswer:
     """A response. ``headers`` has lower-case names; repeated ones are joined by commas."""
 
     status: int
@@ -37,20 +37,20 @@ class Answer:
         return "x-openstack-request-id" in self.headers or self.reason is not None
 
 
-class Exchange:
+class ProbeConnection:
     """A connection. Leaving the block closes it."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=1 << 20)
-        self._head: Answer | None = None
+        self._head: ProbeAnswer | None = None
         self._body = bytearray()
         #: The statuses of interim responses that have come.
         self.interim: list[int] = []
         #: Whether the connection was reset, or closed, while data was sent.
         self.broken = False
 
-    def __enter__(self) -> "Exchange":
+    def __enter__(self) -> "ProbeConnection":
         return self
 
     def __exit__(
@@ -84,7 +84,7 @@ class Exchange:
 
     # Receiving
 
-    def next(self, seconds: float) -> Answer | None:
+    def next(self, seconds: float) -> ProbeAnswer | None:
         """The next response, which may be an interim one; None if nothing comes for so long.
 
         Raises Lost.
@@ -110,7 +110,7 @@ class Exchange:
             else:
                 raise Lost("the connection ended after the last response")
 
-    def answer(self, seconds: float) -> Answer | None:
+    def answer(self, seconds: float) -> ProbeAnswer | None:
         """The final response; None if nothing comes for so long. Raises Lost."""
         while (answer := self.next(seconds)) is not None and answer.status < 200:
             pass
@@ -147,9 +147,9 @@ class Exchange:
         return True
 
 
-def _answer(event: h11.Response | h11.InformationalResponse) -> Answer:
+def _answer(event: h11.Response | h11.InformationalResponse) -> ProbeAnswer:
     headers: dict[str, str] = {}
     for raw_name, raw_text in event.headers:
         name, text = raw_name.decode("latin-1"), raw_text.decode("latin-1")
         headers[name] = f"{headers[name]}, {text}" if name in headers else text
-    return Answer(event.status_code, headers)
+    return ProbeAnswer(event.status_code, headers)
