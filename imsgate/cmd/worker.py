@@ -32,7 +32,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--threads",
         type=arguments.positive,
-        default=2,
+        default=4,
         metavar="N",
         help="concurrent jobs (default: %(default)s)",
     )

@@ -7,6 +7,9 @@ from imsgate.cmd import main, worker
 from imsgate.config import load
 from imsgate.errors import BadConfig
 from imsgate.jobs import methods
+from imsgate.jobs.engine import Engine
+from imsgate.jobs.settings import JobSettings
+from imsgate.registry.memory import MemoryRegistry
 from imsgate.server import pastefile
 from imsgate.services import Services
 from imsgate.spool import job
@@ -74,6 +77,12 @@ def test_a_front_without_a_spool_has_no_jobs(loaded):
     with pytest.raises(BadConfig, match="run `imsgate serve` without a worker") as refused:
         loaded("front", UPSTREAM)
     assert refused.value.key == "[forward] spool_store"
+
+
+def test_slow_imports_of_one_project_leave_threads_for_others_by_default():
+    threads = main.parser().parse_args(["worker"]).threads
+    shares = Engine(MemoryRegistry(), {}, JobSettings())._shares(threads)
+    assert shares.per_project < shares.per_kind < threads
 
 
 def test_the_command_says_it_in_one_line(tmp_path, monkeypatch, capsys):
