@@ -144,7 +144,7 @@ def test_jobs_of_a_worker_are_counted(server: Gateway) -> None:
             lambda: _value(_scrape(server), "ended_jobs_total", **ended) == 1, "the job has ended"
         )
         eventually(lambda: _value(_scrape(server), "processes") == WORKERS + 1, "all count")
-        assert _value(_scrape(server), "threads", pool="jobs") == 2
+        assert _value(_scrape(server), "threads", pool="jobs") == 4
     finally:
         worker.end()
     eventually(lambda: _value(_scrape(server), "processes") == WORKERS, "the worker has ended")
