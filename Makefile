@@ -16,8 +16,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 FUZZ_SECONDS ?= 60
-# Test processes. More than two CPUs, because many tests wait for a server.
-JOBS ?= 4
+# Test processes. More than two CPUs, because many tests wait for a server: for a third of their time.
+JOBS ?= 6
 # Quick tests do not wait.
 QUICK_JOBS ?= 2
 # All markers of pyproject.toml.
