@@ -153,7 +153,8 @@ FAULTS = {
     "nginx cuts quiet uploads": Fault(
         NGINX,
         SERVER,
-        f"client_body_timeout 1s; {SERVER}",
+        "location ~ /file$ { client_body_timeout 1s; proxy_pass http://127.0.0.1:9292; "
+        f"proxy_http_version 1.1; proxy_request_buffering off; }}\n{SERVER}",
         "quiet",
         "pauses for 60 s",
         {"quiet": 60},
@@ -286,6 +287,13 @@ def test_what_became_of_an_upload_without_an_answer(behind: Gateway) -> None:
         assert "does not refuse" in message
 
 
+def test_credentials_that_may_create_nothing(behind: Gateway) -> None:
+    credentials = TokenCredentials(behind.url, behind.token("readers", ("reader",)))
+    (finding,) = way_in.checks(credentials, patience=60, quiet=0)
+    assert finding.severity is Severity.ERROR
+    assert "POST /v2/images with 403 (forbidden)" in finding.message
+
+
 class Interrupted(TokenCredentials):
     """Ctrl-C comes with this request."""
 
@@ -298,7 +306,7 @@ class Interrupted(TokenCredentials):
         return super().__call__(request)
 
 
-@pytest.mark.parametrize("request_number", [3, 9, 14])
+@pytest.mark.parametrize("request_number", [2, 4, 9, 14])
 def test_nothing_is_left_after_ctrl_c(behind: Gateway, request_number: int) -> None:
     credentials = Interrupted(behind.url, behind.token())
     credentials.remaining = request_number

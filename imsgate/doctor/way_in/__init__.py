@@ -71,26 +71,29 @@ def checks(
     except (ValueError, OSError) as error:
         yield _finding(_REACHABLE.name, Problem(f"the public URL cannot be used: {error}"))
         return
-    findings = list(_run(_REACHABLE, site))
-    yield from findings
-    if any(finding.severity is not Severity.OK for finding in findings):
-        return
     try:
         yield from _probe_all(site, names)
     finally:
-        remaining = _swept(site)
+        remaining = _swept(site) if site.has_created else None
     if remaining:
         yield _finding("cleanup", remaining)
 
 
 def _probe_all(site: Site, names: Collection[str]) -> Iterator[Diagnosis]:
-    for probe in PROBES:
-        if names and probe.name not in names:
+    for probe in (_REACHABLE, *PROBES):
+        if names and probe.name not in names and probe is not _REACHABLE:
             continue
         findings = list(_run(probe, site))
         yield from findings
-        if any(finding.check == f"way-in.{_RATE}" for finding in findings) and probe.name != _RATE:
+        if any(_ends_all(finding, probe) for finding in findings):
             return
+
+
+def _ends_all(finding: Diagnosis, probe: Probe) -> bool:
+    """Whether the other probes would only repeat this finding."""
+    if probe is _REACHABLE:
+        return finding.severity is not Severity.OK
+    return finding.check == f"way-in.{_RATE}" and probe.name != _RATE
 
 
 def _run(probe: Probe, site: Site) -> Iterator[Diagnosis]:

@@ -2,9 +2,7 @@
 
 import base64
 import gzip
-import json
 import urllib.parse
-import uuid
 from collections.abc import Iterator
 
 from imsgate.doctor.diagnosis import Severity
@@ -43,8 +41,21 @@ def reachable(site: Site) -> Iterator[Problem]:
             "imsgate refuses the credentials",
             "use valid ones; if they are, a proxy removes X-Auth-Token or changes what is signed",
         )
-    elif answer.status != 200:
-        raise RefusedByImsgate(answer, "GET /v2/images")
+    else:
+        yield from _usable(site, answer)
+
+
+def _usable(site: Site, answer: ProbeAnswer) -> Iterator[Problem]:
+    """Can the probes work with these credentials?"""
+    try:
+        if answer.status != 200:
+            raise RefusedByImsgate(answer, "GET /v2/images")
+        with site.image():
+            pass
+    except RefusedByImsgate as error:
+        yield Problem(
+            str(error), "use the credentials of a member of a project that may create images"
+        )
 
 
 def links(site: Site) -> Iterator[Problem]:
@@ -110,28 +121,25 @@ def headers(site: Site) -> Iterator[Problem]:
 
 def _request_headers(site: Site) -> Iterator[str]:
     """Headers that make imsgate refuse an upload, if they arrive."""
-    data = bytes(512)
     for name, text in {
         "X-Image-Meta-Store": _FORGED,
         "x-openstack-image-size": "511",
         "Content-Encoding": "imsgate-doctor",
     }.items():
         with site.image() as image_id:
-            answer = site.upload(image_id, data, **{name: text})
-            if answer.status == 204:
-                yield name
-            elif answer.reason is None:
-                yield "X-Imsgate-Reason"
-    key = {"Idempotency-Key": f'"{uuid.uuid4()}"'}
-    ids = {json.loads(site.create(key).body)["id"] for _ in range(2)}
-    if len(ids) > 1:
-        yield "Idempotency-Key"
+            answer = site.upload(image_id, bytes(512), **{name: text})
+        if answer.status == 204:
+            yield name
+        elif answer.reason is None and b'"reason"' in answer.body:
+            yield "X-Imsgate-Reason"
 
 
 def _resumable(site: Site) -> Iterator[str]:
     """The headers of draft-ietf-httpbis-resumable-upload."""
     with site.image() as image_id:
         path = f"/v2/images/{image_id}/upload"
+        if "upload-limit" not in site.call("OPTIONS", path).headers:
+            return  # a service behind imsgate cannot do it
         begun = site.upload(image_id, bytes(512), **{"Upload-Complete": "?0"})
         if begun.reason == "not_resumable":
             return
@@ -148,6 +156,8 @@ def _resumable(site: Site) -> Iterator[str]:
 
 
 def _tus(site: Site) -> Iterator[str]:
+    if "tus-version" not in site.call("OPTIONS", "/v2/uploads").headers:
+        return
     with site.image() as image_id:
         key = _base64(image_id)
         fields = {"Tus-Resumable": "1.0.0", "Upload-Length": "512"}

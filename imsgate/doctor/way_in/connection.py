@@ -63,22 +63,27 @@ class ProbeConnection:
 
     # Sending. A proxy may answer and close before it has read all, so errors only set ``broken``.
 
-    def head(self, method: str, target: str, fields: Iterable[tuple[str, str]]) -> None:
-        self._send(h11.Request(method=method, target=target, headers=list(fields)))
+    def head(
+        self, method: str, target: str, fields: Iterable[tuple[str, str]], body: bytes = b""
+    ) -> None:
+        """Send a head, and the beginning of its body in the same packet."""
+        request = h11.Request(method=method, target=target, headers=list(fields))
+        data = self._http.send(request) or b""
+        self._send(data + (self._http.send(h11.Data(data=body)) or b"" if body else b""))
 
     def send(self, data: bytes) -> None:
         for at in range(0, len(data), _BLOCK):
             if not self.broken:
-                self._send(h11.Data(data=data[at : at + _BLOCK]))
+                self._send(self._http.send(h11.Data(data=data[at : at + _BLOCK])) or b"")
 
     def finish(self) -> None:
         """End the body."""
         if not self.broken:
-            self._send(h11.EndOfMessage())
+            self._send(self._http.send(h11.EndOfMessage()) or b"")
 
-    def _send(self, event: h11.Request | h11.Data | h11.EndOfMessage) -> None:
+    def _send(self, data: bytes) -> None:
         try:
-            self._socket.sendall(self._http.send(event) or b"")
+            self._socket.sendall(data)
         except OSError:
             self.broken = True
 

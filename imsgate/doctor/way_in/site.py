@@ -68,6 +68,7 @@ class Site:
         self._tls = _tls(credentials) if self.url.scheme == "https" else None
         #: All records have this name, so that none is forgotten.
         self.name = _PREFIX + secrets.token_hex(8)
+        self.has_created = False
 
     # Requests
 
@@ -104,12 +105,16 @@ class Site:
         *,
         length: int | None = None,
         authorized: bool = True,
+        body: bytes = b"",
     ) -> None:
-        """Send the head of a request whose body is chunked unless its ``length`` is given."""
+        """Send the head of a request, and the beginning of its body with it.
+
+        The body is chunked unless its ``length`` is given.
+        """
         chunked = {"Transfer-Encoding": "chunked"}
         framing = chunked if length is None else {"Content-Length": str(length)}
         sent = self.fields(method, path, {**(fields or {}), **framing}, authorized=authorized)
-        exchange.head(method, self.base + path, sent)
+        exchange.head(method, self.base + path, sent, body)
 
     def call(
         self, method: str, path: str, body: Any = b"", fields: Mapping[str, str] | None = None
@@ -122,8 +127,8 @@ class Site:
         if not isinstance(body, bytes):
             body, own = json.dumps(body).encode(), {"Content-Type": "application/json"}
         with self.open() as exchange:
-            self.begin(exchange, method, path, {**own, **(fields or {})}, length=len(body))
-            exchange.send(body)
+            fields = {**own, **(fields or {})}
+            self.begin(exchange, method, path, fields, length=len(body), body=body)
             exchange.finish()
             return self.ours(exchange, f"{method} {_route(path)}")
 
@@ -155,6 +160,7 @@ class Site:
     def create(self, fields: Mapping[str, str] | None = None) -> ProbeAnswer:
         """Create a record. Raises RefusedByImsgate, and what ``call`` raises."""
         record = {"name": self.name, "disk_format": "raw", "container_format": "bare"}
+        self.has_created = True
         answer = self.call("POST", "/v2/images", record, fields)
         if answer.status != 201:
             raise RefusedByImsgate(answer, "POST /v2/images")
