@@ -97,9 +97,9 @@ def start_work(services: Services, conf: Config, *sweeps: Callable[[], object]) 
     """Notify, sweep (also by ``sweeps``), do jobs and verify data on threads of this process."""
     threads = conf.read(JobSettings).threads
     services.notifications.start_threads()
+    work_in_background(services, threads, services.notifications.forget, *sweeps)
     services.verification.start_threads(min(threads, 1))
     _stopping.extend((services.notifications.stop, services.verification.stop))
-    work_in_background(services, threads, services.notifications.forget, *sweeps)
 
 
 class Background(Protocol):
