@@ -481,6 +481,7 @@ GOOD = {"name": "n", "image_url": URL, "min_disk": 40}
         ("/v2/cloudimages/action", {"architecture": "mips"}, "IMG.0212"),
         ("/v2/cloudimages/action", {"is_quick_import": True}, "IMG.0159"),
         ("/v2/cloudimages/action", {"is_quick_import": "true"}, "IMG.0001"),
+        ("/v2/cloudimages/action", {"enterprise_project_id": ["0"]}, "IMG.0001"),
         ("/v2/cloudimages/action", {"tags": ["x" * 50]}, "IMG.0115"),
         ("/v2/cloudimages/action", {"image_tags": [{"value": "x"}]}, "IMG.0115"),
         ("/v2/cloudimages/action", {"tags": [str(n) for n in range(11)]}, "IMG.0116"),

@@ -201,7 +201,9 @@ class ImageTags:
 
     @described(
         answers={204: NO_CONTENT},
-        body=json_content(record({"action": {"enum": ["create", "delete"]}, "tags": listed(_TAG)})),
+        body=json_content(
+            record({"action": {"enum": ["create", "delete"]}, "tags": listed(_TAG)}, "tags")
+        ),
     )
     def act(self, request: Request, project_id: str, image_id: str) -> webob.Response:
         """IMS API, Image Tagging: Adding or Deleting Image Tags in Batches."""
