@@ -15,6 +15,7 @@ from imsgate.api import (
     locations,
     members,
     metrics,
+    openapi,
     routes,
     schemas,
     tasks,
@@ -189,7 +190,8 @@ def make_application(services: Services, conf: Config) -> Application:
         *_image_api(services, conf, deployment, dialect, jobs, about),
         *_ims_api(services, deployment, ims_dialect, jobs),
     ]
-    router = routes.Router(table, versions=about.versions)
+    described = openapi.ApiDescription(table, schema, deployment.public_endpoint)
+    router = routes.Router([*table, described.route], versions=about.versions)
     return Application(router, services.read_only.check)
 
 

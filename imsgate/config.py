@@ -15,7 +15,7 @@ import math
 import os
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from oslo_config import cfg
 from oslo_log import log
@@ -87,17 +87,23 @@ class Section(types.SimpleNamespace):
         return f"Section({', '.join(vars(self))})"
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class UnreadPlace:
+    """An option in a file, or a whole section (``option`` is None), that nothing has read."""
+
+    path: str
+    section: str
+    option: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path}: [{self.section}]" + (f" {self.option}" if self.option else "")
+
+
 S = TypeVar("S", bound=Settings)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Reading:
-    """One call of ``Config.section``, to be repeated by ``Config.reload``."""
-
-    group: str
-    opts: Sequence[cfg.Opt]
-    overrides: Mapping[str, str]
-    section: Section
+#: Arguments of ``Config.section``, which ``Config.reload`` repeats: group, options, overrides.
+_Reading: TypeAlias = tuple[str, Sequence[cfg.Opt], Mapping[str, str]]
 
 
 class Config:
@@ -113,7 +119,7 @@ class Config:
         places. Raises BadConfig if a file is missing or cannot be parsed."""
         self._conf = cfg.ConfigOpts()
         self._arguments = files, state_path
-        self._readings: list[_Reading] = []
+        self._sections: list[tuple[Section, _Reading]] = []
         self._records: list[tuple[Settings, Section]] = []
         self._checks: list[Callable[[Config], object]] = []
         #: Names of the options that were read, by group in lower case.
@@ -144,7 +150,7 @@ class Config:
         Raises BadConfig, naming the key, for an invalid value and for an override without option.
         """
         section = Section(**self._values(group, opts, overrides))
-        self._readings.append(_Reading(group, opts, overrides, section))
+        self._sections.append((section, (group, opts, overrides)))
         return section
 
     def _values(
@@ -197,10 +203,9 @@ class Config:
             LOG.error("[DEFAULT] log_config_append: %s", error)
         except (cfg.Error, OSError, SystemExit) as error:  # the files have just been changed again
             raise BadConfig("config_file", str(error)) from error
-        readings = list(self._readings)
-        values = [self._values(each.group, each.opts, each.overrides) for each in readings]
-        for reading, new in zip(readings, values, strict=True):
-            vars(reading.section).update(new)
+        changed = [(section, self._values(*reading)) for section, reading in list(self._sections)]
+        for section, values in changed:
+            vars(section).update(values)
         for settings, section in list(self._records):
             settings.refresh(section)
         if not self._conf.log_config_append:
@@ -216,8 +221,8 @@ class Config:
             logs.parse_levels(log_settings.default_log_levels)
         except ValueError as error:
             raise BadConfig("[DEFAULT] default_log_levels", str(error)) from error
-        for reading in list(self._readings):
-            trial.section(reading.group, reading.opts, reading.overrides)
+        for _, reading in list(self._sections):
+            trial.section(*reading)
         for check in self._checks:
             check(trial)
 
@@ -240,7 +245,7 @@ class Config:
         """The state directory, absolute."""
         return os.path.abspath(str(self._conf.state_path))
 
-    def unread(self) -> list[str]:
+    def unread(self) -> list[UnreadPlace]:
         """The sections and options in the files that nothing has read and that have no effect.
 
         Call it when all parts are loaded. In a section whose options belong to a library, single
@@ -248,14 +253,14 @@ class Config:
         """
         groups = {name.lower() for name in self._conf if self._is_group(name)}
         places = []
-        for path in self._files():
-            for section, values in _sections(path).items():
+        for path in self.files():
+            for section, values in sections(path).items():
                 read = self._read.get(section.lower())
                 if read is None and section.lower() not in groups:
-                    places.append(f"{path}: [{section}]")
+                    places.append(UnreadPlace(path, section))
                 elif read is not None:
                     places += [
-                        f"{path}: [{section}] {key}"
+                        UnreadPlace(path, section, key)
                         for key in values
                         if key not in read and not self._is_library_option(section, key)
                     ]
@@ -268,7 +273,7 @@ class Config:
         """
         prefix = f"OS_{group.upper()}__"  # of oslo.config's environment driver
         return any(name.startswith(prefix) for name in os.environ) or any(
-            group == section.lower() for path in self._files() for section in _sections(path)
+            group == section.lower() for path in self.files() for section in sections(path)
         )
 
     def log_unread(self) -> None:
@@ -277,7 +282,8 @@ class Config:
         for place in self.unread():
             LOG.warning("%s has no effect: no part of this service reads it", place)
 
-    def _files(self) -> list[str]:
+    def files(self) -> list[str]:
+        """The configuration files, in the order in which they are read."""
         paths = list(self._conf.config_file or ())
         for directory in self._conf.config_dir or ():
             paths += sorted(glob.glob(os.path.join(directory, "*.conf")))
@@ -309,7 +315,7 @@ class Config:
         return self._conf
 
 
-def _sections(path: str) -> dict[str, dict[str, Any]]:
+def sections(path: str) -> dict[str, dict[str, Any]]:
     """The sections of a configuration file and their options."""
     sections: dict[str, dict[str, Any]] = {}
     cfg.ConfigParser(path, sections).parse()

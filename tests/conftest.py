@@ -22,7 +22,12 @@ settings.load_profile("imsgate")
 KEYSTONE = ("keystone", "recheck", "client_uploads", "page", "front_keystone")
 TOGETHER = (
     ("tests/stores/s3/",),
-    ("tests/registry/", "tests/functional/test_databases.py", "tests/functional/test_quotas.py"),
+    (
+        "tests/registry/",
+        "tests/functional/test_databases.py",
+        "tests/functional/test_quotas.py",
+        "tests/doctor/test_database.py",
+    ),
     tuple(f"tests/functional/test_{name}.py" for name in KEYSTONE),
     ("tests/functional/test_glance", "tests/functional/test_front_glance"),
     tuple(f"tests/functional/test_{name}.py" for name in "records refusals stores clients".split()),

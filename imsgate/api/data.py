@@ -9,9 +9,10 @@ import webob
 
 from imsgate import errors, inspection
 from imsgate.api.deployment import Deployment
+from imsgate.api.description import BINARY, NO_CONTENT, NUMBER, STORE_HEADER, TEXT, described
 from imsgate.api.requester import identity
 from imsgate.api.signatures import Signing
-from imsgate.api.uploads import UploadResource, is_resumable
+from imsgate.api.uploads import CREATION, CREATION_ANSWERS, UploadResource, is_resumable
 from imsgate.http.request import Request
 from imsgate.model import Identity, Image, Status
 from imsgate.records.access import Access
@@ -21,6 +22,14 @@ from imsgate.transfer.repeat import Repeats, fields_of_uploader
 from imsgate.transfer.upload import STAGE, UPLOAD, Transition, Uploads
 
 LOG = logging.getLogger(__name__)
+
+_UPLOAD_HEADERS = {
+    "x-openstack-image-size": {**NUMBER, "description": "Bytes of the data, if it is chunked"},
+    "Content-Encoding": {"enum": ["identity", "gzip", "zstd"]},
+    **CREATION,
+}
+#: Those of refusals of data.
+_UPLOAD_REFUSALS = (409, 410)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +46,13 @@ class ImageUpload:
     deployment: Deployment
     resource: UploadResource
 
+    @described(
+        answers=CREATION_ANSWERS,
+        body=BINARY,
+        headers={**STORE_HEADER, **_UPLOAD_HEADERS},
+        refusals=_UPLOAD_REFUSALS,
+        has_problems=True,
+    )
     def upload(self, request: Request, image_id: str) -> webob.Response:
         """Image API v2, Image data: Upload binary image data."""
         if is_resumable(request):
@@ -44,6 +60,13 @@ class ImageUpload:
         store_id = request.store_id
         return self._receive(request, image_id, "upload_image", UPLOAD, store_id)
 
+    @described(
+        answers=CREATION_ANSWERS,
+        body=BINARY,
+        headers=_UPLOAD_HEADERS,
+        refusals=_UPLOAD_REFUSALS,
+        has_problems=True,
+    )
     def stage(self, request: Request, image_id: str) -> webob.Response:
         """Image API v2, Interoperable image import: Stage binary image data.
 
@@ -134,6 +157,17 @@ class ImageDownload:
     stores: Stores
     on_sent: Callable[[Identity, Image], Callable[[int, int], None] | None]
 
+    @described(
+        answers={
+            200: BINARY,
+            204: NO_CONTENT,
+            206: BINARY,
+            304: NO_CONTENT,
+            307: NO_CONTENT,
+        },
+        headers={"Range": TEXT, "Content-Range": TEXT, "If-None-Match": TEXT},
+        refusals=(416,),
+    )
     def download(self, request: Request, image_id: str) -> webob.Response:
         """Image API v2, Image data: Download binary image data."""
         who = identity(request)

@@ -6,6 +6,7 @@ moment. Answers that record nothing are kept afterwards.
 """
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import io
@@ -17,6 +18,8 @@ from typing import Any
 import webob
 
 from imsgate import errors
+from imsgate.api import description
+from imsgate.api.description import Description
 from imsgate.api.requester import identity
 from imsgate.http import headers, responses
 from imsgate.http.request import CLAIM, Request
@@ -57,7 +60,7 @@ class Repeatable:
                 return handler(request, **arguments)
             return self._handle(request, key, functools.partial(handler, request, **arguments))
 
-        return handle
+        return description.attach(_described(description.of(handler)))(handle)
 
     def _handle(
         self, request: Request, key: str, work: Callable[[], webob.Response]
@@ -103,6 +106,17 @@ class Repeatable:
         # Otherwise the lease runs out.
         with contextlib.suppress(errors.Error):
             self._registry.release_key(claim)
+
+
+def _described(once: Description) -> Description:
+    """The description of a handler whose requests may have a key."""
+    key = {"type": "string", "maxLength": 255, "description": "A new value for each new request"}
+    return dataclasses.replace(
+        once,
+        headers={**once.headers, "Idempotency-Key": key},
+        refusals=(*once.refusals, 409, 422),
+        has_problems=True,
+    )
 
 
 def outcome(request: Request, respond: Callable[[], webob.Response]) -> Outcome | None:

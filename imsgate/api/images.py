@@ -9,8 +9,9 @@ from typing import Any
 import webob
 
 from imsgate import errors
-from imsgate.api import idempotency, pages, patch, views
+from imsgate.api import idempotency, listing, pages, patch, views
 from imsgate.api.deployment import Deployment
+from imsgate.api.description import NO_CONTENT, TEXT, component, described, json_content
 from imsgate.api.dialect import Dialect
 from imsgate.api.ims import attributes
 from imsgate.api.requester import identity
@@ -19,6 +20,8 @@ from imsgate.http.json_body import json_body, json_object
 from imsgate.http.request import Request
 from imsgate.model import Image
 from imsgate.records.records import Records
+
+_IMAGE = json_content(component("image"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,16 @@ class Images:
     dialect: Dialect
     deployment: Deployment
 
+    @described(
+        answers={201: _IMAGE},
+        body=_IMAGE,
+        refusals=(409, 413),
+        sends={
+            "Location": TEXT,
+            "OpenStack-image-import-methods": TEXT,
+            "OpenStack-image-store-ids": TEXT,
+        },
+    )
     def create(self, request: Request) -> webob.Response:
         """Image API v2, Images: Create image."""
         who = identity(request)
@@ -51,11 +64,13 @@ class Images:
         response.headers["OpenStack-image-store-ids"] = store_ids
         return response
 
+    @described(answers={200: _IMAGE})
     def show(self, request: Request, image_id: str) -> webob.Response:
         """Image API v2, Images: Show image."""
         image = self.records.get(identity(request), image_id)
         return responses.json_response(self._view(request)(image))
 
+    @described(answers={200: json_content(component("images"))}, query=listing.PARAMETERS)
     def index(self, request: Request) -> webob.Response:
         """Image API v2, Images: List images."""
         who, params = identity(request), list(request.GET.items())
@@ -66,13 +81,18 @@ class Images:
             default=self.records.settings.limit_param_default,
         )
         marker = request.GET.get("marker")
-        listing = pages.read(self.records, who, query, marker, self._view(request))
+        shown = pages.read(self.records, who, query, marker, self._view(request))
         filters = [(name, text) for name, text in params if name != "marker"]
         members = {"first": _link(filters), "schema": "/v2/schemas/images"}
-        if next_marker := listing.page.next_marker:
+        if next_marker := shown.page.next_marker:
             members["next"] = _link([*filters, ("marker", next_marker)])
-        return listing.response(members)
+        return shown.response(members)
 
+    @described(
+        answers={200: _IMAGE},
+        body={patch.V21: patch.SCHEMA, patch.V20: patch.V20_SCHEMA},
+        refusals=(409, 413),
+    )
     def update(self, request: Request, image_id: str) -> webob.Response:
         """Image API v2, Images: Update image."""
         who = identity(request)
@@ -83,32 +103,38 @@ class Images:
         image = self.records.apply(who, image_id, operations)
         return responses.json_response(self._view(request)(image))
 
+    @described(answers={204: NO_CONTENT}, refusals=(409,))
     def delete(self, request: Request, image_id: str) -> webob.Response:
         """Image API v2, Images: Delete image."""
         self.records.delete(identity(request), image_id)
         return webob.Response(status=204)
 
+    @described(answers={204: NO_CONTENT}, refusals=(409,))
     def deactivate(self, request: Request, image_id: str) -> webob.Response:
         """Image API v2, Images: Deactivate image."""
         self.records.deactivate(identity(request), image_id)
         return webob.Response(status=204)
 
+    @described(answers={204: NO_CONTENT}, refusals=(409,))
     def reactivate(self, request: Request, image_id: str) -> webob.Response:
         """Image API v2, Images: Reactivate image."""
         self.records.reactivate(identity(request), image_id)
         return webob.Response(status=204)
 
+    @described(answers={204: NO_CONTENT}, refusals=(409, 413))
     def add_tag(self, request: Request, image_id: str, tag: str) -> webob.Response:
         """Image API v2, Image tags: Add image tag."""
         self.dialect.schema.check({"tags": [tag]})
         self.records.add_tag(identity(request), image_id, tag)
         return webob.Response(status=204)
 
+    @described(answers={204: NO_CONTENT}, refusals=(409,))
     def remove_tag(self, request: Request, image_id: str, tag: str) -> webob.Response:
         """Image API v2, Image tags: Delete image tag."""
         self.records.remove_tag(identity(request), image_id, tag)
         return webob.Response(status=204)
 
+    @described(answers={204: NO_CONTENT}, refusals=(409,))
     def delete_copy(self, request: Request, store_id: str, image_id: str) -> webob.Response:
         """Image API v2, Stores: Delete image from store."""
         self.records.delete_copy(identity(request), image_id, store_id)

@@ -9,6 +9,7 @@ from oslo_config import cfg, types
 from imsgate import errors
 from imsgate.api import schemas
 from imsgate.api.deployment import Deployment
+from imsgate.api.description import NO_CONTENT, STORE_HEADER, described, json_content
 from imsgate.api.job_starter import JobStarter
 from imsgate.api.requester import identity
 from imsgate.http.json_body import json_object, without_unused
@@ -64,6 +65,12 @@ class Imports:
     jobs: JobStarter
     deployment: Deployment
 
+    @described(
+        answers={202: NO_CONTENT},
+        body=json_content(SCHEMA),
+        headers=STORE_HEADER,
+        refusals=(409, 413),
+    )
     def start(self, request: Request, image_id: str) -> webob.Response:
         """Image API v2, Interoperable image import: Import an image.
 

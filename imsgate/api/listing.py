@@ -5,10 +5,11 @@ Image API v2, Images: List images.
 
 import csv
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from imsgate import errors
+from imsgate.api.description import NUMBER, TEXT, Schema
 from imsgate.model import MemberStatus, Visibility
 from imsgate.registry.base import Condition, Op, Query
 
@@ -29,6 +30,27 @@ _NUMBER = frozenset({"size", "virtual_size", "min_ram", "min_disk"})
 _TIME = frozenset({"created_at", "updated_at"})
 _ORDERS = frozenset({"neq", "gt", "gte", "lt", "lte"})
 _BOOL = frozenset({"protected", "os_hidden"})
+
+#: The values that a list of images is filtered by, without custom properties.
+_FILTERS: Mapping[str, Schema] = {
+    **dict.fromkeys(sorted(_TEXT | _EXACT), TEXT),
+    **dict.fromkeys(sorted(_NUMBER), NUMBER),
+    **{f"{name}_{end}": NUMBER for name in ("size", "virtual_size") for end in ("min", "max")},
+    **{name: {"type": "boolean"} for name in sorted(_BOOL)},
+    **{name: {**TEXT, "description": "gt:2026-01-01T00:00:00Z"} for name in sorted(_TIME)},
+    "tag": {"type": "array", "items": TEXT},
+    "visibility": {"enum": ["all", *Visibility]},
+    "member_status": {"enum": ["all", *MemberStatus]},
+}
+#: The query parameters of a list of images.
+PARAMETERS: Mapping[str, Schema] = {
+    **_FILTERS,
+    "limit": NUMBER,
+    "marker": {**TEXT, "description": "The id of the last image of the previous page"},
+    "sort": {**TEXT, "description": "name:asc,size"},
+    "sort_key": {"type": "array", "items": {"enum": list(SORT_KEYS)}},
+    "sort_dir": {"type": "array", "items": {"enum": list(_DIRECTIONS)}},
+}
 
 Params = Iterable[tuple[str, str]]
 

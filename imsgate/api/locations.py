@@ -14,6 +14,7 @@ from oslo_config import cfg
 
 from imsgate import errors, hashing
 from imsgate.api import schemas
+from imsgate.api.description import NO_CONTENT, TEXT, described, json_content, listed, record
 from imsgate.api.job_starter import JobStarter
 from imsgate.api.requester import identity
 from imsgate.errors import BadConfig
@@ -77,6 +78,7 @@ SCHEMA: schemas.Schema = {
     },
 }
 _CHECKER = schemas.Checker(SCHEMA)
+_LOCATION = record({"url": TEXT, "metadata": record({"store": TEXT})})
 
 
 class LocationStores:
@@ -138,8 +140,9 @@ class Locations:
     stores: LocationStores
     reads_data: bool
 
+    @described(answers={200: json_content(listed(_LOCATION))})
     def index(self, request: Request, image_id: str) -> webob.Response:
-        """Image API v2.17: show the locations of an image (``GET .../locations``).
+        """Image API v2, Locations: Show the locations of an image (``GET .../locations``, 2.17).
 
         Only stores whose objects have URLs are shown: the path of a file on a host is private.
         """
@@ -151,8 +154,9 @@ class Locations:
         url = self.stores.url(location)
         return {"url": url, "metadata": {"store": location.store}} if url else None
 
+    @described(answers={202: NO_CONTENT}, body=json_content(SCHEMA), refusals=(409, 413))
     def add(self, request: Request, image_id: str) -> webob.Response:
-        """Image API v2.17: add a location to an image (``POST .../locations``).
+        """Image API v2, Locations: Add a location to an image (``POST .../locations``, 2.17).
 
         Records a job and answers 202. What can be refused now is not left to the job.
         """

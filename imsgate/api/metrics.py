@@ -10,6 +10,7 @@ import webob
 from prometheus_client.core import Metric
 
 from imsgate import errors
+from imsgate.api.description import TEXT, described
 from imsgate.api.requester import identity
 from imsgate.filters.metrics import MetricsSettings
 from imsgate.http.request import Request
@@ -87,6 +88,12 @@ def _records(registry: Registry) -> Iterator[Metric]:
         "Bytes that are reserved in quotas for data that comes in.",
         {(): now.reserved_bytes},
     )
+    yield gauge(
+        "imsgate_damaged_copies",
+        "Copies of image data in which the last check found damage.",
+        {(store,): number for store, number in now.damaged_copies.items()},
+        "store",
+    )
 
 
 def _stores(stores: Stores) -> Iterator[Metric]:
@@ -123,8 +130,9 @@ class MetricsReport:
     registry: Registry
     stores: Stores
 
+    @described(answers={200: {exposition.CONTENT_TYPE: TEXT}})
     def show(self, request: Request) -> webob.Response:
-        """Prometheus' text format."""
+        """Metrics: What this host has counted, in Prometheus' text format."""
         self.access.check(identity(request), "get_metrics", {}, "metrics")
         response = webob.Response(content_type=None)
         response.headers["Content-Type"] = exposition.CONTENT_TYPE

@@ -5,7 +5,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from imsgate.api import views
+from imsgate.api.description import NUMBER, TEXT, nullable, record
 from imsgate.model import Image, Job, Upload, UploadState, isotime
+
+SCHEMA = record(
+    {
+        "image_id": TEXT,
+        "state": {"enum": [str(state) for state in UploadState]},
+        "received": {**NUMBER, "description": "Bytes"},
+        "size": {**nullable(NUMBER), "description": "Bytes"},
+        "rate": {**nullable(NUMBER), "description": "Bytes per second"},
+        "started_at": nullable(TEXT),
+        "expires_at": nullable(TEXT),
+        "reason": {**nullable(TEXT), "description": "Why it ended"},
+        "user_id": nullable(TEXT),
+    }
+)
 
 
 def progress(image: Image, upload: Upload | None, job: Job | None) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ from typing import Any
 import webob
 
 from imsgate import errors
+from imsgate.api.description import TEXT, component, described, json_content, listed, record
 from imsgate.api.requester import identity
 from imsgate.http import responses
 from imsgate.http.request import Request
@@ -25,6 +26,16 @@ _SORT = {"created_at": "created_at", "updated_at": "updated_at", "status": "stat
 #: password in its query.
 _HIDDEN = dict.fromkeys(("input", "user_id", "request_id"))
 
+_PARAMETERS = {
+    "status": {"enum": list(STATUSES.values())},
+    "type": TEXT,
+    "sort_key": {"enum": list(_SORT)},
+    "sort_dir": {"enum": ["asc", "desc"]},
+    "limit": {"type": "integer", "minimum": 1},
+    "marker": {**TEXT, "description": "The id of the last task of the previous page"},
+}
+_OF_IMAGE = record({"tasks": listed(component("task")), "next": TEXT}, "next")
+
 #: Members that a list of tasks leaves out.
 _DETAILS = ("message", "result", "input", "request_id", "user_id")
 
@@ -37,6 +48,7 @@ class Tasks:
     registry: Registry
     settings: ApiSettings
 
+    @described(answers={200: json_content(_OF_IMAGE)}, query=_PARAMETERS)
     def of_image(self, request: Request, image_id: str) -> webob.Response:
         """Image API v2, Images: Show tasks associated with image. Oldest first, as many on a page
         as the service allows, unless the query says otherwise.
@@ -61,6 +73,7 @@ class Tasks:
             document["next"] = _next(f"/v2/images/{image.shown_id}/tasks", params, page[-1])
         return responses.json_response(document)
 
+    @described(answers={200: json_content(component("tasks"))}, query=_PARAMETERS)
     def index(self, request: Request) -> webob.Response:
         """Image API v2, Tasks: List tasks."""
         who = self._identity(request)
@@ -80,6 +93,7 @@ class Tasks:
             page["next"] = _next("/v2/tasks", params, jobs[-1])
         return responses.json_response(page)
 
+    @described(answers={200: json_content(component("task"))})
     def show(self, request: Request, task_id: str) -> webob.Response:
         """Image API v2, Tasks: Show task details."""
         return responses.json_response(view(self._job(self._identity(request), task_id)))

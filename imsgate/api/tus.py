@@ -8,7 +8,6 @@ other keys are the attributes of a new one (``name``, ``disk_format``, …). Wit
 is staged.
 """
 
-import base64
 import contextlib
 import dataclasses
 import functools
@@ -20,10 +19,27 @@ from typing import Any
 import webob
 
 from imsgate import errors
-from imsgate.api import views
+from imsgate.api import tus_headers, views
+from imsgate.api.description import (
+    NO_CONTENT,
+    NUMBER,
+    STORE_HEADER,
+    TEXT,
+    Content,
+    described,
+)
 from imsgate.api.dialect import Dialect
 from imsgate.api.receiver import Receiver
 from imsgate.api.requester import identity
+from imsgate.api.tus_headers import (
+    CHECKSUMS,
+    EXTENSIONS,
+    LENGTH_SCHEMA,
+    PART_SCHEMA,
+    STATE_SCHEMA,
+    VERSION,
+    VERSION_SCHEMA,
+)
 from imsgate.http import headers
 from imsgate.http.request import Request
 from imsgate.model import Upload, UploadState
@@ -31,17 +47,17 @@ from imsgate.records.records import Records
 
 LOG = logging.getLogger(__name__)
 
-VERSION = "1.0.0"
-EXTENSIONS = "creation,creation-with-upload,creation-defer-length,expiration,checksum,termination"
 OFFSET_OCTETS = "application/offset+octet-stream"
-#: hashlib's names, which are also tus's.
-CHECKSUMS = ("sha1", "sha256", "sha512", "md5")
 #: Keys that tus clients in browsers add for the chosen file; they are no attributes of an image.
 _NOT_ATTRIBUTES = frozenset(
     {"filename", "filetype", "relativePath", "type", "stage", "store", "image_id"}
 )
 
 Handler = Callable[..., webob.Response]
+
+_CONTENT: Content = {OFFSET_OCTETS: {}}
+#: 460 is tus's own status: the checksum does not match.
+_REFUSALS = (409, 410, 412, 460)
 
 
 def _speaking(handler: Handler) -> Handler:
@@ -73,8 +89,18 @@ class TusUploads:
     records: Records
     dialect: Dialect
 
+    @described(
+        answers={204: NO_CONTENT},
+        sends={
+            **VERSION_SCHEMA,
+            "Tus-Version": TEXT,
+            "Tus-Max-Size": NUMBER,
+            "Tus-Extension": TEXT,
+            "Tus-Checksum-Algorithm": TEXT,
+        },
+    )
     def options(self, request: Request, **_: str) -> webob.Response:
-        """Core protocol, OPTIONS: what this server can do."""
+        """tus 1.0.0, core protocol: What this server can do."""
         response = webob.Response(status=204)
         response.headers.update(
             {
@@ -87,22 +113,37 @@ class TusUploads:
         )
         return response
 
+    @described(
+        answers={201: NO_CONTENT},
+        body=_CONTENT,
+        headers={
+            **PART_SCHEMA,
+            **STORE_HEADER,
+            "Upload-Defer-Length": {"const": "1"},
+            "Upload-Metadata": {**TEXT, "description": "Keys and values in Base64"},
+        },
+        required=("Tus-Resumable",),
+        refusals=_REFUSALS,
+        has_problems=True,
+        sends={"Location": TEXT, **STATE_SCHEMA},
+    )
     @_speaking
     def create(self, request: Request) -> webob.Response:
-        """Extensions creation, creation-with-upload, creation-defer-length."""
+        """tus 1.0.0, extension creation: Begin an upload. Also creation-with-upload and
+        creation-defer-length."""
         if request.headers.get("Upload-Concat"):
             problem = "uploads are not concatenated here: send the image in one upload"
             raise errors.BadHeader(header="Upload-Concat", problem=problem)
-        length = _length(request)
+        length = tus_headers.length(request)
         if length is None and request.headers.get("Upload-Defer-Length") != "1":
             problem = "send it, or Upload-Defer-Length: 1"
             raise errors.BadHeader(header="Upload-Length", problem=problem)
         text = request.headers.get("Upload-Metadata")
-        metadata = parse_metadata(text)
+        metadata = tus_headers.parse_metadata(text)
         has_content = not request.body_is_empty
         if has_content:
             _check_content_type(request)
-        checksum = _checksum(request)
+        checksum = tus_headers.checksum(request)
         with contextlib.ExitStack() as undoing:
             image_id = metadata.get("image_id")
             if not image_id:
@@ -142,9 +183,21 @@ class TusUploads:
         except errors.Error as error:
             LOG.warning("Image %s of a failed upload was not removed: %s", image_id, error)
 
+    @described(
+        answers={200: NO_CONTENT},
+        headers=VERSION_SCHEMA,
+        required=("Tus-Resumable",),
+        refusals=(409, 410, 412),
+        sends={
+            **STATE_SCHEMA,
+            **LENGTH_SCHEMA,
+            "Upload-Defer-Length": TEXT,
+            "Upload-Metadata": TEXT,
+        },
+    )
     @_speaking
     def show(self, request: Request, upload_id: str) -> webob.Response:
-        """Core protocol, HEAD: the offset at which the client may continue."""
+        """tus 1.0.0, core protocol: The offset at which the client may continue."""
         upload = self._find(request, upload_id)
         if upload.state is UploadState.OPEN:
             upload = self.receiver.settled(upload)
@@ -159,14 +212,23 @@ class TusUploads:
             response.headers["Upload-Metadata"] = upload.metadata
         return response
 
+    @described(
+        answers={204: NO_CONTENT},
+        body=_CONTENT,
+        headers={**PART_SCHEMA, "Upload-Offset": NUMBER},
+        required=("Tus-Resumable", "Upload-Offset"),
+        refusals=_REFUSALS,
+        has_problems=True,
+        sends=STATE_SCHEMA,
+    )
     @_speaking
     def append(self, request: Request, upload_id: str) -> webob.Response:
-        """Core protocol, PATCH; extension checksum."""
+        """tus 1.0.0, core protocol: Append data. Also the extension checksum."""
         _check_content_type(request)
         offset = headers.digits("Upload-Offset", request.headers.get("Upload-Offset"))
         if offset is None:
             raise errors.BadHeader(header="Upload-Offset", problem="it is required")
-        length, checksum = _length(request), _checksum(request)
+        length, checksum = tus_headers.length(request), tus_headers.checksum(request)
         upload = self._find(request, upload_id)
         if not _repeats_the_end(request, upload, offset):
             upload = self._receive(request, upload, offset, length, checksum)
@@ -174,14 +236,35 @@ class TusUploads:
         response.headers.update(_state(upload))
         return response
 
+    @described(
+        answers={204: NO_CONTENT},
+        headers=VERSION_SCHEMA,
+        required=("Tus-Resumable",),
+        refusals=(409, 410, 412),
+        sends=VERSION_SCHEMA,
+    )
     @_speaking
     def cancel(self, request: Request, upload_id: str) -> webob.Response:
-        """Extension termination."""
+        """tus 1.0.0, extension termination: End an upload."""
         self.receiver.uploads.cancel(self._find(request, upload_id), "it was cancelled")
         return webob.Response(status=204)
 
+    @described(
+        answers=dict.fromkeys((200, 204), NO_CONTENT),
+        body=_CONTENT,
+        headers={
+            **PART_SCHEMA,
+            "Upload-Offset": NUMBER,
+            "X-HTTP-Method-Override": {"enum": ["PATCH", "DELETE", "HEAD"]},
+        },
+        required=("Tus-Resumable", "X-HTTP-Method-Override"),
+        refusals=(405, *_REFUSALS),
+        has_problems=True,
+        sends=STATE_SCHEMA,
+    )
     def override(self, request: Request, upload_id: str) -> webob.Response:
-        """Core protocol, X-HTTP-Method-Override: for clients that can only send POST."""
+        """tus 1.0.0, core protocol: Another method in X-HTTP-Method-Override, for clients that can
+        only send POST."""
         method = request.headers.get("X-HTTP-Method-Override", "").upper()
         handlers = {"PATCH": self.append, "DELETE": self.cancel, "HEAD": self.show}
         if method not in handlers:
@@ -214,24 +297,6 @@ class TusUploads:
         ).upload
 
 
-def parse_metadata(text: str | None) -> dict[str, str]:
-    """Upload-Metadata: keys, each with a value in Base64 unless it is empty. Raises BadHeader."""
-    metadata: dict[str, str] = {}
-    for pair in (text or "").split(","):
-        key, _, value = pair.strip().partition(" ")
-        try:
-            decoded = base64.b64decode(value, validate=True).decode()
-        except ValueError as error:
-            problem = "each value must be text, encoded in Base64"
-            raise errors.BadHeader(header="Upload-Metadata", problem=problem) from error
-        if key in metadata or (not key and text):
-            problem = "each key must be unique and not be empty"
-            raise errors.BadHeader(header="Upload-Metadata", problem=problem)
-        if key:
-            metadata[key] = decoded
-    return metadata
-
-
 def _typed(fields: Mapping[str, str]) -> dict[str, Any]:
     """Attributes with the types that POST /v2/images requires; metadata contains only text."""
     typed: dict[str, Any] = dict(fields)
@@ -252,29 +317,9 @@ def _repeats_the_end(request: Request, upload: Upload, offset: int) -> bool:
     return has_all and offset == upload.offset and request.body_is_empty
 
 
-def _length(request: Request) -> int | None:
-    return headers.digits("Upload-Length", request.headers.get("Upload-Length") or None)
-
-
 def _check_content_type(request: Request) -> None:
     if request.content_type != OFFSET_OCTETS:
         raise errors.UnsupportedMediaType(accepted=OFFSET_OCTETS)
-
-
-def _checksum(request: Request) -> dict[str, bytes]:
-    """The digest of Upload-Checksum by its algorithm. Raises BadHeader."""
-    text = request.headers.get("Upload-Checksum")
-    if not text:
-        return {}
-    algorithm, _, value = text.strip().partition(" ")
-    if algorithm not in CHECKSUMS:
-        problem = f"the algorithm must be one of {', '.join(CHECKSUMS)}"
-        raise errors.BadHeader(header="Upload-Checksum", problem=problem)
-    try:
-        return {algorithm: base64.b64decode(value, validate=True)}
-    except ValueError as error:
-        problem = "the digest must be encoded in Base64"
-        raise errors.BadHeader(header="Upload-Checksum", problem=problem) from error
 
 
 def _state(upload: Upload) -> dict[str, str]:

@@ -7,12 +7,25 @@ the same; version 5 (draft 03) has no content type for PATCH. An upload begins w
 
 import dataclasses
 import time
+from collections.abc import Mapping
 
 import webob
 
 from imsgate import errors
 from imsgate.api import views
-from imsgate.api.progress import progress
+from imsgate.api.description import (
+    BINARY,
+    NO_CONTENT,
+    NUMBER,
+    STORE_HEADER,
+    TEXT,
+    Content,
+    Description,
+    Schema,
+    described,
+    json_content,
+)
+from imsgate.api.progress import SCHEMA, progress
 from imsgate.api.receiver import Receiver
 from imsgate.api.requester import identity
 from imsgate.http import interim, responses
@@ -20,6 +33,25 @@ from imsgate.http import upload_headers as fields
 from imsgate.http.request import Request
 from imsgate.model import Image, Upload, UploadState
 from imsgate.transfer.part import Appended
+
+_BOOLEAN: Schema = {"enum": ["?0", "?1"]}
+_COMPLETE: Schema = {**_BOOLEAN, "description": "Whether the content is the end of the data"}
+#: Headers of a request that begins an upload; all are optional, and malformed ones are ignored.
+CREATION: Mapping[str, Schema] = {
+    "Upload-Complete": _COMPLETE,
+    "Upload-Length": {**NUMBER, "description": "Bytes of all the data"},
+    "Repr-Digest": {**TEXT, "description": "Digests of all the data (RFC 9530)"},
+    "Content-Digest": {**TEXT, "description": "Digests of this content (RFC 9530)"},
+    "Want-Repr-Digest": {**TEXT, "description": "Which digest the response should have"},
+}
+#: 201 and 202 mean that the upload is not complete yet.
+CREATION_ANSWERS: Mapping[int, Content] = dict.fromkeys((204, 201, 202), NO_CONTENT)
+_STATE: Mapping[str, Schema] = {
+    "Upload-Offset": NUMBER,
+    "Upload-Complete": _BOOLEAN,
+    "Upload-Length": NUMBER,
+    "Upload-Limit": TEXT,
+}
 
 
 def is_resumable(request: Request) -> bool:
@@ -64,15 +96,33 @@ class UploadResource:
         response.headers.update(location)
         return response
 
+    @described(
+        answers=CREATION_ANSWERS,
+        body=BINARY,
+        headers={**STORE_HEADER, **CREATION},
+        required=("Upload-Complete",),
+        refusals=(405, 409, 410),
+        has_problems=True,
+        sends=_STATE,
+    )
     def post(self, request: Request, image_id: str) -> webob.Response:
-        """The same by POST, which some clients send to any resource."""
+        """Resumable uploads: Upload Creation by POST, which some clients send to any resource."""
         if not is_resumable(request):
             methods = "GET, PUT"
             raise errors.MethodNotAllowed(allowed=methods, headers={"Allow": methods})
         return self.create(request, image_id, staged=False)
 
+    @described(
+        answers=dict.fromkeys((204, 202), NO_CONTENT),
+        body={fields.PARTIAL_UPLOAD: {}},
+        headers={"Upload-Offset": NUMBER, **CREATION},
+        required=("Upload-Offset", "Upload-Complete"),
+        refusals=(409, 410),
+        has_problems=True,
+        sends=_STATE,
+    )
     def append(self, request: Request, image_id: str) -> webob.Response:
-        """Section 4.4, Upload Append."""
+        """Resumable uploads: Upload Append (section 4.4)."""
         upload = self.receiver.of_image(request, image_id)
         if not _is_partial(request):
             raise errors.UnsupportedMediaType(
@@ -90,8 +140,12 @@ class UploadResource:
         appended = self._receive(request, upload, offset=offset, complete=complete, length=length)
         return self._response(request, appended, status=204)
 
+    @described(
+        answers={200: json_content(SCHEMA)},
+        head=Description(answers={204: NO_CONTENT}, refusals=(410,), sends=_STATE),
+    )
     def show(self, request: Request, image_id: str) -> webob.Response:
-        """HEAD: section 4.3, Offset Retrieval. GET: the progress of any incoming data.
+        """Resumable uploads: Offset Retrieval by HEAD (section 4.3), any upload's progress by GET.
 
         HEAD ends a request that is still writing; GET never does.
         """
@@ -106,16 +160,18 @@ class UploadResource:
         response.headers.update(self._state(upload))
         return response
 
+    @described(answers={204: NO_CONTENT}, refusals=(409, 410))
     def cancel(self, request: Request, image_id: str) -> webob.Response:
-        """Section 4.5, Upload Cancellation: all data is removed."""
+        """Resumable uploads: Upload Cancellation (section 4.5). All data is removed."""
         upload = self.receiver.of_image(request, image_id)
         if upload.state is UploadState.ENDED:
             raise errors.UploadEnded(why=upload.reason)
         self.receiver.uploads.cancel(upload, "it was cancelled")
         return webob.Response(status=204)
 
+    @described(answers={204: NO_CONTENT}, sends={"Accept-Patch": TEXT, "Upload-Limit": TEXT})
     def options(self, request: Request, **_: str) -> webob.Response:
-        """Section 4.1.4, Limits: those of an upload that begins here."""
+        """Resumable uploads: Limits of an upload that begins here (section 4.1.4)."""
         response = webob.Response(status=204)
         response.headers["Accept-Patch"] = fields.PARTIAL_UPLOAD
         response.headers["Upload-Limit"] = self._limits()

@@ -6,7 +6,7 @@ import re
 import webob
 
 from imsgate import errors
-from imsgate.api import tus as tus_protocol
+from imsgate.api import tus_headers
 from imsgate.api.data import ImageUpload
 from imsgate.api.info import Info
 from imsgate.api.receiver import Receiver
@@ -143,7 +143,7 @@ class DataCalls:
 
     def create(self, request: Request) -> webob.Response:
         """tus, extension creation. The image must exist in IMS."""
-        if not tus_protocol.parse_metadata(request.headers.get("Upload-Metadata")).get("image_id"):
+        if not tus_headers.parse_metadata(request.headers.get("Upload-Metadata")).get("image_id"):
             problem = "image_id is required: create the image first"
             raise errors.BadHeader(header="Upload-Metadata", problem=problem)
         return self.tus.create(request)
@@ -156,7 +156,7 @@ def image_of(request: Request, registry: Registry) -> str | None:
     try:
         if match := _OF_UPLOAD.fullmatch(request.route):
             return registry.get_upload(match[1].lower()).image_id
-        metadata = tus_protocol.parse_metadata(request.headers.get("Upload-Metadata"))
+        metadata = tus_headers.parse_metadata(request.headers.get("Upload-Metadata"))
     except (errors.NotFound, errors.BadHeader):
         return None
     return metadata.get("image_id")

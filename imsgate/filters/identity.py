@@ -21,7 +21,7 @@ from imsgate.settings import Settings
 OPTS = (
     cfg.ListOpt(
         "public_paths",
-        default=["/", "/versions"],
+        default=["/", "/versions", "/openapi.json"],
         help="Paths that need no authentication. Each must match the whole path.",
     ),
     cfg.StrOpt(

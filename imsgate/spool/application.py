@@ -9,7 +9,8 @@ from typing import Any
 import webob
 
 from imsgate import errors
-from imsgate.api.tus import TusUploads, parse_metadata
+from imsgate.api.tus import TusUploads
+from imsgate.api.tus_headers import parse_metadata
 from imsgate.api.uploads import UploadResource, is_resumable
 from imsgate.app import work_in_background
 from imsgate.config import Config

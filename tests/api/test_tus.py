@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from imsgate import errors
 from imsgate.api import receiver
-from imsgate.api.tus import parse_metadata
+from imsgate.api.tus_headers import parse_metadata
 
 OCTETS = "application/offset+octet-stream"
 WHOLE = bytes(range(256)) * 12

@@ -58,5 +58,5 @@ def test_options_that_nothing_reads_are_reported_once_the_application_is_loaded(
     args = main.parser().parse_args(words)
     serve.run(args)
     assert "imsgate serves http://127.0.0.1:9292 " in capsys.readouterr().err
-    places = [record.args[0].rpartition(": ")[2] for record in caplog.records if record.args]
+    places = [str(record.args[0]).rpartition(": ")[2] for record in caplog.records if record.args]
     assert "[snif]" in places

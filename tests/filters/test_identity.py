@@ -107,7 +107,7 @@ def test_a_401_says_how_to_authenticate(alone):
     assert answer.header("WWW-Authenticate") == told
 
 
-@pytest.mark.parametrize("path", ["", "/", "/versions", "//", "//versions"])
+@pytest.mark.parametrize("path", ["", "/", "/versions", "//", "//versions", "/openapi.json"])
 def test_public_paths_are_open(alone, path):
     app = apps.App()
     answer = put(

@@ -3,6 +3,7 @@
 import errno
 import logging
 import socket
+import struct
 import threading
 import time
 import types
@@ -216,6 +217,17 @@ def test_a_client_that_is_still_sending_gets_its_answer(bench):
     bench.turn(lambda: not sender.is_alive())
     assert len(sent) == 90
     assert bench.answer(client).endswith(b"ok")
+
+
+def test_a_reset_after_the_response_is_no_error(bench, monkeypatch, caplog):
+    """HAProxy ends kept connections like this, while a thread waits for the next request."""
+    monkeypatch.setattr(ConnectionWorker, "NEXT_REQUEST_MILLISECONDS", 60_000)
+    client = bench.connect(GET)
+    assert bench.answer(client).endswith(b"ok")
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    bench.turn(lambda: bench.worker.nr_conns == 0)
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("trickles", [True, False])

@@ -4,6 +4,7 @@ import dataclasses
 
 import webob
 
+from imsgate.api.description import NUMBER, TEXT, described, json_content, listed, record
 from imsgate.api.ims import attributes, systems
 from imsgate.api.requester import identity
 from imsgate.http import responses
@@ -15,6 +16,11 @@ from imsgate.records.records import Records
 _MIN_QUOTA, _MAX_QUOTA = 1, 1000
 
 
+_QUOTA = record(
+    {"type": TEXT, "used": NUMBER, "quota": {"type": "integer"}, "min": NUMBER, "max": NUMBER}
+)
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class About:
     """The handlers."""
@@ -22,6 +28,9 @@ class About:
     access: Access
     records: Records
 
+    @described(
+        answers={200: json_content(record({"quotas": record({"resources": listed(_QUOTA)})}))}
+    )
     def quota(self, request: Request) -> webob.Response:
         """IMS API, Image Quota: Querying the Image Quota."""
         who = identity(request)
@@ -36,6 +45,7 @@ class About:
         }
         return responses.json_response({"quotas": {"resources": [image]}})
 
+    @described(answers={200: json_content(systems.SCHEMA)}, query={"tag": TEXT})
     def os_versions(self, request: Request) -> webob.Response:
         """IMS API, Image: Querying Supported Image OSs.
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from imsgate.api import views
+from imsgate.api.description import Schema
 from imsgate.api.ims import systems
 from imsgate.errors import BadAttribute
 from imsgate.jobs.progress import FAILED, MESSAGE
@@ -26,6 +27,13 @@ _DATA_DISK_GIB = (40, 2048)
 
 _NAME = re.compile(r"[\w .\-]{1,128}")
 _MAX_DESCRIPTION_CHARACTERS = 1024
+#: What ``check_name`` and ``check_description`` accept; they say what is wrong in IMS's codes.
+NAME_SCHEMA: Schema = {"type": "string", "pattern": r"^[\w.\-]([\w .\-]{0,126}[\w.\-])?$"}
+DESCRIPTION_SCHEMA: Schema = {
+    "type": "string",
+    "pattern": r"^[^<>\r]*$",
+    "maxLength": _MAX_DESCRIPTION_CHARACTERS,
+}
 
 #: Prefix of attributes for features that an image supports.
 SUPPORTS = "__support_"
@@ -38,6 +46,8 @@ MAX_INT = 2**31 - 1
 
 #: The one attribute of its kind that the vendor's models have as a boolean.
 _BOOLEAN = "__system_support_market"
+#: Attributes that the calls of IMS show in another type than that of a custom property.
+SHOWN: Mapping[str, Schema] = {_BOOLEAN: {"type": ["string", "boolean"]}}
 
 #: The source of the data. A job sets it.
 ORIGIN = "__data_origin"

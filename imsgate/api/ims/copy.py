@@ -8,7 +8,9 @@ import webob
 
 from imsgate import errors
 from imsgate.api.deployment import Deployment
+from imsgate.api.description import TEXT, described, json_content, record
 from imsgate.api.ims import attributes, ids, jobs
+from imsgate.api.ims.jobs import ACCEPTED
 from imsgate.api.job_starter import JobStarter
 from imsgate.api.requester import identity
 from imsgate.http.json_body import json_object, without_unused
@@ -20,6 +22,14 @@ from imsgate.records.attributes import RESERVED_PREFIX
 from imsgate.records.records import Records
 
 _OPTIONAL = ("description", "enterprise_project_id", "cmk_id")
+_BODY = record(
+    {
+        "name": attributes.NAME_SCHEMA,
+        "description": attributes.DESCRIPTION_SCHEMA,
+        "enterprise_project_id": TEXT,
+    },
+    *_OPTIONAL,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +40,7 @@ class ImageCopy:
     jobs: JobStarter
     deployment: Deployment
 
+    @described(answers=ACCEPTED, body=json_content(_BODY))
     def copy(self, request: Request, image_id: str) -> webob.Response:
         """IMS API, Image Replication: Replicating an Image Within a Region.
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from imsgate.api.description import TEXT, record
 from imsgate.api.ims import attributes, systems, tags
 from imsgate.errors import BadAttribute, NotOffered
 from imsgate.http.json_body import without_unused
@@ -40,6 +41,29 @@ _OPTIONAL = frozenset(
 )
 
 _MAX_RAM_MB = 2**31 - 1
+
+_RAM = {"type": "integer", "minimum": 0, "maximum": _MAX_RAM_MB}
+#: The body of a request. What it must satisfy further depends on the profile and the system.
+SCHEMA = record(
+    {
+        "name": attributes.NAME_SCHEMA,
+        "image_url": TEXT,
+        "min_disk": {"type": "integer", "minimum": 1},
+        "os_version": TEXT,
+        "os_type": {"enum": list(_UNKNOWN_VERSIONS)},
+        "type": {"enum": list(_ENVIRONMENTS)},
+        "min_ram": _RAM,
+        "max_ram": _RAM,
+        "description": attributes.DESCRIPTION_SCHEMA,
+        "architecture": {"enum": ["x86", "arm"]},
+        "hw_firmware_type": {"enum": ["bios", "uefi"]},
+        "enterprise_project_id": TEXT,
+        "is_quick_import": {"type": "boolean"},
+        **tags.OF_NEW_IMAGE,
+    },
+    *("os_version", "os_type", "type", "description", "is_quick_import", "tags", "image_tags"),
+    *_OPTIONAL,
+)
 
 
 def check_offered(body: Mapping[str, Any]) -> None:

@@ -6,7 +6,9 @@ import webob
 
 from imsgate import errors
 from imsgate.api.deployment import Deployment
+from imsgate.api.description import TEXT, described, json_content, record
 from imsgate.api.ims import bucket_urls, ids, jobs
+from imsgate.api.ims.jobs import ACCEPTED
 from imsgate.api.job_starter import JobStarter
 from imsgate.api.requester import identity
 from imsgate.http.json_body import json_object
@@ -15,6 +17,11 @@ from imsgate.jobs import export
 from imsgate.jobs.arguments import for_export
 from imsgate.model import Status
 from imsgate.records.access import Access
+
+_BODY = record(
+    {"bucket_url": TEXT, "file_format": TEXT, "is_quick_export": {"type": "boolean"}},
+    *("file_format", "is_quick_export"),
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +32,7 @@ class ImageExport:
     jobs: JobStarter
     deployment: Deployment
 
+    @described(answers=ACCEPTED, body=json_content(_BODY))
     def export(self, request: Request, image_id: str) -> webob.Response:
         """IMS API, Image: Exporting an Image. Images are not converted."""
         who = identity(request)

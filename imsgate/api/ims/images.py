@@ -7,8 +7,9 @@ from typing import Any
 import webob
 
 from imsgate.api import pages, patch
+from imsgate.api.description import TEXT, component, described, json_content, listed, record
 from imsgate.api.dialect import Dialect
-from imsgate.api.ims import attributes, ids
+from imsgate.api.ims import attributes, ids, query
 from imsgate.api.requester import identity
 from imsgate.errors import BadAttribute
 from imsgate.http import responses
@@ -37,6 +38,11 @@ _DERIVED = attributes.COMPUTED | {
 }
 
 
+_PAGE = record(
+    {"images": listed(component("image")), "page_info": record({"next_marker": TEXT})}, "page_info"
+)
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CloudImages:
     """The handlers of images."""
@@ -44,21 +50,23 @@ class CloudImages:
     records: Records
     dialect: Dialect
 
+    @described(answers={200: json_content(_PAGE)}, query=query.PARAMETERS)
     def index(self, request: Request) -> webob.Response:
         """IMS API, Image: Querying Images."""
         who, params = identity(request), list(request.GET.items())
-        query = functools.partial(self.dialect.query, params, who.project_id, default=_PAGE_SIZE)
+        select = functools.partial(self.dialect.query, params, who.project_id, default=_PAGE_SIZE)
 
         listing = pages.read(
             self.records,
             who,
-            query,
+            select,
             request.GET.get("marker"),
             functools.partial(self._view, who),
         )
         marker = listing.page.next_marker
         return listing.response({"page_info": {"next_marker": marker}} if marker else {})
 
+    @described(answers={200: json_content(component("image"))}, body=json_content(patch.SCHEMA))
     def update(self, request: Request, image_id: str) -> webob.Response:
         """IMS API, Image: Updating Image Information."""
         who = identity(request)

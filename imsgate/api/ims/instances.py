@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from imsgate.api.description import TEXT, Schema, listed, record
 from imsgate.api.ims.tag_names import split
 from imsgate.errors import BadAttribute, BadJson
 from imsgate.http.json_body import without_unused
@@ -20,6 +21,31 @@ _MATCHES = ("resource_name", "resource_id")
 
 #: Tags by key, each with the values of which one is enough; none stands for any value.
 Wanted = Mapping[str, frozenset[str]]
+
+
+_TAGS: Schema = {
+    **listed(record({"key": TEXT, "values": listed(TEXT)}, "values")),
+    "maxItems": _MAX_ENTRIES,
+}
+#: A number, which the SDKs send as a string.
+_NUMBER: Schema = {
+    "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9]{1,9}$"}]
+}
+#: The body of a request; ``parse`` says what is wrong with one in IMS's codes.
+SCHEMA = record(
+    {
+        "action": {"enum": ["filter", "count"]},
+        "limit": _NUMBER,
+        "offset": _NUMBER,
+        "without_any_tag": {"type": "boolean"},
+        **dict.fromkeys(_LISTS, _TAGS),
+        "matches": {
+            **listed(record({"key": {"enum": list(_MATCHES)}, "value": TEXT})),
+            "maxItems": _MAX_ENTRIES,
+        },
+    },
+    *("limit", "offset", "without_any_tag", *_LISTS, "matches"),
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

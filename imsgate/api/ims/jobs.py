@@ -8,6 +8,7 @@ from typing import Any
 import webob
 
 from imsgate import errors
+from imsgate.api.description import NUMBER, TEXT, described, json_content, nullable, record
 from imsgate.api.ims import projects
 from imsgate.api.requester import identity
 from imsgate.http import responses
@@ -29,6 +30,23 @@ _TYPES = {
 }
 
 
+_JOB = record(
+    {
+        "status": {"enum": [str(state) for state in JobState]},
+        "job_id": TEXT,
+        "job_type": TEXT,
+        "begin_time": TEXT,
+        "end_time": TEXT,
+        "error_code": nullable(TEXT),
+        "fail_reason": nullable(TEXT),
+        "entities": {"type": "object"},
+        "progress": record({"bytes": NUMBER, "total": nullable(NUMBER)}),
+    }
+)
+#: The answers of a call that started a job.
+ACCEPTED = {200: json_content(record({"job_id": TEXT}))}
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Jobs:
     """The handler of jobs."""
@@ -36,6 +54,7 @@ class Jobs:
     access: Access
     registry: Registry
 
+    @described(answers={200: json_content(_JOB)})
     def show(self, request: Request, job_id: str, project_id: str | None = None) -> webob.Response:
         """IMS API, Image Jobs: Querying the Status (Progress) of an Asynchronous Job."""
         who = identity(request)

@@ -11,7 +11,8 @@ from typing import Any
 import webob
 
 from imsgate import errors, model
-from imsgate.api import views
+from imsgate.api import schemas, views
+from imsgate.api.description import NUMBER, TEXT, component, described, json_content, listed, record
 from imsgate.api.ims import ids, jobs, projects
 from imsgate.api.requester import identity
 from imsgate.http import responses
@@ -31,6 +32,25 @@ _TYPES = {
 #: Maximum number of images, and of projects, in one request.
 _MAX_ITEMS = 100
 
+_IDS = {
+    **listed({"type": "string", "minLength": 1, "maxLength": 255}),
+    "minItems": 1,
+    "maxItems": _MAX_ITEMS,
+}
+_SHARING = record({"images": _IDS, "projects": _IDS})
+_ANSWER = record(
+    {"images": _IDS, "project_id": TEXT, "status": {"enum": [str(each) for each in MemberStatus]}}
+)
+_SHARING_CHECKER, _ANSWER_CHECKER = schemas.Checker(_SHARING), schemas.Checker(_ANSWER)
+_PAGE = record(
+    {
+        "members": listed(component("member")),
+        "schema": TEXT,
+        "page_info": record({"current_count": NUMBER, "next_marker": TEXT}, "next_marker"),
+    }
+)
+_PARAMETERS = {"marker": TEXT, "limit": {"type": "integer", "minimum": 1}}
+
 #: Changes one member of an image: of the project with this id.
 Step = Callable[[Image, str], object]
 
@@ -42,6 +62,7 @@ class CloudMembers:
     sharing: Sharing
     registry: Registry
 
+    @described(answers={200: json_content(_PAGE)}, query=_PARAMETERS)
     def index(self, request: Request, project_id: str, image_id: str) -> webob.Response:
         """IMS API, Image Sharing: Querying Image Members, oldest first."""
         projects.check(request, project_id)
@@ -65,6 +86,7 @@ class CloudMembers:
             }
         )
 
+    @described(answers={200: json_content(component("member"))})
     def show(
         self, request: Request, project_id: str, image_id: str, member_id: str
     ) -> webob.Response:
@@ -77,33 +99,34 @@ class CloudMembers:
             raise errors.NotFound(what=f"Member {member_id}") from error
         return responses.json_response(views.member(member, image))
 
+    @described(answers=jobs.ACCEPTED, body=json_content(_SHARING))
     def add(self, request: Request) -> webob.Response:
         """IMS API, Image Sharing: Adding Image Members in Batches."""
         return self._change_each(request, "add_member", self.sharing.add)
 
+    @described(answers=jobs.ACCEPTED, body=json_content(_SHARING))
     def remove(self, request: Request) -> webob.Response:
         """IMS API, Image Sharing: Deleting Image Members in Batches."""
         return self._change_each(request, "delete_member", self.sharing.remove)
 
     def _change_each(self, request: Request, rule: str, step: Step) -> webob.Response:
         body, who = json_object(request), identity(request)
-        shared_with = _strings(body, "projects")
+        _SHARING_CHECKER.check(body)
+        shared_with = list(dict.fromkeys(body["projects"]))
         if rule == "add_member":
             for project in shared_with:
                 check_project(project)
         images = [self.sharing.owned(who, image_id, rule) for image_id in _images(body)]
         return self._run(request, images, shared_with, step)
 
+    @described(answers=jobs.ACCEPTED, body=json_content(_ANSWER))
     def answer(self, request: Request) -> webob.Response:
         """IMS API, Image Sharing: Updating the Status of Image Members in Batches."""
         body, who = json_object(request), identity(request)
         if body.get("project_id") != who.project_id:
             raise errors.BadAttribute("IMG.0030", problem="project_id: it is not the token's")
-        try:
-            status = MemberStatus(body.get("status", ""))
-        except ValueError as error:
-            problem = f"status: it must be one of {', '.join(MemberStatus)}"
-            raise errors.BadJson(problem=problem) from error
+        _ANSWER_CHECKER.check(body)
+        status = MemberStatus(body["status"])
         images = [self.sharing.received(who, image_id) for image_id in _images(body)]
         return self._run(
             request,
@@ -163,17 +186,6 @@ def _limit(text: str | None) -> int | None:
 
 
 def _images(body: dict[str, Any]) -> list[str]:
-    """The ids of images in the body, without duplicates, which may differ in case."""
-    images = map(ids.checked, _strings(body, "images"))
+    """The ids of images in a valid body, without duplicates, which may differ in case."""
+    images = map(ids.checked, body["images"])
     return list({image_id.lower(): image_id for image_id in images}.values())
-
-
-def _strings(body: dict[str, Any], member: str) -> list[str]:
-    """A list of ids in the body, without duplicates. Raises BadJson."""
-    texts = body.get(member)
-    is_list = isinstance(texts, list) and 0 < len(texts) <= _MAX_ITEMS
-    if not is_list or not all(
-        isinstance(text, str) and 0 < len(text) <= 255 for text in texts or ()
-    ):
-        raise errors.BadJson(problem=f"{member}: it must be a list of 1 to {_MAX_ITEMS} strings")
-    return list(dict.fromkeys(texts or ()))

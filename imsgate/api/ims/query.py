@@ -4,9 +4,11 @@ IMS API, Image: Querying Images.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from imsgate.api import listing
+from imsgate.api.description import TEXT, Schema
 from imsgate.api.ims import attributes
 from imsgate.errors import BadQuery
 from imsgate.model import Status, Visibility
@@ -29,6 +31,20 @@ _ABSENT_UNLESS_TRUE = ("__whole_image", "__support_")
 
 #: Headers that the vendor's SDK may send as query parameters.
 _HEADERS = frozenset({"X-Sdk-Date"})
+
+
+_BOOLEAN: Schema = {"enum": ["true", "false"]}
+#: The query parameters of a list of images; attributes are filters as well.
+PARAMETERS: Mapping[str, Schema] = {
+    **listing.PARAMETERS,
+    "__isregistered": _BOOLEAN,
+    "__imagetype": {"enum": ["gold", "private", "shared", "market"]},
+    "virtual_env_type": TEXT,
+    "architecture": {"enum": ["x86", "arm"]},
+    "enterprise_project_id": TEXT,
+    "__os_type": TEXT,
+    "__platform": TEXT,
+}
 
 
 def parse(params: listing.Params, viewer: str | None, profile: Profile, **bounds: Any) -> Query:

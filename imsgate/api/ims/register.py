@@ -8,8 +8,10 @@ import webob
 
 from imsgate import errors
 from imsgate.api.deployment import Deployment
+from imsgate.api.description import TEXT, described, json_content, record
 from imsgate.api.dialect import Dialect
 from imsgate.api.ims import attributes, bucket_urls, creation, ids, jobs
+from imsgate.api.ims.jobs import ACCEPTED
 from imsgate.api.job_starter import JobStarter
 from imsgate.api.requester import identity
 from imsgate.buckets.image_url import ImageUrl
@@ -32,6 +34,7 @@ class Register:
     jobs: JobStarter
     deployment: Deployment
 
+    @described(answers=ACCEPTED, body=json_content(record({"image_url": TEXT})))
     def register(self, request: Request, image_id: str) -> webob.Response:
         """IMS API, Image: Registering an Image (``PUT /v1/cloudimages/{image_id}/upload``)."""
         who = identity(request)
@@ -53,12 +56,14 @@ class Register:
             upload_reserved=method.reservation(image, 1),
         )
 
+    @described(answers=ACCEPTED, body=json_content(creation.SCHEMA))
     def create(self, request: Request) -> webob.Response:
         """IMS API, Image: Creating an Image (``POST /v2/cloudimages/action``)."""
         body = json_object(request)
         quick = body.get("is_quick_import", False) is True
         return self._create(request, body, quick=quick, job_type="imsImportImageJob")
 
+    @described(answers=ACCEPTED, body=json_content(creation.SCHEMA))
     def quick_import(self, request: Request) -> webob.Response:
         """IMS API, Image: Importing an Image File Quickly
         (``POST /v2/cloudimages/quickimport/action``)."""
@@ -67,6 +72,7 @@ class Register:
         job_type = "imsImportDataImageJob" if is_data else "imsImportImageJob"
         return self._create(request, body, quick=True, job_type=job_type)
 
+    @described(answers=ACCEPTED, body=json_content(creation.SCHEMA))
     def create_data(self, request: Request) -> webob.Response:
         """IMS API, Image: Creating a Data Disk Image Using an External Image File
         (``POST /v1/cloudimages/dataimages/action``)."""

@@ -4,6 +4,7 @@ import dataclasses
 import re
 from typing import Any
 
+from imsgate.api.description import TEXT, listed, record
 from imsgate.errors import BadAttribute
 
 #: The version of an image without ``__os_version``.
@@ -60,6 +61,19 @@ _OFFERED = (
     *("AlmaLinux 9.0 64bit", "Rocky Linux 9.0 64bit"),
     *(DEFAULT, "Other Linux(32 bit)"),
 )
+
+
+_SYSTEM = record(
+    {
+        "platform": TEXT,
+        "os_version_key": TEXT,
+        "os_version": TEXT,
+        "os_bit": {"enum": [32, 64]},
+        "os_type": {"enum": ["Linux", "Windows"]},
+    }
+)
+#: The schema of ``offered``.
+SCHEMA = listed(record({"platform": TEXT, "version_list": listed(_SYSTEM)}))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -8,8 +8,18 @@ from typing import Any
 import webob
 
 from imsgate import errors
+from imsgate.api.description import (
+    NO_CONTENT,
+    NUMBER,
+    TEXT,
+    described,
+    json_content,
+    listed,
+    record,
+)
 from imsgate.api.dialect import Dialect
 from imsgate.api.ims import ids, instances, projects
+from imsgate.api.ims.query import PARAMETERS
 from imsgate.api.ims.tag_names import split
 from imsgate.api.requester import identity
 from imsgate.errors import BadAttribute
@@ -28,6 +38,32 @@ _MAX_TAGS = 10
 _MAX_KEY_CHARACTERS, _MAX_VALUE_CHARACTERS = 36, 43
 
 Tags = dict[str, str]
+
+_TAG = record(
+    {
+        "key": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": _MAX_KEY_CHARACTERS,
+            "pattern": "^[^=]*$",
+        },
+        "value": {"type": "string", "maxLength": _MAX_VALUE_CHARACTERS},
+    },
+    "value",
+)
+#: The members of a request for a new image that contain its tags.
+OF_NEW_IMAGE = {"tags": listed(TEXT), "image_tags": listed(_TAG)}
+_SHOWN = record({"key": TEXT, "value": TEXT})
+_RESOURCE = record(
+    {
+        "resource_id": TEXT,
+        "resource_name": TEXT,
+        "resource_detail": record({"status": TEXT}),
+        "tags": listed(_SHOWN),
+    }
+)
+_FOUND = record({"total_count": NUMBER, "resources": listed(_RESOURCE)}, "resources")
+_POSITIVE = {"type": "integer", "minimum": 1}
 
 
 def _merged(tags: Tags, stored: Iterable[str] = ()) -> frozenset[str]:
@@ -123,6 +159,12 @@ class ImageTags:
     records: Records
     dialect: Dialect
 
+    @described(
+        answers={204: NO_CONTENT},
+        body=json_content(
+            record({"image_id": TEXT, "tag": TEXT, "image_tag": _TAG}, "tag", "image_tag")
+        ),
+    )
     def set(self, request: Request) -> webob.Response:
         """IMS API, Image Tagging: Adding or Modifying a Tag."""
         body = without_unused(json_object(request), ("tag", "image_tag"))
@@ -135,23 +177,30 @@ class ImageTags:
             pair = _pair(body.get("image_tag"))
         return self._change(request, image_id, functools.partial(_merged, dict([pair])))
 
+    @described(answers={200: json_content(record({"tags": listed(_SHOWN)}))})
     def index(self, request: Request, project_id: str, image_id: str) -> webob.Response:
         """IMS API, Image Tagging: Querying Tags of an Image."""
         projects.check(request, project_id)
         image = self.records.get(identity(request), ids.checked(image_id))
         return responses.json_response({"tags": _view(image.tags)})
 
+    @described(answers={204: NO_CONTENT}, body=json_content(record({"tag": _TAG})))
     def add(self, request: Request, project_id: str, image_id: str) -> webob.Response:
         """IMS API, Image Tagging: Adding an Image Tag."""
         projects.check(request, project_id)
         pair = _pair(json_object(request).get("tag"))
         return self._change(request, image_id, functools.partial(_merged, dict([pair])))
 
+    @described(answers={204: NO_CONTENT})
     def remove(self, request: Request, project_id: str, image_id: str, key: str) -> webob.Response:
         """IMS API, Image Tagging: Deleting an Image Tag."""
         projects.check(request, project_id)
         return self._change(request, image_id, functools.partial(_without_key, key))
 
+    @described(
+        answers={204: NO_CONTENT},
+        body=json_content(record({"action": {"enum": ["create", "delete"]}, "tags": listed(_TAG)})),
+    )
     def act(self, request: Request, project_id: str, image_id: str) -> webob.Response:
         """IMS API, Image Tagging: Adding or Deleting Image Tags in Batches."""
         projects.check(request, project_id)
@@ -163,6 +212,13 @@ class ImageTags:
             return self._change(request, image_id, functools.partial(_without, pairs))
         raise errors.BadJson(problem="action: it must be create or delete")
 
+    @described(
+        answers={
+            200: json_content(
+                record({"tags": listed(record({"key": TEXT, "values": listed(TEXT)}))})
+            )
+        }
+    )
     def of_project(self, request: Request, project_id: str) -> webob.Response:
         """IMS API, Image Tagging: Querying All Image Tags. Shows all values of each key."""
         projects.check(request, project_id)
@@ -173,6 +229,10 @@ class ImageTags:
         tags = [{"key": key, "values": sorted(values[key])} for key in sorted(values)]
         return responses.json_response({"tags": tags})
 
+    @described(
+        answers={200: json_content(record({"tags": listed(TEXT)}))},
+        query={**PARAMETERS, "limit": _POSITIVE, "page": _POSITIVE},
+    )
     def of_images(self, request: Request) -> webob.Response:
         """IMS API, Image Tagging: Querying Tags of the images that a query selects, each once.
 
@@ -196,6 +256,7 @@ class ImageTags:
             shown = shown[((page or 1) - 1) * limit :][:limit]
         return responses.json_response({"tags": shown})
 
+    @described(answers={200: json_content(_FOUND)}, body=json_content(instances.SCHEMA))
     def find(self, request: Request, project_id: str) -> webob.Response:
         """IMS API, Image Tagging: Querying Images by Tag."""
         projects.check(request, project_id)
