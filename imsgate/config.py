@@ -15,7 +15,7 @@ import math
 import os
 import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from oslo_config import cfg
 from oslo_log import log
@@ -102,14 +102,8 @@ class UnreadPlace:
 S = TypeVar("S", bound=Settings)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Reading:
-    """One call of ``Config.section``, to be repeated by ``Config.reload``."""
-
-    group: str
-    opts: Sequence[cfg.Opt]
-    overrides: Mapping[str, str]
-    section: Section
+#: Arguments of ``Config.section``, which ``Config.reload`` repeats: group, options, overrides.
+_Reading: TypeAlias = tuple[str, Sequence[cfg.Opt], Mapping[str, str]]
 
 
 class Config:
@@ -125,7 +119,7 @@ class Config:
         places. Raises BadConfig if a file is missing or cannot be parsed."""
         self._conf = cfg.ConfigOpts()
         self._arguments = files, state_path
-        self._readings: list[_Reading] = []
+        self._sections: list[tuple[Section, _Reading]] = []
         self._records: list[tuple[Settings, Section]] = []
         self._checks: list[Callable[[Config], object]] = []
         #: Names of the options that were read, by group in lower case.
@@ -156,7 +150,7 @@ class Config:
         Raises BadConfig, naming the key, for an invalid value and for an override without option.
         """
         section = Section(**self._values(group, opts, overrides))
-        self._readings.append(_Reading(group, opts, overrides, section))
+        self._sections.append((section, (group, opts, overrides)))
         return section
 
     def _values(
@@ -209,10 +203,9 @@ class Config:
             LOG.error("[DEFAULT] log_config_append: %s", error)
         except (cfg.Error, OSError, SystemExit) as error:  # the files have just been changed again
             raise BadConfig("config_file", str(error)) from error
-        readings = list(self._readings)
-        values = [self._values(each.group, each.opts, each.overrides) for each in readings]
-        for reading, new in zip(readings, values, strict=True):
-            vars(reading.section).update(new)
+        changed = [(section, self._values(*reading)) for section, reading in list(self._sections)]
+        for section, values in changed:
+            vars(section).update(values)
         for settings, section in list(self._records):
             settings.refresh(section)
         if not self._conf.log_config_append:
@@ -228,8 +221,8 @@ class Config:
             logs.parse_levels(log_settings.default_log_levels)
         except ValueError as error:
             raise BadConfig("[DEFAULT] default_log_levels", str(error)) from error
-        for reading in list(self._readings):
-            trial.section(reading.group, reading.opts, reading.overrides)
+        for _, reading in list(self._sections):
+            trial.section(*reading)
         for check in self._checks:
             check(trial)
 
