@@ -19,7 +19,7 @@ from tests.functional.gateway import HOST, eventually, free_port
 ROOT = pathlib.Path(__file__).parents[2]
 #: Glance needs a newer Python than the tests, and other packages.
 VENV = ROOT / ".venv-glance"
-PATIENCE = 120
+PATIENCE = 300
 #: The name of this host by which requests reach the filters.
 FILTERED = "localhost"
 

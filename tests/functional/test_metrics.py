@@ -15,6 +15,7 @@ from tests.functional.gateway import (
     HOST,
     IMSGATE,
     INI,
+    PATIENCE,
     Gateway,
     clean_env,
     eventually,
@@ -173,12 +174,12 @@ def test_the_command_reports_the_same(server: Gateway) -> None:
         assert elsewhere[0] == 404
     finally:
         process.terminate()
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def _get(port: int, path: str) -> tuple[int, str] | None:
     """None while nobody listens there."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=60)
+    connection = http.client.HTTPConnection(HOST, port, timeout=PATIENCE)
     with contextlib.closing(connection):
         try:
             connection.request("GET", path)
