@@ -18,6 +18,7 @@ from imsgate.doctor.diagnosis import Diagnosis, Severity
 from imsgate.doctor.way_in import bodies
 from imsgate.doctor.way_in.site import OCTETS, Site
 from tests.functional import proxies
+from tests.functional.cutting import Cutter
 from tests.functional.gateway import HOST, Gateway, eventually, free_port, serving
 from tests.functional.proxies import APACHE, HAPROXY, NGINX, Proxy
 
@@ -285,6 +286,14 @@ def test_what_became_of_an_upload_without_an_answer(behind: Gateway) -> None:
         severity, message = found(image_id)
         assert severity is Severity.SKIPPED
         assert "does not refuse" in message
+
+
+def test_a_final_response_that_is_lost_after_104(behind: Gateway) -> None:
+    """nginx does so, but not always."""
+    with Cutter(behind.port, lost=b"upload-complete: ?1") as proxy:
+        findings = examine(behind, proxy.url, names={"interim"})
+    assert wrong(findings) == {"interim"}
+    assert "no final response" in findings["way-in.interim"].message
 
 
 def test_credentials_that_may_create_nothing(behind: Gateway) -> None:

@@ -66,8 +66,15 @@ class ProbeConnection:
     def head(
         self, method: str, target: str, fields: Iterable[tuple[str, str]], body: bytes = b""
     ) -> None:
-        """Send a head, and the beginning of its body in the same packet."""
-        request = h11.Request(method=method, target=target, headers=list(fields))
+        """Send a head, and the beginning of its body in the same packet.
+
+        Raises ValueError for a field that HTTP does not allow, without its value, which may be a
+        secret.
+        """
+        try:
+            request = h11.Request(method=method, target=target, headers=list(fields))
+        except (h11.LocalProtocolError, UnicodeError):
+            raise ValueError("a header field or the path has an invalid character") from None
         data = self._http.send(request) or b""
         self._send(data + (self._http.send(h11.Data(data=body)) or b"" if body else b""))
 

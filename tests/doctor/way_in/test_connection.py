@@ -116,3 +116,12 @@ def test_a_refused_body_does_not_hide_the_answer():
         assert made.broken
         with contextlib.suppress(Lost):  # depends on when the reset arrived
             assert made.answer(60).status == 415
+
+
+@pytest.mark.parametrize("token", ["secret\n", "secr\u00e9t"])
+def test_an_invalid_token_is_not_shown(token):
+    ours, theirs = socket.socketpair()
+    invalid = pytest.raises(ValueError, match="invalid character")
+    with theirs, ProbeConnection(ours) as made, invalid as raised:
+        made.head("GET", "/", [("Host", "x"), ("X-Auth-Token", token)])
+    assert "secr" not in str(raised.value)
