@@ -236,11 +236,11 @@ def _report(result: CheckResult, image: Image) -> None:
             *(image.id, store, result.problem),
             extra={"extra": fields},
         )
-    elif _known_damage(image, result.location):
+    elif _had_damage(image, result.location):
         LOG.info("Image %s is whole again in store %s", image.id, store, extra={"extra": fields})
 
 
-def _known_damage(image: Image, location: Location) -> str | None:
+def _had_damage(image: Image, location: Location) -> str | None:
     return next(copy.damage for copy in image.locations if copy == location)
 
 
@@ -260,3 +260,15 @@ def longest_unchecked(
                 return
             count += 1
             yield last.image_id, last.location
+
+
+def known_damage(registry: Registry, stores: Collection[str] | None = None) -> Iterator[Place]:
+    """The copies in these stores or in all in which the last check found damage.
+
+    Raises Unavailable.
+    """
+    last = None
+    while page := registry.damaged_copies(last):
+        for last in page:
+            if stores is None or last.location.store in stores:
+                yield last.image_id, last.location

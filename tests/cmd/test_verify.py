@@ -107,6 +107,18 @@ def test_a_choice_of_copies(site, verify):
         assert (status, summary.partition(" good")[0]) == (0, f"Copies: {count}"), words
 
 
+def test_only_what_is_known_to_be_damaged(site, verify):
+    image, other = site.image("one", "two"), site.image("one", "two")
+    assert verify("--damaged") == (0, ["Copies: 0 good, 0 damaged, 0 not checked"])
+    site.spoil(image, "one")
+    site.verify(image)
+    site.spoil(other, "two")
+    assert verify("--damaged", "--store", "two")[1] == ["Copies: 0 good, 0 damaged, 0 not checked"]
+    status, (_, summary) = verify("--damaged", "--repair")
+    assert (status, summary) == (0, "Copies: 0 good, 1 damaged, 0 not checked, 1 repaired")
+    assert site.damage(image) == {"one": None, "two": None}
+
+
 def test_an_unknown_image(site, verify, capsys):
     image = site.image("one")
     status, (summary,) = verify("nonsense", image.id)
@@ -123,7 +135,15 @@ def test_a_store_that_is_away(site, verify):
 
 
 @pytest.mark.parametrize(
-    "words", [("--store", "four"), ("image", "--sample", "1"), ("--repair",)], ids=str
+    "words",
+    [
+        ("--store", "four"),
+        ("image", "--sample", "1"),
+        ("image", "--damaged"),
+        ("--sample", "1", "--damaged"),
+        ("--repair",),
+    ],
+    ids=str,
 )
 def test_misuse(site, verify, capsys, words):
     site.registry.begin_read_only(now())
