@@ -99,14 +99,16 @@ class Verifier:
         if image is None:
             return None
         result = self.examine(image, location)
-        if result.state is not CheckState.NOT_CHECKED:
-            # Data of an image that was deleted, or was given other data, is not damaged.
-            if self._image_with(image_id, location) is None:
-                return None
-            if self._records and not self._registry.record_check(
-                image_id, location, self._clock(), result.damage
-            ):
-                return None
+        # Data of an image that was deleted, or was given other data, is not damaged.
+        if self._image_with(image_id, location) is None:
+            return None
+        is_checked = result.state is not CheckState.NOT_CHECKED
+        if (
+            is_checked
+            and self._records
+            and not self._registry.record_check(image_id, location, self._clock(), result.damage)
+        ):
+            return None
         _report(result, image)
         return result
 
