@@ -1,16 +1,12 @@
 """``imsgate verify``: what it prints, its exit status, and what it repairs."""
 
-import contextlib
 import json
 
 import pytest
 
 from imsgate.cmd import main
 from imsgate.model import now
-from imsgate.registry import sql
-from imsgate.registry.sql import schema
-from tests import databases
-from tests.verification.site import DATA, STORES, Site
+from tests.verification.site import DATA, STORES, Site, opened, template
 
 CONFIG = """
 [DEFAULT]
@@ -25,11 +21,14 @@ optional = true
 """
 
 
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory):
+    return template(tmp_path_factory.mktemp("database"))
+
+
 @pytest.fixture
-def site(tmp_path):
-    settings = databases.settings(f"sqlite:///{tmp_path}/imsgate.sqlite", tmp_path)
-    schema.upgrade(settings)
-    with contextlib.closing(sql.SqlRegistry(settings)) as registry:
+def site(tmp_path, empty_database):
+    with opened(tmp_path, empty_database) as registry:
         yield Site.new(tmp_path, registry)
 
 
