@@ -229,7 +229,6 @@ def _image_api(
             records=records,
             dialect=dialect,
             deployment=deployment,
-            page_size=records.settings.limit_param_default,
         ),
         upload=data.ImageUpload(
             access=access,

@@ -212,7 +212,7 @@ def _register_work(
 ) -> registration.RegisterWork:
     """Raises BadConfig if IMS could not read what is uploaded, or would refuse it."""
     registration.check_store(stores, conf.read(UploadSettings))
-    registration.check_size(conf.read(SizeLimitSettings).image_size_cap)
+    conf.require(lambda new: registration.check_size(new.read(SizeLimitSettings).image_size_cap))
     settings = conf.read(BridgeSettings)
     return registration.RegisterWork(
         registry=registry,
@@ -226,11 +226,12 @@ def _register_work(
 
 def source_inspector(conf: Config) -> SourceInspector:
     """The inspection of image data from anywhere. Raises BadConfig."""
+    sizes = conf.read(SizeLimitSettings)
     return SourceInspector(
         inspector=inspection.shared(conf.read(inspection.InspectionSettings)),
         signatures=verify.load(conf.read(verify.SignatureSettings)),
         decompressor=Decompressor(conf.read(DecompressionSettings)),
-        limit=conf.read(SizeLimitSettings).image_size_cap,
+        limit=lambda: sizes.image_size_cap,
     )
 
 
@@ -299,7 +300,10 @@ def _bucket_sources(
     conf: Config, accounts: user_buckets.Accounts, inspector: SourceInspector
 ) -> BucketSources:
     profile = profiles.chosen(conf.read(profiles.ProfileSettings))
-    limit = min(inspector.limit, profile.import_limit or inspector.limit)
+
+    def limit() -> int:
+        return min(inspector.limit(), profile.import_limit or inspector.limit())
+
     return BucketSources(
         accounts=accounts,
         allowed=_allowed_buckets(conf),

@@ -20,6 +20,7 @@ STORE_OPTS: Sequence[cfg.Opt] = (
     cfg.StrOpt("store_description", help="Description of this store that users see."),
     cfg.IntOpt(
         "weight",
+        mutable=True,
         default=0,
         help="If several stores have a copy of an image, the copy in the store with the highest "
         "weight is read.",
@@ -68,7 +69,7 @@ class Backend:
         self.id = store_id
         self.driver = driver
         self.description = options.store_description
-        self.weight = options.weight
+        self._settings = settings
         self._outages = Outages(store_id)
         self._build = functools.partial(_build, kind, store_id, settings, self._outages)
         self._check = check
@@ -101,6 +102,10 @@ class Backend:
             if self._store is None:
                 raise errors.StoreUnavailable(store=self.id, problem="it could not be started")
             return self._store
+
+    @property
+    def weight(self) -> int:
+        return BackendSettings.of(self._settings).weight
 
     @property
     def read_only(self) -> bool:

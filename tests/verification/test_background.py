@@ -311,7 +311,7 @@ def test_a_thread_does_it_and_stops_at_once(site, make, monkeypatch):
     monkeypatch.setattr(background.Context, "wait", noticed)
     passing.engine.start_threads(1)
     try:
-        assert waiting.wait(60)
+        assert waiting.wait(300)
     finally:
         passing.engine.stop(60)
     assert not any(thread.name == "verification" for thread in threading.enumerate())
