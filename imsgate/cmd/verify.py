@@ -6,13 +6,14 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from imsgate import errors
 from imsgate.cmd import arguments
 from imsgate.errors import BadConfig
 from imsgate.model import UNFINISHED, Job, JobState
+from imsgate.registry.base import Registry
 from imsgate.services import Services, load_services
 from imsgate.verification import checking
 from imsgate.verification.checking import (
@@ -20,6 +21,7 @@ from imsgate.verification.checking import (
     CheckState,
     Place,
     Verifier,
+    known_damage,
     longest_unchecked,
 )
 
@@ -60,6 +62,11 @@ def add_parser(subparsers: Any) -> None:
         help="only N copies, those whose check is the longest ago",
     )
     parser.add_argument(
+        "--damaged",
+        action="store_true",
+        help="only copies in which the last check found damage",
+    )
+    parser.add_argument(
         "--repair",
         action="store_true",
         help="replace each damaged copy by a new one, made from a good copy",
@@ -80,8 +87,8 @@ def _rate(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Raises BadConfig."""
-    if args.image and args.sample:
-        raise BadConfig("--sample", "it cannot be combined with images")
+    if [bool(args.image), bool(args.sample), args.damaged].count(True) > 1:
+        raise BadConfig("IMAGE, --sample, --damaged", "they cannot be combined")
     services = load_services(arguments.load(args))
     # What it finds is printed; without a handler, Python would print it a second time.
     checking.LOG.addHandler(logging.NullHandler())
@@ -129,8 +136,15 @@ class _Command:
 
     def _places(self) -> Iterator[Place]:
         registry, stores = self._services.registry, self._args.store
-        if not self._args.image:
-            yield from longest_unchecked(registry, stores, self._args.sample)
+        if self._args.image:
+            return self._copies_of_images(registry, stores)
+        if self._args.damaged:
+            return known_damage(registry, stores)
+        return longest_unchecked(registry, stores, self._args.sample)
+
+    def _copies_of_images(
+        self, registry: Registry, stores: Collection[str] | None
+    ) -> Iterator[Place]:
         for image_id in self._args.image:
             try:
                 image = registry.get(image_id.lower())

@@ -99,14 +99,16 @@ class Verifier:
         if image is None:
             return None
         result = self.examine(image, location)
-        if result.state is not CheckState.NOT_CHECKED:
-            # Data of an image that was deleted, or was given other data, is not damaged.
-            if self._image_with(image_id, location) is None:
-                return None
-            if self._records and not self._registry.record_check(
-                image_id, location, self._clock(), result.damage
-            ):
-                return None
+        # Data of an image that was deleted, or was given other data, is not damaged.
+        if self._image_with(image_id, location) is None:
+            return None
+        is_checked = result.state is not CheckState.NOT_CHECKED
+        if (
+            is_checked
+            and self._records
+            and not self._registry.record_check(image_id, location, self._clock(), result.damage)
+        ):
+            return None
         _report(result, image)
         return result
 
@@ -236,11 +238,11 @@ def _report(result: CheckResult, image: Image) -> None:
             *(image.id, store, result.problem),
             extra={"extra": fields},
         )
-    elif _known_damage(image, result.location):
+    elif _had_damage(image, result.location):
         LOG.info("Image %s is whole again in store %s", image.id, store, extra={"extra": fields})
 
 
-def _known_damage(image: Image, location: Location) -> str | None:
+def _had_damage(image: Image, location: Location) -> str | None:
     return next(copy.damage for copy in image.locations if copy == location)
 
 
@@ -260,3 +262,15 @@ def longest_unchecked(
                 return
             count += 1
             yield last.image_id, last.location
+
+
+def known_damage(registry: Registry, stores: Collection[str] | None = None) -> Iterator[Place]:
+    """The copies in these stores or in all in which the last check found damage.
+
+    Raises Unavailable.
+    """
+    last = None
+    while page := registry.damaged_copies(last):
+        for last in page:
+            if stores is None or last.location.store in stores:
+                yield last.image_id, last.location

@@ -155,11 +155,18 @@ class _Repair:
         return new
 
     def _origin(self, image: Image) -> Location:
-        """The copy to read. Raises ImageDamaged if no good copy is left."""
+        """The copy to read. Raises ImageDamaged if no good copy is left, and SourceUnavailable."""
         good = [copy for copy in image.copies if not copy.damage]
-        if not good:
-            raise errors.ImageDamaged
-        return self._stores.preferred(good)[0]
+        failure: errors.Error = errors.ImageDamaged()
+        for copy in self._stores.preferred(good):
+            try:
+                self._stores.get(copy.store).size(copy.url)
+                return copy
+            except errors.StoreUnavailable as error:
+                failure = errors.SourceUnavailable(problem=str(error))
+            except errors.ObjectNotFound:
+                self._verifier.verify_copy(image.id, copy)  # which records that
+        raise failure
 
     def _copy(self, image: Image, origin: Location, store: Store) -> Location:
         """Raises SourceUnavailable if ``origin`` cannot be read, or turns out to be damaged, which

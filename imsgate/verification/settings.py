@@ -20,6 +20,7 @@ OPTS = (
     ),
     cfg.FloatOpt(
         "rate",
+        mutable=True,
         default=20,
         min=0.001,
         help="The most MiB per second that are read for this, for the whole service. 20 MiB/s are "
@@ -34,6 +35,7 @@ OPTS = (
     ),
     cfg.BoolOpt(
         "repair",
+        mutable=True,
         default=False,
         help="Replace damaged copies by new ones, made from a good copy. Without it, run "
         "`imsgate verify --repair`.",

@@ -1,16 +1,12 @@
 """``imsgate verify``: what it prints, its exit status, and what it repairs."""
 
-import contextlib
 import json
 
 import pytest
 
 from imsgate.cmd import main
 from imsgate.model import now
-from imsgate.registry import sql
-from imsgate.registry.sql import schema
-from tests import databases
-from tests.verification.site import DATA, STORES, Site
+from tests.verification.site import DATA, STORES, Site, opened, template
 
 CONFIG = """
 [DEFAULT]
@@ -25,11 +21,14 @@ optional = true
 """
 
 
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory):
+    return template(tmp_path_factory.mktemp("database"))
+
+
 @pytest.fixture
-def site(tmp_path):
-    settings = databases.settings(f"sqlite:///{tmp_path}/imsgate.sqlite", tmp_path)
-    schema.upgrade(settings)
-    with contextlib.closing(sql.SqlRegistry(settings)) as registry:
+def site(tmp_path, empty_database):
+    with opened(tmp_path, empty_database) as registry:
         yield Site.new(tmp_path, registry)
 
 
@@ -107,6 +106,18 @@ def test_a_choice_of_copies(site, verify):
         assert (status, summary.partition(" good")[0]) == (0, f"Copies: {count}"), words
 
 
+def test_only_what_is_known_to_be_damaged(site, verify):
+    image, other = site.image("one", "two"), site.image("one", "two")
+    assert verify("--damaged") == (0, ["Copies: 0 good, 0 damaged, 0 not checked"])
+    site.spoil(image, "one")
+    site.verify(image)
+    site.spoil(other, "two")
+    assert verify("--damaged", "--store", "two")[1] == ["Copies: 0 good, 0 damaged, 0 not checked"]
+    status, (_, summary) = verify("--damaged", "--repair")
+    assert (status, summary) == (0, "Copies: 0 good, 1 damaged, 0 not checked, 1 repaired")
+    assert site.damage(image) == {"one": None, "two": None}
+
+
 def test_an_unknown_image(site, verify, capsys):
     image = site.image("one")
     status, (summary,) = verify("nonsense", image.id)
@@ -123,7 +134,15 @@ def test_a_store_that_is_away(site, verify):
 
 
 @pytest.mark.parametrize(
-    "words", [("--store", "four"), ("image", "--sample", "1"), ("--repair",)], ids=str
+    "words",
+    [
+        ("--store", "four"),
+        ("image", "--sample", "1"),
+        ("image", "--damaged"),
+        ("--sample", "1", "--damaged"),
+        ("--repair",),
+    ],
+    ids=str,
 )
 def test_misuse(site, verify, capsys, words):
     site.registry.begin_read_only(now())

@@ -10,10 +10,28 @@ import uuid
 import pytest
 import sqlalchemy as sa
 
-from imsgate.model import DELETED, JobState, MemberStatus, Status, UploadState, Visibility
+from imsgate.model import (
+    DELETED,
+    Damage,
+    JobState,
+    Location,
+    MemberStatus,
+    Status,
+    UploadState,
+    Visibility,
+)
 from imsgate.registry.base import Condition, Op, Query
-from imsgate.registry.sql import SqlRegistry, activity, candidates, jobs, lists, rows, uploads
-from imsgate.registry.sql.tables import IMAGES, JOBS, MEMBERS, PROPERTIES, TAGS, UPLOADS
+from imsgate.registry.sql import (
+    SqlRegistry,
+    activity,
+    candidates,
+    checks,
+    jobs,
+    lists,
+    rows,
+    uploads,
+)
+from imsgate.registry.sql.tables import IMAGES, JOBS, LOCATIONS, MEMBERS, PROPERTIES, TAGS, UPLOADS
 from imsgate.testing.records import START, after, image, job, upload
 
 _MANY = 10_000
@@ -104,6 +122,20 @@ def _fill_jobs(connection):
     connection.execute(sa.insert(JOBS), given)
 
 
+def _fill_locations(connection):
+    """One copy of each active image. Few were checked long ago, and few are damaged."""
+    given = [
+        {
+            **rows._CHILDREN["locations"].rows(one.id, (Location("fast", one.id),))[0],
+            "checked_at": 1e3 if number % 300 == 0 else 1e6 + number,
+            "damage": Damage.SIZE if number % 300 == 1 else None,
+        }
+        for number, one in enumerate(_images())
+        if one.status == Status.ACTIVE
+    ]
+    connection.execute(sa.insert(LOCATIONS), given)
+
+
 def _fill_uploads(connection):
     """One for each image; ten expired, of which five are being verified."""
     states = [UploadState.OPEN, UploadState.FINISHING]
@@ -140,7 +172,8 @@ class _Mariadb:
     def __init__(self, connection):
         self._connection = connection
         connection.exec_driver_sql(
-            "ANALYZE TABLE images, image_members, image_properties, image_tags, jobs, uploads"
+            "ANALYZE TABLE images, image_locations, image_members, image_properties, image_tags, "
+            "jobs, uploads"
         )
 
     def rows_read(self, select):
@@ -166,6 +199,7 @@ def crowd(request):
             _fill_children(connection)
             _fill_jobs(connection)
             _fill_uploads(connection)
+            _fill_locations(connection)
         with registry._database.reading() as connection:
             yield _SERVERS[request.param](connection), registry
     shared.emptied()
@@ -222,12 +256,34 @@ def test_sweep_reads_few_rows(crowd):
     assert read < _FEW, plan
 
 
-@pytest.mark.parametrize("name", ["_IMAGES", "_JOBS", "_WAITING_SINCE", "_SUSPENDED", "_RESERVED"])
+@pytest.mark.parametrize(
+    "name", ["_IMAGES", "_JOBS", "_WAITING_SINCE", "_SUSPENDED", "_RESERVED", "_DAMAGED"]
+)
 def test_what_is_in_progress_is_counted_from_few_rows(crowd, name):
     """Each scrape asks. Of 10 000 images, 700 have a lease."""
     server, _ = crowd
     read, plan = server.rows_read(getattr(activity, name))
     assert read < (4 * 700 if name == "_RESERVED" else _FEW), plan
+
+
+@pytest.mark.parametrize("before", [1.0, 1e4, 1e9], ids=["none", "few", "all"])
+def test_copies_that_are_due_are_found_by_an_index(crowd, before):
+    """Each process asks once a minute."""
+    server, registry = crowd
+    first = registry.copies_to_check(before, ["fast"], limit=30)
+    assert len(first) == (0 if before == 1.0 else 30)
+    for last in (None, *first[-1:]):
+        read, plan = server.rows_read(checks.to_check(before, ["fast"], last).limit(100))
+        assert read < _FEW, plan
+
+
+def test_damaged_copies_are_found_by_an_index(crowd):
+    server, registry = crowd
+    found = registry.damaged_copies()
+    assert len(found) == sum(registry.activity().damaged_copies.values()) == 34
+    for last in (None, found[10]):
+        read, plan = server.rows_read(checks.damaged(last).limit(100))
+        assert read < _FEW, plan
 
 
 def test_children_of_a_long_page_are_read_by_their_keys(crowd):
@@ -237,7 +293,9 @@ def test_children_of_a_long_page_are_read_by_their_keys(crowd):
     with registry._database.reading() as connection:
         select = rows.of_many(connection).params(ids=ids)
     read, plan = server.rows_read(select)
-    assert read <= len(ids) * (_PROPERTIES + _TAGS + 3), plan
+    # MariaDB reads all copies: the page has every tenth image.
+    copies = sum(one.status == Status.ACTIVE for one in _images())
+    assert read <= len(ids) * (_PROPERTIES + _TAGS + 3) + copies, plan
 
 
 _FILTERS = {

@@ -1,18 +1,16 @@
-import contextlib
-
 import pytest
 
-from imsgate.registry import sql
-from imsgate.registry.sql import schema
-from tests import databases
-from tests.verification.site import Site
+from tests.verification.site import Site, opened, template
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory):
+    return template(tmp_path_factory.mktemp("database"))
 
 
 @pytest.fixture
-def registry(tmp_path):
-    settings = databases.settings(f"sqlite:///{tmp_path}/imsgate.sqlite", tmp_path)
-    schema.upgrade(settings)
-    with contextlib.closing(sql.SqlRegistry(settings)) as registry:
+def registry(tmp_path, empty_database):
+    with opened(tmp_path, empty_database) as registry:
         yield registry
 
 

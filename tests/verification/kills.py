@@ -52,11 +52,9 @@ def _swaps(*_: object, **to: Any) -> bool:
 
 #: Steps of a repair, in their order.
 STEPS: dict[str, Callable[[], None]] = {
-    "begun": lambda: _before(FilesystemStore, "create"),
     "first bytes": lambda: _after(FileSink, "write"),
     "before the commit": lambda: _before(FileSink, "commit"),
     "after the commit": lambda: _after(FileSink, "commit"),
-    "before the swap": lambda: _before(SqlRegistry, "change_job", _swaps),
     "after the swap": lambda: _after(SqlRegistry, "change_job", _swaps),
     "after the removal": lambda: _after(FilesystemStore, "delete"),
 }

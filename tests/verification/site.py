@@ -1,9 +1,12 @@
 """A gateway with three stores of files and SQLite, whose copies can be spoilt by hand."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import pathlib
+import shutil
+from collections.abc import Iterator
 from typing import Any
 
 import webob
@@ -12,13 +15,15 @@ from imsgate import model
 from imsgate.http.request import IDENTITY
 from imsgate.model import Identity, Image, Location, Status
 from imsgate.registry.base import Registry
+from imsgate.registry.sql import SqlRegistry, schema
 from imsgate.stores.filesystem import FilesystemStore
 from imsgate.testing import records
 from imsgate.testing.gateways import Gateway, gateway, settings
 from imsgate.verification.checking import CheckResult, Verifier
+from tests import databases
 
 STORES = ("one", "two", "three")
-DATA = hashlib.shake_128(b"image").digest(400_000)
+DATA = hashlib.shake_128(b"image").digest(200_000)
 DIGESTS: dict[str, Any] = {
     "size": len(DATA),
     "checksum": hashlib.md5(DATA).hexdigest(),
@@ -27,6 +32,24 @@ DIGESTS: dict[str, Any] = {
 }
 OWNER = Identity(user_id="u", project_id="p", roles=frozenset({"member", "reader"}))
 ADMIN = Identity(user_id="a", project_id="a", roles=frozenset({"admin", "member", "reader"}))
+
+
+def template(directory: pathlib.Path) -> pathlib.Path:
+    """A database without records, for copies."""
+    file = directory / "imsgate.sqlite"
+    schema.upgrade(databases.settings(f"sqlite:///{file}", directory))
+    return file
+
+
+@contextlib.contextmanager
+def opened(directory: pathlib.Path, database: pathlib.Path) -> Iterator[Registry]:
+    """A registry in a directory, beginning with a copy of the database."""
+    file = directory / "imsgate.sqlite"
+    shutil.copy(database, file)
+    with contextlib.closing(
+        SqlRegistry(databases.settings(f"sqlite:///{file}", directory))
+    ) as registry:
+        yield registry
 
 
 @dataclasses.dataclass(frozen=True)

@@ -83,7 +83,7 @@ def test_what_is_old_is_verified_once(site, make, caplog):
     assert min(checked(site).values()) > 1.0
     (line,) = (record for record in caplog.records if record.name == background.LOG.name)
     assert line.getMessage() == (
-        "Verified 4 copies with 2000000 bytes in the background: 1 damaged, 0 not checked"
+        "Verified 4 copies with 1000000 bytes in the background: 1 damaged, 0 not checked"
     )
     assert passing.run() == 0
     passing.wait(INTERVAL + 60)

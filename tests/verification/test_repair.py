@@ -199,6 +199,25 @@ def test_a_store_is_away(site, later, away):
     assert_whole(site, image)
 
 
+def test_another_good_copy_is_used(site):
+    image = site.image("one", "two", "three")
+    flipped(site, image, "one")
+    site.verify(image)
+    site.take_away("two")
+    assert repair(site, image).state is JobState.SUCCESS
+    site.bring_back("two")
+    assert_whole(site, image, ("one", "two", "three"))
+
+
+def test_the_good_copy_is_lost(site):
+    image = site.image("one", "two", "three")
+    flipped(site, image, "one")
+    site.verify(image)
+    missing(site, image, "two")
+    assert repair(site, image).state is JobState.SUCCESS
+    assert site.damage(image) == {"one": None, "two": Damage.MISSING, "three": None}
+
+
 def test_a_store_that_returns_something_else(site, monkeypatch):
     """The new copy is read before the old one goes."""
     image = site.image("one", "two")

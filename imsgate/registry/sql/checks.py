@@ -21,6 +21,29 @@ _COPIES = (
 )
 
 
+def to_check(
+    before: float, stores: Collection[str] | None, after: StoredCopy | None
+) -> sa.Select[Any]:
+    order = (LOCATIONS.c.checked_at, _IMAGE_ID, _POSITION)
+    select = _COPIES.where(LOCATIONS.c.checked_at < before)
+    if stores is not None:
+        select = select.where(LOCATIONS.c.store.in_(sorted(stores)))
+    if after is not None:
+        # The first condition is for databases that use no index for tuples.
+        select = select.where(
+            LOCATIONS.c.checked_at >= after.checked_at, sa.tuple_(*order) > after.order
+        )
+    return select.order_by(*order)
+
+
+def damaged(after: StoredCopy | None) -> sa.Select[Any]:
+    select = _COPIES.where(LOCATIONS.c.damage.is_not(None))
+    if after is not None:
+        place = sa.tuple_(_IMAGE_ID, _POSITION)
+        select = select.where(place > (after.image_id, after.position))
+    return select.order_by(_IMAGE_ID, _POSITION)
+
+
 class SqlChecks(Registry):
     _database: Database
 
@@ -32,28 +55,15 @@ class SqlChecks(Registry):
         after: StoredCopy | None = None,
         limit: int = 100,
     ) -> builtins.list[StoredCopy]:
-        order = (LOCATIONS.c.checked_at, _IMAGE_ID, _POSITION)
-        select = _COPIES.where(LOCATIONS.c.checked_at < before)
-        if stores is not None:
-            select = select.where(LOCATIONS.c.store.in_(sorted(stores)))
-        if after is not None:
-            # The first condition is for databases that use no index for tuples.
-            select = select.where(
-                LOCATIONS.c.checked_at >= after.checked_at, sa.tuple_(*order) > after.order
-            )
         with self._database.reading() as connection:
-            return _read(connection, select.order_by(*order).limit(limit))
+            return _read(connection, to_check(before, stores, after).limit(limit))
 
     @repeated
     def damaged_copies(
         self, after: StoredCopy | None = None, limit: int = 100
     ) -> builtins.list[StoredCopy]:
-        select = _COPIES.where(LOCATIONS.c.damage.is_not(None))
-        if after is not None:
-            place = sa.tuple_(_IMAGE_ID, _POSITION)
-            select = select.where(place > (after.image_id, after.position))
         with self._database.reading() as connection:
-            return _read(connection, select.order_by(_IMAGE_ID, _POSITION).limit(limit))
+            return _read(connection, damaged(after).limit(limit))
 
     @repeated
     def record_check(
