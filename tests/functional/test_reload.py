@@ -1,5 +1,6 @@
 """SIGHUP: a running gateway takes up new values, and nobody who is using it notices."""
 
+import importlib.util
 import os
 import re
 import signal
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.functional.conftest import needs
 from tests.functional.gateway import Gateway, eventually, serving
 from tests.functional.importing import Worker
 from tests.functional.wire import Wire
@@ -98,12 +100,18 @@ def test_a_worker_that_replaces_another_one_has_the_new_values_too(gateway: Gate
     assert gateway.upload(gateway.create(), bytes(2 * MIB)).outcome == (413, "too_large")
 
 
-def test_a_worker_for_jobs_takes_up_new_values(gateway: Gateway) -> None:
+@pytest.mark.parametrize(("engine", "started"), [("local", "runs jobs"), ("celery", " ready.")])
+def test_a_worker_for_jobs_takes_up_new_values(gateway: Gateway, engine: str, started: str) -> None:
+    """Celery would start again at SIGHUP."""
+    if engine == "celery":
+        needs(importlib.util.find_spec("celery") is not None, "the Python package celery")
+    jobs = ["[jobs]", f"engine = {engine}", "broker_url = memory://"]
+    gateway.config.write_text(config(*jobs))
     worker = Worker(gateway)
     said: Callable[[], str] = worker.log.read_text
     try:
-        eventually(lambda: "runs jobs" in said(), "it has started")
-        gateway.config.write_text(config("[jobs]", "attempts = 2"))
+        eventually(lambda: started in said(), "it has started")
+        gateway.config.write_text(config(*jobs, "attempts = 2"))
         worker.send(signal.SIGHUP)
         eventually(lambda: AGAIN in said(), "it has read the file")
         assert "Option jobs.attempts changed from [None] to [2]" in said()
