@@ -2,6 +2,8 @@
 # make quick  formatting, lint, types, layers, and the tests that need no server: under two minutes
 # make test   the same with all tests
 # make sample write etc/*.sample, and the tables of the API and of metrics in doc/, again
+# make share  write the manual page and completion scripts, which packages contain, into share/
+# make dist   build the sdist, the wheel and an SBOM of both with all dependencies into dist/
 # make bench  compare imsgate with the floor and, with GLANCE_VENV, Glance; BENCH="--store DIR" for a disk
 # make bench-parts  measure memory and format inspection
 # make fuzz   feed the format inspectors random input for $(FUZZ_SECONDS) seconds
@@ -14,8 +16,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 FUZZ_SECONDS ?= 60
-# Test processes. More than two CPUs, because many tests wait for a server.
-JOBS ?= 4
+# Test processes. More than two CPUs, because many tests wait for a server: for a third of their time.
+JOBS ?= 6
 # Quick tests do not wait.
 QUICK_JOBS ?= 2
 # All markers of pyproject.toml.
@@ -26,7 +28,10 @@ NOT_QUICK := --ignore=tests/functional --ignore=tests/testing
 # If it is set, each of about a thousand processes compiles again everything that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run quick test lint sample bench bench-parts fuzz compare clean
+# The extras whose packages the SBOM lists, with theirs.
+SBOM_EXTRAS ?= celery,client,glance-store,keystone,mysql,notifications,postgresql,server,signatures,tracing,zstd
+
+.PHONY: run quick test lint style types sample share dist bench bench-parts fuzz compare clean
 
 run: $(VENV)/.serve
 	$(BIN)/imsgate serve --bind $(BIND) --state $(STATE)
@@ -40,9 +45,14 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(JOBS)
 
 lint: $(VENV)/.test
+	$(MAKE) --no-print-directory --jobs=2 --output-sync types style
+
+style: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
+
+types: $(VENV)/.test
 	$(BIN)/mypy
 
 sample: $(VENV)/.test
@@ -51,6 +61,28 @@ sample: $(VENV)/.test
 	$(BIN)/python -m tests.api.table
 	$(BIN)/python -m tests.api.ims_table
 	$(BIN)/python -m tests.metrics.table
+
+share: $(VENV)/.test
+	mkdir -p share/man/man1 share/bash-completion/completions share/zsh/site-functions
+	COLUMNS=80 $(BIN)/argparse-manpage --module imsgate.cmd.main --function parser --project-name imsgate \
+		--version "$$($(BIN)/imsgate --version | cut -d ' ' -f 2)" --manual-title 'imsgate manual' \
+		--description 'upload gateway for virtual machine images' --output share/man/man1/imsgate.1
+	$(BIN)/imsgate completion bash >share/bash-completion/completions/imsgate
+	$(BIN)/imsgate completion zsh >share/zsh/site-functions/_imsgate
+
+# The SBOM lists the versions that pip installs today. Its tool has an environment of its own,
+# because some of its packages change what others do, such as requests.
+dist: $(VENV)/.test share
+	rm -rf build dist
+	$(BIN)/python -m build
+	$(PYTHON) -m venv --without-pip build/installed
+	$(PYTHON) -m venv build/cyclonedx
+	$(BIN)/python -m pip --python build/installed/bin/python install --quiet --no-compile "$$(echo dist/*.whl)[$(SBOM_EXTRAS)]"
+	# It names this file by its path here.
+	rm build/installed/lib/python*/site-packages/imsgate-*.dist-info/direct_url.json
+	build/cyclonedx/bin/python -m pip install --quiet 'cyclonedx-bom>=7'
+	build/cyclonedx/bin/cyclonedx-py environment --output-reproducible \
+		--output-file "$$(echo dist/*.tar.gz | sed 's/.tar.gz$$/.cdx.json/')" build/installed/bin/python
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/compare.py $(BENCH)
@@ -67,7 +99,7 @@ compare: $(VENV)/.test
 	$(BIN)/python -W ignore -m tests.formats.compare doc/formats-compared.md
 
 clean:
-	rm -rf $(VENV) .state .fuzz build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) .state .fuzz build dist share *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
 
 # The pip that comes with Python takes twice as long as the newest one.
 $(VENV)/bin/python:

@@ -19,10 +19,15 @@ settings.load_profile("imsgate")
 
 #: Files that share servers, by the beginnings of their paths. Every process that runs one of them
 #: would have to start these servers.
-KEYSTONE = ("keystone", "recheck", "client_uploads", "page", "front_keystone")
+KEYSTONE = ("keystone", "recheck", "client_uploads", "page", "front_keystone", "doctor")
 TOGETHER = (
     ("tests/stores/s3/",),
-    ("tests/registry/", "tests/functional/test_databases.py", "tests/functional/test_quotas.py"),
+    (
+        "tests/registry/",
+        "tests/functional/test_databases.py",
+        "tests/functional/test_quotas.py",
+        "tests/doctor/test_database.py",
+    ),
     tuple(f"tests/functional/test_{name}.py" for name in KEYSTONE),
     ("tests/functional/test_glance", "tests/functional/test_front_glance"),
     tuple(f"tests/functional/test_{name}.py" for name in "records refusals stores clients".split()),

@@ -88,6 +88,12 @@ def _records(registry: Registry) -> Iterator[Metric]:
         "Bytes that are reserved in quotas for data that comes in.",
         {(): now.reserved_bytes},
     )
+    yield gauge(
+        "imsgate_damaged_copies",
+        "Copies of image data in which the last check found damage.",
+        {(store,): number for store, number in now.damaged_copies.items()},
+        "store",
+    )
 
 
 def _stores(stores: Stores) -> Iterator[Metric]:

@@ -107,7 +107,7 @@ class TusUploads:
             {
                 "Tus-Resumable": VERSION,
                 "Tus-Version": VERSION,
-                "Tus-Max-Size": str(self.receiver.uploads.limit),
+                "Tus-Max-Size": str(self.receiver.uploads.limit()),
                 "Tus-Extension": EXTENSIONS,
                 "Tus-Checksum-Algorithm": ",".join(CHECKSUMS),
             }

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 import time
 from typing import Any
 
@@ -41,6 +42,26 @@ def address(text: str) -> str:
     return text
 
 
+def add_bind(parser: argparse.ArgumentParser, *, default: str | None, help: str) -> None:
+    """Add ``--bind`` and ``--socket-mode``. ``help`` says what the address is for."""
+    parser.add_argument("--bind", type=address, default=default, metavar="HOST:PORT", help=help)
+    parser.add_argument(
+        "--socket-mode",
+        type=mode,
+        default="660",
+        metavar="MODE",
+        help="permissions of the Unix socket, in octal digits (default: %(default)s: the user and "
+        "the group of this process may connect)",
+    )
+
+
+def mode(text: str) -> int:
+    """Argument type: the permissions of a file in octal digits."""
+    if not _MODE.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not three octal digits, such as 660")
+    return int(text, 8)
+
+
 def seconds(text: str) -> float:
     """Argument type: a number of seconds, 0 or more."""
     try:
@@ -60,6 +81,7 @@ def name(text: str) -> str:
 
 
 _MAX_PORT = 65535
+_MODE = re.compile("0?[0-7]{3}")
 #: A century.
 _MAX_DAYS = 36525
 

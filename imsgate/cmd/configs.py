@@ -1,6 +1,7 @@
 """``imsgate config``: print a sample configuration with all options, or check one."""
 
 import argparse
+import sys
 from contextlib import nullcontext
 from typing import Any
 
@@ -37,9 +38,17 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run_check(args: argparse.Namespace) -> int:
-    from imsgate.cmd import config_check  # noqa: PLC0415 - it needs what the server needs
+    """Returns exit status 2 if the server would not start."""
+    from imsgate.doctor import startup  # noqa: PLC0415 - it needs what the server needs
 
-    return config_check.run(args)
+    result = startup.check(arguments.global_conf(args), args.paste, args.threads)
+    for problem in result.problems:
+        print(f"imsgate: {problem}", file=sys.stderr)
+    for place in result.unread:
+        print(f"imsgate: warning: {place} has no effect", file=sys.stderr)
+    if not result.problems:
+        print("The server would start with this configuration.")
+    return 2 if result.problems else 0
 
 
 def run_generate(args: argparse.Namespace) -> int:

@@ -25,12 +25,15 @@ _MODULES = {
     "token": "token",
     "key": "key",
     "stores": "stores",
+    "verify": "verify",
+    "doctor": "doctor",
     "metrics": "metrics",
     "inspect": "inspect",
     "upload": "upload",
     "uploads": "uploads",
     "download": "download",
     "config": "configs",
+    "completion": "completion",
 }
 
 #: The exit status that shells report for a program that wrote to a closed pipe.

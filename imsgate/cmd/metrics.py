@@ -39,10 +39,9 @@ def add_parser(subparsers: Any) -> None:
         help="the Paste file of `imsgate serve` (default: the installed one)",
     )
     arguments.add_config(parser)
-    parser.add_argument(
-        "--bind",
-        type=arguments.address,
-        metavar="HOST:PORT",
+    arguments.add_bind(
+        parser,
+        default=None,
         help="serve them here until SIGTERM; unix:PATH is a Unix socket (default: print them once)",
     )
     parser.set_defaults(run=run)
@@ -53,14 +52,17 @@ def run(args: argparse.Namespace) -> int:
     if args.bind is None:
         sys.stdout.write(_reporter(args)().decode())
         return 0
-    arguments.load(args).set_up_log()
+    conf = arguments.load(args)
+    conf.set_up_log()
     server = gunicorn.Server(
         lambda: _app(_reporter(args)),
         lambda: None,
         bind=args.bind,
+        socket_mode=args.socket_mode,
         workers=1,
         threads=_THREADS,
         grace=_GRACE_SECONDS,
+        conf=conf,
     )
     return server.run()
 

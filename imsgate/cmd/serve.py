@@ -19,11 +19,9 @@ def add_parser(subparsers: Any) -> None:
         help="the Paste file, which says which filters run (default: the installed one)",
     )
     arguments.add_config(parser)
-    parser.add_argument(
-        "--bind",
-        type=arguments.address,
+    arguments.add_bind(
+        parser,
         default="127.0.0.1:9292",
-        metavar="HOST:PORT",
         help="where to listen; unix:PATH is a Unix socket (default: %(default)s)",
     )
     parser.add_argument(
@@ -71,10 +69,12 @@ def run(args: argparse.Namespace) -> int:
         lambda: pastefile.load(paste, global_conf),
         loaded,
         bind=args.bind,
+        socket_mode=args.socket_mode,
         workers=args.workers,
         threads=args.threads,
         grace=args.grace,
         stopped=life.log_stop,
+        conf=conf,
         reserved_paths=pastefile.exact_paths(paste, global_conf),
     )
     return server.run()

@@ -10,7 +10,8 @@ from typing import Any
 
 from imsgate import errors
 from imsgate.buckets import base as buckets
-from imsgate.cmd import arguments, store_check
+from imsgate.cmd import arguments
+from imsgate.doctor import store_trial
 from imsgate.errors import BadConfig
 from imsgate.services import load_registry
 from imsgate.stores import loader
@@ -142,7 +143,7 @@ def check_stores(args: argparse.Namespace) -> int:
     chosen = _chosen(args)
     check_place = _place_check(args, chosen)
     for backend in chosen:
-        for step in store_check.run(backend, args.size << 20, check_place):
+        for step in store_trial.run(backend, args.size << 20, check_place):
             failed = failed or bool(step.problem)
             rate = f"{step.rate / (1 << 20):.0f}" if step.rate else ""
             result = step.problem or "ok"

@@ -23,7 +23,7 @@ from imsgate.config import Config
 from imsgate.errors import BadConfig
 from imsgate.filters import base, outgoing
 from imsgate.http.body import Tapped
-from imsgate.http.request import ENCODED, Request
+from imsgate.http.request import ENCODED, NOTES, Request
 from imsgate.http.wsgi import Environ, WsgiApp
 from imsgate.metrics import values
 from imsgate.settings import Settings
@@ -116,7 +116,8 @@ class _Exchange:
 
     def __init__(self, environ: Environ) -> None:
         self._environ = environ
-        self._notes = Request(environ).notes
+        # To build a Request takes as long as all that is counted here.
+        self._notes = environ.get(NOTES) or Request(environ).notes
         self._began = time.monotonic()
         self._is_counted = False
         #: The status code that was sent, "" before that, and the headers of the response.
@@ -159,7 +160,7 @@ class _Exchange:
         changes = [
             (_IN_USE, -1),
             metrics.REQUESTS.change(route, method, status),
-            *metrics.REQUEST_SECONDS.changes(route, method, seconds=time.monotonic() - self._began),
+            *metrics.REQUEST_SECONDS.changes((route, method), time.monotonic() - self._began),
         ]
         if received:
             changes.append(metrics.RECEIVED.change(route, method, status, amount=received))

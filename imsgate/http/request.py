@@ -98,7 +98,9 @@ class Request(webob.Request):  # type: ignore[misc]  # WebOb has no types
     @property
     def notes(self) -> RequestNotes:
         """What the access log will say of this request. Without ``faults`` nobody reads them."""
-        notes: RequestNotes = self.environ.setdefault(NOTES, RequestNotes())
+        notes: RequestNotes | None = self.environ.get(NOTES)
+        if notes is None:
+            notes = self.environ[NOTES] = RequestNotes()
         return notes
 
     @property

@@ -81,10 +81,11 @@ class Histogram(Metric):
         self._keys: dict[tuple[str, ...], list[values.Key]] = {}
 
     def observe(self, *labels: str, seconds: float) -> None:
-        keys = self._keys.get(labels) or self._make_keys(labels)
-        values.add((keys[bisect.bisect_left(SECONDS, seconds)], 1), (keys[-1], seconds))
+        values.add(*self.changes(labels, seconds))
 
-    def changes(self, *labels: str, seconds: float) -> tuple[values.Change, values.Change]:
+    def changes(
+        self, labels: tuple[str, ...], seconds: float
+    ) -> tuple[values.Change, values.Change]:
         """What ``observe`` does, for ``values.add``."""
         keys = self._keys.get(labels) or self._make_keys(labels)
         return (keys[bisect.bisect_left(SECONDS, seconds)], 1), (keys[-1], seconds)
@@ -115,7 +116,7 @@ class Timer:
         labels = self._labels
         if len(labels) < len(self._histogram.labels):
             labels = (*labels, outcome(error))
-        self._histogram.observe(*labels, seconds=seconds)
+        values.add(*self._histogram.changes(labels, seconds))
 
 
 def outcome(error: BaseException | None) -> str:
@@ -211,4 +212,14 @@ LEASES_TAKEN_OVER = Counter(
 )
 RESIDUE_REMOVED = Counter(
     "imsgate_residue_removed", "Data of abandoned attempts that was removed later.", "store"
+)
+VERIFIED = Counter(
+    "imsgate_verified_copies",
+    "Copies of image data that were compared with their digests: good, damaged, or not_checked "
+    "because the store failed.",
+    "store",
+    "result",
+)
+VERIFIED_BYTES = Counter(
+    "imsgate_verified_bytes", "Bytes of image data that were read to compare them.", "store"
 )

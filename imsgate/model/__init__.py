@@ -8,7 +8,15 @@ except those in seconds since the epoch.
 from imsgate.model.activity import PASSING, Activity
 from imsgate.model.clock import isotime, now
 from imsgate.model.identity import Identity
-from imsgate.model.images import GIVEN_ID, Image, Limits, Location, Usage, Visibility
+from imsgate.model.images import (
+    GIVEN_ID,
+    Damage,
+    Image,
+    Limits,
+    Location,
+    Usage,
+    Visibility,
+)
 from imsgate.model.jobs import UNFINISHED, Job, JobState
 from imsgate.model.members import Member, MemberStatus
 from imsgate.model.statuses import (
@@ -34,6 +42,7 @@ __all__ = [
     "TRANSITIONS",
     "UNFINISHED",
     "Activity",
+    "Damage",
     "Identity",
     "Image",
     "Job",

@@ -25,6 +25,8 @@ class Activity:
     kind and state; both may lack what there is none of. ``waiting_since`` is when the oldest job
     in INIT was created. ``suspended_uploads`` are resumable uploads that wait for their client.
     ``reserved_bytes`` is the sum over the images whose data comes in or may do so.
+    ``damaged_copies`` has the copies in which the last check found damage, by store; it may lack
+    what there is none of.
     """
 
     images: Mapping[Status, int]
@@ -32,3 +34,4 @@ class Activity:
     waiting_since: datetime.datetime | None
     suspended_uploads: int
     reserved_bytes: int
+    damaged_copies: Mapping[str, int]

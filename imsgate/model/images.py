@@ -20,12 +20,29 @@ class Visibility(enum.StrEnum):
     PUBLIC = "public"
 
 
+class Damage(enum.StrEnum):
+    """How a copy of an image's data differs from what the record says."""
+
+    #: The store has no such object.
+    MISSING = "missing"
+    #: The object has another size.
+    SIZE = "size"
+    #: The object has other content: a digest differs.
+    CONTENT = "content"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Location:
-    """Where one copy of an image's data is: a store's id, and the URL that this store gave it."""
+    """Where one copy of an image's data is: a store's id, and the URL that this store gave it.
+
+    ``damage`` is what the last check of this copy found, a word of Damage, or None if it found
+    nothing. It does not belong to the identity of the location, and only
+    ``Registry.record_check`` sets it.
+    """
 
     store: str
     url: str
+    damage: str | None = dataclasses.field(default=None, compare=False)
 
     @property
     def place(self) -> str:

@@ -26,6 +26,7 @@ from imsgate.model import (
     Upload,
     Usage,
 )
+from imsgate.registry.checks import Checks
 from imsgate.registry.idempotency import IdempotencyKeys, Outcome
 from imsgate.registry.maintenance import Maintenance
 from imsgate.registry.outbox import Outbox
@@ -66,7 +67,7 @@ def sets_updated_at(to: Mapping[str, Any]) -> bool:
     return "updated_at" not in to and not all(field.startswith("upload_") for field in to)
 
 
-class Registry(Outbox, IdempotencyKeys, Maintenance):
+class Registry(Outbox, IdempotencyKeys, Maintenance, Checks):
     """Image records and their members, jobs, resumable uploads, idempotency keys, and the outbox.
 
     **Deleted images.** Their records stay, so that no id is ever used twice. Only ``change``,

@@ -189,6 +189,8 @@ class ConnectionWorker(gthread.ThreadWorker):
                 self._receive_head(conn, time.monotonic() + HEAD_SECONDS)
             else:
                 self._keep(conn)
+        except OSError:  # the client has reset the connection after its response
+            self._drop(conn)
         except Exception:
             LOG.exception("A connection was closed")
             self._drop(conn)

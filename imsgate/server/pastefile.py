@@ -4,6 +4,7 @@ import configparser
 import contextlib
 import pathlib
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -39,13 +40,20 @@ def find(path: str | None) -> str:
     if path:
         candidates = [pathlib.Path(path)]
     else:
-        source_tree = pathlib.Path(imsgate.__file__).parent.parent
-        directories = ("/etc/imsgate", f"{sys.prefix}/etc/imsgate", str(source_tree / "etc"))
-        candidates = [pathlib.Path(place) / "imsgate-paste.ini" for place in directories]
+        candidates = [pathlib.Path(place) / "imsgate-paste.ini" for place in _directories()]
     for candidate in candidates:
         if candidate.is_file():
             return str(candidate.resolve())
     raise BadConfig("imsgate-paste.ini", f"not found in {', '.join(map(str, candidates))}")
+
+
+def _directories() -> list[str]:
+    """Where a package of the system, pip and ``pip --user`` install it, and the source tree's."""
+    user = sysconfig.get_preferred_scheme("user")
+    data = (sys.prefix, sysconfig.get_path("data"), sysconfig.get_path("data", user))
+    source_tree = pathlib.Path(imsgate.__file__).parent.parent
+    installed = [f"{root}/etc/imsgate" for root in dict.fromkeys(data)]
+    return ["/etc/imsgate", *installed, str(source_tree / "etc")]
 
 
 def load(paste: str, global_conf: Mapping[str, str]) -> WsgiApp:

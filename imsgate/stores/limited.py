@@ -13,8 +13,6 @@ The same section contains the options of the wrapped driver. This store has none
 the limit. It is ``Resumable`` if the wrapped store is.
 """
 
-import threading
-import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
@@ -26,8 +24,7 @@ from imsgate.errors import BadConfig
 from imsgate.settings import Settings
 from imsgate.stores import loader
 from imsgate.stores.base import Resumable, ResumableSink, Room, Sink, Store, Sweeps, Swept
-
-_MIB = 1 << 20
+from imsgate.stores.throttle import Throttle
 
 OPTS = (
     cfg.StrOpt(
@@ -55,34 +52,6 @@ class LimitedSettings(Settings, group="limited", opts=OPTS):
     limited_driver: str | None
     limited_write_rate: float | None
     limited_read_rate: float | None
-
-
-class Throttle:
-    """A transfer rate that all threads of a process share."""
-
-    def __init__(
-        self,
-        rate: float | None,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        """``rate`` is in MiB/s; None means unlimited."""
-        self._rate = rate and rate * _MIB
-        self._clock = clock
-        self._sleep = sleep
-        self._lock = threading.Lock()
-        self._next_start = 0.0
-
-    def take(self, count: int) -> None:
-        """Wait until ``count`` more bytes may be transferred."""
-        if not self._rate:
-            return
-        with self._lock:
-            now = self._clock()
-            start = max(now, self._next_start)
-            self._next_start = start + count / self._rate
-        if start > now:
-            self._sleep(start - now)
 
 
 class LimitedStore(Store, Sweeps):

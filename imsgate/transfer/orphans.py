@@ -5,6 +5,7 @@ the stores that can list their attempts. It finds data whose record was lost or 
 backup, and what a stale process wrote after the cleanup.
 """
 
+import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Iterator
 
@@ -19,6 +20,9 @@ LOG = logging.getLogger(__name__)
 #: Seconds until an attempt at an image without a record counts as orphaned. That is long, because
 #: another installation with records of its own might use the same place.
 AGE = 24 * 3600.0
+
+#: How many keys ``find`` returns.
+_EXAMPLES = 5
 
 
 def living(registry: Registry) -> Callable[[str], bool]:
@@ -50,6 +54,14 @@ def _known(registry: Registry, key: str) -> bool:
     return True
 
 
+def _is_referred_to(registry: Registry, store_id: str, key: str) -> bool:
+    """Whether a record or a running job refers to this object."""
+    place = Location(store_id, key)
+    if registry.holds(place) or living(registry)(key):
+        return True
+    return registry.holds(place)  # again: an attempt that lived before may have ended
+
+
 def _sweep_store(registry: Registry, store_id: str, store: Sweeps, age: float, full: bool) -> Swept:
     lives = living(registry)
 
@@ -57,10 +69,7 @@ def _sweep_store(registry: Registry, store_id: str, store: Sweeps, age: float, f
         return not _known(registry, key) or lives(key)
 
     def orphaned(key: str) -> bool:
-        place = Location(store_id, key)
-        if registry.holds(place) or lives_or_is_foreign(key):
-            return False
-        return not registry.holds(place)  # again: an attempt that lived before may have ended
+        return _known(registry, key) and not _is_referred_to(registry, store_id, key)
 
     found = [store.sweep(0.0, lives_or_is_foreign), store.sweep(age, lives)]
     if full:
@@ -88,6 +97,54 @@ def sweep(
                 yield backend.id, _sweep_store(registry, backend.id, store, age, full)
         except errors.Error as error:
             yield backend.id, error
+
+
+@dataclasses.dataclass(slots=True)
+class Orphans:
+    """Numbers of what no record refers to, with the keys of the first few.
+
+    ``attempts`` are the unfinished ones that ``sweep`` removes, ``objects`` those that it removes
+    with ``full``, and ``foreign`` the complete objects of unknown images, which it never removes.
+    """
+
+    attempts: int = 0
+    objects: int = 0
+    foreign: int = 0
+    examples: list[str] = dataclasses.field(default_factory=list)
+
+    def add(self, kind: str, key: str) -> None:
+        setattr(self, kind, getattr(self, kind) + 1)
+        if kind != "attempts" and len(self.examples) < _EXAMPLES:
+            self.examples.append(key)
+
+
+def find(registry: Registry, backend: Backend, age: float = AGE) -> Orphans:
+    """Count what ``sweep`` would remove from this store, and remove nothing.
+
+    Raises StoreUnavailable, StoreDenied or Unavailable.
+    """
+    found, lives, store = Orphans(), living(registry), backend.store
+
+    def note_own(key: str) -> bool:
+        if _known(registry, key) and not lives(key):
+            found.add("attempts", key)
+        return True  # it stays
+
+    def note_foreign(key: str) -> bool:
+        if not _known(registry, key):
+            found.add("attempts", key)
+        return True
+
+    def note_object(key: str) -> bool:
+        if not _is_referred_to(registry, backend.id, key):
+            found.add("objects" if _known(registry, key) else "foreign", key)
+        return False
+
+    if isinstance(store, Sweeps):
+        store.sweep(0.0, note_own)
+        store.sweep(age, note_foreign)
+        store.sweep_objects(note_object)
+    return found
 
 
 def sweep_quietly(registry: Registry, backends: Iterable[Backend]) -> None:

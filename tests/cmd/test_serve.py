@@ -25,6 +25,20 @@ def test_an_invalid_address_is_refused(capsys, address):
     assert f"'{address}' is not HOST:PORT" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("mode", ["", "rw", "1777", "888", "-66", "66", "0o660"])
+@pytest.mark.parametrize("command", ["serve", "metrics"])
+def test_an_invalid_mode_of_a_socket_is_refused(capsys, command, mode):
+    with pytest.raises(SystemExit) as ended:
+        main.main([command, "--socket-mode", mode])
+    assert ended.value.code == 2
+    assert f"--socket-mode: {mode!r} is not three octal digits" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("text", "mode"), [("660", 0o660), ("0600", 0o600), ("777", 0o777)])
+def test_the_mode_of_a_socket(text, mode):
+    assert main.parser().parse_args(["serve", "--socket-mode", text]).socket_mode == mode
+
+
 @pytest.mark.parametrize("number", ["nan", "inf", "-1", "old", ""])
 def test_invalid_ages_are_refused(capsys, number):
     with pytest.raises(SystemExit) as ended:
@@ -44,5 +58,5 @@ def test_options_that_nothing_reads_are_reported_once_the_application_is_loaded(
     args = main.parser().parse_args(words)
     serve.run(args)
     assert "imsgate serves http://127.0.0.1:9292 " in capsys.readouterr().err
-    places = [record.args[0].rpartition(": ")[2] for record in caplog.records if record.args]
+    places = [str(record.args[0]).rpartition(": ")[2] for record in caplog.records if record.args]
     assert "[snif]" in places

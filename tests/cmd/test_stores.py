@@ -9,7 +9,8 @@ import types
 import pytest
 
 from imsgate import config
-from imsgate.cmd import main, store_check
+from imsgate.cmd import main
+from imsgate.doctor import store_trial
 from imsgate.model import Image, Location, Status
 from imsgate.registry.sql import migrations
 from imsgate.services import load_registry
@@ -122,7 +123,7 @@ FOUND = {"": "gone", "bytes": "read", "short": "read", "size": "size", "delete":
 def test_a_trial_ends_where_the_store_is_wrong(wrong, last):
     store = Wrong("m", config.Section(memory_store_capacity=None))
     store.wrong = wrong
-    steps = list(store_check.run(types.SimpleNamespace(store=store), 3 << 20))
+    steps = list(store_trial.run(types.SimpleNamespace(store=store), 3 << 20))
     assert steps[-1].name == last
     assert bool(steps[-1].problem) is bool(wrong)
     assert not any(step.problem for step in steps[:-1])

@@ -83,3 +83,34 @@ def test_a_memcached_that_does_not_answer_is_reported(alone, caplog, listener):
     (record,) = [record for record in caplog.records if "memcached_servers" in record.getMessage()]
     assert record.levelname == "WARNING"
     assert server in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("servers", "options", "warns"),
+    [
+        ("127.0.0.1:1,localhost:1,inet6:[::1]:1", {}, False),
+        ("unix:/nowhere", {}, False),
+        ("127.0.0.1:1,cache.internal:1", {}, True),
+        ("inet6:[2001:db8::1]:1", {}, True),
+        ("[::1:1", {}, True),
+        ("cache.internal", {"memcache_security_strategy": "none"}, True),
+        (
+            "cache.internal",
+            {"memcache_security_strategy": "MAC", "memcache_secret_key": "x"},
+            False,
+        ),
+        (
+            "cache.internal",
+            {"memcache_security_strategy": "encrypt", "memcache_secret_key": "x"},
+            False,
+        ),
+    ],
+)
+def test_a_cache_that_others_can_write_to_is_reported_once(
+    alone, caplog, monkeypatch, servers, options, warns
+):
+    monkeypatch.setattr(keystone, "_connect", lambda server: socket.socket())
+    alone("authtoken", apps.App(), **KEYSTONE, memcached_servers=servers, **options)
+    lines = [each for each in caplog.records if "memcache_secret_key" in each.getMessage()]
+    assert len(lines) == warns
+    assert all(each.levelname == "WARNING" for each in lines)

@@ -18,13 +18,14 @@ from imsgate.api.metrics import report
 from imsgate.auth import keystone, token_file
 from imsgate.filters.metrics import MetricsSettings
 from imsgate.metrics import values
-from imsgate.model import Status
+from imsgate.model import Location, Status
 from imsgate.registry.sql import schema
 from imsgate.registry.sql.database import DatabaseSettings
 from imsgate.server import gunicorn
 from imsgate.services import Services, load_services
 from imsgate.testing.records import image, job
 from imsgate.transfer import orphans
+from imsgate.verification.checking import Verifier
 from tests.functional.images import BACKING_FILE
 
 CONFIG = """
@@ -64,7 +65,8 @@ def families() -> list[Metric]:
                     made = loadwsgi.loadfilter("egg:imsgate", name, global_conf=global_conf)(made)
                 _Run(TestApp(made), services).all()
                 gunicorn.Server(
-                    lambda: made, lambda: None, bind="127.0.0.1:0", workers=1, threads=8, grace=1
+                    *(lambda: made, lambda: None),
+                    **{"bind": "127.0.0.1:0", "workers": 1, "threads": 8, "grace": 1, "conf": conf},
                 ).load()
                 text = report(conf.read(MetricsSettings), services.registry, services.stores)
         finally:
@@ -85,6 +87,7 @@ class _Run:
         self.resumable_uploads()
         self.abandoned_work()
         self.keystone()
+        self.verification()
 
     def ask(self, method: str, path: str, body: Any = b"", **headers: str) -> Any:
         headers = {"X-Auth-Token": TOKEN, **{n.replace("_", "-"): t for n, t in headers.items()}}
@@ -141,3 +144,13 @@ class _Run:
         server = types.SimpleNamespace(verify_token=lambda token: {})
         keystone._observe(server)
         server.verify_token("token")
+
+    def verification(self) -> None:
+        """One copy is good, and one is missing."""
+        path = self.create()
+        assert self.put(f"{path}/file", DATA) == 204
+        image_id = path.rpartition("/")[2]
+        good, lost = self._registry.get(image_id).locations[0], Location("archive", "lost")
+        self._registry.change(image_id, {}, locations=(good, lost))
+        verifier = Verifier(self._registry, self._services.stores)
+        assert len(list(verifier.verify([(image_id, good), (image_id, lost)]))) == 2

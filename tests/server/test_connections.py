@@ -3,6 +3,7 @@
 import errno
 import logging
 import socket
+import struct
 import threading
 import time
 import types
@@ -27,7 +28,7 @@ class App:
 
     def __call__(self, environ, start_response):
         if environ["PATH_INFO"] == "/held":
-            assert self.go_on.wait(60)
+            assert self.go_on.wait(300)
         if self.reads_body:
             environ["wsgi.input"].read()
         start_response("200 OK", [("Content-Length", "2")])
@@ -55,7 +56,7 @@ class Bench:
         self.clients = []
 
     def connect(self, sent=b""):
-        client = socket.create_connection(self.listener.getsockname(), timeout=60)
+        client = socket.create_connection(self.listener.getsockname(), timeout=300)
         self.clients.append(client)
         client.sendall(sent)
         return client
@@ -216,6 +217,17 @@ def test_a_client_that_is_still_sending_gets_its_answer(bench):
     bench.turn(lambda: not sender.is_alive())
     assert len(sent) == 90
     assert bench.answer(client).endswith(b"ok")
+
+
+def test_a_reset_after_the_response_is_no_error(bench, monkeypatch, caplog):
+    """HAProxy ends kept connections like this, while a thread waits for the next request."""
+    monkeypatch.setattr(ConnectionWorker, "NEXT_REQUEST_MILLISECONDS", 60_000)
+    client = bench.connect(GET)
+    assert bench.answer(client).endswith(b"ok")
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+    bench.turn(lambda: bench.worker.nr_conns == 0)
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("trickles", [True, False])

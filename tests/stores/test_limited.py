@@ -8,7 +8,7 @@ from imsgate import config
 from imsgate.errors import BadConfig
 from imsgate.stores import loader
 from imsgate.stores.base import LocalFiles, Resumable, Swept
-from imsgate.stores.limited import Throttle
+from imsgate.stores.throttle import Throttle
 from imsgate.testing import StoreContract
 
 MIB = 1 << 20

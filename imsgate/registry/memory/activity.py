@@ -35,4 +35,7 @@ class MemoryActivity(MemoryJobs, MemoryUploads):
                 or image.status in INCOMING
                 or image.id in working
             ),
+            damaged_copies=Counter(
+                copy.store for image in images for copy in image.locations if copy.damage
+            ),
         )

@@ -3,6 +3,7 @@
 import builtins
 import dataclasses
 import operator
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -41,6 +42,8 @@ class MemoryImages(MemoryKeys, Registry):
         super().__init__()
         self._images: dict[str, Image] = {}
         self._members: dict[tuple[str, str], Member] = {}
+        #: When each copy was written or last checked.
+        self._checked: dict[tuple[str, Location], float] = {}
 
     def add(
         self, image: Image, within: Limits | None = None, outcome: Outcome | None = None
@@ -58,7 +61,19 @@ class MemoryImages(MemoryKeys, Registry):
         if within is not None:
             usage = _sum(within.project, (self._images | {image.id: image}).values())
             limits.check(within, limits.grown(within, self._images.get(image.id), image), usage)
-        self._images[image.id] = image
+        return self._store(image)
+
+    def _store(self, image: Image) -> Image:
+        """Store a record; locations that stay keep what is recorded of their checks."""
+        before = self._images.get(image.id)
+        known = {each: each for each in before.locations} if before else {}
+        unchecked = [dataclasses.replace(each, damage=None) for each in image.locations]
+        locations = tuple(known.get(each, each) for each in unchecked)
+        image = self._images[image.id] = dataclasses.replace(image, locations=locations)
+        for location in {*known} - {*locations}:
+            del self._checked[image.id, location]
+        now = time.time()
+        self._checked.update({(image.id, new): now for new in {*locations} - {*known}})
         return image
 
     def _check_places(self, image: Image) -> None:

@@ -12,7 +12,7 @@ from imsgate.model import INCOMING, PASSING, UNFINISHED, Activity, JobState, Upl
 from imsgate.registry.base import Registry
 from imsgate.registry.sql.database import Database
 from imsgate.registry.sql.outages import repeated
-from imsgate.registry.sql.tables import IMAGES, JOBS, UPLOADS
+from imsgate.registry.sql.tables import IMAGES, JOBS, LOCATIONS, UPLOADS
 
 _COUNT = sa.func.count()
 
@@ -51,6 +51,12 @@ _RESERVING = sa.union(
 ).subquery()
 _RESERVED = sa.select(sa.func.coalesce(sa.func.sum(_RESERVING.c.upload_reserved), 0))
 
+_DAMAGED = (
+    sa.select(LOCATIONS.c.store, _COUNT)
+    .where(LOCATIONS.c.damage.is_not(None))
+    .group_by(LOCATIONS.c.store)
+)
+
 
 class SqlActivity(Registry):
     """The part of ``SqlRegistry`` that counts."""
@@ -73,4 +79,5 @@ def _read(connection: sa.Connection) -> Activity:
         waiting_since=rows(_WAITING_SINCE).scalar(),
         suspended_uploads=int(rows(_SUSPENDED).scalar_one()),
         reserved_bytes=int(rows(_RESERVED).scalar_one()),
+        damaged_copies=dict(rows(_DAMAGED).all()),
     )

@@ -28,6 +28,7 @@ from imsgate.registry.sql import (
     uploads,
 )
 from imsgate.registry.sql.activity import SqlActivity
+from imsgate.registry.sql.checks import SqlChecks
 from imsgate.registry.sql.database import DatabaseSettings
 from imsgate.registry.sql.maintenance import SqlMaintenance
 from imsgate.registry.sql.outages import repeated
@@ -39,7 +40,7 @@ _RECORDED = sa.select(IMAGES).where(IMAGES.c.id == sa.bindparam("image_id"))
 _EXISTING = _RECORDED.where(lists.EXISTS)
 
 
-class SqlRegistry(SqlActivity, SqlOutbox, SqlMaintenance):
+class SqlRegistry(SqlActivity, SqlChecks, SqlOutbox, SqlMaintenance):
     """Records as rows.
 
     Reading takes two statements, for one image or for a page of them. A page of images with

@@ -1,6 +1,7 @@
 """Image records as rows of four tables, and back."""
 
 import dataclasses
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -17,13 +18,13 @@ from imsgate.registry.sql.tables import IMAGES, LOCATIONS, PROPERTIES, TAGS, pro
 
 Row = Mapping[Any, Any]
 
-#: The two texts of a row of a child table.
-Pair = tuple[str, str]
+#: The texts of a row of a child table. Only those of LOCATIONS have a third one, which may be None.
+Texts = tuple[str, str, str | None]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Child:
-    """A field of an image with its own table, where each row has one or two texts."""
+    """A field of an image with its own table, where each row has one to three texts."""
 
     table: sa.Table
     #: The columns of the texts. Without a second column, the second text is empty.
@@ -31,10 +32,12 @@ class _Child:
     second: str | None
     #: The column that orders the rows. Without it, they are ordered by their first text.
     position: str | None
-    split: Callable[[Any], Iterable[Pair]]
-    join: Callable[[Sequence[Pair]], Any]
+    split: Callable[[Any], Iterable[tuple[str, str]]]
+    join: Callable[[Sequence[Texts]], Any]
     #: Computes further columns from the texts.
     derived: Callable[[str, str], Row] = lambda first, second: {}
+    #: The column of a text that is not written with the others.
+    third: str | None = None
 
     def rows(self, image_id: str, value: Any) -> list[Row]:
         """The rows to insert for a value of the field."""
@@ -46,6 +49,16 @@ class _Child:
             for position, (first, second) in enumerate(self.split(value))
         ]
 
+    def value(self, rows: Sequence[Row]) -> Any:
+        """The value of the field with these rows."""
+
+        def text(row: Row, name: str | None) -> Any:
+            return row[name] if name else ""
+
+        return self.join(
+            [(row[self.first], text(row, self.second), text(row, self.third)) for row in rows]
+        )
+
 
 _CHILDREN = {
     "properties": _Child(
@@ -54,7 +67,7 @@ _CHILDREN = {
         "value",
         None,
         lambda properties: list(properties.items()),
-        lambda pairs: MappingProxyType(dict(pairs)),
+        lambda texts: MappingProxyType({name: value for name, value, _ in texts}),
         lambda name, value: {"pair": property_pair(name, value)},
     ),
     "tags": _Child(
@@ -63,7 +76,7 @@ _CHILDREN = {
         None,
         None,
         lambda tags: [(tag, "") for tag in tags],
-        lambda pairs: frozenset(tag for tag, _ in pairs),
+        lambda texts: frozenset(tag for tag, _, _ in texts),
     ),
     "locations": _Child(
         LOCATIONS,
@@ -71,8 +84,13 @@ _CHILDREN = {
         "url",
         "position",
         lambda locations: [(location.store, location.url) for location in locations],
-        lambda pairs: tuple(Location(*pair) for pair in pairs),
-        lambda store, url: {"place": Location(store, url).place},
+        lambda texts: tuple(Location(*each) for each in texts),
+        lambda store, url: {
+            "place": Location(store, url).place,
+            "checked_at": time.time(),
+            "damage": None,
+        },
+        "damage",
     ),
 }
 _NAMES = tuple(_CHILDREN)
@@ -91,6 +109,7 @@ def _selects(chosen: Callable[[sa.Column[str]], sa.ColumnElement[bool]]) -> list
             (columns[child.position] if child.position else sa.literal_column("0")).label("place"),
             columns[child.first].label("first"),
             (columns[child.second] if child.second else sa.literal_column("''")).label("second"),
+            (columns[child.third] if child.third else sa.literal_column("''")).label("third"),
         ).where(chosen(columns.image_id))
 
     return [of(number, child) for number, child in enumerate(_CHILDREN.values())]
@@ -139,7 +158,7 @@ def insert(connection: sa.Connection, image: Image) -> None:
     fields = {field.name: getattr(image, field.name) for field in dataclasses.fields(image)}
     connection.execute(sa.insert(IMAGES).values(columns(fields)))
     for name, child in _CHILDREN.items():
-        _fill(connection, child, image.id, fields[name])
+        _fill(connection, child, child.rows(image.id, fields[name]))
 
 
 def read(connection: sa.Connection, select: sa.Select[Any], **parameters: Any) -> list[Image]:
@@ -192,14 +211,30 @@ def replace(connection: sa.Connection, image: Image, to: Row) -> Image:
     """
     for name, child in _CHILDREN.items():
         if name in to and to[name] != getattr(image, name):
+            written = child.rows(image.id, to[name])
+            if child.table is LOCATIONS:
+                written = _with_checks(connection, image, written)
             connection.execute(sa.delete(child.table).where(child.table.c.image_id == image.id))
-            _fill(connection, child, image.id, to[name])
-            image = dataclasses.replace(image, **{name: child.join(list(child.split(to[name])))})
+            _fill(connection, child, written)
+            image = dataclasses.replace(image, **{name: child.value(written)})
     return image
 
 
-def _fill(connection: sa.Connection, child: _Child, image_id: str, value: Any) -> None:
-    if rows := child.rows(image_id, value):
+def _with_checks(connection: sa.Connection, image: Image, locations: list[Row]) -> list[Row]:
+    """These rows, with what is recorded of the checks of those that exist already."""
+    if not image.locations:
+        return locations
+    columns = LOCATIONS.c
+    select = sa.select(columns.store, columns.url, columns.checked_at, columns.damage)
+    recorded = {
+        (row.store, row.url): {"checked_at": row.checked_at, "damage": row.damage}
+        for row in connection.execute(select.where(columns.image_id == image.id))
+    }
+    return [{**row, **recorded.get((row["store"], row["url"]), {})} for row in locations]
+
+
+def _fill(connection: sa.Connection, child: _Child, rows: Sequence[Row]) -> None:
+    if rows:
         try:
             connection.execute(sa.insert(child.table), rows)
         except exc.IntegrityError:
@@ -210,11 +245,11 @@ def _fill(connection: sa.Connection, child: _Child, image_id: str, value: Any) -
 
 def _children(connection: sa.Connection, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The children of each image that has any, by its id."""
-    pairs: dict[tuple[str, str], list[Pair]] = defaultdict(list)
-    for number, image_id, _, first, second in sorted(_child_rows(connection, ids)):
-        pairs[image_id, _NAMES[number]].append((first, second))
+    all_texts: dict[tuple[str, str], list[Texts]] = defaultdict(list)
+    for number, image_id, _, first, second, third in sorted(_child_rows(connection, ids)):
+        all_texts[image_id, _NAMES[number]].append((first, second, third))
     children: dict[str, dict[str, Any]] = {}
-    for (image_id, name), texts in pairs.items():
+    for (image_id, name), texts in all_texts.items():
         children.setdefault(image_id, {**_EMPTY})[name] = _CHILDREN[name].join(texts)
     return children
 

@@ -216,6 +216,11 @@ LOCATIONS = sa.Table(
     # Location.place, which keeps two images from having the same location: databases cannot
     # index URLs of any length. NULL where two images shared one before this column existed.
     sa.Column("place", Exact(64), unique=True, index=True),
+    # When the copy was written or last checked, in seconds since the epoch; 0 if that is unknown.
+    sa.Column("checked_at", sa.Double, nullable=False, server_default="0"),
+    # What the last check found, a word of model.Damage.
+    sa.Column("damage", Exact(30), index=True),
+    sa.Index(None, "checked_at", "image_id", "position"),
 )
 
 #: Projects with limits: a row to lock for each, and nothing else. Their usage is summed over

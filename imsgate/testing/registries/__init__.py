@@ -16,6 +16,7 @@ from imsgate.registry.base import Registry
 from imsgate.testing.registries import walk
 from imsgate.testing.registries.activity import ActivityContract
 from imsgate.testing.registries.changes import ChangeContract
+from imsgate.testing.registries.checks import CheckContract
 from imsgate.testing.registries.cleanup import CleanupContract
 from imsgate.testing.registries.idempotency import IdempotencyContract
 from imsgate.testing.registries.job_claims import JobClaimContract
@@ -49,6 +50,7 @@ class RegistryContract(
     ActivityContract,
     OutboxContract,
     MaintenanceContract,
+    CheckContract,
 ):
     """The promises of ``imsgate.registry.base`` and of the parts of its contract."""
 

@@ -1,6 +1,14 @@
 """The part of the registry contract about numbers of what is in progress."""
 
-from imsgate.model import PASSING, Activity, JobState, Status, UploadState
+from imsgate.model import (
+    PASSING,
+    Activity,
+    Damage,
+    JobState,
+    Location,
+    Status,
+    UploadState,
+)
 from imsgate.registry.base import Registry
 from imsgate.testing.records import START, after, image, job, upload
 
@@ -11,7 +19,12 @@ class ActivityContract:
     def test_nothing_is_in_progress(self, registry: Registry) -> None:
         registry.add(image(status=Status.ACTIVE))
         assert registry.activity() == Activity(
-            images={}, jobs={}, waiting_since=None, suspended_uploads=0, reserved_bytes=0
+            images={},
+            jobs={},
+            waiting_since=None,
+            suspended_uploads=0,
+            reserved_bytes=0,
+            damaged_copies={},
         )
 
     def test_images_are_counted_by_status(self, registry: Registry) -> None:
@@ -57,3 +70,12 @@ class ActivityContract:
         registry.add_job(job(copied.id, state=JobState.RUNNING))
         registry.add_job(job())
         assert registry.activity().reserved_bytes == 1111
+
+    def test_damaged_copies(self, registry: Registry) -> None:
+        for url in "ab":
+            places = (Location("fast", url), Location("slow", url))
+            record = image(status=Status.ACTIVE, locations=places)
+            registry.add(record)
+            for place, damage in zip(places, (Damage.SIZE, None), strict=True):
+                registry.record_check(record.id, place, 1.0, damage)
+        assert registry.activity().damaged_copies == {"fast": 2}

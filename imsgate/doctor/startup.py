@@ -1,30 +1,29 @@
-"""``imsgate config check``: everything that ``imsgate serve`` would refuse, without serving.
+"""What ``imsgate serve`` would refuse, found without serving.
 
 Nothing is written, except the state directory, and in it what the stores and the filters create
 when they start. Where one problem does not hide others, all of them are found.
 """
 
-import argparse
 import contextlib
+import dataclasses
 import logging
 import os
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from paste.deploy import loadwsgi
 
-from imsgate import app, bridge_app, opts, services
+from imsgate import app, bridge_app, config, opts, services
 from imsgate.bridge import remote
 from imsgate.buckets import base as user_buckets
-from imsgate.cmd import arguments
-from imsgate.config import Config, DefaultSettings
+from imsgate.config import Config, DefaultSettings, UnreadPlace
 from imsgate.errors import BadConfig
 from imsgate.filters.tokens import Tokens, TokensSettings
 from imsgate.forward.application import Forward
 from imsgate.forward.settings import ForwardSettings
 from imsgate.http.wsgi import WsgiApp
 from imsgate.jobs.settings import JobSettings
+from imsgate.metrics import values
 from imsgate.quotas import quota
 from imsgate.registry.base import Registry
 from imsgate.registry.memory import MemoryRegistry
@@ -39,31 +38,41 @@ from imsgate.stores.enabled import Backend, Stores
 from imsgate.transfer import media
 
 
-def run(args: argparse.Namespace) -> int:
-    """Returns exit status 2 if the server would not start."""
-    checks = _Checks(args)
-    quiet = logging.NullHandler()  # without any handler, Python would print what is logged
-    logging.getLogger().addHandler(quiet)
+@dataclasses.dataclass(frozen=True, slots=True)
+class Result:
+    """``problems`` keep the server from starting; each is listed once. ``unread`` are the options
+    without effect, which only a configuration without problems shows."""
+
+    problems: list[BadConfig]
+    unread: list[UnreadPlace]
+
+
+def check(global_conf: Mapping[str, str], paste: str | None, threads: int) -> Result:
+    """Check what ``imsgate serve`` with this configuration and this Paste file would refuse.
+
+    ``threads`` is the number of concurrent requests per process. How this process logs is the same
+    afterwards.
+    """
+    checks = _Checks(global_conf, paste, threads)
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    root.addHandler(logging.NullHandler())  # without any, Python would print what is logged
     try:
         checks.run()
     finally:
-        logging.getLogger().removeHandler(quiet)
-    for problem in checks.problems:
-        print(f"imsgate: {problem}", file=sys.stderr)
-    for place in checks.without_effect:
-        print(f"imsgate: warning: {place} has no effect", file=sys.stderr)
-    if not checks.problems:
-        print("The server would start with this configuration.")
-    return 2 if checks.problems else 0
+        root.handlers, root.level = handlers, level
+        values.end()  # the filter has begun to count; what follows is no work of the service
+    return Result(list(checks.problems.values()), checks.unread)
 
 
 class _Checks:
-    def __init__(self, args: argparse.Namespace) -> None:
-        self._args = args
-        self._global_conf = arguments.global_conf(args)
-        #: What is wrong, each once.
-        self.problems: list[str] = []
-        self.without_effect: list[str] = []
+    def __init__(self, global_conf: Mapping[str, str], paste: str | None, threads: int) -> None:
+        self._global_conf = global_conf
+        self._paste = paste
+        self._threads = threads
+        #: What is wrong, by its text.
+        self.problems: dict[str, BadConfig] = {}
+        self.unread: list[UnreadPlace] = []
 
     @contextlib.contextmanager
     def _step(self) -> Iterator[None]:
@@ -71,20 +80,19 @@ class _Checks:
         try:
             yield
         except BadConfig as problem:
-            if str(problem) not in self.problems:
-                self.problems.append(str(problem))
+            self.problems.setdefault(str(problem), problem)
 
     def run(self) -> None:
         with self._step():
-            conf = arguments.load(self._args)
+            conf = config.load(self._global_conf)
             with self._step():
-                open_files.max_connections(self._args.threads)
+                open_files.max_connections(self._threads)
             with self._step():
                 state.create_directory(conf)
             with self._step():
-                paste = pastefile.uri(conf, self._args.paste)
+                paste = pastefile.uri(conf, self._paste)
                 self._check_pipeline(conf, paste)
-            self.without_effect = [] if self.problems else conf.unread()
+            self.unread = [] if self.problems else conf.unread()
             with self._step():
                 conf.set_up_log()
 

@@ -16,12 +16,17 @@ _BLOCK = 1 << 20
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Step:
-    """One step. ``problem`` is empty if it succeeded; ``bytes`` counts the data moved."""
+    """One step. ``problem`` is empty if it succeeded; ``bytes`` counts the data moved.
+
+    ``reason`` is that of the store's error. It is empty if the store did something else than it
+    was asked to do, and "config" if the server would not start with it.
+    """
 
     name: str
     seconds: float
     bytes: int = 0
     problem: str = ""
+    reason: str = ""
 
     @property
     def rate(self) -> float:
@@ -44,7 +49,7 @@ def run(
     try:
         check = _Check(backend.store, size, check_place)
     except errors.Error as error:
-        yield Step("start", 0.0, problem=str(error))
+        yield Step("start", 0.0, problem=str(error), reason=error.reason)
         return
     try:
         yield from check.steps()
@@ -73,14 +78,18 @@ class _Check:
         )
         for name, call in plan[:1] if self._store.read_only else plan:
             started = time.perf_counter()
-            problem, moved = "", 0
+            problem, reason, moved = "", "", 0
             try:
                 moved = call()
             except errors.ObjectNotFound:
                 problem = "the object is missing"
-            except (errors.Error, errors.BadConfig, _Mismatch) as error:
+            except errors.Error as error:
+                problem, reason = str(error), error.reason
+            except errors.BadConfig as error:
+                problem, reason = str(error), "config"
+            except _Mismatch as error:
                 problem = str(error)
-            yield Step(name, time.perf_counter() - started, moved, problem)
+            yield Step(name, time.perf_counter() - started, moved, problem, reason)
             if problem:
                 return
 
