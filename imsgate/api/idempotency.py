@@ -112,8 +112,8 @@ def _described(once: Description) -> Description:
     """The description of a handler whose requests may have a key."""
     key = {
         "type": "string",
-        "pattern": "^[A-Za-z0-9][A-Za-z0-9._~+/=:-]{0,254}$",
-        "description": "A new value for each new request",
+        "pattern": r'^("[ !#-\[\]-~]{1,255}"|[A-Za-z0-9][A-Za-z0-9._~+/=:-]{0,254})$',
+        "description": "A new value for each new request, in double quotes or without",
     }
     return dataclasses.replace(
         once,

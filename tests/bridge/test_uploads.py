@@ -337,3 +337,7 @@ def test_read_only(bridge, ims):
     refused = bridge.call(MEMBER, "DELETE", f"/v2/images/{image_id}")
     assert (refused.status_int, ims.count("DELETE .*")) == (503, 0)
     assert bridge.status(image_id) == "queued"
+
+
+def test_there_is_no_description_of_what_the_cloud_serves(bridge):
+    assert bridge.call(None, "GET", "/openapi.json").status_int == 404

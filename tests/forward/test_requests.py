@@ -325,3 +325,8 @@ def test_beyond_the_bound_requests_are_refused_at_once(forwards):
         assert served(app, request()).code == 200
     assert (refused.code, refused.reason) == (503, "busy")
     assert refused.header("Retry-After") == "30"
+
+
+def test_the_description_of_the_api_is_that_of_upstream(forwards):
+    peer, _ = _sent(forwards, request("GET", "/openapi.json"))
+    assert peer.line == "GET /openapi.json HTTP/1.1"
