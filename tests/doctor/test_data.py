@@ -8,7 +8,7 @@ import pytest
 
 from imsgate import model
 from imsgate.doctor import data
-from imsgate.model import Location, Status, Visibility
+from imsgate.model import Damage, Location, Status, Visibility
 from imsgate.testing.records import image, job
 from tests.doctor.conftest import wrong
 
@@ -89,6 +89,15 @@ def test_data_of_another_size(installation, store, place):
     found = by_name(installation)
     assert wrong(found.values()) == [("data.size.fast", "error")]
     assert record.id in found["data.size.fast"].message
+
+
+def test_damage_that_a_verification_has_found(installation, store):
+    record, location = active(installation, store)
+    place = Location("fast", location)
+    assert installation.registry.record_check(record.id, place, time.time(), Damage.CONTENT)
+    found = by_name(installation)
+    assert wrong(found.values()) == [("data.damaged", "error")]
+    assert f"1 ({record.id})" in found["data.damaged"].message
 
 
 def test_a_store_that_is_not_enabled(installation):
