@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from imsgate import errors
-from imsgate.cmd import arguments
+from imsgate.cmd import arguments, doctor_way_in
 from imsgate.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def add_parser(subparsers: Any) -> None:
         help="read at most this amount per second (default: no limit)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON list of all findings")
+    doctor_way_in.add_arguments(parser)
     parser.set_defaults(run=run)
 
 
@@ -72,16 +73,20 @@ def run(args: argparse.Namespace) -> int:
     """Raises BadConfig for an unknown check, and for root in place of the service's user."""
     from imsgate.doctor import checks  # noqa: PLC0415 - it needs what the server needs
 
+    texts = {name: text for name, (_, text) in checks.CHECKS.items()}
+    texts[doctor_way_in.NAME] = doctor_way_in.TEXT
     if args.list:
-        for name, (_, text) in checks.CHECKS.items():
+        for name, text in texts.items():
             print(f"{name:<15} {text}")
         return 0
     names = args.check or list(checks.CHECKS)
     if args.verify and "digests" not in names:
         names = [*names, "digests"]
+    if args.public_url and doctor_way_in.NAME not in names:
+        names = [*names, doctor_way_in.NAME]
     for name in names:
-        if name not in checks.CHECKS:
-            raise BadConfig("--check", f"{name!r} is not one of {', '.join(checks.CHECKS)}")
+        if name not in texts:
+            raise BadConfig("--check", f"{name!r} is not one of {', '.join(texts)}")
     quiet = logging.NullHandler()  # without any handler, Python would print what is logged
     logging.getLogger().addHandler(quiet)
     try:
@@ -94,6 +99,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _findings(args: argparse.Namespace, names: list[str]) -> "Iterator[Diagnosis]":
+    here = [name for name in names if name != doctor_way_in.NAME]
+    if here:
+        yield from _of_installation(args, here)
+    if doctor_way_in.NAME in names:
+        yield from doctor_way_in.findings(args)
+
+
+def _of_installation(args: argparse.Namespace, names: list[str]) -> "Iterator[Diagnosis]":
     from imsgate.doctor import checks, diagnosis  # noqa: PLC0415
     from imsgate.doctor.installation import Installation, Sample  # noqa: PLC0415
 

@@ -101,7 +101,7 @@ def test_a_configuration_that_cannot_be_read(doctor):
 def test_the_list_of_checks(doctor):
     status, text = doctor("--list")
     assert status == 0
-    assert [line.split()[0] for line in text.splitlines()] == list(checks.CHECKS)
+    assert [line.split()[0] for line in text.splitlines()] == [*checks.CHECKS, "way-in"]
 
 
 def test_an_unknown_check(doctor, capsys):
