@@ -23,7 +23,7 @@ QUICK_JOBS ?= 2
 # All markers of pyproject.toml.
 QUICK := not (gateway or s3 or nginx or postgresql or mariadb or keystone or broker or browser or slow)
 # All of these have such a marker. Only to collect them takes seconds.
-NOT_QUICK := --ignore=tests/functional --ignore=tests/testing
+NOT_QUICK := --ignore=tests/functional --ignore=tests/testing --ignore=tests/doctor --ignore=tests/verification
 
 # If it is set, each of about a thousand processes compiles again everything that it imports.
 unexport PYTHONDONTWRITEBYTECODE

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-#: By the beginning of a test's id. Tests that start processes are slow, and so is the corpus,
-#: more than a thousand tests with images that external tools write.
+#: By the beginning of a test's id. Slow are tests that start processes, the corpus (more than a
+#: thousand tests with images that external tools write), the contracts of drivers that share their
+#: code with another one, and what examines a whole installation or source tree.
 _BY_ID = {
     "tests/functional/": "gateway",
     "tests/functional/test_pages.py::test_bridge_page": "s3",
@@ -25,12 +26,26 @@ _BY_ID = {
     "tests/formats/test_properties.py": "slow",
     "tests/registry/test_processes.py": "slow",
     "tests/registry/test_scale.py": "slow",
-    "tests/sources/test_decompress.py::test_bomb_is_refused": "slow",
-    "tests/sources/test_decompress.py::test_input_that_never": "slow",
     "tests/stores/test_loader.py::test_plugins_of_other": "slow",
     "tests/test_examples.py": "slow",
     "tests/test_plugin_pages.py": "slow",
     "tests/testing/": "slow",
+    "tests/api/test_patch.py::test_any_": "slow",
+    "tests/api/test_repeat.py::test_only_equal_data_passes": "slow",
+    "tests/cmd/test_config_check.py": "slow",
+    "tests/doctor/": "slow",
+    "tests/http/test_body.py::test_lines_cost_the_taps_no_call_per_byte": "slow",
+    "tests/http/test_wsgi.py::test_json_answers_say_what_they_were_given": "slow",
+    "tests/notifications/test_sender.py::test_a_process_dies": "slow",
+    "tests/registry/test_migrations.py": "slow",
+    "tests/registry/test_sql.py::TestSqlite": "slow",
+    "tests/registry/test_sql.py::test_page_that_is_long_enough": "slow",
+    "tests/sources/test_decompress.py": "slow",
+    "tests/stores/test_filesystem.py::TestThinInSmallSteps": "slow",
+    "tests/stores/test_glance.py::TestWithItsFilesystemDriver": "slow",
+    "tests/stores/test_limited.py::TestLimitedStore": "slow",
+    "tests/test_security_page.py::test_nothing_starts_a_program": "slow",
+    "tests/verification/": "slow",
 }
 
 #: By the name of a test in a contract: long random walks.
