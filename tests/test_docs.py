@@ -1,19 +1,22 @@
 """The documentation speaks of what is there."""
 
 import configparser
+import io
 import pathlib
 import re
 
 import pytest
+import yaml
 from keystoneauth1 import loading
 from oslo_config import generator
 
-from imsgate import config, errors
+from imsgate import config, errors, opts
 from imsgate.api import info
 from imsgate.doctor import checks as doctor
 from imsgate.formats.checks import CHECKS
 from imsgate.notifications import bus
 from imsgate.stores import enabled, loader
+from imsgate.telemetry import logs
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "doc").glob("*.md"))]
@@ -48,6 +51,23 @@ def test_every_check_of_the_doctor_is_on_the_page_for_operators():
     assert re.findall(r"^\| `([\w-]+)` \|", table, re.M) == [*doctor.CHECKS, "way-in"]
 
 
+def test_the_page_for_operators_lists_what_sighup_changes():
+    text = (ROOT / "doc/operators.md").read_text()
+    table = text.partition("| Section | Options that SIGHUP changes |\n")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| (.*?) \| (.*?) \|$", table, re.M)
+    documented = {
+        (section.strip("`"), name) for section, cell in rows for name in re.findall("`(.*?)`", cell)
+    }
+    stores = loader.installed()
+    listed = [*opts.list_opts(), ("DEFAULT", logs.opts())]
+    assert documented == {
+        ("each store" if section in stores else section, option.dest)
+        for section, options in listed
+        for option in options
+        if option.mutable
+    }
+
+
 def test_every_check_is_on_the_page_about_formats():
     text = (ROOT / "doc/formats.md").read_text()
     assert {name for name in CHECKS if f"`{name}`" not in text} == set()
@@ -75,6 +95,17 @@ def _examples(*, configuration=False):
             if not (configuration and found[2] in OTHER_FILES):
                 line = text.count("\n", 0, found.start(1)) + 1
                 yield pytest.param(found[1], id=f"{page.name}:{line}")
+
+
+def _of_kubernetes():
+    """The configuration of the example's pods, of its two files."""
+    merged = configparser.RawConfigParser(default_section="")
+    for each in yaml.safe_load_all((ROOT / "examples/kubernetes/imsgate.yaml").read_text()):
+        for text in {**each.get("data", {}), **each.get("stringData", {})}.values():
+            merged.read_string(text)
+    text = io.StringIO()
+    merged.write(text)
+    return text.getvalue()
 
 
 @pytest.mark.parametrize("text", list(_examples()))
@@ -106,7 +137,7 @@ def _of_store(conf, store_id, driver):
     return [*listed, *kind.further_opts(store_id, conf.section(store_id, listed))]
 
 
-@pytest.mark.parametrize("text", list(_examples(configuration=True)))
+@pytest.mark.parametrize("text", [*_examples(configuration=True), _of_kubernetes()])
 def test_options_in_examples_exist_and_take_their_values(text, options, tmp_path):
     path = tmp_path / "imsgate.conf"
     path.write_text(text)

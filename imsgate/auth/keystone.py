@@ -230,11 +230,26 @@ def _address(server: str) -> urllib.parse.SplitResult:
     return urllib.parse.urlsplit("//" + server.removeprefix("inet6:").removeprefix("inet:"))
 
 
+#: Where a request of a Reauthentication has its cache.
+_CACHE = "imsgate.no_token_cache"
+
+
+class _NoCache:
+    """The cache of a Reauthentication. Without one, the library makes its own, and warns that
+    memcached_servers is not set."""
+
+    def get(self, key: object) -> None:
+        """Nothing is found."""
+
+    def set(self, key: object, value: object, time: float) -> None:
+        """Nothing is kept."""
+
+
 class Reauthentication(auth_token.AuthProtocol):  # type: ignore[misc]  # it has no types
     """Validates a token again: without any cache, and even if it has expired meanwhile."""
 
     def __init__(self, conf: dict[str, Any]) -> None:
-        uncached = {"token_cache_time": "-1", "memcached_servers": "", "cache": None}
+        uncached = {"token_cache_time": "-1", "memcached_servers": "", "cache": _CACHE}
         super().__init__(_authenticated, {**conf, **uncached, "delay_auth_decision": "false"})
 
     def fetch_token(self, token: str, **_: Any) -> Any:
@@ -250,6 +265,7 @@ class Reauthentication(auth_token.AuthProtocol):  # type: ignore[misc]  # it has
         have expired together with the user's token. Raises Unauthenticated or Unavailable.
         """
         request = {key: value for key, value in environ.items() if key in _AUTHENTICATED_KEYS}
+        request[_CACHE] = _NoCache()
         try:
             status, _, _ = wsgi.call(self, request)
         except keystone.ClientException as error:
@@ -259,6 +275,7 @@ class Reauthentication(auth_token.AuthProtocol):  # type: ignore[misc]  # it has
             raise errors.Unavailable(what="Keystone")
         if not status.startswith("204"):
             raise errors.Unauthenticated
+        del request[_CACHE]
         service = {key: environ[key] for key in environ if key.startswith("HTTP_X_SERVICE_")}
         return {**request, **service}
 

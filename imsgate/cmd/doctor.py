@@ -196,5 +196,7 @@ class _Results:
         wrong = [entry["severity"] for entry in self._entries if entry["fixed"] is None]
         errors_found, warnings = wrong.count("error"), wrong.count("warning")
         if not self._as_json:
-            print(f"{errors_found} errors, {warnings} warnings")
+            from imsgate.doctor.diagnosis import counted  # noqa: PLC0415
+
+            print(f"{counted(errors_found, 'error')}, {counted(warnings, 'warning')}")
         return 2 if errors_found else int(bool(warnings))

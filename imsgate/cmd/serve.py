@@ -74,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads,
         grace=args.grace,
         stopped=life.log_stop,
+        conf=conf,
         reserved_paths=pastefile.exact_paths(paste, global_conf),
     )
     return server.run()

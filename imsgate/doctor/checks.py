@@ -1,5 +1,6 @@
 """All checks by their names, in the order in which they run."""
 
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -48,7 +49,8 @@ def run(names: Sequence[str], installation: Installation) -> Iterator[Diagnosis]
                 advice="Correct what the other checks report, and repeat this one.",
             )
         except Exception as error:
-            traceback.print_exc()
+            # Without its text, which may contain a secret.
+            sys.stderr.write("".join(traceback.format_tb(error.__traceback__)))
             yield Diagnosis(
                 check=name,
                 severity=Severity.ERROR,

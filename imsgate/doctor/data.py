@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from imsgate import errors, model
 from imsgate.doctor import database
-from imsgate.doctor.diagnosis import Diagnosis, Severity
+from imsgate.doctor.diagnosis import Diagnosis, Severity, counted
 from imsgate.doctor.installation import Installation
 from imsgate.model import Image, Location
 from imsgate.registry.base import Query, Registry
@@ -91,7 +91,8 @@ def _records(registry: Registry, backends: dict[str, Backend]) -> Iterator[Diagn
             advice=advice.format(store=store),
         )
     if not found and not away:
-        message = f"All {count} copies of image data exist, with the recorded size."
+        copies = counted(count, "copy", "copies")
+        message = f"The stores have {copies} of image data, as recorded."
         yield Diagnosis(check="data.records", severity=Severity.OK, message=message)
 
 
@@ -157,7 +158,8 @@ def _objects(registry: Registry, backend: Backend) -> Iterator[Diagnosis]:
         yield Diagnosis(
             check=name,
             severity=Severity.WARNING,
-            message=f"There is data of {found.attempts} unfinished uploads that nobody continues.",
+            message=f"There is data of {counted(found.attempts, 'unfinished upload')} that nobody "
+            "continues.",
             advice=f"Run 'imsgate stores sweep {backend.id}'.",
             fix=functools.partial(_sweep, registry, backend),
         )
@@ -165,7 +167,8 @@ def _objects(registry: Registry, backend: Backend) -> Iterator[Diagnosis]:
         yield Diagnosis(
             check=name,
             severity=Severity.WARNING,
-            message=f"No record refers to {found.objects} complete objects; some are: {examples}.",
+            message=f"No record refers to {counted(found.objects, 'complete object')}, for "
+            f"example {examples}.",
             advice=f"If the database was not restored from a backup, run 'imsgate stores sweep "
             f"{backend.id}', which removes them.",
         )
@@ -173,8 +176,8 @@ def _objects(registry: Registry, backend: Backend) -> Iterator[Diagnosis]:
         yield Diagnosis(
             check=name,
             severity=Severity.WARNING,
-            message=f"{found.foreign} objects look like images and belong to none that this "
-            f"database has ever had; some are: {examples}.",
+            message=f"The data of {counted(found.foreign, 'image')} belongs to no record that "
+            f"this database has ever had, for example {examples}.",
             advice="Find out whether another installation uses this place, or whether this is the "
             "wrong database. If neither is so, remove them by hand.",
         )
@@ -188,7 +191,8 @@ def _sweep(registry: Registry, backend: Backend) -> str:
     ((_, outcome),) = orphans.sweep(registry, [backend])
     if isinstance(outcome, errors.Error):
         raise outcome
-    return f"The data of {outcome.attempts} uploads was removed ({outcome.bytes} bytes)."
+    uploads, size = counted(outcome.attempts, "upload"), counted(outcome.bytes, "byte")
+    return f"The data of {uploads} was removed ({size})."
 
 
 def _cleanup(registry: Registry) -> Diagnosis:

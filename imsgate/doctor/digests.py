@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable, Iterator
 
 from imsgate.doctor import database
-from imsgate.doctor.diagnosis import Diagnosis, Severity
+from imsgate.doctor.diagnosis import Diagnosis, Severity, counted
 from imsgate.doctor.installation import Installation
 from imsgate.stores import loader
 from imsgate.stores.enabled import Stores
@@ -93,12 +93,14 @@ class _Summary:
             number = self.counts[store, state]
             named = "; ".join(examples) + ("; …" if number > len(examples) else "")
             damaged = state is CheckState.DAMAGED
-            what = "differ from their records" if damaged else "could not be read"
+            what = "with other data than recorded" if damaged else "not checked"
             yield Diagnosis(
                 check=f"digests.{store}",
                 severity=Severity.ERROR if damaged else Severity.WARNING,
-                message=f"{number} copies in the store {store!r} {what}: {named}.",
+                message=f"{counted(number, 'copy', 'copies')} in the store {store!r} {what}: "
+                f"{named}.",
                 advice=_DAMAGED if damaged else _NOT_CHECKED,
             )
-        read = f"{self.good} copies agree with their records; {self.bytes} bytes were read."
+        good = counted(self.good, "good copy", "good copies")
+        read = f"{good}; {counted(self.bytes, 'byte')} read."
         yield Diagnosis(check="digests", severity=Severity.OK, message=read)

@@ -47,9 +47,16 @@ class Installation:
 
     @functools.cached_property
     def parts(self) -> Sequence[Any]:
-        """PasteDeploy's contexts of all filters and applications. Raises BadConfig."""
-        uri = pastefile.uri(self.conf, self.paste)
-        return pastefile.loaded_parts(uri, self.global_conf)
+        """PasteDeploy's contexts of all filters and applications.
+
+        Empty if the Paste file cannot be used, which the check of the configuration reports.
+        """
+        try:
+            uri = pastefile.uri(self.conf, self.paste)
+            pastefile.check_applications(uri, self.global_conf)
+            return pastefile.loaded_parts(uri, self.global_conf)
+        except BadConfig:
+            return ()
 
     def filter_options(self, entry_point: str) -> dict[str, str] | None:
         """The Paste keys of this filter; None if the pipeline does not have it."""
@@ -60,7 +67,12 @@ class Installation:
 
     @property
     def has_records(self) -> bool:
-        """Whether it has a database and stores, which a service that only forwards has not."""
+        """Whether it has a database and stores, which a service that only forwards has not.
+
+        True if the Paste file cannot be used, so that they are checked all the same.
+        """
+        if not self.parts:
+            return True
         for part in self.parts:
             if part.object in (app.app_factory, bridge_app.app_factory):
                 return True

@@ -44,7 +44,7 @@ def test_a_warning_is_exit_status_1(doctor, open_tokens):
     first, advice, last = text.splitlines()
     assert first.startswith(f"WARNING  permissions.secret: {open_tokens} can be written")
     assert advice.strip() == f"Run 'chmod 0640 {open_tokens}'."
-    assert last == "0 errors, 1 warnings"
+    assert last == "0 errors, 1 warning"
 
 
 def test_nothing_is_changed_without_fix(doctor, open_tokens):
@@ -89,7 +89,7 @@ def test_an_error_is_exit_status_2(doctor):
     status, text = doctor("--check", "configuration", text="[sniff]\nmax_ratio = -1\n")
     assert status == 2
     assert text.startswith("ERROR    configuration: The server would not start: [sniff] max_ratio")
-    assert text.endswith("1 errors, 0 warnings\n")
+    assert text.endswith("1 error, 0 warnings\n")
 
 
 def test_a_configuration_that_cannot_be_read(doctor):
@@ -132,7 +132,7 @@ def test_data_is_read_on_demand(doctor, tmp_path, capsys, sample):
     capsys.readouterr()
     words = ("--check", "room", "--verify", sample, "--rate", "5", "--json")
     *_, entry = json.loads(doctor(*words)[1])
-    assert entry["message"] == "0 copies agree with their records; 0 bytes were read."
+    assert entry["message"] == "0 good copies; 0 bytes read."
 
 
 @pytest.mark.parametrize("sample", ["0", "-1", "some"])

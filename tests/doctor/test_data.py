@@ -57,7 +57,7 @@ def test_all_is_well(installation, store):
         "data.cleanup": "ok",
         "data.jobs": "ok",
     }
-    assert f"All {len(Visibility)} copies" in found["data.records"].message
+    assert f" {len(Visibility)} copies" in found["data.records"].message
 
 
 @pytest.mark.parametrize("status", [Status.ACTIVE, Status.DEACTIVATED])
@@ -133,9 +133,9 @@ def test_data_of_an_unfinished_upload_is_removed(installation, store, place):
     _, location = active(installation, store)
     (finding,) = [each for each in data.check(installation) if each.severity == "warning"]
     assert finding.check == "data.orphans.fast"
-    assert "1 unfinished uploads" in finding.message
+    assert "1 unfinished upload " in finding.message
     assert finding.fix is not None
-    assert "1 uploads was removed" in finding.fix()
+    assert "1 upload was removed" in finding.fix()
     assert os.listdir(place / "fast") == [location]
     assert wrong(data.check(installation)) == []
     sink.abort()
@@ -159,7 +159,7 @@ def test_a_running_upload_is_left_alone(installation, store):
 
 
 @pytest.mark.parametrize(
-    ("is_known", "text"), [(True, "No record refers to 1"), (False, "belong to none")]
+    ("is_known", "text"), [(True, "No record refers to 1"), (False, "belongs to no record")]
 )
 def test_complete_objects_without_a_record_stay(installation, store, place, is_known, text):
     record = image()

@@ -64,7 +64,7 @@ def test_good_copies(installation, add):
     add()
     (finding,) = found(installation)
     assert finding.severity == "ok"
-    assert finding.message == "2 copies agree with their records; 10 bytes were read."
+    assert finding.message == "2 good copies; 10 bytes read."
 
 
 def test_a_damaged_copy(installation, add):
@@ -73,7 +73,7 @@ def test_a_damaged_copy(installation, add):
     near.write_bytes(b"imagf")
     findings = found(installation)
     assert wrong(findings) == [("digests.near", "error")]
-    where = "1 copies in the store 'near' differ from their records"
+    where = "1 copy in the store 'near' with other data than recorded"
     assert f"{where}: {near.name[:36]}: its sha256" in findings[0].message
     # Only `imsgate verify` records what it finds.
     assert installation.registry.damaged_copies() == []
@@ -100,8 +100,8 @@ def test_a_store_that_is_away_is_no_damage(installation, add, place):
 def test_a_sample(installation, add):
     for _ in range(3):
         add()
-    assert found(installation, 2)[0].message.startswith("2 copies agree")
-    assert found(installation, 100)[0].message.startswith("6 copies agree")
+    assert found(installation, 2)[0].message.startswith("2 good copies")
+    assert found(installation, 100)[0].message.startswith("6 good copies")
 
 
 def test_a_sample_is_chosen_at_random(monkeypatch):

@@ -16,7 +16,15 @@ import pytest
 
 from tests.functional import proxies
 from tests.functional.conftest import needs_program
-from tests.functional.gateway import HOST, Answer, Gateway, clean_env, read_answer, serving
+from tests.functional.gateway import (
+    HOST,
+    PATIENCE,
+    Answer,
+    Gateway,
+    clean_env,
+    read_answer,
+    serving,
+)
 from tests.functional.proxies import HAPROXY, NGINX
 
 MIB = 1 << 20
@@ -53,7 +61,7 @@ def upload(port: int, image_id: str, token: str, first: bytes, length: int = LEN
         f"Content-Type: application/octet-stream\r\nContent-Length: {length}\r\n\r\n"
     )
     block = bytes(MIB)
-    with socket.create_connection((HOST, port), timeout=60) as connection:
+    with socket.create_connection((HOST, port), timeout=PATIENCE) as connection:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.sendall(head.encode() + first)
             for _ in range((length - len(first)) // MIB):
@@ -121,7 +129,7 @@ def test_a_kept_connection_serves_the_next_request(way: tuple[Gateway, int], len
     """Go's and Node's clients use a connection again unless the response says that it ends."""
     _, port = way
     head = f"POST /v2/images HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {length}\r\n\r\n"
-    with socket.create_connection((HOST, port), timeout=60) as connection:
+    with socket.create_connection((HOST, port), timeout=PATIENCE) as connection:
         connection.sendall(head.encode())
         refusal = read_answer(connection)
         assert refusal.outcome == (401, "unauthenticated")

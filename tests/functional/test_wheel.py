@@ -1,17 +1,19 @@
 """The sdist and the wheel: what they contain, and the first upload from the wheel alone."""
 
 import configparser
+import contextlib
 import glob
 import importlib.metadata
+import json
 import os
 import pathlib
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import sysconfig
 import tarfile
-import urllib.error
 import urllib.request
 import venv
 import zipfile
@@ -19,9 +21,11 @@ import zipfile
 import pytest
 
 from imsgate.cmd import main
-from tests import markers
+from tests import dockerfile, markers
 from tests.functional.conftest import needs, needs_program
 from tests.functional.gateway import HOST, PATIENCE, ROOT, clean_env, eventually, free_port
+
+_, IMAGE = dockerfile.stages()
 
 #: Where the README's commands expect the program, the state and the server.
 _VENV, _STATE, _ADDRESS = ".venv", ".state", "127.0.0.1:9292"
@@ -150,36 +154,52 @@ def _blocks(section):
     return re.findall(r"^```\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
-def _page(url):
-    with urllib.request.urlopen(f"{url}/ui/", timeout=PATIENCE) as answer:
-        return answer.read().decode()
+def _environment(home):
+    """That of the Dockerfile, with the state below this directory."""
+    variables = {name: value for name, value in IMAGE.env if name != "PATH"}
+    variables["XDG_STATE_HOME"] = str(home / variables["XDG_STATE_HOME"].lstrip("/"))
+    # The health check may not ask a proxy.
+    return {**clean_env(home), **variables, "NO_PROXY": "", "http_proxy": "http://127.0.0.1:1"}
+
+
+def _health_check(home, address):
+    """Whether the health check of the Dockerfile finds the server healthy."""
+    program, *words, code = json.loads(IMAGE["HEALTHCHECK"].partition("CMD ")[2])
+    host, port = address.split(":")
+    asked = re.sub(r"'127\.0\.0\.1', \d+", f"'{host}', {port}", code)
+    assert asked != code
+    command = [home / _VENV / "bin" / program, *words, asked]
+    done = subprocess.run(command, env=_environment(home), capture_output=True, check=False)
+    return done.returncode == 0
 
 
 @pytest.fixture
 def server(home):
-    """``imsgate serve`` as installed from the wheel; its URL."""
+    """What the Dockerfile runs, as installed from the wheel; yields its address."""
     markers.require("gateway")
     address = f"{HOST}:{free_port()}"
-    command = [home / _VENV / "bin/imsgate", "serve", "--bind", address, "--workers", "1"]
+    words = json.loads(IMAGE["ENTRYPOINT"]) + json.loads(IMAGE["CMD"])
+    words[words.index("--bind") + 1] = address
+    assert not _health_check(home, address)
     with open(home / "log", "wb") as log:
         process = subprocess.Popen(
-            [*command, "--state", _STATE],
+            [home / _VENV / "bin" / words[0], *words[1:], "--workers", "1"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd=home,
-            env=clean_env(home),
+            env=_environment(home),
         )
 
-    def serves():
+    def answers():
         assert process.poll() is None, (home / "log").read_text()
-        try:
-            return bool(_page(f"http://{address}"))
-        except urllib.error.URLError:
-            return False
+        with contextlib.suppress(OSError), socket.create_connection(address.split(":")):
+            return True
 
     try:
-        eventually(serves, "the server serves its page")
+        # It imports everything from files that nothing has read yet.
+        eventually(answers, "it answers", 4 * PATIENCE)
+        assert _health_check(home, address)
         yield address
     finally:
         process.terminate()
@@ -197,9 +217,15 @@ def test_the_first_upload_of_the_readme(home, server):
     )
     curl, inspect = _blocks("The first upload")[1:]
     script = f"set -e\n{create.replace('qemu-img', qemu_img)}\n{curl}{inspect}"
-    assert all(word in script for word in (_ADDRESS, _STATE, f"{_VENV}/bin/imsgate inspect"))
+    for old, new in {
+        _ADDRESS: server,
+        _STATE: "var/lib/imsgate",
+        f"{_VENV}/bin/imsgate": None,
+    }.items():
+        assert old in script
+        script = script.replace(old, new or old)
     done = subprocess.run(
-        ["bash", "-c", script.replace(_ADDRESS, server)],
+        ["bash", "-c", script],
         cwd=home,
         env=clean_env(home),
         capture_output=True,
@@ -209,6 +235,8 @@ def test_the_first_upload_of_the_readme(home, server):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "identical" in done.stdout
     assert re.search(r"^disk\.qcow2: .*accept", done.stdout, re.M), done.stdout
+    with urllib.request.urlopen(f"http://{server}/ui/", timeout=PATIENCE) as page:
+        assert b"<html" in page.read()
 
 
 def test_what_pip_installs_for_a_user_is_found(tmp_path):
