@@ -43,6 +43,7 @@ def check(installation: Installation) -> Iterator[Diagnosis]:
             yield from _objects(registry, backend)
         except errors.Error as error:
             yield _unchecked(f"data.orphans.{backend.id}", error)
+    yield from _damaged(registry)
     yield _cleanup(registry)
     yield _jobs(registry)
 
@@ -54,10 +55,10 @@ class _Images:
     number: int = 0
     ids: list[str] = dataclasses.field(default_factory=list)
 
-    def add(self, image: Image) -> None:
+    def add(self, image_id: str) -> None:
         self.number += 1
         if len(self.ids) < _NAMED:
-            self.ids.append(image.id)
+            self.ids.append(image_id)
 
     def __str__(self) -> str:
         more = ", …" if self.number > len(self.ids) else ""
@@ -79,7 +80,7 @@ def _records(registry: Registry, backends: dict[str, Backend]) -> Iterator[Diagn
                 away[copy.store] = error
                 continue
             if problem:
-                found[problem, copy.store].add(image)
+                found[problem, copy.store].add(image.id)
     for store, outage in away.items():
         yield _unchecked(f"data.records.{store}", outage)
     for (problem, store), images in found.items():
@@ -195,12 +196,28 @@ def _sweep(registry: Registry, backend: Backend) -> str:
     return f"The data of {uploads} was removed ({size})."
 
 
+def _damaged(registry: Registry) -> Iterator[Diagnosis]:
+    """What a verification has found before, and nobody has repaired."""
+    damaged, last = _Images(), None
+    while page := registry.damaged_copies(last):
+        for last in page:
+            damaged.add(last.image_id)
+    if damaged.number:
+        yield Diagnosis(
+            check="data.damaged",
+            severity=Severity.ERROR,
+            message=f"A verification has found damage in copies of images: {damaged}.",
+            advice="Run 'imsgate verify --damaged --repair'. What has no good copy must be "
+            "restored from a backup, or deleted.",
+        )
+
+
 def _cleanup(registry: Registry) -> Diagnosis:
     """What the sweep of a serving process should have cleaned up."""
     before, waiting = time.time() - _CLEANUP_SECONDS, _Images()
     for image in registry.expired(before):
         if image.upload_expires is not None or image.updated_at.timestamp() < before:
-            waiting.add(image)
+            waiting.add(image.id)
     if not waiting.number:
         message = "No upload or deletion has waited for cleanup for an hour."
         return Diagnosis(check="data.cleanup", severity=Severity.OK, message=message)

@@ -8,6 +8,7 @@ backup, and what a stale process wrote after the cleanup.
 import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from imsgate import errors, metrics
 from imsgate.model import UNFINISHED, Location
@@ -101,7 +102,7 @@ def sweep(
 
 @dataclasses.dataclass(slots=True)
 class Orphans:
-    """Numbers of what no record refers to, with the keys of the first few.
+    """Numbers of what no record refers to, with the keys of the first few objects.
 
     ``attempts`` are the unfinished ones that ``sweep`` removes, ``objects`` those that it removes
     with ``full``, and ``foreign`` the complete objects of unknown images, which it never removes.
@@ -113,8 +114,9 @@ class Orphans:
     examples: list[str] = dataclasses.field(default_factory=list)
 
     def add(self, kind: str, key: str) -> None:
+        """Count an object, which is one of ``objects`` or ``foreign``."""
         setattr(self, kind, getattr(self, kind) + 1)
-        if kind != "attempts" and len(self.examples) < _EXAMPLES:
+        if len(self.examples) < _EXAMPLES:
             self.examples.append(key)
 
 
@@ -123,28 +125,48 @@ def find(registry: Registry, backend: Backend, age: float = AGE) -> Orphans:
 
     Raises StoreUnavailable, StoreDenied or Unavailable.
     """
-    found, lives, store = Orphans(), living(registry), backend.store
+    found, store = Orphans(), backend.store
+    if not isinstance(store, Sweeps):
+        return found
+    dead = _dead_attempts(registry, store, age)
+    if dead:  # again: an upload may have ended after it was listed
+        found.attempts = len(dead & _dead_attempts(registry, store, age))
+
+    def note(key: str) -> bool:
+        # Its image may have been deleted after it was listed.
+        if not _is_referred_to(registry, backend.id, key) and _is_there(store, key):
+            found.add("objects" if _known(registry, key) else "foreign", key)
+        return False
+
+    store.sweep_objects(note)
+    return found
+
+
+def _dead_attempts(registry: Registry, store: Sweeps, age: float) -> set[str]:
+    """The keys of the unfinished attempts that ``sweep`` would remove."""
+    lives, dead = living(registry), set()
 
     def note_own(key: str) -> bool:
         if _known(registry, key) and not lives(key):
-            found.add("attempts", key)
+            dead.add(key)
         return True  # it stays
 
     def note_foreign(key: str) -> bool:
         if not _known(registry, key):
-            found.add("attempts", key)
+            dead.add(key)
         return True
 
-    def note_object(key: str) -> bool:
-        if not _is_referred_to(registry, backend.id, key):
-            found.add("objects" if _known(registry, key) else "foreign", key)
-        return False
+    store.sweep(0.0, note_own)
+    store.sweep(age, note_foreign)
+    return dead
 
-    if isinstance(store, Sweeps):
-        store.sweep(0.0, note_own)
-        store.sweep(age, note_foreign)
-        store.sweep_objects(note_object)
-    return found
+
+def _is_there(store: Any, key: str) -> bool:
+    try:
+        store.size(key)
+    except errors.ObjectNotFound:
+        return False
+    return True
 
 
 def sweep_quietly(registry: Registry, backends: Iterable[Backend]) -> None:

@@ -6,7 +6,7 @@ import tempfile
 import pytest
 
 from imsgate import config
-from imsgate.doctor import checks
+from imsgate.doctor import checks, stores
 from imsgate.doctor.diagnosis import Severity
 from imsgate.doctor.installation import Installation
 from imsgate.registry.sql import schema
@@ -27,6 +27,7 @@ def place():
 def install(place, monkeypatch):
     """An installation with this configuration and, unless told otherwise, a migrated database."""
     monkeypatch.setattr("imsgate.config.Config.set_up_log", lambda self: None)
+    monkeypatch.setattr(stores, "_OBJECT_BYTES", 1 << 16)
     numbers, made = itertools.count(), []
 
     def make(text="", *, paste=None, tables=True):

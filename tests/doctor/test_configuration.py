@@ -4,6 +4,11 @@ import pytest
 
 from tests.doctor.conftest import wrong
 
+
+def warnings(findings):
+    return [each for each in findings if each.severity == "warning"]
+
+
 FILE = "enabled_backends = fast:file\n"
 
 
@@ -27,7 +32,9 @@ FILE = "enabled_backends = fast:file\n"
     ],
 )
 def test_what_has_no_effect(examine, text, where, advice):
-    found = [each for each in examine(text, "configuration") if each.severity == "warning"]
+    found = [
+        each for each in examine(text, "configuration", tables=False) if each.severity == "warning"
+    ]
     assert [each.check for each in found] == ["configuration.unread"]
     assert found[0].message.endswith(f".conf: {where} has no effect.")
     assert advice in found[0].advice
@@ -50,7 +57,9 @@ def test_what_has_no_effect(examine, text, where, advice):
     ],
 )
 def test_what_another_option_overrides(examine, text, option, why):
-    found = [each for each in examine(text, "configuration") if each.severity == "warning"]
+    found = [
+        each for each in examine(text, "configuration", tables=False) if each.severity == "warning"
+    ]
     assert [each.check for each in found] == ["configuration.ineffective"]
     assert f": {option} has no effect" in found[0].message
     assert why in found[0].message

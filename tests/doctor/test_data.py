@@ -8,7 +8,8 @@ import pytest
 
 from imsgate import model
 from imsgate.doctor import data
-from imsgate.model import Location, Status, Visibility
+from imsgate.model import Damage, Location, Status, Visibility
+from imsgate.stores.filesystem.store import FilesystemStore
 from imsgate.testing.records import image, job
 from tests.doctor.conftest import wrong
 
@@ -91,6 +92,15 @@ def test_data_of_another_size(installation, store, place):
     assert record.id in found["data.size.fast"].message
 
 
+def test_damage_that_a_verification_has_found(installation, store):
+    record, location = active(installation, store)
+    place = Location("fast", location)
+    assert installation.registry.record_check(record.id, place, time.time(), Damage.CONTENT)
+    found = by_name(installation)
+    assert wrong(found.values()) == [("data.damaged", "error")]
+    assert f"1 ({record.id})" in found["data.damaged"].message
+
+
 def test_a_store_that_is_not_enabled(installation):
     installation.registry.add(
         image(status=Status.ACTIVE, size=5, locations=(Location("gone", "x"),))
@@ -156,6 +166,31 @@ def test_a_running_upload_is_left_alone(installation, store):
     with store.create(key, 5) as sink:
         assert wrong(data.check(installation)) == []
         sink.abort()
+
+
+def test_an_upload_that_ends_meanwhile(installation, store, monkeypatch):
+    """It was listed before."""
+    record = image()
+    installation.registry.add(record)
+    sink = store.create(f"{record.id}.{HASH}", 5)
+    sweep = FilesystemStore.sweep
+
+    def slow(self, age, living):
+        swept = sweep(self, age, living)
+        sink.abort()
+        return swept
+
+    monkeypatch.setattr(FilesystemStore, "sweep", slow)
+    assert wrong(data.check(installation)) == []
+
+
+def test_data_of_an_image_that_is_deleted_meanwhile(installation, monkeypatch):
+    record = image()
+    installation.registry.add(record)
+    monkeypatch.setattr(
+        FilesystemStore, "sweep_objects", lambda self, orphaned: orphaned(f"{record.id}.{HASH}")
+    )
+    assert wrong(data.check(installation)) == []
 
 
 @pytest.mark.parametrize(

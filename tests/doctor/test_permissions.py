@@ -42,7 +42,7 @@ def file_of(finding):
     ],
 )
 def test_what_others_can_do_is_found_and_ended(install, place, text, file, mode, severity):
-    installation = install(text)
+    installation = install(text, tables=False)
     (place / "state").chmod(0o755)
     path = place / file
     if file == "state/images":
@@ -69,7 +69,7 @@ def test_what_others_can_do_is_found_and_ended(install, place, text, file, mode,
     ],
 )
 def test_what_others_may_do(install, place, text, file, mode):
-    installation = install(text)
+    installation = install(text, tables=False)
     path = place / file
     if not path.exists():
         path.write_text("-----BEGIN CERTIFICATE-----")
@@ -78,14 +78,14 @@ def test_what_others_may_do(install, place, text, file, mode):
 
 
 def test_a_certificate_with_its_key(install, place):
-    installation = install("[forward]\ncert_file = {place}/c\n")
+    installation = install("[forward]\ncert_file = {place}/c\n", tables=False)
     (place / "c").write_text("-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\n")
     (place / "c").chmod(0o644)
     assert wrong(permissions.check(installation)) == [("permissions.secret", "error")]
 
 
 def test_a_file_of_somebody_else_is_left_to_its_owner(install, place, monkeypatch):
-    installation = install(SECRET)
+    installation = install(SECRET, tables=False)
     (place / "0.conf").chmod(0o644)
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
     (finding,) = permissions.check(installation)
@@ -97,15 +97,16 @@ def test_a_file_of_somebody_else_is_left_to_its_owner(install, place, monkeypatc
 def test_what_the_service_cannot_write(install, place, monkeypatch, path):
     """Root may write everything, and tests may run as root."""
     monkeypatch.setattr(os, "access", lambda name, mode: name != str(place / path))
-    installation = install()
+    installation = install(tables=False)
     (place / "state" / "images").mkdir()
+    (place / "state" / "imsgate.sqlite").touch(0o600)
     (finding,) = permissions.check(installation)
     assert finding.severity == "error"
     assert f"{place / path} cannot be written" in finding.message
 
 
 def test_a_file_in_a_closed_directory(install, place):
-    installation = install(SECRET)
+    installation = install(SECRET, tables=False)
     (place / "0.conf").chmod(0o644)
     place.chmod(0o750)
     assert wrong(permissions.check(installation)) == []

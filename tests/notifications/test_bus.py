@@ -8,6 +8,8 @@ from importlib import metadata
 import kombu
 import pytest
 
+from imsgate.doctor import broker as doctor
+from imsgate.doctor.installation import Installation
 from imsgate.errors import BadConfig
 from imsgate.notifications import bus, notifications
 from imsgate.notifications.events import Events
@@ -70,15 +72,19 @@ def queues(broker):
         yield read
 
 
-@pytest.mark.parametrize("password", ["guest", "hush"])
-def test_the_broker_is_tried_without_a_message(load, broker, queues, password):
-    (target,) = load(f"rabbit://guest:{password}@{HOST}:{broker.port}//", "messagingv2")
-    if password == "guest":
-        assert target.check_broker()
-    else:
-        with pytest.raises(Undelivered) as caught:
-            target.check_broker()
-        assert "hush" not in str(caught.value)
+@pytest.mark.parametrize(
+    ("password", "is_there", "severity"),
+    [("guest", True, "ok"), ("hush", True, "error"), ("hush", False, "error")],
+)
+def test_the_doctor_tries_the_broker(broker, config_of, password, is_there, severity):
+    at = f"{HOST}:{broker.port if is_there else free_port()}"
+    config = config_of(
+        "[oslo_messaging_notifications]\ndriver = messagingv2\n"
+        f"transport_url = rabbit://guest:{password}@{at}//\n"
+    )
+    (finding,) = doctor.check(Installation(config, {}, None))
+    assert (finding.check, finding.severity) == ("broker.notifications", severity)
+    assert "hush" not in finding.message
 
 
 def test_messages_arrive_as_those_of_glance(load, broker, queues):
