@@ -25,7 +25,7 @@ from tests.functional.proxies import APACHE, HAPROXY, NGINX, Proxy
 CONFIG = "[oslo_middleware]\nenable_proxy_headers_parsing = true\n"
 
 #: Probes that run with every fault, to show that they are not confused by it.
-CONTROLS = {"links", "chunked"}
+CONTROLS = {"links"}
 
 
 @pytest.fixture(scope="module")
