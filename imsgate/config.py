@@ -16,12 +16,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from oslo_config import cfg
-from oslo_log import formatters, log
 
 from imsgate.errors import BadConfig
 from imsgate.settings import Settings
 
-LOG = log.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 PROJECT = "imsgate"
 
@@ -67,28 +66,8 @@ class PasteSettings(Settings, group=PASTE_GROUP, opts=PASTE_OPTS):
     flavor: str | None
 
 
-_LOG_LEVELS = (
-    "alembic=WARN",
-    "botocore=WARN",
-    # It logs a traceback for each connection that it cannot reset, and replaces the connection.
-    # If a query fails because of that, the failure is logged elsewhere.
-    "sqlalchemy.pool=CRITICAL",
-)
-
-
 #: Deprecated names of oslo.log's options, which its lists of options lack.
 _OLD_LOG_NAMES = ("log_config", "logfile", "logdir")
-
-
-#: The option of oslo.log that causes an exception of its ``setup``; the first match counts.
-_LOG_KEYS: Mapping[type[Exception], str] = {
-    cfg.Error: "log_*",  # the message names the option
-    log.LogConfigError: "log_config_append",
-    OSError: "log_file",
-    TypeError: "syslog_log_facility",
-    ValueError: "default_log_levels",
-    RuntimeError: "use_journal",
-}
 
 
 class Section(types.SimpleNamespace):
@@ -126,15 +105,24 @@ S = TypeVar("S", bound=Settings)
 class Config:
     """The configuration files of one process."""
 
-    def __init__(self, files: Sequence[str] = (), state_path: str | None = None) -> None:
+    def __init__(
+        self,
+        files: Sequence[str] = (),
+        state_path: str | None = None,
+        *,
+        log_options: bool = True,
+    ) -> None:
         """``state_path`` overrides the option. Without ``files``, oslo.config searches its usual
-        places. Raises BadConfig if a file is missing or cannot be parsed."""
+        places. ``set_up_log`` needs ``log_options``. Raises BadConfig if a file is missing or
+        cannot be parsed."""
         self._conf = cfg.ConfigOpts()
         #: Names of the options that were read, by group in lower case.
         self._read: dict[str, set[str]] = {"default": set(_OLD_LOG_NAMES)}
         self._conf.register_opts(OPTS)
-        log.register_options(self._conf)
-        log.set_defaults(default_log_levels=[*log.get_default_log_levels(), *_LOG_LEVELS])
+        if log_options:
+            from imsgate import log_setup  # noqa: PLC0415 - see there
+
+            log_setup.register(self._conf)
         paths = list(files) or cfg.find_config_files(project=PROJECT)
         try:
             self._conf(args=[], project=PROJECT, default_config_files=paths)
@@ -259,29 +247,14 @@ class Config:
 
     def set_up_log(self) -> None:
         """Configure logging by the options of oslo.log. Raises BadConfig, naming the key."""
-        formatters._get_error_summary = error_summary
-        try:
-            log.setup(self._conf, PROJECT)
-        except tuple(_LOG_KEYS) as error:
-            key = next(key for kind, key in _LOG_KEYS.items() if isinstance(error, kind))
-            raise BadConfig(f"[DEFAULT] {key}", str(error)) from error
+        from imsgate import log_setup  # noqa: PLC0415 - see there
+
+        log_setup.set_up(self._conf, PROJECT)
 
     @property
     def native(self) -> cfg.ConfigOpts:
         """The parsed files, for libraries that register their own options."""
         return self._conf
-
-
-_error_summary = formatters._get_error_summary
-
-
-def error_summary(record: logging.LogRecord) -> str:
-    """What oslo.log appends to a line at WARNING or above: the exception being handled.
-
-    Only if it is logged with its traceback: any other line has its text already, and it may
-    contain URLs and passwords that were left out on purpose.
-    """
-    return _error_summary(record) if record.exc_info else ""
 
 
 def sections(path: str) -> dict[str, dict[str, Any]]:
@@ -303,16 +276,17 @@ def _problem(value: Any, option: cfg.Opt) -> str | None:
 
 
 @functools.cache
-def _load(files: tuple[str, ...], state_path: str | None) -> Config:
-    return Config(files, state_path)
+def _load(files: tuple[str, ...], state_path: str | None, log_options: bool) -> Config:
+    return Config(files, state_path, log_options=log_options)
 
 
-def load(global_conf: Mapping[str, str]) -> Config:
+def load(global_conf: Mapping[str, str], *, log_options: bool = True) -> Config:
     """The configuration that Paste's global section names, parsed once per process.
 
     ``config_file`` lists files, separated by commas. Without it, oslo.config searches its usual
-    places. ``state_path`` overrides the option. Raises BadConfig as :class:`Config`.
+    places. ``state_path`` overrides the option. ``log_options`` is for commands that log. Raises
+    BadConfig as :class:`Config`.
     """
     text = global_conf.get("config_file", "")
     files = tuple(name.strip() for name in text.split(",") if name.strip())
-    return _load(files, global_conf.get("state_path"))
+    return _load(files, global_conf.get("state_path"), log_options)
