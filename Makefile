@@ -16,8 +16,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 FUZZ_SECONDS ?= 60
-# Test processes. More than two CPUs, because many tests wait for a server.
-JOBS ?= 4
+# Test processes. More than two CPUs, because many tests wait for a server: for a third of their time.
+JOBS ?= 6
 # Quick tests do not wait.
 QUICK_JOBS ?= 2
 # All markers of pyproject.toml.
@@ -31,7 +31,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # The extras whose packages the SBOM lists, with theirs.
 SBOM_EXTRAS ?= celery,client,glance-store,keystone,mysql,notifications,postgresql,server,signatures,tracing,zstd
 
-.PHONY: run quick test lint sample share dist bench bench-parts fuzz compare clean
+.PHONY: run quick test lint style types sample share dist bench bench-parts fuzz compare clean
 
 run: $(VENV)/.serve
 	$(BIN)/imsgate serve --bind $(BIND) --state $(STATE)
@@ -45,9 +45,14 @@ test: $(VENV)/.test
 	$(BIN)/python -m pytest -n $(JOBS)
 
 lint: $(VENV)/.test
+	$(MAKE) --no-print-directory --jobs=2 --output-sync types style
+
+style: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
+
+types: $(VENV)/.test
 	$(BIN)/mypy
 
 sample: $(VENV)/.test

@@ -94,12 +94,12 @@ def app_factory(global_conf: dict[str, str], **local_conf: str) -> Application:
 
 
 def start_work(services: Services, conf: Config, *sweeps: Callable[[], object]) -> None:
-    """Begin to send notifications, to sweep, also by ``sweeps``, and to do jobs, on threads of
-    this process."""
-    services.notifications.start_threads()
-    _stopping.append(services.notifications.stop)
+    """Notify, sweep (also by ``sweeps``), do jobs and verify data on threads of this process."""
     threads = conf.read(JobSettings).threads
+    services.notifications.start_threads()
     work_in_background(services, threads, services.notifications.forget, *sweeps)
+    services.verification.start_threads(min(threads, 1))
+    _stopping.extend((services.notifications.stop, services.verification.stop))
 
 
 class Background(Protocol):
@@ -229,7 +229,6 @@ def _image_api(
             records=records,
             dialect=dialect,
             deployment=deployment,
-            page_size=records.settings.limit_param_default,
         ),
         upload=data.ImageUpload(
             access=access,

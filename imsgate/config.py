@@ -1,26 +1,30 @@
-"""The configuration files, read once; each part gets a read-only record of its option group.
+"""The configuration files; each part gets a read-only record of its option group.
 
 The Paste file says which filters run and in what order, imsgate.conf how each behaves. A key in
 the Paste file overrides the option of that name for that instance. It is checked with the type of
 the option, and an unknown key is an error. There is no global CONF.
+
+``Config.reload`` reads the files again. Records then have the new values of the options that are
+``mutable``, so code that uses such an option reads it from the record each time.
 """
 
 import dataclasses
 import functools
 import glob
-import logging
 import math
 import os
 import types
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 from oslo_config import cfg
+from oslo_log import log
 
 from imsgate.errors import BadConfig
 from imsgate.settings import Settings
+from imsgate.telemetry import logs
 
-LOG = logging.getLogger(__name__)
+LOG = log.getLogger(__name__)
 
 PROJECT = "imsgate"
 
@@ -66,12 +70,8 @@ class PasteSettings(Settings, group=PASTE_GROUP, opts=PASTE_OPTS):
     flavor: str | None
 
 
-#: Deprecated names of oslo.log's options, which its lists of options lack.
-_OLD_LOG_NAMES = ("log_config", "logfile", "logdir")
-
-
 class Section(types.SimpleNamespace):
-    """The values of one group's options, read-only and untyped.
+    """The values of one group's options, read-only and untyped; ``Config.reload`` changes them.
 
     Plugins get one. imsgate itself uses :class:`~imsgate.settings.Settings`.
     """
@@ -102,6 +102,10 @@ class UnreadPlace:
 S = TypeVar("S", bound=Settings)
 
 
+#: Arguments of ``Config.section``, which ``Config.reload`` repeats: group, options, overrides.
+_Reading: TypeAlias = tuple[str, Sequence[cfg.Opt], Mapping[str, str]]
+
+
 class Config:
     """The configuration files of one process."""
 
@@ -109,20 +113,19 @@ class Config:
         self,
         files: Sequence[str] = (),
         state_path: str | None = None,
-        *,
-        log_options: bool = True,
+        register_log_options: Callable[[cfg.ConfigOpts], object] = logs.register,
     ) -> None:
         """``state_path`` overrides the option. Without ``files``, oslo.config searches its usual
-        places. ``set_up_log`` needs ``log_options``. Raises BadConfig if a file is missing or
-        cannot be parsed."""
+        places. Raises BadConfig if a file is missing or cannot be parsed."""
         self._conf = cfg.ConfigOpts()
+        self._arguments = files, state_path
+        self._sections: list[tuple[Section, _Reading]] = []
+        self._records: list[tuple[Settings, Section]] = []
+        self._checks: list[Callable[[Config], object]] = []
         #: Names of the options that were read, by group in lower case.
-        self._read: dict[str, set[str]] = {"default": set(_OLD_LOG_NAMES)}
+        self._read: dict[str, set[str]] = {"default": set(logs.OLD_NAMES)}
         self._conf.register_opts(OPTS)
-        if log_options:
-            from imsgate import log_setup  # noqa: PLC0415 - see there
-
-            log_setup.register(self._conf)
+        register_log_options(self._conf)
         paths = list(files) or cfg.find_config_files(project=PROJECT)
         try:
             self._conf(args=[], project=PROJECT, default_config_files=paths)
@@ -146,6 +149,13 @@ class Config:
 
         Raises BadConfig, naming the key, for an invalid value and for an override without option.
         """
+        section = Section(**self._values(group, opts, overrides))
+        self._sections.append((section, (group, opts, overrides)))
+        return section
+
+    def _values(
+        self, group: str, opts: Sequence[cfg.Opt], overrides: Mapping[str, str]
+    ) -> dict[str, Any]:
         name = None if group == "DEFAULT" else group
         self._conf.register_opts(opts, group=name)
         read = self._read.setdefault(group.lower(), set())
@@ -164,11 +174,57 @@ class Config:
             if problem := _problem(values[dest], option):
                 key = f"{group}.{dest}" if dest in overrides else f"[{group}] {dest}"
                 raise BadConfig(key, problem)
-        return Section(**values)
+        return values
 
     def read(self, record: type[S], overrides: Mapping[str, str] = types.MappingProxyType({})) -> S:
         """The options of a group as a typed record. Raises BadConfig as ``section``."""
-        return record.of(self.section(record.GROUP, record.OPTS, overrides))
+        section = self.section(record.GROUP, record.OPTS, overrides)
+        settings = record.of(section)
+        self._records.append((settings, section))
+        return settings
+
+    def require(self, check: "Callable[[Config], object]") -> None:
+        """Call ``check``, which raises BadConfig, now, and with new values before they are used."""
+        check(self)
+        self._checks.append(check)
+
+    def reload(self) -> None:
+        """Read the files again. All sections and records get the new values of mutable options.
+
+        oslo.config logs each option that has changed, and a WARNING for each that needs a restart.
+        Raises BadConfig, naming the option, if anything in the files is invalid; the former values
+        then remain in force.
+        """
+        self._try_files()
+        former_levels = self._conf.default_log_levels
+        try:
+            self._conf.mutate_config_files()
+        except log.LogConfigError as error:  # raised when the new values are in force
+            LOG.error("[DEFAULT] log_config_append: %s", error)
+        except (cfg.Error, OSError, SystemExit) as error:  # the files have just been changed again
+            raise BadConfig("config_file", str(error)) from error
+        changed = [(section, self._values(*reading)) for section, reading in list(self._sections)]
+        for section, values in changed:
+            vars(section).update(values)
+        for settings, section in list(self._records):
+            settings.refresh(section)
+        if not self._conf.log_config_append:
+            logs.change_levels(former_levels, self._conf.default_log_levels)
+
+    def _try_files(self) -> None:
+        """Raises BadConfig if anything in the files is invalid now."""
+        # Not as arguments of commands, whose invalid values oslo.config prints.
+        opts = logs.opts()
+        trial = Config(*self._arguments, register_log_options=lambda conf: conf.register_opts(opts))
+        log_settings = trial.section("DEFAULT", opts)
+        try:
+            logs.parse_levels(log_settings.default_log_levels)
+        except ValueError as error:
+            raise BadConfig("[DEFAULT] default_log_levels", str(error)) from error
+        for _, reading in list(self._sections):
+            trial.section(*reading)
+        for check in self._checks:
+            check(trial)
 
     def _value(self, dest: str, group: str, name: str | None) -> Any:
         try:
@@ -247,9 +303,11 @@ class Config:
 
     def set_up_log(self) -> None:
         """Configure logging by the options of oslo.log. Raises BadConfig, naming the key."""
-        from imsgate import log_setup  # noqa: PLC0415 - see there
-
-        log_setup.set_up(self._conf, PROJECT)
+        try:
+            logs.set_up(self._conf, PROJECT)
+        except tuple(logs.KEYS) as error:
+            key = next(key for kind, key in logs.KEYS.items() if isinstance(error, kind))
+            raise BadConfig(f"[DEFAULT] {key}", str(error)) from error
 
     @property
     def native(self) -> cfg.ConfigOpts:
@@ -276,17 +334,16 @@ def _problem(value: Any, option: cfg.Opt) -> str | None:
 
 
 @functools.cache
-def _load(files: tuple[str, ...], state_path: str | None, log_options: bool) -> Config:
-    return Config(files, state_path, log_options=log_options)
+def _load(files: tuple[str, ...], state_path: str | None) -> Config:
+    return Config(files, state_path)
 
 
-def load(global_conf: Mapping[str, str], *, log_options: bool = True) -> Config:
+def load(global_conf: Mapping[str, str]) -> Config:
     """The configuration that Paste's global section names, parsed once per process.
 
     ``config_file`` lists files, separated by commas. Without it, oslo.config searches its usual
-    places. ``state_path`` overrides the option. ``log_options`` is for commands that log. Raises
-    BadConfig as :class:`Config`.
+    places. ``state_path`` overrides the option. Raises BadConfig as :class:`Config`.
     """
     text = global_conf.get("config_file", "")
     files = tuple(name.strip() for name in text.split(",") if name.strip())
-    return _load(files, global_conf.get("state_path"), log_options)
+    return _load(files, global_conf.get("state_path"))

@@ -40,6 +40,7 @@ from imsgate.signatures import verify
 from imsgate.sources import decompress, uris, web
 from imsgate.stores import loader
 from imsgate.transfer import settings as transfer_settings
+from imsgate.verification.settings import VerificationSettings
 
 #: The filters that have options.
 FILTERS = (
@@ -77,6 +78,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         ("DEFAULT", quota.KEYSTONE_OPTS),
         (quota.GROUP, quota.OPTS),
         (jobs.GROUP, jobs.OPTS),
+        _group(VerificationSettings),
         *map(_group, (EventSettings, OutboxSettings, WebhookSettings)),
         (uris.GROUP, uris.OPTS),
         (web.GROUP, web.OPTS),

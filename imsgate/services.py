@@ -50,6 +50,10 @@ from imsgate.transfer.cleanup import Cleanup
 from imsgate.transfer.resumable import ResumableUploads
 from imsgate.transfer.settings import UploadSettings
 from imsgate.transfer.upload import Uploads
+from imsgate.verification import repair
+from imsgate.verification.background import BackgroundVerification
+from imsgate.verification.repair import Repairs
+from imsgate.verification.settings import VerificationSettings
 
 if TYPE_CHECKING:
     from imsgate.bridge.remote import Remote
@@ -87,6 +91,8 @@ class Services:
     import_sources: ImportSources
     signatures: Signatures
     engine: Engine
+    repairs: Repairs
+    verification: BackgroundVerification
     notifications: Notifications
     read_only: ReadOnlyMode
     allowed_buckets: Allowed | None
@@ -148,6 +154,7 @@ def make_services(
     )
     work = _work(
         conf,
+        registry=registry,
         stores=stores,
         sources=sources,
         inspector=inspector,
@@ -157,6 +164,9 @@ def make_services(
     )
     if remote is not None:
         work.update(_register_work(conf, registry, stores, remote))
+    jobs = conf.read(JobSettings)
+    engine = make_engine(registry, work, jobs, read_only.is_on)
+    repairs = Repairs(stores=stores, engine=engine)
     return Services(
         registry=registry,
         stores=stores,
@@ -177,7 +187,11 @@ def make_services(
         cleanup=cleanup,
         import_sources=sources,
         signatures=inspector.signatures,
-        engine=make_engine(registry, work, conf.read(JobSettings), read_only.is_on),
+        engine=engine,
+        repairs=repairs,
+        verification=BackgroundVerification(
+            registry, stores, repairs, conf.read(VerificationSettings), jobs, read_only.is_on
+        ),
         notifications=(
             notifications.load(conf, registry) if remote is None else notifications.none(registry)
         ),
@@ -202,7 +216,7 @@ def _register_work(
     from imsgate.bridge import registration  # noqa: PLC0415 - only a bridge needs it
 
     registration.check_store(stores, conf.read(UploadSettings))
-    registration.check_size(conf.read(SizeLimitSettings).image_size_cap)
+    conf.require(lambda new: registration.check_size(new.read(SizeLimitSettings).image_size_cap))
     settings = conf.read(BridgeSettings)
     work = registration.RegisterWork(
         registry=registry,
@@ -217,11 +231,12 @@ def _register_work(
 
 def source_inspector(conf: Config) -> SourceInspector:
     """The inspection of image data from anywhere. Raises BadConfig."""
+    sizes = conf.read(SizeLimitSettings)
     return SourceInspector(
         inspector=inspection.shared(conf.read(inspection.InspectionSettings)),
         signatures=verify.load(conf.read(verify.SignatureSettings)),
         decompressor=Decompressor(conf.read(DecompressionSettings)),
-        limit=conf.read(SizeLimitSettings).image_size_cap,
+        limit=lambda: sizes.image_size_cap,
     )
 
 
@@ -239,6 +254,7 @@ def _import_sources(
 def _work(
     conf: Config,
     *,
+    registry: Registry,
     stores: Stores,
     sources: ImportSources,
     inspector: SourceInspector,
@@ -272,6 +288,7 @@ def _work(
         uploads.KIND: uploads.VerifyUpload(
             uploads=resumable, sources=stored, reauthorize=reauthorize
         ),
+        repair.KIND: repair.RepairWork(registry=registry, stores=stores),
     }
     if sources.objects is not None:
         work[methods.REGISTER] = work[methods.CREATE] = importing
@@ -288,7 +305,10 @@ def _bucket_sources(
     conf: Config, accounts: user_buckets.Accounts, inspector: SourceInspector
 ) -> BucketSources:
     profile = profiles.chosen(conf.read(profiles.ProfileSettings))
-    limit = min(inspector.limit, profile.import_limit or inspector.limit)
+
+    def limit() -> int:
+        return min(inspector.limit(), profile.import_limit or inspector.limit())
+
     return BucketSources(
         accounts=accounts,
         allowed=_allowed_buckets(conf),

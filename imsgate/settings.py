@@ -27,7 +27,7 @@ _Source: TypeAlias = cfg.Opt | Mapping[str, cfg.Opt]
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 class Settings:
-    """The options of one group as a typed, read-only record.
+    """The options of one group as a typed, read-only record. Only ``Config.reload`` changes it.
 
     A subclass declares one field for each option of a sequence::
 
@@ -63,6 +63,11 @@ class Settings:
             return getattr(section, str(option.dest))
 
         return cls(**{name: _value(source, value_of) for name, source in cls._sources.items()})
+
+    def refresh(self, section: object) -> None:
+        """Give all fields the values that ``section`` has now. Only ``Config.reload`` calls it."""
+        for name, value in vars(self.of(section)).items():
+            object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
         """The class only, because some values are secret."""

@@ -19,7 +19,7 @@ settings.load_profile("imsgate")
 
 #: Files that share servers, by the beginnings of their paths. Every process that runs one of them
 #: would have to start these servers.
-KEYSTONE = ("keystone", "recheck", "client_uploads", "page", "front_keystone")
+KEYSTONE = ("keystone", "recheck", "client_uploads", "page", "front_keystone", "doctor")
 TOGETHER = (
     ("tests/stores/s3/",),
     (

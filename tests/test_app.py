@@ -60,6 +60,7 @@ def test_a_gate_is_made(global_conf, sweeps):
     assert [(thread.name, thread.daemon) for thread in sweeps] == [
         ("sweep", True),
         *[("jobs", True)] * 4,
+        ("verification", True),
     ]
 
 

@@ -10,10 +10,11 @@ import pytest
 from oslo_config import cfg
 from oslo_log import formatters
 
-from imsgate import config, log_setup
+from imsgate import config
 from imsgate.config import Config, Section
 from imsgate.errors import BadConfig
 from imsgate.settings import Settings
+from imsgate.telemetry import logs
 
 OPTS = (
     cfg.IntOpt("count", default=5, min=1, max=10),
@@ -330,10 +331,10 @@ def test_a_record_may_extend_another(written):
 
 def test_a_line_says_its_text_once(written):
     """oslo.log appends the exception being handled, with what it may contain. The function that
-    imsgate replaces is private: see imsgate/log_setup.py."""
+    imsgate replaces is private: see imsgate/telemetry/logs.py."""
     native = written("").native
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(formatters, "_get_error_summary", log_setup.error_summary)
+        patched.setattr(formatters, "_get_error_summary", logs.error_summary)
         for formatter in (formatters.ContextFormatter(config=native), formatters.JSONFormatter()):
             try:
                 raise OSError("http://user:hush@host")

@@ -10,11 +10,13 @@ import yaml
 from keystoneauth1 import loading
 from oslo_config import generator
 
-from imsgate import config, errors
+from imsgate import config, errors, opts
 from imsgate.api import info
+from imsgate.doctor import checks as doctor
 from imsgate.formats.checks import CHECKS
 from imsgate.notifications import bus
 from imsgate.stores import enabled, loader
+from imsgate.telemetry import logs
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "doc").glob("*.md"))]
@@ -41,6 +43,29 @@ def test_the_api_page_knows_the_versions():
     minors = range(int(newest.partition(".")[2]) + 1)
     left_out = re.findall(r"[\d.]+", without)
     assert {f"2.{minor}" for minor in minors}.difference(left_out) == set(info.VERSIONS)
+
+
+def test_every_check_of_the_doctor_is_on_the_page_for_operators():
+    page = (ROOT / "doc/operators.md").read_text()
+    table = page.partition("## Examine an installation")[2].partition("| Option |")[0]
+    assert re.findall(r"^\| `([\w-]+)` \|", table, re.M) == [*doctor.CHECKS, "way-in"]
+
+
+def test_the_page_for_operators_lists_what_sighup_changes():
+    text = (ROOT / "doc/operators.md").read_text()
+    table = text.partition("| Section | Options that SIGHUP changes |\n")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| (.*?) \| (.*?) \|$", table, re.M)
+    documented = {
+        (section.strip("`"), name) for section, cell in rows for name in re.findall("`(.*?)`", cell)
+    }
+    stores = loader.installed()
+    listed = [*opts.list_opts(), ("DEFAULT", logs.opts())]
+    assert documented == {
+        ("each store" if section in stores else section, option.dest)
+        for section, options in listed
+        for option in options
+        if option.mutable
+    }
 
 
 def test_every_check_is_on_the_page_about_formats():

@@ -20,7 +20,11 @@ NUMBER: Schema = {"type": "integer", "minimum": 0}
 
 #: The store for the data, in requests that bring data.
 STORE_HEADER: Mapping[str, Schema] = {
-    "X-Image-Meta-Store": {**TEXT, "description": "Id of the store for the data"}
+    "X-Image-Meta-Store": {
+        **TEXT,
+        "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$",
+        "description": "Id of the store for the data",
+    }
 }
 
 #: A body of bytes.

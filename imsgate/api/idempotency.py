@@ -110,7 +110,11 @@ class Repeatable:
 
 def _described(once: Description) -> Description:
     """The description of a handler whose requests may have a key."""
-    key = {"type": "string", "maxLength": 255, "description": "A new value for each new request"}
+    key = {
+        "type": "string",
+        "pattern": "^[A-Za-z0-9][A-Za-z0-9._~+/=:-]{0,254}$",
+        "description": "A new value for each new request",
+    }
     return dataclasses.replace(
         once,
         headers={**once.headers, "Idempotency-Key": key},

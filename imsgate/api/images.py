@@ -26,15 +26,11 @@ _IMAGE = json_content(component("image"))
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Images:
-    """The handlers of image records.
-
-    ``page_size`` is the number of images on a page if the request does not say.
-    """
+    """The handlers of image records."""
 
     records: Records
     dialect: Dialect
     deployment: Deployment
-    page_size: int
 
     @described(
         answers={201: _IMAGE},
@@ -79,7 +75,10 @@ class Images:
         """Image API v2, Images: List images."""
         who, params = identity(request), list(request.GET.items())
         query = functools.partial(
-            self.dialect.query, params, who.project_id, default=self.page_size
+            self.dialect.query,
+            params,
+            who.project_id,
+            default=self.records.settings.limit_param_default,
         )
         marker = request.GET.get("marker")
         shown = pages.read(self.records, who, query, marker, self._view(request))

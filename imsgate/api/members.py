@@ -14,7 +14,7 @@ from imsgate.http.request import Request
 from imsgate.model import MemberStatus
 from imsgate.records.sharing import Sharing
 
-_NEW = record({"member": TEXT})
+_NEW = record({"member": {**TEXT, "minLength": 1, "maxLength": 255}})
 _ANSWER = record({"status": schemas.MEMBER["properties"]["status"]})
 _NEW_CHECKER, _ANSWER_CHECKER = schemas.Checker(_NEW), schemas.Checker(_ANSWER)
 _MEMBER = json_content(component("member"))

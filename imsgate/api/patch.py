@@ -10,15 +10,16 @@ import re
 from typing import Any
 
 from imsgate import errors
-from imsgate.api.description import TEXT, listed, record
+from imsgate.api.description import TEXT, Schema, listed, record
 from imsgate.records.attributes import READ_ONLY, check_settable
 from imsgate.records.operations import Operation
 
 V20 = "application/openstack-images-v2.0-json-patch"
 V21 = "application/openstack-images-v2.1-json-patch"
 _OPS = ("add", "remove", "replace")
-SCHEMA = listed(record({"op": {"enum": list(_OPS)}, "path": TEXT, "value": {}}, "value"))
-V20_SCHEMA = listed({"oneOf": [record({op: TEXT, "value": {}}, "value") for op in _OPS]})
+_POINTER: Schema = {**TEXT, "pattern": "^/"}
+SCHEMA = listed(record({"op": {"enum": list(_OPS)}, "path": _POINTER, "value": {}}, "value"))
+V20_SCHEMA = listed({"oneOf": [record({op: _POINTER, "value": {}}, "value") for op in _OPS]})
 #: A tilde that escapes nothing (RFC 6901 section 3).
 _INVALID_ESCAPE = re.compile(r"~(?![01])")
 

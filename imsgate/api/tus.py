@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import re
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from typing import Any
@@ -106,7 +107,7 @@ class TusUploads:
             {
                 "Tus-Resumable": VERSION,
                 "Tus-Version": VERSION,
-                "Tus-Max-Size": str(self.receiver.uploads.limit),
+                "Tus-Max-Size": str(self.receiver.uploads.limit()),
                 "Tus-Extension": EXTENSIONS,
                 "Tus-Checksum-Algorithm": ",".join(CHECKSUMS),
             }
@@ -301,7 +302,8 @@ def _typed(fields: Mapping[str, str]) -> dict[str, Any]:
     """Attributes with the types that POST /v2/images requires; metadata contains only text."""
     typed: dict[str, Any] = dict(fields)
     for name in ("min_disk", "min_ram"):
-        if fields.get(name, "").isdecimal():
+        # A longer number than any is left as text, which is refused.
+        if re.fullmatch("[0-9]{1,19}", fields.get(name, "")):
             typed[name] = int(fields[name])
     for name in ("protected", "os_hidden"):
         if fields.get(name, "").lower() in ("true", "false"):

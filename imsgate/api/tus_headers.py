@@ -42,6 +42,9 @@ def parse_metadata(text: str | None) -> dict[str, str]:
         except ValueError as error:
             problem = "each value must be text, encoded in Base64"
             raise errors.BadHeader(header="Upload-Metadata", problem=problem) from error
+        if "\0" in decoded:
+            problem = "a value contains a NUL character"
+            raise errors.BadHeader(header="Upload-Metadata", problem=problem)
         if key in metadata or (not key and text):
             problem = "each key must be unique and not be empty"
             raise errors.BadHeader(header="Upload-Metadata", problem=problem)

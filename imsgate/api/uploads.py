@@ -69,7 +69,7 @@ class UploadResource:
         """Section 4.2, Upload Creation: the content is the whole, or its beginning."""
         complete = fields.boolean(request.headers.get("Upload-Complete"))
         try:
-            length = _announced_length(request, complete, self.receiver.uploads.limit)
+            length = _announced_length(request, complete, self.receiver.uploads.limit())
             upload = self.receiver.begin(
                 request,
                 image_id,
@@ -228,7 +228,7 @@ class UploadResource:
         age: float = uploads.settings.keep_partial
         if upload is not None:
             age = max(0.0, upload.expires - time.time())
-        return fields.limits_field({"max-size": uploads.limit, "max-age": int(age)})
+        return fields.limits_field({"max-size": uploads.limit(), "max-age": int(age)})
 
     def _location(self, request: Request, image_id: str) -> str:
         base = views.base_url(request, self.receiver.deployment.public_endpoint)

@@ -7,6 +7,7 @@ them; ``tests/auth/test_library_internals.py`` checks them. Importing it needs t
 
 import base64
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import importlib.util
@@ -162,18 +163,51 @@ def _is_on_this_host(server: str) -> bool:
 
 
 def _warn_without_memcached(server: str) -> None:
-    """Logs a WARNING if nothing answers at ``server`` (host:port, ``inet6:[host]:port`` or
-    ``unix:path``). The library treats that as an empty cache and says nothing."""
+    """Logs a WARNING if nothing answers at ``server``."""
+    if problem := problem_of_memcached(server):
+        LOG.warning("[%s] memcached_servers: %s", GROUP, problem)
+
+
+def problem_of_memcached(server: str) -> str | None:
+    """Why nothing answers at ``server`` (host:port, ``inet6:[host]:port`` or ``unix:path``), or
+    None. The library treats that as an empty cache and says nothing."""
     try:
         _connect(server).close()
     except (OSError, ValueError) as error:
-        LOG.warning(
-            "[%s] memcached_servers: %s does not answer (%s); without it, tokens are not cached "
-            "and every request asks Keystone",
-            GROUP,
-            server,
-            error,
+        return (
+            f"{server} does not answer ({error}); without it, tokens are not cached and every "
+            "request asks Keystone"
         )
+    return None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ServiceAccount:
+    """This service's own account in Keystone, and the memcached servers that it uses."""
+
+    roles: frozenset[str]
+    memcached_servers: tuple[str, ...]
+
+
+def service_account(native: cfg.ConfigOpts, overrides: Mapping[str, str]) -> ServiceAccount:
+    """Get a token for this service's own account, and validate it.
+
+    Raises BadConfig as :func:`make_protocol`, Unauthenticated if Keystone refuses the account, and
+    Unavailable, with its cause, if Keystone does not answer.
+    """
+    protocol = make_protocol(Reauthentication, native, overrides)
+    try:
+        token = protocol._auth.get_token(protocol._session)
+        found = protocol._identity_server.verify_token(token)
+    except (keystone.Unauthorized, rejected.InvalidToken) as error:
+        raise errors.Unauthenticated from error
+    except (keystone.ClientException, rejected.ServiceError) as error:
+        raise errors.Unavailable(what="Keystone") from error
+    servers = overrides.get("memcached_servers") or native[GROUP].memcached_servers or ()
+    return ServiceAccount(
+        roles=frozenset(role["name"] for role in found["token"].get("roles", ())),
+        memcached_servers=tuple(servers.split(",") if isinstance(servers, str) else servers),
+    )
 
 
 def _connect(server: str) -> socket.socket:
@@ -196,11 +230,26 @@ def _address(server: str) -> urllib.parse.SplitResult:
     return urllib.parse.urlsplit("//" + server.removeprefix("inet6:").removeprefix("inet:"))
 
 
+#: Where a request of a Reauthentication has its cache.
+_CACHE = "imsgate.no_token_cache"
+
+
+class _NoCache:
+    """The cache of a Reauthentication. Without one, the library makes its own, and warns that
+    memcached_servers is not set."""
+
+    def get(self, key: object) -> None:
+        """Nothing is found."""
+
+    def set(self, key: object, value: object, time: float) -> None:
+        """Nothing is kept."""
+
+
 class Reauthentication(auth_token.AuthProtocol):  # type: ignore[misc]  # it has no types
     """Validates a token again: without any cache, and even if it has expired meanwhile."""
 
     def __init__(self, conf: dict[str, Any]) -> None:
-        uncached = {"token_cache_time": "-1", "memcached_servers": "", "cache": None}
+        uncached = {"token_cache_time": "-1", "memcached_servers": "", "cache": _CACHE}
         super().__init__(_authenticated, {**conf, **uncached, "delay_auth_decision": "false"})
 
     def fetch_token(self, token: str, **_: Any) -> Any:
@@ -216,6 +265,7 @@ class Reauthentication(auth_token.AuthProtocol):  # type: ignore[misc]  # it has
         have expired together with the user's token. Raises Unauthenticated or Unavailable.
         """
         request = {key: value for key, value in environ.items() if key in _AUTHENTICATED_KEYS}
+        request[_CACHE] = _NoCache()
         try:
             status, _, _ = wsgi.call(self, request)
         except keystone.ClientException as error:
@@ -225,6 +275,7 @@ class Reauthentication(auth_token.AuthProtocol):  # type: ignore[misc]  # it has
             raise errors.Unavailable(what="Keystone")
         if not status.startswith("204"):
             raise errors.Unauthenticated
+        del request[_CACHE]
         service = {key: environ[key] for key in environ if key.startswith("HTTP_X_SERVICE_")}
         return {**request, **service}
 

@@ -33,7 +33,7 @@ def add_connection(
     group.add_argument("--os-region-name", metavar="NAME", help="the region (env: OS_REGION_NAME)")
     group.add_argument(
         "--patience",
-        type=_seconds,
+        type=seconds,
         default=argparse.SUPPRESS if inherited else patience,
         metavar="SECONDS",
         help="give up after this time without any progress; 0 tries nothing again "
@@ -50,7 +50,8 @@ def add_progress(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """Argument type: a number of seconds, 0 or more."""
     try:
         number = float(text)
     except ValueError:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from imsgate import errors
-from imsgate.cmd import arguments
+from imsgate.cmd import arguments, doctor_way_in
 from imsgate.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -42,22 +42,51 @@ def add_parser(subparsers: Any) -> None:
         help="repair what can be repaired without a risk: close files with secrets to other users, "
         "and remove data of unfinished uploads that nobody continues",
     )
+    parser.add_argument(
+        "--verify",
+        type=_sample,
+        metavar="N",
+        help="also read N copies of image data, chosen at random, or 'all', and compare them with "
+        "the records",
+    )
+    parser.add_argument(
+        "--rate",
+        type=arguments.positive,
+        metavar="MIB/S",
+        help="read at most this amount per second (default: no limit)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON list of all findings")
+    doctor_way_in.add_arguments(parser)
     parser.set_defaults(run=run)
+
+
+#: The number of copies to read that stands for all of them.
+_ALL = "all"
+
+
+def _sample(text: str) -> int | str:
+    """Argument type: a whole number above 0, or _ALL."""
+    return text if text == _ALL else arguments.positive(text)
 
 
 def run(args: argparse.Namespace) -> int:
     """Raises BadConfig for an unknown check, and for root in place of the service's user."""
     from imsgate.doctor import checks  # noqa: PLC0415 - it needs what the server needs
 
+    texts = {name: text for name, (_, text) in checks.CHECKS.items()}
+    texts[doctor_way_in.NAME] = doctor_way_in.TEXT
     if args.list:
-        for name, (_, text) in checks.CHECKS.items():
+        for name, text in texts.items():
             print(f"{name:<15} {text}")
         return 0
     names = args.check or list(checks.CHECKS)
+    if args.verify and "digests" not in names:
+        names = [*names, "digests"]
+    if args.public_url and doctor_way_in.NAME not in names:
+        names = [*names, doctor_way_in.NAME]
     for name in names:
-        if name not in checks.CHECKS:
-            raise BadConfig("--check", f"{name!r} is not one of {', '.join(checks.CHECKS)}")
+        if name not in texts:
+            raise BadConfig("--check", f"{name!r} is not one of {', '.join(texts)}")
     quiet = logging.NullHandler()  # without any handler, Python would print what is logged
     logging.getLogger().addHandler(quiet)
     try:
@@ -70,8 +99,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _findings(args: argparse.Namespace, names: list[str]) -> "Iterator[Diagnosis]":
+    here = [name for name in names if name != doctor_way_in.NAME]
+    if here:
+        yield from _of_installation(args, here)
+    if doctor_way_in.NAME in names:
+        yield from doctor_way_in.findings(args)
+
+
+def _of_installation(args: argparse.Namespace, names: list[str]) -> "Iterator[Diagnosis]":
     from imsgate.doctor import checks, diagnosis  # noqa: PLC0415
-    from imsgate.doctor.installation import Installation  # noqa: PLC0415
+    from imsgate.doctor.installation import Installation, Sample  # noqa: PLC0415
 
     try:
         conf = arguments.load(args)
@@ -84,7 +121,10 @@ def _findings(args: argparse.Namespace, names: list[str]) -> "Iterator[Diagnosis
         )
         return
     _refuse_root(conf.state_path)
-    installation = Installation(conf, arguments.global_conf(args), args.paste)
+    sample = None
+    if args.verify:
+        sample = Sample(None if args.verify == _ALL else args.verify, args.rate)
+    installation = Installation(conf, arguments.global_conf(args), args.paste, sample)
     try:
         yield from checks.run(names, installation)
     finally:
@@ -156,5 +196,7 @@ class _Results:
         wrong = [entry["severity"] for entry in self._entries if entry["fixed"] is None]
         errors_found, warnings = wrong.count("error"), wrong.count("warning")
         if not self._as_json:
-            print(f"{errors_found} errors, {warnings} warnings")
+            from imsgate.doctor.diagnosis import counted  # noqa: PLC0415
+
+            print(f"{counted(errors_found, 'error')}, {counted(warnings, 'warning')}")
         return 2 if errors_found else int(bool(warnings))

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from imsgate import config, errors, inspection
+from imsgate import errors, inspection
 from imsgate.cmd import arguments
 from imsgate.formats.files import describe, inspect_file
 from imsgate.formats.inspector import Inspector
@@ -41,8 +41,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Inspect all files; return the exit status."""
-    conf = config.load(arguments.global_conf(args), log_options=False)
-    inspector = inspection.shared(conf.read(inspection.InspectionSettings))
+    inspector = inspection.shared(arguments.load(args).read(inspection.InspectionSettings))
     show = _print_json if args.json else _print_text
     unreadable: list[OSError] = []
     any_refused = False

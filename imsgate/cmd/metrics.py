@@ -51,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
     if args.bind is None:
         sys.stdout.write(_reporter(args)().decode())
         return 0
-    arguments.load(args).set_up_log()
+    conf = arguments.load(args)
+    conf.set_up_log()
     server = gunicorn.Server(
         lambda: _app(_reporter(args)),
         lambda: None,
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
         workers=1,
         threads=_THREADS,
         grace=_GRACE_SECONDS,
+        conf=conf,
     )
     return server.run()
 

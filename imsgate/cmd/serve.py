@@ -75,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
         threads=args.threads,
         grace=args.grace,
         stopped=life.log_stop,
+        conf=conf,
         reserved_paths=pastefile.exact_paths(parts),
     )
     return server.run()

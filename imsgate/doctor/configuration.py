@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from imsgate import opts
 from imsgate.config import UnreadPlace
-from imsgate.doctor import startup
+from imsgate.doctor import ineffective, startup
 from imsgate.doctor.diagnosis import Diagnosis, Severity
 from imsgate.doctor.installation import Installation
 from imsgate.stores import loader
@@ -49,6 +49,7 @@ def check(installation: Installation) -> Iterator[Diagnosis]:
             message=f"{place} has no effect.",
             advice=_why(place, installation),
         )
+    yield from ineffective.check(installation, result.unread)
     message = "The server would start with this configuration."
     yield Diagnosis(check="configuration", severity=Severity.OK, message=message)
 

@@ -2,13 +2,14 @@
 
 import collections
 import dataclasses
+import datetime
 import functools
 import time
 from collections.abc import Iterator
 
-from imsgate import errors
+from imsgate import errors, model
 from imsgate.doctor import database
-from imsgate.doctor.diagnosis import Diagnosis, Severity
+from imsgate.doctor.diagnosis import Diagnosis, Severity, counted
 from imsgate.doctor.installation import Installation
 from imsgate.model import Image, Location
 from imsgate.registry.base import Query, Registry
@@ -21,6 +22,8 @@ _PAGE = 500
 _NAMED = 5
 #: Seconds for which a record may wait for cleanup before it is reported.
 _CLEANUP_SECONDS = 3600.0
+#: How long a job may wait for a worker; as in etc/prometheus-rules.yaml.
+_JOB_WAIT = datetime.timedelta(seconds=900)
 
 
 def check(installation: Installation) -> Iterator[Diagnosis]:
@@ -41,6 +44,7 @@ def check(installation: Installation) -> Iterator[Diagnosis]:
         except errors.Error as error:
             yield _unchecked(f"data.orphans.{backend.id}", error)
     yield _cleanup(registry)
+    yield _jobs(registry)
 
 
 @dataclasses.dataclass(slots=True)
@@ -65,8 +69,8 @@ def _records(registry: Registry, backends: dict[str, Backend]) -> Iterator[Diagn
     found: dict[tuple[str, str], _Images] = collections.defaultdict(_Images)
     away: dict[str, errors.Error] = {}
     for image in _listed(registry):
-        count += 1
         for copy in image.copies:
+            count += 1
             if copy.store in away:
                 continue
             try:
@@ -87,7 +91,8 @@ def _records(registry: Registry, backends: dict[str, Backend]) -> Iterator[Diagn
             advice=advice.format(store=store),
         )
     if not found and not away:
-        message = f"The data of all {count} images exists, with the recorded size."
+        copies = counted(count, "copy", "copies")
+        message = f"The stores have {copies} of image data, as recorded."
         yield Diagnosis(check="data.records", severity=Severity.OK, message=message)
 
 
@@ -153,7 +158,8 @@ def _objects(registry: Registry, backend: Backend) -> Iterator[Diagnosis]:
         yield Diagnosis(
             check=name,
             severity=Severity.WARNING,
-            message=f"There is data of {found.attempts} unfinished uploads that nobody continues.",
+            message=f"There is data of {counted(found.attempts, 'unfinished upload')} that nobody "
+            "continues.",
             advice=f"Run 'imsgate stores sweep {backend.id}'.",
             fix=functools.partial(_sweep, registry, backend),
         )
@@ -161,7 +167,8 @@ def _objects(registry: Registry, backend: Backend) -> Iterator[Diagnosis]:
         yield Diagnosis(
             check=name,
             severity=Severity.WARNING,
-            message=f"No record refers to {found.objects} complete objects; some are: {examples}.",
+            message=f"No record refers to {counted(found.objects, 'complete object')}, for "
+            f"example {examples}.",
             advice=f"If the database was not restored from a backup, run 'imsgate stores sweep "
             f"{backend.id}', which removes them.",
         )
@@ -169,8 +176,8 @@ def _objects(registry: Registry, backend: Backend) -> Iterator[Diagnosis]:
         yield Diagnosis(
             check=name,
             severity=Severity.WARNING,
-            message=f"{found.foreign} objects look like images and belong to none that this "
-            f"database has ever had; some are: {examples}.",
+            message=f"The data of {counted(found.foreign, 'image')} belongs to no record that "
+            f"this database has ever had, for example {examples}.",
             advice="Find out whether another installation uses this place, or whether this is the "
             "wrong database. If neither is so, remove them by hand.",
         )
@@ -184,7 +191,8 @@ def _sweep(registry: Registry, backend: Backend) -> str:
     ((_, outcome),) = orphans.sweep(registry, [backend])
     if isinstance(outcome, errors.Error):
         raise outcome
-    return f"The data of {outcome.attempts} uploads was removed ({outcome.bytes} bytes)."
+    uploads, size = counted(outcome.attempts, "upload"), counted(outcome.bytes, "byte")
+    return f"The data of {uploads} was removed ({size})."
 
 
 def _cleanup(registry: Registry) -> Diagnosis:
@@ -202,6 +210,21 @@ def _cleanup(registry: Registry) -> Diagnosis:
         message=f"Uploads or deletions have waited for cleanup for an hour: {waiting}.",
         advice="Start 'imsgate serve', which cleans up regularly, and look for 'cleaned up' in its "
         "log. It waits while a store is away, and in read-only mode.",
+    )
+
+
+def _jobs(registry: Registry) -> Diagnosis:
+    """Whether somebody works on the jobs."""
+    since = registry.activity().waiting_since
+    if since is None or model.now() - since < _JOB_WAIT:
+        message = "No job has been waiting for long."
+        return Diagnosis(check="data.jobs", severity=Severity.OK, message=message)
+    return Diagnosis(
+        check="data.jobs",
+        severity=Severity.WARNING,
+        message=f"A job has been waiting since {model.isotime(since)}.",
+        advice="Start 'imsgate worker' on some host, or more of them. Without one, only 'imsgate "
+        "serve' with [jobs] engine = local works on jobs, and not in read-only mode.",
     )
 
 

@@ -31,3 +31,8 @@ class Diagnosis:
     message: str
     advice: str = ""
     fix: Callable[[], str] | None = None
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """``1 upload``, ``2 uploads``; ``many`` is the plural if it is not formed with an s."""
+    return f"{number} {one if number == 1 else many or one + 's'}"

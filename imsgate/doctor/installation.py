@@ -1,5 +1,6 @@
 """What the checks examine: one configuration, and what it opens, opened once."""
 
+import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,21 +18,45 @@ from imsgate.stores import loader
 from imsgate.stores.enabled import Backend
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sample:
+    """How many copies of image data are read, None for all, and at how many MiB/s at most, None
+    for as fast as possible."""
+
+    number: int | None
+    rate: float | None
+
+
 class Installation:
     """The configuration, database and stores of one host. Opens each of them when it is needed."""
 
-    def __init__(self, conf: Config, global_conf: Mapping[str, str], paste: str | None) -> None:
-        """``paste`` is the Paste file; None is the installed one."""
+    def __init__(
+        self,
+        conf: Config,
+        global_conf: Mapping[str, str],
+        paste: str | None,
+        sample: Sample | None = None,
+    ) -> None:
+        """``paste`` is the Paste file; None is the installed one. Without ``sample``, no image
+        data is read."""
         self.conf = conf
         self.global_conf = global_conf
         self.paste = paste
+        self.sample = sample
         self._registry: Registry | BadConfig | None = None
 
     @functools.cached_property
     def parts(self) -> Sequence[Any]:
-        """PasteDeploy's contexts of all filters and applications. Raises BadConfig."""
-        uri = pastefile.uri(self.conf, self.paste)
-        return pastefile.loaded_parts(uri, self.global_conf)
+        """PasteDeploy's contexts of all filters and applications.
+
+        Empty if the Paste file cannot be used, which the check of the configuration reports.
+        """
+        try:
+            uri = pastefile.uri(self.conf, self.paste)
+            pastefile.check_applications(uri, self.global_conf)
+            return pastefile.loaded_parts(uri, self.global_conf)
+        except BadConfig:
+            return ()
 
     def filter_options(self, entry_point: str) -> dict[str, str] | None:
         """The Paste keys of this filter; None if the pipeline does not have it."""
@@ -42,7 +67,12 @@ class Installation:
 
     @property
     def has_records(self) -> bool:
-        """Whether it has a database and stores, which a service that only forwards has not."""
+        """Whether it has a database and stores, which a service that only forwards has not.
+
+        True if the Paste file cannot be used, so that they are checked all the same.
+        """
+        if not self.parts:
+            return True
         for part in self.parts:
             if part.object in (app.app_factory, bridge_app.app_factory):
                 return True

@@ -1,6 +1,7 @@
 """Permissions: files with secrets are closed to other users, directories can be written."""
 
 import contextlib
+import itertools
 import os
 import re
 import stat
@@ -39,10 +40,11 @@ _WRITERS = stat.S_IWGRP | stat.S_IWOTH
 
 def check(installation: Installation) -> Iterator[Diagnosis]:
     """Findings for each file and directory whose permissions are wrong; one if all are right."""
-    found = [*_files(installation), *_directories(installation)]
-    if found:
-        yield from found
-    else:
+    is_right = True
+    for finding in itertools.chain(_files(installation), _directories(installation)):
+        is_right = False
+        yield finding
+    if is_right:
         message = "No other user can read the files with secrets, or write to the directories."
         yield Diagnosis(check="permissions", severity=Severity.OK, message=message)
 
@@ -52,9 +54,10 @@ def _files(installation: Installation) -> Iterator[Diagnosis]:
     for path in conf.files():
         secret = _has_secrets(path)
         yield from _file(path, "configuration", mask=_OTHERS | _WRITERS if secret else _WRITERS)
-    policy = _policy_file(conf)
-    for path in (pastefile.find(installation.paste), *([policy] if policy else [])):
-        yield from _file(path, "configuration", mask=_WRITERS)
+    with contextlib.suppress(BadConfig):  # the configuration check reports it
+        yield from _file(pastefile.find(installation.paste), "configuration", mask=_WRITERS)
+    if policy := _policy_file(conf):
+        yield from _file(policy, "configuration", mask=_WRITERS)
     for path in sorted(_secret_files(installation)):
         yield from _file(path, "secret", mask=_OTHERS | _WRITERS)
     settings = conf.read(DatabaseSettings)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 
 from imsgate import errors
-from imsgate.doctor.diagnosis import Diagnosis, Severity
+from imsgate.doctor.diagnosis import Diagnosis, Severity, counted
 from imsgate.doctor.installation import Installation
 from imsgate.stores.base import Room
 
@@ -86,7 +86,7 @@ def _files(name: str, directory: str | None) -> Iterator[Diagnosis]:
 
 def judge_files(name: str, free: int, total: int) -> Diagnosis:
     """Whether enough files can be created. ``total`` is 0 on file systems without a limit."""
-    message = f"{free} more files can be created"
+    message = f"{counted(free, 'more file')} can be created"
     if not total:
         severity, message = Severity.OK, "The file system does not limit the number of files"
     elif free < _NOTHING_FILES:

@@ -89,6 +89,13 @@ class LeaseLost(Error):
 # Data
 
 
+class ImageDamaged(Error):
+    """Clients would find out themselves, by the digest, but only after the download."""
+
+    status, reason = 500, "image_damaged"
+    message = "The data of this image is damaged in every store that has it"
+
+
 class FormatsNotSet(BadRequest):
     reason = "formats_not_set"
     code = "IMG.0057"

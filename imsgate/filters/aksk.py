@@ -52,6 +52,7 @@ OPTS = (
     ),
     cfg.IntOpt(
         "clock_window",
+        mutable=True,
         default=900,
         min=1,
         help="The largest accepted difference between X-Sdk-Date and the clock of this host, in "
@@ -59,6 +60,7 @@ OPTS = (
     ),
     cfg.IntOpt(
         "max_signed_body",
+        mutable=True,
         default=12 << 20,
         min=0,
         help="The largest body whose hash is signed, in bytes. Clients send larger ones with "
@@ -92,7 +94,6 @@ class Aksk(base.TappingFilter[AkskSettings]):
         """``clock`` returns seconds since the epoch."""
         super().__init__(app, settings)
         self._clock = clock or time.time
-        self._limit = settings.max_signed_body
         files = (settings.key_file, settings.seal_file)
         self._keys = jsonl.WatchedFile(files, lambda: key_file.load(*files))
 
@@ -113,7 +114,7 @@ class Aksk(base.TappingFilter[AkskSettings]):
         if abs(now - aksk.timestamp(authorization, date)) > self.settings.clock_window:
             raise errors.SignatureExpired(signed=date, now=aksk.format_date(now))
         declared = request.presented("X-Sdk-Content-Sha256").strip()
-        if declared != aksk.UNSIGNED and (request.body_length or 0) > self._limit:
+        if declared != aksk.UNSIGNED and (request.body_length or 0) > self.settings.max_signed_body:
             raise errors.SignedBodyTooLarge
         payload = declared or self._read_ahead(request)
         message = _message(request, authorization, payload, bool(declared))
@@ -148,7 +149,7 @@ class Aksk(base.TappingFilter[AkskSettings]):
         while chunk := reader.read(_CHUNK_BYTES):
             buffer.write(chunk)
             digest.update(chunk)
-            if buffer.tell() > self._limit:
+            if buffer.tell() > self.settings.max_signed_body:
                 raise errors.SignedBodyTooLarge
         buffer.seek(0)
         request.environ["wsgi.input"] = buffer
@@ -160,7 +161,7 @@ class Aksk(base.TappingFilter[AkskSettings]):
             return
         if not aksk.is_sha256(payload):
             raise errors.SignatureMalformed(problem="X-Sdk-Content-Sha256 is not a SHA-256")
-        body_hash = BodyHash(payload, self._limit)
+        body_hash = BodyHash(payload, self.settings.max_signed_body)
         if request.body_is_empty:
             body_hash.finish()
         else:

@@ -8,10 +8,12 @@ imsgate.
     audit_map_file = %(here)s/imsgate_audit_map.conf
 
 After ``authtoken``, whose variables it reports. Its options are those of
-``[audit_middleware_notifications]``. Without oslo.messaging the events are written to the log.
+``[audit_middleware_notifications]``. Without oslo.messaging the events are written to the log, at
+INFO, even though oslo.log shows only warnings of keystonemiddleware by default.
 """
 
 import logging
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -38,6 +40,11 @@ def _is_justified(record: logging.LogRecord) -> bool:
 def filter_factory(global_conf: dict[str, str], **local_conf: str) -> Callable[[WsgiApp], WsgiApp]:
     """The ``paste.filter_factory``. Raises BadConfig for an invalid map file."""
     logging.getLogger("keystonemiddleware._common.config").addFilter(_is_justified)
+    # pycadf says that its own default identifiers should be UUIDs.
+    warnings.filterwarnings("ignore", "Invalid uuid", UserWarning)
+    events = logging.getLogger(local_conf.get("log_name", audit.__name__))
+    if events.level == logging.NOTSET:  # not in [DEFAULT] default_log_levels
+        events.setLevel(logging.INFO)
     conf: dict[str, Any] = {**local_conf, "oslo_config_config": config.load(global_conf).native}
 
     def build(app: WsgiApp) -> WsgiApp:

@@ -123,8 +123,11 @@ def filter_factory(kind: type[Filter[Any]]) -> Callable[..., Callable[[WsgiApp],
     """The ``paste.filter_factory`` of a filter class."""
 
     def factory(global_conf: dict[str, str], **local_conf: str) -> Callable[[WsgiApp], Filter[Any]]:
-        section = config.load(global_conf).section(kind.NAME, kind.OPTS, local_conf)
-        settings = kind.SETTINGS.of(section) if kind.SETTINGS else section
+        conf = config.load(global_conf)
+        if kind.SETTINGS:
+            settings: Any = conf.read(kind.SETTINGS, local_conf)
+        else:
+            settings = conf.section(kind.NAME, kind.OPTS, local_conf)
         return lambda app: kind(app, settings)
 
     return factory

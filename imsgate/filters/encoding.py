@@ -34,6 +34,7 @@ from imsgate.settings import Settings
 OPTS = (
     cfg.IntOpt(
         "max_ratio",
+        mutable=True,
         default=0,
         min=0,
         help="The largest allowed ratio of decompressed to compressed size, beyond the first "

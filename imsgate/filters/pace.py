@@ -15,7 +15,6 @@ import contextlib
 import functools
 import re
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -24,7 +23,7 @@ from oslo_config import cfg
 
 from imsgate import errors
 from imsgate.filters import base, outgoing
-from imsgate.filters.places import Places, client_of
+from imsgate.filters.places import Places, Slots, client_of
 from imsgate.filters.watchdog import Watchdog
 from imsgate.http.body import Tapped
 from imsgate.http.request import Request
@@ -38,6 +37,7 @@ _FEWEST_OTHERS = 4
 OPTS = (
     cfg.IntOpt(
         "minimum_rate",
+        mutable=True,
         default=4096,
         min=0,
         help="The lowest rate at which a client may send a body or receive a response, in bytes "
@@ -46,6 +46,7 @@ OPTS = (
     ),
     cfg.IntOpt(
         "idle_timeout",
+        mutable=True,
         default=60,
         min=0,
         help="Seconds after which the connection is closed if the client sends nothing more of its "
@@ -54,6 +55,7 @@ OPTS = (
     ),
     cfg.IntOpt(
         "uploads_at_once",
+        mutable=True,
         default=96,
         min=1,
         help="The most uploads that one process receives at the same time. Another one ends the "
@@ -65,6 +67,7 @@ OPTS = (
     ),
     cfg.IntOpt(
         "downloads_at_once",
+        mutable=True,
         default=96,
         min=1,
         help="The most downloads of image data that one process sends at the same time; others "
@@ -99,19 +102,21 @@ class Pace(base.TappingFilter[PaceSettings]):
         super().__init__(app, settings)
         self._images = base.image_requests(self.NAME, settings.requests)
         self._downloads = _compiled_downloads(settings)
-        self._download_slots = threading.BoundedSemaphore(settings.downloads_at_once)
-        self._places = Places(settings.uploads_at_once, settings.minimum_rate)
+        self._downloading = Slots(lambda: settings.downloads_at_once, errors.BusyDownloads)
+
+        def rate() -> int:
+            return settings.minimum_rate
+
+        self._places = Places(lambda: settings.uploads_at_once, rate)
         self._other_places = Places(
-            max(_FEWEST_OTHERS, settings.uploads_at_once // 4),
-            settings.minimum_rate,
-            errors.BusyBodies,
+            lambda: max(_FEWEST_OTHERS, settings.uploads_at_once // 4), rate, errors.BusyBodies
         )
         self._response_places = Places(
-            max(_FEWEST_OTHERS, settings.downloads_at_once // 4),
-            settings.minimum_rate,
+            lambda: max(_FEWEST_OTHERS, settings.downloads_at_once // 4),
+            rate,
             errors.BusyResponses,
         )
-        self._watchdog = Watchdog(settings.minimum_rate, self._measure)
+        self._watchdog = Watchdog(rate, self._measure)
 
     def _measure(self, now: float) -> None:
         self._places.measure(now)
@@ -128,7 +133,7 @@ class Pace(base.TappingFilter[PaceSettings]):
         is_download = request.is_one_of(self._downloads)
         with contextlib.ExitStack() as until_sent:
             if is_download:
-                self._take_download_slot(until_sent)
+                until_sent.enter_context(self._downloading.slot())
             with contextlib.ExitStack() as until_received:
                 self._watch_body(request, connection, until_received)
                 chunks = self._call(request, start_response)
@@ -139,11 +144,6 @@ class Pace(base.TappingFilter[PaceSettings]):
                     self._take_response_place(request, connection, until_sent, chunks)
                 until_sent.enter_context(self._watchdog.watch_response(connection))
             return outgoing.until_sent(chunks, until_sent.pop_all().close)
-
-    def _take_download_slot(self, until_sent: contextlib.ExitStack) -> None:
-        if not self._download_slots.acquire(blocking=False):
-            raise errors.BusyDownloads
-        until_sent.callback(self._download_slots.release)
 
     def _watch_body(
         self,

@@ -16,7 +16,7 @@ import dataclasses
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from imsgate import errors
 from imsgate.http.body import Tapped
@@ -80,11 +80,16 @@ def _count(body: Tapped, connection: socket.socket) -> int:
 
 
 class Places:
-    """``limit`` places, shared by all threads of a process."""
+    """As many places as ``limit`` returns, shared by all threads of a process."""
 
-    def __init__(self, limit: int, rate: int, busy: type[errors.Busy] = errors.Busy) -> None:
-        """``rate`` is the minimum rate in bytes per second; with 0 nobody gives way. ``busy`` is
-        raised when there is no place."""
+    def __init__(
+        self,
+        limit: Callable[[], int],
+        rate: Callable[[], int],
+        busy: type[errors.Busy] = errors.Busy,
+    ) -> None:
+        """``rate`` returns the minimum rate in bytes per second; with 0 nobody gives way. ``busy``
+        is raised when there is no place."""
         self._limit = limit
         self._busy = busy
         self._rate = rate
@@ -99,7 +104,7 @@ class Places:
         Raises ``busy`` if there is none.
         """
         count = 0 if body is None or connection is None else _count(body, connection)
-        upload = UploadPlace(client, body, connection, Progress(self._rate or 1, now, count))
+        upload = UploadPlace(client, body, connection, Progress(self._rate() or 1, now, count))
         self._take(upload, now)
         return upload
 
@@ -111,13 +116,13 @@ class Places:
         counts = transferred(connection)
         if counts is None:
             return None
-        response = ResponsePlace(client, connection, Progress(self._rate or 1, now, counts[0]))
+        response = ResponsePlace(client, connection, Progress(self._rate() or 1, now, counts[0]))
         self._take(response, now)
         return response
 
     def _take(self, place: UploadPlace | ResponsePlace, now: float) -> None:
         with self._lock:
-            if len(self._taken) >= self._limit:
+            if len(self._taken) >= self._limit():
                 slowest = self._slowest(place.client, now)
                 if slowest is None:
                     raise self._busy
@@ -149,10 +154,10 @@ class Places:
 
     def _slowest(self, newcomer: str, now: float) -> UploadPlace | ResponsePlace | None:
         """The place to be ended in favor of one of the client ``newcomer``, or None."""
-        if not self._rate:
+        if not self._rate():
             return None
         held = collections.Counter(place.client for place in self._taken)
-        share = max(1, self._limit / len({*held, newcomer}))
+        share = max(1, self._limit() / len({*held, newcomer}))
         candidates = []
         for place in self._taken:
             above_share = held[place.client] > share
@@ -160,6 +165,30 @@ class Places:
             if late > (IMPATIENCE_SECONDS if above_share else PATIENCE_SECONDS):
                 candidates.append((above_share, late, place))
         return max(candidates, key=lambda candidate: candidate[:2], default=(0, 0, None))[2]
+
+
+class Slots:
+    """As many slots as ``limit`` returns, shared by all threads of a process. Nobody gives way."""
+
+    def __init__(self, limit: Callable[[], int], busy: type[errors.Error]) -> None:
+        """``busy`` is raised when there is no slot."""
+        self._limit = limit
+        self._busy = busy
+        self._taken = 0
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def slot(self) -> Iterator[None]:
+        """Holds a slot during the block. Raises ``busy``."""
+        with self._lock:
+            if self._taken >= self._limit():
+                raise self._busy
+            self._taken += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._taken -= 1
 
 
 def client_of(request: Request) -> str:

@@ -27,12 +27,14 @@ from imsgate.settings import Settings
 OPTS = (
     cfg.IntOpt(
         "image_size_cap",
+        mutable=True,
         default=1 << 40,
         min=1,
         help="The largest image in bytes, for uploads and imports.",
     ),
     cfg.IntOpt(
         "upload_size_cap",
+        mutable=True,
         min=1,
         help="The largest image that one request may upload, in bytes; a value above "
         "image_size_cap has no effect. If unset, the limit is that of the cloud in [ims] profile: "
@@ -40,6 +42,7 @@ OPTS = (
     ),
     cfg.IntOpt(
         "max_metadata_size",
+        mutable=True,
         default=1 << 20,
         min=1,
         help="The largest body of any other request, in bytes.",
@@ -68,8 +71,12 @@ class SizeLimit(base.TappingFilter[SizeLimitSettings]):
     ) -> None:
         super().__init__(app, settings)
         self._images = base.image_requests(self.NAME, settings.requests)
-        upload = settings.upload_size_cap or profile.upload_limit or settings.image_size_cap
-        self._image_limit = min(upload, settings.image_size_cap)
+        self._profile = profile
+
+    @property
+    def _image_limit(self) -> int:
+        cap = self.settings.image_size_cap
+        return min(self.settings.upload_size_cap or self._profile.upload_limit or cap, cap)
 
     def check(self, request: Request) -> None:
         if request.is_one_of(self._images):
@@ -81,21 +88,22 @@ class SizeLimit(base.TappingFilter[SizeLimitSettings]):
             request.reader().refuse(errors.TooLarge(limit=limit))
 
     def _check_image(self, request: Request) -> None:
+        limit = self._image_limit
         lengths, encoded = [request.body_length, request.announced_size], request.encoded
         if encoded is not None:
             lengths.append(encoded.length)
-            encoded.join(body.Limit(self._image_limit))
+            encoded.join(body.Limit(limit))
         for length in lengths:
-            if length is not None and length > self._image_limit:
-                raise errors.TooLarge(limit=self._image_limit, headers=self._limits(request))
-        request.tap(body.Limit(self._image_limit))
+            if length is not None and length > limit:
+                raise errors.TooLarge(limit=limit, headers=self._limits(request, limit))
+        request.tap(body.Limit(limit))
 
-    def _limits(self, request: Request) -> dict[str, str]:
+    def _limits(self, request: Request, limit: int) -> dict[str, str]:
         """A client that resumes uploads looks there whether less would help
         (draft-ietf-httpbis-resumable-upload, section 4.1.4)."""
         if "HTTP_UPLOAD_COMPLETE" not in request.environ:
             return {}
-        return {"Upload-Limit": upload_headers.limits_field({"max-size": self._image_limit})}
+        return {"Upload-Limit": upload_headers.limits_field({"max-size": limit})}
 
 
 def filter_factory(

@@ -28,8 +28,10 @@ class Watchdog:
     #: Extra time for each read, for a connection that stalls and recovers.
     GRACE_SECONDS = 30.0
 
-    def __init__(self, rate: int, measure: Callable[[float], None] = lambda now: None) -> None:
-        """``rate`` is in bytes per second; with 0 no read is ended. ``measure`` gets the time
+    def __init__(
+        self, rate: Callable[[], int], measure: Callable[[float], None] = lambda now: None
+    ) -> None:
+        """``rate`` returns bytes per second; with 0 no read is ended. ``measure`` gets the time
         (monotonic clock) at each check."""
         self._rate = rate
         self._measure = measure
@@ -41,7 +43,7 @@ class Watchdog:
     @contextlib.contextmanager
     def watch(self, body: Tapped, connection: socket.socket) -> Iterator[None]:
         """Watch ``body``, which ``connection`` delivers, during the block."""
-        if not self._rate:
+        if not self._rate():
             yield
             return
         with self._lock:
@@ -57,11 +59,11 @@ class Watchdog:
     def watch_response(self, connection: socket.socket) -> Iterator[None]:
         """Watch the response that ``connection`` sends during the block."""
         counts = transferred(connection)
-        if not self._rate or counts is None:
+        if not self._rate() or counts is None:
             yield
             return
         with self._lock:
-            self._responses[connection] = Progress(self._rate, time.monotonic(), counts[0])
+            self._responses[connection] = Progress(self._rate() or 1, time.monotonic(), counts[0])
             self._start()
         try:
             yield
@@ -111,10 +113,11 @@ class Watchdog:
 
     def _is_late(self, body: Tapped, now: float) -> bool:
         waiting = body.waiting  # read once: the reading thread changes it at any time
-        if waiting is None:
+        rate = self._rate()
+        if waiting is None or not rate:
             return False
         since, size = waiting
-        return now - since > self.GRACE_SECONDS + size / self._rate
+        return now - since > self.GRACE_SECONDS + size / rate
 
     def _run(self) -> None:
         while self._is_needed():

@@ -13,9 +13,7 @@ there (``[forward] upstream``). Bodies stream in both directions in bounded memo
 """
 
 import contextlib
-import dataclasses
 import http
-import json
 import logging
 import re
 from collections.abc import Callable, Iterable
@@ -26,15 +24,14 @@ import h11
 from imsgate import errors
 from imsgate.errors import BadConfig
 from imsgate.forward import admission, fields, lost, upstream
-from imsgate.forward.asking import asked, whole
+from imsgate.forward.client import UpstreamClient
 from imsgate.forward.connection import UpstreamConnection
 from imsgate.forward.credentials import Authenticator, UpstreamCredentials
-from imsgate.forward.exchange import Exchanges, LostResponse, UpstreamRequest
+from imsgate.forward.exchange import LostResponse, UpstreamRequest
 from imsgate.forward.fingerprint import Fingerprint
 from imsgate.forward.incoming import IncomingBody
 from imsgate.forward.links import Links, has_links
 from imsgate.forward.outgoing import OutgoingImage
-from imsgate.forward.pool import Pool
 from imsgate.forward.settings import GROUP, ForwardSettings
 from imsgate.http import responses
 from imsgate.http.request import Request
@@ -61,20 +58,16 @@ class Forward:
         """``credentials`` replace those of ``[forward]``. Raises BadConfig, naming the option."""
         self._settings = settings
         self._public_endpoint = public_endpoint
-        self.upstream = upstream.load(settings)
+        self.credentials = credentials or UpstreamCredentials(settings)
+        self.client = UpstreamClient(settings, self.credentials)
+        self.upstream, self.pool = self.client.upstream, self.client.pool
+        self._exchanges = self.client.exchanges
         self._service = Dependency(f"The image service {self.upstream.authority}", LOG)
         self._links = Links(upstream.names(settings))
         try:
             self._images = re.compile(settings.requests)
         except re.error as error:
             raise BadConfig(f"[{GROUP}] requests", str(error)) from error
-        self.pool = Pool(
-            lambda: UpstreamConnection(self.upstream.connect(settings.connect_timeout)),
-            settings.requests_at_once,
-            settings.keep_alive,
-        )
-        self.credentials = credentials or UpstreamCredentials(settings)
-        self.exchanges = Exchanges(self.pool, settings, self.credentials)
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = Request(environ)
@@ -102,7 +95,7 @@ class Forward:
         self.pool.enter()
         with contextlib.ExitStack() as on_error:
             on_error.callback(self.pool.leave)
-            sent = self._upload(request, message) if is_image else self.exchanges.send(message)
+            sent = self._upload(request, message) if is_image else self._exchanges.send(message)
             if sent is None:
                 start_response("204 No Content", [("Via", fields.VIA)])
                 return []
@@ -117,50 +110,11 @@ class Forward:
             on_error.pop_all()
         return chunks
 
-    # For what this service itself sends to upstream
-
     def sender(self, request: Request) -> fields.Fields:
         """The headers of further requests in the name of the user who sent this one."""
         with_credentials = not self.credentials.replace
         return fields.of_sender(
             request, self.public_url(request), with_credentials=with_credentials
-        )
-
-    def ask(
-        self, method: str, path: str, sender: fields.Fields, document: Any = None
-    ) -> tuple[int, bytes]:
-        """The status and the body of the answer to a request with a JSON document, or without.
-
-        Raises UpstreamFailed and BusyUpstream.
-        """
-        kind = [] if document is None else [("Content-Type", "application/json")]
-        question = self._message(method, path, [*sender, ("Accept", "application/json"), *kind])
-        if document is not None:
-            question = dataclasses.replace(question, document=json.dumps(document).encode())
-        with self.pool.place(), asked(self.exchanges, question) as (status, chunks):
-            return status, whole(chunks)
-
-    def deliver(self, path: str, sender: fields.Fields, image: OutgoingImage) -> tuple[int, bytes]:
-        """Send image data by PUT; return the status and the body of the response.
-
-        Raises LostResponse, UpstreamFailed, BusyUpstream, and what reading the image raises.
-        """
-        kind = ("Content-Type", "application/octet-stream")
-        message = self._message("PUT", path, [*sender, kind])
-        with self.pool.place():
-            connection, response = self.exchanges.send_image(message, image)
-            body = IncomingBody(
-                connection, self._settings.idle_timeout, lambda connection, _: connection.close()
-            )
-            with contextlib.closing(body):
-                return response.status_code, whole(body)
-
-    def _message(self, method: str, path: str, sent: fields.Fields) -> UpstreamRequest:
-        return UpstreamRequest(
-            method=method,
-            target=self.upstream.path + path,
-            authority=self.upstream.authority,
-            fields=sent,
         )
 
     def _end(self, connection: UpstreamConnection, complete: bool) -> None:
@@ -181,9 +135,9 @@ class Forward:
         looks = self._settings.check_lost_responses and lost.can_be_checked(message)
         image = OutgoingImage(request.reader(), length, Fingerprint() if looks else None)
         try:
-            return self.exchanges.send_image(message, image)
+            return self._exchanges.send_image(message, image)
         except LostResponse as response:
-            if looks and lost.is_stored(self.exchanges, message, image):
+            if looks and lost.is_stored(self.client, message, image):
                 return None
             raise response.failure from None
 

@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterator
 
 from imsgate import errors
-from imsgate.forward.asking import asked, whole
-from imsgate.forward.exchange import Exchanges, UpstreamRequest
+from imsgate.forward.client import UpstreamClient, whole
+from imsgate.forward.exchange import UpstreamRequest
 from imsgate.forward.fingerprint import Fingerprint
 from imsgate.forward.outgoing import OutgoingImage
 
@@ -21,15 +21,15 @@ def can_be_checked(request: UpstreamRequest) -> bool:
     return request.method == "PUT" and _DATA.search(request.target) is not None
 
 
-def is_stored(exchanges: Exchanges, request: UpstreamRequest, image: OutgoingImage) -> bool:
+def is_stored(client: UpstreamClient, request: UpstreamRequest, image: OutgoingImage) -> bool:
     """Whether upstream has this image: its record is active, of this size, and the data that it
     sends back is the same."""
     try:
-        with asked(exchanges, _question(request, _DATA.sub("", request.target))) as (_, chunks):
+        with client.asked(_question(request, _DATA.sub("", request.target))) as (_, chunks):
             record = json.loads(whole(chunks))
         if (record["status"], record["size"]) != ("active", image.size):
             return False
-        with asked(exchanges, _question(request, request.target)) as (status, chunks):
+        with client.asked(_question(request, request.target)) as (status, chunks):
             return status == _OK and _is_same(chunks, image)
     except (errors.UpstreamFailed, ValueError, LookupError, TypeError, RecursionError):
         return False

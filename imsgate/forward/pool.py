@@ -7,33 +7,36 @@ from collections.abc import Callable, Iterator
 
 from imsgate.errors import BusyUpstream
 from imsgate.forward.connection import UpstreamConnection
+from imsgate.forward.settings import ForwardSettings
 
 
 class Pool:
-    """At most ``limit`` exchanges at the same time. ``keep_alive`` is in seconds."""
+    """At most ``[forward] requests_at_once`` exchanges at the same time."""
 
     def __init__(
         self,
         connect: Callable[[], UpstreamConnection],
-        limit: int,
-        keep_alive: float,
+        settings: ForwardSettings,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connect = connect
-        self._places = threading.BoundedSemaphore(limit)
-        self._keep_alive = keep_alive
+        self._settings = settings
         self._clock = clock
         self._lock = threading.Lock()
+        self._exchanges = 0
         #: Unused connections and when that began, in this order.
         self._unused: list[tuple[float, UpstreamConnection]] = []
 
     def enter(self) -> None:
         """Take a place for an exchange; ``leave`` returns it. Raises BusyUpstream."""
-        if not self._places.acquire(blocking=False):
-            raise BusyUpstream
+        with self._lock:
+            if self._exchanges >= self._settings.requests_at_once:
+                raise BusyUpstream
+            self._exchanges += 1
 
     def leave(self) -> None:
-        self._places.release()
+        with self._lock:
+            self._exchanges -= 1
 
     @contextlib.contextmanager
     def place(self) -> Iterator[None]:
@@ -60,7 +63,7 @@ class Pool:
     def _take(self) -> UpstreamConnection | None:
         """The connection that was used last, if it is young enough; older ones are closed."""
         with self._lock:
-            oldest = self._clock() - self._keep_alive
+            oldest = self._clock() - self._settings.keep_alive
             old = [connection for since, connection in self._unused if since < oldest]
             self._unused = [entry for entry in self._unused if entry[0] >= oldest]
             unused = self._unused.pop()[1] if self._unused else None
@@ -70,7 +73,7 @@ class Pool:
 
     def give_back(self, connection: UpstreamConnection) -> None:
         """The exchange on this connection has ended: keep it if it can carry another."""
-        if not self._keep_alive or not connection.begin_next():
+        if not self._settings.keep_alive or not connection.begin_next():
             connection.close()
             return
         with self._lock:

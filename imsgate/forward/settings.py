@@ -63,6 +63,7 @@ OPTS = (
     ),
     cfg.IntOpt(
         "requests_at_once",
+        mutable=True,
         default=96,
         min=1,
         help="The most requests that one process passes on at the same time, which is also the "
@@ -72,6 +73,7 @@ OPTS = (
     ),
     cfg.FloatOpt(
         "keep_alive",
+        mutable=True,
         default=15,
         min=0,
         help="Seconds for which an unused connection is kept. Set it lower than the same timeout "
@@ -79,12 +81,14 @@ OPTS = (
     ),
     cfg.FloatOpt(
         "connect_timeout",
+        mutable=True,
         default=10,
         min=0.01,
         help="Seconds that establishing a connection may take, and TLS on it as long again.",
     ),
     cfg.FloatOpt(
         "continue_timeout",
+        mutable=True,
         default=1,
         min=0,
         help="Seconds to wait for 100 Continue before an image is sent anyway. 0 sends it at once, "
@@ -92,6 +96,7 @@ OPTS = (
     ),
     cfg.FloatOpt(
         "idle_timeout",
+        mutable=True,
         default=60,
         min=0.01,
         help="Seconds after which a request ends if the image service receives nothing more of "
@@ -99,12 +104,14 @@ OPTS = (
     ),
     cfg.FloatOpt(
         "response_timeout",
+        mutable=True,
         default=60,
         min=0.01,
         help="Seconds that the image service may take to begin its response to a request.",
     ),
     cfg.FloatOpt(
         "commit_timeout",
+        mutable=True,
         default=600,
         min=0.01,
         help="The same after the last byte of an image, which the image service may have to store "
@@ -126,6 +133,7 @@ OPTS = (
     ),
     cfg.IntOpt(
         "spool_limit",
+        mutable=True,
         default=1 << 20,
         min=1,
         help="The most space that all resumable uploads together may occupy in spool_store, in "

@@ -12,6 +12,7 @@ from imsgate.http import structured
 
 # RFC 9110 section 8.6: 1*DIGIT, which are ASCII digits. int() would also accept "+5", " 5 ",
 # "5_0" and Arabic digits. Numbers of 20 digits may exceed 2**64.
+_MAX_COUNT = 2**63 - 1
 _DIGITS = re.compile(r"[0-9]{1,19}", re.ASCII)
 _STORE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}", re.ASCII)
 # RFC 9110 section 14.1: the name of a range unit is case-insensitive.
@@ -28,11 +29,13 @@ _REQUEST_ID = re.compile(r"req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.AS
 
 
 def digits(header: str, text: str | None) -> int | None:
-    """A byte count as plain ASCII digits. Raises BadHeader for any other text."""
+    """A byte count as plain ASCII digits. Raises BadHeader for any other text, and for a count of
+    more than 63 bits, which databases cannot store."""
     if text is None:
         return None
-    if not _DIGITS.fullmatch(text):
-        raise errors.BadHeader(header=header, problem="it must be plain decimal digits")
+    if not _DIGITS.fullmatch(text) or int(text) > _MAX_COUNT:
+        problem = f"it must be plain decimal digits, at most {_MAX_COUNT}"
+        raise errors.BadHeader(header=header, problem=problem)
     return int(text)
 
 

@@ -52,6 +52,16 @@ def without_unused(body: Mapping[str, Any], empty: Collection[str] = ()) -> dict
     }
 
 
+def flag(body: Mapping[str, Any], name: str) -> bool:
+    """A boolean member; false if it is missing or empty. Raises BadJson for any other value."""
+    value = body.get(name)
+    if is_empty(value):
+        return False
+    if not isinstance(value, bool):
+        raise errors.BadJson(problem=f"{name}: it must be true or false")
+    return value
+
+
 def is_empty(value: Any) -> bool:
     """Whether a JSON value is null, or an empty text, array or object."""
     return value is None or value in ("", [], {})

@@ -55,6 +55,16 @@ class CeleryEngine(Engine):
         self._app.task(self._delivered, name=TASK, shared=False)
         self._handed_back: list[str] = []
 
+    @classmethod
+    def check_broker(cls, settings: JobSettings) -> bool:
+        app, failures = _app(settings)
+        try:
+            with app.connection_for_write() as opened:
+                opened.connect()
+        except failures as error:
+            raise errors.Unavailable(what="The broker") from error
+        return True
+
     def tell(self, job_id: str) -> None:
         """Send the message. If the broker is unavailable, a worker sends it later."""
         try:

@@ -78,6 +78,9 @@ def _new_job(
 class Engine:
     """Starts jobs, and runs those of the kinds that it has work for."""
 
+    #: The name of its threads, also in metrics.
+    POOL = "jobs"
+
     def __init__(
         self,
         registry: Registry,
@@ -96,7 +99,16 @@ class Engine:
         self._threads: list[threading.Thread] = []
         self._claiming = threading.Lock()
         self._running: list[Job] = []
-        self._shares: _Shares | None = None
+        #: The number of threads, once it is known.
+        self._shared: int | None = None
+
+    @classmethod
+    def check_broker(cls, settings: JobSettings) -> bool:
+        """Connect to the broker; returns False if this engine needs none.
+
+        Raises BadConfig, and Unavailable, whose cause says why it cannot be used.
+        """
+        return False
 
     def start(
         self,
@@ -156,12 +168,12 @@ class Engine:
             if job is None:
                 return False
             self._running.append(job)
-        metrics.THREADS_IN_USE.add("jobs")
+        metrics.THREADS_IN_USE.add(self.POOL)
         try:
             with metrics.JOB_SECONDS.time(job.kind), log.requested(job):
                 self._run(job)
         finally:
-            metrics.THREADS_IN_USE.add("jobs", amount=-1)
+            metrics.THREADS_IN_USE.add(self.POOL, amount=-1)
             with self._claiming:
                 self._running.remove(job)
         return True
@@ -170,15 +182,19 @@ class Engine:
         now = time.time()
         lease = now + self._settings.lease
         kinds, projects = set(self._kinds), set[str]()
-        if self._shares is not None:
-            kinds -= self._shares.full_kinds(self._running)
-            projects = self._shares.full_projects(self._running)
+        if self._shared is not None:
+            shares = self._shares(self._shared)
+            kinds -= shares.full_kinds(self._running)
+            projects = shares.full_projects(self._running)
         return self._registry.claim_job(sorted(kinds), now, lease, job_id, sorted(projects))
 
     def share_threads(self, number: int) -> None:
         """Limit the jobs of one project, and of one kind, to their share of ``number`` threads."""
-        metrics.THREADS.add("jobs", amount=number)
-        self._shares = _Shares(
+        metrics.THREADS.add(self.POOL, amount=number)
+        self._shared = number
+
+    def _shares(self, number: int) -> _Shares:
+        return _Shares(
             self._settings.project_threads or (number + 1) // 2,
             self._settings.kind_threads or max(1, number - 1),
         )
@@ -269,7 +285,7 @@ class Engine:
         """Do jobs on this many further threads of a serving process, until ``stop``."""
         self.share_threads(number)
         for _ in range(number):
-            thread = threading.Thread(target=self._serve, name="jobs", daemon=True)
+            thread = threading.Thread(target=self._serve, name=self.POOL, daemon=True)
             self._threads.append(thread)
             thread.start()
 

@@ -26,6 +26,7 @@ OPTS = (
     ),
     cfg.FloatOpt(
         "resend",
+        mutable=True,
         default=30,
         min=0.01,
         help="Seconds between two searches of the engine celery for jobs whose message was lost "
@@ -40,6 +41,7 @@ OPTS = (
     ),
     cfg.IntOpt(
         "project_threads",
+        mutable=True,
         default=0,
         min=0,
         help="The most jobs of one project that a process runs at the same time. 0 means half of "
@@ -47,6 +49,7 @@ OPTS = (
     ),
     cfg.IntOpt(
         "kind_threads",
+        mutable=True,
         default=0,
         min=0,
         help="The most jobs of one kind, such as imports, that a process runs at the same time. "
@@ -62,18 +65,21 @@ OPTS = (
     ),
     cfg.FloatOpt(
         "poll",
+        mutable=True,
         default=2,
         min=0.01,
         help="Seconds between two searches for jobs that other processes started or left.",
     ),
     cfg.IntOpt(
         "attempts",
+        mutable=True,
         default=5,
         min=1,
         help="After this many attempts that killed their process, a job fails.",
     ),
     cfg.FloatOpt(
         "source_retry_time",
+        mutable=True,
         default=600,
         min=0,
         max=1e9,
@@ -83,6 +89,7 @@ OPTS = (
     ),
     cfg.IntOpt(
         "keep",
+        mutable=True,
         default=7 * 24 * 3600,
         min=0,
         max=10**9,

@@ -16,6 +16,7 @@ if backend.get_backend_type() is None:
     backend.init_backend(backend.BackendType.THREADING)
 
 import oslo_messaging
+from oslo_messaging._drivers import common
 from oslo_messaging.notify import messaging, notifier
 
 from imsgate import plugins
@@ -66,6 +67,26 @@ class Bus(Target):
                 _send(driver, message)
             except Exception as error:  # the libraries below raise many kinds
                 raise Undelivered(f"{type(error).__name__}") from error
+
+    def check_broker(self) -> bool:
+        """Connect to the broker, and send nothing. Raises Undelivered.
+
+        Returns False if no driver has a connection of this kind; Kafka's has not.
+        """
+        found = [connect for driver in self._drivers if (connect := _connector(driver))]
+        try:
+            for connect in found:
+                with connect(common.PURPOSE_SEND, retry=_NO_RETRY):
+                    pass
+        except Exception as error:  # the libraries below raise many kinds
+            raise Undelivered(f"{type(error).__name__}: {error}") from error
+        return bool(found)
+
+
+def _connector(driver: notifier.Driver) -> Any:
+    if not isinstance(driver, messaging.MessagingDriver):
+        return None
+    return getattr(driver.transport._driver, "_get_connection", None)
 
 
 def _send(driver: notifier.Driver, message: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ GROUP = "quota"
 OPTS = (
     cfg.IntOpt(
         "image_size_total",
+        mutable=True,
         default=-1,
         min=-1,
         help="The most that the images of one project may occupy in the stores, in MiB; every "
@@ -26,6 +27,7 @@ OPTS = (
     ),
     cfg.IntOpt(
         "image_stage_total",
+        mutable=True,
         default=-1,
         min=-1,
         help="The most staged data of one project that has not been imported yet, in MiB. "
@@ -33,12 +35,14 @@ OPTS = (
     ),
     cfg.IntOpt(
         "image_count_total",
+        mutable=True,
         default=-1,
         min=-1,
         help="The most images of one project. -1 means no limit.",
     ),
     cfg.IntOpt(
         "image_count_uploading",
+        mutable=True,
         default=-1,
         min=-1,
         help="The most images of one project that may be uploaded or imported at the same time. "

@@ -283,7 +283,8 @@ class Records:
         """Delete the copy of an image's data in one store; a copy that cannot be deleted stays.
 
         Raises UnknownStore, StoreUnavailable, WrongStatus for an image that is not active,
-        Conflict while a job uses the image, and Forbidden for its only copy.
+        Conflict while a job uses the image, and Forbidden for its only copy and its only copy that
+        is not damaged.
         """
         image = self.get(who, image_id, "delete_image_location")
         self.cleanup.stores.choose(store_id)
@@ -296,9 +297,13 @@ class Records:
         copies = [copy for copy in image.copies if copy.store == store_id]
         if not copies:
             raise errors.NotFound(what=f"Image {image.shown_id} in store {store_id}")
+        copy = max(copies, key=lambda copy: copy.damage is not None)
+        others = [other for other in image.copies if other != copy]
         if len(copies) == len(image.copies):
             raise errors.Forbidden(action="delete the only copy; delete the image instead")
-        self.cleanup.remove_copy(image, copies[0])
+        if copy.damage is None and all(other.damage for other in others):
+            raise errors.Forbidden(action="delete the only copy that is not damaged")
+        self.cleanup.remove_copy(image, copy)
 
 
 def _new_image(fields: Mapping[str, Any], project: str | None) -> Image:

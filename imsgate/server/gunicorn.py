@@ -20,9 +20,10 @@ from gunicorn.http import message
 
 from imsgate import metrics
 from imsgate.app import hand_back
+from imsgate.config import Config
 from imsgate.errors import BadConfig
 from imsgate.http.wsgi import WsgiApp
-from imsgate.server import bodies, malloc, open_files
+from imsgate.server import bodies, malloc, open_files, reloading
 from imsgate.server.connections import ConnectionWorker
 from imsgate.server.heads import MAX_LINE_BYTES
 
@@ -46,20 +47,25 @@ class Server(gunicorn.app.base.BaseApplication):
         threads: int,
         grace: int,
         stopped: Callable[[], None] = lambda: None,
+        conf: Config,
         reserved_paths: Collection[str] = (),
     ) -> None:
         """``load`` builds the application in each worker; a BadConfig stops the server.
 
         ``loaded`` is called once, in the first worker that has loaded it, and ``stopped`` when the
-        server ends without an error. ``socket_mode`` is the mode of a Unix socket. ``threads`` is
-        the number per worker; ``grace`` is in seconds. ``reserved_paths`` are answered by threads
-        of their own. Raises BadConfig if the system allows too few open files for that many
-        threads.
+        server ends without an error. The workers read ``conf`` again at SIGHUP. ``socket_mode`` is
+        the mode of a Unix socket. ``threads`` is the number per worker; ``grace`` is in seconds.
+        ``reserved_paths`` are answered by threads of their own. Raises BadConfig if the system
+        allows too few open files for that many threads.
         """
         Worker.RESERVED_PATHS = frozenset(reserved_paths)
         self._load = load
         self._loaded = loaded
         self.stopped = stopped
+        self._conf = conf
+        #: Whether the configuration has been read again. A worker that replaces another one then
+        #: does the same: what it inherits is what the master read at its start.
+        self.has_reloaded = False
         self._options: dict[str, Any] = {
             "bind": bind,
             # gunicorn applies it when it creates the socket, so that nobody else can ever connect.
@@ -113,6 +119,12 @@ class Server(gunicorn.app.base.BaseApplication):
         if os.read(self._first, 1):
             self._loaded()
 
+    def start_reloading(self) -> None:
+        """Called in each worker once it has loaded the application."""
+        if self.has_reloaded:
+            reloading.reload(self._conf)
+        reloading.start(self._conf)
+
     def load(self) -> WsgiApp:
         """Called by gunicorn in each worker."""
         malloc.reuse_large_buffers()
@@ -143,6 +155,12 @@ class Master(Arbiter):
             if exit_status == 0:
                 self.app.stopped()
 
+    def handle_hup(self) -> None:
+        """SIGHUP: let the workers read the configuration again. gunicorn would replace them, and
+        end uploads that take longer than ``--grace``."""
+        self.app.has_reloaded = True
+        self.kill_workers(reloading.SIGNAL)
+
     def spawn_worker(self) -> Any:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, self.SIGNALS)
         try:
@@ -156,9 +174,12 @@ class Worker(ConnectionWorker):
 
     def init_signals(self) -> None:
         super().init_signals()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, Master.SIGNALS)
+        # The thread that ``start_reloading`` starts waits for SIGHUP, which stays blocked.
+        signals = {*Master.SIGNALS} - {reloading.SIGNAL}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
     def run(self) -> None:
+        self.app.start_reloading()
         super().run()
         hand_back()
 

@@ -20,6 +20,7 @@ OPTS = (
     ),
     cfg.IntOpt(
         "max_ratio",
+        mutable=True,
         default=200,
         min=1,
         help="The largest allowed ratio of decompressed to compressed size, beyond the first "
@@ -50,7 +51,7 @@ class Decompressor:
 
     def __init__(self, settings: DecompressionSettings) -> None:
         """Raises BadConfig for a format whose library is not installed."""
-        self._max_ratio = settings.max_ratio
+        self._settings = settings
         self._compressions = {name: _compression(name) for name in settings.formats}
 
     def compression_of(self, head: bytes) -> str | None:
@@ -79,7 +80,7 @@ class Decompressor:
             self._compressions[name],
             read,
             refuse,
-            max_ratio=self._max_ratio,
+            max_ratio=self._settings.max_ratio,
             padding=True,
             check=check,
         )

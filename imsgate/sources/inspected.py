@@ -59,12 +59,12 @@ class InspectedSource:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SourceInspector:
-    """Begins the inspection of sources. ``limit`` is the size in bytes of the largest image."""
+    """Begins the inspection of sources. ``limit`` returns the largest size of an image in bytes."""
 
     inspector: Inspector
     signatures: Signatures
     decompressor: Decompressor
-    limit: int
+    limit: Callable[[], int]
 
     def begin(self, image: Image) -> Inspection:
         """The inspection of data that is declared as this image's."""
@@ -76,7 +76,7 @@ class SourceInspector:
         ``certificate`` (DER) verifies a signed image.
         """
         return {
-            "limit": self.limit,
+            "limit": self.limit(),
             "verification": self.signatures.begin(image, certificate),
             "inspection": self.begin(image),
         }
@@ -91,7 +91,7 @@ class SourceInspector:
         """As ``open``, without the image's signature."""
         inspection = self.begin(image)
         return InspectedSource(
-            image, stream, size, limit=self.limit, inspection=inspection, verification=None
+            image, stream, size, limit=self.limit(), inspection=inspection, verification=None
         )
 
     def open_decompressed(

@@ -16,7 +16,9 @@ GROUP = "import_filtering_opts"
 
 
 def _list(name: str, default: list[Any], kind: Any, help_text: str) -> cfg.ListOpt:
-    return cfg.ListOpt(name, default=default, item_type=kind, bounds=True, help=help_text)
+    return cfg.ListOpt(
+        name, default=default, item_type=kind, bounds=True, mutable=True, help=help_text
+    )
 
 
 _WORD, _PORT = types.String(quotes=True), types.Integer(min=1, max=65535)

@@ -57,23 +57,32 @@ OPTS = (
     ),
     cfg.FloatOpt(
         "timeout",
+        mutable=True,
         default=30,
         min=0.1,
         help="Seconds of silence after which the connection to a server is closed.",
     ),
     cfg.FloatOpt(
-        "max_time", default=21600, min=0.1, help="The longest time in seconds of a download."
+        "max_time",
+        mutable=True,
+        default=21600,
+        min=0.1,
+        help="The longest time in seconds of a download.",
     ),
     cfg.IntOpt(
         "minimum_rate",
+        mutable=True,
         default=4096,
         min=0,
         help="The lowest rate at which a server may send, in bytes per second, measured over "
         "30 seconds of waiting for it. 0 means no limit.",
     ),
-    cfg.IntOpt("max_redirects", default=5, min=0, help="Redirects that a download follows."),
+    cfg.IntOpt(
+        "max_redirects", mutable=True, default=5, min=0, help="Redirects that a download follows."
+    ),
     cfg.IntOpt(
         "max_resumes",
+        mutable=True,
         default=5,
         min=0,
         help="How often a download continues after its connection was cut, if the server "

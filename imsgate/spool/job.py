@@ -137,10 +137,10 @@ class ForwardUpload(Work):
             image = OutgoingImage(body, upload.offset)
             path = f"/v2/images/{upload.image_id}/file"
             try:
-                answer = self.forward.deliver(path, [*sender, *store], image)
+                reply = self.forward.client.deliver(path, [*sender, *store], image)
             except LostResponse as lost:
                 raise lost.failure from None  # the next attempt looks at the record
-        check_success(*answer)
+        check_success(reply)
 
     def _is_same(self, upload: Upload, record: Record, context: Context) -> bool:
         """Whether an image that has its data has the data of this upload."""

@@ -109,14 +109,14 @@ def load_spool(conf: Config, settings: ForwardSettings, forward: Forward) -> Spo
     read_only = ReadOnlyMode(registry, conf.read(MaintenanceSettings))
     media.check(registry, stores)
     check_store(stores, str(settings.spool_store))
-    upload = dataclasses.replace(conf.read(UploadSettings), spool_store=settings.spool_store)
+    upload = conf.read(UploadSettings, {"spool_store": str(settings.spool_store)})
     inspector = source_inspector(conf)
-    quotas = _quotas(settings.spool_limit)
+    quotas = _quotas(settings)
     resumable = ResumableUploads(
         registry=registry,
         stores=stores,
         settings=upload,
-        limit=min(inspector.limit, settings.spool_limit << 20),
+        limit=lambda: min(inspector.limit(), settings.spool_limit << 20),
         quotas=quotas,
     )
     seal = CredentialSeal(settings.spool_seal_file)
@@ -147,10 +147,10 @@ def load_spool(conf: Config, settings: ForwardSettings, forward: Forward) -> Spo
     )
 
 
-def _quotas(mib: int) -> Quotas:
+def _quotas(settings: ForwardSettings) -> Quotas:
     """All records here have the same owner, whose quota is what the spool may occupy."""
     unlimited = dict.fromkeys((str(option.dest) for option in quota.OPTS), -1)
-    return Quotas(lambda _: {**unlimited, "image_size_total": mib})
+    return Quotas(lambda _: {**unlimited, "image_size_total": settings.spool_limit})
 
 
 def check_store(stores: Stores, name: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any, cast
 from imsgate import errors, model
 from imsgate.api.deployment import Deployment
 from imsgate.forward.application import Forward
+from imsgate.forward.client import Reply
 from imsgate.forward.fields import Fields
 from imsgate.model import Identity, Image, Status
 from imsgate.records.access import Access
@@ -55,36 +56,40 @@ class UpstreamImages:
         missing = errors.NotFound(what=f"Image {image_id}")
         if not _ID.fullmatch(image_id):
             raise missing
-        status, content = self._forward.ask("GET", f"/v2/images/{image_id}", self._sender)
-        if status == 404:
+        reply = self._call("GET", f"/v2/images/{image_id}")
+        if reply.status == 404:
             raise missing
-        check_success(status, content)
-        return _object(content)
+        check_success(reply)
+        return reply.document()
 
     def create(self, fields: Mapping[str, Any]) -> str:
         """Create a record, and return its id. Raises UpstreamRefused and UpstreamFailed."""
-        status, content = self._forward.ask("POST", "/v2/images", self._sender, dict(fields))
-        check_success(status, content)
-        image_id = str(_object(content).get("id"))
+        reply = self._call("POST", "/v2/images", fields)
+        check_success(reply)
+        image_id = str(reply.document().get("id"))
         if not _ID.fullmatch(image_id):
             raise errors.UpstreamFailed(problem="sent an invalid record")
         return image_id
 
     def delete(self, image_id: str) -> None:
         """Raises UpstreamRefused and UpstreamFailed."""
-        check_success(*self._forward.ask("DELETE", f"/v2/images/{image_id}", self._sender))
+        check_success(self._call("DELETE", f"/v2/images/{image_id}"))
+
+    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Reply:
+        return self._forward.client.call(method, path, sender=self._sender, body=body)
 
 
-def check_success(status: int, content: bytes) -> None:
+def check_success(reply: Reply) -> None:
     """Raises UpstreamFailed for a status that may be over later, Unauthenticated for 401, and
     UpstreamRefused for all others from 300 on."""
+    status = reply.status
     if status < 300:
         return
     if status == 401:
         raise errors.Unauthenticated
     if status >= 500 or status in (408, 429):
         raise errors.UpstreamFailed(problem=f"answered {status}")
-    raise errors.UpstreamRefused(status=status, problem=_words(content))
+    raise errors.UpstreamRefused(status=status, problem=_words(reply.body))
 
 
 def _words(content: bytes) -> str:
@@ -94,13 +99,6 @@ def _words(content: bytes) -> str:
         text = str(json.loads(text).get("message", text))
     text = re.sub(r"<(title|head)\b.*?</\1>|<[^>]*>", " ", text[:4096], flags=re.S | re.I)
     return " ".join(text.split())[:500] or "no reason is given"
-
-
-def _object(content: bytes) -> dict[str, Any]:
-    with contextlib.suppress(ValueError, RecursionError):
-        if isinstance(found := json.loads(content), dict):
-            return found
-    raise errors.UpstreamFailed(problem="sent an invalid record")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from oslo_config import cfg
 from imsgate import errors
 from imsgate.config import Section
 from imsgate.errors import BadConfig
-from imsgate.model import Location
+from imsgate.model import Damage, Location
 from imsgate.settings import Settings
 from imsgate.stores.base import Store
 from imsgate.stores.watched import Outages, watched
@@ -20,6 +20,7 @@ STORE_OPTS: Sequence[cfg.Opt] = (
     cfg.StrOpt("store_description", help="Description of this store that users see."),
     cfg.IntOpt(
         "weight",
+        mutable=True,
         default=0,
         help="If several stores have a copy of an image, the copy in the store with the highest "
         "weight is read.",
@@ -68,7 +69,7 @@ class Backend:
         self.id = store_id
         self.driver = driver
         self.description = options.store_description
-        self.weight = options.weight
+        self._settings = settings
         self._outages = Outages(store_id)
         self._build = functools.partial(_build, kind, store_id, settings, self._outages)
         self._check = check
@@ -101,6 +102,10 @@ class Backend:
             if self._store is None:
                 raise errors.StoreUnavailable(store=self.id, problem="it could not be started")
             return self._store
+
+    @property
+    def weight(self) -> int:
+        return BackendSettings.of(self._settings).weight
 
     @property
     def read_only(self) -> bool:
@@ -194,10 +199,19 @@ class Stores:
             backend.vet(check)
 
     def preferred(self, locations: Iterable[Location]) -> list[Location]:
-        """The copies of an image, sorted by the weight of their stores, highest first."""
+        """The copies of an image to read, sorted by the weight of their stores, highest first.
 
-        def weight(location: Location) -> int:
-            backend = self._backends.get(location.store)
-            return backend.weight if backend else 0
+        Those that are known to have wrong data are left out. Those that were missing come last,
+        since they may have been restored. Raises ImageDamaged if there are only copies with wrong
+        data.
+        """
+        copies = list(locations)
+        readable = [copy for copy in copies if copy.damage in (None, Damage.MISSING)]
+        if copies and not readable:
+            raise errors.ImageDamaged
 
-        return sorted(locations, key=weight, reverse=True)
+        def preference(copy: Location) -> tuple[bool, int]:
+            backend = self._backends.get(copy.store)
+            return copy.damage is None, backend.weight if backend else 0
+
+        return sorted(readable, key=preference, reverse=True)

@@ -39,8 +39,8 @@ def _length(uploads: ResumableUploads, upload: Upload, body: Tapped, part: Part)
         if given is not None and length is not None and given != length:
             raise errors.InconsistentLength(length=length, given=given)
         length = given if length is None else length
-    if length is not None and length > uploads.limit:
-        raise errors.TooLarge(limit=uploads.limit)
+    if length is not None and length > (limit := uploads.limit()):
+        raise errors.TooLarge(limit=limit)
     if length is not None and max(upload.offset, end or 0) > length:
         # The draft requires the upload to end then (section 4.4.2).
         error = errors.InconsistentLength(length=length, given=max(upload.offset, end or 0))

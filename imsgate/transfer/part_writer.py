@@ -103,7 +103,7 @@ class PartWriter:
 
     def _tap(self, body: Tapped) -> None:
         upload = self._upload
-        body.join(LengthTap(upload.offset, upload.length, self._uploads.limit))
+        body.join(LengthTap(upload.offset, upload.length, self._uploads.limit()))
         if (limits := self._uploads.quotas.of(self._image.owner)) is not None:
             body.join(
                 ReservationTap(

@@ -54,13 +54,13 @@ def unchanged(upload: Upload) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ResumableUploads:
-    """Begins, takes over and ends resumable uploads. ``limit`` is the size in bytes of the largest
-    image."""
+    """Begins, takes over and ends resumable uploads. ``limit`` returns the size in bytes of the
+    largest image."""
 
     registry: Registry
     stores: Stores
     settings: UploadSettings
-    limit: int
+    limit: Callable[[], int]
     quotas: quota.Quotas = quota.NONE
     examinations: Examinations = dataclasses.field(default_factory=Examinations)
 
@@ -84,8 +84,8 @@ class ResumableUploads:
         NotResumable, TooLarge, OverLimit and Unavailable.
         """
         spool = store if isinstance(store, Resumable) else self._spool(store)
-        if length is not None and length > self.limit:
-            raise errors.TooLarge(limit=self.limit)
+        if length is not None and length > (limit := self.limit()):
+            raise errors.TooLarge(limit=limit)
         image.require(Status.QUEUED)
         now = model.now()
         upload = Upload(

@@ -46,6 +46,7 @@ OPTS = (
     ),
     cfg.IntOpt(
         "keep_partial",
+        mutable=True,
         default=24 * 3600,
         min=60,
         max=10**9,

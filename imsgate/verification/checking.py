@@ -69,15 +69,17 @@ class Verifier:
         rate: float | None = None,
         check: Callable[[], object] = lambda: None,
         wait: Callable[[float], object] = time.sleep,
+        clock: Callable[[], float] = time.time,
         records: bool = True,
     ) -> None:
         """``rate`` is in MiB/s; None means as fast as possible. ``check`` is called between two
-        reads and may raise to stop; ``wait`` lets a number of seconds pass. Without ``records``,
-        nothing is written to the registry."""
+        reads and may raise to stop; ``wait`` lets a number of seconds pass, ``clock`` returns
+        seconds since the epoch. Without ``records``, nothing is written to the registry."""
         self._registry = registry
         self._stores = stores
         self._throttle = Throttle(rate, sleep=wait)
         self._check = check
+        self._clock = clock
         self._records = records
 
     def verify(self, places: Iterable[Place]) -> Iterator[CheckResult]:
@@ -96,6 +98,20 @@ class Verifier:
         image = self._image_with(image_id, location)
         if image is None:
             return None
+        result = self.examine(image, location)
+        if result.state is not CheckState.NOT_CHECKED:
+            # Data of an image that was deleted, or was given other data, is not damaged.
+            if self._image_with(image_id, location) is None:
+                return None
+            if self._records and not self._registry.record_check(
+                image_id, location, self._clock(), result.damage
+            ):
+                return None
+        _report(result, image)
+        return result
+
+    def examine(self, image: Image, location: Location) -> CheckResult:
+        """Compare the object at a location with the image's record, and record nothing."""
         reading = _Reading(image, location, self._throttle, self._check)
         try:
             difference = reading.compare(self._stores.get(location.store))
@@ -103,18 +119,8 @@ class Verifier:
                 # A wrong mark would keep a good copy from its users, so it is read once more.
                 difference = reading.compare(self._stores.get(location.store))
         except (errors.StoreUnavailable, errors.BodyCut) as error:
-            result = reading.result(CheckState.NOT_CHECKED, problem=str(error))
-        else:
-            # Data of an image that was deleted, or was given other data, is not damaged.
-            if self._image_with(image_id, location) is None:
-                return None
-            result = reading.judged(difference)
-            if self._records and not self._registry.record_check(
-                image_id, location, time.time(), result.damage
-            ):
-                return None
-        _report(result, image)
-        return result
+            return reading.result(CheckState.NOT_CHECKED, problem=str(error))
+        return reading.judged(difference)
 
     def _image_with(self, image_id: str, location: Location) -> Image | None:
         try:

@@ -374,7 +374,7 @@ def test_a_killed_process_has_done_all_or_nothing(tmp_path: pathlib.Path, call, 
         arguments = (tmp_path, moment, _STEPS[call.__name__], method, path, body)
         process = _PROCESSES.Process(target=_ask_and_die, args=arguments)
         process.start()
-        process.join(60)
+        process.join(300)
         assert process.exitcode == -signal.SIGKILL
         done = _recorded(site.registry) - before
 

@@ -386,6 +386,19 @@ def test_only_active_images_are_changed_and_exported(huawei):
     assert code(answer) == (400, "IMG.0046")
 
 
+@pytest.mark.parametrize("flag", ["true", 1, {"a": 1}], ids=str)
+def test_a_flag_that_is_no_boolean_is_refused(huawei, flag):
+    """It was ignored: the client got something else than it asked for."""
+    image_id = active(huawei)
+    target = {"bucket_url": "bkt:b.raw", "file_format": "raw", "is_quick_export": flag}
+    search = {"action": "filter", "without_any_tag": flag}
+    for path, body in {
+        f"/v1/cloudimages/{image_id}/file": target,
+        "/v2/p1/images/resource_instances/action": search,
+    }.items():
+        assert code(huawei.owner.post(path, body)) == (400, "IMG.0001")
+
+
 @pytest.mark.parametrize("when", ["before", "during"])
 def test_an_image_that_is_deactivated_meanwhile_is_not_exported(huawei, when):
     image_id = active(huawei)
@@ -467,6 +480,8 @@ GOOD = {"name": "n", "image_url": URL, "min_disk": 40}
         ("/v2/cloudimages/action", {"os_type": ["Linux"]}, "IMG.0056"),
         ("/v2/cloudimages/action", {"architecture": "mips"}, "IMG.0212"),
         ("/v2/cloudimages/action", {"is_quick_import": True}, "IMG.0159"),
+        ("/v2/cloudimages/action", {"is_quick_import": "true"}, "IMG.0001"),
+        ("/v2/cloudimages/action", {"enterprise_project_id": ["0"]}, "IMG.0001"),
         ("/v2/cloudimages/action", {"tags": ["x" * 50]}, "IMG.0115"),
         ("/v2/cloudimages/action", {"image_tags": [{"value": "x"}]}, "IMG.0115"),
         ("/v2/cloudimages/action", {"tags": [str(n) for n in range(11)]}, "IMG.0116"),

@@ -119,6 +119,14 @@ def test_attributes_are_those_of_a_new_image(owner):
     assert "filename" not in image
 
 
+@pytest.mark.parametrize("number", ["9" * 4301, "9" * 20, "\u0663", "1e3", "-1"], ids=len)
+def test_numbers_of_no_use(owner, number):
+    """Python converts no text of more than 4300 digits."""
+    answer = create(owner, metadata={**NEW, "min_disk": number})
+    assert (answer.status_int, answer.headers["X-Imsgate-Reason"]) == (400, "bad_json")
+    assert owner.get("/v2/images").json["images"] == []
+
+
 def test_nothing_may_be_appended_at_the_end(owner):
     """A client does that which lost the response to its last request. More is refused."""
     path = where(create(owner, body=WHOLE))
@@ -247,7 +255,11 @@ def test_any_metadata_is_parsed_or_refused(text):
     assert all(metadata)
 
 
-@hypothesis.given(st.dictionaries(st.from_regex(r"[a-z_]{1,10}", fullmatch=True), st.text()))
+#: NUL is refused.
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+
+
+@hypothesis.given(st.dictionaries(st.from_regex(r"[a-z_]{1,10}", fullmatch=True), TEXTS))
 def test_metadata_is_what_was_encoded(pairs):
     assert parse_metadata(encoded(**pairs)) == pairs
 
@@ -256,13 +268,14 @@ def test_metadata_is_what_was_encoded(pairs):
     ("status", "asked"),
     [
         (400, {"metadata": {"name": "no formats"}}),
+        (400, {"metadata": {**NEW, "os_distro": "a\0b"}}),
         (400, {"metadata": {**NEW, "store": "nosuch"}}),
         (413, {"length": 10**15}),
         (400, {"length": 5, "body": WHOLE}),
         (415, {"metadata": {**NEW, "disk_format": "qcow2"}, "body": WHOLE}),
         (460, {"body": WHOLE, "Upload_Checksum": "sha1 " + base64.b64encode(bytes(20)).decode()}),
     ],
-    ids=["formats", "store", "size", "length", "content", "checksum"],
+    ids=["formats", "NUL", "store", "size", "length", "content", "checksum"],
 )
 def test_a_creation_that_fails_leaves_no_image(owner, gate, status, asked):
     """The client receives no address, and creates another one."""

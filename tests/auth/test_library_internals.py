@@ -139,7 +139,7 @@ class IdentityServer:
         }
 
 
-def test_an_expired_token_is_accepted_and_never_cached(protocol):
+def test_an_expired_token_is_accepted_and_never_cached(protocol, caplog):
     protocol._identity_server = server = IdentityServer()
     for _ in range(2):
         environ = servers.environ(HTTP_X_AUTH_TOKEN="token")
@@ -147,3 +147,5 @@ def test_an_expired_token_is_accepted_and_never_cached(protocol):
             "keystonemiddleware no longer calls the overrides in imsgate/auth/keystone.py"
         )
     assert server.allowed == [True, True]
+    # Not that memcached_servers should be set: it may be.
+    assert [line.message for line in caplog.records if line.levelname == "WARNING"] == []

@@ -4,9 +4,6 @@ import json
 
 import pytest
 
-from imsgate.bridge.records import BridgedAccess
-from imsgate.cmd import worker
-from imsgate.config import Config
 from imsgate.errors import BadConfig
 from imsgate.notifications import webhooks
 from imsgate.notifications.settings import WebhookSettings
@@ -57,22 +54,6 @@ def test_local_records_are_not_notified(make, store, ims):
     bridge.work()
     [target] = webhooks.load(WebhookSettings(urls=[url], secret=[secret]))
     assert bridge.services.registry.take_turn(target.name, 1e10, 2e10) is None
-
-
-@pytest.mark.parametrize("flavor", ["bridge", "main"])
-def test_workers_do_the_jobs_of_a_bridge(tmp_path, flavor):
-    """They have the same services, and refuse the same configurations."""
-    text = CONFIG.format(url="http://ims.example", access="a", secret="s", project="p")
-    text += "[registry]\ndriver = memory\n[DEFAULT]\nenabled_backends = obs:memory\n"
-    path = tmp_path / "worker.conf"
-    path.write_text(text if flavor == "bridge" else text.replace("upstream =", "requests ="))
-    conf = Config([str(path)], state_path=str(tmp_path))
-    if flavor == "main":
-        assert not isinstance(worker.load(conf).access, BridgedAccess)
-        return
-    with pytest.raises(BadConfig) as refused:
-        worker.load(conf)
-    assert refused.value.key == "[glance_store] default_backend"
 
 
 @pytest.fixture

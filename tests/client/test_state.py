@@ -117,7 +117,7 @@ def _in_another_process(journal, path):
     queue = context.Queue()
     process = context.Process(target=_lock, args=(queue, journal._directory, path))
     process.start()
-    said = queue.get(timeout=60)
+    said = queue.get(timeout=300)
     process.join()
     queue.close()
     queue.join_thread()

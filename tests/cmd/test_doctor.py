@@ -44,7 +44,7 @@ def test_a_warning_is_exit_status_1(doctor, open_tokens):
     first, advice, last = text.splitlines()
     assert first.startswith(f"WARNING  permissions.secret: {open_tokens} can be written")
     assert advice.strip() == f"Run 'chmod 0640 {open_tokens}'."
-    assert last == "0 errors, 1 warnings"
+    assert last == "0 errors, 1 warning"
 
 
 def test_nothing_is_changed_without_fix(doctor, open_tokens):
@@ -89,7 +89,7 @@ def test_an_error_is_exit_status_2(doctor):
     status, text = doctor("--check", "configuration", text="[sniff]\nmax_ratio = -1\n")
     assert status == 2
     assert text.startswith("ERROR    configuration: The server would not start: [sniff] max_ratio")
-    assert text.endswith("1 errors, 0 warnings\n")
+    assert text.endswith("1 error, 0 warnings\n")
 
 
 def test_a_configuration_that_cannot_be_read(doctor):
@@ -101,7 +101,7 @@ def test_a_configuration_that_cannot_be_read(doctor):
 def test_the_list_of_checks(doctor):
     status, text = doctor("--list")
     assert status == 0
-    assert [line.split()[0] for line in text.splitlines()] == list(checks.CHECKS)
+    assert [line.split()[0] for line in text.splitlines()] == [*checks.CHECKS, "way-in"]
 
 
 def test_an_unknown_check(doctor, capsys):
@@ -121,3 +121,22 @@ def test_root_does_not_stand_for_the_user_of_the_service(doctor, open_tokens, mo
 
     monkeypatch.setattr(os, "stat", stat)
     assert doctor(*CHECK) == (2, "")
+
+
+@pytest.mark.parametrize("sample", ["all", "20"])
+def test_data_is_read_on_demand(doctor, tmp_path, capsys, sample):
+    place = ["--config-file", str(tmp_path / "imsgate.conf"), "--state", str(tmp_path / "state")]
+    (entry,) = json.loads(doctor("--check", "digests", "--json")[1])
+    assert entry["severity"] == "skipped"
+    assert main.main(["db", "upgrade", *place]) == 0
+    capsys.readouterr()
+    words = ("--check", "room", "--verify", sample, "--rate", "5", "--json")
+    *_, entry = json.loads(doctor(*words)[1])
+    assert entry["message"] == "0 good copies; 0 bytes read."
+
+
+@pytest.mark.parametrize("sample", ["0", "-1", "some"])
+def test_a_sample_of_no_size(doctor, capsys, sample):
+    with pytest.raises(SystemExit):
+        doctor("--verify", sample)
+    assert "--verify" in capsys.readouterr().err

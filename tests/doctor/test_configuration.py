@@ -33,6 +33,29 @@ def test_what_has_no_effect(examine, text, where, advice):
     assert advice in found[0].advice
 
 
+@pytest.mark.parametrize(
+    ("text", "option", "why"),
+    [
+        ("[jobs]\nqueue = q\n", "[jobs] queue", "[jobs] engine"),
+        ("[webhooks]\ntimeout = 3\n", "[webhooks] timeout", "[webhooks] urls"),
+        ("[ims_buckets]\nallowed = *:*\n", "[ims_buckets] allowed", "[ims_buckets] driver"),
+        ("[cors]\nmax_age = 3\n", "[cors] max_age", "[cors] allowed_origin"),
+        ("[metrics]\nenabled = no\ndirectory = /x\n", "[metrics] directory", "[metrics] enabled"),
+        (
+            "[DEFAULT]\nenabled_import_methods = [glance-direct]\n[web_download]\ntimeout = 3\n",
+            "[web_download] timeout",
+            "[DEFAULT] enabled_import_methods",
+        ),
+        ("[tokens]\ndelay_auth_decision = no\n", "[tokens] delay_auth_decision", "the Paste file"),
+    ],
+)
+def test_what_another_option_overrides(examine, text, option, why):
+    found = [each for each in examine(text, "configuration") if each.severity == "warning"]
+    assert [each.check for each in found] == ["configuration.ineffective"]
+    assert f": {option} has no effect" in found[0].message
+    assert why in found[0].message
+
+
 def test_what_the_server_would_refuse(examine):
     findings = examine(
         "[sniff]\nmax_ratio = -1\n[upload]\nlease = long\n[snif]\na = 1\n", "configuration"

@@ -1,5 +1,6 @@
 """Records without data, data without records, on real files and SQLite."""
 
+import datetime
 import os
 import time
 
@@ -8,7 +9,7 @@ import pytest
 from imsgate import model
 from imsgate.doctor import data
 from imsgate.model import Location, Status, Visibility
-from imsgate.testing.records import image
+from imsgate.testing.records import image, job
 from tests.doctor.conftest import wrong
 
 HASH = "1"
@@ -54,8 +55,9 @@ def test_all_is_well(installation, store):
         "data.records": "ok",
         "data.orphans.fast": "ok",
         "data.cleanup": "ok",
+        "data.jobs": "ok",
     }
-    assert f"all {len(Visibility)} images" in found["data.records"].message
+    assert f" {len(Visibility)} copies" in found["data.records"].message
 
 
 @pytest.mark.parametrize("status", [Status.ACTIVE, Status.DEACTIVATED])
@@ -131,9 +133,9 @@ def test_data_of_an_unfinished_upload_is_removed(installation, store, place):
     _, location = active(installation, store)
     (finding,) = [each for each in data.check(installation) if each.severity == "warning"]
     assert finding.check == "data.orphans.fast"
-    assert "1 unfinished uploads" in finding.message
+    assert "1 unfinished upload " in finding.message
     assert finding.fix is not None
-    assert "1 uploads was removed" in finding.fix()
+    assert "1 upload was removed" in finding.fix()
     assert os.listdir(place / "fast") == [location]
     assert wrong(data.check(installation)) == []
     sink.abort()
@@ -157,7 +159,7 @@ def test_a_running_upload_is_left_alone(installation, store):
 
 
 @pytest.mark.parametrize(
-    ("is_known", "text"), [(True, "No record refers to 1"), (False, "belong to none")]
+    ("is_known", "text"), [(True, "No record refers to 1"), (False, "belongs to no record")]
 )
 def test_complete_objects_without_a_record_stay(installation, store, place, is_known, text):
     record = image()
@@ -186,3 +188,10 @@ def test_what_nobody_cleans_up(installation):
     found = by_name(installation)
     assert wrong(found.values()) == [("data.cleanup", "warning")]
     assert ": 1 (" in found["data.cleanup"].message
+
+
+@pytest.mark.parametrize(("hours", "severity"), [(0, "ok"), (1, "warning")])
+def test_jobs_that_nobody_works_on(installation, hours, severity):
+    began = model.now() - datetime.timedelta(hours=hours)
+    installation.registry.add_job(job(created_at=began, updated_at=began))
+    assert by_name(installation)["data.jobs"].severity == severity

@@ -35,6 +35,8 @@ def file_of(finding):
             "[jobs]\nbroker_url = redis://:hush@127.0.0.1/\n", "0.conf", 0o644, "error", id="url"
         ),
         pytest.param("", "0.conf", 0o646, "error", id="written"),
+        pytest.param("", "policy.yaml", 0o666, "error", id="policy"),
+        pytest.param("", "paste.ini", 0o664, "warning", id="paste"),
         pytest.param("", "state", 0o777, "error", id="state"),
         pytest.param("", "state/images", 0o770, "warning", id="images"),
     ],
@@ -80,6 +82,26 @@ def test_a_certificate_with_its_key(install, place):
     (place / "c").write_text("-----BEGIN CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\n")
     (place / "c").chmod(0o644)
     assert wrong(permissions.check(installation)) == [("permissions.secret", "error")]
+
+
+def test_a_file_of_somebody_else_is_left_to_its_owner(install, place, monkeypatch):
+    installation = install(SECRET)
+    (place / "0.conf").chmod(0o644)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    (finding,) = permissions.check(installation)
+    assert finding.fix is None
+    assert "make the service's group its group" in finding.advice
+
+
+@pytest.mark.parametrize("path", ["state", "state/images", "state/imsgate.sqlite"])
+def test_what_the_service_cannot_write(install, place, monkeypatch, path):
+    """Root may write everything, and tests may run as root."""
+    monkeypatch.setattr(os, "access", lambda name, mode: name != str(place / path))
+    installation = install()
+    (place / "state" / "images").mkdir()
+    (finding,) = permissions.check(installation)
+    assert finding.severity == "error"
+    assert f"{place / path} cannot be written" in finding.message
 
 
 def test_a_file_in_a_closed_directory(install, place):

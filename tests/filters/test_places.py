@@ -89,7 +89,7 @@ def uploader(request):
     ],
 )
 def test_who_sends_nothing_gives_way(uploader, clients, newcomer, later, gives_way):
-    places = Places(2, RATE)
+    places = Places(lambda: 2, lambda: RATE)
     holders = [uploader().start(places, client, 100.0) for client in clients]
     with contextlib.nullcontext() if gives_way else pytest.raises(errors.Busy):
         places.take(newcomer, None, None, 100.0 + later)
@@ -98,7 +98,7 @@ def test_who_sends_nothing_gives_way(uploader, clients, newcomer, later, gives_w
 
 
 def test_an_upload_at_a_normal_speed_never_gives_way(uploader):
-    places = Places(2, RATE)
+    places = Places(lambda: 2, lambda: RATE)
     normal, silent = (uploader().start(places, "a", 0.0) for _ in range(2))
     for now in range(1, 9):
         normal.send(1 << 16)
@@ -112,7 +112,7 @@ def test_an_upload_at_a_normal_speed_never_gives_way(uploader):
 def test_an_upload_that_nobody_reads_is_not_slow():
     ours, theirs = tcp()
     with ours, theirs:
-        places = Places(1, RATE)
+        places = Places(lambda: 1, lambda: RATE)
         body = Tapped(Stream(ours), 1 << 30)
         places.take("a", body, ours, 0.0)
         with pytest.raises(errors.Busy):
@@ -122,7 +122,7 @@ def test_an_upload_that_nobody_reads_is_not_slow():
 
 @pytest.mark.parametrize("rate", [0, RATE])
 def test_nobody_gives_way_without_a_rate_or_a_connection(uploader, rate):
-    places = Places(1, rate)
+    places = Places(lambda: 1, lambda: rate)
     upload = uploader()
     if rate:
         places.take("a", upload.body, None, 0.0)
@@ -135,7 +135,7 @@ def test_nobody_gives_way_without_a_rate_or_a_connection(uploader, rate):
 
 
 def test_a_place_that_was_given_up_is_not_freed_twice(uploader):
-    places = Places(1, RATE)
+    places = Places(lambda: 1, lambda: RATE)
     slow = uploader().start(places, "a", 0.0)
     second = places.take("b", None, None, 10.0)
     places.leave(slow.place)
@@ -159,7 +159,7 @@ def unread(stack):
 
 def test_a_response_that_its_client_does_not_take_gives_way():
     with contextlib.ExitStack() as stack:
-        places = Places(1, RATE)
+        places = Places(lambda: 1, lambda: RATE)
         (slow, client), (second, _) = unread(stack), unread(stack)
         places.take_response("a", slow, 0.0)
         with pytest.raises(errors.Busy):
@@ -175,4 +175,4 @@ def test_a_response_that_its_client_does_not_take_gives_way():
 def test_a_response_has_no_place_where_nobody_knows_how_far_it_is():
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        assert Places(1, RATE).take_response("a", ours, 0.0) is None
+        assert Places(lambda: 1, lambda: RATE).take_response("a", ours, 0.0) is None

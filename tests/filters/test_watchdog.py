@@ -37,7 +37,7 @@ def reading(tapped, size):
 def test_a_read_is_ended_when_it_is_late(pair, late, ended):
     ours, theirs = pair
     tapped = body.Tapped(stream := WaitingInput(ours), 1 << 20)
-    watchdog = Watchdog(rate=1000)
+    watchdog = Watchdog(lambda: 1000)
     with reading(tapped, 1000) as raised, watchdog.watch(tapped, ours):
         theirs.sendall(b"some")
         assert stream.reading.wait(PATIENCE)
@@ -54,7 +54,7 @@ def test_a_read_is_ended_when_it_is_late(pair, late, ended):
 def test_who_is_not_read_from_is_not_late(pair):
     ours, theirs = pair
     tapped = body.Tapped(WaitingInput(ours), 1 << 20)
-    watchdog = Watchdog(rate=1000)
+    watchdog = Watchdog(lambda: 1000)
     with watchdog.watch(tapped, ours):
         assert watchdog.end_late_reads(time.monotonic() + 1e6)
         theirs.sendall(b"data")
@@ -64,7 +64,7 @@ def test_who_is_not_read_from_is_not_late(pair):
 def test_a_large_read_has_more_time(pair):
     ours, _ = pair
     tapped = body.Tapped(stream := WaitingInput(ours), 1 << 20)
-    watchdog = Watchdog(rate=1000)
+    watchdog = Watchdog(lambda: 1000)
     with reading(tapped, 1_000_000) as raised, watchdog.watch(tapped, ours):
         assert stream.reading.wait(PATIENCE)
         for late in (1029.0, 1031.0):
@@ -98,7 +98,7 @@ def send_bytes(connection, file):
 def test_a_client_that_takes_too_little_of_its_response_is_ended(tcp, tmp_path, send):
     ours, theirs = tcp
     (tmp_path / "image").write_bytes(bytes(32 << 20))
-    watchdog = Watchdog(rate=4096)
+    watchdog = Watchdog(lambda: 4096)
     failures = []
 
     def serve():
@@ -124,7 +124,7 @@ def test_a_client_that_takes_too_little_of_its_response_is_ended(tcp, tmp_path, 
 def test_who_has_taken_all_there_is_is_not_late(tcp):
     """A store that is slow is not the client's fault."""
     ours, theirs = tcp
-    watchdog = Watchdog(rate=4096)
+    watchdog = Watchdog(lambda: 4096)
     with watchdog.watch_response(ours):
         ours.sendall(b"first")
         assert theirs.recv(5) == b"first"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from imsgate.errors import UpstreamFailed
+from imsgate.forward.connection import UpstreamConnection
 from tests.forward.conftest import request, served, upload
 from tests.forward.scripted import OK, Peer, scripted
 
@@ -187,6 +188,21 @@ def test_upload(row, chunked, forwards):
     assert (first.received == DATA) is (row.end == "whole")
     assert first.header("content-length") == (None if chunked else str(len(DATA)))
     assert first.header("transfer-encoding") == ("chunked" if chunked else None)
+
+
+def test_own_requests_wait_as_long_as_the_option_says(forwards, monkeypatch):
+    """Those by which the forwarder looks at an image whose response is lost."""
+    timeouts, data = [], UpstreamConnection.data
+
+    def observed(self, timeout):
+        timeouts.append(timeout)
+        return data(self, timeout)
+
+    monkeypatch.setattr(UpstreamConnection, "data", observed)
+    with scripted(_lost, _record(), _sends_back()) as upstream:
+        app = forwards(upstream, idle_timeout=59.0)
+        assert served(app, upload(DATA), upstream).code == 204
+    assert set(timeouts) == {59.0}
 
 
 READS = {

@@ -1,5 +1,6 @@
 """What a client gets of upstream's responses, and when a connection is used again."""
 
+import dataclasses
 import io
 import json
 
@@ -278,6 +279,18 @@ def test_old_connections_are_not_used(forwards):
             assert served(app, request()).code == 200
         app.pool.close()
     assert len(upstream.peers) == 2
+
+
+def test_what_the_pool_allows_changes_at_run_time(forwards):
+    with scripted(_serving(OK), _serving(OK)) as upstream:
+        app = forwards(upstream, requests_at_once=1, keep_alive=10.0)
+        with app.pool.place():
+            assert served(app, request()).reason == "busy"
+            app._settings.refresh(
+                dataclasses.replace(app._settings, requests_at_once=2, keep_alive=0.0)
+            )
+            assert served(app, request()).code == 200
+        assert app.pool._unused == []
 
 
 def test_a_client_that_leaves_closes_the_connection(forwards):

@@ -31,7 +31,7 @@ IMSGATE = str(BIN / "imsgate")
 HOST = "127.0.0.1"
 
 #: Seconds after which a test gives up. Nothing is expected to take nearly as long.
-PATIENCE = 60.0
+PATIENCE = 300.0
 
 T = TypeVar("T")
 
@@ -381,7 +381,7 @@ class Gateway:
         machine.
         """
         file = self.state / "imsgate.sqlite"
-        with contextlib.closing(sqlite3.connect(file, timeout=60)) as db, db:
+        with contextlib.closing(sqlite3.connect(file, timeout=PATIENCE)) as db, db:
             db.execute("UPDATE images SET upload_expires = 1 WHERE upload_expires > 1")
             db.execute("UPDATE jobs SET lease = 1 WHERE lease > 1")
         services = load_services(Config([str(self.config)], state_path=str(self.state)))

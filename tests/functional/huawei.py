@@ -9,7 +9,7 @@ from typing import Any
 
 from imsgate.auth import key_file
 from imsgate.auth.key_file import Issued
-from tests.functional.gateway import ROOT, Gateway, clean_env
+from tests.functional.gateway import PATIENCE, ROOT, Gateway, clean_env
 
 AVAILABLE = importlib.util.find_spec("huaweicloudsdkims") is not None
 
@@ -56,7 +56,7 @@ class Process:
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.close()
-        self._process.wait(60)
+        self._process.wait(PATIENCE)
         self._process.stdout.close()
 
     def ask(self, **what: Any) -> Any:

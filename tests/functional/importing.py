@@ -6,7 +6,7 @@ import secrets
 import signal
 
 from tests.functional import programs
-from tests.functional.gateway import IMSGATE, clean_env, eventually
+from tests.functional.gateway import IMSGATE, PATIENCE, clean_env, eventually
 
 BODY = os.urandom(3 << 20)
 
@@ -82,7 +82,7 @@ def slow(body, ready, go_on):
     def route(handler):
         handler.answer(200, {"Content-Length": str(len(body))}, body[: len(body) // 2])
         ready.set()
-        go_on.wait(60)
+        go_on.wait(PATIENCE)
         handler.wfile.write(body[len(body) // 2 :])
 
     return route
@@ -108,4 +108,4 @@ class Worker:
     def end(self, number=signal.SIGTERM):
         self.send(signal.SIGCONT)
         self.send(number)
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE)

@@ -124,7 +124,7 @@ class Keystone:
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGTERM)
-            self._process.wait(30)
+            self._process.wait(PATIENCE)
 
     @contextlib.contextmanager
     def away(self) -> Iterator[None]:

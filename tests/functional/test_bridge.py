@@ -21,7 +21,7 @@ from tests.bridge import ims as strict
 from tests.functional import huawei
 from tests.functional.commands import Commands
 from tests.functional.conftest import needs
-from tests.functional.gateway import Answer, Gateway, eventually, serving
+from tests.functional.gateway import PATIENCE, Answer, Gateway, eventually, serving
 from tests.functional.partial import Part, append, ask, is_complete, offset_of
 from tests.functional.test_clients import Client
 from tests.functional.wire import MIB, Wire, length
@@ -320,7 +320,7 @@ class Killed:
 
     def _expire(self, table: str, column: str) -> None:
         file = self.bridge.state / "imsgate.sqlite"
-        with contextlib.closing(sqlite3.connect(file, timeout=60)) as db, db:
+        with contextlib.closing(sqlite3.connect(file, timeout=PATIENCE)) as db, db:
             db.execute(f"UPDATE {table} SET {column} = 1 WHERE {column} > 1")
 
     def _finish(self) -> None:

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from tests import brokers
-from tests.functional.gateway import Gateway, eventually, serving, stopped
+from tests.functional.gateway import PATIENCE, Gateway, eventually, serving, stopped
 from tests.functional.importing import (
     BODY,
     STORES,
@@ -55,7 +55,7 @@ class Site:
 
     def worker_at(self, image_id, attempt):
         """The one that has begun this attempt at the image's job and is in the middle of it."""
-        assert self.ready.wait(60)
+        assert self.ready.wait(PATIENCE)
         self.ready.clear()
         (job,) = self.gateway.call("GET", "/v2/tasks?limit=1", token=self.gateway.admin).json[
             "tasks"
@@ -93,7 +93,7 @@ def test_one_job_has_one_end(broker, tmp_path):
             _paused(site)
             for worker in site.workers:
                 worker.send(signal.SIGTERM)
-            assert [worker.process.wait(60) for worker in site.workers] == [0, 0]
+            assert [worker.process.wait(PATIENCE) for worker in site.workers] == [0, 0]
             for worker in site.workers:
                 assert "Traceback" not in worker.log.read_text()
         finally:

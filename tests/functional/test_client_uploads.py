@@ -25,7 +25,15 @@ from tests.functional import keystone as ks
 from tests.functional.commands import Commands, finished, progress
 from tests.functional.conftest import needs_program
 from tests.functional.cutting import Cutter
-from tests.functional.gateway import HOST, Gateway, clean_env, eventually, free_port, serving
+from tests.functional.gateway import (
+    HOST,
+    PATIENCE,
+    Gateway,
+    clean_env,
+    eventually,
+    free_port,
+    serving,
+)
 from tests.functional.wire import MIB
 
 SIZE = 12 * MIB
@@ -215,7 +223,7 @@ def limiting(directory: pathlib.Path, upstream: int) -> Iterator[str]:
         yield f"http://{HOST}:{port}"
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(PATIENCE)
 
 
 def _listens(port: int) -> bool:
@@ -250,7 +258,7 @@ def test_a_client_that_dies(
     with Cutter(server.port, hold=SIZE // 2) as proxy:
         there = commands.at(proxy.url)
         process = there.start("upload", disk, "--part-size", "4M", "--no-compression")
-        assert proxy.held.wait(60)
+        assert proxy.held.wait(PATIENCE)
         process.send_signal(how)
         status, said = finished(process)
         proxy.release()
@@ -276,7 +284,7 @@ def test_a_server_that_dies(
     with Cutter(gateway.port, hold=SIZE // 2) as proxy:
         words = ("upload", disk, "--part-size", "4M", "--no-compression", "--json")
         process = commands.at(proxy.url).start(*words, stdout=subprocess.DEVNULL)
-        assert proxy.held.wait(60)
+        assert proxy.held.wait(PATIENCE)
         gateway.kill()
         gateway.start()
         proxy.release()
@@ -292,7 +300,7 @@ def test_a_file_that_has_changed_is_uploaded_anew(
     with Cutter(server.port, hold=SIZE // 2) as proxy:
         there = commands.at(proxy.url)
         process = there.start("upload", disk, "--part-size", "4M", "--no-compression")
-        assert proxy.held.wait(60)
+        assert proxy.held.wait(PATIENCE)
         process.kill()
         finished(process)
         proxy.release()
@@ -310,7 +318,7 @@ def test_an_upload_is_canceled(server: Gateway, commands: Commands, disk: pathli
     with Cutter(server.port, hold=SIZE // 2) as proxy:
         there = commands.at(proxy.url)
         process = there.start("upload", disk, "--part-size", "4M", "--no-compression")
-        assert proxy.held.wait(60)
+        assert proxy.held.wait(PATIENCE)
         second = there.run("upload", disk)
         assert (second.returncode, second.stdout) == (1, "")
         assert "another process is uploading" in second.stderr
@@ -362,10 +370,10 @@ def test_a_token_that_is_revoked_on_the_way(
         sending = opened.enter_context(ThreadPoolExecutor(1)).submit(
             uploader.append_all, 0, Offer(resumable=True)
         )
-        assert proxy.held.wait(60)
+        assert proxy.held.wait(PATIENCE)
         assert token_file.remove(path, jsonl.digest(old))
         proxy.release()
-        sending.result(60)
+        sending.result(PATIENCE)
         assert not tokens.renew()
     assert_stored(server, image_id, disk)
 

@@ -10,7 +10,16 @@ from collections.abc import Mapping
 import pytest
 
 from tests.functional import programs
-from tests.functional.gateway import BIN, HOST, IMSGATE, INI, clean_env, free_port, make_database
+from tests.functional.gateway import (
+    BIN,
+    HOST,
+    IMSGATE,
+    INI,
+    PATIENCE,
+    clean_env,
+    free_port,
+    make_database,
+)
 
 
 @dataclasses.dataclass
@@ -61,7 +70,7 @@ class Site:
             cwd=self.directory,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
         return self._refusal(done)

@@ -8,25 +8,24 @@ The proxies run with the configuration of doc/operators.md.
 import collections
 import contextlib
 import pathlib
-import re
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.functional import proxies
 from tests.functional.conftest import needs_program
 from tests.functional.gateway import (
     HOST,
-    ROOT,
+    PATIENCE,
     Answer,
     Gateway,
     clean_env,
-    eventually,
-    free_port,
     read_answer,
     serving,
 )
+from tests.functional.proxies import HAPROXY, NGINX
 
 MIB = 1 << 20
 LENGTH = 32 * MIB
@@ -38,39 +37,6 @@ CAP = "[sizelimit]\nupload_size_cap = 16777216\n"
 QCOW2 = b"QFI\xfb" + bytes(4092)
 
 
-def example(first_line: str) -> str:
-    """The example of doc/operators.md that begins with this line."""
-    page = (ROOT / "doc/operators.md").read_text()
-    blocks: list[str] = re.findall(r"^```\n(.*?)^```$", page, re.M | re.S)
-    return next(block for block in blocks if block.startswith(first_line))
-
-
-def nginx(directory: pathlib.Path, port: int, upstream: int) -> list[str]:
-    server = example("server {").replace("127.0.0.1:9292", f"{HOST}:{upstream}")
-    server = server.replace("listen 443 ssl;", f"listen {HOST}:{port};")
-    server = re.sub(r" *ssl_certificate.*\n", "", server)
-    places = "".join(
-        f"{name}_temp_path {directory}/{name};"
-        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    conf = directory / "nginx.conf"
-    conf.write_text(
-        f"daemon off; master_process off; pid {directory}/pid; error_log stderr;\n"
-        f"events {{}}\nhttp {{ access_log off; {places}\n{server}}}\n"
-    )
-    return [needs_program("nginx"), "-c", str(conf), "-p", str(directory)]
-
-
-def haproxy(directory: pathlib.Path, port: int, upstream: int) -> list[str]:
-    text = example("defaults").replace("127.0.0.1:9292", f"{HOST}:{upstream}")
-    conf = directory / "haproxy.cfg"
-    conf.write_text(re.sub(r"bind .*", f"bind {HOST}:{port}", text))
-    return [needs_program("haproxy"), "-f", str(conf), "-db"]
-
-
-PROXIES = {"nginx": nginx, "haproxy": haproxy}
-
-
 @pytest.fixture(scope="module")
 def capped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with serving(Gateway(tmp_path_factory.mktemp("capped"), config=CAP, workers=1)) as gateway:
@@ -78,33 +44,14 @@ def capped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 
 @pytest.fixture(scope="module", params=["direct", "nginx", "haproxy"])
-def way(
-    request: pytest.FixtureRequest, capped: Gateway, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Gateway, int]]:
+def way(request: pytest.FixtureRequest, capped: Gateway) -> Iterator[tuple[Gateway, int]]:
     """A gateway, and the port by which clients reach it."""
     if request.param == "direct":
         yield capped, capped.port
         return
-    port, directory = free_port(), tmp_path_factory.mktemp(request.param)
-    command = PROXIES[request.param](directory, port, capped.port)
-    with open(directory / "proxy.log", "wb") as log:
-        proxy = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        eventually(lambda: _serves(port), f"{request.param} serves")
+    proxy = {"nginx": NGINX, "haproxy": HAPROXY}[request.param]
+    with proxies.running(proxy, proxies.plain(proxy, proxy.text()), capped.port) as port:
         yield capped, port
-    finally:
-        proxy.kill()
-        proxy.wait()
-
-
-def _serves(port: int) -> bool:
-    with (
-        contextlib.suppress(OSError),
-        socket.create_connection((HOST, port), timeout=10) as connection,
-    ):
-        connection.sendall(b"GET /healthcheck HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        return read_answer(connection).status == 200
-    return False
 
 
 def upload(port: int, image_id: str, token: str, first: bytes, length: int = LENGTH) -> Answer:
@@ -114,7 +61,7 @@ def upload(port: int, image_id: str, token: str, first: bytes, length: int = LEN
         f"Content-Type: application/octet-stream\r\nContent-Length: {length}\r\n\r\n"
     )
     block = bytes(MIB)
-    with socket.create_connection((HOST, port), timeout=60) as connection:
+    with socket.create_connection((HOST, port), timeout=PATIENCE) as connection:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.sendall(head.encode() + first)
             for _ in range((length - len(first)) // MIB):
@@ -182,7 +129,7 @@ def test_a_kept_connection_serves_the_next_request(way: tuple[Gateway, int], len
     """Go's and Node's clients use a connection again unless the response says that it ends."""
     _, port = way
     head = f"POST /v2/images HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {length}\r\n\r\n"
-    with socket.create_connection((HOST, port), timeout=60) as connection:
+    with socket.create_connection((HOST, port), timeout=PATIENCE) as connection:
         connection.sendall(head.encode())
         refusal = read_answer(connection)
         assert refusal.outcome == (401, "unauthenticated")

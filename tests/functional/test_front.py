@@ -14,7 +14,7 @@ import pytest
 from imsgate.auth import token_file
 from tests.forward.scripted import scripted
 from tests.functional import huawei, images
-from tests.functional.gateway import INI, ROOT, Gateway, eventually, serving
+from tests.functional.gateway import INI, PATIENCE, ROOT, Gateway, eventually, serving
 from tests.functional.test_clients import GLANCE, Client
 from tests.functional.wire import Wire
 
@@ -198,7 +198,7 @@ def test_memory_is_flat(front, upstream):
     image_id = front.create()
     assert front.upload(image_id, iter([block] * 512)).status == 204
     assert upstream.show(image_id)["size"] == 512 * MIB
-    connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=PATIENCE)
     with contextlib.closing(connection):
         fields = {"X-Auth-Token": front.admin}
         connection.request("GET", f"/v2/images/{image_id}/file", headers=fields)

@@ -13,6 +13,7 @@ from tests.functional import resuming
 from tests.functional.conftest import needs, needs_program
 from tests.functional.cutting import Cutter
 from tests.functional.gateway import PATIENCE, Gateway, eventually, serving
+from tests.functional.importing import Worker
 from tests.functional.partial import append, ask, begin, is_complete
 from tests.functional.test_front import Front
 from tests.functional.wire import MIB
@@ -88,3 +89,18 @@ def test_a_process_that_is_killed_while_it_forwards(
             front.expire_leases()
             assert_forwarded(front, upstream, image_id)
             assert is_complete(ask(front, image_id))
+
+
+def test_a_worker_forwards(tmp_path: pathlib.Path, upstream: Gateway) -> None:
+    """The serving processes run no jobs."""
+    half = len(DATA) // 2
+    config = SPOOLING.replace("[jobs]\n", "[jobs]\nthreads = 0\n")
+    with serving(Front(tmp_path, upstream, config)) as front:
+        worker = Worker(front, str(front.paste))
+        try:
+            image_id = front.create()
+            assert begin(front, image_id, DATA[:half]).status == 201
+            assert append(front, image_id, half, DATA[half:], complete=True).status in (202, 204)
+            assert_forwarded(front, upstream, image_id)
+        finally:
+            assert worker.end() == 0, worker.log.read_text()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.functional import idempotency
-from tests.functional.gateway import Gateway, eventually, serving
+from tests.functional.gateway import PATIENCE, Gateway, eventually, serving
 
 KEY = {"Idempotency-Key": "8e03978e-40d5-43e8-bc93-6894a57f9324"}
 
@@ -34,7 +34,7 @@ def test_a_request_that_both_processes_get_is_done_once(
 
 def _keys(gateway: Gateway, statement: str = "SELECT expires FROM idempotency_keys") -> list[float]:
     file = gateway.state / "imsgate.sqlite"
-    with contextlib.closing(sqlite3.connect(file, timeout=60)) as db, db:
+    with contextlib.closing(sqlite3.connect(file, timeout=PATIENCE)) as db, db:
         return [row[0] for row in db.execute(statement)]
 
 

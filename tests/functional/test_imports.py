@@ -12,7 +12,7 @@ import pytest
 
 from tests.functional import images, programs
 from tests.functional.conftest import needs_program
-from tests.functional.gateway import Gateway, clean_env, eventually, serving, stopped
+from tests.functional.gateway import PATIENCE, Gateway, clean_env, eventually, serving, stopped
 from tests.functional.importing import (
     BODY,
     FAST,
@@ -161,7 +161,7 @@ def test_deleting_the_image_cancels(importing, source):
     source.routes["/image"] = slow(BODY, ready, go_on)
     image_id = importing.create()
     assert begin(importing, image_id, "web-download", uri=f"{source.url}/image").status == 202
-    assert ready.wait(60)
+    assert ready.wait(PATIENCE)
     assert importing.status(image_id) == "importing"
     eventually(lambda: task(importing, image_id)["progress"]["bytes"], "progress is shown")
     (job,) = importing.call("GET", "/v2/tasks?limit=1", token=importing.admin).json["tasks"]
@@ -281,7 +281,7 @@ def test_job_of_a_worker_that_is_no_more(start, source, workers, how):
     assert begin(gateway, image_id, "web-download", uri=f"{source.url}/image").status == 202
     assert task(gateway, image_id)["status"] == "pending"
     first = workers(gateway)
-    assert ready.wait(60)
+    assert ready.wait(PATIENCE)
     assert gateway.status(image_id) == "importing"
     if how == "killed":
         first.end(signal.SIGKILL)
@@ -291,7 +291,7 @@ def test_job_of_a_worker_that_is_no_more(start, source, workers, how):
     gateway.expire_leases()
     ready.clear()
     second = workers(gateway)
-    assert ready.wait(60)
+    assert ready.wait(PATIENCE)
     assert gateway.status(image_id) == "importing"
     go_on.set()
     assert ended(gateway, image_id)["status"] == "success"
@@ -324,7 +324,7 @@ def test_worker_that_is_stopped_hands_its_job_back(start, source, workers):
     for _ in range(2):
         ready.clear()
         worker = workers(gateway)
-        assert ready.wait(60)
+        assert ready.wait(PATIENCE)
         assert worker.end(signal.SIGTERM) == 0
         assert task(gateway, image_id)["status"] == "processing"
     go_on.set()
@@ -339,7 +339,7 @@ def test_job_outlives_the_service(start, source, tmp_path):
     source.routes["/image"] = slow(BODY, ready, go_on)
     image_id = gateway.create()
     assert begin(gateway, image_id, "web-download", uri=f"{source.url}/image").status == 202
-    assert ready.wait(60)
+    assert ready.wait(PATIENCE)
     gateway.kill()
     gateway.expire_leases()
     go_on.set()
@@ -355,14 +355,14 @@ def test_another_server_finishes_what_a_killed_one_began(start, source):
     source.routes["/image"] = slow(BODY, ready, go_on)
     image_id = one.create()
     assert begin(one, image_id, "web-download", uri=f"{source.url}/image").status == 202
-    assert ready.wait(60)
+    assert ready.wait(PATIENCE)
     with serving(Gateway(one.directory, config=STORES + WEB + FAST)) as other:
         assert task(other, image_id)["status"] == "processing"
         ready.clear()
         one.kill()
         other.expire_leases()
         assert other.status(image_id) == "importing"
-        assert ready.wait(60), "the other one begins again"
+        assert ready.wait(PATIENCE), "the other one begins again"
         go_on.set()
         assert ended(other, image_id)["status"] == "success"
         eventually(lambda: len(other.residue(image_id)) == 1, "one copy is there and no more")
@@ -378,7 +378,7 @@ def test_worker_that_is_always_killed_gives_up(start, source, workers):
     for _ in range(2):
         ready.clear()
         worker = workers(gateway)
-        assert ready.wait(60)
+        assert ready.wait(PATIENCE)
         worker.end(signal.SIGKILL)
         gateway.expire_leases()
     workers(gateway)

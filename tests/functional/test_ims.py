@@ -411,7 +411,7 @@ def test_a_worker_that_is_killed_at_any_moment(bucket, proxy, idle, worker):
     large = os.urandom(20 << 20)
     put(bucket, "large.raw", large)
     worker(idle)
-    for _ in range(10):
+    for _ in range(6):
         proxy.happened.clear()
         proxy.rules[:] = [cut(moments.randrange(6), -moments.randrange(1, 4 << 20))]
         image_id, job = register(idle, bucket, "large.raw")

@@ -10,7 +10,7 @@ import pytest
 
 from tests.functional import importing, programs
 from tests.functional.conftest import needs_program
-from tests.functional.gateway import HOST, clean_env, serving
+from tests.functional.gateway import HOST, PATIENCE, clean_env, serving
 from tests.functional.keystone import REGION, Keystone, StackGateway, config
 from tests.sources import web_server
 
@@ -214,7 +214,7 @@ def test_what_cannot_work_refuses_to_start(tmp_path: pathlib.Path, more: str, na
         env=clean_env(tmp_path),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode != 0

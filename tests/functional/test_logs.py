@@ -17,9 +17,11 @@ from imsgate.forward.application import Forward
 from imsgate.forward.settings import ForwardSettings
 from imsgate.jobs.celery import CeleryEngine
 from imsgate.jobs.settings import JobSettings
+from imsgate.model import Location, Status
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.registry.sql.database import Database, DatabaseSettings
-from imsgate.testing import apps, servers
+from imsgate.testing import apps, gateways, records, servers
+from imsgate.verification.checking import Verifier
 from tests.functional import images
 from tests.functional.conftest import mounted
 from tests.functional.gateway import ROOT, Gateway, eventually
@@ -292,6 +294,15 @@ def _image_service(directory: pathlib.Path) -> None:
     app.pool.close()
 
 
+def _verification(directory: pathlib.Path) -> None:
+    made = gateways.gateway()
+    places = (Location("fast", "lost"), Location("disabled", "x"))
+    record = records.image(status=Status.ACTIVE, locations=places)
+    made.registry.add(record)
+    found = Verifier(made.registry, made.stores).verify((record.id, place) for place in places)
+    assert len(list(found)) == 2
+
+
 @pytest.fixture(scope="module")
 def logged(gateway: Gateway, log: Log, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """All lines, after each fault."""
@@ -300,7 +311,7 @@ def logged(gateway: Gateway, log: Log, tmp_path_factory: pytest.TempPathFactory)
     collected = Collected()
     root = logging.getLogger("imsgate")
     root.addHandler(collected)
-    for here in (_database, _keystone, _broker, _image_service, _bug):
+    for here in (_database, _keystone, _broker, _image_service, _bug, _verification):
         here(tmp_path_factory.mktemp("here"))
     root.removeHandler(collected)
     return [*collected.lines, *(line["message"] for line in log.lines())]

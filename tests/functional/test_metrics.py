@@ -15,6 +15,7 @@ from tests.functional.gateway import (
     HOST,
     IMSGATE,
     INI,
+    PATIENCE,
     Gateway,
     clean_env,
     eventually,
@@ -144,7 +145,7 @@ def test_jobs_of_a_worker_are_counted(server: Gateway) -> None:
             lambda: _value(_scrape(server), "ended_jobs_total", **ended) == 1, "the job has ended"
         )
         eventually(lambda: _value(_scrape(server), "processes") == WORKERS + 1, "all count")
-        assert _value(_scrape(server), "threads", pool="jobs") == 2
+        assert _value(_scrape(server), "threads", pool="jobs") == 4
     finally:
         worker.end()
     eventually(lambda: _value(_scrape(server), "processes") == WORKERS, "the worker has ended")
@@ -173,12 +174,12 @@ def test_the_command_reports_the_same(server: Gateway) -> None:
         assert elsewhere[0] == 404
     finally:
         process.terminate()
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def _get(port: int, path: str) -> tuple[int, str] | None:
     """None while nobody listens there."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=60)
+    connection = http.client.HTTPConnection(HOST, port, timeout=PATIENCE)
     with contextlib.closing(connection):
         try:
             connection.request("GET", path)

@@ -9,7 +9,7 @@ import sqlite3
 
 import pytest
 
-from tests.functional.gateway import Gateway, eventually, free_port, serving
+from tests.functional.gateway import PATIENCE, Gateway, eventually, free_port, serving
 from tests.functional.importing import Worker
 from tests.notifications.receiver import SECRET, receiving
 
@@ -24,7 +24,7 @@ def _gateway(directory, port, workers):
 
 
 def _database(gateway):
-    return contextlib.closing(sqlite3.connect(gateway.state / "imsgate.sqlite", timeout=60))
+    return contextlib.closing(sqlite3.connect(gateway.state / "imsgate.sqlite", timeout=PATIENCE))
 
 
 def _end_turns(gateway):
@@ -119,7 +119,7 @@ def test_two_of_four_workers_are_killed(site):
     receiver.received.clear()
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         uploads = [pool.submit(_uploaded, gateway) for _ in range(12)]
-        assert receiver.received.wait(60)
+        assert receiver.received.wait(PATIENCE)
         workers = [pid for pid in gateway.pids() if pid != gateway.process.pid]
         for pid in workers[:2]:
             os.kill(pid, signal.SIGKILL)

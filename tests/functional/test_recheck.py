@@ -11,7 +11,7 @@ import pytest
 
 from imsgate.auth import jsonl
 from tests.functional import importing
-from tests.functional.gateway import Gateway, eventually
+from tests.functional.gateway import PATIENCE, Gateway, eventually
 from tests.functional.importing import begin, slow
 from tests.functional.keystone import Keystone, StackGateway
 from tests.functional.wire import Wire, length
@@ -153,7 +153,7 @@ def test_an_import_is_asked_about_again(
     image_id = stack.create(token=token)
     assert begin(stack, image_id, "web-download", token, uri=f"{source.url}/image").status == 202
     try:
-        assert ready.wait(60)
+        assert ready.wait(PATIENCE)
         assert _records(stack).count(b"gAAAA") > 0, "the token is kept sealed"
         assert token.encode() not in _records(stack)
         change(keystone, uploader, token)

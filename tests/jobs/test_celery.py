@@ -64,6 +64,14 @@ def test_a_job_is_a_message(make, registry):
     assert made._queued() == 2
 
 
+def test_a_broker_is_tried():
+    assert engines.CeleryEngine.check_broker(settled())
+    with pytest.raises(errors.Unavailable) as caught:
+        engines.CeleryEngine.check_broker(settled(f"redis://:hush@{HOST}:{free_port()}/0"))
+    assert caught.value.__cause__
+    assert not Engine.check_broker(JobSettings())
+
+
 def test_serving_processes_do_no_jobs(make):
     made = make()
     made.start_threads(4)

@@ -65,3 +65,14 @@ def test_a_project_and_a_kind_have_their_share_of_the_threads(threads, settings,
     while engine.run_one():
         pass
     assert {ended.state for ended in registry.jobs(None)} == {JobState.SUCCESS}
+
+
+def test_shares_of_the_threads_change_at_run_time():
+    registry, work, settings = MemoryRegistry(), Nested(), JobSettings(project_threads=1)
+    engine = work.engine = Engine(registry, {"import": work}, settings)
+    engine.share_threads(4)
+    for _ in range(3):
+        registry.add_job(job(kind="import", project="a"))
+    settings.refresh(JobSettings(project_threads=3))
+    assert engine.run_one()
+    assert work.together == ["import a"] * 3

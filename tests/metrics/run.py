@@ -65,7 +65,8 @@ def families() -> list[Metric]:
                     made = loadwsgi.loadfilter("egg:imsgate", name, global_conf=global_conf)(made)
                 _Run(TestApp(made), services).all()
                 gunicorn.Server(
-                    lambda: made, lambda: None, bind="127.0.0.1:0", workers=1, threads=8, grace=1
+                    *(lambda: made, lambda: None),
+                    **{"bind": "127.0.0.1:0", "workers": 1, "threads": 8, "grace": 1, "conf": conf},
                 ).load()
                 text = report(conf.read(MetricsSettings), services.registry, services.stores)
         finally:

@@ -70,6 +70,17 @@ def queues(broker):
         yield read
 
 
+@pytest.mark.parametrize("password", ["guest", "hush"])
+def test_the_broker_is_tried_without_a_message(load, broker, queues, password):
+    (target,) = load(f"rabbit://guest:{password}@{HOST}:{broker.port}//", "messagingv2")
+    if password == "guest":
+        assert target.check_broker()
+    else:
+        with pytest.raises(Undelivered) as caught:
+            target.check_broker()
+        assert "hush" not in str(caught.value)
+
+
 def test_messages_arrive_as_those_of_glance(load, broker, queues):
     url = f"rabbit://guest:guest@{HOST}:{broker.port}//"
     (target,) = load(url, "messagingv2", more="topics = ours, theirs\n")

@@ -65,7 +65,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _send(self, status, document):
         body = document if isinstance(document, bytes) else json.dumps(document).encode()
-        self.server.answers.wait(60)
+        self.server.answers.wait(300)
         self.send_response(status)
         self.send_header("X-Subject-Token", "gAAAA")
         self.send_header("Content-Type", "application/json")

@@ -20,7 +20,7 @@ def _race(number, settings, start):
     """The images this process won."""
     won = []
     with contextlib.closing(sql.SqlRegistry(settings)) as registry:
-        start.wait(60)
+        start.wait(300)
         for one in registry.list(Query(viewer="racers", sort=[("name", False)])):
             registry.add(image(name=f"{one.name} by {number}", owner="bystanders"))
             with contextlib.suppress(Conflict):
@@ -53,7 +53,7 @@ def in_processes(settings):
         try:
             for process in processes:
                 process.start()
-            return dict(results.get(timeout=90) for _ in processes)
+            return dict(results.get(timeout=300) for _ in processes)
         finally:
             for process in processes:
                 process.join(10)

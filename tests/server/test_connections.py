@@ -28,7 +28,7 @@ class App:
 
     def __call__(self, environ, start_response):
         if environ["PATH_INFO"] == "/held":
-            assert self.go_on.wait(60)
+            assert self.go_on.wait(300)
         if self.reads_body:
             environ["wsgi.input"].read()
         start_response("200 OK", [("Content-Length", "2")])
@@ -56,7 +56,7 @@ class Bench:
         self.clients = []
 
     def connect(self, sent=b""):
-        client = socket.create_connection(self.listener.getsockname(), timeout=60)
+        client = socket.create_connection(self.listener.getsockname(), timeout=300)
         self.clients.append(client)
         client.sendall(sent)
         return client

@@ -9,13 +9,15 @@ import sys
 
 import pytest
 
+from imsgate.config import Config
 from imsgate.server.gunicorn import Server
 
 
 def test_only_one_worker_reports_that_the_application_is_loaded():
     reports = []
     server = Server(
-        lambda: None, lambda: reports.append(1), bind="unix:x", workers=3, threads=1, grace=1
+        *(lambda: None, lambda: reports.append(1)),
+        **{"bind": "unix:x", "workers": 3, "threads": 1, "grace": 1, "conf": Config()},
     )
     for worker in range(3):
         server.report_loaded(worker)

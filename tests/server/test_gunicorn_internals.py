@@ -18,6 +18,7 @@ from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers import gthread
 
+from imsgate.config import Config
 from imsgate.server import bodies
 from imsgate.server.gunicorn import Server
 from tests.functional.gateway import ROOT
@@ -43,6 +44,8 @@ def test_setup_requires_the_lowest_verified_version():
     ("method", "parameters"),
     [
         (arbiter.Arbiter.spawn_worker, ["self"]),
+        (arbiter.Arbiter.handle_hup, ["self"]),
+        (arbiter.Arbiter.kill_workers, ["self", "sig"]),
         (gthread.ThreadWorker.init_signals, ["self"]),
         (gthread.ThreadWorker.run, ["self"]),
         (gthread.ThreadWorker.handle, ["self", "conn"]),
@@ -110,7 +113,10 @@ def test_gunicorn_discards_shorter_bodies_to_keep_their_connections():
 
 def test_a_request_line_of_16_kib_is_received(monkeypatch):
     monkeypatch.setattr(message, "MAX_REQUEST_LINE", message.MAX_REQUEST_LINE)
-    server = Server(lambda: None, lambda: None, bind="unix:x", workers=1, threads=1, grace=1)
+    server = Server(
+        *(lambda: None, lambda: None),
+        **{"bind": "unix:x", "workers": 1, "threads": 1, "grace": 1, "conf": Config()},
+    )
     ours, theirs = socket.socketpair()
     with ours, theirs:
         theirs.sendall(f"GET /{'x' * 16300} HTTP/1.1\r\nHost: x\r\n\r\n".encode())

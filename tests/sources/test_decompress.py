@@ -144,6 +144,20 @@ def test_bomb_is_refused_long_before_its_end(name):
     assert count <= 65 << 20
 
 
+def test_the_largest_ratio_changes_at_run_time():
+    settings = DecompressionSettings(formats=["gzip"], max_ratio=2)
+    changing, bomb = Decompressor(settings), gzip.compress(bytes(65 << 20))
+
+    def size():
+        stream = changing.open("gzip", reading(bomb, 1 << 16))
+        return sum(map(len, iter(lambda: stream.read(1 << 20), b"")))
+
+    with pytest.raises(errors.BadImage, match="more than 2 times"):
+        size()
+    settings.refresh(DecompressionSettings(formats=["gzip"], max_ratio=2000))
+    assert size() == 65 << 20
+
+
 def _named_for_ever():
     yield b"\x1f\x8b\x08\x08" + bytes(6)
     yield from itertools.repeat(b"n" * 65536)

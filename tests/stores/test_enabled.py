@@ -49,12 +49,15 @@ def test_stores_that_were_away_do_not_start_in_one_place(configured, tmp_path, m
     assert stores.get("far").name == "far"
 
 
-def test_copies_are_read_by_weight(configured):
-    stores = loader.load(
-        configured(
-            "[DEFAULT]\nenabled_backends = a:memory, b:memory, c:memory\n"
-            "[glance_store]\ndefault_backend = a\n[b]\nweight = 5\n[c]\nweight = -1\n"
-        )
+def test_copies_are_read_by_weight(configured, tmp_path):
+    enabled = (
+        "[DEFAULT]\nenabled_backends = a:memory, b:memory, c:memory\n"
+        "[glance_store]\ndefault_backend = a\n"
     )
+    conf = configured(f"{enabled}[b]\nweight = 5\n[c]\nweight = -1\n")
+    stores = loader.load(conf)
     copies = [Location(store, "x") for store in ("c", "former", "a", "b")]
     assert [copy.store for copy in stores.preferred(copies)] == ["b", "former", "a", "c"]
+    (tmp_path / "imsgate.conf").write_text(f"{enabled}[b]\nweight = -2\n[c]\nweight = 7\n")
+    conf.reload()
+    assert [copy.store for copy in stores.preferred(copies)] == ["c", "former", "a", "b"]

@@ -231,7 +231,7 @@ def test_the_writer_waits_for_a_slow_reader():
     waiting.start()
     assert waiting.is_alive()
     assert pipe.read(1) == b"a"
-    waiting.join(60)
+    waiting.join(300)
     assert not waiting.is_alive()
     pipe.finish()
     assert (pipe.read(2), pipe.read(None), pipe.read(5)) == (b"bc", b"d", b"")

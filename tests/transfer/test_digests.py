@@ -83,7 +83,7 @@ class Noted:
     def update(self, chunk):
         self.threads.append(threading.current_thread().name)
         self.begun.set()
-        assert self._leave is None or self._leave.wait(30)
+        assert self._leave is None or self._leave.wait(300)
         self._digest.update(chunk)
         self._then()
 
@@ -121,7 +121,7 @@ def test_a_thread_continues_while_the_loop_is_busy(processors):
     processors(2)
     noted = Noted(), Noted()
     stream(*noted).feed(DATA)
-    assert all(one.begun.wait(30) for one in noted)
+    assert all(one.begun.wait(300) for one in noted)
     assert makers(*noted) == {"digest"}
 
 
@@ -134,14 +134,14 @@ def test_digests_get_no_threads_while_others_are_fed(processors):
         # Both are further behind than they may be: the thread and that loop are at them.
         feeding = pool.submit(lambda: [first.feed(DATA) for _ in range(count)])
         try:
-            assert all(one.begun.wait(30) for one in held)
+            assert all(one.begun.wait(300) for one in held)
             for _ in range(5):
                 second.feed(DATA)
             assert [len(one.threads) for one in noted] == [5, 5]
             assert makers(*noted) == HERE
         finally:
             leave.set()
-        feeding.result(30)
+        feeding.result(300)
     assert set(first.values().values()) == {hashlib.md5(DATA * count).hexdigest()}
 
 
@@ -151,7 +151,7 @@ def test_an_idle_stream_keeps_no_thread_from_others(processors):
     slow, noted = digests.Digests(NAMES), (Noted(), Noted())
     slow.feed(DATA)
     stream(*noted).feed(DATA)
-    assert all(one.begun.wait(30) for one in noted)
+    assert all(one.begun.wait(300) for one in noted)
     assert makers(*noted) == {"digest"}
     assert slow.values() == VALUES
 
@@ -162,7 +162,7 @@ def test_the_loop_computes_what_the_thread_does_not(processors):
     held, noted = Noted(leave), Noted(then=lambda: len(noted.threads) < count or leave.set())
     found = stream(held, noted)
     found.feed(DATA)
-    assert held.begun.wait(30)
+    assert held.begun.wait(300)
     for _ in range(digests.MAX_CHUNKS_BEHIND):
         found.feed(DATA)
     assert makers(noted) == HERE
@@ -200,7 +200,7 @@ def test_a_system_without_more_threads(processors, given):
         assert found.values() == VALUES
     noted = Noted(), Noted()
     stream(*noted).feed(DATA)  # there are some again
-    assert all(one.begun.wait(30) for one in noted)
+    assert all(one.begun.wait(300) for one in noted)
     assert makers(*noted) == {"digest"}
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 import pathlib
 from typing import Any
 
@@ -17,7 +18,7 @@ from imsgate.testing.gateways import Gateway, gateway, settings
 from imsgate.verification.checking import CheckResult, Verifier
 
 STORES = ("one", "two", "three")
-DATA = hashlib.shake_128(b"image").digest(3_000_000)
+DATA = hashlib.shake_128(b"image").digest(400_000)
 DIGESTS: dict[str, Any] = {
     "size": len(DATA),
     "checksum": hashlib.md5(DATA).hexdigest(),
@@ -25,6 +26,7 @@ DIGESTS: dict[str, Any] = {
     "os_hash_value": hashlib.sha512(DATA).hexdigest(),
 }
 OWNER = Identity(user_id="u", project_id="p", roles=frozenset({"member", "reader"}))
+ADMIN = Identity(user_id="a", project_id="a", roles=frozenset({"admin", "member", "reader"}))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +50,13 @@ class Site:
         """An active image with a copy in each of these stores."""
         now = model.now()
         record = records.image(
-            owner="p", status=Status.ACTIVE, created_at=now, updated_at=now, **{**DIGESTS, **fields}
+            owner="p",
+            status=Status.ACTIVE,
+            disk_format="raw",
+            container_format="bare",
+            created_at=now,
+            updated_at=now,
+            **{**DIGESTS, **fields},
         )
         places = tuple(Location(name, f"{record.id}.1") for name in stores)
         for place in places:
@@ -93,7 +101,12 @@ class Site:
         """What is recorded of each copy, by store."""
         return {each.store: each.damage for each in self.registry.get(image.id).locations}
 
-    def download(self, image: Image) -> webob.Response:
-        request = webob.Request.blank(f"/v2/images/{image.id}/file")
-        request.environ[IDENTITY] = OWNER
+    def call(self, who: Identity, method: str, path: str, body: Any = None) -> webob.Response:
+        request = webob.Request.blank(path, method=method)
+        request.environ[IDENTITY] = who
+        if body is not None:
+            request.body, request.content_type = json.dumps(body).encode(), "application/json"
         return request.get_response(self.gate.app)
+
+    def download(self, image: Image, method: str = "GET") -> webob.Response:
+        return self.call(OWNER, method, f"/v2/images/{image.id}/file")

@@ -12,7 +12,7 @@ from typing import Any
 from imsgate.api import views
 from imsgate.api.description import Schema
 from imsgate.api.ims import systems
-from imsgate.errors import BadAttribute
+from imsgate.errors import BadAttribute, BadJson
 from imsgate.jobs.progress import FAILED, MESSAGE
 from imsgate.model import Image, Visibility
 from imsgate.profiles import STATUSES, Profile
@@ -29,6 +29,7 @@ _NAME = re.compile(r"[\w .\-]{1,128}")
 _MAX_DESCRIPTION_CHARACTERS = 1024
 #: What ``check_name`` and ``check_description`` accept; they say what is wrong in IMS's codes.
 NAME_SCHEMA: Schema = {"type": "string", "pattern": r"^[\w.\-]([\w .\-]{0,126}[\w.\-])?$"}
+PROJECT_SCHEMA: Schema = {"type": ["string", "integer"]}
 DESCRIPTION_SCHEMA: Schema = {
     "type": "string",
     "pattern": r"^[^<>\r]*$",
@@ -82,6 +83,13 @@ def check_description(text: Any) -> None:
     if re.search(r"[<>\r]", text):
         problem = "description: < and > and carriage returns are not allowed"
         raise BadAttribute("IMG.0054", problem=problem)
+
+
+def enterprise_project(value: Any) -> str:
+    """The value of enterprise_project_id as a record stores it. Raises BadJson."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise BadJson(problem="enterprise_project_id: it must be a string")
+    return str(value)
 
 
 def check_firmware(kind: Any) -> None:

@@ -8,7 +8,7 @@ import webob
 
 from imsgate import errors
 from imsgate.api.deployment import Deployment
-from imsgate.api.description import TEXT, described, json_content, record
+from imsgate.api.description import described, json_content, record
 from imsgate.api.ims import attributes, ids, jobs
 from imsgate.api.ims.jobs import ACCEPTED
 from imsgate.api.job_starter import JobStarter
@@ -26,7 +26,7 @@ _BODY = record(
     {
         "name": attributes.NAME_SCHEMA,
         "description": attributes.DESCRIPTION_SCHEMA,
-        "enterprise_project_id": TEXT,
+        "enterprise_project_id": attributes.PROJECT_SCHEMA,
     },
     *_OPTIONAL,
 )
@@ -89,6 +89,8 @@ def _fields(source: Image, body: Mapping[str, Any]) -> dict[str, Any]:
         "container_format": source.container_format,
         "min_disk": source.min_disk,
         "min_ram": source.min_ram,
-        "enterprise_project_id": str(body.get("enterprise_project_id", "0")),
+        "enterprise_project_id": attributes.enterprise_project(
+            body.get("enterprise_project_id", "0")
+        ),
         **({"__description": body["description"]} if "description" in body else {}),
     }

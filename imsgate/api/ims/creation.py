@@ -57,7 +57,7 @@ SCHEMA = record(
         "description": attributes.DESCRIPTION_SCHEMA,
         "architecture": {"enum": ["x86", "arm"]},
         "hw_firmware_type": {"enum": ["bios", "uefi"]},
-        "enterprise_project_id": TEXT,
+        "enterprise_project_id": attributes.PROJECT_SCHEMA,
         "is_quick_import": {"type": "boolean"},
         **tags.OF_NEW_IMAGE,
     },
@@ -111,9 +111,11 @@ def _optional_fields(body: Mapping[str, Any]) -> dict[str, Any]:
         if body["architecture"] not in ("x86", "arm"):
             raise BadAttribute("IMG.0212", problem="architecture: it must be x86 or arm")
         fields |= {"__support_arm": "true"} if body["architecture"] == "arm" else {}
-    for name in ("hw_firmware_type", "enterprise_project_id"):
-        if name in body:
-            fields[name] = str(body[name])
+    if "hw_firmware_type" in body:
+        fields["hw_firmware_type"] = str(body["hw_firmware_type"])
+    if "enterprise_project_id" in body:
+        project = attributes.enterprise_project(body["enterprise_project_id"])
+        fields["enterprise_project_id"] = project
     return fields
 
 

@@ -11,7 +11,7 @@ from imsgate.api.ims import bucket_urls, ids, jobs
 from imsgate.api.ims.jobs import ACCEPTED
 from imsgate.api.job_starter import JobStarter
 from imsgate.api.requester import identity
-from imsgate.http.json_body import json_object
+from imsgate.http.json_body import flag, json_object
 from imsgate.http.request import Request
 from imsgate.jobs import export
 from imsgate.jobs.arguments import for_export
@@ -40,7 +40,7 @@ class ImageExport:
         body = json_object(request)
         url = bucket_urls.parse(self.deployment, who, body.get("bucket_url"))
         image.require(Status.ACTIVE)
-        quick = body.get("is_quick_export", False) is True
+        quick = flag(body, "is_quick_export")
         wanted = "zvhd2" if quick else body.get("file_format")
         if wanted != image.disk_format:
             raise errors.ExportFormat(found=image.disk_format, wanted=wanted)

@@ -11,7 +11,7 @@ from typing import Any
 from imsgate.api.description import TEXT, Schema, listed, record
 from imsgate.api.ims.tag_names import split
 from imsgate.errors import BadAttribute, BadJson
-from imsgate.http.json_body import without_unused
+from imsgate.http.json_body import flag, without_unused
 from imsgate.model import Image
 
 _DEFAULT_LIMIT, _MAX_LIMIT = 10, 1000
@@ -95,7 +95,7 @@ def parse(body: Mapping[str, Any]) -> Search:
         action=action,
         limit=min(_number(body, "limit", _DEFAULT_LIMIT, 1), _MAX_LIMIT),
         offset=_number(body, "offset", 0, 0),
-        untagged=body.get("without_any_tag") is True,
+        untagged=flag(body, "without_any_tag"),
         tags={member: _wanted(body, member) for member in _LISTS if member in body},
         matches=_matches(body),
     )

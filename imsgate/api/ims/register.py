@@ -15,7 +15,7 @@ from imsgate.api.ims.jobs import ACCEPTED
 from imsgate.api.job_starter import JobStarter
 from imsgate.api.requester import identity
 from imsgate.buckets.image_url import ImageUrl
-from imsgate.http.json_body import json_object
+from imsgate.http.json_body import flag, json_object
 from imsgate.http.request import Request
 from imsgate.jobs.arguments import for_bucket_import
 from imsgate.jobs.methods import CREATE, METHODS, REGISTER, ImportMethod
@@ -60,7 +60,7 @@ class Register:
     def create(self, request: Request) -> webob.Response:
         """IMS API, Image: Creating an Image (``POST /v2/cloudimages/action``)."""
         body = json_object(request)
-        quick = body.get("is_quick_import", False) is True
+        quick = flag(body, "is_quick_import")
         return self._create(request, body, quick=quick, job_type="imsImportImageJob")
 
     @described(answers=ACCEPTED, body=json_content(creation.SCHEMA))

@@ -53,6 +53,10 @@ _TAG = record(
 )
 #: The members of a request for a new image that contain its tags.
 OF_NEW_IMAGE = {"tags": listed(TEXT), "image_tags": listed(_TAG)}
+_OF_ONE_IMAGE = {
+    **record({"image_id": TEXT, "tag": TEXT, "image_tag": _TAG}, "tag", "image_tag"),
+    "anyOf": [{"required": ["tag"]}, {"required": ["image_tag"]}],
+}
 _SHOWN = record({"key": TEXT, "value": TEXT})
 _RESOURCE = record(
     {
@@ -161,9 +165,7 @@ class ImageTags:
 
     @described(
         answers={204: NO_CONTENT},
-        body=json_content(
-            record({"image_id": TEXT, "tag": TEXT, "image_tag": _TAG}, "tag", "image_tag")
-        ),
+        body=json_content(_OF_ONE_IMAGE),
     )
     def set(self, request: Request) -> webob.Response:
         """IMS API, Image Tagging: Adding or Modifying a Tag."""
@@ -199,7 +201,9 @@ class ImageTags:
 
     @described(
         answers={204: NO_CONTENT},
-        body=json_content(record({"action": {"enum": ["create", "delete"]}, "tags": listed(_TAG)})),
+        body=json_content(
+            record({"action": {"enum": ["create", "delete"]}, "tags": listed(_TAG)}, "tags")
+        ),
     )
     def act(self, request: Request, project_id: str, image_id: str) -> webob.Response:
         """IMS API, Image Tagging: Adding or Deleting Image Tags in Batches."""
