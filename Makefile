@@ -5,7 +5,7 @@
 # make share  write the manual page and completion scripts, which packages contain, into share/
 # make dist   build the sdist, the wheel and an SBOM of both with all dependencies into dist/
 # make bench  compare imsgate with the floor and, with GLANCE_VENV, Glance; BENCH="--store DIR" for a disk
-# make bench-parts  measure memory and format inspection
+# make bench-parts  measure memory, format inspection and the start
 # make fuzz   feed the format inspectors random input for $(FUZZ_SECONDS) seconds
 # make compare   write doc/formats-compared.md again
 
@@ -90,6 +90,7 @@ bench: $(VENV)/.test
 bench-parts: $(VENV)/.test
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/inspect_formats.py
+	$(BIN)/python benchmarks/start.py
 
 fuzz: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet atheris

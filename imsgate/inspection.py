@@ -7,7 +7,7 @@ Equal settings give the same object. The defaults refuse unsafe images only.
 import functools
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from oslo_config import cfg, types
 
@@ -15,8 +15,10 @@ from imsgate import errors
 from imsgate.formats.checks import CHECKS
 from imsgate.formats.inspector import ACCEPTED, InspectionPolicy, Inspector
 from imsgate.formats.names import FORMATS, IMAGES, WRAPPERS, Declaration, option_of
-from imsgate.model import Image
 from imsgate.settings import Settings
+
+if TYPE_CHECKING:
+    from imsgate.model import Image
 
 GROUP = "sniff"
 
@@ -99,7 +101,7 @@ _CINDER_KEY = "cinder_encryption_key_id"
 """The property of an encrypted volume that Cinder uploads, as a LUKS device with format raw."""
 
 
-def declared_format(image: Image) -> Declaration | None:
+def declared_format(image: "Image") -> Declaration | None:
     """The format that the data of this image must have; None if any format will do.
 
     This is its ``disk_format``, except for the containers that wrap the disk (ova, docker,
@@ -127,7 +129,7 @@ _DISK_FORMATS = {
 }
 
 
-def fields_from_content(image: Image, image_info: Any) -> Mapping[str, Any]:
+def fields_from_content(image: "Image", image_info: Any) -> Mapping[str, Any]:
     """The fields of a record that follow from the data.
 
     ``image_info`` is the result of the inspection, or None without data. A missing disk_format is

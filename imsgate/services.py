@@ -3,15 +3,12 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from oslo_config import cfg
 
 from imsgate import inspection, plugins, profiles
 from imsgate.auth.policy import Policy
-from imsgate.bridge import registration
-from imsgate.bridge.records import BridgedAccess
-from imsgate.bridge.remote import Remote
 from imsgate.bridge.settings import BridgeSettings
 from imsgate.buckets import base as user_buckets
 from imsgate.buckets.image_url import Allowed
@@ -57,6 +54,9 @@ from imsgate.verification import repair
 from imsgate.verification.background import BackgroundVerification
 from imsgate.verification.repair import Repairs
 from imsgate.verification.settings import VerificationSettings
+
+if TYPE_CHECKING:
+    from imsgate.bridge.remote import Remote
 
 REGISTRY_OPTS = (
     cfg.StrOpt(
@@ -104,7 +104,7 @@ _NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
 def load_services(
     conf: Config,
     api_overrides: Mapping[str, str] = _NO_OVERRIDES,
-    remote: Remote | None = None,
+    remote: "Remote | None" = None,
 ) -> Services:
     """The services that the configuration describes. ``api_overrides`` are options of ``[api]``,
     ``remote`` is the image service that has the records, for a bridge.
@@ -135,7 +135,7 @@ def make_services(
     quotas: Quotas,
     accounts: user_buckets.Accounts | None = None,
     api_overrides: Mapping[str, str] = _NO_OVERRIDES,
-    remote: Remote | None = None,
+    remote: "Remote | None" = None,
 ) -> Services:
     """The services around these drivers. ``accounts`` are those of users' object storage, if any,
     and ``remote`` is as for ``load_services``.
@@ -163,7 +163,7 @@ def make_services(
         reauthorize=Reauthorizer(access=access, native=conf.native),
     )
     if remote is not None:
-        work[registration.KIND] = _register_work(conf, registry, stores, remote)
+        work.update(_register_work(conf, registry, stores, remote))
     jobs = conf.read(JobSettings)
     engine = make_engine(registry, work, jobs, read_only.is_on)
     repairs = Repairs(stores=stores, engine=engine)
@@ -200,21 +200,25 @@ def make_services(
     )
 
 
-def _access(conf: Config, registry: Registry, remote: Remote | None) -> Access:
+def _access(conf: Config, registry: Registry, remote: "Remote | None") -> Access:
     policy = Policy(conf.native)
     if remote is None:
         return Access(registry=registry, policy=policy)
+    from imsgate.bridge.records import BridgedAccess  # noqa: PLC0415 - only a bridge needs it
+
     return BridgedAccess(registry=registry, policy=policy, remote=remote)
 
 
 def _register_work(
-    conf: Config, registry: Registry, stores: Stores, remote: Remote
-) -> registration.RegisterWork:
+    conf: Config, registry: Registry, stores: Stores, remote: "Remote"
+) -> dict[str, Work]:
     """Raises BadConfig if IMS could not read what is uploaded, or would refuse it."""
+    from imsgate.bridge import registration  # noqa: PLC0415 - only a bridge needs it
+
     registration.check_store(stores, conf.read(UploadSettings))
     conf.require(lambda new: registration.check_size(new.read(SizeLimitSettings).image_size_cap))
     settings = conf.read(BridgeSettings)
-    return registration.RegisterWork(
+    work = registration.RegisterWork(
         registry=registry,
         stores=stores,
         remote=remote,
@@ -222,6 +226,7 @@ def _register_work(
         timeout=settings.registration_timeout,
         says_why=conf.read(JobSettings).failure_message,
     )
+    return {registration.KIND: work}
 
 
 def source_inspector(conf: Config) -> SourceInspector:

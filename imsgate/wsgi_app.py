@@ -11,7 +11,6 @@ import os
 from gunicorn.errors import AppImportError
 
 from imsgate import config
-from imsgate.app import app_factory
 from imsgate.errors import BadConfig
 from imsgate.http.wsgi import WsgiApp
 from imsgate.server import life, pastefile
@@ -29,7 +28,8 @@ def _load() -> WsgiApp:
     paste = pastefile.uri(conf, os.environ.get("IMSGATE_PASTE"))
     app = pastefile.load(paste, global_conf)
     conf.log_unread()
-    has_gate = pastefile.has_app(paste, global_conf, app_factory)
+    parts = pastefile.loaded_parts(paste, global_conf)
+    has_gate = pastefile.has_app(parts, "imsgate.app:app_factory")
     life.log_start(conf, "serves as a WSGI application", with_services=has_gate)
     atexit.register(life.log_stop)
     try:

@@ -7,7 +7,6 @@ from paste.deploy import loadwsgi
 
 from imsgate import app, config
 from imsgate.errors import BadConfig
-from imsgate.page import page
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.server import pastefile
 from imsgate.services import load_registry
@@ -240,8 +239,10 @@ def test_every_shipped_flavor_with_tokens_has_the_page(flavor):
 
 def test_the_page_shares_its_threads_with_the_api():
     """Only single paths that must always answer have threads of their own."""
-    assert pastefile.exact_paths(f"config:{INI}#main", {}) == {"/healthcheck"}
-    assert pastefile.has_app(f"config:{INI}#main", {}, page.app_factory)
+    parts = pastefile.loaded_parts(f"config:{INI}#main", {})
+    assert pastefile.exact_paths(parts) == {"/healthcheck"}
+    assert pastefile.has_app(parts, "imsgate.page.page:app_factory")
+    assert not pastefile.has_app(parts, "imsgate.bridge_app:app_factory")
 
 
 def _filters(context):

@@ -9,7 +9,6 @@ import webob
 
 from imsgate import errors
 from imsgate.api.metrics import report
-from imsgate.app import app_factory
 from imsgate.cmd import arguments
 from imsgate.filters.metrics import MetricsSettings
 from imsgate.http import responses
@@ -72,7 +71,8 @@ def _reporter(args: argparse.Namespace) -> Callable[[], bytes]:
     conf = arguments.load(args)
     settings = conf.read(MetricsSettings)
     paste = pastefile.uri(conf, args.paste)
-    if not pastefile.has_app(paste, arguments.global_conf(args), app_factory):
+    parts = pastefile.loaded_parts(paste, arguments.global_conf(args))
+    if not pastefile.has_app(parts, "imsgate.app:app_factory"):
         return lambda: report(settings, None, None)
     registry, stores = load_registry(conf), loader.load(conf)
     return lambda: report(settings, registry, stores)

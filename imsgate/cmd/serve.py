@@ -4,9 +4,8 @@ import argparse
 import os
 from typing import Any
 
-from imsgate import app, services
+from imsgate import services
 from imsgate.cmd import arguments
-from imsgate.page import page
 from imsgate.server import first_start, gunicorn, life, pastefile
 
 
@@ -55,9 +54,11 @@ def run(args: argparse.Namespace) -> int:
     paste = pastefile.uri(conf, args.paste)
     conf.set_up_log()
     services.import_drivers(conf)
-    first_start.prepare(conf, paste, global_conf)
-    has_gate = pastefile.has_app(paste, global_conf, app.app_factory)
-    has_page = pastefile.has_app(paste, global_conf, page.app_factory)
+    # Imports what the pipeline consists of, so that the workers share it.
+    parts = pastefile.loaded_parts(paste, global_conf)
+    first_start.prepare(conf, parts)
+    has_gate = pastefile.has_app(parts, "imsgate.app:app_factory")
+    has_page = pastefile.has_app(parts, "imsgate.page.page:app_factory")
 
     def loaded() -> None:
         first_start.announce(args.bind, conf.state_path, page=has_page)
@@ -75,6 +76,6 @@ def run(args: argparse.Namespace) -> int:
         grace=args.grace,
         stopped=life.log_stop,
         conf=conf,
-        reserved_paths=pastefile.exact_paths(paste, global_conf),
+        reserved_paths=pastefile.exact_paths(parts),
     )
     return server.run()

@@ -5,7 +5,6 @@ import signal
 from collections.abc import Mapping
 from typing import Any
 
-from imsgate import bridge_app
 from imsgate.bridge import remote
 from imsgate.cmd import arguments
 from imsgate.config import Config, DefaultSettings
@@ -16,7 +15,6 @@ from imsgate.forward.settings import ForwardSettings
 from imsgate.jobs import engine
 from imsgate.server import life, pastefile, reloading
 from imsgate.services import Services, load_services
-from imsgate.spool import factory
 from imsgate.spool.services import Spool, load_spool
 
 
@@ -68,9 +66,10 @@ def load(conf: Config, paste: str, global_conf: Mapping[str, str]) -> Services |
 
     Raises BadConfig, naming the option.
     """
-    if pastefile.has_app(paste, global_conf, bridge_app.app_factory):
+    applications = pastefile.loaded_parts(paste, global_conf)
+    if pastefile.has_app(applications, "imsgate.bridge_app:app_factory"):
         return load_services(conf, remote=remote.load(conf))
-    forwarding = pastefile.app_options(paste, global_conf, factory.app_factory)
+    forwarding = pastefile.app_options(applications, "imsgate.spool.factory:app_factory")
     if forwarding is None:
         return load_services(conf)
     settings = conf.read(ForwardSettings, forwarding)

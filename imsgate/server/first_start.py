@@ -3,35 +3,38 @@
 import os
 import pathlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
 
-from imsgate import app, bridge_app, config
+from imsgate import config
 from imsgate.auth import token_file
 from imsgate.filters.tokens import Tokens, TokensSettings
 from imsgate.forward.settings import ForwardSettings
 from imsgate.registry.sql import schema
 from imsgate.registry.sql.database import DatabaseSettings
 from imsgate.server import pastefile, state
-from imsgate.spool import factory
+
+#: The factories of the applications that have a database.
+_WITH_RECORDS = ("imsgate.app:app_factory", "imsgate.bridge_app:app_factory")
+_FORWARD = "imsgate.spool.factory:app_factory"
 
 
-def prepare(conf: config.Config, paste: str, global_conf: Mapping[str, str]) -> None:
+def prepare(conf: config.Config, parts: Sequence[Any]) -> None:
     """Create the state directory and what the pipeline stores there: an embedded database if it
     ends in ``gate`` or ``bridge``, or in ``forward`` with a spool, and an admin token if ``tokens``
-    runs.
+    runs. ``parts`` are those of ``pastefile.loaded_parts``.
 
     The database of a database server is left alone: ``imsgate db upgrade`` migrates it when its
     operator decides to. Raises BadConfig.
     """
     state.create_directory(conf)
-    factories = (app.app_factory, bridge_app.app_factory)
-    forwarding = pastefile.app_options(paste, global_conf, factory.app_factory)
+    forwarding = pastefile.app_options(parts, _FORWARD)
     spools = forwarding is not None and conf.read(ForwardSettings, forwarding).spool_store
-    if spools or any(pastefile.has_app(paste, global_conf, each) for each in factories):
+    if spools or any(pastefile.has_app(parts, factory) for factory in _WITH_RECORDS):
         database = conf.read(DatabaseSettings)
         if schema.is_embedded(database):
             schema.upgrade(database)
-    overrides = pastefile.filter_options(paste, global_conf, Tokens.NAME)
+    overrides = pastefile.filter_options(parts, Tokens.NAME)
     if overrides is not None:
         tokens = conf.read(TokensSettings, overrides).token_file
         if not os.path.exists(tokens):

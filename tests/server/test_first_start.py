@@ -16,7 +16,7 @@ def test_a_flavor_whose_extra_is_missing(monkeypatch, tmp_path):
     global_conf = {"config_file": str(tmp_path / "conf"), "state_path": str(tmp_path / "state")}
     conf = config.load(global_conf)
     with pytest.raises(BadConfig, match=r"imsgate\[keystone\]") as caught:
-        first_start.prepare(conf, pastefile.uri(conf, None), global_conf)
+        first_start.prepare(conf, pastefile.loaded_parts(pastefile.uri(conf, None), global_conf))
     assert caught.value.key == "[paste_deploy] flavor"
 
 
@@ -80,5 +80,6 @@ pipeline = tokens another
 def test_only_the_gate_gets_a_database(tmp_path, app, is_gate):
     (tmp_path / "paste.ini").write_text(PASTE)
     global_conf = {"state_path": str(tmp_path / "state")}
-    first_start.prepare(config.load(global_conf), f"config:{tmp_path}/paste.ini#{app}", global_conf)
+    parts = pastefile.loaded_parts(f"config:{tmp_path}/paste.ini#{app}", global_conf)
+    first_start.prepare(config.load(global_conf), parts)
     assert (tmp_path / "state" / "imsgate.sqlite").exists() is is_gate

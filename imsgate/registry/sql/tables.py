@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql
 
 from imsgate.model import JobState, MemberStatus, Status, UploadState, Visibility
 
@@ -33,6 +32,13 @@ def _exact_collation(dialect: sa.Dialect) -> str | None:
     return None  # SQLite compares bytes already
 
 
+def _mysql() -> Any:
+    """SQLAlchemy's types of MySQL. Imported late: with other databases, nobody needs them."""
+    from sqlalchemy.dialects import mysql  # noqa: PLC0415
+
+    return mysql
+
+
 class Exact(sa.types.TypeDecorator[str]):
     """Text compared and sorted by code point: case and trailing spaces count.
 
@@ -47,7 +53,7 @@ class Exact(sa.types.TypeDecorator[str]):
         if length:
             return sa.String(length, collation)
         if dialect.name in ("mysql", "mariadb"):
-            return mysql.MEDIUMTEXT(collation=collation)  # TEXT ends at 64 KiB
+            return _mysql().MEDIUMTEXT(collation=collation)  # TEXT ends at 64 KiB
         return sa.Text(collation=collation)
 
 
@@ -77,7 +83,7 @@ class Moment(sa.types.TypeDecorator[datetime.datetime]):
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
         if dialect.name in ("mysql", "mariadb"):
-            return mysql.DATETIME(fsp=6)
+            return _mysql().DATETIME(fsp=6)
         return sa.DateTime()
 
     def process_bind_param(
@@ -116,7 +122,7 @@ class Bytes(sa.types.TypeDecorator[bytes]):
 
     def load_dialect_impl(self, dialect: sa.Dialect) -> Any:
         if dialect.name in ("mysql", "mariadb"):
-            return mysql.MEDIUMBLOB()  # BLOB ends at 64 KiB
+            return _mysql().MEDIUMBLOB()  # BLOB ends at 64 KiB
         return sa.LargeBinary()
 
 
