@@ -170,8 +170,7 @@ class Gateway:
                 *("--chunked-input-limit", "8388608", "--buffer-size", "32768"),
                 *("--module", "imsgate.wsgi_app:application"),
             ]
-        module = f"tests.functional.serve_{self.server}"
-        return [sys.executable, "-m", module, str(self.port)]
+        return [self.server, str(self.port)]
 
     def _env(self) -> dict[str, str]:
         return clean_env(

@@ -10,10 +10,25 @@ import openstackclient.shell
 
 from imsgate.cmd import main
 
+
+def _serve_cheroot() -> None:
+    from tests.functional import serve_cheroot  # noqa: PLC0415 - loads the application
+
+    serve_cheroot.main()
+
+
+def _serve_wsgiref() -> None:
+    from tests.functional import serve_wsgiref  # noqa: PLC0415 - loads the application
+
+    serve_wsgiref.main()
+
+
 PROGRAMS = {
     "openstack": openstackclient.shell.main,
     "glance": glanceclient.shell.main,
     "imsgate": main.main,
+    "cheroot": _serve_cheroot,
+    "wsgiref": _serve_wsgiref,
 }
 
 LOADED = (
@@ -27,7 +42,7 @@ LOADED = (
     *("imsgate.app", "imsgate.page.page", "imsgate.jobs.engine"),
     *("imsgate.registry.sql", "imsgate.stores.filesystem", "imsgate.stores.memory"),
     *("imsgate.client.connection", "imsgate.client.uploading", "imsgate.client.downloading"),
-    *("gunicorn.workers.gthread", "openstack.config", "rich.progress"),
+    *("cheroot.wsgi", "gunicorn.workers.gthread", "openstack.config", "rich.progress"),
 )
 
 for module in LOADED:

@@ -19,6 +19,9 @@ from typing import Protocol
 
 import pytest
 
+#: Servers that ``spawn`` forks.
+_FORKED_SERVERS = ("imsgate", "cheroot", "wsgiref")
+
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tests.functional.loaded"])
 
@@ -71,7 +74,7 @@ class _Forked:
 
 def spawn(command: Sequence[str], log: pathlib.Path, env: Mapping[str, str]) -> Server:
     """Start a server in a session of its own, in the directory of its log."""
-    if pathlib.Path(command[0]).name == "imsgate":
+    if pathlib.Path(command[0]).name in _FORKED_SERVERS:
         arguments = list(command), dict(env), log
         return _Forked(_FORKS.Process(target=_serve, args=arguments, daemon=True))
     with open(log, "ab") as output:

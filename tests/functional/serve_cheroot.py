@@ -1,4 +1,4 @@
-"""The pipeline on cheroot: ``python -m tests.functional.serve_cheroot PORT``."""
+"""The pipeline on cheroot."""
 
 import errno
 import signal
@@ -31,7 +31,3 @@ def main() -> None:
     signal.sigwait([signal.SIGTERM])
     server.stop()
     serving.join()
-
-
-if __name__ == "__main__":
-    main()

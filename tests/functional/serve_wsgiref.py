@@ -1,7 +1,4 @@
-"""The pipeline on the standard library's server, which leaves chunked bodies as they are.
-
-``python -m tests.functional.serve_wsgiref PORT``
-"""
+"""The pipeline on the standard library's server, which leaves chunked bodies as they are."""
 
 import signal
 import socketserver
@@ -28,7 +25,3 @@ def main() -> None:
         server.serve_forever()
     except KeyboardInterrupt:
         server.server_close()
-
-
-if __name__ == "__main__":
-    main()
