@@ -19,7 +19,8 @@ settings.load_profile("imsgate")
 
 #: Files that share servers, by the beginnings of their paths. Every process that runs one of them
 #: would have to start these servers.
-KEYSTONE = ("keystone", "recheck", "client_uploads", "page", "front_keystone", "doctor")
+#: Two groups with a Keystone each: one alone would be left at the end.
+KEYSTONE = (("client_uploads", "page"), ("doctor", "front_keystone", "keystone", "recheck"))
 TOGETHER = (
     ("tests/stores/s3/",),
     (
@@ -28,7 +29,7 @@ TOGETHER = (
         "tests/functional/test_quotas.py",
         "tests/doctor/test_database.py",
     ),
-    tuple(f"tests/functional/test_{name}.py" for name in KEYSTONE),
+    *(tuple(f"tests/functional/test_{name}.py" for name in names) for names in KEYSTONE),
     ("tests/functional/test_glance", "tests/functional/test_front_glance"),
     tuple(f"tests/functional/test_{name}.py" for name in "records refusals stores clients".split()),
 )
