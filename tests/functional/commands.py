@@ -46,7 +46,15 @@ class Commands:
     def start(self, *words: Any, **options: Any) -> "subprocess.Popen[bytes]":
         """A command that a test can kill."""
         return subprocess.Popen(
-            [sys.executable, "-m", "imsgate.cmd.main", *map(str, words)],
+            # Where the tests run in the background, SIGINT is ignored.
+            [
+                "env",
+                "--default-signal=INT",
+                sys.executable,
+                "-m",
+                "imsgate.cmd.main",
+                *map(str, words),
+            ],
             env=self.env(),
             cwd=self.directory,
             stderr=subprocess.PIPE,
