@@ -5,6 +5,7 @@ import logging
 import os
 import pathlib
 import re
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -238,6 +239,20 @@ def _token_files_are_invalid(gateway: Gateway, log: Log) -> None:
     log.line("^No token is accepted")
 
 
+def _configuration_is_changed(gateway: Gateway, log: Log) -> None:
+    text = gateway.config.read_text()
+    lines = {
+        "[database]\nmax_pool_size = 7": "^Ignoring change to immutable option ",
+        "[pace]\nidle_timeout = none": "^The configuration is invalid; ",
+    }
+    assert gateway.process
+    for more, line in lines.items():
+        gateway.config.write_text(f"{text}\n{more}\n")
+        gateway.process.send_signal(signal.SIGHUP)
+        log.line(line)
+    gateway.config.write_text(text)
+
+
 FAULTS = (
     test_a_refused_image,
     test_a_job,
@@ -248,6 +263,7 @@ FAULTS = (
     _job_fails,
     _policy_is_invalid,
     _token_files_are_invalid,
+    _configuration_is_changed,
 )
 
 
