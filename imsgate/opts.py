@@ -34,7 +34,7 @@ from imsgate.page.page import PageSettings
 from imsgate.quotas import quota
 from imsgate.records.settings import ApiSettings
 from imsgate.registry import sql
-from imsgate.services import RegistrySettings
+from imsgate.registry.loader import RegistrySettings
 from imsgate.settings import Settings
 from imsgate.signatures import verify
 from imsgate.sources import decompress, uris, web

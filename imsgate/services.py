@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from oslo_config import cfg
-
 from imsgate import inspection, plugins, profiles
 from imsgate.auth.policy import Policy
 from imsgate.bridge.settings import BridgeSettings
@@ -33,7 +31,7 @@ from imsgate.records.records import Records
 from imsgate.records.settings import ApiSettings
 from imsgate.records.sharing import Sharing
 from imsgate.registry.base import Registry
-from imsgate.settings import Settings
+from imsgate.registry.loader import load_registry
 from imsgate.signatures import verify
 from imsgate.signatures.verify import Signatures
 from imsgate.sources.bucket import BucketSources
@@ -57,18 +55,6 @@ from imsgate.verification.settings import VerificationSettings
 
 if TYPE_CHECKING:
     from imsgate.bridge.remote import Remote
-
-REGISTRY_OPTS = (
-    cfg.StrOpt(
-        "driver",
-        default="sql",
-        help="Entry point in imsgate.registries of the driver that stores image records.",
-    ),
-)
-
-
-class RegistrySettings(Settings, group="registry", opts=REGISTRY_OPTS):
-    driver: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,14 +307,6 @@ def _allowed_buckets(conf: Config) -> Allowed:
         return Allowed(conf.read(user_buckets.BucketsSettings).allowed)
     except ValueError as error:
         raise BadConfig(f"[{user_buckets.GROUP}] allowed", str(error)) from error
-
-
-def load_registry(conf: Config) -> Registry:
-    """The registry that ``[registry] driver`` names. Raises BadConfig."""
-    name = conf.read(RegistrySettings).driver
-    kind = plugins.find("imsgate.registries", name, "[registry] driver")
-    registry: Registry = kind(conf.section("database", kind.OPTS))
-    return registry
 
 
 def make_engine(

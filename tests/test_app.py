@@ -7,9 +7,9 @@ from paste.deploy import loadwsgi
 
 from imsgate import app, config
 from imsgate.errors import BadConfig
+from imsgate.registry.loader import load_registry
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.server import pastefile
-from imsgate.services import load_registry
 from imsgate.testing import apps, servers
 from tests.functional.gateway import INI
 

@@ -10,7 +10,7 @@ from imsgate.api import imports, locations, schemas
 from imsgate.filters import base
 from imsgate.records.settings import ApiSettings
 from imsgate.registry import sql
-from imsgate.services import RegistrySettings
+from imsgate.registry.loader import RegistrySettings
 from imsgate.stores import loader
 from imsgate.transfer import settings as transfer_settings
 

@@ -9,8 +9,8 @@ from imsgate import model
 from imsgate.cmd import arguments
 from imsgate.errors import BadConfig, Unavailable
 from imsgate.maintenance.read_only import MaintenanceSettings, is_host_read_only
+from imsgate.registry.loader import load_registry
 from imsgate.registry.sql import database
-from imsgate.services import load_registry
 
 
 def add_parser(subparsers: Any) -> None:

@@ -14,8 +14,8 @@ from imsgate.filters.metrics import MetricsSettings
 from imsgate.http import responses
 from imsgate.http.wsgi import Environ, WsgiApp
 from imsgate.metrics import exposition
+from imsgate.registry.loader import load_registry
 from imsgate.server import gunicorn, pastefile
-from imsgate.services import load_registry
 from imsgate.stores import loader
 
 _PATH = "/metrics"

@@ -13,7 +13,7 @@ from imsgate.buckets import base as buckets
 from imsgate.cmd import arguments
 from imsgate.doctor import store_trial
 from imsgate.errors import BadConfig
-from imsgate.services import load_registry
+from imsgate.registry.loader import load_registry
 from imsgate.stores import loader
 from imsgate.stores.base import Room, Store
 from imsgate.stores.enabled import Backend
@@ -25,6 +25,13 @@ def add_parser(subparsers: Any) -> None:
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
     drivers = actions.add_parser("drivers", help="list the installed drivers")
     drivers.set_defaults(run=list_drivers)
+    _add_list(actions)
+    _add_check(actions)
+    _add_sweep(actions)
+    _add_adopt(actions)
+
+
+def _add_list(actions: Any) -> None:
     listing = actions.add_parser(
         "list",
         help="list the configured stores: driver, health, room",
@@ -34,6 +41,9 @@ def add_parser(subparsers: Any) -> None:
     arguments.add_config(listing)
     listing.add_argument("--json", action="store_true", help="print one JSON list")
     listing.set_defaults(run=list_stores)
+
+
+def _add_check(actions: Any) -> None:
     check = _with_stores(
         actions.add_parser(
             "check",
@@ -50,6 +60,9 @@ def add_parser(subparsers: Any) -> None:
         help="size of the object (default: %(default)s)",
     )
     check.set_defaults(run=check_stores)
+
+
+def _add_sweep(actions: Any) -> None:
     sweep = _with_stores(
         actions.add_parser(
             "sweep",
@@ -68,6 +81,9 @@ def add_parser(subparsers: Any) -> None:
         "another installation (default: %(default)s)",
     )
     sweep.set_defaults(run=sweep_stores)
+
+
+def _add_adopt(actions: Any) -> None:
     adopt = actions.add_parser(
         "adopt",
         help="use a place without the images of its store from now on",

@@ -9,10 +9,10 @@ import sqlalchemy as sa
 from imsgate.doctor.diagnosis import Diagnosis, Severity
 from imsgate.doctor.installation import Installation
 from imsgate.errors import BadConfig, Unavailable
+from imsgate.registry.loader import RegistrySettings
 from imsgate.registry.sql import schema
 from imsgate.registry.sql.database import Database, DatabaseSettings
 from imsgate.registry.sql.migrations import State
-from imsgate.services import RegistrySettings
 
 #: Of a database in a file: the next start of the server changes it.
 _BEFORE_START = (State.UNMADE, State.BEHIND)

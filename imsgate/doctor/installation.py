@@ -7,11 +7,12 @@ from typing import Any
 
 from paste.deploy import loadwsgi
 
-from imsgate import app, bridge_app, services
+from imsgate import app, bridge_app
 from imsgate.config import Config
 from imsgate.errors import BadConfig
 from imsgate.forward.settings import ForwardSettings
 from imsgate.registry.base import Registry
+from imsgate.registry.loader import load_registry
 from imsgate.server import pastefile
 from imsgate.spool import factory as spool
 from imsgate.stores import loader
@@ -99,7 +100,7 @@ class Installation:
         """The records. Raises BadConfig; a database that is away is not waited for again."""
         if self._registry is None:
             try:
-                self._registry = services.load_registry(self.conf)
+                self._registry = load_registry(self.conf)
             except BadConfig as problem:
                 self._registry = problem
         if isinstance(self._registry, BadConfig):

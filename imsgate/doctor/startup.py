@@ -26,6 +26,7 @@ from imsgate.jobs.settings import JobSettings
 from imsgate.metrics import values
 from imsgate.quotas import quota
 from imsgate.registry.base import Registry
+from imsgate.registry.loader import RegistrySettings, load_registry
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.registry.sql import schema
 from imsgate.registry.sql.database import DatabaseSettings
@@ -191,12 +192,12 @@ class _Checks:
     def _registry(self, conf: Config) -> Registry | None:
         """None if it is unusable, and if the server creates or migrates its database."""
         with self._step():
-            if conf.read(services.RegistrySettings).driver == "sql":
+            if conf.read(RegistrySettings).driver == "sql":
                 settings = conf.read(DatabaseSettings)
                 found = schema.version(settings).state
                 if schema.is_embedded(settings) and found in (State.UNMADE, State.BEHIND):
                     return None
-            return services.load_registry(conf)
+            return load_registry(conf)
         return None
 
     def _stores(self, conf: Config, registry: Registry | None) -> Stores | None:

@@ -7,9 +7,9 @@ from typing import Any
 
 from imsgate.config import PROJECT, Config, PasteSettings
 from imsgate.jobs.settings import JobSettings
+from imsgate.registry.loader import RegistrySettings
 from imsgate.registry.sql import database
 from imsgate.registry.sql.database import DatabaseSettings
-from imsgate.services import RegistrySettings
 from imsgate.stores.loader import DefaultStoreSettings, EnabledSettings
 
 LOG = logging.getLogger(__name__)

@@ -22,7 +22,8 @@ from imsgate.quotas import quota
 from imsgate.quotas.quota import Quotas
 from imsgate.records.settings import ApiSettings
 from imsgate.registry.base import Registry
-from imsgate.services import load_registry, make_engine, source_inspector
+from imsgate.registry.loader import load_registry
+from imsgate.services import make_engine, source_inspector
 from imsgate.sources.inspected import SourceInspector
 from imsgate.sources.stored import StoredSources
 from imsgate.spool.job import KIND, ForwardUpload

@@ -12,8 +12,8 @@ from imsgate import config
 from imsgate.cmd import main
 from imsgate.doctor import store_trial
 from imsgate.model import Image, Location, Status
+from imsgate.registry.loader import load_registry
 from imsgate.registry.sql import migrations
-from imsgate.services import load_registry
 from imsgate.stores import loader
 from imsgate.stores.memory import MemoryStore
 

@@ -10,7 +10,7 @@ import pytest
 
 from imsgate import config
 from imsgate.model import Location
-from imsgate.services import load_registry
+from imsgate.registry.loader import load_registry
 from imsgate.stores import loader
 from tests.functional.gateway import Gateway, eventually
 from tests.functional.test_clients import GLANCE, OPENSTACK, Client, digest
