@@ -18,7 +18,7 @@ BIN := $(VENV)/bin
 FUZZ_SECONDS ?= 60
 # Test processes. More than two CPUs, because many tests wait for a server: for a third of their time.
 # Each process takes 25 s to collect the tests.
-JOBS ?= 4
+JOBS ?= 5
 # Quick tests do not wait.
 QUICK_JOBS ?= 2
 # All markers of pyproject.toml.
