@@ -1,5 +1,5 @@
 # make run    install into .venv and serve on $(BIND), with all data under $(STATE)
-# make quick  formatting, lint, types, layers, and the tests that need no server: under two minutes
+# make quick  formatting, lint, types, layers, and the tests that need no server: 2.5 minutes
 # make test   the same with all tests
 # make sample write etc/*.sample, and the tables of the API and of metrics in doc/, again
 # make share  write the manual page and completion scripts, which packages contain, into share/
