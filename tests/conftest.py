@@ -47,7 +47,6 @@ ONE_OF = {
     "tests/formats/test_corpus.py": 3,
     "tests/formats/test_cuts.py": 3,
     "tests/functional/test_encodings.py": 2,
-    "tests/functional/test_front_glance.py::test_hostile_images": 3,
     "tests/stores/http/test_contract.py": 2,
     "tests/stores/test_filesystem.py::TestThinInSmallSteps": 3,
     "tests/stores/test_glance.py::TestWithIts": 2,
