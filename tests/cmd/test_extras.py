@@ -57,7 +57,6 @@ def run(tmp_path, extra, *words):
         ("server", ("serve",)),
         ("server", ("worker", "--threads", "1")),
         ("server", ("db", "upgrade")),
-        ("server", ("stores", "check")),
         ("server", ("config", "generate")),
         ("client", ("upload", "image")),
         ("client", ("download", "x", "y")),
@@ -84,6 +83,16 @@ def test_what_needs_no_extra(tmp_path, extra):
     assert (done.returncode, done.stderr) == (0, "")
     missing = re.search(r"^ +serve +needs: pip install 'imsgate\[server\]'$", done.stdout, re.M)
     assert (missing is not None) is (extra == "server")
+
+
+def test_stores_without_records(tmp_path):
+    done = run(tmp_path, "server", "stores", "check", "--size", "1")
+    assert done.returncode == 0
+    assert "whether images are missing in a store is not checked" in done.stderr
+    done = run(tmp_path, "server", "stores", "sweep")
+    assert done.returncode == 2
+    assert "[registry] driver: driver 'sql' cannot be imported" in done.stderr
+    assert "sqlalchemy" in done.stderr
 
 
 def test_the_client_needs_nothing_of_the_server(tmp_path):
