@@ -87,7 +87,8 @@ def mark(item: pytest.Item) -> None:
 
 
 def _markers(item: pytest.Item) -> Iterator[str]:
-    yield from (name for start, name in _BY_ID.items() if item.nodeid.startswith(start))
+    nodeid = str(item.nodeid)
+    yield from (name for start, name in _BY_ID.items() if nodeid.startswith(start))
     yield from (name for test, name in _BY_NAME.items() if item.name.partition("[")[0] == test)
     fixtures = getattr(item, "fixturenames", ())
     yield from (name for fixture, name in _BY_FIXTURE.items() if fixture in fixtures)
