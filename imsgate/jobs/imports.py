@@ -18,7 +18,8 @@ from imsgate.jobs.work import Work
 from imsgate.model import Image, Job, Location, Status
 from imsgate.quotas import quota
 from imsgate.sources.base import ByteStream, Source, lost_data_fails_source
-from imsgate.stores.base import Sink, Store
+from imsgate.sources.copied import copy_by_service
+from imsgate.stores.base import Copies, Sink, Store
 from imsgate.stores.enabled import Stores
 from imsgate.transfer.copy import write
 from imsgate.transfer.reservation import ReservationTap
@@ -242,17 +243,36 @@ class _Attempt:
                 raise errors.CopyDiffers(store=origin.store)
             return {}
 
+        size = self._data_fields["size"]
         with self._postponing(origin), contextlib.ExitStack() as stack:
             with lost_data_fails_source(origin):
-                stream = ByteStream.of(self._work.stores.get(origin.store).read(origin.url))
+                sink, stream = self._open_copy(origin, store, size)
             stack.enter_context(contextlib.closing(stream))
             body = Tapped(stream, None)
             try:
-                fields = self._write(store, body, self._data_fields["size"], algorithms, compare)
+                fields = self._write(store, body, size, algorithms, compare, sink)
             except errors.SizeMismatch as error:
                 raise errors.CopyDiffers(store=origin.store) from error
         location: Location = fields["locations"][0]
         return location
+
+    def _open_copy(
+        self, origin: Location, store: Store, size: int
+    ) -> tuple[Sink | None, ByteStream]:
+        """The data to compare: a copy that the storage service has made itself, with its sink, or
+        the data at ``origin``, which has to be written."""
+        source = self._work.stores.get(origin.store)
+        if isinstance(source, Copies) and isinstance(store, Copies):
+            original = source.copy_source(origin.url)
+            check, renew = self._context.check, self._context.renew
+            if original is not None and store.copies_from(original):
+                self._begun.add(store.name)
+                copied = copy_by_service(
+                    store, self._cleanup.key, original, size, check=check, renew=renew
+                )
+                if copied is not None:
+                    return copied
+        return None, ByteStream.of(source.read(origin.url))
 
     @contextlib.contextmanager
     def _postponing(self, origin: Location) -> Iterator[None]:

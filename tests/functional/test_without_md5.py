@@ -1,7 +1,9 @@
 """A host in FIPS mode whose OpenSSL has no MD5."""
 
 import hashlib
+import pathlib
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -25,23 +27,23 @@ activate = 1
 class Host(Gateway):
     """A gateway without MD5."""
 
-    def _command(self):
+    def _command(self) -> list[str]:
         _, *arguments = super()._command()
         return [sys.executable, without_md5.__file__, *arguments]
 
-    def _env(self):
+    def _env(self) -> dict[str, str]:
         return {**super()._env(), "OPENSSL_CONF": str(self.directory / "openssl.cnf")}
 
 
 @pytest.fixture
-def host(tmp_path):
+def host(tmp_path: pathlib.Path) -> Iterator[Host]:
     (tmp_path / "openssl.cnf").write_text(OPENSSL)
     made = Host(tmp_path, config="[upload]\nchecksum = none\n", workers=1)
     yield made
     made.kill()
 
 
-def test_uploads_and_downloads(host):
+def test_uploads_and_downloads(host: Host) -> None:
     host.start()
     image = host.create()
     assert host.upload(image, DATA).status == 204
