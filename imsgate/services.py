@@ -249,11 +249,11 @@ def _work(
     reauthorize: Reauthorizer,
 ) -> dict[str, Work]:
     """The kinds of jobs that this deployment has, and their work."""
-    algorithm = conf.read(UploadSettings).hashing_algorithm
+    algorithms = conf.read(UploadSettings).algorithms
     says_why = conf.read(JobSettings).failure_message
     importing = ImportWork(
         stores=stores,
-        algorithm=algorithm,
+        algorithms=algorithms,
         sources=sources,
         quotas=quotas,
         reauthorize=reauthorize,
@@ -265,7 +265,7 @@ def _work(
         methods.COPY: importing,
         locations.KIND: locations.AddLocation(
             stores=stores,
-            algorithm=algorithm,
+            algorithms=algorithms,
             sources=stored,
             quotas=quotas,
             reauthorize=reauthorize,

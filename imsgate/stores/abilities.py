@@ -115,7 +115,19 @@ Origin = CopySource
 
 
 class Copies(abc.ABC):
-    """Optional ability: the storage service itself copies objects from its other buckets."""
+    """Optional ability: the storage service itself copies objects from its other buckets, or the
+    file system from its other directories."""
+
+    def copy_source(self, location: str) -> CopySource | None:
+        """The object, for ``copy`` of another store; None if no other store can copy it.
+
+        Raises ObjectNotFound and StoreUnavailable.
+        """
+        return None
+
+    def copies_from(self, source: CopySource) -> bool:
+        """Whether ``copy`` is worth trying. Makes no request to the storage service."""
+        return True
 
     @abc.abstractmethod
     def copy(

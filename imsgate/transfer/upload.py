@@ -123,7 +123,7 @@ class Uploads:
                     sink,
                     body,
                     size=size,
-                    algorithm=self.settings.hashing_algorithm,
+                    algorithms=self.settings.algorithms,
                     check=attempt.check,
                     complete=lambda _: attempt.complete(content_fields, reauthorize),
                 )

@@ -124,11 +124,19 @@ class S3Store(Store, Addressed, Copies, DirectUrls, Resumable, Sweeps):
             self._sinks[key] = sink
         return sink
 
+    def copy_source(self, location: str) -> CopySource:
+        key = self._key(location)
+        etag = self._bucket.head(key)["ETag"]
+        return CopySource(options.service(self._options), self._bucket.name, key, etag)
+
+    def copies_from(self, source: CopySource) -> bool:
+        return source.service == options.service(self._options)
+
     def copy(
         self, key: str, source: CopySource, size: int, check: Callable[[], object]
     ) -> Sink | None:
         """See Copies. Also returns None if a single PUT suffices: that takes fewer requests."""
-        if source.service != options.service(self._options) or size <= self._single_put:
+        if not self.copies_from(source) or size <= self._single_put:
             return None
         sink = self.create(key, size)
         try:
