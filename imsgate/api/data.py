@@ -176,8 +176,9 @@ class ImageDownload:
         """Image API v2, Image data: Download binary image data."""
         who = identity(request)
         first = _preferred_stores(request)
-        further = ["download_from_store"] if first else []
-        image = self.access.image(who, image_id, "download_image", *further)
+        image = self.access.image(who, image_id, "download_image")
+        if first:
+            self.access.image(who, image_id, "download_from_store")
         if image.status == Status.DEACTIVATED and not self.access.is_admin(who):
             raise errors.Deactivated(image_id=image.shown_id)
         for store_id in first:

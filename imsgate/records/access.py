@@ -85,8 +85,8 @@ class Access:
     registry: Registry
     policy: Policy
 
-    def image(self, who: Identity, image_id: str, rule: str = "get_image", *further: str) -> Image:
-        """The image, if the policy rule ``rule`` and the ``further`` ones allow ``who`` to use it.
+    def image(self, who: Identity, image_id: str, rule: str = "get_image") -> Image:
+        """The image, if the policy rule ``rule`` allows ``who`` to use it.
 
         Raises NotFound if ``who`` may not see the image, else Forbidden.
         """
@@ -94,7 +94,7 @@ class Access:
             image = self.registry.get(image_id.lower())
         except errors.NotFound:
             raise errors.NotFound(what=f"Image {image_id}") from None
-        return self._permitted(who, image, rule, *further)
+        return self._permitted(who, image, rule)
 
     def marker(self, who: Identity, image_id: str) -> Image:
         """The last image of the page before the one that ``who`` asks for.
@@ -161,12 +161,11 @@ class Access:
         own = image.owner is not None and image.owner == who.project_id
         return own or self.policy.is_admin(who)
 
-    def _permitted(self, who: Identity, image: Image, *rules: str) -> Image:
+    def _permitted(self, who: Identity, image: Image, rule: str) -> Image:
         member_id = self._membership(who, image)
         if not self._sees(who, image, member_id):
             raise errors.NotFound(what=f"Image {image.shown_id}")
-        for rule in rules:
-            self.check_image(who, rule, image, member_id)
+        self.check_image(who, rule, image, member_id)
         return image
 
     def _sees(self, who: Identity, image: Image, member_id: str | None) -> bool:
