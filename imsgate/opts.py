@@ -32,6 +32,7 @@ from imsgate.maintenance import read_only
 from imsgate.notifications.settings import EventSettings, OutboxSettings, WebhookSettings
 from imsgate.page.page import PageSettings
 from imsgate.quotas import quota
+from imsgate.records.protections import ProtectionSettings
 from imsgate.records.settings import ApiSettings
 from imsgate.registry import sql
 from imsgate.registry.loader import RegistrySettings
@@ -72,7 +73,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         _group(ForwardSettings),
         _group(BridgeSettings),
         (profiles.GROUP, profiles.OPTS),
-        *map(_group, (ApiSettings, FormatSettings)),
+        *map(_group, (ApiSettings, ProtectionSettings, FormatSettings)),
         (transfer_settings.GROUP, transfer_settings.OPTS),
         _group(read_only.MaintenanceSettings),
         ("DEFAULT", quota.KEYSTONE_OPTS),

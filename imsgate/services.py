@@ -25,7 +25,9 @@ from imsgate.notifications import notifications
 from imsgate.notifications.notifications import Notifications
 from imsgate.quotas import quota
 from imsgate.quotas.quota import Quotas
+from imsgate.records import protections
 from imsgate.records.access import Access
+from imsgate.records.protections import ProtectionSettings
 from imsgate.records.reauthorize import Reauthorizer
 from imsgate.records.records import Records
 from imsgate.records.settings import ApiSettings
@@ -165,6 +167,9 @@ def make_services(
             resumable=resumable,
             quotas=quotas,
             settings=api,
+            protections=protections.load(
+                conf.read(ProtectionSettings), access.policy, conf.native.find_file
+            ),
         ),
         sharing=Sharing(registry=registry, access=access, settings=api),
         uploads=Uploads(registry=registry, settings=upload, quotas=quotas),

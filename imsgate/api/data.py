@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import webob
@@ -30,6 +30,9 @@ _UPLOAD_HEADERS = {
 }
 #: Those of refusals of data.
 _UPLOAD_REFUSALS = (409, 410)
+_DOWNLOAD_QUERY = {
+    "prefer": {**TEXT, "description": "Ids of the stores to read from first, separated by commas"}
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,25 +168,35 @@ class ImageDownload:
             304: NO_CONTENT,
             307: NO_CONTENT,
         },
+        query=_DOWNLOAD_QUERY,
         headers={"Range": TEXT, "Content-Range": TEXT, "If-None-Match": TEXT},
         refusals=(416,),
     )
     def download(self, request: Request, image_id: str) -> webob.Response:
         """Image API v2, Image data: Download binary image data."""
         who = identity(request)
+        first = _preferred_stores(request)
         image = self.access.image(who, image_id, "download_image")
+        if first:
+            self.access.image(who, image_id, "download_from_store")
         if image.status == Status.DEACTIVATED and not self.access.is_admin(who):
             raise errors.Deactivated(image_id=image.shown_id)
+        for store_id in first:
+            self.stores.check(store_id)
         if not image.copies:
             return webob.Response(status=204)
-        return self._respond(request, image, self.on_sent(who, image))
+        return self._respond(request, image, first, self.on_sent(who, image))
 
     def _respond(
-        self, request: Request, image: Image, on_sent: Callable[[int, int], None] | None
+        self,
+        request: Request,
+        image: Image,
+        first: Sequence[str],
+        on_sent: Callable[[int, int], None] | None,
     ) -> webob.Response:
         """The data from the most preferred store that has it and is available."""
         failure: errors.Error = errors.NotFound(what=f"The data of image {image.shown_id}")
-        for location in self.stores.preferred(image.copies):
+        for location in self.stores.preferred(image.copies, first):
             try:
                 store = self.stores.get(location.store)
                 return download.respond(request, image, store, location.url, on_sent)
@@ -192,3 +205,9 @@ class ImageDownload:
             except errors.ObjectNotFound:
                 LOG.error("Store %s has lost the data of image %s", location.store, image.id)
         raise failure
+
+
+def _preferred_stores(request: Request) -> list[str]:
+    """The stores of the query parameter ``prefer``, without repetitions."""
+    names = (name.strip() for name in request.GET.get("prefer", "").split(","))
+    return list(dict.fromkeys(filter(None, names)))
