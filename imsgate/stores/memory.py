@@ -155,6 +155,8 @@ class MemoryStore(Store, Addressed, Resumable):
                 self._forget(key)
 
     def _admit(self, key: str, size: int | None) -> None:
+        if key in self._objects:
+            raise errors.StoreUnavailable(store=self.name, problem="the object exists already")
         if size is not None and self._capacity is not None:
             if size > self._free(self._capacity):
                 raise errors.StoreFull(store=self.name)
