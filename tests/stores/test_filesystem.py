@@ -171,8 +171,29 @@ class TestFilesystemStore(StoreContract):
     def private(self, store):
         return [store.properties()["data_dir"]]
 
+    def shown(self, store):
+        return self.private(store)  # as Glance does
+
     def sync_fault(self, store, before):
         return local.syncs(before)
+
+    def truncate(self, store, location, size):
+        local.truncate(store.directory.final(location), size)
+
+    @contextlib.contextmanager
+    def denied(self, store):
+        """Nobody, to whom permissions apply, has none."""
+        directory = store.properties()["data_dir"]
+        root = os.geteuid() == 0
+        os.chmod(directory, 0)
+        if root:
+            os.seteuid(NOBODY)
+        try:
+            yield
+        finally:
+            if root:
+                os.seteuid(0)
+            os.chmod(directory, 0o750)
 
 
 class TestThinInSmallSteps(StoreContract):

@@ -17,7 +17,7 @@ from oslo_config import cfg
 from imsgate import errors
 from imsgate.stores import base
 from imsgate.testing.stores import machine
-from tests.testing import broken_durability  # noqa: F401 - it registers more doubles
+from tests.testing import broken_durability, broken_objects  # noqa: F401 - they register more
 from tests.testing.sound_store import (
     DOUBLES,
     Files,

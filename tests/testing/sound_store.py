@@ -49,9 +49,21 @@ class Sound(MemoryStore):
     #: Whether another medium is in the place of this one.
     other = False
 
+    #: Whether the medium refuses everything.
+    denies = False
+
     def answering(self):
+        if self.denies:
+            self.refuse()
         if self.gone or self.other:
             raise errors.StoreUnavailable(store=self.name, problem="no answer")
+
+    def refuse(self):
+        raise errors.StoreDenied(store=self.name, problem="no permission")
+
+    def publish(self, key):
+        self.answering()
+        super().publish(key)
 
     def check(self):
         self.answering()
@@ -192,16 +204,27 @@ def under_test(kind):
         def read_fault(self, store, nth):
             return failing(store, "reads", nth)
 
+        TIMEOUT = getattr(kind, "TIMEOUT", StoreContract.TIMEOUT)
+
+        def truncate(self, store, location, size):
+            if isinstance(store, MemoryStore):
+                store._objects[location] = store._objects[location][:size]
+            else:
+                local.truncate(store.directory.final(location), size)
+
+        def denied(self, store):
+            return being(store, "denies")
+
+        def silent(self, store):
+            return being(store, "gone")
+
         def sync_fault(self, store, before):
             if isinstance(store, MemoryStore):
                 raise self.not_given("sync_fault")
             return local.syncs(before)
 
-        @contextlib.contextmanager
         def away(self, store):
-            store.gone = True
-            yield
-            store.gone = False
+            return being(store, "gone")
 
         @contextlib.contextmanager
         def replaced(self, store):
@@ -220,3 +243,10 @@ def failing(store, what, nth):
     setattr(store, what, nth)
     yield
     setattr(store, what, math.inf)
+
+
+@contextlib.contextmanager
+def being(store, what):
+    setattr(store, what, True)
+    yield
+    setattr(store, what, False)

@@ -20,6 +20,7 @@ from imsgate.testing.stores.attempts import AttemptChecks
 from imsgate.testing.stores.contents import ContentChecks
 from imsgate.testing.stores.durability import DurabilityChecks
 from imsgate.testing.stores.faults import FaultChecks
+from imsgate.testing.stores.forks import ForkChecks
 from imsgate.testing.stores.resources import ResourceChecks
 from imsgate.testing.stores.resumable import ResumableFaultChecks
 from imsgate.testing.stores.space import SpaceChecks
@@ -33,6 +34,7 @@ class StoreContract(
     ResumableFaultChecks,
     FaultChecks,
     DurabilityChecks,
+    ForkChecks,
 ):
     """Derive a test class with a ``store`` fixture and a ``leftovers`` method.
 

@@ -14,6 +14,8 @@ from imsgate.testing.stores.data import MIB, new_key, pieces
 from imsgate.testing.stores.limits import Alarm
 from imsgate.testing.stores.reported import assert_reported
 
+_KIT = "imsgate.testing.stores"
+
 #: What a failed write or commit raises. StoreDenied is a StoreUnavailable.
 REPORTED = (errors.StoreFull, errors.StoreUnavailable)
 
@@ -66,13 +68,20 @@ class StoreChecks:
         if made is not store and hasattr(made, "close"):
             made.close()
 
+    def is_given(self, hook: str) -> bool:
+        """Whether the driver's tests define this hook."""
+        kinds = [kind for kind in type(self).__mro__ if hook in vars(kind)]
+        return bool(kinds) and not kinds[0].__module__.startswith(_KIT)
+
     def not_given(self, hook: str) -> BaseException:
         """What a hook raises that the driver's tests do not define: the check is skipped."""
         return pytest.skip.Exception(f"this driver's tests do not define {hook}")
 
     def check_error(self, store: Store, error: BaseException, call: str) -> None:
         """Fails unless ``error``, raised by ``call``, names the store and reveals nothing."""
-        assert_reported(error, store.name, self.private(store), call)
+        # The caller knows the location that may be in an ObjectNotFound.
+        paths = isinstance(error, errors.Error)
+        assert_reported(error, store.name, self.private(store), call, paths=paths)
 
     @pytest.fixture(autouse=True)
     def _nothing_is_left(self, store: Store) -> Iterator[None]:
@@ -110,21 +119,27 @@ class StoreChecks:
         assert not remains, f"{when}, the store must be empty; it contains {list(remains)[:10]}"
 
 
-def assert_missing(store: Store, location: str, why: str) -> None:
-    """Fails unless read, size, delete and open all raise ObjectNotFound at the call."""
+def assert_missing(store: Store, location: str, why: str) -> list[ObjectNotFound]:
+    """Fails unless read, size, delete and open all raise ObjectNotFound at the call.
+
+    Returns what they raised.
+    """
     calls: list[Callable[[str], Any]] = [store.read, store.size, store.delete]
     if isinstance(store, LocalFiles):
         calls.append(store.open)
-    for call in calls:
-        try:
-            result = call(location)
-        except ObjectNotFound:
-            continue
-        closing = contextlib.closing(result) if hasattr(result, "close") else None
-        with closing or contextlib.nullcontext():
-            name = getattr(call, "__name__", call)
-            problem = f"{name} must raise ObjectNotFound at the call, because {why}"
-            pytest.fail(f"{problem}; it returned {result!r}")
+    return [_raised(call, location, why) for call in calls]
+
+
+def _raised(call: Callable[[str], Any], location: str, why: str) -> ObjectNotFound:
+    try:
+        result = call(location)
+    except ObjectNotFound as error:
+        return error
+    closing = contextlib.closing(result) if hasattr(result, "close") else None
+    with closing or contextlib.nullcontext():
+        name = getattr(call, "__name__", call)
+        problem = f"{name} must raise ObjectNotFound at the call, because {why}"
+        pytest.fail(f"{problem}; it returned {result!r}")
 
 
 def assert_full(error: errors.StoreFull, store: Store) -> None:

@@ -1,6 +1,7 @@
 """Ends what a driver does not end: calls that wait forever, in this thread or in others."""
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -11,17 +12,21 @@ from collections.abc import Callable, Iterator
 import pytest
 
 _THREADS = "store-kit-"
+_KIT = "imsgate/testing/"
+#: Where Python's own modules are.
+_LIBRARY = os.path.dirname(threading.__file__)
 
 
 def _innermost(frame: types.FrameType | None) -> str:
-    """Where a thread is: the innermost function that is no part of the kit."""
+    """Where a thread is: the innermost line outside of Python's own modules."""
     if frame is None:
         return "nowhere"
     lines = traceback.extract_stack(frame)
-    ours = [line for line in lines if "imsgate/testing" in line.filename.replace("\\", "/")]
+    ours = [line for line in lines if _KIT in line.filename.replace("\\", "/")]
     called = ours[-1] if ours else lines[-1]
-    at = lines[-1]
-    return f"line {at.lineno} of {at.filename}, in {at.name}; the check called `{called.line}`"
+    own = [line for line in lines if not line.filename.startswith(_LIBRARY)]
+    at = own[-1] if own else lines[-1]
+    return f"`{at.line}`, line {at.lineno} of {at.filename}; the check called `{called.line}`"
 
 
 def _positions() -> list[str]:
