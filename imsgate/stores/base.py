@@ -113,7 +113,9 @@ class Store(abc.ABC):
 
         Raises StoreFull at once if the driver can tell that ``size`` bytes do not fit beside
         the stored objects and the announced sizes of other attempts. Also raises
-        StoreUnavailable or StoreDenied. After any exception nothing is left behind. If the
+        StoreUnavailable or StoreDenied. After any exception nothing is left behind. If the key
+        already has an object, this, ``write`` or ``commit`` raises StoreUnavailable, and the
+        object stays; only a service that always replaces objects may do that. If the
         number of bytes written differs from ``size``, ``commit`` either stores exactly the
         bytes written or fails.
         """

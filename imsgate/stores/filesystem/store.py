@@ -57,6 +57,7 @@ class FilesystemStore(Store, Copies, LocalFiles, Resumable, Sweeps):
     def create(self, key: str, size: int | None) -> Sink:
         with self.directory.reporting():
             self.directory.medium.verify()
+            self.directory.refuse_existing(key)
         sparse = self._options.filesystem_thin_provisioning
         # Nobody knows yet how much of a thin file will be holes.
         announced = None if sparse else size

@@ -213,12 +213,13 @@ class GlanceStore(Store, Addressed):
             raise errors.StoreUnavailable(store=self.name, problem="the object is incomplete")
         return location
 
-    def forget(self, key: str, uri: str | None) -> None:
-        """Unregister an attempt and remove what it wrote. Failures are logged."""
+    def forget(self, key: str, uri: str | None, *, remove: bool) -> None:
+        """Unregister an attempt; ``remove`` what it wrote. Failures are logged."""
         with self._lock:
             self._running.pop(key, None)
         try:
-            self.remove(key, uri)
+            if remove:
+                self.remove(key, uri)
         except errors.Error as error:
             _LOG.warning("Attempt %s was aborted, but not removed: %s", key, error)
 
