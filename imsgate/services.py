@@ -36,11 +36,12 @@ from imsgate.signatures import verify
 from imsgate.signatures.verify import Signatures
 from imsgate.sources.bucket import BucketSources
 from imsgate.sources.decompress import DecompressionSettings, Decompressor
+from imsgate.sources.downloads import Downloads, WebSources
 from imsgate.sources.inspected import SourceInspector
 from imsgate.sources.staged import StagedSources
 from imsgate.sources.stored import StoredSources
 from imsgate.sources.uris import UriSettings
-from imsgate.sources.web import Web, WebSettings, WebSources
+from imsgate.sources.web import Web, WebSettings
 from imsgate.stores import loader
 from imsgate.stores.enabled import Stores
 from imsgate.transfer import media
@@ -232,7 +233,7 @@ def _import_sources(
     web = Web(conf.read(UriSettings), conf.read(WebSettings))
     return ImportSources(
         staged=StagedSources(stores=stores, inspector=inspector),
-        web=WebSources(web=web, inspector=inspector),
+        web=WebSources(downloads=Downloads(web=web), inspector=inspector),
         objects=None if accounts is None else _bucket_sources(conf, accounts, inspector),
     )
 
