@@ -38,6 +38,7 @@ from imsgate.sources.bucket import BucketSources
 from imsgate.sources.decompress import DecompressionSettings, Decompressor
 from imsgate.sources.downloads import Downloads, WebSources
 from imsgate.sources.inspected import SourceInspector
+from imsgate.sources.openpgp import Keyring
 from imsgate.sources.staged import StagedSources
 from imsgate.sources.stored import StoredSources
 from imsgate.sources.uris import UriSettings
@@ -230,10 +231,12 @@ def source_inspector(conf: Config) -> SourceInspector:
 def _import_sources(
     conf: Config, stores: Stores, inspector: SourceInspector, accounts: user_buckets.Accounts | None
 ) -> ImportSources:
-    web = Web(conf.read(UriSettings), conf.read(WebSettings))
+    web = conf.read(WebSettings)
+    keyring = Keyring.load(f"[{WebSettings.GROUP}] keyring", web.keyring) if web.keyring else None
+    downloads = Downloads(web=Web(conf.read(UriSettings), web), keyring=keyring)
     return ImportSources(
         staged=StagedSources(stores=stores, inspector=inspector),
-        web=WebSources(downloads=Downloads(web=web), inspector=inspector),
+        web=WebSources(downloads=downloads, inspector=inspector),
         objects=None if accounts is None else _bucket_sources(conf, accounts, inspector),
     )
 

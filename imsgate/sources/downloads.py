@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
 
-from imsgate.errors import BadRequest, SourceFailed
+from imsgate.errors import BadRequest, ChecksumUntrusted, SourceFailed
 from imsgate.model import Image
 from imsgate.sources.base import ByteStream
 from imsgate.sources.checksums import Digest, digest_of
@@ -12,6 +12,7 @@ from imsgate.sources.deadline import Deadline
 from imsgate.sources.download_request import DownloadRequest, file_name
 from imsgate.sources.inspected import InspectedSource, SourceInspector
 from imsgate.sources.mirrors import MirroredDownload
+from imsgate.sources.openpgp import Keyring
 from imsgate.sources.web import Web
 from imsgate.sources.web_download import WebDownload
 
@@ -24,10 +25,11 @@ class Downloads:
     """Opens the files that requests ask for."""
 
     web: Web
+    keyring: Keyring | None = None
 
     def check(self, request: DownloadRequest) -> None:
         """Refuse what can be refused without a look-up. Raises UriRefused, BadRequest."""
-        if request.checksum_signature_url is not None:
+        if request.checksum_signature_url is not None and self.keyring is None:
             raise BadRequest(problem="this service has no keyring to verify signatures with")
         for url in request.urls:
             self.web.check(url)
@@ -44,7 +46,7 @@ class Downloads:
         """The file that a request asks for; ``attempt`` is as for MirroredDownload.
 
         ``wait`` lets seconds pass; ``check`` is called before each read from a server, and raises
-        to stop. Raises UriRefused, SourceFailed, ChecksumUnknown.
+        to stop. Raises UriRefused, SourceFailed, ChecksumUnknown, ChecksumUntrusted.
         """
         deadline = self.web.deadline(check)
         digest = request.digest or self._published_digest(request, deadline, wait)
@@ -63,11 +65,22 @@ class Downloads:
     def _published_digest(
         self, request: DownloadRequest, deadline: Deadline, wait: Callable[[float], None]
     ) -> Digest | None:
-        """The digest that the file at ``checksum_url`` has for this file."""
+        """The digest that the file at ``checksum_url`` has for this file, once the signature of
+        that file is verified if the request names one."""
         if request.checksum_url is None:
             return None
-        text = self._small_file(request.checksum_url, deadline, wait).decode(errors="replace")
-        return digest_of(request.file_name, text, file_name(request.checksum_url))
+        data = self._small_file(request.checksum_url, deadline, wait)
+        if request.checksum_signature_url is not None:
+            signature = self._small_file(request.checksum_signature_url, deadline, wait)
+            self._verify(data, signature)
+        return digest_of(
+            request.file_name, data.decode(errors="replace"), file_name(request.checksum_url)
+        )
+
+    def _verify(self, data: bytes, signature: bytes) -> None:
+        if self.keyring is None:  # it had one when the request was accepted
+            raise ChecksumUntrusted(problem="this service has no keyring")
+        self.keyring.verify(data, signature)
 
     def _small_file(self, url: str, deadline: Deadline, wait: Callable[[float], None]) -> bytes:
         def open_uri(uri: str, start: int, size: int | None) -> WebDownload:

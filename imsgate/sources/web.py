@@ -92,6 +92,12 @@ OPTS = (
         help="PEM file of the certificate authorities trusted for https. Without it, those of "
         "the system are trusted.",
     ),
+    cfg.StrOpt(
+        "keyring",
+        help="File of OpenPGP keys, as `gpg --export` writes it. An import may name a detached "
+        "signature of its file of digests (checksum_signature_url), which must be by one of these "
+        "keys. Without it, such imports are refused. It needs the program gpgv.",
+    ),
 )
 
 
@@ -107,6 +113,7 @@ class WebSettings(Settings, group=GROUP, opts=OPTS):
     max_resumes: int
     user_agent: str | None
     ca_file: str | None
+    keyring: str | None
 
 
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})

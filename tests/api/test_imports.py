@@ -200,3 +200,10 @@ def test_a_mirror_with_wrong_data_is_followed_by_the_next(retry_time):
         assert (job.state, job.error_code) == (JobState.FAIL, "source_failed")
         assert "sha256 digest of the data is" in job.reason
         assert gate.stores.get("fast").held() == []
+
+
+def test_a_gateway_does_not_start_without_its_keyring(tmp_path):
+    keyring = str(tmp_path / "keyring.gpg")
+    with pytest.raises(errors.BadConfig) as caught:
+        gateway(further={"web_download": {"keyring": keyring}})
+    assert caught.value.key == "[web_download] keyring"
