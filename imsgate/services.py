@@ -38,11 +38,13 @@ from imsgate.signatures import verify
 from imsgate.signatures.verify import Signatures
 from imsgate.sources.bucket import BucketSources
 from imsgate.sources.decompress import DecompressionSettings, Decompressor
+from imsgate.sources.downloads import Downloads, WebSources
 from imsgate.sources.inspected import SourceInspector
+from imsgate.sources.openpgp import Keyring
 from imsgate.sources.staged import StagedSources
 from imsgate.sources.stored import StoredSources
 from imsgate.sources.uris import UriSettings
-from imsgate.sources.web import Web, WebSettings, WebSources
+from imsgate.sources.web import Web, WebSettings
 from imsgate.stores import loader
 from imsgate.stores.enabled import Stores
 from imsgate.transfer import media
@@ -234,10 +236,12 @@ def source_inspector(conf: Config) -> SourceInspector:
 def _import_sources(
     conf: Config, stores: Stores, inspector: SourceInspector, accounts: user_buckets.Accounts | None
 ) -> ImportSources:
-    web = Web(conf.read(UriSettings), conf.read(WebSettings))
+    web = conf.read(WebSettings)
+    keyring = Keyring.load(f"[{WebSettings.GROUP}] keyring", web.keyring) if web.keyring else None
+    downloads = Downloads(web=Web(conf.read(UriSettings), web), keyring=keyring)
     return ImportSources(
         staged=StagedSources(stores=stores, inspector=inspector),
-        web=WebSources(web=web, inspector=inspector),
+        web=WebSources(downloads=downloads, inspector=inspector),
         objects=None if accounts is None else _bucket_sources(conf, accounts, inspector),
     )
 

@@ -20,6 +20,13 @@ from imsgate.jobs.progress import with_progress
 from imsgate.model import Image, Job
 from imsgate.records.access import Access
 from imsgate.settings import Settings
+from imsgate.sources.download_request import (
+    CHECKSUM_SIGNATURE_URL,
+    CHECKSUM_URL,
+    DIGEST,
+    URI,
+    URIS,
+)
 
 #: Options of ``[DEFAULT]``, as in Glance.
 OPTS = (
@@ -38,10 +45,19 @@ class ImportSettings(Settings, group="DEFAULT", opts=OPTS):
 
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 4096}
+#: The most mirrors of one file. Each may hold a job for as long as its timeout.
+_MAX_URIS = 16
 _METHOD: schemas.Schema = {
     "type": "object",
     "required": ["name"],
-    "properties": {"name": _TEXT, "uri": _TEXT, "digest": _TEXT},
+    "properties": {
+        "name": _TEXT,
+        URI: _TEXT,
+        URIS: {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": _MAX_URIS},
+        DIGEST: _TEXT,
+        CHECKSUM_URL: _TEXT,
+        CHECKSUM_SIGNATURE_URL: _TEXT,
+    },
 }
 SCHEMA: schemas.Schema = {
     "type": "object",

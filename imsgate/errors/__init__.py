@@ -70,6 +70,8 @@ from imsgate.errors.ims import (
 )
 from imsgate.errors.jobs import (
     Cancelled,
+    ChecksumUnknown,
+    ChecksumUntrusted,
     CopyDiffers,
     GivenUp,
     JobNotFound,
@@ -161,6 +163,8 @@ __all__ = [
     "BusyResponses",
     "BusyUpstream",
     "Cancelled",
+    "ChecksumUnknown",
+    "ChecksumUntrusted",
     "Coded",
     "CompletedUpload",
     "Conflict",

@@ -41,6 +41,22 @@ class SourceFailed(Error):
     message = "The data could not be read from its source: {problem}"
 
 
+class ChecksumUnknown(Error):
+    """The file of digests that a download names does not say the digest of the data."""
+
+    status, reason = 502, "checksum_unknown"
+    code = "IMG.1075"
+    message = "The digest that the data should have is not known: {problem}"
+
+
+class ChecksumUntrusted(Error):
+    """The file of digests that a download names has no valid signature of a trusted key."""
+
+    status, reason = 502, "checksum_untrusted"
+    code = "IMG.1075"
+    message = "The signature of the file of digests is not accepted: {problem}"
+
+
 class SourceUnavailable(SourceFailed):
     """The source may deliver the data later: it cannot be reached, or fails by itself. Jobs try
     again for a while."""

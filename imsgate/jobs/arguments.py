@@ -123,7 +123,7 @@ def shown_image_id(job: Job) -> str | None:
 
 def for_import(
     *,
-    method: Mapping[str, str],
+    method: Mapping[str, Any],
     store_ids: Sequence[str],
     all_stores_must_succeed: bool,
     asked: Mapping[str, Any],
@@ -224,10 +224,11 @@ class ImportArguments:
     """What an import job has to do, and its progress.
 
     A job is ``settled`` when the image has its data. It then only has to remove ``surplus``
-    objects, and what its attempts left in the stores ``left_out``.
+    objects, and what its attempts left in the stores ``left_out``. ``postponed`` is the number of
+    attempts that ended because its source was unavailable.
     """
 
-    method: Mapping[str, str]
+    method: Mapping[str, Any]
     store_ids: tuple[str, ...]
     all_stores_must_succeed: bool
     certificate: bytes | None
@@ -238,6 +239,7 @@ class ImportArguments:
     settled: bool
     surplus: tuple[Location, ...]
     left_out: tuple[str, ...]
+    postponed: int
 
     @classmethod
     def of(cls, job: Job) -> Self:
@@ -254,6 +256,7 @@ class ImportArguments:
             settled=_SURPLUS in stored,
             surplus=tuple(Location(*location) for location in stored.get(_SURPLUS, ())),
             left_out=tuple(stored.get(_LEFT_OUT, ())),
+            postponed=stored.get(POSTPONED, 0),
         )
 
 

@@ -6,15 +6,17 @@ A new method is one more row of the table, and a source if none of the existing 
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from imsgate.jobs.arguments import ImportArguments
 from imsgate.jobs.context import Context
 from imsgate.model import Image, Job, Status
 from imsgate.sources.base import Source, lost_data_fails_source
 from imsgate.sources.bucket import BucketSources
+from imsgate.sources.download_request import DownloadRequest
+from imsgate.sources.downloads import WebSources
 from imsgate.sources.staged import StagedSources
 from imsgate.sources.stored import StoredSources
-from imsgate.sources.web import WebSources
 from imsgate.transfer.reservation import INITIAL_BYTES
 
 #: The kinds of import jobs. REGISTER imports into an existing image, CREATE into one that was
@@ -50,9 +52,9 @@ def _open_download(
     arguments = ImportArguments.of(job)
     return sources.web.open(
         image,
-        uri=arguments.method["uri"],
-        digest=arguments.method.get("digest"),
+        request=DownloadRequest.of(arguments.method),
         certificate=arguments.certificate,
+        attempt=arguments.postponed,
         wait=context.wait,
         check=context.check,
     )
@@ -89,12 +91,12 @@ def _open_copy(
         yield source
 
 
-def _check_nothing(sources: ImportSources, method: Mapping[str, str]) -> None:
+def _check_nothing(sources: ImportSources, method: Mapping[str, Any]) -> None:
     pass
 
 
-def _check_download(sources: ImportSources, method: Mapping[str, str]) -> None:
-    sources.web.web.check(method.get("uri", ""), method.get("digest"))
+def _check_download(sources: ImportSources, method: Mapping[str, Any]) -> None:
+    sources.web.downloads.check(DownloadRequest.of(method))
 
 
 def _known_size(image: Image, stores: int) -> int:
@@ -125,7 +127,7 @@ class ImportMethod:
     failed: Status
     rule: str
     open: Open | None
-    check: Callable[[ImportSources, Mapping[str, str]], None] = _check_nothing
+    check: Callable[[ImportSources, Mapping[str, Any]], None] = _check_nothing
     reservation: Callable[[Image, int], int]
 
     def started(self, image: Image) -> Image:

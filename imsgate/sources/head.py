@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 _NEEDED = frozenset(
     (b"location", b"etag", b"content-length", b"content-encoding", b"content-range")
-).union((b"transfer-encoding", b"connection"))
+).union((b"content-type", b"transfer-encoding", b"connection"))
 
 
 class ResponseHead:

@@ -5,7 +5,6 @@ address; a redirect is judged like a new URI. The environment is ignored, so no 
 """
 
 import contextlib
-import dataclasses
 import functools
 import http.client
 import ipaddress
@@ -14,7 +13,7 @@ import re
 import socket
 import ssl
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from email.message import Message
 from importlib import metadata
 from typing import Any, cast
@@ -22,19 +21,15 @@ from typing import Any, cast
 from oslo_config import cfg
 
 from imsgate.errors import BadConfig, SourceFailed, SourceUnavailable, UriRefused
-from imsgate.model import Image
 from imsgate.settings import Settings
 from imsgate.sources import uris
 from imsgate.sources.addresses import Network, Rules
-from imsgate.sources.base import ByteStream
 from imsgate.sources.deadline import Deadline, DeadlineSocket
-from imsgate.sources.inspected import InspectedSource, SourceInspector
 from imsgate.sources.uris import DownloadTarget
 from imsgate.sources.web_download import (
     FinalResponse,
     WebDownload,
     WebResponse,
-    parse_digest,
     unfolded,
 )
 from imsgate.telemetry import trace_context
@@ -97,6 +92,12 @@ OPTS = (
         help="PEM file of the certificate authorities trusted for https. Without it, those of "
         "the system are trusted.",
     ),
+    cfg.StrOpt(
+        "keyring",
+        help="File of OpenPGP keys, as `gpg --export` writes it. An import may name a detached "
+        "signature of its file of digests (checksum_signature_url), which must be by one of these "
+        "keys. Without it, such imports are refused. It needs the program gpgv.",
+    ),
 )
 
 
@@ -112,6 +113,7 @@ class WebSettings(Settings, group=GROUP, opts=OPTS):
     max_resumes: int
     user_agent: str | None
     ca_file: str | None
+    keyring: str | None
 
 
 _REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
@@ -152,36 +154,42 @@ class Web:
             except OSError as error:
                 raise BadConfig(f"[{GROUP}] ca_file", str(error)) from error
 
-    def check(self, uri: str, digest: str | None = None) -> None:
-        """Refuse what can be refused without a look-up. Raises UriRefused, BadRequest."""
+    def check(self, uri: str) -> None:
+        """Refuse what can be refused without a look-up. Raises UriRefused."""
         target = uris.parse(uri, self._uri_settings)
         if target.address is not None:
             self._judge(target, [str(target.address)])
-        parse_digest(digest)
 
-    @contextlib.contextmanager
+    def deadline(self, check: Callable[[], object]) -> Deadline:
+        """The end of a download that begins now. ``check`` is called before each read from a
+        server, and raises to stop."""
+        return Deadline(self._settings.max_time, check)
+
     def download(
         self,
         uri: str,
-        digest: str | None,
+        deadline: Deadline,
         wait: Callable[[float], None],
-        check: Callable[[], object],
-    ) -> Iterator[WebDownload]:
-        """The body of a URI.
+        *,
+        start: int = 0,
+        size: int | None = None,
+        has_digest: bool = False,
+    ) -> WebDownload:
+        """The body of a URI from the byte ``start`` on; ``size`` is that of the whole, if known.
 
-        ``wait`` lets seconds pass; ``check`` is called before each read from the server, and
-        raises to stop. Raises UriRefused, SourceFailed, and BadRequest for an invalid digest.
+        ``wait`` lets seconds pass. With ``has_digest``, the caller recognizes the end of the data
+        even if the server does not announce it. Raises UriRefused, SourceFailed.
         """
-        download = WebDownload(
+        return WebDownload(
             self.follow,
             uri,
-            parse_digest(digest),
-            deadline=Deadline(self._settings.max_time, check),
+            deadline=deadline,
             wait=wait,
             max_resumes=self._settings.max_resumes,
+            start=start,
+            size=size,
+            has_digest=has_digest,
         )
-        with contextlib.closing(download):
-            yield download
 
     def follow(self, uri: str, fields: Mapping[str, str], deadline: Deadline) -> WebResponse:
         """The response to GET after all redirects.
@@ -289,28 +297,3 @@ def _networks(option: str, texts: list[str]) -> tuple[Network, ...]:
         return tuple(map(ipaddress.ip_network, texts))
     except ValueError as error:
         raise BadConfig(f"[{GROUP}] {option}", str(error)) from error
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class WebSources:
-    """Opens downloads as the data of images."""
-
-    web: Web
-    inspector: SourceInspector
-
-    @contextlib.contextmanager
-    def open(
-        self,
-        image: Image,
-        *,
-        uri: str,
-        digest: str | None,
-        certificate: bytes | None,
-        wait: Callable[[float], None],
-        check: Callable[[], object],
-    ) -> Iterator[InspectedSource]:
-        """The body of ``uri``, decompressed if it is a compressed file; the rest as in
-        ``Web.download``. Raises TooLarge and SignatureRefused as well."""
-        with self.web.download(uri, digest, wait, check) as download:
-            stream = ByteStream(download.read, download.close)
-            yield self.inspector.open_decompressed(image, stream, download.size, certificate, check)

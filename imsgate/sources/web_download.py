@@ -1,14 +1,13 @@
 """The body of a URI as one stream, which continues after the connection was cut."""
 
 import errno
-import hashlib
 import http.client
 import re
 import ssl
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
 
-from imsgate import errors, hashing
+from imsgate import errors
 from imsgate.errors import SourceFailed, SourceUnavailable
 from imsgate.sources.deadline import Deadline
 from imsgate.sources.head import ResponseHead
@@ -109,43 +108,67 @@ class WebDownload:
         self,
         follow: Follow,
         uri: str,
-        digest: tuple[str, str] | None,
         *,
         deadline: Deadline,
         wait: Callable[[float], None],
         max_resumes: int,
+        start: int = 0,
+        size: int | None = None,
+        has_digest: bool = False,
     ) -> None:
-        """``digest`` is an algorithm and the expected value; ``wait`` lets seconds pass."""
+        """The body from the byte ``start`` on; ``size`` is that of the whole, if known.
+
+        ``wait`` lets seconds pass. With ``has_digest``, the end of the body need not be announced.
+        """
         self._follow = follow
         self._deadline = deadline
         self._wait = wait
         self._max_resumes = max_resumes
-        self._expected = digest
-        self._digest = hashlib.new(digest[0], usedforsecurity=False) if digest else None
-        self._received = 0
+        self._has_digest = has_digest
+        self._received = start
         self._resumes = 0
         try:
-            self._response = follow(uri, {}, deadline)
+            self._response = follow(uri, {"Range": f"bytes={start}-"} if start else {}, deadline)
         except CONNECTION_ERRORS as error:
             raise self._failure(error) from error
-        self.size = self._response.length
         self._etag = self._response.etag
         try:
-            self._check_response()
+            self.size = self._checked_size(size)
+            if start and self._response.status != 206:
+                self._skip_received()
+        except CONNECTION_ERRORS as error:
+            self._response.close()
+            raise self._failure(error) from error
         except BaseException:
             self._response.close()
             raise
 
-    def _check_response(self) -> None:
-        if self._response.status not in (200, 203):
-            raise _answered(self._response.status)
-        if not self._response.has_end and self._expected is None:
-            raise SourceFailed(problem="the server announces neither length nor end")
-        if unfolded(self._response.headers["Content-Encoding"]).lower() not in _CODINGS:
+    @property
+    def content_type(self) -> str:
+        """What the server calls the data; empty if it does not say."""
+        return unfolded(self._response.headers["Content-Type"])
+
+    def _checked_size(self, known: int | None) -> int | None:
+        """The size of the whole that the response announces. Raises SourceFailed."""
+        response = self._response
+        if unfolded(response.headers["Content-Encoding"]).lower() not in _CODINGS:
             raise SourceFailed(problem="the server sends it with a Content-Encoding")
+        if self._received and response.status == 206:
+            size = self._whole_of_range()
+            if size is None:
+                raise SourceFailed(problem="the server sends another range than was requested")
+        elif response.status in (200, 203):
+            size = response.length
+        else:
+            raise _answered(response.status)
+        if not response.has_end and not self._has_digest:
+            raise SourceFailed(problem="the server announces neither length nor end")
+        if known is not None and size not in (None, known):
+            raise SourceFailed(problem=f"the file there has {size} bytes, not {known}")
+        return size if known is None else known
 
     def read(self, size: int) -> bytes:
-        """Up to ``size`` bytes, none at the end. Raises SourceFailed, DigestMismatch."""
+        """Up to ``size`` bytes, none at the end. Raises SourceFailed."""
         while True:
             try:
                 chunk = self._response.read(size)
@@ -155,17 +178,7 @@ class WebDownload:
                 self._resume(error)
                 continue
             self._received += len(chunk)
-            if self._digest is not None:
-                self._digest.update(chunk)
-            if not chunk or self._received == self.size:
-                self._check_digest()
             return chunk
-
-    def _check_digest(self) -> None:
-        if self._expected and self._digest and self._digest.hexdigest() != self._expected[1]:
-            algorithm, expected = self._expected
-            actual = self._digest.hexdigest()
-            raise errors.DigestMismatch(algorithm=algorithm, found=actual, expected=expected)
 
     def _resume(self, cause: Exception) -> None:
         """Continue where the connection was cut, if the server still has the same data."""
@@ -214,20 +227,26 @@ class WebDownload:
             left -= len(chunk)
 
     def _check_same_data(self) -> None:
-        content_range = _CONTENT_RANGE.fullmatch(self._response.headers["Content-Range"] or "")
+        whole = self._whole_of_range()
         same = (
             self._response.status == 206
             and self._response.etag in (None, self._etag)
             and self._response.has_end
-            and content_range is not None
-            and int(content_range[1]) == self._received
-            and int(content_range[2]) + 1 == int(content_range[3])
-            and self.size in (None, int(content_range[3]))
+            and whole is not None
+            and self.size in (None, whole)
         )
         if not same:
             self._response.close()
             problem = f"it was cut after {self._received} bytes and could not be resumed there"
             raise SourceUnavailable(problem=problem)
+
+    def _whole_of_range(self) -> int | None:
+        """The size of the whole, if the response is all that is still missing of it."""
+        match = _CONTENT_RANGE.fullmatch(self._response.headers["Content-Range"] or "")
+        if match is None:
+            return None
+        first, last, size = map(int, match.groups())
+        return size if first == self._received and last + 1 == size else None
 
     def _failure(self, cause: Exception) -> errors.Error:
         if self._deadline.passed:
@@ -274,16 +293,3 @@ def _may_pass(cause: Exception) -> bool:
     if isinstance(cause, ssl.SSLCertVerificationError):
         return False
     return isinstance(cause, OSError | http.client.IncompleteRead)
-
-
-def parse_digest(text: str | None) -> tuple[str, str] | None:
-    """``sha256:HEX`` as algorithm and digest. Raises BadRequest."""
-    if text is None:
-        return None
-    algorithm, _, digest = text.lower().partition(":")
-    if algorithm in hashing.DOWNLOAD:
-        length = 2 * hashing.digest_size(algorithm)
-        if re.fullmatch(f"[0-9a-f]{{{length}}}", digest):
-            return algorithm, digest
-    problem = f"digest must be ALGORITHM:HEX with one of {', '.join(hashing.DOWNLOAD)}"
-    raise errors.BadRequest(problem=problem)

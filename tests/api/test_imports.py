@@ -1,6 +1,7 @@
 """Imports: what is refused before there is a job."""
 
 import dataclasses
+import hashlib
 import html
 
 import pytest
@@ -10,6 +11,7 @@ from imsgate.model import JobState, Location
 from imsgate.stores.memory import MemoryStore
 from imsgate.testing.gateways import gateway, memory_store, settings
 from tests.api.people import PEOPLE, Person, reason
+from tests.sources import web_server
 
 WEB = {"method": {"name": "web-download", "uri": "http://images.example/disk"}}
 
@@ -128,3 +130,80 @@ def test_an_image_in_a_read_only_store_is_deleted_without_its_object(mirrored, a
     assert admin.delete(path).status_int == 204
     assert mirrored.registry.recall(image_id).status == "deleted"
     assert mirror.held() == ["object"]
+
+
+# Members of a web-download that only imsgate knows
+
+_URI, _OTHER = "http://images.example/disk", "http://mirror.example/disk"
+
+
+@pytest.mark.parametrize(
+    ("members", "answer"),
+    [
+        ({"uris": [_OTHER, _URI]}, (202, None)),
+        ({"uri": _URI, "uris": [_OTHER]}, (202, None)),
+        ({"uri": _URI, "uris": [], "checksum_url": ""}, (202, None)),
+        ({"uri": _URI, "checksum_url": f"{_URI}.sha256"}, (202, None)),
+        ({"uri": _URI, "uris": _OTHER}, (400, "bad_json")),
+        ({"uri": _URI, "uris": [1]}, (400, "bad_json")),
+        (
+            {"uris": [f"http://mirror{number}.example/disk" for number in range(17)]},
+            (400, "bad_json"),
+        ),
+        ({"uri": _URI, "checksum_url": [_URI]}, (400, "bad_json")),
+        ({"uris": []}, (400, "uri_refused")),
+        ({"uri": _URI, "uris": ["http://127.0.0.1/disk"]}, (400, "uri_refused")),
+        ({"uri": _URI, "checksum_url": "http://127.0.0.1/sums"}, (400, "uri_refused")),
+        (
+            {"uri": _URI, "uris": ["http://mirror.example/b"], "checksum_url": _URI},
+            (400, "bad_request"),
+        ),
+        ({"uri": _URI, "checksum_url": _URI, "checksum_signature_url": _URI}, (400, "bad_request")),
+    ],
+)
+def test_members_of_a_download(owner, members, answer):
+    path = create(owner)
+    started = owner.post(f"{path}/import", {"method": {"name": "web-download", **members}})
+    assert (started.status_int, None) == answer if answer[0] == 202 else reason(started) == answer
+
+
+@pytest.mark.parametrize("retry_time", [600, 0], ids=["tried again", "once"])
+def test_a_mirror_with_wrong_data_is_followed_by_the_next(retry_time):
+    """In another attempt at the job, since the first has written what it read."""
+    further = {
+        "import_filtering_opts": {"allowed_ports": []},
+        "web_download": {"allowed_networks": ["127.0.0.1/32"]},
+        "jobs": {"source_retry_time": retry_time},
+    }
+    gate = gateway(further=further)
+    person = Person(gate.app, PEOPLE["owner"])
+    path = create(person)
+    image_id = path.rpartition("/")[2]
+    with web_server.serving() as first, web_server.serving() as second:
+        first.routes["/disk"] = web_server.whole(b"x" * len(web_server.DATA))
+        second.routes["/disk"] = web_server.whole()
+        digest = f"sha256:{hashlib.sha256(web_server.DATA).hexdigest()}"
+        method = {"name": "web-download", "uris": [f"{first.url}/disk", f"{second.url}/disk"]}
+        started = person.post(f"{path}/import", {"method": {**method, "digest": digest}})
+        assert started.status_int == 202
+        assert gate.engine.run_one()
+        (job,) = gate.registry.jobs_of(image_id)
+        if retry_time:
+            gate.registry._jobs[job.id] = dataclasses.replace(job, lease=0.0)
+            assert gate.engine.run_one()
+    (job,) = gate.registry.jobs_of(image_id)
+    if retry_time:
+        assert job.state == JobState.SUCCESS
+        assert person.get(f"{path}/file").body == web_server.DATA
+        assert len(gate.stores.get("fast").held()) == 1
+    else:
+        assert (job.state, job.error_code) == (JobState.FAIL, "source_failed")
+        assert "sha256 digest of the data is" in job.reason
+        assert gate.stores.get("fast").held() == []
+
+
+def test_a_gateway_does_not_start_without_its_keyring(tmp_path):
+    keyring = str(tmp_path / "keyring.gpg")
+    with pytest.raises(errors.BadConfig) as caught:
+        gateway(further={"web_download": {"keyring": keyring}})
+    assert caught.value.key == "[web_download] keyring"
