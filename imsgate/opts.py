@@ -10,6 +10,7 @@ from imsgate.api.locations import LocationSettings, SecureHashSettings
 from imsgate.api.schemas import FormatSettings
 from imsgate.bridge.settings import BridgeSettings
 from imsgate.buckets import base
+from imsgate.conversion.settings import ConversionSettings, PluginSettings
 from imsgate.filters import (
     aksk,
     chunked,
@@ -83,6 +84,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         (uris.GROUP, uris.OPTS),
         (web.GROUP, web.OPTS),
         (decompress.GROUP, decompress.OPTS),
+        *map(_group, (PluginSettings, ConversionSettings)),
         (verify.GROUP, verify.OPTS),
         _group(RegistrySettings),
         ("database", sql.SqlRegistry.OPTS),

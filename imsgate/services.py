@@ -11,9 +11,12 @@ from imsgate.bridge.settings import BridgeSettings
 from imsgate.buckets import base as user_buckets
 from imsgate.buckets.image_url import Allowed
 from imsgate.config import Config
+from imsgate.conversion import converter
+from imsgate.conversion.settings import ConversionSettings, PluginSettings
 from imsgate.errors import BadConfig
 from imsgate.filters.sizelimit import SizeLimitSettings
 from imsgate.jobs import export, locations, methods, uploads
+from imsgate.jobs.conversion import Conversion
 from imsgate.jobs.engine import Engine
 from imsgate.jobs.imports import ImportWork
 from imsgate.jobs.methods import ImportSources
@@ -258,6 +261,7 @@ def _work(
         quotas=quotas,
         reauthorize=reauthorize,
         says_why=says_why,
+        conversion=_conversion(conf, inspector),
     )
     stored = StoredSources(stores=stores, inspector=inspector)
     work: dict[str, Work] = {
@@ -285,6 +289,11 @@ def _work(
             reauthorize=reauthorize,
         )
     return work
+
+
+def _conversion(conf: Config, inspector: SourceInspector) -> Conversion | None:
+    made = converter.load(conf.read(PluginSettings), conf.read(ConversionSettings))
+    return None if made is None else Conversion(converter=made, inspector=inspector)
 
 
 def _bucket_sources(
