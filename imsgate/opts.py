@@ -6,6 +6,7 @@ from oslo_config import cfg
 
 from imsgate import config, profiles
 from imsgate.api.imports import ImportSettings
+from imsgate.api.injection import InjectionSettings
 from imsgate.api.locations import LocationSettings, SecureHashSettings
 from imsgate.api.schemas import FormatSettings
 from imsgate.bridge.settings import BridgeSettings
@@ -84,7 +85,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         (uris.GROUP, uris.OPTS),
         (web.GROUP, web.OPTS),
         (decompress.GROUP, decompress.OPTS),
-        *map(_group, (PluginSettings, ConversionSettings)),
+        *map(_group, (PluginSettings, ConversionSettings, InjectionSettings)),
         (verify.GROUP, verify.OPTS),
         _group(RegistrySettings),
         ("database", sql.SqlRegistry.OPTS),

@@ -4,8 +4,11 @@ import dataclasses
 
 from imsgate import errors
 from imsgate.buckets.image_url import Allowed
+from imsgate.errors import BadConfig
 from imsgate.model import Image
+from imsgate.stores.base import Resumable
 from imsgate.stores.enabled import Stores
+from imsgate.transfer.settings import UploadSettings
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,3 +32,22 @@ class Deployment:
         has_formats = image.disk_format and image.container_format
         if not (has_formats or self.detects_formats):
             raise errors.FormatsNotSet
+
+
+def check_named_stores(settings: UploadSettings, stores: Stores) -> None:
+    """Raises BadConfig if a store that ``[upload]`` names cannot do what it is for.
+
+    Of a store that is unavailable now, only the existence is checked.
+    """
+    backends = {each.id: each for each in stores}
+    for option in ("staging_store", "spool_store"):
+        name, key = getattr(settings, option), f"[{UploadSettings.GROUP}] {option}"
+        if not name:
+            continue
+        if name not in backends:
+            raise BadConfig(key, f"there is no store {name!r}")
+        store = backends[name].started
+        if store is not None and store.read_only:
+            raise BadConfig(key, f"the store {name!r} is read-only")
+        if option == "spool_store" and not isinstance(store, Resumable | None):
+            raise BadConfig(key, f"the store {name!r} cannot keep a part of an upload")

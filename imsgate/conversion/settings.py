@@ -5,17 +5,18 @@ from oslo_config import cfg, types
 from imsgate.settings import Settings
 
 PLUGINS_GROUP = "image_import_opts"
-CONVERSION, NO_OP = "image_conversion", "no_op"
+NO_OP, CONVERSION, INJECTION = "no_op", "image_conversion", "inject_image_metadata"
 
 PLUGIN_OPTS = (
     cfg.ListOpt(
         "image_import_plugins",
         default=[],
-        item_type=types.String(quotes=True, choices=[NO_OP, CONVERSION]),
+        item_type=types.String(quotes=True, choices=[NO_OP, CONVERSION, INJECTION]),
         bounds=True,
-        help="What an import does with the data, in brackets: [image_conversion] converts disk "
-        "images to [image_conversion] output_format, which needs qemu-img. no_op does nothing. "
-        "Glance's image_decompression is [import_unpack] formats here.",
+        help="What an import does besides, in brackets: [image_conversion,inject_image_metadata]. "
+        "image_conversion converts disk images to [image_conversion] output_format, which needs "
+        "qemu-img. inject_image_metadata adds the properties of [inject_metadata_properties]. "
+        "no_op does nothing. Glance's image_decompression is [import_unpack] formats here.",
     ),
 )
 
