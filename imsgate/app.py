@@ -200,6 +200,7 @@ def _deployment(services: Services, conf: Config, profile: Profile) -> Deploymen
         import_methods=tuple(conf.read(imports.ImportSettings).enabled_import_methods),
         detects_formats=profile is not profiles.NONE,
         allowed_buckets=services.allowed_buckets,
+        conversion=services.conversion,
         public_endpoint=conf.section("DEFAULT", config.OPTS).public_endpoint,
     )
 
@@ -233,7 +234,7 @@ def _image_api(
             access=access,
             uploads=services.uploads,
             repeats=Repeats(stores=services.stores, window=services.uploads.settings.repeat_window),
-            signing=jobs.signing,
+            jobs=jobs,
             deployment=deployment,
             resource=resource,
         ),

@@ -11,10 +11,9 @@ from imsgate.bridge.settings import BridgeSettings
 from imsgate.buckets import base as user_buckets
 from imsgate.buckets.image_url import Allowed
 from imsgate.config import Config
-from imsgate.conversion import converter
-from imsgate.conversion.settings import ConversionSettings, PluginSettings
 from imsgate.errors import BadConfig
 from imsgate.filters.sizelimit import SizeLimitSettings
+from imsgate.jobs import conversion as conversions
 from imsgate.jobs import export, locations, methods, uploads
 from imsgate.jobs.conversion import Conversion
 from imsgate.jobs.engine import Engine
@@ -64,7 +63,8 @@ if TYPE_CHECKING:
 class Services:
     """What handlers, jobs and sweeps share, in serving processes and workers alike.
 
-    ``allowed_buckets`` is None if no object storage for users is configured.
+    ``allowed_buckets`` is None if no object storage for users is configured, ``conversion`` if
+    no images are converted.
     """
 
     registry: Registry
@@ -85,6 +85,7 @@ class Services:
     notifications: Notifications
     read_only: ReadOnlyMode
     allowed_buckets: Allowed | None
+    conversion: Conversion | None
 
 
 _NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
@@ -138,6 +139,7 @@ def make_services(
     cleanup = Cleanup(registry=registry, stores=stores, lease=upload.lease)
     inspector = source_inspector(conf)
     sources = _import_sources(conf, stores, inspector, accounts)
+    conversion = conversions.load(conf, inspector)
     resumable = ResumableUploads(
         registry=registry, stores=stores, settings=upload, limit=inspector.limit, quotas=quotas
     )
@@ -150,6 +152,7 @@ def make_services(
         resumable=resumable,
         quotas=quotas,
         reauthorize=Reauthorizer(access=access, native=conf.native),
+        conversion=conversion,
     )
     if remote is not None:
         work.update(_register_work(conf, registry, stores, remote))
@@ -186,6 +189,7 @@ def make_services(
         ),
         read_only=read_only,
         allowed_buckets=sources.objects.allowed if sources.objects else None,
+        conversion=conversion,
     )
 
 
@@ -250,6 +254,7 @@ def _work(
     resumable: ResumableUploads,
     quotas: Quotas,
     reauthorize: Reauthorizer,
+    conversion: Conversion | None,
 ) -> dict[str, Work]:
     """The kinds of jobs that this deployment has, and their work."""
     algorithm = conf.read(UploadSettings).hashing_algorithm
@@ -261,7 +266,7 @@ def _work(
         quotas=quotas,
         reauthorize=reauthorize,
         says_why=says_why,
-        conversion=_conversion(conf, inspector),
+        conversion=conversion,
     )
     stored = StoredSources(stores=stores, inspector=inspector)
     work: dict[str, Work] = {
@@ -289,11 +294,6 @@ def _work(
             reauthorize=reauthorize,
         )
     return work
-
-
-def _conversion(conf: Config, inspector: SourceInspector) -> Conversion | None:
-    made = converter.load(conf.read(PluginSettings), conf.read(ConversionSettings))
-    return None if made is None else Conversion(converter=made, inspector=inspector)
 
 
 def _bucket_sources(

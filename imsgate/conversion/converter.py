@@ -58,6 +58,7 @@ class Converter:
         self._sandbox = sandbox
         self.scratch = scratch
         self.output_format = settings.output_format
+        self.on_upload = settings.on_upload
 
     def converts(self, content: str) -> bool:
         """Whether content of this format, by its canonical name, is converted."""

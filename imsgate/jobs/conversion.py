@@ -12,8 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
 from imsgate import errors
+from imsgate.config import Config
+from imsgate.conversion import converter as converters
 from imsgate.conversion.converter import Converter
 from imsgate.conversion.scratch import Reservation, ScratchTap
+from imsgate.conversion.settings import ConversionSettings, PluginSettings
 from imsgate.jobs.progress import ProgressTap
 from imsgate.model import Image
 from imsgate.signatures.verify import signed
@@ -54,6 +57,10 @@ class Conversion:
             return True
         content = _CONTENT.get(image.disk_format.lower())
         return content is not None and self.converter.converts(content)
+
+    def concerns_upload(self, image: Image) -> bool:
+        """The same for an upload without an import: only if the operator wants that."""
+        return self.converter.on_upload and self.concerns(image)
 
     @contextlib.contextmanager
     def convert(
@@ -101,6 +108,12 @@ class Conversion:
             progress.prepare(done + int(part * measured.expected), total)
 
         return self.converter.convert(file, content, measured, space, check, report)
+
+
+def load(conf: Config, inspector: SourceInspector) -> Conversion | None:
+    """The configured conversion; None if there is none. Raises BadConfig, naming the option."""
+    converter = converters.load(conf.read(PluginSettings), conf.read(ConversionSettings))
+    return None if converter is None else Conversion(converter=converter, inspector=inspector)
 
 
 def _spooled(

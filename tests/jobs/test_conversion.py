@@ -232,3 +232,81 @@ def test_the_result_counts_for_the_size_limit(site, qcow2):
     image, task = here.bring(here.stage(qcow2))
     assert (image["status"], task["result"]["error_code"]) == ("queued", "too_large")
     assert "convert" not in here.runs
+
+
+# Uploads without an import
+
+
+@pytest.fixture
+def uploading(site):
+    return site({"on_upload": True})
+
+
+def upload(here, data, disk_format="qcow2", path=None, **headers):
+    path = path or here.owner.create(disk_format=disk_format, container_format="bare")
+    answer = here.owner.put(f"{path}/file", data, Content_Type=OCTETS, **headers)
+    return path, answer.status_int, here.owner.get(path).json
+
+
+def test_an_upload_is_converted_by_a_job(uploading, qcow2):
+    path, status, image = upload(uploading, qcow2, X_Image_Meta_Store="archive")
+    assert (status, image["status"], image["size"]) == (204, "importing", len(qcow2))
+    assert uploading.gate.engine.run_one()
+    image, task = uploading.shown(path)
+    assert (image["status"], image["disk_format"], image["stores"]) == ("active", "raw", "archive")
+    assert uploading.owner.get(f"{path}/file").body == DISK
+    assert uploading.held() == [0, 1]
+    assert (task["status"], task["input"]["import_req"]["stores"]) == ("success", ["archive"])
+
+
+def test_an_upload_of_the_output_format_needs_no_job(uploading):
+    path, status, image = upload(uploading, DISK, "raw")
+    assert (status, image["status"]) == (204, "active")
+    assert not uploading.gate.engine.run_one()
+    assert uploading.owner.get(f"{path}/tasks").json["tasks"] == []
+
+
+def test_uploads_are_not_converted_by_default(site, qcow2):
+    here = site()
+    _, status, image = upload(here, qcow2)
+    assert (status, image["status"], image["disk_format"]) == (204, "active", "qcow2")
+
+
+def test_an_upload_that_cannot_be_converted_is_queued_again(uploading):
+    path, status, image = upload(uploading, b"x" * 512)  # nothing inspects it here before the job
+    assert (status, image["status"]) == (204, "importing")
+    assert uploading.gate.engine.run_one()
+    image, _ = uploading.shown(path)
+    assert image["status"] == "queued"
+    assert image["os_glance_failed_import_message"]
+    assert uploading.held() == [0, 0]
+
+
+def test_an_upload_is_repeated_while_it_is_converted(uploading, qcow2):
+    """The response to the first one was lost."""
+    path, *_ = upload(uploading, qcow2)
+    assert upload(uploading, qcow2, path=path, X_Image_Meta_Store="archive")[1] == 204
+    assert upload(uploading, qcow2[:-1], path=path)[1] == 409
+    assert uploading.gate.engine.run_one()
+    assert not uploading.gate.engine.run_one()
+    assert uploading.shown(path)[0]["status"] == "active"
+    assert upload(uploading, qcow2, path=path)[1] == 409
+
+
+def test_an_upload_whose_last_answer_is_lost_has_one_job(uploading, qcow2, monkeypatch):
+    """The database has recorded it, and says that it is unavailable."""
+    registry = uploading.gate.registry
+    add, outages = registry.add_job, iter([errors.Unavailable(what="The database")])
+
+    def lose(*arguments, **to):
+        add(*arguments, **to)
+        for outage in outages:
+            raise outage
+
+    monkeypatch.setattr(registry, "add_job", lose)
+    monkeypatch.setattr("imsgate.transfer.lease.RETRY_PAUSES_SECONDS", (0.0,))
+    path, status, image = upload(uploading, qcow2)
+    assert (status, image["status"]) == (204, "importing")
+    assert uploading.gate.engine.run_one()
+    assert not uploading.gate.engine.run_one()
+    assert uploading.shown(path)[0]["status"] == "active"
