@@ -12,6 +12,7 @@ from imsgate.api import (
     images,
     imports,
     info,
+    injection,
     locations,
     members,
     metrics,
@@ -22,7 +23,7 @@ from imsgate.api import (
     tus,
     uploads,
 )
-from imsgate.api.deployment import Deployment
+from imsgate.api.deployment import Deployment, check_named_stores
 from imsgate.api.dialect import Dialect
 from imsgate.api.idempotency import Repeatable
 from imsgate.api.ims import about as ims_about
@@ -50,13 +51,11 @@ from imsgate.profiles import Profile
 from imsgate.registry.base import Registry
 from imsgate.services import Services, load_services
 from imsgate.signatures import verify
-from imsgate.stores.base import Resumable
 from imsgate.stores.enabled import Stores
 from imsgate.transfer import orphans
 from imsgate.transfer.cleanup import Cleanup, sweep_forever
 from imsgate.transfer.repeat import Repeats
 from imsgate.transfer.resumable import ResumableUploads
-from imsgate.transfer.settings import UploadSettings
 
 
 class Application:
@@ -165,7 +164,7 @@ def make_sweep(services: Background, *sweeps: Callable[[], object]) -> Callable[
 
 def make_application(services: Services, conf: Config) -> Application:
     """The application in front of these services. Raises BadConfig, naming the option."""
-    _check_named_stores(services)
+    check_named_stores(services.uploads.settings, services.stores)
     profile = profiles.chosen(conf.read(profiles.ProfileSettings))
     deployment = _deployment(services, conf, profile)
     formats = conf.read(schemas.FormatSettings)
@@ -201,6 +200,7 @@ def _deployment(services: Services, conf: Config, profile: Profile) -> Deploymen
         import_methods=tuple(conf.read(imports.ImportSettings).enabled_import_methods),
         detects_formats=profile is not profiles.NONE,
         allowed_buckets=services.allowed_buckets,
+        conversion=services.conversion,
         public_endpoint=conf.section("DEFAULT", config.OPTS).public_endpoint,
     )
 
@@ -234,7 +234,7 @@ def _image_api(
             access=access,
             uploads=services.uploads,
             repeats=Repeats(stores=services.stores, window=services.uploads.settings.repeat_window),
-            signing=jobs.signing,
+            jobs=jobs,
             deployment=deployment,
             resource=resource,
         ),
@@ -245,7 +245,11 @@ def _image_api(
         ),
         members=members.Members(sharing=services.sharing),
         imports=imports.Imports(
-            access=access, sources=services.import_sources, jobs=jobs, deployment=deployment
+            access=access,
+            sources=services.import_sources,
+            jobs=jobs,
+            deployment=deployment,
+            injection=injection.load(conf),
         ),
         locations=locations.Locations(
             records=records,
@@ -281,25 +285,6 @@ def _ims_api(
         tags=ims_tags.ImageTags(records=records, dialect=dialect),
         repeatable=Repeatable(services.registry),
     )
-
-
-def _check_named_stores(services: Services) -> None:
-    """Raises BadConfig if a store that ``[upload]`` names cannot do what it is for.
-
-    Of a store that is unavailable now, only the existence is checked.
-    """
-    settings, backends = services.uploads.settings, {each.id: each for each in services.stores}
-    for option in ("staging_store", "spool_store"):
-        name, key = getattr(settings, option), f"[{UploadSettings.GROUP}] {option}"
-        if not name:
-            continue
-        if name not in backends:
-            raise BadConfig(key, f"there is no store {name!r}")
-        store = backends[name].started
-        if store is not None and store.read_only:
-            raise BadConfig(key, f"the store {name!r} is read-only")
-        if option == "spool_store" and not isinstance(store, Resumable | None):
-            raise BadConfig(key, f"the store {name!r} cannot keep a part of an upload")
 
 
 class Paths:

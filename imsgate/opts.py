@@ -6,10 +6,12 @@ from oslo_config import cfg
 
 from imsgate import config, profiles
 from imsgate.api.imports import ImportSettings
+from imsgate.api.injection import InjectionSettings
 from imsgate.api.locations import LocationSettings, SecureHashSettings
 from imsgate.api.schemas import FormatSettings
 from imsgate.bridge.settings import BridgeSettings
 from imsgate.buckets import base
+from imsgate.conversion.settings import ConversionSettings, PluginSettings
 from imsgate.filters import (
     aksk,
     chunked,
@@ -84,6 +86,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         (uris.GROUP, uris.OPTS),
         (web.GROUP, web.OPTS),
         (decompress.GROUP, decompress.OPTS),
+        *map(_group, (PluginSettings, ConversionSettings, InjectionSettings)),
         (verify.GROUP, verify.OPTS),
         _group(RegistrySettings),
         ("database", sql.SqlRegistry.OPTS),

@@ -13,7 +13,9 @@ from imsgate.buckets.image_url import Allowed
 from imsgate.config import Config
 from imsgate.errors import BadConfig
 from imsgate.filters.sizelimit import SizeLimitSettings
+from imsgate.jobs import conversion as conversions
 from imsgate.jobs import export, locations, methods, uploads
+from imsgate.jobs.conversion import Conversion
 from imsgate.jobs.engine import Engine
 from imsgate.jobs.imports import ImportWork
 from imsgate.jobs.methods import ImportSources
@@ -65,7 +67,8 @@ if TYPE_CHECKING:
 class Services:
     """What handlers, jobs and sweeps share, in serving processes and workers alike.
 
-    ``allowed_buckets`` is None if no object storage for users is configured.
+    ``allowed_buckets`` is None if no object storage for users is configured, ``conversion`` if
+    no images are converted.
     """
 
     registry: Registry
@@ -86,6 +89,7 @@ class Services:
     notifications: Notifications
     read_only: ReadOnlyMode
     allowed_buckets: Allowed | None
+    conversion: Conversion | None
 
 
 _NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
@@ -139,6 +143,7 @@ def make_services(
     cleanup = Cleanup(registry=registry, stores=stores, lease=upload.lease)
     inspector = source_inspector(conf)
     sources = _import_sources(conf, stores, inspector, accounts)
+    conversion = conversions.load(conf, inspector)
     resumable = ResumableUploads(
         registry=registry, stores=stores, settings=upload, limit=inspector.limit, quotas=quotas
     )
@@ -151,6 +156,7 @@ def make_services(
         resumable=resumable,
         quotas=quotas,
         reauthorize=Reauthorizer(access=access, native=conf.native),
+        conversion=conversion,
     )
     if remote is not None:
         work.update(_register_work(conf, registry, stores, remote))
@@ -190,6 +196,7 @@ def make_services(
         ),
         read_only=read_only,
         allowed_buckets=sources.objects.allowed if sources.objects else None,
+        conversion=conversion,
     )
 
 
@@ -256,6 +263,7 @@ def _work(
     resumable: ResumableUploads,
     quotas: Quotas,
     reauthorize: Reauthorizer,
+    conversion: Conversion | None,
 ) -> dict[str, Work]:
     """The kinds of jobs that this deployment has, and their work."""
     algorithms = conf.read(UploadSettings).algorithms
@@ -267,6 +275,7 @@ def _work(
         quotas=quotas,
         reauthorize=reauthorize,
         says_why=says_why,
+        conversion=conversion,
     )
     stored = StoredSources(stores=stores, inspector=inspector)
     work: dict[str, Work] = {

@@ -20,6 +20,7 @@ _BY_ID = {
     "tests/api/test_policy.py::test_the_tools_that": "slow",
     "tests/cmd/test_extras.py": "slow",
     "tests/cmd/test_output.py": "slow",
+    "tests/conversion/test_converter.py": "slow",
     "tests/stores/s3/test_faults.py": "s3",
     "tests/formats/test_corpus.py": "slow",
     "tests/formats/test_cuts.py": "slow",

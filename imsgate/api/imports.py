@@ -10,6 +10,7 @@ from imsgate import errors
 from imsgate.api import schemas
 from imsgate.api.deployment import Deployment
 from imsgate.api.description import NO_CONTENT, STORE_HEADER, described, json_content
+from imsgate.api.injection import Injection
 from imsgate.api.job_starter import JobStarter
 from imsgate.api.requester import identity
 from imsgate.http.json_body import json_object, without_unused
@@ -80,6 +81,7 @@ class Imports:
     sources: ImportSources
     jobs: JobStarter
     deployment: Deployment
+    injection: Injection
 
     @described(
         answers={202: NO_CONTENT},
@@ -163,6 +165,8 @@ class Imports:
                 store_ids=store_ids,
                 all_stores_must_succeed=body.get("all_stores_must_succeed", True),
                 asked=body,
+                # Glance runs no plugins for copy-image.
+                properties=self.injection.of(identity(request)) if method.open else {},
             ),
             rule=method.rule,
             answer=_accepted,

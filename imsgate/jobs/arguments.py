@@ -7,6 +7,7 @@ the meaning of a stored name must never change.
 import base64
 import dataclasses
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Self
 
 from imsgate.buckets.image_url import ImageUrl
@@ -127,14 +128,16 @@ def for_import(
     store_ids: Sequence[str],
     all_stores_must_succeed: bool,
     asked: Mapping[str, Any],
+    properties: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Arguments of an import. ``method`` and ``asked`` (the whole request) are as in Glance's
-    API."""
+    API. The image has ``properties`` in addition once it has its data."""
     return {
         "method": dict(method),
         "stores": list(store_ids),
         "all_stores_must_succeed": all_stores_must_succeed,
         "asked": asked,
+        **({"properties": dict(properties)} if properties else {}),
     }
 
 

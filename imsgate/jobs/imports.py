@@ -11,6 +11,7 @@ from imsgate import errors, hashing
 from imsgate.http.body import Tapped
 from imsgate.jobs.arguments import ImportArguments, when_settled
 from imsgate.jobs.context import Context, Interrupted, TakenOver
+from imsgate.jobs.conversion import Conversion
 from imsgate.jobs.import_cleanup import DATA_FIELDS, ImportCleanup
 from imsgate.jobs.methods import METHODS, ImportSources
 from imsgate.jobs.progress import ProgressTap, with_progress
@@ -31,7 +32,7 @@ LOG = logging.getLogger(__name__)
 class ImportWork(Work):
     """The work of import jobs. ``algorithms`` are those of new records; ``reauthorize`` raises if
     the requester would be refused now. If ``says_why``, an image whose import has failed gets a
-    message."""
+    message. ``conversion`` is None if no data is converted."""
 
     stores: Stores
     algorithms: hashing.RecordAlgorithms
@@ -39,6 +40,7 @@ class ImportWork(Work):
     quotas: quota.Quotas = quota.NONE
     reauthorize: Callable[[Job], object] = lambda job: None
     says_why: bool = True
+    conversion: Conversion | None = None
 
     def run(self, job: Job, context: Context) -> None:
         arguments = ImportArguments.of(job)
@@ -129,7 +131,7 @@ class _Attempt:
 
     def _import_data(self, image: Image) -> ImportArguments:
         staged = image.locations
-        if staged and self._work.sources.staged.is_final(image):
+        if staged and not self._converts(image) and self._work.sources.staged.is_final(image):
             self._start_from(image, staged[0])
         copies = self._copy_to_each_store(image)
 
@@ -145,6 +147,10 @@ class _Attempt:
 
         surplus = [location for location in staged if location not in copies]
         return self._settle(activate, surplus)
+
+    def _converts(self, image: Image) -> bool:
+        conversion = self._work.conversion
+        return self._method.converts and conversion is not None and conversion.concerns(image)
 
     def _start_from(self, image: Image, origin: Location) -> None:
         self._origin = origin
@@ -203,7 +209,19 @@ class _Attempt:
     def _import_to(self, store: Store, image: Image) -> Location:
         """Write the source's data into the first store."""
         assert self._method.open is not None
-        with self._method.open(self._work.sources, image, self._job, self._context) as source:
+        with contextlib.ExitStack() as opened:
+            source = opened.enter_context(
+                self._method.open(self._work.sources, image, self._job, self._context)
+            )
+            if self._work.conversion is not None and self._converts(image):
+                converting = self._work.conversion.convert(
+                    image,
+                    source,
+                    check=self._context.check,
+                    progress=self._progress,
+                    copies=len(self._arguments.store_ids),
+                )
+                source = opened.enter_context(converting)
             self._reserve_copies(image, source)
             sink = source.copy_into(store, self._cleanup.key)
             fields = self._write(
@@ -294,7 +312,8 @@ class _Attempt:
         sink: Sink | None = None,
     ) -> dict[str, Any]:
         """Write ``body`` under this attempt's key; return the fields of a record that has it."""
-        self._progress.total = None if size is None else size * len(self._arguments.store_ids)
+        stores = len(self._arguments.store_ids)
+        self._progress.total = None if size is None else self._progress.prepared + size * stores
         body.join(self._progress)
 
         def complete_and_renew(fields: Mapping[str, Any]) -> Mapping[str, Any]:

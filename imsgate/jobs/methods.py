@@ -117,7 +117,8 @@ class ImportMethod:
     ``open`` opens the data; None means that the image's own data is copied. ``check(sources,
     method)`` refuses a request (``method`` as in Glance's API) that cannot succeed, before there
     is a job. ``reservation(image, stores)`` returns the bytes to reserve at the start of an import
-    into that many stores; more are reserved as more is known.
+    into that many stores; more are reserved as more is known. ``converts`` is whether the data is
+    converted where the operator wants that.
     """
 
     name: str
@@ -129,6 +130,7 @@ class ImportMethod:
     open: Open | None
     check: Callable[[ImportSources, Mapping[str, Any]], None] = _check_nothing
     reservation: Callable[[Image, int], int]
+    converts: bool = True
 
     def started(self, image: Image) -> Image:
         """A new image whose record begins with its import into one store."""
@@ -169,6 +171,7 @@ METHODS: Mapping[str, ImportMethod] = {
             rule="copy_image",
             open=None,
             reservation=_known_size,
+            converts=False,
         ),
         ImportMethod(
             name=REGISTER,
@@ -199,6 +202,7 @@ METHODS: Mapping[str, ImportMethod] = {
             rule="modify_image",
             open=_open_copy,
             reservation=_unknown_size,
+            converts=False,
         ),
     )
 }

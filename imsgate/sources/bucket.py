@@ -74,10 +74,8 @@ class BucketObject(InspectedSource):
             self._inspector.begin(self._image).feed(head.peek(size))
 
     def content_fields(self) -> Mapping[str, Any]:
-        facts = self._inspection.image_info
-        content = "raw" if facts is None else facts.format
-        if self._formats and content not in self._formats:
-            raise errors.QuickImportFormat(found=content)
+        if self._formats and self.content_format not in self._formats:
+            raise errors.QuickImportFormat(found=self.content_format)
         return super().content_fields()
 
 
