@@ -43,6 +43,7 @@ from oslo_config import cfg
 from imsgate.config import Section
 from imsgate.stores.abilities import (
     Addressed,
+    Adopts,
     Copies,
     CopySource,
     DirectUrls,
@@ -59,6 +60,7 @@ __all__ = [
     "ATTEMPT",
     "LOCATION",
     "Addressed",
+    "Adopts",
     "Copies",
     "CopySource",
     "DirectUrls",

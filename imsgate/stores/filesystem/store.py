@@ -11,6 +11,8 @@ from typing import Any, BinaryIO
 from imsgate import errors
 from imsgate.config import Section
 from imsgate.stores.base import (
+    LOCATION,
+    Adopts,
     Copies,
     CopySource,
     LocalFiles,
@@ -39,7 +41,7 @@ from imsgate.stores.filesystem.space import Space
 _SERVICE = "files of this host"
 
 
-class FilesystemStore(Store, Copies, LocalFiles, Resumable, Sweeps):
+class FilesystemStore(Store, Adopts, Copies, LocalFiles, Resumable, Sweeps):
     """A store whose objects are files in one directory."""
 
     OPTS = options.OPTS
@@ -159,6 +161,17 @@ class FilesystemStore(Store, Copies, LocalFiles, Resumable, Sweeps):
             except BaseException:
                 os.close(fd)
                 raise
+
+    def glance_location(self, url: str) -> str | None:
+        scheme, _, path = url.partition("://")
+        directory, location = os.path.split(path)
+        if scheme not in ("file", "filesystem") or not LOCATION.fullmatch(location):
+            return None
+        try:  # the same directory may have another name, such as a symbolic link or a mount
+            is_here = os.path.samefile(directory, self.directory.path)
+        except OSError:
+            return None
+        return location if is_here else None
 
     def check(self) -> None:
         with self.directory.reporting():

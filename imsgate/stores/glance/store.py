@@ -26,7 +26,8 @@ from imsgate import errors, plugins
 from imsgate.config import Section
 from imsgate.errors import BadConfig
 from imsgate.settings import Settings
-from imsgate.stores.base import Addressed, Sink, Store
+from imsgate.stores.abilities import without_credentials
+from imsgate.stores.base import Addressed, Adopts, Sink, Store
 from imsgate.stores.glance.attempts import Attempt, PipedAttempt, SpooledAttempt
 from imsgate.stores.glance.failures import Failures
 from imsgate.stores.glance.media import Medium
@@ -62,7 +63,7 @@ class GlanceSettings(Settings, group="glance", opts=OPTS):
     glance_store_driver: str
 
 
-class GlanceStore(Store, Addressed):
+class GlanceStore(Store, Addressed, Adopts):
     """A glance_store driver. The driver's own options are in this store's section."""
 
     OPTS = OPTS
@@ -178,6 +179,19 @@ class GlanceStore(Store, Addressed):
         place = self._open_prefix()
         location = url.removeprefix(f"{place}/")
         valid = place and location != url and _LOCATION.fullmatch(location)
+        return location if valid else None
+
+    def glance_location(self, url: str) -> str | None:
+        wanted = without_credentials(url)
+        if hasattr(self._shared, "create_location"):
+            # The container may depend on the object's name.
+            location = wanted.rpartition("/")[2]
+            if not _LOCATION.fullmatch(location):
+                return None
+            return location if without_credentials(self._uri(location)) == wanted else None
+        place = without_credentials(self._prefix).rstrip("/")
+        location = wanted.removeprefix(f"{place}/")
+        valid = "://" in place and location != wanted and _LOCATION.fullmatch(location)
         return location if valid else None
 
     # For the attempts.
