@@ -7,7 +7,6 @@ from oslo_config import cfg
 from imsgate import config, profiles
 from imsgate.api.imports import ImportSettings
 from imsgate.api.locations import LocationSettings, SecureHashSettings
-from imsgate.api.schemas import FormatSettings
 from imsgate.bridge.settings import BridgeSettings
 from imsgate.buckets import base
 from imsgate.filters import (
@@ -33,7 +32,7 @@ from imsgate.notifications.settings import EventSettings, OutboxSettings, Webhoo
 from imsgate.page.page import PageSettings
 from imsgate.quotas import quota
 from imsgate.records.protections import ProtectionSettings
-from imsgate.records.settings import ApiSettings
+from imsgate.records.settings import ApiSettings, FormatSettings, GlanceDownloadSettings
 from imsgate.registry import sql
 from imsgate.registry.loader import RegistrySettings
 from imsgate.settings import Settings
@@ -83,6 +82,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         *map(_group, (EventSettings, OutboxSettings, WebhookSettings)),
         (uris.GROUP, uris.OPTS),
         (web.GROUP, web.OPTS),
+        _group(GlanceDownloadSettings),
         (decompress.GROUP, decompress.OPTS),
         (verify.GROUP, verify.OPTS),
         _group(RegistrySettings),

@@ -25,9 +25,8 @@ from imsgate.notifications import notifications
 from imsgate.notifications.notifications import Notifications
 from imsgate.quotas import quota
 from imsgate.quotas.quota import Quotas
-from imsgate.records import protections
+from imsgate.records import adoption, protections
 from imsgate.records.access import Access
-from imsgate.records.protections import ProtectionSettings
 from imsgate.records.reauthorize import Reauthorizer
 from imsgate.records.records import Records
 from imsgate.records.settings import ApiSettings
@@ -38,6 +37,7 @@ from imsgate.signatures import verify
 from imsgate.signatures.verify import Signatures
 from imsgate.sources.bucket import BucketSources
 from imsgate.sources.decompress import DecompressionSettings, Decompressor
+from imsgate.sources.glance import GlanceSources
 from imsgate.sources.inspected import SourceInspector
 from imsgate.sources.staged import StagedSources
 from imsgate.sources.stored import StoredSources
@@ -136,7 +136,10 @@ def make_services(
     access = _access(conf, registry, remote)
     cleanup = Cleanup(registry=registry, stores=stores, lease=upload.lease)
     inspector = source_inspector(conf)
-    sources = _import_sources(conf, stores, inspector, accounts)
+    reauthorize = Reauthorizer(access=access, native=conf.native)
+    protected = protections.load(conf, access.policy)
+    adopt = adoption.load(conf, api, protected, reauthorize.user)
+    sources = _import_sources(conf, stores, inspector, accounts, reauthorize, adopt)
     resumable = ResumableUploads(
         registry=registry, stores=stores, settings=upload, limit=inspector.limit, quotas=quotas
     )
@@ -148,7 +151,7 @@ def make_services(
         inspector=inspector,
         resumable=resumable,
         quotas=quotas,
-        reauthorize=Reauthorizer(access=access, native=conf.native),
+        reauthorize=reauthorize,
     )
     if remote is not None:
         work.update(_register_work(conf, registry, stores, remote))
@@ -167,9 +170,7 @@ def make_services(
             resumable=resumable,
             quotas=quotas,
             settings=api,
-            protections=protections.load(
-                conf.read(ProtectionSettings), access.policy, conf.native.find_file
-            ),
+            protections=protected,
         ),
         sharing=Sharing(registry=registry, access=access, settings=api),
         uploads=Uploads(registry=registry, settings=upload, quotas=quotas),
@@ -232,12 +233,18 @@ def source_inspector(conf: Config) -> SourceInspector:
 
 
 def _import_sources(
-    conf: Config, stores: Stores, inspector: SourceInspector, accounts: user_buckets.Accounts | None
+    conf: Config,
+    stores: Stores,
+    inspector: SourceInspector,
+    accounts: user_buckets.Accounts | None,
+    reauthorize: Reauthorizer,
+    adopt: adoption.Adoption,
 ) -> ImportSources:
     web = Web(conf.read(UriSettings), conf.read(WebSettings))
     return ImportSources(
         staged=StagedSources(stores=stores, inspector=inspector),
         web=WebSources(web=web, inspector=inspector),
+        remote=GlanceSources(web=web, inspector=inspector, token=reauthorize.token, adopt=adopt),
         objects=None if accounts is None else _bucket_sources(conf, accounts, inspector),
     )
 

@@ -28,7 +28,10 @@ class Source(Protocol):
         """
 
     def content_fields(self) -> Mapping[str, Any]:
-        """After the last byte: further fields of the record. Raises to refuse the data."""
+        """After the last byte: further fields of the record. Raises to refuse the data.
+
+        ``properties`` are added to those of the image.
+        """
 
 
 class ByteStream:

@@ -29,7 +29,7 @@ from imsgate.sources.addresses import Network, Rules
 from imsgate.sources.base import ByteStream
 from imsgate.sources.deadline import Deadline, DeadlineSocket
 from imsgate.sources.inspected import InspectedSource, SourceInspector
-from imsgate.sources.uris import DownloadTarget
+from imsgate.sources.uris import DownloadTarget, TrustedService
 from imsgate.sources.web_download import (
     FinalResponse,
     WebDownload,
@@ -166,14 +166,15 @@ class Web:
         digest: str | None,
         wait: Callable[[float], None],
         check: Callable[[], object],
+        service: TrustedService | None = None,
     ) -> Iterator[WebDownload]:
-        """The body of a URI.
+        """The body of a URI, which may be one of ``service``.
 
         ``wait`` lets seconds pass; ``check`` is called before each read from the server, and
         raises to stop. Raises UriRefused, SourceFailed, and BadRequest for an invalid digest.
         """
         download = WebDownload(
-            self.follow,
+            functools.partial(self.follow, service=service),
             uri,
             parse_digest(digest),
             deadline=Deadline(self._settings.max_time, check),
@@ -183,14 +184,23 @@ class Web:
         with contextlib.closing(download):
             yield download
 
-    def follow(self, uri: str, fields: Mapping[str, str], deadline: Deadline) -> WebResponse:
+    def follow(
+        self,
+        uri: str,
+        fields: Mapping[str, str],
+        deadline: Deadline,
+        service: TrustedService | None = None,
+    ) -> WebResponse:
         """The response to GET after all redirects.
 
         Raises UriRefused, SourceFailed, and any of CONNECTION_ERRORS.
         """
         for _ in range(self._settings.max_redirects + 1):
             target = uris.parse(uri, self._uri_settings)
-            response = self._get(target, fields, deadline)
+            if service is not None and service.is_at(target):
+                response = self._get(target, {**fields, **service.fields}, deadline, judges=False)
+            else:
+                response = self._get(target, fields, deadline)
             if response.status not in _REDIRECTS:
                 return response
             response.close()
@@ -204,12 +214,17 @@ class Web:
         raise SourceFailed(problem="there are too many redirects")
 
     def _get(
-        self, target: DownloadTarget, fields: Mapping[str, str], deadline: Deadline
+        self,
+        target: DownloadTarget,
+        fields: Mapping[str, str],
+        deadline: Deadline,
+        *,
+        judges: bool = True,
     ) -> WebResponse:
         connection = http.client.HTTPConnection(target.host, target.port)
         connection.response_class = FinalResponse
         try:
-            deadline_socket = self._connect(target, deadline)
+            deadline_socket = self._connect(target, deadline, judges=judges)
             connection.sock = cast(Any, deadline_socket)
             fixed = {
                 "Host": target.authority,
@@ -228,14 +243,17 @@ class Web:
             connection.close()
             raise
 
-    def _connect(self, target: DownloadTarget, deadline: Deadline) -> DeadlineSocket:
-        """A connection to an address of the target that was judged, and to no other."""
+    def _connect(
+        self, target: DownloadTarget, deadline: Deadline, *, judges: bool
+    ) -> DeadlineSocket:
+        """A connection to an address of the target; if ``judges``, to one that was judged."""
         try:
             addresses = self._resolve(target.host, target.port, type=socket.SOCK_STREAM)
         except OSError as error:
             kind = SourceUnavailable if error.errno == socket.EAI_AGAIN else SourceFailed
             raise kind(problem=f"the host {target.host!r} is not known") from error
-        self._judge(target, [address[0] for *_, address in addresses])
+        if judges:
+            self._judge(target, [address[0] for *_, address in addresses])
         problem: OSError = OSError("it has no address")
         # The sort is stable: within a family, the resolver's order is kept.
         in_order = sorted(addresses, key=lambda place: place[0] != socket.AF_INET6)
