@@ -48,6 +48,7 @@ from imsgate.jobs.engine import Engine
 from imsgate.jobs.settings import JobSettings
 from imsgate.maintenance.read_only import ReadOnlyMode
 from imsgate.profiles import Profile
+from imsgate.records.settings import FormatSettings
 from imsgate.registry.base import Registry
 from imsgate.services import Services, load_services
 from imsgate.signatures import verify
@@ -167,7 +168,7 @@ def make_application(services: Services, conf: Config) -> Application:
     check_named_stores(services.uploads.settings, services.stores)
     profile = profiles.chosen(conf.read(profiles.ProfileSettings))
     deployment = _deployment(services, conf, profile)
-    formats = conf.read(schemas.FormatSettings)
+    formats = conf.read(FormatSettings)
     schema = schemas.image(formats.disk_formats, formats.container_formats)
     signing = Signing(
         signatures=services.signatures,
@@ -197,7 +198,7 @@ def make_application(services: Services, conf: Config) -> Application:
 def _deployment(services: Services, conf: Config, profile: Profile) -> Deployment:
     return Deployment(
         stores=services.stores,
-        import_methods=tuple(conf.read(imports.ImportSettings).enabled_import_methods),
+        import_methods=imports.enabled(conf),
         detects_formats=profile is not profiles.NONE,
         allowed_buckets=services.allowed_buckets,
         conversion=services.conversion,

@@ -8,7 +8,6 @@ from imsgate import config, profiles
 from imsgate.api.imports import ImportSettings
 from imsgate.api.injection import InjectionSettings
 from imsgate.api.locations import LocationSettings, SecureHashSettings
-from imsgate.api.schemas import FormatSettings
 from imsgate.bridge.settings import BridgeSettings
 from imsgate.buckets import base
 from imsgate.conversion.settings import ConversionSettings, PluginSettings
@@ -35,7 +34,7 @@ from imsgate.notifications.settings import EventSettings, OutboxSettings, Webhoo
 from imsgate.page.page import PageSettings
 from imsgate.quotas import quota
 from imsgate.records.protections import ProtectionSettings
-from imsgate.records.settings import ApiSettings
+from imsgate.records.settings import ApiSettings, FormatSettings, GlanceDownloadSettings
 from imsgate.registry import sql
 from imsgate.registry.loader import RegistrySettings
 from imsgate.settings import Settings
@@ -85,6 +84,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         *map(_group, (EventSettings, OutboxSettings, WebhookSettings)),
         (uris.GROUP, uris.OPTS),
         (web.GROUP, web.OPTS),
+        _group(GlanceDownloadSettings),
         (decompress.GROUP, decompress.OPTS),
         *map(_group, (PluginSettings, ConversionSettings, InjectionSettings)),
         (verify.GROUP, verify.OPTS),

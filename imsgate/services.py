@@ -27,9 +27,8 @@ from imsgate.notifications import notifications
 from imsgate.notifications.notifications import Notifications
 from imsgate.quotas import quota
 from imsgate.quotas.quota import Quotas
-from imsgate.records import protections
+from imsgate.records import adoption, protections
 from imsgate.records.access import Access
-from imsgate.records.protections import ProtectionSettings
 from imsgate.records.reauthorize import Reauthorizer
 from imsgate.records.records import Records
 from imsgate.records.settings import ApiSettings
@@ -41,6 +40,7 @@ from imsgate.signatures.verify import Signatures
 from imsgate.sources.bucket import BucketSources
 from imsgate.sources.decompress import DecompressionSettings, Decompressor
 from imsgate.sources.downloads import Downloads, WebSources
+from imsgate.sources.glance import GlanceSources
 from imsgate.sources.inspected import SourceInspector
 from imsgate.sources.openpgp import Keyring
 from imsgate.sources.staged import StagedSources
@@ -142,7 +142,10 @@ def make_services(
     access = _access(conf, registry, remote)
     cleanup = Cleanup(registry=registry, stores=stores, lease=upload.lease)
     inspector = source_inspector(conf)
-    sources = _import_sources(conf, stores, inspector, accounts)
+    reauthorize = Reauthorizer(access=access, native=conf.native)
+    protected = protections.load(conf, access.policy)
+    adopt = adoption.load(conf, api, protected, reauthorize.user)
+    sources = _import_sources(conf, stores, inspector, accounts, reauthorize, adopt)
     conversion = conversions.load(conf, inspector)
     resumable = ResumableUploads(
         registry=registry, stores=stores, settings=upload, limit=inspector.limit, quotas=quotas
@@ -155,7 +158,7 @@ def make_services(
         inspector=inspector,
         resumable=resumable,
         quotas=quotas,
-        reauthorize=Reauthorizer(access=access, native=conf.native),
+        reauthorize=reauthorize,
         conversion=conversion,
     )
     if remote is not None:
@@ -175,9 +178,7 @@ def make_services(
             resumable=resumable,
             quotas=quotas,
             settings=api,
-            protections=protections.load(
-                conf.read(ProtectionSettings), access.policy, conf.native.find_file
-            ),
+            protections=protected,
         ),
         sharing=Sharing(registry=registry, access=access, settings=api),
         uploads=Uploads(registry=registry, settings=upload, quotas=quotas),
@@ -241,7 +242,12 @@ def source_inspector(conf: Config) -> SourceInspector:
 
 
 def _import_sources(
-    conf: Config, stores: Stores, inspector: SourceInspector, accounts: user_buckets.Accounts | None
+    conf: Config,
+    stores: Stores,
+    inspector: SourceInspector,
+    accounts: user_buckets.Accounts | None,
+    reauthorize: Reauthorizer,
+    adopt: adoption.Adoption,
 ) -> ImportSources:
     web = conf.read(WebSettings)
     keyring = Keyring.load(f"[{WebSettings.GROUP}] keyring", web.keyring) if web.keyring else None
@@ -249,6 +255,9 @@ def _import_sources(
     return ImportSources(
         staged=StagedSources(stores=stores, inspector=inspector),
         web=WebSources(downloads=downloads, inspector=inspector),
+        remote=GlanceSources(
+            web=downloads.web, inspector=inspector, token=reauthorize.token, adopt=adopt
+        ),
         objects=None if accounts is None else _bucket_sources(conf, accounts, inspector),
     )
 

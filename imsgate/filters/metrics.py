@@ -5,9 +5,9 @@
     [filter:metrics]
     use = egg:imsgate#metrics
 
-Right after ``faults``, which reports to it how every response ended. Needs prometheus_client, which the extra
-``imsgate[server]`` installs. ``imsgate.metrics`` names what is counted. ``GET /metrics`` and
-``imsgate metrics`` report it.
+Right after ``faults``, which reports to it how every response ended. Needs prometheus_client, which
+the extra ``imsgate[server]`` installs. ``imsgate.metrics`` names what is counted. ``GET /metrics``
+and ``imsgate metrics`` report it.
 """
 
 import errno

@@ -103,6 +103,7 @@ class _Attempt:
         self._begun: set[str] = set()
         self._origin: Location | None = None
         self._data_fields: dict[str, Any] = {}
+        self._properties: dict[str, str] = dict(arguments.properties)
         self._progress = ProgressTap(context.report, None)
         #: Whether the last step has begun, which makes the copies the image's data.
         self.settling = False
@@ -138,7 +139,7 @@ class _Attempt:
         def activate(image: Image) -> dict[str, Any]:
             properties = with_progress(image, failed=self._failed)
             return {
-                "properties": {**properties, **self._arguments.properties},
+                "properties": {**properties, **self._properties},
                 **self._data_fields,
                 "status": Status.ACTIVE,
                 "locations": tuple(copies),  # without surplus data, which may differ
@@ -233,6 +234,7 @@ class _Attempt:
                 sink,
             )
         location: Location = fields.pop("locations")[0]
+        self._properties |= fields.pop("properties", {})
         self._data_fields = {**dict.fromkeys(DATA_FIELDS), **fields}
         return location
 

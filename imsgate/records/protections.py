@@ -16,6 +16,7 @@ from oslo_config import cfg
 
 from imsgate import errors
 from imsgate.auth.policy import Policy
+from imsgate.config import Config
 from imsgate.errors import BadConfig
 from imsgate.model import Identity, Image
 from imsgate.records.attributes import RESERVED_PREFIX
@@ -115,17 +116,13 @@ class Protections:
 UNPROTECTED = Protections()
 
 
-def load(
-    settings: ProtectionSettings, policy: Policy, find_file: Callable[[str], str | None]
-) -> Protections:
-    """The protections that the options describe. Raises BadConfig if the file cannot work.
-
-    ``find_file`` returns the path of a configuration file by its name.
-    """
+def load(conf: Config, policy: Policy) -> Protections:
+    """The configured protections. Raises BadConfig if their file cannot work."""
+    settings = conf.read(ProtectionSettings)
     name = settings.property_protection_file
     if not name:
         return UNPROTECTED
-    parser = _parsed(find_file(name) or name)
+    parser = _parsed(conf.native.find_file(name) or name)
     by_policy = settings.property_protection_rule_format == "policies"
     rules = []
     # Glance ignores these sections: the names are reserved for the service.

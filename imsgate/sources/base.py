@@ -32,7 +32,10 @@ class Source(Protocol):
         """After the last byte: the canonical name of the format of the data."""
 
     def content_fields(self) -> Mapping[str, Any]:
-        """After the last byte: further fields of the record. Raises to refuse the data."""
+        """After the last byte: further fields of the record. Raises to refuse the data.
+
+        ``properties`` are added to those of the image.
+        """
 
 
 class ByteStream:

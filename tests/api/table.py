@@ -44,8 +44,7 @@ DIFFERS = {
     "POST /v2/images/{image_id}/locations": "only by services, of stores that `[locations] stores` "
     "names; never `file:` or `http:`",
     "DELETE /v2/stores/{store_id}/{image_id}": "an unknown store is 400",
-    "POST /v2/images/{image_id}/import": "no `glance-download`; an unknown store is 400; "
-    "`method.digest` is compared",
+    "POST /v2/images/{image_id}/import": "an unknown store is 400; `method.digest` is compared",
     "GET /v2/tasks": "newest first; filters and sort keys are ignored",
 }
 

@@ -9,7 +9,6 @@ from imsgate.auth.policy import Policy
 from imsgate.errors import BadConfig
 from imsgate.model import Identity
 from imsgate.records import protections
-from imsgate.records.protections import ProtectionSettings
 
 #: The samples that Glance installs.
 GLANCE_ROLES = """
@@ -59,8 +58,7 @@ def load(configured, tmp_path):
             f"property_protection_rule_format = {form}\n"
             f"[oslo_policy]\npolicy_file = {tmp_path}/rules.yaml\n"
         )
-        settings = conf.read(ProtectionSettings)
-        return protections.load(settings, Policy(conf.native), conf.native.find_file)
+        return protections.load(conf, Policy(conf.native))
 
     return loaded
 
@@ -142,8 +140,7 @@ def test_each_action_has_its_own_value(load):
 
 def test_without_a_file_everything_is_permitted(configured):
     conf = configured("")
-    settings = conf.read(ProtectionSettings)
-    rules = protections.load(settings, Policy(conf.native), conf.native.find_file)
+    rules = protections.load(conf, Policy(conf.native))
     assert rules.permits(who(), "delete", "a")
 
 
