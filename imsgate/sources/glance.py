@@ -45,8 +45,9 @@ class _AdoptedSource:
     def copy_into(self, store: Store, key: str) -> Sink | None:
         return self._source.copy_into(store, key)
 
-    def content_format(self) -> str | None:
-        return self._source.content_format()
+    @property
+    def content_format(self) -> str:
+        return self._source.content_format
 
     def content_fields(self) -> Mapping[str, Any]:
         return {**self._fields, **self._source.content_fields()}
