@@ -247,7 +247,7 @@ def _import_sources(
     inspector: SourceInspector,
     accounts: user_buckets.Accounts | None,
     reauthorize: Reauthorizer,
-    adopt: adoption.Adoption,
+    adopt: adoption.RemoteFields,
 ) -> ImportSources:
     web = conf.read(WebSettings)
     keyring = Keyring.load(f"[{WebSettings.GROUP}] keyring", web.keyring) if web.keyring else None

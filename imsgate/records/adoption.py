@@ -18,7 +18,7 @@ _MAX_VALUE_CHARACTERS = 65535
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Adoption:
+class RemoteFields:
     """``user(job)`` returns the user who asked for a job as Keystone reports it now."""
 
     settings: GlanceDownloadSettings
@@ -59,9 +59,9 @@ class Adoption:
 
 def load(
     conf: Config, api: ApiSettings, protections: Protections, user: Callable[[Job], Identity]
-) -> Adoption:
-    """What the configuration lets images take over; the rest is as in Adoption."""
-    return Adoption(
+) -> RemoteFields:
+    """What the configuration lets images take over; the rest is as in RemoteFields."""
+    return RemoteFields(
         settings=conf.read(GlanceDownloadSettings),
         formats=conf.read(FormatSettings),
         limits=api,
