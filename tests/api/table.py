@@ -6,6 +6,7 @@ comes from its answer, and only the reasons are written here.
 """
 
 import pathlib
+import uuid
 from typing import Any
 
 from imsgate.model import Location
@@ -166,7 +167,7 @@ def _copy(parts: Gateway, image_id: str) -> None:
 
 def put(parts: Gateway) -> Location:
     """An object that is no image's data yet, in the store ``slow``."""
-    with parts.stores.get("slow").create("copy", 4) as sink:
+    with parts.stores.get("slow").create(f"copy-{uuid.uuid4()}", 4) as sink:
         sink.write(b"data")
         return Location("slow", sink.commit())
 
