@@ -242,7 +242,7 @@ def running_servers(
         servers = [
             stack.enter_context(targets.imsgate(place / "imsgate", workers, algorithm, conf)),
             stack.enter_context(targets.floor(place / "floor", workers, algorithm, checksum)),
-            stack.enter_context(glance.running(place / "glance")),
+            stack.enter_context(glance.running(place / "glance", algorithm)),
         ]
         yield [server for server in servers if server is not None]
 
@@ -267,13 +267,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--algorithm",
         default="sha512",
-        help="digest of imsgate and the floor besides the checksum (default: %(default)s)",
+        help="os_hash_algo of all, besides the checksum (default: %(default)s)",
     )
     parser.add_argument(
         "--checksum",
         choices=("md5", "none"),
         default="md5",
-        help="checksum of imsgate and the floor (default: %(default)s)",
+        help="checksum of imsgate and the floor; Glance always has md5 (default: %(default)s)",
     )
     parser.add_argument(
         "--only", nargs="+", metavar="WORK", help="such as upload or create (default: all)"
