@@ -228,7 +228,9 @@ def run_rounds(work: dict[str, Work], servers: list[Target], runs: int) -> repor
 
 
 @contextlib.contextmanager
-def running_servers(store: pathlib.Path, workers: int, algorithm: str) -> Iterator[list[Target]]:
+def running_servers(
+    store: pathlib.Path, workers: int, algorithm: str, checksum: str
+) -> Iterator[list[Target]]:
     """imsgate, the floor and, if installed, Glance, with their files in the directory ``store``."""
     with contextlib.ExitStack() as stack:
         place = pathlib.Path(
@@ -236,10 +238,11 @@ def running_servers(store: pathlib.Path, workers: int, algorithm: str) -> Iterat
         )
         for name in ("imsgate", "floor", "glance"):
             (place / name).mkdir()
+        conf = f"checksum = {checksum}\n"
         servers = [
-            stack.enter_context(targets.imsgate(place / "imsgate", workers, algorithm)),
-            stack.enter_context(targets.floor(place / "floor", workers, algorithm)),
-            stack.enter_context(glance.running(place / "glance")),
+            stack.enter_context(targets.imsgate(place / "imsgate", workers, algorithm, conf)),
+            stack.enter_context(targets.floor(place / "floor", workers, algorithm, checksum)),
+            stack.enter_context(glance.running(place / "glance", algorithm)),
         ]
         yield [server for server in servers if server is not None]
 
@@ -264,7 +267,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--algorithm",
         default="sha512",
-        help="digest of imsgate and the floor besides md5 (default: %(default)s)",
+        help="os_hash_algo of all, besides the checksum (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--checksum",
+        choices=("md5", "none"),
+        default="md5",
+        help="checksum of imsgate and the floor; Glance always has md5 (default: %(default)s)",
     )
     parser.add_argument(
         "--only", nargs="+", metavar="WORK", help="such as upload or create (default: all)"
@@ -275,7 +284,7 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     with (
-        running_servers(args.store, args.workers, args.algorithm) as servers,
+        running_servers(args.store, args.workers, args.algorithm, args.checksum) as servers,
         # In memory whatever the store: the clients are not measured.
         tempfile.TemporaryDirectory(dir="/dev/shm", prefix="bench-") as inputs,
     ):

@@ -1,8 +1,8 @@
-"""The floor: the least that an upload can cost, which is reading, two digests and writing.
+"""The floor: the least that an upload can cost, which is reading, the digests and writing.
 
 A WSGI application that runs on the same server as imsgate, set up the same way. PUT writes the
 request body to a file in the directory ``$FLOOR``, GET sends the file, DELETE removes it. The
-digests are md5 and ``$FLOOR_ALGORITHM``.
+digests are those that ``$FLOOR_DIGESTS`` names.
 """
 
 import hashlib
@@ -21,8 +21,8 @@ def _digest(digest: Any, chunks: queue.Queue[bytes | None]) -> None:
 
 
 def _receive(read: Any, path: str) -> None:
-    queues: list[queue.Queue[bytes | None]] = [queue.Queue(QUEUED_CHUNKS) for _ in range(2)]
-    digests = (hashlib.md5(), hashlib.new(os.environ["FLOOR_ALGORITHM"]))
+    digests = [hashlib.new(name) for name in os.environ["FLOOR_DIGESTS"].split()]
+    queues: list[queue.Queue[bytes | None]] = [queue.Queue(QUEUED_CHUNKS) for _ in digests]
     threads = [
         threading.Thread(target=_digest, args=pair) for pair in zip(digests, queues, strict=True)
     ]

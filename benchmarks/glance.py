@@ -36,6 +36,7 @@ HEADERS = {
 _CONFIG = """
 [DEFAULT]
 enabled_backends = fast:file
+hashing_algorithm = {algorithm}
 [database]
 connection = {database}
 [glance_store]
@@ -60,14 +61,19 @@ _UWSGI = (
 
 
 @contextlib.contextmanager
-def running(place: pathlib.Path) -> Iterator[targets.Target | None]:
-    """Glance with its files in the directory ``place``; None if GLANCE_VENV is not set."""
+def running(place: pathlib.Path, algorithm: str) -> Iterator[targets.Target | None]:
+    """Glance with its files in the directory ``place``; None if GLANCE_VENV is not set.
+
+    ``algorithm`` is that of os_hash_value; Glance always computes MD5 as well.
+    """
     if "GLANCE_VENV" not in os.environ:
         yield None
         return
     venv, port = pathlib.Path(os.environ["GLANCE_VENV"]).absolute(), memory.free_port()
     with _database(place) as database:
-        (place / "glance-api.conf").write_text(_CONFIG.format(place=place, database=database))
+        (place / "glance-api.conf").write_text(
+            _CONFIG.format(place=place, database=database, algorithm=algorithm)
+        )
         _pipeline(venv, place)
         for name in ("images", "staging", "tasks"):
             (place / name).mkdir()

@@ -158,7 +158,7 @@ def wait_until_up(target: Target, log: pathlib.Path) -> None:
 def imsgate(place: pathlib.Path, workers: int, algorithm: str, conf: str = "") -> Iterator[Target]:
     """``imsgate serve`` with its database and images in the directory ``place``.
 
-    ``conf`` is further configuration.
+    ``conf`` is further configuration, beginning in ``[upload]``.
     """
     port = memory.free_port()
     (place / "conf").write_text(f"[upload]\nhashing_algorithm = {algorithm}\n{conf}")
@@ -176,13 +176,14 @@ def imsgate(place: pathlib.Path, workers: int, algorithm: str, conf: str = "") -
 
 
 @contextlib.contextmanager
-def floor(place: pathlib.Path, workers: int, algorithm: str) -> Iterator[Target]:
+def floor(place: pathlib.Path, workers: int, algorithm: str, checksum: str) -> Iterator[Target]:
     """``floor.py`` on gunicorn, set up like imsgate's."""
     port = memory.free_port()
     command = [sys.executable, "-m", "gunicorn", "--chdir", str(BENCHMARKS), "-k", "gthread"]
     command += ["--threads", "128", "-w", str(workers), "-b", f"127.0.0.1:{port}", "floor:app"]
     log = place / "log"
-    with running(command, log, FLOOR=str(place), FLOOR_ALGORITHM=algorithm) as pid:
+    digests = " ".join(name for name in (checksum, algorithm) if name != "none")
+    with running(command, log, FLOOR=str(place), FLOOR_DIGESTS=digests) as pid:
         target = Floor("floor", f"http://127.0.0.1:{port}", pid, {})
         wait_until_up(target, log)
         yield target

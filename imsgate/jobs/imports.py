@@ -284,11 +284,19 @@ class _Attempt:
         source = self._work.stores.get(origin.store)
         if isinstance(source, Copies) and isinstance(store, Copies):
             original = source.copy_source(origin.url)
-            check, renew = self._context.check, self._context.renew
             if original is not None and store.copies_from(original):
-                self._begun.add(store.name)
+
+                def begun(then: Callable[[], object]) -> Callable[[], object]:
+                    """Before its first call the store has nothing of the copy."""
+                    return lambda: (self._begun.add(store.name), then())
+
                 copied = copy_by_service(
-                    store, self._cleanup.key, original, size, check=check, renew=renew
+                    store,
+                    self._cleanup.key,
+                    original,
+                    size,
+                    check=begun(self._context.check),
+                    renew=begun(self._context.renew),
                 )
                 if copied is not None:
                     return copied

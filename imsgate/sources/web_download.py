@@ -168,7 +168,22 @@ class WebDownload:
         return size if known is None else known
 
     def read(self, size: int) -> bytes:
-        """Up to ``size`` bytes, none at the end. Raises SourceFailed."""
+        """``size`` bytes, fewer only at the end. Raises SourceFailed.
+
+        A socket returns less at a time, and each chunk costs hand-overs between the threads that
+        compute digests.
+        """
+        piece = self._read_piece(size)
+        if not piece or len(piece) == size:
+            return piece
+        pieces, count = [piece], len(piece)
+        while count < size and (piece := self._read_piece(size - count)):
+            pieces.append(piece)
+            count += len(piece)
+        return b"".join(pieces)
+
+    def _read_piece(self, size: int) -> bytes:
+        """What has arrived, at most ``size`` bytes; none at the end."""
         while True:
             try:
                 chunk = self._response.read(size)

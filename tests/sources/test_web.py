@@ -80,6 +80,14 @@ def found_at(*addresses):
 # What comes in
 
 
+def test_a_read_is_as_large_as_asked_however_the_data_arrives(server, opened):
+    """A TLS record has 16 KiB, and each chunk costs hand-overs between threads."""
+    server.routes["/image"] = chunked()
+    with opened().download(f"{server.url}/image", None, no_wait, lambda: None) as download:
+        sizes = [len(download.read(250_000)) for _ in range(len(DATA) // 250_000)]
+    assert set(sizes) == {250_000}
+
+
 @pytest.mark.parametrize("route", [whole(), chunked()], ids=["length", "chunked"])
 def test_download(server, opened, route):
     server.routes["/image"] = route
