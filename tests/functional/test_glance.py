@@ -13,7 +13,12 @@ from imsgate import config
 from imsgate.cmd import main
 from imsgate.model import Status
 from imsgate.registry.loader import load_registry
+from imsgate.services import source_inspector
+from imsgate.sources.glance import GlanceSources
+from imsgate.sources.uris import UriSettings
+from imsgate.sources.web import Web, WebSettings
 from imsgate.stores import loader
+from imsgate.testing import records
 from tests.functional.commands import Commands, finished
 from tests.functional.cutting import Cutter
 from tests.functional.gateway import HOST
@@ -127,3 +132,33 @@ def test_a_glance_is_taken_over(
     assert b"".join(store.read(image.locations[0].url)) == qcow2()
     for image_id in (active, queued):
         assert glance.call("DELETE", f"/v2/images/{image_id}")[0] == 204
+
+
+def test_an_image_of_glance_for_another_region(glance: Glance, tmp_path: pathlib.Path) -> None:
+    """What glance-download reads: the record, and the data that must match it."""
+    image_id = glance.create("qcow2")
+    assert glance.upload(image_id, qcow2(), None) == 204
+    (tmp_path / "imsgate.conf").write_text("[import_filtering_opts]\nallowed_ports = []\n")
+    conf = config.Config([str(tmp_path / "imsgate.conf")], str(tmp_path))
+    sources = GlanceSources(
+        web=Web(conf.read(UriSettings), conf.read(WebSettings)),
+        inspector=source_inspector(conf),
+        token=lambda job: "unused",
+        adopt=lambda job, image, record: {},
+    )
+    adopted = ("disk_format", "container_format", "os_hash_value")
+    with sources.open(
+        records.image(),
+        endpoint=glance.url,
+        image_id=image_id,
+        token="any",
+        adopt=lambda record: {name: record[name] for name in adopted},
+        certificate=None,
+        wait=lambda seconds: None,
+        check=lambda: None,
+    ) as source:
+        assert (source.size, source.body.read()) == (len(qcow2()), qcow2())
+        fields = source.content_fields()
+    assert (fields["disk_format"], fields["virtual_size"]) == ("qcow2", 10 * MIB)
+    assert fields["os_hash_value"] == glance.record(image_id)["os_hash_value"]
+    assert glance.call("DELETE", f"/v2/images/{image_id}")[0] == 204

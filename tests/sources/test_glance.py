@@ -10,6 +10,7 @@ from imsgate.config import Config
 from imsgate.services import source_inspector
 from imsgate.sources import glance, uris, web
 from imsgate.testing.records import image
+from tests.functional.test_glance import qcow2
 from tests.sources.web_server import chunked, redirect, serving, whole
 
 DATA = b"not much of a disk" * 4096
@@ -127,6 +128,12 @@ FAILURES = {
     ),
     "no-digest": (record(**WITHOUT_DIGEST), chunked(DATA), errors.SourceFailed, "its record says"),
     "no-data": (record(), redirect("http://127.0.0.1:9/"), errors.UriRefused, "not allowed"),
+    "hostile": (
+        record(disk_format="qcow2", size=len(qcow2()), **WITHOUT_DIGEST),
+        whole(qcow2(backing=0x200)),
+        errors.BadImage,
+        "backing",
+    ),
     "other-format": (record(disk_format="qcow2"), whole(DATA), errors.BadImage, "qcow2"),
 }
 
