@@ -49,7 +49,7 @@ from imsgate.maintenance.read_only import ReadOnlyMode
 from imsgate.profiles import Profile
 from imsgate.registry.base import Registry
 from imsgate.services import Services, load_services
-from imsgate.signatures import verify
+from imsgate.signatures import encryption_keys, verify
 from imsgate.stores.base import Resumable
 from imsgate.stores.enabled import Stores
 from imsgate.transfer import orphans
@@ -229,6 +229,7 @@ def _image_api(
             records=records,
             dialect=dialect,
             deployment=deployment,
+            keys=encryption_keys.load(conf),
         ),
         upload=data.ImageUpload(
             access=access,
