@@ -51,7 +51,7 @@ from imsgate.profiles import Profile
 from imsgate.records.settings import FormatSettings
 from imsgate.registry.base import Registry
 from imsgate.services import Services, load_services
-from imsgate.signatures import verify
+from imsgate.signatures import encryption_keys, verify
 from imsgate.stores.enabled import Stores
 from imsgate.transfer import orphans
 from imsgate.transfer.cleanup import Cleanup, sweep_forever
@@ -230,6 +230,7 @@ def _image_api(
             records=records,
             dialect=dialect,
             deployment=deployment,
+            keys=encryption_keys.load(conf),
         ),
         upload=data.ImageUpload(
             access=access,

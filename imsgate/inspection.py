@@ -97,7 +97,7 @@ def shared(settings: InspectionSettings) -> Inspector:
     return _inspector(policy(settings))
 
 
-_CINDER_KEY = "cinder_encryption_key_id"
+CINDER_KEY = "cinder_encryption_key_id"
 """The property of an encrypted volume that Cinder uploads, as a LUKS device with format raw."""
 
 
@@ -117,7 +117,7 @@ def declaration(
 ) -> Declaration | None:
     """What these fields of a record say about the data; None if nothing."""
     name = container_format if container_format in WRAPPERS else disk_format
-    if name == "raw" and properties.get(_CINDER_KEY):
+    if name == "raw" and properties.get(CINDER_KEY):
         return Declaration("raw", also=frozenset(("luks",)))
     return Declaration(name) if name else None
 

@@ -39,6 +39,7 @@ from imsgate.registry import sql
 from imsgate.registry.loader import RegistrySettings
 from imsgate.settings import Settings
 from imsgate.signatures import verify
+from imsgate.signatures.encryption_keys import EncryptionSettings
 from imsgate.sources import decompress, uris, web
 from imsgate.stores import loader
 from imsgate.transfer import settings as transfer_settings
@@ -88,6 +89,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         (decompress.GROUP, decompress.OPTS),
         *map(_group, (PluginSettings, ConversionSettings, InjectionSettings)),
         (verify.GROUP, verify.OPTS),
+        _group(EncryptionSettings),
         _group(RegistrySettings),
         ("database", sql.SqlRegistry.OPTS),
         *base.list_opts(),

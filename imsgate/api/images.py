@@ -20,6 +20,7 @@ from imsgate.http.json_body import json_body, json_object
 from imsgate.http.request import Request
 from imsgate.model import Image
 from imsgate.records.records import Records
+from imsgate.signatures.encryption_keys import EncryptionKeys
 
 _IMAGE = json_content(component("image"))
 
@@ -31,6 +32,7 @@ class Images:
     records: Records
     dialect: Dialect
     deployment: Deployment
+    keys: EncryptionKeys
 
     @described(
         answers={201: _IMAGE},
@@ -105,8 +107,13 @@ class Images:
 
     @described(answers={204: NO_CONTENT}, refusals=(409,))
     def delete(self, request: Request, image_id: str) -> webob.Response:
-        """Image API v2, Images: Delete image."""
-        self.records.delete(identity(request), image_id)
+        """Image API v2, Images: Delete image.
+
+        Deletes the encryption key of a volume from Cinder as well, as Glance does.
+        """
+        who = identity(request)
+        image = self.records.delete(who, image_id)
+        self.keys.delete_of(image, request.headers.get("X-Auth-Token"), who.project_id)
         return webob.Response(status=204)
 
     @described(answers={204: NO_CONTENT}, refusals=(409,))

@@ -249,8 +249,8 @@ class Records:
 
     # Deleting
 
-    def delete(self, who: Identity, image_id: str) -> None:
-        """Delete the image and its data. Raises Protected."""
+    def delete(self, who: Identity, image_id: str) -> Image:
+        """Delete the image and its data; return its record. Raises Protected."""
 
         def decide(image: Image) -> dict[str, Any]:
             if image.protected:
@@ -258,7 +258,9 @@ class Records:
             # A copy that is being removed at present is still one of the locations.
             return {"status": Status.PENDING_DELETE, **(NO_UPLOAD if image.copies else {})}
 
-        self._erase(self.change(who, image_id, "delete_image", decide))
+        image = self.change(who, image_id, "delete_image", decide)
+        self._erase(image)
+        return image
 
     def discard(self, image_id: str) -> None:
         """Delete an image whose id no client has received.

@@ -20,6 +20,7 @@ from imsgate.jobs.methods import COPY, METHODS
 from imsgate.model import Image, Status, Visibility
 from imsgate.records.attributes import RESERVED_PREFIX
 from imsgate.records.records import Records
+from imsgate.signatures.encryption_keys import DELETION_POLICY
 
 _OPTIONAL = ("description", "enterprise_project_id", "cmk_id")
 _BODY = record(
@@ -76,11 +77,15 @@ class ImageCopy:
 
 
 def _fields(source: Image, body: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of the copy. Tags and members are not copied."""
+    """The fields of the copy. Tags and members are not copied.
+
+    The copy of an encrypted volume has the same key, which must outlive it.
+    """
     properties = {
         name: text
         for name, text in source.properties.items()
-        if not name.startswith(RESERVED_PREFIX) and name not in ("__description", attributes.ORIGIN)
+        if not name.startswith(RESERVED_PREFIX)
+        and name not in ("__description", attributes.ORIGIN, DELETION_POLICY)
     }
     return {
         **properties,
