@@ -31,6 +31,7 @@ enabled_backends = fast:file
 default_backend = fast
 [fast]
 filesystem_store_datadir = {directory}/fast
+filesystem_thin_provisioning = true
 [image_import_opts]
 image_import_plugins = [image_conversion]
 [image_conversion]

@@ -2,14 +2,16 @@
 
 import pytest
 
+from tests.conversion.conftest import need_sandbox
 from tests.formats import workshop
+from tests.formats.workshop import MIB
 from tests.functional.gateway import eventually
 from tests.jobs.converting import MOMENTS, Site
 
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
-    workshop.need("qemu-img", "bwrap")
+    need_sandbox()
     return Site(tmp_path_factory.mktemp("site"))
 
 
@@ -33,4 +35,7 @@ def test_a_killed_worker_leaves_no_scratch_file(here, data, moment):
     image = here.owner.get(path).json
     assert (image["status"], image["disk_format"]) == ("active", "raw")
     assert here.left() == []
-    assert len(list((here.directory / "fast").glob(f"{image['id']}*"))) == 1
+    [stored] = (here.directory / "fast").glob(f"{image['id']}*")
+    status = stored.stat()
+    assert status.st_size == 10 * MIB
+    assert status.st_blocks * 512 < 2 * MIB, "zeros are holes"
