@@ -59,7 +59,7 @@ FIRST = "tests/stores/s3/ tests/registry/ tests/functional/ tests/stores/ tests/
 #: Long tables of cases, and contracts of drivers that share their code with another one, by the
 #: beginnings of their ids. One test of so many runs, always the same; all with IMSGATE_TEST_ALL=1.
 ONE_OF = {
-    "tests/conversion/test_converter.py::test_every_pair": 2,
+    "tests/conversion/test_converter.py::test_every_pair": 3,
     "tests/formats/test_corpus.py": 3,
     "tests/formats/test_cuts.py": 3,
     "tests/functional/test_encodings.py": 2,

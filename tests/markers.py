@@ -21,6 +21,7 @@ _BY_ID = {
     "tests/cmd/test_extras.py": "slow",
     "tests/cmd/test_output.py": "slow",
     "tests/conversion/test_converter.py": "slow",
+    "tests/jobs/test_conversion_kills.py": "slow",
     "tests/stores/s3/test_faults.py": "s3",
     "tests/formats/test_corpus.py": "slow",
     "tests/formats/test_cuts.py": "slow",

@@ -82,7 +82,7 @@ def test_links_lead_somewhere(page):
 
 #: The first sections of examples that are no imsgate.conf.
 OTHER_FILES = {
-    *("build-system", "metadata", "pipeline:main", "filter:clients", "Unit", "uwsgi"),
+    *("build-system", "metadata", "pipeline:main", "filter:clients", "Unit", "Service", "uwsgi"),
     *("pipeline:api", "filter:osprofiler"),
 }
 

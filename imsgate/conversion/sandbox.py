@@ -68,7 +68,8 @@ class Sandbox:
         try:
             self.run(["--version"], (), RunLimits(output=0, seconds=60), lambda: None)
         except errors.ConversionFailed as error:
-            raise BadConfig(sandbox, error.details["problem"]) from error
+            hint = "; see doc/imports.md, Conversion" if self._bwrap else ""
+            raise BadConfig(sandbox, f"{error.details['problem']}{hint}") from error
 
     def run(
         self,

@@ -150,8 +150,11 @@ class _Attempt:
         return self._settle(activate, surplus)
 
     def _converts(self, image: Image) -> bool:
+        """An import that accepts certain formats only (a quick import of IMS) keeps them."""
         conversion = self._work.conversion
-        return self._method.converts and conversion is not None and conversion.concerns(image)
+        if conversion is None or not self._method.converts or self._arguments.formats:
+            return False
+        return conversion.concerns(image)
 
     def _start_from(self, image: Image, origin: Location) -> None:
         self._origin = origin

@@ -1,16 +1,23 @@
 """Imports that convert what they bring, with a real qemu-img in its sandbox."""
 
+import dataclasses
 import gzip
 import hashlib
 import os
+import types
 
 import pytest
 
 from imsgate import errors
 from imsgate.conversion.sandbox import Sandbox
+from imsgate.jobs import imports
+from imsgate.jobs.arguments import ImportArguments
+from imsgate.model import Job, JobState
+from imsgate.testing import records
 from imsgate.testing.gateways import gateway, memory_store
+from imsgate.testing.records import START
 from tests.api.people import PEOPLE, Person
-from tests.conversion.conftest import files_in
+from tests.conversion.conftest import files_in, need_sandbox
 from tests.formats import corpus, workshop
 from tests.formats.workshop import MIB, SEED
 
@@ -69,7 +76,7 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
-    workshop.need("qemu-img", "bwrap")
+    need_sandbox()
     return lambda *options: Site(tmp_path, monkeypatch, *options)
 
 
@@ -157,6 +164,18 @@ def test_copies_are_not_converted(site, qcow2):
     assert here.runs == []
 
 
+@pytest.mark.parametrize("formats", [[], ["raw", "zvhd2"]], ids=["any", "quick"])
+def test_a_quick_import_keeps_the_format(site, formats):
+    here = site({"output_format": "qcow2"})
+    method = {"method": {"name": "ims-register"}, "stores": ["fast"]}
+    arguments = {**method, "all_stores_must_succeed": True, "formats": formats}
+    job = Job(id="j", kind="ims-register", arguments=arguments, created_at=START, updated_at=START)
+    work, context = here.gate.engine._kinds["import"], types.SimpleNamespace(report=None)
+    attempt = imports._Attempt(work, job, ImportArguments.of(job), context, None)
+    record = records.image(disk_format="raw", container_format="bare")
+    assert attempt._converts(record) == (not formats)
+
+
 #: Hostile images that qemu-img would open; only the inspection stands before it.
 HOSTILE = [
     entry
@@ -232,6 +251,30 @@ def test_the_result_counts_for_the_size_limit(site, qcow2):
     image, task = here.bring(here.stage(qcow2))
     assert (image["status"], task["result"]["error_code"]) == ("queued", "too_large")
     assert "convert" not in here.runs
+
+
+def test_the_result_counts_for_the_quota(site, qcow2):
+    here = site({}, {"quota": {"image_size_total": 5}})
+    image, task = here.bring(here.stage(qcow2))
+    assert (image["status"], task["result"]["error_code"]) == ("queued", "limit_exceeded")
+    assert here.runs[-1] == "convert"
+    assert here.held() == [0, 0]
+
+
+def test_a_job_waits_for_scratch_space(site, qcow2):
+    here = site({"scratch_size": 20 * MIB})
+    path, scratch = here.stage(qcow2), here.conversion.converter.scratch
+    with scratch.reservation() as other:
+        other.reserve(20 * MIB)
+        body = {"method": {"name": "glance-direct"}}
+        assert here.owner.post(f"{path}/import", body).status_int == 202
+        assert here.gate.engine.run_one()
+    [job] = here.gate.registry.jobs_of(path.rpartition("/")[2])
+    assert job.state == JobState.RUNNING, "it was postponed"
+    here.gate.registry._jobs[job.id] = dataclasses.replace(job, lease=0.0)
+    assert here.gate.engine.run_one()
+    image, _ = here.shown(path)
+    assert (image["status"], image["disk_format"]) == ("active", "raw")
 
 
 # Uploads without an import
