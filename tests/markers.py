@@ -21,6 +21,7 @@ _BY_ID = {
     "tests/cmd/test_extras.py": "slow",
     "tests/cmd/test_output.py": "slow",
     "tests/stores/s3/test_faults.py": "s3",
+    "tests/cmd/test_new_store.py::test_its_own": "slow",
     "tests/formats/test_corpus.py": "slow",
     "tests/formats/test_cuts.py": "slow",
     "tests/formats/test_properties.py": "slow",
