@@ -23,6 +23,7 @@ _BY_ID = {
     "tests/conversion/test_converter.py": "slow",
     "tests/jobs/test_conversion_kills.py": "slow",
     "tests/stores/s3/test_faults.py": "s3",
+    "tests/cmd/test_new_store.py::test_its_own": "slow",
     "tests/formats/test_corpus.py": "slow",
     "tests/formats/test_cuts.py": "slow",
     "tests/formats/test_properties.py": "slow",

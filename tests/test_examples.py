@@ -11,19 +11,24 @@ import pytest
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory):
+NAMES = ["tree", "ftp"]
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def installed(request, tmp_path_factory):
     """An environment in which the example is installed, beside what is installed here."""
     place = tmp_path_factory.mktemp("example")
-    source = shutil.copytree(EXAMPLES / "imsgate-store-tree", place / "source")
+    source = shutil.copytree(EXAMPLES / f"imsgate-store-{request.param}", place / "source")
     target = place / "site"
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
     command += ["--no-build-isolation", "--target", str(target), str(source)]
     subprocess.run(command, check=True, capture_output=True)
     shutil.rmtree(source / "build", ignore_errors=True)
     # A path that is searched first, and not the source: what is tried was installed.
-    env = {**os.environ, "PYTHONPATH": str(target), "XDG_CACHE_HOME": str(place / "cache")}
-    return source, env
+    paths = (str(target), os.environ.get("PYTHONPATH"))
+    path = os.pathsep.join(filter(None, paths))
+    env = {**os.environ, "PYTHONPATH": path, "XDG_CACHE_HOME": str(place / "cache")}
+    return request.param, source, env
 
 
 def run(env, *words, cwd):
@@ -32,8 +37,9 @@ def run(env, *words, cwd):
     )
 
 
+@pytest.mark.parametrize("installed", ["tree"], indirect=True)
 def test_the_example_is_a_driver_like_any_other(installed, tmp_path):
-    _, env = installed
+    _, _, env = installed
     (tmp_path / "tree").mkdir()
     (tmp_path / "c.conf").write_text(
         "[DEFAULT]\nenabled_backends = forest:tree\n[forest]\ntree_directory = tree\n"
@@ -48,7 +54,7 @@ def test_the_example_is_a_driver_like_any_other(installed, tmp_path):
 
 
 def test_the_example_passes_its_own_tests(installed):
-    source, env = installed
-    (source / "imsgate_store_tree.py").unlink()
+    name, source, env = installed
+    (source / f"imsgate_store_{name}.py").unlink()
     done = run(env, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", cwd=source)
     assert done.returncode == 0, done.stdout[-8000:]

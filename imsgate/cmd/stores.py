@@ -11,6 +11,7 @@ from typing import Any
 from imsgate import errors
 from imsgate.buckets import base as buckets
 from imsgate.cmd import arguments
+from imsgate.cmd.new_store import package
 from imsgate.doctor import store_trial
 from imsgate.errors import BadConfig
 from imsgate.registry.loader import load_registry
@@ -25,6 +26,7 @@ def add_parser(subparsers: Any) -> None:
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
     drivers = actions.add_parser("drivers", help="list the installed drivers")
     drivers.set_defaults(run=list_drivers)
+    package.add_parser(actions)
     _add_list(actions)
     _add_check(actions)
     _add_sweep(actions)

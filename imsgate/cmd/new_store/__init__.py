@@ -1,0 +1,1 @@
+"""What ``imsgate stores new`` writes: files with the placeholders ``NAME`` and ``CLASS``."""
