@@ -35,10 +35,22 @@ class TreeStore(Store, Resumable):
     def create(self, key, size):
         return TreeSink(self, key)
 
+    def prepare(self, key):
+        """Make the directories of a new object. Raises StoreUnavailable if it exists already."""
+        if os.path.lexists(self.path(key)):
+            problem = "the object exists already"
+            raise errors.StoreUnavailable(store=self.name, problem=problem)
+        above = self.settings.tree_directory
+        for name in (key[:2], key[2:4]):
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(os.path.join(above, name))
+            sync(above)  # in any case: whoever made it may not have come so far
+            above = os.path.join(above, name)
+
     def begin(self, key, size, epoch):
         path = self._part(key, epoch)
         with self.reporting():
-            os.makedirs(os.path.dirname(path), exist_ok=True)
+            self.prepare(key)
             file = open(path, "x+b", buffering=0)
         return ResumableTreeSink(self, key, path, file, 0)
 
@@ -152,7 +164,7 @@ class TreeSink(Sink):
         self._path = store.path(key)
         self._committed = False
         with store.reporting():
-            os.makedirs(os.path.dirname(self._path), exist_ok=True)
+            store.prepare(key)
             self._file = open(self._path + _PART, "xb", buffering=0)
 
     def write(self, chunk):
@@ -229,11 +241,19 @@ class ResumableTreeSink(ResumableSink):
         if not self._committed:
             with self._step():
                 os.fsync(self._file.fileno())
-                os.rename(self._path, self._store.path(self._key))
-                sync(os.path.dirname(self._path))
+                self._publish()
             self._committed = True
             self._file.close()
         return self._key
+
+    def _publish(self):
+        final = self._store.path(self._key)
+        os.rename(self._path, final)
+        try:
+            sync(os.path.dirname(final))
+        except OSError:
+            os.rename(final, self._path)  # a commit that fails leaves nothing visible
+            raise
 
     def abort(self):
         if not self._file.closed:

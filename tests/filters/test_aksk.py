@@ -101,7 +101,7 @@ class TestAksk(FilterContract):
         return aksk.filter_factory
 
     def passing(self):
-        return {**super().passing(), **signed(b"something")}
+        return {**super().passing(), **signed(b"something", query="limit=2&name=a%20b&empty=")}
 
     def refused(self):
         return {"HTTP_HOST": "elsewhere"}

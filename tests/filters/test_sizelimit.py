@@ -18,6 +18,9 @@ class TestSizeLimit(FilterContract):
     def settings(self):
         return {"image_size_cap": str(self.SIZE)}
 
+    def large_settings(self):
+        return {"image_size_cap": str(1 << 30)}
+
     def refused(self):
         return {"CONTENT_LENGTH": str(self.SIZE + 1)}
 

@@ -177,6 +177,9 @@ class TestFilesystemStore(StoreContract):
     def sync_fault(self, store, before):
         return local.syncs(before)
 
+    def removals(self, store, before):
+        return local.removals(before)
+
     def truncate(self, store, location, size):
         local.truncate(store.directory.final(location), size)
 

@@ -33,6 +33,7 @@ class TestLimitedStore(StoreContract):
 
     @pytest.fixture(params=WRAPPED)
     def store(self, request, tmp_path):
+        self.LISTS_OBJECTS = request.param == "file"
         return load(
             tmp_path,
             WRAPPED[request.param].format(path=tmp_path)

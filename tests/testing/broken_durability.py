@@ -77,6 +77,16 @@ class SyncsTheDirectoryTooEarly(Steps):
 
 
 @rejected(DURABLE)
+class SyncsNoNewDirectory(Steps):
+    """Its name is in a directory that is not synced afterwards."""
+
+    STEPS = ("sync_data", "rename", "sync_names", "make_directory")
+
+    def make_directory(self):
+        os.makedirs(self._directory.final(f"of-{self._key}"))
+
+
+@rejected(DURABLE)
 class SyncsBeforeTheLastBytes(Steps):
     """As with a buffered file that is not flushed."""
 

@@ -5,6 +5,7 @@ Not collected by itself: most of what is here must fail.
 
 import io
 import threading
+import urllib.parse
 
 import pytest
 from oslo_config import cfg
@@ -528,6 +529,176 @@ class DoesNotCloseWhatItReplaces(Refuses):
         return answer
 
 
+@rejected_by("test_a_refusal_reveals_nothing")
+class NamesAFile(Sound):
+    def check(self, request):
+        if "HTTP_X_BAD" in request.environ:
+            raise errors.BadRequest(problem="it is in /etc/imsgate/unwanted.txt")
+
+
+@rejected_by("test_a_refusal_reveals_nothing")
+class NamesAModule(Refuses):
+    def feed(self, chunk):
+        if b"bad" in chunk:
+            raise errors.BadRequest(problem=f"refused by {__file__}")
+
+
+@rejected_by("test_a_refusal_reveals_nothing")
+class NamesASecret(Sound):
+    def check(self, request):
+        if "HTTP_X_BAD" in request.environ:
+            raise errors.BadRequest(problem="not the token hunter2")
+
+
+# Bodies that are watched
+
+
+class Pattern:
+    """A tap that refuses a body with ``bad`` in it, wherever it is cut."""
+
+    KEEPS = 2
+
+    def __init__(self):
+        self._last = b""
+
+    def feed(self, chunk):
+        seen = self._last + chunk
+        if b"bad" in seen:
+            raise errors.BadRequest(problem="bad")
+        self._last = seen[-self.KEEPS :] if self.KEEPS else b""
+
+    def finish(self):
+        pass
+
+
+class Watches(base.TappingFilter):
+    """What the ones deviate from that watch bodies."""
+
+    NAME = Sound.NAME
+    OPTS = Sound.OPTS
+    TAP = Pattern
+    check_headers = Sound.check
+
+    def check(self, request):
+        self.check_headers(request)
+        request.tap(self.tap(request))
+
+    def tap(self, request):
+        return self.TAP()
+
+
+CUT = "test_a_refused_body_is_refused_however_it_is_cut"
+OTHERS = "test_no_request_decides_about_the_body_of_another"
+KEPT = "test_a_body_is_not_kept_in_memory"
+
+
+@rejected_by(CUT)
+class SeesOnlyWholePatterns(Watches):
+    class TAP(Pattern):
+        KEEPS = 0
+
+
+@rejected_by(CUT)
+class SeesPatternsInTwoPieces(Watches):
+    class TAP(Pattern):
+        KEEPS = 1
+
+
+@rejected_by(CUT)
+class LooksAtTheFirstChunk(Watches):
+    class TAP(Pattern):
+        def feed(self, chunk):
+            if not self._last and b"bad" in chunk:
+                raise errors.BadRequest(problem="bad")
+            self._last = chunk
+
+
+@rejected_by(OTHERS)
+class SharesATap(Watches):
+    def __init__(self, app, settings):
+        super().__init__(app, settings)
+        self.shared = Pattern()
+
+    def tap(self, request):
+        return self.shared
+
+
+@rejected_by(OTHERS)
+class SharesATapOfItsClass(Watches):
+    shared = Pattern()
+
+    def tap(self, request):
+        return self.shared
+
+
+@rejected_by(OTHERS)
+class BeginsASharedTapAnew(SharesATap):
+    """Right for one request after the other."""
+
+    def tap(self, request):
+        self.shared._last = b""
+        return self.shared
+
+
+@rejected_by(KEPT)
+class KeepsTheChunks(Watches):
+    class TAP(Pattern):
+        def __init__(self):
+            super().__init__()
+            self._chunks = []
+
+        def feed(self, chunk):
+            super().feed(chunk)
+            self._chunks.append(bytes(bytearray(chunk)))
+
+
+@rejected_by(KEPT)
+class SearchesTheWholeBody(Watches):
+    class TAP(Pattern):
+        KEEPS = 1 << 30
+
+
+@rejected_by(KEPT)
+class SpoolsInMemory(Sound):
+    def enter(self, request):
+        return {**request.environ, "wsgi.input": io.BytesIO(request.reader().read())}
+
+
+LINE = "test_the_request_line_arrives_unchanged"
+
+
+def removing(*names):
+    """A filter that loses entries of the environ."""
+
+    class Loses(Sound):
+        def enter(self, request):
+            return {**request.environ, **dict.fromkeys(names, "")}
+
+    return Loses
+
+
+@rejected_by(LINE)
+class LosesTheRange(removing("HTTP_RANGE")):
+    pass
+
+
+@rejected_by(LINE)
+class LosesTheQuery(removing("QUERY_STRING")):
+    pass
+
+
+@rejected_by(LINE)
+class LosesAnotherFiltersEntry(removing("kit.value")):
+    pass
+
+
+@rejected_by(LINE)
+class ParsesTheQuery(Sound):
+    def enter(self, request):
+        pairs = urllib.parse.parse_qsl(request.environ["QUERY_STRING"])
+        return {**request.environ, "QUERY_STRING": urllib.parse.urlencode(pairs)}
+
+
 # The kit, run against each
 
 
@@ -541,7 +712,10 @@ def under_test(kind):
             return {"HTTP_X_BAD": "yes"}
 
         def refused_body(self):
-            return b"bad" if issubclass(kind, Refuses) else None
+            return b"a bad body" if issubclass(kind, Refuses | Watches) else None
+
+        def private(self):
+            return ["hunter2"]
 
         def options(self):
             self.kind = sizelimit.SizeLimit
@@ -553,6 +727,6 @@ def under_test(kind):
     return Contract
 
 
-for _kind in (Sound, *DOUBLES):
+for _kind in (Sound, Watches, *DOUBLES):
     globals()[f"Test{_kind.__name__}"] = type(f"Test{_kind.__name__}", (under_test(_kind),), {})
 del _kind

@@ -17,7 +17,11 @@ from oslo_config import cfg
 from imsgate import errors
 from imsgate.stores import base
 from imsgate.testing.stores import machine
-from tests.testing import broken_durability, broken_objects  # noqa: F401 - they register more
+from tests.testing import (  # noqa: F401 - they register more
+    broken_durability,
+    broken_objects,
+    broken_sweeps,
+)
 from tests.testing.sound_store import (
     DOUBLES,
     Files,

@@ -218,6 +218,11 @@ def under_test(kind):
         def silent(self, store):
             return being(store, "gone")
 
+        def removals(self, store, before):
+            if isinstance(store, MemoryStore):
+                raise self.not_given("removals")
+            return local.removals(before)
+
         def sync_fault(self, store, before):
             if isinstance(store, MemoryStore):
                 raise self.not_given("sync_fault")

@@ -5,6 +5,7 @@ from imsgate_store_tree import TreeStore
 
 from imsgate.config import Section
 from imsgate.testing import StoreContract
+from imsgate.testing.stores import local
 
 
 class TestTreeStore(StoreContract):
@@ -14,3 +15,9 @@ class TestTreeStore(StoreContract):
 
     def leftovers(self, store):
         return [path for path in pathlib.Path(store.place()).rglob("*") if path.is_file()]
+
+    def sync_fault(self, store, before):
+        return local.syncs(before)
+
+    def truncate(self, store, location, size):
+        local.truncate(store.path(location), size)

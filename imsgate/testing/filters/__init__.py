@@ -14,6 +14,7 @@ request on::
 Nearly all checks run with ``wsgiref.validate`` on both sides of the filter.
 """
 
+from imsgate.testing.filters.bodies import BodyChecks
 from imsgate.testing.filters.isolation import IsolationChecks
 from imsgate.testing.filters.options import OptionChecks
 from imsgate.testing.filters.refusals import RefusalChecks
@@ -23,5 +24,7 @@ from imsgate.testing.filters.responses import ResponseChecks
 __all__ = ["FilterContract"]
 
 
-class FilterContract(RequestChecks, ResponseChecks, IsolationChecks, RefusalChecks, OptionChecks):
+class FilterContract(
+    RequestChecks, ResponseChecks, IsolationChecks, RefusalChecks, BodyChecks, OptionChecks
+):
     """A filter changes nothing about a request and its response, unless it refuses."""

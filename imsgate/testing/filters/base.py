@@ -24,6 +24,9 @@ class FilterChecks:
     #: limit; the bodies of several requests together are longer.
     SIZE: ClassVar[int] = 3000
 
+    #: Entries of the environ, such as HTTP_X_ROLES, that the filter changes or removes on purpose.
+    changes: ClassVar[frozenset[str]] = frozenset()
+
     #: Response headers that the filter adds to every response, in lower case.
     adds: ClassVar[frozenset[str]] = frozenset()
 
@@ -61,6 +64,10 @@ class FilterChecks:
     def refused_body(self) -> bytes | None:
         """A body that the filter refuses while the application reads it; None if it never does."""
         return None
+
+    def private(self) -> Iterable[str]:
+        """Texts that no refusal may contain, such as secrets in the settings."""
+        return ()
 
     def options(self) -> Iterable[tuple[str | None, Iterable[Any]]]:
         """Groups and options that ``oslo-config-generator`` finds in the filter's distribution.

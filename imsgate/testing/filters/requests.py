@@ -19,6 +19,29 @@ _READS = {
     "in two ways": lambda stream: stream.read(100) + stream.readline() + b"".join(stream),
 }
 
+_QUERY = "limit=2&name=a%20b&empty=&sort=a:asc&sort=b"
+
+#: What clients send, whatever the method is.
+_HEADERS = {
+    "HTTP_RANGE": "bytes=10-20",
+    "HTTP_IF_RANGE": '"etag"',
+    "HTTP_IF_MATCH": '"etag"',
+    "HTTP_IF_NONE_MATCH": "*",
+    "HTTP_IF_MODIFIED_SINCE": "Sat, 29 Oct 1994 19:43:31 GMT",
+    "HTTP_ACCEPT": "text/plain;q=0.5, */*",
+    "HTTP_ACCEPT_ENCODING": "zstd, gzip;q=0",
+    "HTTP_ACCEPT_LANGUAGE": "de",
+    "HTTP_CACHE_CONTROL": "no-cache",
+    "HTTP_COOKIE": "a=b; c=d",
+    "HTTP_IDEMPOTENCY_KEY": '"key"',
+    "HTTP_REFERER": "https://horizon.example/",
+    "HTTP_USER_AGENT": "kit/1.0",
+    "HTTP_VIA": "1.1 proxy",
+    "HTTP_X_IMAGE_META_PROPERTY_OS": "linux",
+    "HTTP_X_TRACE": "a",
+}
+_OTHERS = {"kit.value": "x", "SERVER_SOFTWARE": "kit", "REMOTE_PORT": "1"}
+
 #: The most bytes that a server returns for one read; None means as many as requested.
 _STEPS = (1, 100, None)
 
@@ -71,11 +94,18 @@ class RequestChecks(FilterChecks):
         assert stream.asked == 0
 
     def test_the_request_line_arrives_unchanged(self, guarded: Any) -> None:
+        """With all headers, and what the server and other filters have put into the environ."""
         app = apps.App()
-        entries = {**self.request(), "HTTP_X_TRACE": "a", "HTTP_ACCEPT": "text/plain"}
+        entries = {**_HEADERS, **_OTHERS, **self.request()}
+        if "QUERY_STRING" not in self.passing():
+            entries["QUERY_STRING"] = _QUERY
         before = dict(entries)
-        servers.serve(guarded(app), entries)
-        names = "REQUEST_METHOD SCRIPT_NAME PATH_INFO QUERY_STRING CONTENT_TYPE CONTENT_LENGTH "
-        names += "HTTP_HOST HTTP_X_TRACE HTTP_ACCEPT wsgi.url_scheme"
-        for name in names.split():
-            assert app.environs[0].get(name) == before.get(name), name
+        answer = servers.serve(guarded(app), entries)
+        assert app.called, f"the request must reach the application; the answer is {answer.status}"
+        for name in sorted({*before} - {"wsgi.input", "wsgi.errors"} - self.changes):
+            arrived = app.environs[0].get(name)
+            assert arrived == before[name], (
+                f"a filter changes nothing about a request that it passes on; {name} arrived as "
+                f"{arrived!r} instead of {before[name]!r}. If that is its purpose, `changes` "
+                "names the entry"
+            )

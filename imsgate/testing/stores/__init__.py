@@ -24,6 +24,7 @@ from imsgate.testing.stores.forks import ForkChecks
 from imsgate.testing.stores.resources import ResourceChecks
 from imsgate.testing.stores.resumable import ResumableFaultChecks
 from imsgate.testing.stores.space import SpaceChecks
+from imsgate.testing.stores.sweeps import SweepChecks
 
 
 class StoreContract(
@@ -35,6 +36,7 @@ class StoreContract(
     FaultChecks,
     DurabilityChecks,
     ForkChecks,
+    SweepChecks,
 ):
     """Derive a test class with a ``store`` fixture and a ``leftovers`` method.
 

@@ -133,7 +133,8 @@ class FaultChecks(StoreChecks):
         again: list[bytes] = []
 
         def read() -> None:
-            again.extend(store.read(locations[1], 0, _SIZE))
+            with contextlib.closing(store.read(locations[1], 0, _SIZE)) as opened:  # type: ignore[type-var]
+                again.extend(opened)
 
         self._assert_cut(store, read, again, "before the call, with the length of all")
 

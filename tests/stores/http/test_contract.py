@@ -25,6 +25,7 @@ class TestHttpStore(StoreContract):
     @pytest.fixture
     def store(self, served):
         self.server = served
+        self.LISTS_OBJECTS = served.kind == "webdav"
         self.OVERWRITES = served.kind == "put only"  # nginx ignores the condition of a PUT
         with between(served.port) as self.proxy:
             store = served.store(http_store_url=f"{self.proxy.url}/images")
