@@ -10,13 +10,13 @@ import sys
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import memory
 
 BENCHMARKS = pathlib.Path(__file__).parent
-START_TIMEOUT_SECONDS = 30
+START_TIMEOUT_SECONDS = 120
 RECORD = {"name": "bench", "disk_format": "raw", "container_format": "bare"}
 
 
@@ -143,7 +143,7 @@ def running(command: list[str], log: pathlib.Path, **env: str) -> Iterator[int]:
 
 
 def wait_until_up(target: Target, log: pathlib.Path) -> None:
-    """Wait until the server accepts connections. After 30 seconds, exit with its log."""
+    """Wait until the server accepts connections. After two minutes, exit with its log."""
     deadline = time.monotonic() + START_TIMEOUT_SECONDS
     while True:
         with contextlib.suppress(OSError), contextlib.closing(target.connect()) as connection:
@@ -155,10 +155,17 @@ def wait_until_up(target: Target, log: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def imsgate(place: pathlib.Path, workers: int, algorithm: str, conf: str = "") -> Iterator[Target]:
+def imsgate(
+    place: pathlib.Path,
+    workers: int,
+    algorithm: str,
+    conf: str = "",
+    options: Sequence[str] = (),
+) -> Iterator[Target]:
     """``imsgate serve`` with its database and images in the directory ``place``.
 
-    ``conf`` is further configuration, beginning in ``[upload]``.
+    ``conf`` is further configuration, beginning in ``[upload]``, and ``options`` are further options
+    of the command.
     """
     port = memory.free_port()
     (place / "conf").write_text(f"[upload]\nhashing_algorithm = {algorithm}\n{conf}")
@@ -167,6 +174,7 @@ def imsgate(place: pathlib.Path, workers: int, algorithm: str, conf: str = "") -
     # The time to create the database is not measured, as for Glance.
     subprocess.run([*program, "db", "upgrade", *state], check=True, stdout=subprocess.DEVNULL)
     command = [*program, "serve", *state, "--bind", f"127.0.0.1:{port}", "--workers", str(workers)]
+    command += options
     log = place / "log"
     with running(command, log) as pid:
         target = Target("imsgate", f"http://127.0.0.1:{port}", pid, {})

@@ -131,10 +131,12 @@ def page_of_jobs(
 def ordering(query: Query) -> list[tuple[str, bool]]:
     """The query's ``sort`` with its tie-breakers, so that it is a total order.
 
-    Each field is named once.
+    Each field is named once, and none after ``id``, which leaves no ties.
     """
     descending = query.sort[-1][1] if query.sort else True
     order: dict[str, bool] = {}
     for field, down in (*query.sort, ("created_at", descending), ("id", descending)):
         order.setdefault(field, down)
+        if field == "id":
+            break
     return list(order.items())

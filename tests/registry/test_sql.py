@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from imsgate import errors
+from imsgate.api.listing import SORT_KEYS
 from imsgate.config import Section
 from imsgate.model import Limits, Location
 from imsgate.registry.base import Condition, Op, Query
@@ -278,20 +279,25 @@ def test_statements_do_not_grow_with_the_records(any_registry):
         assert len(sent) == expected, (name, sent)
 
 
-@pytest.mark.parametrize(
-    ("query", "index"),
-    [
-        (Query(admin=True), "ix_images_alive_created_at_id"),
-        (Query(admin=True, sort=[("name", False)]), "ix_images_alive_name_created_at_id"),
-        (Query(admin=True, sort=[("name", True)]), "ix_images_alive_name_created_at_id"),
-        (
-            Query(admin=True, sort=[("updated_at", True)]),
-            "ix_images_alive_updated_at_created_at_id",
-        ),
-    ],
-)
-@pytest.mark.parametrize("marker", [None, image(name="m")], ids=["first", "later"])
-def test_page_is_read_from_an_index_in_order(registry, query, index, marker):
+#: The index that has images in the order of a sort key.
+_ORDERED_BY = {
+    "created_at": "ix_images_alive_created_at_id",
+    "id": "ix_images_alive_id",
+    **{
+        key: f"ix_images_alive_{key}_created_at_id"
+        for key in ("name", "updated_at", "status", "size", "disk_format", "container_format")
+    },
+}
+
+
+_MARKER = image(name="m", size=1, disk_format="raw", container_format="bare")
+
+
+@pytest.mark.parametrize("key", SORT_KEYS)
+@pytest.mark.parametrize("down", [False, True], ids=["up", "down"])
+@pytest.mark.parametrize("marker", [None, _MARKER], ids=["first", "later"])
+def test_page_is_read_from_an_index_in_order(registry, key, down, marker):
+    query, index = Query(admin=True, sort=[(key, down)]), _ORDERED_BY[key]
     page = lists.page(dataclasses.replace(query, marker=marker), nulls_are_largest=False)
     steps = _plan(registry, page)
     assert index in steps[0]

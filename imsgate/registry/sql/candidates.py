@@ -59,7 +59,9 @@ class Attribute:
 #: The columns by which images are looked for. Each has an index.
 _ATTRIBUTES = frozenset(
     ("name", "status", "size", "virtual_size", "disk_format", "container_format", "min_disk")
-).union(("min_ram", "checksum", "os_hash_value", "protected", "os_hidden"))
+).union(
+    ("min_ram", "checksum", "os_hash_value", "protected", "os_hidden", "created_at", "updated_at")
+)
 
 
 def _attributes(query: Query) -> Iterator[Attribute]:

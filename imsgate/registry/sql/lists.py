@@ -30,19 +30,26 @@ def page(
     table = IMAGES if candidates is None else _only(candidates)
     columns = table.c
     clauses = [columns.alive == sa.true(), *(holds(columns, each) for each in query.conditions)]
-    if candidates is None:
-        clauses += has_all(columns.id, requirements(query))
-    if query.marker is not None:
-        clauses.append(_after(columns, query.marker, order))
 
-    def first(images: Any, *where: Clause) -> sa.Select[Any]:
+    def first(images: Any, *where: Clause, indexed: bool = False) -> sa.Select[Any]:
         by = [_ordered(images, field, down, nulls_are_largest) for field, down in order]
+        if indexed:
+            by[0] = _plainly(images, *order[0])
         return sa.select(images).where(*where).order_by(*by).limit(query.limit)
 
     sets = _visible(columns, query)
     if candidates is not None:
+        if query.marker is not None:
+            clauses.append(_after(columns, query.marker, order))
         return first(table, sa.or_(*(sa.and_(sa.true(), *each) for each in sets)), *clauses)
-    pages = [first(table, *visible, *clauses) for visible in sets]
+    clauses += has_all(columns.id, requirements(query))
+    # PostgreSQL would also read the images of all projects in order, to find those of one.
+    parts = _parts(columns, query.marker, order, nulls_are_largest and query.admin)
+    pages = [
+        first(table, *visible, *clauses, *part, indexed=query.admin)
+        for visible in sets
+        for part in parts
+    ]
     if len(pages) == 1:
         return pages[0]
     # The first page of all is among the first pages of each set, and each set has an index in
@@ -112,14 +119,46 @@ def _shared_with(columns: Columns, viewer: str, status: MemberStatus | None) -> 
 # Pages
 
 
+def _plainly(images: Any, field: str, descending: bool) -> sa.ColumnElement[Any]:
+    column: sa.ColumnElement[Any] = images.c[field]
+    return column.desc() if descending else column.asc()
+
+
 def _ordered(
     images: Any, field: str, descending: bool, nulls_are_largest: bool
 ) -> sa.ColumnElement[Any]:
-    column: sa.ColumnElement[Any] = images.c[field]
-    ordered = column.desc() if descending else column.asc()
+    ordered = _plainly(images, field, descending)
     if nulls_are_largest and IMAGES.c[field].nullable:
         return ordered.nulls_last() if descending else ordered.nulls_first()
     return ordered
+
+
+def _parts(
+    columns: Columns,
+    marker: Image | None,
+    order: Sequence[tuple[str, bool]],
+    divided: bool,
+) -> list[list[Clause]]:
+    """The images after the marker, as one set or, ``divided``, two: without a value to sort by,
+    and with one.
+
+    A database that sorts NULL above all values does so in its indexes, too. Each of the two sets
+    is in order there; for both together, it would sort every image.
+    """
+    field, descending = order[0]
+    if not (divided and IMAGES.c[field].nullable):
+        return [[] if marker is None else [_after(columns, marker, order)]]
+    without, valued = columns[field].is_(None), columns[field].is_not(None)
+    value = None if marker is None else getattr(marker, field)
+    if marker is None:
+        return [[without], [valued]]
+    if value is None:
+        remaining = [without, _after(columns, marker, order[1:])]
+        return [remaining] if descending else [remaining, [valued]]
+    bound = sa.literal(value, columns[field].type)
+    here_or_beyond = columns[field] <= bound if descending else columns[field] >= bound
+    remaining = [here_or_beyond, _after(columns, marker, order)]
+    return [remaining, [without]] if descending else [remaining]
 
 
 def _after(columns: Columns, marker: Image, order: Sequence[tuple[str, bool]]) -> Clause:

@@ -164,17 +164,22 @@ IMAGES = sa.Table(
     # so every index for lists begins with this column or has it next.
     sa.Column("alive", sa.Boolean, nullable=False, server_default="1"),
     # One for each sort key of a whole list, and one for each set of images that a user sees.
+    sa.Index(None, "alive", "id"),
     sa.Index(None, "alive", "created_at", "id"),
     sa.Index(None, "alive", "updated_at", "created_at", "id"),
     sa.Index(None, "alive", "name", "created_at", "id"),
     sa.Index(None, "owner", "alive", "created_at", "id"),
     sa.Index(None, "visibility", "alive", "created_at", "id"),
-    # One for each attribute that few images may have; see registry.candidates.
+    # The same for attributes that few images may have; see registry.candidates.
+    *(
+        sa.Index(None, "alive", name, "created_at", "id")
+        for name in ("status", "size", "disk_format", "container_format")
+    ),
     *(
         sa.Index(None, "alive", name, "id")
         for name in (
-            *("status", "size", "virtual_size", "disk_format", "container_format"),
-            *("min_disk", "min_ram", "protected", "os_hidden", "checksum", "os_hash_value"),
+            *("virtual_size", "min_disk", "min_ram", "protected", "os_hidden"),
+            *("checksum", "os_hash_value"),
         )
     ),
 )
