@@ -3,9 +3,9 @@
 import json
 import pathlib
 import subprocess
-import sys
-from collections.abc import Mapping
-from typing import Any
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
 
 from tests.functional import programs
 from tests.functional.gateway import IMSGATE, PATIENCE, ROOT, Gateway, clean_env
@@ -43,29 +43,41 @@ class Commands:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    def start(self, *words: Any, **options: Any) -> "subprocess.Popen[bytes]":
+    def start(
+        self, *words: Any, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None
+    ) -> "Running":
         """A command that a test can kill."""
-        return subprocess.Popen(
-            # Where the tests run in the background, SIGINT is ignored.
-            [
-                "env",
-                "--default-signal=INT",
-                sys.executable,
-                "-m",
-                "imsgate.cmd.main",
-                *map(str, words),
-            ],
-            env=self.env(),
-            cwd=self.directory,
-            stderr=subprocess.PIPE,
-            **options,
-        )
+        return Running([IMSGATE, *map(str, words)], self.env(), self.directory, stdin, stdout)
 
 
-def finished(process: "subprocess.Popen[bytes]") -> tuple[int, str]:
+class Running:
+    """A command that runs while the test goes on."""
+
+    def __init__(
+        self,
+        words: Sequence[str],
+        env: Mapping[str, str],
+        directory: pathlib.Path,
+        stdin: IO[bytes] | None,
+        stdout: IO[bytes] | None,
+    ) -> None:
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - until it has finished
+        files = [file.fileno() if file else None for file in (stdin, stdout, self._said)]
+        self._process = programs.begin(words, env, directory, files)
+        self.send_signal = self._process.send_signal
+        self.kill = self._process.kill
+
+    def finished(self, seconds: float) -> tuple[int, str]:
+        """Its exit status, and what it said."""
+        status = self._process.wait(seconds)
+        with self._said as file:
+            file.seek(0)
+            return status, file.read().decode()
+
+
+def finished(command: Running, seconds: float = PATIENCE) -> tuple[int, str]:
     """The exit status of a command that ends by itself, and what it said."""
-    said = process.communicate(timeout=PATIENCE)[1]
-    return process.returncode, said.decode()
+    return command.finished(seconds)
 
 
 def progress(said: str) -> list[Mapping[str, Any]]:

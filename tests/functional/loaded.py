@@ -7,6 +7,7 @@ import io
 
 import glanceclient.shell
 import openstackclient.shell
+from gunicorn.app import wsgiapp
 
 from imsgate.cmd import main
 
@@ -27,6 +28,7 @@ PROGRAMS = {
     "openstack": openstackclient.shell.main,
     "glance": glanceclient.shell.main,
     "imsgate": main.main,
+    "gunicorn": wsgiapp.run,
     "cheroot": _serve_cheroot,
     "wsgiref": _serve_wsgiref,
 }
@@ -40,7 +42,12 @@ LOADED = (
         for name in "headers metrics pace proxy sizelimit sniff tokens".split()
     ),
     *("imsgate.app", "imsgate.page.page", "imsgate.jobs.engine"),
-    *("imsgate.registry.sql", "imsgate.stores.filesystem", "imsgate.stores.memory"),
+    *(
+        "imsgate.registry.sql",
+        "sqlalchemy.dialects.sqlite",
+        "imsgate.stores.filesystem",
+        "imsgate.stores.memory",
+    ),
     *("imsgate.client.connection", "imsgate.client.uploading", "imsgate.client.downloading"),
     *("cheroot.wsgi", "gunicorn.workers.gthread", "openstack.config", "rich.progress"),
 )

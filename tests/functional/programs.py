@@ -6,6 +6,7 @@ about start the way users start them, and so do all other servers.
 """
 
 import multiprocessing
+import multiprocessing.reduction
 import os
 import pathlib
 import signal
@@ -15,7 +16,7 @@ import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from multiprocessing.process import BaseProcess
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -43,8 +44,22 @@ class Server(Protocol):
     def kill(self) -> None: ...
 
 
+class _Descriptor:
+    """A file descriptor that is duplicated into the process to fork; there, it is an int."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _detach, (multiprocessing.reduction.DupFd(self._number),)
+
+
+def _detach(duplicate: Any) -> int:
+    return int(duplicate.detach())
+
+
 class _Forked:
-    """A server that was forked."""
+    """A process that was forked."""
 
     def __init__(self, process: BaseProcess) -> None:
         self._process = process
@@ -90,27 +105,46 @@ def spawn(command: Sequence[str], log: pathlib.Path, env: Mapping[str, str]) -> 
 
 
 def run(
-    command: Sequence[str | pathlib.Path], env: Mapping[str, str], cwd: pathlib.Path
+    command: Sequence[str | pathlib.Path],
+    env: Mapping[str, str],
+    cwd: pathlib.Path,
+    stdin: int | None = None,
 ) -> "subprocess.CompletedProcess[str]":
-    """Like ``subprocess.run`` with captured output; the command has no input."""
+    """Like ``subprocess.run`` with captured output. Without ``stdin``, the input is empty."""
     words = [str(word) for word in command]
-    with tempfile.TemporaryDirectory() as directory:
-        said = pathlib.Path(directory, "out"), pathlib.Path(directory, "err")
-        process = _FORKS.Process(target=_run, args=(words, dict(env), cwd, said))
-        process.start()
-        process.join(300)
-        if process.exitcode is None:
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = begin(words, env, cwd, (stdin, out.fileno(), err.fileno()))
+        try:
+            status = process.wait(300)
+        except AssertionError:
             process.kill()
-            pytest.fail(f"{words} does not end: {said[1].read_text()}")
-        out, err = (path.read_text() for path in said)
-        return subprocess.CompletedProcess(words, process.exitcode, out, err)
+            pytest.fail(f"{words} does not end: {os.pread(err.fileno(), 1 << 16, 0)!r}")
+        for file in (out, err):
+            file.seek(0)
+        said = (file.read().decode() for file in (out, err))
+        return subprocess.CompletedProcess(words, status, *said)
 
 
-def _run(
-    words: list[str], env: dict[str, str], cwd: pathlib.Path, said: tuple[pathlib.Path, ...]
-) -> None:
-    for descriptor, path in enumerate(said, 1):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
+def begin(
+    words: Sequence[str],
+    env: Mapping[str, str],
+    cwd: pathlib.Path,
+    descriptors: Sequence[int | None],
+) -> Server:
+    """Start a command with these file descriptors as input, output and error output."""
+    files = [None if number is None else _Descriptor(number) for number in descriptors]
+    return _Forked(_FORKS.Process(target=_run, args=(list(words), dict(env), cwd, files)))
+
+
+def _run(words: list[str], env: dict[str, str], cwd: pathlib.Path, files: list[int | None]) -> None:
+    for number, file in enumerate(files):
+        if file is not None:
+            os.dup2(file, number)
+            os.close(file)
+    if files[0] is not None:
+        sys.stdin = open(0, closefd=False, encoding="utf-8")  # noqa: SIM115 - it stays open
+    # It is ignored where the tests run in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     warnings.simplefilter("ignore")
     _become(words, env, cwd)
 

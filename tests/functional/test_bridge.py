@@ -19,7 +19,7 @@ import pytest
 
 from tests.bridge import ims as strict
 from tests.functional import huawei
-from tests.functional.commands import Commands
+from tests.functional.commands import Commands, finished
 from tests.functional.conftest import needs
 from tests.functional.gateway import PATIENCE, Answer, Gateway, eventually, serving
 from tests.functional.partial import Part, append, ask, is_complete, offset_of
@@ -250,8 +250,8 @@ def test_sparse_image(guarded, ims, bucket, tmp_path):
     commands = Commands.of(tmp_path, guarded)
     # Not a command that is given up after some minutes: the image may be large.
     upload = commands.start("upload", file, "--image", image_id)
-    said = upload.communicate()[1]
-    assert upload.returncode == 0, said
+    status, said = finished(upload, 86400)
+    assert status == 0, said
     assert guarded.status(image_id) == "active"
     with open(file, "rb") as disk:
         digest = hashlib.file_digest(disk, "sha256").hexdigest()

@@ -7,7 +7,6 @@ import random
 import re
 import signal
 import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -283,7 +282,7 @@ def test_a_server_that_dies(
     commands = Commands.of(tmp_path, gateway)
     with Cutter(gateway.port, hold=SIZE // 2) as proxy:
         words = ("upload", disk, "--part-size", "4M", "--no-compression", "--json")
-        process = commands.at(proxy.url).start(*words, stdout=subprocess.DEVNULL)
+        process = commands.at(proxy.url).start(*words)
         assert proxy.held.wait(PATIENCE)
         gateway.kill()
         gateway.start()

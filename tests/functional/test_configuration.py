@@ -15,7 +15,6 @@ from tests.functional.gateway import (
     HOST,
     IMSGATE,
     INI,
-    PATIENCE,
     clean_env,
     free_port,
     make_database,
@@ -64,16 +63,7 @@ class Site:
         """What ``imsgate.wsgi_app`` says under gunicorn when it refuses."""
         args = ["--bind", f"{HOST}:{free_port()}", "--worker-class", "gthread"]
         command = [str(BIN / "gunicorn"), *args, "imsgate.wsgi_app:application"]
-        done = subprocess.run(
-            command,
-            env=self._env(),
-            cwd=self.directory,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        return self._refusal(done)
+        return self._refusal(programs.run(command, self._env(), self.directory))
 
     def _env(self) -> dict[str, str]:
         return clean_env(

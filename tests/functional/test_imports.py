@@ -5,7 +5,6 @@ import hashlib
 import lzma
 import os
 import signal
-import subprocess
 import threading
 
 import pytest
@@ -420,18 +419,10 @@ def glance(gateway, *args):
     needs_program("glance")
     auth = ["--os-auth-token", gateway.admin, "--os-image-url", gateway.url]
     leader, follower = os.openpty()  # glance takes any other stdin for image data
+    env, place = clean_env(gateway.directory), gateway.directory
     with open(leader, "rb"), open(follower, "rb") as terminal:
-        done = subprocess.run(
-            ["glance", *auth, *args],
-            stdin=terminal,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=clean_env(gateway.directory),
-            text=True,
-            check=False,
-            timeout=120,
-        )
-    assert done.returncode == 0, done.stdout
+        done = programs.run(["glance", *auth, *args], env, place, terminal.fileno())
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 

@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from tests.formats import corpus
-from tests.functional import huawei, images
+from tests.functional import huawei, images, programs
 from tests.functional.conftest import needs
 from tests.functional.gateway import (
     IMSGATE,
@@ -345,18 +345,13 @@ class Worker:
     """An ``imsgate worker`` beside a gateway."""
 
     def __init__(self, gateway):
-        with open(gateway.directory / "worker-log", "ab") as log:
-            self._process = subprocess.Popen(
-                [IMSGATE, "worker", "--state", gateway.state, "--config-file", gateway.config],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=clean_env(gateway.directory),
-            )
+        place = ["--state", str(gateway.state), "--config-file", str(gateway.config)]
+        log, env = gateway.directory / "worker-log", clean_env(gateway.directory)
+        self._process = programs.spawn([IMSGATE, "worker", *place], log, env)
 
     def kill(self):
         self._process.kill()
-        self._process.wait()
+        self._process.wait(PATIENCE)
 
 
 @pytest.fixture(scope="module")

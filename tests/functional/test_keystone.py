@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 
 from tests.functional import importing, programs
 from tests.functional.conftest import needs_program
-from tests.functional.gateway import HOST, PATIENCE, clean_env, serving
+from tests.functional.gateway import HOST, clean_env, serving
 from tests.functional.keystone import REGION, Keystone, StackGateway, config
 from tests.sources import web_server
 
@@ -251,17 +250,11 @@ def test_services_see_what_users_do_not(stack: StackGateway, keystone: Keystone)
 def test_what_cannot_work_refuses_to_start(tmp_path: pathlib.Path, more: str, named: str) -> None:
     conf = tmp_path / "imsgate.conf"
     conf.write_text(more if "flavor" in more else "[paste_deploy]\nflavor = keystone\n" + more)
-    done = subprocess.run(
-        [
-            *(needs_program("imsgate"), "serve", "--config-file", conf),
-            *("--state", tmp_path / "state", "--bind", f"{HOST}:0", "--workers", "1"),
-        ],
-        env=clean_env(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    command = [
+        *(needs_program("imsgate"), "serve", "--config-file", conf),
+        *("--state", tmp_path / "state", "--bind", f"{HOST}:0", "--workers", "1"),
+    ]
+    done = programs.run(command, clean_env(tmp_path), tmp_path)
     assert done.returncode != 0
     assert named in done.stderr
 
@@ -331,16 +324,12 @@ def test_limits_of_keystone(
         kind = {"Content-Type": "application/octet-stream"}
         assert unified.call("PUT", stage, b"x", token=token, headers=kind).outcome == OVER
 
-    told = subprocess.run(
-        [
-            *(needs_program("glance"), "--os-image-url", unified.url),
-            *("--os-auth-token", alt, "--os-auth-url", keystone.url, "usage"),
-        ],
-        env=clean_env(tmp_path, PYTHONWARNINGS="ignore"),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    command = [
+        *(needs_program("glance"), "--os-image-url", unified.url),
+        *("--os-auth-token", alt, "--os-auth-url", keystone.url, "usage"),
+    ]
+    told = programs.run(command, clean_env(tmp_path), tmp_path)
+    assert told.returncode == 0, told.stderr
     rows = [line.replace("|", " ").split() for line in told.stdout.splitlines()]
     assert ["image_size_total", "1", "1"] in rows, told
     assert ["image_count_total", "5", "2"] in rows, told
