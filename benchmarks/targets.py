@@ -164,7 +164,7 @@ def imsgate(
 ) -> Iterator[Target]:
     """``imsgate serve`` with its database and images in the directory ``place``.
 
-    ``conf`` is further configuration, beginning in ``[upload]``, and ``options`` are further options
+    ``conf`` is further configuration, which begins in ``[upload]``; ``options`` are further options
     of the command.
     """
     port = memory.free_port()

@@ -5,13 +5,12 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from imsgate import inspection, plugins, profiles
+from imsgate import inspection, plugins
 from imsgate.auth.policy import Policy
 from imsgate.bridge.settings import BridgeSettings
 from imsgate.buckets import base as user_buckets
 from imsgate.buckets.image_url import Allowed
 from imsgate.config import Config
-from imsgate.errors import BadConfig
 from imsgate.filters.sizelimit import SizeLimitSettings
 from imsgate.jobs import conversion as conversions
 from imsgate.jobs import export, locations, methods, uploads
@@ -37,7 +36,7 @@ from imsgate.registry.base import Registry
 from imsgate.registry.loader import load_registry
 from imsgate.signatures import verify
 from imsgate.signatures.verify import Signatures
-from imsgate.sources.bucket import BucketSources
+from imsgate.sources import bucket
 from imsgate.sources.decompress import DecompressionSettings, Decompressor
 from imsgate.sources.downloads import Downloads, WebSources
 from imsgate.sources.glance import GlanceSources
@@ -258,7 +257,7 @@ def _import_sources(
         remote=GlanceSources(
             web=downloads.web, inspector=inspector, token=reauthorize.token, adopt=adopt
         ),
-        objects=None if accounts is None else _bucket_sources(conf, accounts, inspector),
+        objects=None if accounts is None else bucket.load(conf, accounts, inspector),
     )
 
 
@@ -312,28 +311,6 @@ def _work(
             reauthorize=reauthorize,
         )
     return work
-
-
-def _bucket_sources(
-    conf: Config, accounts: user_buckets.Accounts, inspector: SourceInspector
-) -> BucketSources:
-    profile = profiles.chosen(conf.read(profiles.ProfileSettings))
-
-    def limit() -> int:
-        return min(inspector.limit(), profile.import_limit or inspector.limit())
-
-    return BucketSources(
-        accounts=accounts,
-        allowed=_allowed_buckets(conf),
-        inspector=dataclasses.replace(inspector, limit=limit),
-    )
-
-
-def _allowed_buckets(conf: Config) -> Allowed:
-    try:
-        return Allowed(conf.read(user_buckets.BucketsSettings).allowed)
-    except ValueError as error:
-        raise BadConfig(f"[{user_buckets.GROUP}] allowed", str(error)) from error
 
 
 def make_engine(

@@ -289,17 +289,18 @@ class _Attempt:
             original = source.copy_source(origin.url)
             if original is not None and store.copies_from(original):
 
-                def begun(then: Callable[[], object]) -> Callable[[], object]:
-                    """Before its first call the store has nothing of the copy."""
-                    return lambda: (self._begun.add(store.name), then())
+                def begun(then: Callable[[], object]) -> None:
+                    """Before the first call, the store has nothing of the copy."""
+                    self._begun.add(store.name)
+                    then()
 
                 copied = copy_by_service(
                     store,
                     self._cleanup.key,
                     original,
                     size,
-                    check=begun(self._context.check),
-                    renew=begun(self._context.renew),
+                    check=functools.partial(begun, self._context.check),
+                    renew=functools.partial(begun, self._context.renew),
                 )
                 if copied is not None:
                     return copied

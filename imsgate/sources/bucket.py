@@ -6,9 +6,11 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from imsgate import errors
-from imsgate.buckets.base import Accounts, Buckets, ObjectInfo
+from imsgate import errors, profiles
+from imsgate.buckets.base import GROUP, Accounts, Buckets, BucketsSettings, ObjectInfo
 from imsgate.buckets.image_url import Allowed, ImageUrl
+from imsgate.config import Config
+from imsgate.errors import BadConfig
 from imsgate.model import Image
 from imsgate.sources.base import ByteStream
 from imsgate.sources.copied import copy_by_service
@@ -124,3 +126,24 @@ class BucketSources:
                 check=check,
                 renew=renew,
             )
+
+
+def load(conf: Config, accounts: Accounts, inspector: SourceInspector) -> BucketSources:
+    """The objects of these accounts that the configuration allows. Raises BadConfig."""
+    profile = profiles.chosen(conf.read(profiles.ProfileSettings))
+
+    def limit() -> int:
+        return min(inspector.limit(), profile.import_limit or inspector.limit())
+
+    return BucketSources(
+        accounts=accounts,
+        allowed=_allowed(conf),
+        inspector=dataclasses.replace(inspector, limit=limit),
+    )
+
+
+def _allowed(conf: Config) -> Allowed:
+    try:
+        return Allowed(conf.read(BucketsSettings).allowed)
+    except ValueError as error:
+        raise BadConfig(f"[{GROUP}] allowed", str(error)) from error

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
 
 from imsgate import errors
-from imsgate.errors import SourceFailed, SourceUnavailable
+from imsgate.errors import SourceFailed, SourceUnavailable, UriRefused
 from imsgate.sources.deadline import Deadline
 from imsgate.sources.head import ResponseHead
 from imsgate.sources.uris import DownloadTarget
@@ -127,6 +127,7 @@ class WebDownload:
         self._has_digest = has_digest
         self._received = start
         self._resumes = 0
+        self._failed: SourceFailed | UriRefused | None = None
         try:
             self._response = follow(uri, {"Range": f"bytes={start}-"} if start else {}, deadline)
         except CONNECTION_ERRORS as error:
@@ -173,14 +174,23 @@ class WebDownload:
         A socket returns less at a time, and each chunk costs hand-overs between the threads that
         compute digests.
         """
-        piece = self._read_piece(size)
-        if not piece or len(piece) == size:
-            return piece
-        pieces, count = [piece], len(piece)
-        while count < size and (piece := self._read_piece(size - count)):
+        if self._failed is not None:
+            raise self._failed
+        pieces: list[bytes] = []
+        missing = size
+        while missing:
+            try:
+                piece = self._read_piece(missing)
+            except (SourceFailed, UriRefused) as error:
+                if not pieces:
+                    raise
+                self._failed = error  # for the next call, so that nothing has to be read twice
+                break
+            if not piece:
+                break
             pieces.append(piece)
-            count += len(piece)
-        return b"".join(pieces)
+            missing -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _read_piece(self, size: int) -> bytes:
         """What has arrived, at most ``size`` bytes; none at the end."""

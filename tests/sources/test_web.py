@@ -83,7 +83,9 @@ def found_at(*addresses):
 def test_a_read_is_as_large_as_asked_however_the_data_arrives(server, opened):
     """A TLS record has 16 KiB, and each chunk costs hand-overs between threads."""
     server.routes["/image"] = chunked()
-    with opened().download(f"{server.url}/image", None, no_wait, lambda: None) as download:
+    uri, opened_web = f"{server.url}/image", opened()
+    deadline = opened_web.deadline(lambda: None)
+    with contextlib.closing(opened_web.download(uri, deadline, no_wait)) as download:
         sizes = [len(download.read(250_000)) for _ in range(len(DATA) // 250_000)]
     assert set(sizes) == {250_000}
 
