@@ -12,6 +12,7 @@ from imsgate.api import (
     images,
     imports,
     info,
+    injection,
     locations,
     members,
     metrics,
@@ -22,7 +23,7 @@ from imsgate.api import (
     tus,
     uploads,
 )
-from imsgate.api.deployment import Deployment
+from imsgate.api.deployment import Deployment, check_named_stores
 from imsgate.api.dialect import Dialect
 from imsgate.api.idempotency import Repeatable
 from imsgate.api.ims import about as ims_about
@@ -47,16 +48,15 @@ from imsgate.jobs.engine import Engine
 from imsgate.jobs.settings import JobSettings
 from imsgate.maintenance.read_only import ReadOnlyMode
 from imsgate.profiles import Profile
+from imsgate.records.settings import FormatSettings
 from imsgate.registry.base import Registry
 from imsgate.services import Services, load_services
 from imsgate.signatures import encryption_keys, verify
-from imsgate.stores.base import Resumable
 from imsgate.stores.enabled import Stores
 from imsgate.transfer import orphans
 from imsgate.transfer.cleanup import Cleanup, sweep_forever
 from imsgate.transfer.repeat import Repeats
 from imsgate.transfer.resumable import ResumableUploads
-from imsgate.transfer.settings import UploadSettings
 
 
 class Application:
@@ -165,10 +165,10 @@ def make_sweep(services: Background, *sweeps: Callable[[], object]) -> Callable[
 
 def make_application(services: Services, conf: Config) -> Application:
     """The application in front of these services. Raises BadConfig, naming the option."""
-    _check_named_stores(services)
+    check_named_stores(services.uploads.settings, services.stores)
     profile = profiles.chosen(conf.read(profiles.ProfileSettings))
     deployment = _deployment(services, conf, profile)
-    formats = conf.read(schemas.FormatSettings)
+    formats = conf.read(FormatSettings)
     schema = schemas.image(formats.disk_formats, formats.container_formats)
     signing = Signing(
         signatures=services.signatures,
@@ -198,9 +198,10 @@ def make_application(services: Services, conf: Config) -> Application:
 def _deployment(services: Services, conf: Config, profile: Profile) -> Deployment:
     return Deployment(
         stores=services.stores,
-        import_methods=tuple(conf.read(imports.ImportSettings).enabled_import_methods),
+        import_methods=imports.enabled(conf),
         detects_formats=profile is not profiles.NONE,
         allowed_buckets=services.allowed_buckets,
+        conversion=services.conversion,
         public_endpoint=conf.section("DEFAULT", config.OPTS).public_endpoint,
     )
 
@@ -235,7 +236,7 @@ def _image_api(
             access=access,
             uploads=services.uploads,
             repeats=Repeats(stores=services.stores, window=services.uploads.settings.repeat_window),
-            signing=jobs.signing,
+            jobs=jobs,
             deployment=deployment,
             resource=resource,
         ),
@@ -246,7 +247,11 @@ def _image_api(
         ),
         members=members.Members(sharing=services.sharing),
         imports=imports.Imports(
-            access=access, sources=services.import_sources, jobs=jobs, deployment=deployment
+            access=access,
+            sources=services.import_sources,
+            jobs=jobs,
+            deployment=deployment,
+            injection=injection.load(conf),
         ),
         locations=locations.Locations(
             records=records,
@@ -282,25 +287,6 @@ def _ims_api(
         tags=ims_tags.ImageTags(records=records, dialect=dialect),
         repeatable=Repeatable(services.registry),
     )
-
-
-def _check_named_stores(services: Services) -> None:
-    """Raises BadConfig if a store that ``[upload]`` names cannot do what it is for.
-
-    Of a store that is unavailable now, only the existence is checked.
-    """
-    settings, backends = services.uploads.settings, {each.id: each for each in services.stores}
-    for option in ("staging_store", "spool_store"):
-        name, key = getattr(settings, option), f"[{UploadSettings.GROUP}] {option}"
-        if not name:
-            continue
-        if name not in backends:
-            raise BadConfig(key, f"there is no store {name!r}")
-        store = backends[name].started
-        if store is not None and store.read_only:
-            raise BadConfig(key, f"the store {name!r} is read-only")
-        if option == "spool_store" and not isinstance(store, Resumable | None):
-            raise BadConfig(key, f"the store {name!r} cannot keep a part of an upload")
 
 
 class Paths:

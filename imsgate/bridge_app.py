@@ -88,7 +88,7 @@ def _calls(
             uploads=services.uploads,
             # The object is gone once IMS has the image.
             repeats=Repeats(stores=services.stores, window=0),
-            signing=signing,
+            jobs=receiver.jobs,
             deployment=deployment,
             resource=resource,
         ),

@@ -6,10 +6,11 @@ from oslo_config import cfg
 
 from imsgate import config, profiles
 from imsgate.api.imports import ImportSettings
+from imsgate.api.injection import InjectionSettings
 from imsgate.api.locations import LocationSettings, SecureHashSettings
-from imsgate.api.schemas import FormatSettings
 from imsgate.bridge.settings import BridgeSettings
 from imsgate.buckets import base
+from imsgate.conversion.settings import ConversionSettings, PluginSettings
 from imsgate.filters import (
     aksk,
     chunked,
@@ -32,7 +33,8 @@ from imsgate.maintenance import read_only
 from imsgate.notifications.settings import EventSettings, OutboxSettings, WebhookSettings
 from imsgate.page.page import PageSettings
 from imsgate.quotas import quota
-from imsgate.records.settings import ApiSettings
+from imsgate.records.protections import ProtectionSettings
+from imsgate.records.settings import ApiSettings, FormatSettings, GlanceDownloadSettings
 from imsgate.registry import sql
 from imsgate.registry.loader import RegistrySettings
 from imsgate.settings import Settings
@@ -73,7 +75,7 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         _group(ForwardSettings),
         _group(BridgeSettings),
         (profiles.GROUP, profiles.OPTS),
-        *map(_group, (ApiSettings, FormatSettings)),
+        *map(_group, (ApiSettings, ProtectionSettings, FormatSettings)),
         (transfer_settings.GROUP, transfer_settings.OPTS),
         _group(read_only.MaintenanceSettings),
         ("DEFAULT", quota.KEYSTONE_OPTS),
@@ -83,7 +85,9 @@ def list_opts() -> list[tuple[str, Sequence[cfg.Opt]]]:
         *map(_group, (EventSettings, OutboxSettings, WebhookSettings)),
         (uris.GROUP, uris.OPTS),
         (web.GROUP, web.OPTS),
+        _group(GlanceDownloadSettings),
         (decompress.GROUP, decompress.OPTS),
+        *map(_group, (PluginSettings, ConversionSettings, InjectionSettings)),
         (verify.GROUP, verify.OPTS),
         _group(EncryptionSettings),
         _group(RegistrySettings),

@@ -13,7 +13,9 @@ from imsgate.buckets.image_url import Allowed
 from imsgate.config import Config
 from imsgate.errors import BadConfig
 from imsgate.filters.sizelimit import SizeLimitSettings
+from imsgate.jobs import conversion as conversions
 from imsgate.jobs import export, locations, methods, uploads
+from imsgate.jobs.conversion import Conversion
 from imsgate.jobs.engine import Engine
 from imsgate.jobs.imports import ImportWork
 from imsgate.jobs.methods import ImportSources
@@ -25,6 +27,7 @@ from imsgate.notifications import notifications
 from imsgate.notifications.notifications import Notifications
 from imsgate.quotas import quota
 from imsgate.quotas.quota import Quotas
+from imsgate.records import adoption, protections
 from imsgate.records.access import Access
 from imsgate.records.reauthorize import Reauthorizer
 from imsgate.records.records import Records
@@ -37,6 +40,7 @@ from imsgate.signatures.verify import Signatures
 from imsgate.sources.bucket import BucketSources
 from imsgate.sources.decompress import DecompressionSettings, Decompressor
 from imsgate.sources.downloads import Downloads, WebSources
+from imsgate.sources.glance import GlanceSources
 from imsgate.sources.inspected import SourceInspector
 from imsgate.sources.openpgp import Keyring
 from imsgate.sources.staged import StagedSources
@@ -63,7 +67,8 @@ if TYPE_CHECKING:
 class Services:
     """What handlers, jobs and sweeps share, in serving processes and workers alike.
 
-    ``allowed_buckets`` is None if no object storage for users is configured.
+    ``allowed_buckets`` is None if no object storage for users is configured, ``conversion`` if
+    no images are converted.
     """
 
     registry: Registry
@@ -84,6 +89,7 @@ class Services:
     notifications: Notifications
     read_only: ReadOnlyMode
     allowed_buckets: Allowed | None
+    conversion: Conversion | None
 
 
 _NO_OVERRIDES: Mapping[str, str] = MappingProxyType({})
@@ -136,7 +142,11 @@ def make_services(
     access = _access(conf, registry, remote)
     cleanup = Cleanup(registry=registry, stores=stores, lease=upload.lease)
     inspector = source_inspector(conf)
-    sources = _import_sources(conf, stores, inspector, accounts)
+    reauthorize = Reauthorizer(access=access, native=conf.native)
+    protected = protections.load(conf, access.policy)
+    adopt = adoption.load(conf, api, protected, reauthorize.user)
+    sources = _import_sources(conf, stores, inspector, accounts, reauthorize, adopt)
+    conversion = conversions.load(conf, inspector)
     resumable = ResumableUploads(
         registry=registry, stores=stores, settings=upload, limit=inspector.limit, quotas=quotas
     )
@@ -148,7 +158,8 @@ def make_services(
         inspector=inspector,
         resumable=resumable,
         quotas=quotas,
-        reauthorize=Reauthorizer(access=access, native=conf.native),
+        reauthorize=reauthorize,
+        conversion=conversion,
     )
     if remote is not None:
         work.update(_register_work(conf, registry, stores, remote))
@@ -167,6 +178,7 @@ def make_services(
             resumable=resumable,
             quotas=quotas,
             settings=api,
+            protections=protected,
         ),
         sharing=Sharing(registry=registry, access=access, settings=api),
         uploads=Uploads(registry=registry, settings=upload, quotas=quotas),
@@ -185,6 +197,7 @@ def make_services(
         ),
         read_only=read_only,
         allowed_buckets=sources.objects.allowed if sources.objects else None,
+        conversion=conversion,
     )
 
 
@@ -229,7 +242,12 @@ def source_inspector(conf: Config) -> SourceInspector:
 
 
 def _import_sources(
-    conf: Config, stores: Stores, inspector: SourceInspector, accounts: user_buckets.Accounts | None
+    conf: Config,
+    stores: Stores,
+    inspector: SourceInspector,
+    accounts: user_buckets.Accounts | None,
+    reauthorize: Reauthorizer,
+    adopt: adoption.RemoteFields,
 ) -> ImportSources:
     web = conf.read(WebSettings)
     keyring = Keyring.load(f"[{WebSettings.GROUP}] keyring", web.keyring) if web.keyring else None
@@ -237,6 +255,9 @@ def _import_sources(
     return ImportSources(
         staged=StagedSources(stores=stores, inspector=inspector),
         web=WebSources(downloads=downloads, inspector=inspector),
+        remote=GlanceSources(
+            web=downloads.web, inspector=inspector, token=reauthorize.token, adopt=adopt
+        ),
         objects=None if accounts is None else _bucket_sources(conf, accounts, inspector),
     )
 
@@ -251,17 +272,19 @@ def _work(
     resumable: ResumableUploads,
     quotas: Quotas,
     reauthorize: Reauthorizer,
+    conversion: Conversion | None,
 ) -> dict[str, Work]:
     """The kinds of jobs that this deployment has, and their work."""
-    algorithm = conf.read(UploadSettings).hashing_algorithm
+    algorithms = conf.read(UploadSettings).algorithms
     says_why = conf.read(JobSettings).failure_message
     importing = ImportWork(
         stores=stores,
-        algorithm=algorithm,
+        algorithms=algorithms,
         sources=sources,
         quotas=quotas,
         reauthorize=reauthorize,
         says_why=says_why,
+        conversion=conversion,
     )
     stored = StoredSources(stores=stores, inspector=inspector)
     work: dict[str, Work] = {
@@ -269,7 +292,7 @@ def _work(
         methods.COPY: importing,
         locations.KIND: locations.AddLocation(
             stores=stores,
-            algorithm=algorithm,
+            algorithms=algorithms,
             sources=stored,
             quotas=quotas,
             reauthorize=reauthorize,

@@ -20,6 +20,7 @@ _BY_ID = {
     "tests/api/test_policy.py::test_the_tools_that": "slow",
     "tests/cmd/test_extras.py": "slow",
     "tests/cmd/test_output.py": "slow",
+    "tests/conversion/test_converter.py": "slow",
     "tests/stores/s3/test_faults.py": "s3",
     "tests/formats/test_corpus.py": "slow",
     "tests/formats/test_cuts.py": "slow",
@@ -87,7 +88,8 @@ def mark(item: pytest.Item) -> None:
 
 
 def _markers(item: pytest.Item) -> Iterator[str]:
-    yield from (name for start, name in _BY_ID.items() if item.nodeid.startswith(start))
+    nodeid = str(item.nodeid)
+    yield from (name for start, name in _BY_ID.items() if nodeid.startswith(start))
     yield from (name for test, name in _BY_NAME.items() if item.name.partition("[")[0] == test)
     fixtures = getattr(item, "fixturenames", ())
     yield from (name for fixture, name in _BY_FIXTURE.items() if fixture in fixtures)

@@ -8,11 +8,11 @@ import tarfile
 import pytest
 
 from imsgate import errors
-from imsgate.api.schemas import FORMAT_OPTS
 from imsgate.formats.inspector import ACCEPTED, InspectionPolicy, Inspector
 from imsgate.formats.names import CONTAINERS, FORMATS, disk_format_of, is_disk_format
 from imsgate.formats.report import ImageInfo
 from imsgate.inspection import InspectionSettings, declared_format, fields_from_content
+from imsgate.records.settings import FORMAT_OPTS
 from imsgate.testing.records import image
 from tests.formats.test_inspector import qcow2
 

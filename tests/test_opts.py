@@ -6,9 +6,9 @@ import pytest
 from oslo_config import generator
 
 from imsgate import config, model, opts, profiles
-from imsgate.api import imports, locations, schemas
+from imsgate.api import imports, locations
 from imsgate.filters import base
-from imsgate.records.settings import ApiSettings
+from imsgate.records.settings import ApiSettings, FormatSettings
 from imsgate.registry import sql
 from imsgate.registry.loader import RegistrySettings
 from imsgate.stores import loader
@@ -39,7 +39,7 @@ DECLARED = {
         settings.GROUP: settings.OPTS
         for settings in (
             ApiSettings,
-            schemas.FormatSettings,
+            FormatSettings,
             locations.LocationSettings,
             RegistrySettings,
         )

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import webob
@@ -10,16 +10,19 @@ import webob
 from imsgate import errors, inspection
 from imsgate.api.deployment import Deployment
 from imsgate.api.description import BINARY, NO_CONTENT, NUMBER, STORE_HEADER, TEXT, described
+from imsgate.api.job_starter import JobStarter
 from imsgate.api.requester import identity
-from imsgate.api.signatures import Signing
 from imsgate.api.uploads import CREATION, CREATION_ANSWERS, UploadResource, is_resumable
 from imsgate.http.request import Request
+from imsgate.jobs.arguments import for_import
+from imsgate.jobs.methods import GLANCE_DIRECT, METHODS
 from imsgate.model import Identity, Image, Status
 from imsgate.records.access import Access
+from imsgate.stores.base import Store
 from imsgate.stores.enabled import Stores
 from imsgate.transfer import download
 from imsgate.transfer.repeat import Repeats, fields_of_uploader
-from imsgate.transfer.upload import STAGE, UPLOAD, Transition, Uploads
+from imsgate.transfer.upload import STAGE, UPLOAD, UPLOAD_AND_IMPORT, Recording, Transition, Uploads
 
 LOG = logging.getLogger(__name__)
 
@@ -30,6 +33,9 @@ _UPLOAD_HEADERS = {
 }
 #: Those of refusals of data.
 _UPLOAD_REFUSALS = (409, 410)
+_DOWNLOAD_QUERY = {
+    "prefer": {**TEXT, "description": "Ids of the stores to read from first, separated by commas"}
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +48,7 @@ class ImageUpload:
     access: Access
     uploads: Uploads
     repeats: Repeats
-    signing: Signing
+    jobs: JobStarter
     deployment: Deployment
     resource: UploadResource
 
@@ -93,7 +99,11 @@ class ImageUpload:
         def reread() -> Image:
             return self.access.image(request.identify(), image.id, rule)
 
-        if self.repeats.expects(image, who, transition, store_id):
+        converts = transition is UPLOAD and self.deployment.converts_upload(image)
+        if converts:
+            transition = UPLOAD_AND_IMPORT
+        # Data that is converted waits in the staging store, whatever store the request names.
+        if self.repeats.expects(image, who, transition, None if converts else store_id):
             _declare(request, image)
             size = _announced_size(request)
             self.repeats.compare(image, request.reader(), size=size, reread=reread)
@@ -103,13 +113,18 @@ class ImageUpload:
         store = self.deployment.stores.target(store_id)
         body = request.reader()
         _declare(request, image)
+        record: Recording | None = None
+        if converts:
+            record = self._importing(request, image, rule, store)
+            store = self.deployment.stores.target(self.uploads.settings.staging_store)
         if transition is UPLOAD:
             # Staged data may be compressed. The import verifies what comes out of it.
-            self.signing.watch(request, image)
+            self.jobs.signing.watch(request, image)
         self.uploads.receive(
             image,
             body,
             store=store,
+            record=record,
             size=_announced_size(request),
             content_fields=lambda: {
                 **_fields_from_content(request, image),
@@ -119,6 +134,24 @@ class ImageUpload:
             reauthorize=reread,
         )
         return webob.Response(status=204)
+
+    def _importing(self, request: Request, image: Image, rule: str, store: Store) -> Recording:
+        """What records the staged data together with the job that imports it to ``store``."""
+        method = METHODS[GLANCE_DIRECT]
+        asked = {"name": method.name}
+        arguments = for_import(
+            method=asked,
+            store_ids=[store.name],
+            all_stores_must_succeed=True,
+            asked={"method": asked, "stores": [store.name]},
+        )
+
+        def record(was: Mapping[str, Any], to: Mapping[str, Any]) -> None:
+            self.jobs.start_upload_import(
+                request, image, method.kind, arguments, rule=rule, was=was, **to
+            )
+
+        return record
 
 
 def _declare(request: Request, image: Image) -> None:
@@ -165,25 +198,35 @@ class ImageDownload:
             304: NO_CONTENT,
             307: NO_CONTENT,
         },
+        query=_DOWNLOAD_QUERY,
         headers={"Range": TEXT, "Content-Range": TEXT, "If-None-Match": TEXT},
         refusals=(416,),
     )
     def download(self, request: Request, image_id: str) -> webob.Response:
         """Image API v2, Image data: Download binary image data."""
         who = identity(request)
+        first = _preferred_stores(request)
         image = self.access.image(who, image_id, "download_image")
+        if first:
+            self.access.image(who, image_id, "download_from_store")
         if image.status == Status.DEACTIVATED and not self.access.is_admin(who):
             raise errors.Deactivated(image_id=image.shown_id)
+        for store_id in first:
+            self.stores.check(store_id)
         if not image.copies:
             return webob.Response(status=204)
-        return self._respond(request, image, self.on_sent(who, image))
+        return self._respond(request, image, first, self.on_sent(who, image))
 
     def _respond(
-        self, request: Request, image: Image, on_sent: Callable[[int, int], None] | None
+        self,
+        request: Request,
+        image: Image,
+        first: Sequence[str],
+        on_sent: Callable[[int, int], None] | None,
     ) -> webob.Response:
         """The data from the most preferred store that has it and is available."""
         failure: errors.Error = errors.NotFound(what=f"The data of image {image.shown_id}")
-        for location in self.stores.preferred(image.copies):
+        for location in self.stores.preferred(image.copies, first):
             try:
                 store = self.stores.get(location.store)
                 return download.respond(request, image, store, location.url, on_sent)
@@ -192,3 +235,9 @@ class ImageDownload:
             except errors.ObjectNotFound:
                 LOG.error("Store %s has lost the data of image %s", location.store, image.id)
         raise failure
+
+
+def _preferred_stores(request: Request) -> list[str]:
+    """The stores of the query parameter ``prefer``, without repetitions."""
+    names = (name.strip() for name in request.GET.get("prefer", "").split(","))
+    return list(dict.fromkeys(filter(None, names)))

@@ -149,10 +149,15 @@ class Images:
 
     def _view(self, request: Request) -> Callable[[Image], dict[str, Any]]:
         """What shows an image to the client that sent this request."""
-        view = functools.partial(self.dialect.image, viewer=identity(request).project_id)
-        if not responses.speaks_ims(request.environ):
-            return view
-        return lambda image: attributes.for_typed_clients(view(image))
+        who = identity(request)
+        shown = self.records.protections.shown_to(who)
+        is_typed = responses.speaks_ims(request.environ)
+
+        def view(image: Image) -> dict[str, Any]:
+            members = self.dialect.image(shown(image), who.project_id)
+            return attributes.for_typed_clients(members) if is_typed else members
+
+        return view
 
 
 def _link(params: list[tuple[str, str]]) -> str:

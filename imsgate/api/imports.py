@@ -10,15 +10,27 @@ from imsgate import errors
 from imsgate.api import schemas
 from imsgate.api.deployment import Deployment
 from imsgate.api.description import NO_CONTENT, STORE_HEADER, described, json_content
+from imsgate.api.injection import Injection
 from imsgate.api.job_starter import JobStarter
 from imsgate.api.requester import identity
+from imsgate.auth.catalog import image_endpoint
+from imsgate.config import Config
+from imsgate.errors import BadConfig
 from imsgate.http.json_body import json_object, without_unused
 from imsgate.http.request import Request
 from imsgate.jobs.arguments import for_import
-from imsgate.jobs.methods import GLANCE_METHODS, METHODS, ImportMethod, ImportSources
+from imsgate.jobs.methods import (
+    DEFAULT_METHODS,
+    GLANCE_DOWNLOAD,
+    GLANCE_METHODS,
+    METHODS,
+    ImportMethod,
+    ImportSources,
+)
 from imsgate.jobs.progress import with_progress
 from imsgate.model import Image, Job
 from imsgate.records.access import Access
+from imsgate.records.reauthorize import check_tokens
 from imsgate.settings import Settings
 from imsgate.sources.download_request import (
     CHECKSUM_SIGNATURE_URL,
@@ -32,16 +44,30 @@ from imsgate.sources.download_request import (
 OPTS = (
     cfg.ListOpt(
         "enabled_import_methods",
-        default=list(GLANCE_METHODS),
+        default=list(DEFAULT_METHODS),
         item_type=types.String(choices=GLANCE_METHODS, quotes=True),
         bounds=True,
-        help="Import methods that clients may use, in brackets: [glance-direct,web-download].",
+        help="Import methods that clients may use, in brackets: [glance-direct,web-download]. "
+        "glance-download is not enabled by default; it sends the user's token to the image service "
+        "of another region.",
     ),
 )
 
 
 class ImportSettings(Settings, group="DEFAULT", opts=OPTS):
     enabled_import_methods: list[str]
+
+
+def enabled(conf: Config) -> tuple[str, ...]:
+    """The enabled methods. Raises BadConfig if one of them could never succeed."""
+    methods = tuple(conf.read(ImportSettings).enabled_import_methods)
+    if GLANCE_DOWNLOAD in methods:
+        try:
+            check_tokens(conf.native)
+        except BadConfig as error:
+            problem = f"glance-download needs Keystone: {error}"
+            raise BadConfig("[DEFAULT] enabled_import_methods", problem) from error
+    return methods
 
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 4096}
@@ -57,6 +83,9 @@ _METHOD: schemas.Schema = {
         DIGEST: _TEXT,
         CHECKSUM_URL: _TEXT,
         CHECKSUM_SIGNATURE_URL: _TEXT,
+        "glance_image_id": _TEXT,
+        "glance_region": _TEXT,
+        "glance_service_interface": _TEXT,
     },
 }
 SCHEMA: schemas.Schema = {
@@ -80,6 +109,7 @@ class Imports:
     sources: ImportSources
     jobs: JobStarter
     deployment: Deployment
+    injection: Injection
 
     @described(
         answers={202: NO_CONTENT},
@@ -100,6 +130,8 @@ class Imports:
         image = self._image(request, image_id, method)
         store_ids = self._store_ids(request, body, image)
         method.check(self.sources, body["method"])
+        if name == GLANCE_DOWNLOAD:
+            body["method"].setdefault("glance_service_interface", "public")
         if store_ids:
             return self._start(request, image, method, body, store_ids)
         return _accepted()
@@ -163,6 +195,9 @@ class Imports:
                 store_ids=store_ids,
                 all_stores_must_succeed=body.get("all_stores_must_succeed", True),
                 asked=body,
+                # Glance runs no plugins for copy-image.
+                properties=self.injection.of(identity(request)) if method.open else {},
+                endpoint=_endpoint(request, body["method"]),
             ),
             rule=method.rule,
             answer=_accepted,
@@ -172,6 +207,23 @@ class Imports:
             properties=with_progress(image, importing=store_ids),
             upload_reserved=method.reservation(image, len(store_ids)),
         )
+
+
+def _endpoint(request: Request, method: dict[str, str]) -> str | None:
+    """The image service that ``glance-download`` names, by the catalog of the user's token.
+
+    A service that is not in the catalog is left to the job, as in Glance. Raises BadRequest if
+    the job could not use the token.
+    """
+    if method["name"] != GLANCE_DOWNLOAD:
+        return None
+    if request.sealed_credential() is None:
+        raise errors.BadRequest(problem="glance-download needs a token of Keystone")
+    return image_endpoint(
+        request.headers.get("X-Service-Catalog"),
+        method["glance_region"],
+        method["glance_service_interface"],
+    )
 
 
 def _accepted(job: Job | None = None) -> webob.Response:

@@ -131,6 +131,23 @@ class JobStarter:
             upload_expires=None,
         )
 
+    def start_upload_import(
+        self,
+        request: Request,
+        image: Image,
+        kind: str,
+        arguments: Mapping[str, Any],
+        *,
+        rule: str,
+        was: Mapping[str, Any],
+        **fields: Any,
+    ) -> Job:
+        """Start a job that imports what this request has staged, and set ``fields`` of the image
+        in the same step. Raises Conflict and Unavailable."""
+        return self._start(
+            request, image, kind, arguments, rule=rule, is_signed=False, was=was, **fields
+        )
+
     def start_export(
         self,
         request: Request,

@@ -9,36 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jsonschema
-from oslo_config import cfg
 
 from imsgate import errors
 from imsgate.model import MemberStatus, Status, Visibility
 from imsgate.records.attributes import READ_ONLY
-from imsgate.settings import Settings
-
-#: Names as in Glance's ``[image_format]``.
-FORMAT_GROUP = "image_format"
-FORMAT_OPTS = (
-    cfg.ListOpt(
-        "disk_formats",
-        default=(
-            "ami ari aki vhd vpc vhdx vmdk raw qcow2 qcow qed vdi iso zvhd zvhd2 ploop luks gpt "
-            "udf".split()
-        ),
-        help="Valid values of disk_format.",
-    ),
-    cfg.ListOpt(
-        "container_formats",
-        default="ami ari aki bare ovf ova docker compressed".split(),
-        help="Valid values of container_format.",
-    ),
-)
-
-
-class FormatSettings(Settings, group=FORMAT_GROUP, opts=FORMAT_OPTS):
-    disk_formats: list[str]
-    container_formats: list[str]
-
 
 Schema = Mapping[str, Any]
 

@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Mapping
 
-from imsgate import errors
+from imsgate import errors, hashing
 from imsgate.api.description import NUMBER, TEXT, Schema
 from imsgate.http import headers
 from imsgate.http.request import Request
@@ -11,7 +11,7 @@ from imsgate.http.request import Request
 VERSION = "1.0.0"
 EXTENSIONS = "creation,creation-with-upload,creation-defer-length,expiration,checksum,termination"
 #: hashlib's names, which are also tus's.
-CHECKSUMS = ("sha1", "sha256", "sha512", "md5")
+CHECKSUMS = hashing.available("sha1", "sha256", "sha512", "md5")
 
 VERSION_SCHEMA: Mapping[str, Schema] = {"Tus-Resumable": {"const": VERSION}}
 LENGTH_SCHEMA: Mapping[str, Schema] = {

@@ -330,6 +330,15 @@ class SealedCredentials:
         self._reauthentication = make_protocol(Reauthentication, native)
         self._seal = Seal(native)
 
+    def check_secret(self) -> None:
+        """Raises BadConfig if no credential can be sealed."""
+        if self._seal.close("-") is None:
+            raise BadConfig(f"[{GROUP}] auth_type", "it must be one with a password or a secret")
+
+    def token(self, sealed: str) -> str:
+        """The token of the user. Raises Unauthenticated if it was sealed with another secret."""
+        return self._seal.open(sealed)
+
     def identify(self, sealed: str) -> Identity:
         """The user as Keystone reports it now. Raises Unauthenticated or Unavailable."""
         headers = {"X-Auth-Token": self._seal.open(sealed)}

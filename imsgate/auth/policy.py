@@ -68,20 +68,26 @@ class Policy:
 
     def judge(self, rule: str, who: Identity) -> Callable[[Mapping[str, Any]], bool]:
         """``allows`` as a function of the target, for the many targets of a list."""
-        if rule not in self._enforcer.registered_rules:
+        if not self.defines(rule):
             raise KeyError(rule)
         return self._decisions.judge(rule, who)
+
+    def defines(self, rule: str) -> bool:
+        """Whether there is such a rule, by default or in the policy file."""
+        return rule in self._enforcer.rules
 
     def _enforce(self, rule: str, who: Identity, target: Mapping[str, Any]) -> bool:
         creds, target = credentials(who), dict(target)
         try:
             with metrics.POLICY_SECONDS.time():
-                return bool(self._enforcer.enforce(rule, target, creds))
+                allowed = bool(self._enforcer.enforce(rule, target, creds))
         except _INVALID_FILE as error:
             # The file has become invalid. The previous rules remain in force, as oslo.policy
             # does in every service.
             LOG.error("The policy file is invalid; the previous rules remain in force: %s", error)
-            return bool(self._enforcer.enforce(rule, target, creds))
+            allowed = bool(self._enforcer.enforce(rule, target, creds))
+        # In place of a rule that a changed file no longer has, oslo.policy asks ``default``.
+        return allowed and self.defines(rule)
 
     def is_admin(self, who: Identity) -> bool:
         """Whether ``who`` sees the images of all projects."""

@@ -187,6 +187,13 @@ RULES = (
         f"POST {_IMS_SAFE_IMAGE}/copy",
     ),
     _rule(
+        "download_from_store",
+        f"{ADMIN} or (role:member and ({_VISIBLE}))",
+        "Choose the stores from which the data of an image is read, with the query parameter "
+        "prefer.",
+        f"GET {_IMAGE}/file",
+    ),
+    _rule(
         "delete_image_location",
         ADMIN,
         "Delete one of several copies of the data of an image.",

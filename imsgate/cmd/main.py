@@ -25,6 +25,7 @@ _MODULES = {
     "token": "token",
     "key": "key",
     "stores": "stores",
+    "adopt": "adopt",
     "verify": "verify",
     "doctor": "doctor",
     "metrics": "metrics",

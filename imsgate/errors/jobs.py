@@ -60,3 +60,25 @@ class ChecksumUntrusted(Error):
 class SourceUnavailable(SourceFailed):
     """The source may deliver the data later: it cannot be reached, or fails by itself. Jobs try
     again for a while."""
+
+
+class ScratchFull(SourceUnavailable):
+    """A conversion has no space now. Jobs try again for a while."""
+
+    reason = "scratch_full"
+    message = "The image could not be converted: {problem}"
+
+
+class ScratchTooSmall(Error):
+    status, reason = 413, "scratch_too_small"
+    code = "IMG.0014"
+    message = (
+        "The image could not be converted: that needs {needed} bytes of scratch space, and this "
+        "gateway has {limit}"
+    )
+
+
+class ConversionFailed(BadRequest):
+    reason = "conversion_failed"
+    code = "IMG.1075"
+    message = "qemu-img could not convert the image: {problem}"

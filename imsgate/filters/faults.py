@@ -28,7 +28,7 @@ from imsgate.config import Section
 from imsgate.filters import base, outgoing
 from imsgate.http import access_log, responses, wsgi
 from imsgate.http import headers as request_headers
-from imsgate.http.notes import RequestNotes
+from imsgate.http.notes import Finished, RequestNotes
 from imsgate.http.request import NOTES, PRESENTED, REQUEST_ID, Request
 from imsgate.http.wsgi import Environ, WsgiApp
 from imsgate.telemetry import trace_context
@@ -89,6 +89,7 @@ class Faults(base.Filter[Section]):
         if isinstance(error, errors.Error):
             return responses.refusal(error)
         self.log.exception("Unexpected failure")
+        environ[NOTES].error = environ[NOTES].error or errors.Error()
         if responses.speaks_ims(environ):
             return responses.refusal(errors.Error())
         page = webob.Response(
@@ -107,6 +108,7 @@ class LoggedExchange:
         self._request = request
         self.log = log
         self._began = time.monotonic()
+        self._is_finished = False
         #: The status code that was sent, "-" before that.
         self.status = "-"
         #: The Content-Length of the response as text, "" without one.
@@ -131,15 +133,15 @@ class LoggedExchange:
         return chunks
 
     def finish(self) -> None:
-        """Write the line of the access log."""
-        access_log.write(
-            self.log,
-            self._request,
-            status=self.status,
-            reason=self.reason,
-            sent=self.sent,
-            seconds=time.monotonic() - self._began,
-        )
+        """Write the line of the access log, once, and report the end to the filter metrics."""
+        if self._is_finished:
+            return
+        self._is_finished = True
+        finished = Finished(self.status, self.sent, time.monotonic() - self._began)
+        access_log.write(self.log, self._request, finished, self.reason)
+        on_finish = self._request.notes.on_finish
+        if on_finish is not None:
+            on_finish(finished)
         trace_context.enter(None)
 
 

@@ -5,15 +5,15 @@
     [filter:metrics]
     use = egg:imsgate#metrics
 
-Right after ``faults``, so that it sees every response. Needs prometheus_client, which the extra
-``imsgate[server]`` installs. ``imsgate.metrics`` names what is counted. ``GET /metrics`` and
-``imsgate metrics`` report it.
+Right after ``faults``, which reports to it how every response ended. Needs prometheus_client, which
+the extra ``imsgate[server]`` installs. ``imsgate.metrics`` names what is counted. ``GET /metrics``
+and ``imsgate metrics`` report it.
 """
 
 import errno
+import functools
 import logging
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from oslo_config import cfg
@@ -21,9 +21,10 @@ from oslo_config import cfg
 from imsgate import config, errors, metrics
 from imsgate.config import Config
 from imsgate.errors import BadConfig
-from imsgate.filters import base, outgoing
+from imsgate.filters import base
 from imsgate.http.body import Tapped
-from imsgate.http.request import ENCODED, NOTES, Request
+from imsgate.http.notes import Finished, RequestNotes
+from imsgate.http.request import ENCODED, NOTES
 from imsgate.http.wsgi import Environ, WsgiApp
 from imsgate.metrics import values
 from imsgate.settings import Settings
@@ -56,7 +57,6 @@ class MetricsSettings(Settings, group=GROUP, opts=OPTS):
 #: Any other method is counted as "other": a client may invent one for each request.
 _METHODS = frozenset("GET HEAD POST PUT PATCH DELETE OPTIONS".split())
 _OTHER = "other"
-_STATUS_DIGITS = 3
 _IN_USE, _ = metrics.THREADS_IN_USE.change("requests")
 
 
@@ -93,110 +93,55 @@ class MetricsFilter(base.Filter[MetricsSettings]):
     def __init__(self, app: WsgiApp, settings: MetricsSettings) -> None:
         super().__init__(app, settings)
         begin(settings)
+        self._reported_misplaced = False
         # So that the first bug is an increase, of which an alert can tell.
         metrics.REFUSALS.add(errors.Error.reason, "", amount=0)
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        exchange = _Exchange(environ)
+        notes: RequestNotes | None = environ.get(NOTES)
+        if notes is None:
+            self._report_misplaced()
+        else:
+            values.add((_IN_USE, 1))
+            notes.on_finish = functools.partial(_count, environ, notes)
+        return self.app(environ, start_response)
 
-        def start(status: str, headers: list[tuple[str, str]], *exc_info: Any) -> Any:
-            exchange.status, exchange.headers = status[:_STATUS_DIGITS], headers
-            return start_response(status, headers, *exc_info)
-
-        try:
-            chunks = self.app(environ, start)
-        except Exception:
-            exchange.failed()
-            raise
-        return exchange.watch(chunks)
-
-
-class _Exchange:
-    """One request and its response, counted once when the response is closed."""
-
-    def __init__(self, environ: Environ) -> None:
-        self._environ = environ
-        # To build a Request takes as long as all that is counted here.
-        self._notes = environ.get(NOTES) or Request(environ).notes
-        self._began = time.monotonic()
-        self._is_counted = False
-        #: The status code that was sent, "" before that, and the headers of the response.
-        self.status = ""
-        self.headers: list[tuple[str, str]] = []
-        #: Bytes of the response's body that were sent.
-        self.sent = 0
-        values.add((_IN_USE, 1))
-
-    def failed(self) -> None:
-        """The application raised an exception, which ``faults`` answers."""
-        self.status = str(errors.Error.status)
-        self._notes.error = self._notes.error or errors.Error()
-        self.finish()
-
-    def watch(self, chunks: Iterable[bytes]) -> Iterable[bytes]:
-        """``chunks``, counted. The file wrapper of the server stays the same object."""
-        if outgoing.is_buffered(chunks):
-            self.sent = sum(map(len, chunks))
-            self.finish()
-            return chunks
-        if not outgoing.is_file(chunks, self._environ):
-            return _CountedBody(chunks, self)
-        # Bytes sent by sendfile cannot be counted.
-        lengths = [text for name, text in self.headers if name.lower() == "content-length"]
-        self.sent = int(lengths[0]) if lengths and lengths[0].isdigit() else 0
-        outgoing.watch_file(chunks, self.finish)
-        return chunks
-
-    def finish(self) -> None:
-        """Count the request, once."""
-        if self._is_counted:
-            return
-        self._is_counted = True
-        route = self._notes.route or _OTHER
-        method = self._environ["REQUEST_METHOD"]
-        method = method if method in _METHODS else _OTHER
-        status = self.status if self.status.isdigit() else str(errors.Error.status)
-        received = self._received()
-        changes = [
-            (_IN_USE, -1),
-            metrics.REQUESTS.change(route, method, status),
-            *metrics.REQUEST_SECONDS.changes((route, method), time.monotonic() - self._began),
-        ]
-        if received:
-            changes.append(metrics.RECEIVED.change(route, method, status, amount=received))
-        if self.sent:
-            changes.append(metrics.SENT.change(route, method, status, amount=self.sent))
-        error = self._notes.error
-        if error is not None:
-            reason = error.reason, str(error.details.get("check", ""))
-            changes.append(metrics.REFUSALS.change(*reason))
-            changes.append(metrics.REFUSED_BYTES.change(*reason, amount=received))
-        values.add(*changes)
-
-    def _received(self) -> int:
-        """Bytes of the body that have come from the client, which may be compressed."""
-        stream = self._environ.get(ENCODED) or self._environ.get("wsgi.input")
-        return stream.received if isinstance(stream, Tapped) else 0
+    def _report_misplaced(self) -> None:
+        if not self._reported_misplaced:
+            self._reported_misplaced = True
+            self.log.error(
+                "Requests are not counted: put the filter faults before metrics in the pipeline"
+            )
 
 
-class _CountedBody:
-    """The chunks of a response, counted."""
+def _count(environ: Environ, notes: RequestNotes, finished: Finished) -> None:
+    """Count a request whose response is complete."""
+    route = notes.route or _OTHER
+    method = environ["REQUEST_METHOD"]
+    method = method if method in _METHODS else _OTHER
+    status = finished.status if finished.status.isdigit() else str(errors.Error.status)
+    received = _received(environ)
+    changes = [
+        (_IN_USE, -1),
+        metrics.REQUESTS.change(route, method, status),
+        *metrics.REQUEST_SECONDS.changes((route, method), finished.seconds),
+    ]
+    if received:
+        changes.append(metrics.RECEIVED.change(route, method, status, amount=received))
+    if finished.sent:
+        changes.append(metrics.SENT.change(route, method, status, amount=finished.sent))
+    error = notes.error
+    if error is not None:
+        reason = error.reason, str(error.details.get("check", ""))
+        changes.append(metrics.REFUSALS.change(*reason))
+        changes.append(metrics.REFUSED_BYTES.change(*reason, amount=received))
+    values.add(*changes)
 
-    def __init__(self, chunks: Iterable[bytes], exchange: _Exchange) -> None:
-        self._chunks = chunks
-        self._exchange = exchange
 
-    def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._chunks:
-            self._exchange.sent += len(chunk)
-            yield chunk
-
-    def close(self) -> None:
-        try:
-            if hasattr(self._chunks, "close"):
-                self._chunks.close()
-        finally:
-            self._exchange.finish()
+def _received(environ: Environ) -> int:
+    """Bytes of the body that have come from the client, which may be compressed."""
+    stream = environ.get(ENCODED) or environ.get("wsgi.input")
+    return stream.received if isinstance(stream, Tapped) else 0
 
 
 def filter_factory(global_conf: dict[str, str], **local_conf: str) -> Callable[[WsgiApp], WsgiApp]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from imsgate import errors
 from imsgate.http import body
+from imsgate.http.notes import Finished
 from imsgate.http.request import Request
 from imsgate.model import Identity
 from imsgate.telemetry.dependencies import one_line
@@ -24,13 +25,10 @@ _PLAIN_PATH = re.compile(r"[A-Za-z0-9_.\-/~:@!$&'()*+,;=]*")
 _MAX_NAME = 200
 
 
-def write(
-    log: logging.Logger, request: Request, *, status: str, reason: str, sent: int, seconds: float
-) -> None:
+def write(log: logging.Logger, request: Request, finished: Finished, reason: str) -> None:
     """Log a request whose response is complete; before that, log a refused image.
 
-    ``reason`` is the response's X-Imsgate-Reason, "" without one, and ``sent`` counts the bytes of
-    its body.
+    ``reason`` is the response's X-Imsgate-Reason, "" without one.
     """
     notes = request.notes
     user, error = notes.identity or Identity(), notes.error
@@ -40,10 +38,10 @@ def write(
         "client": printable(request.remote_addr or "-"),
         "method": printable(request.method),
         "target": _target(request),
-        "status": status,
+        "status": finished.status,
         "in": _received(request),
-        "out": sent,
-        "time": round(seconds, 3),
+        "out": finished.sent,
+        "time": round(finished.seconds, 3),
         "user": _name(user.user_id),
         "project": _name(user.project_id),
         "image": _name(notes.image_id),

@@ -7,6 +7,7 @@ the meaning of a stored name must never change.
 import base64
 import dataclasses
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Self
 
 from imsgate.buckets.image_url import ImageUrl
@@ -36,6 +37,9 @@ _TRACE = "trace"
 
 #: The location of the data that a job copies.
 _ORIGIN = "origin"
+
+#: The URL of the image service from which a job downloads an image; None if there is none.
+_ENDPOINT = "endpoint"
 
 #: Identifies what the last attempt at an export began in the bucket.
 _BEGUN = "begun"
@@ -127,14 +131,19 @@ def for_import(
     store_ids: Sequence[str],
     all_stores_must_succeed: bool,
     asked: Mapping[str, Any],
+    properties: Mapping[str, str] = MappingProxyType({}),
+    endpoint: str | None = None,
 ) -> dict[str, Any]:
     """Arguments of an import. ``method`` and ``asked`` (the whole request) are as in Glance's
-    API."""
+    API. The image has ``properties`` in addition once it has its data. ``endpoint`` is the URL of
+    the image service for ``glance-download``."""
     return {
         "method": dict(method),
+        **({} if endpoint is None else {_ENDPOINT: endpoint}),
         "stores": list(store_ids),
         "all_stores_must_succeed": all_stores_must_succeed,
         "asked": asked,
+        **({"properties": dict(properties)} if properties else {}),
     }
 
 
@@ -234,6 +243,7 @@ class ImportArguments:
     certificate: bytes | None
     url: ImageUrl | None
     origin: Location | None
+    endpoint: str | None
     formats: tuple[str, ...]
     properties: Mapping[str, str]
     settled: bool
@@ -251,6 +261,7 @@ class ImportArguments:
             certificate=_certificate(job),
             url=ImageUrl(*stored["object"]) if "object" in stored else None,
             origin=Location(*stored[_ORIGIN]) if _ORIGIN in stored else None,
+            endpoint=stored.get(_ENDPOINT),
             formats=tuple(stored.get("formats", ())),
             properties=stored.get("properties", {}),
             settled=_SURPLUS in stored,

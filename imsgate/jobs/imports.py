@@ -7,10 +7,11 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from imsgate import errors
+from imsgate import errors, hashing
 from imsgate.http.body import Tapped
 from imsgate.jobs.arguments import ImportArguments, when_settled
 from imsgate.jobs.context import Context, Interrupted, TakenOver
+from imsgate.jobs.conversion import Conversion
 from imsgate.jobs.import_cleanup import DATA_FIELDS, ImportCleanup
 from imsgate.jobs.methods import METHODS, ImportSources
 from imsgate.jobs.progress import ProgressTap, with_progress
@@ -18,7 +19,8 @@ from imsgate.jobs.work import Work
 from imsgate.model import Image, Job, Location, Status
 from imsgate.quotas import quota
 from imsgate.sources.base import ByteStream, Source, lost_data_fails_source
-from imsgate.stores.base import Sink, Store
+from imsgate.sources.copied import copy_by_service
+from imsgate.stores.base import Copies, Sink, Store
 from imsgate.stores.enabled import Stores
 from imsgate.transfer.copy import write
 from imsgate.transfer.reservation import ReservationTap
@@ -28,16 +30,17 @@ LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ImportWork(Work):
-    """The work of import jobs. ``algorithm`` is that of ``os_hash_value``; ``reauthorize`` raises
-    if the requester would be refused now. If ``says_why``, an image whose import has failed gets a
-    message."""
+    """The work of import jobs. ``algorithms`` are those of new records; ``reauthorize`` raises if
+    the requester would be refused now. If ``says_why``, an image whose import has failed gets a
+    message. ``conversion`` is None if no data is converted."""
 
     stores: Stores
-    algorithm: str
+    algorithms: hashing.RecordAlgorithms
     sources: ImportSources
     quotas: quota.Quotas = quota.NONE
     reauthorize: Callable[[Job], object] = lambda job: None
     says_why: bool = True
+    conversion: Conversion | None = None
 
     def run(self, job: Job, context: Context) -> None:
         arguments = ImportArguments.of(job)
@@ -100,6 +103,7 @@ class _Attempt:
         self._begun: set[str] = set()
         self._origin: Location | None = None
         self._data_fields: dict[str, Any] = {}
+        self._properties: dict[str, str] = dict(arguments.properties)
         self._progress = ProgressTap(context.report, None)
         #: Whether the last step has begun, which makes the copies the image's data.
         self.settling = False
@@ -128,14 +132,14 @@ class _Attempt:
 
     def _import_data(self, image: Image) -> ImportArguments:
         staged = image.locations
-        if staged and self._work.sources.staged.is_final(image):
+        if staged and not self._converts(image) and self._work.sources.staged.is_final(image):
             self._start_from(image, staged[0])
         copies = self._copy_to_each_store(image)
 
         def activate(image: Image) -> dict[str, Any]:
             properties = with_progress(image, failed=self._failed)
             return {
-                "properties": {**properties, **self._arguments.properties},
+                "properties": {**properties, **self._properties},
                 **self._data_fields,
                 "status": Status.ACTIVE,
                 "locations": tuple(copies),  # without surplus data, which may differ
@@ -144,6 +148,10 @@ class _Attempt:
 
         surplus = [location for location in staged if location not in copies]
         return self._settle(activate, surplus)
+
+    def _converts(self, image: Image) -> bool:
+        conversion = self._work.conversion
+        return self._method.converts and conversion is not None and conversion.concerns(image)
 
     def _start_from(self, image: Image, origin: Location) -> None:
         self._origin = origin
@@ -202,13 +210,31 @@ class _Attempt:
     def _import_to(self, store: Store, image: Image) -> Location:
         """Write the source's data into the first store."""
         assert self._method.open is not None
-        with self._method.open(self._work.sources, image, self._job, self._context) as source:
+        with contextlib.ExitStack() as opened:
+            source = opened.enter_context(
+                self._method.open(self._work.sources, image, self._job, self._context)
+            )
+            if self._work.conversion is not None and self._converts(image):
+                converting = self._work.conversion.convert(
+                    image,
+                    source,
+                    check=self._context.check,
+                    progress=self._progress,
+                    copies=len(self._arguments.store_ids),
+                )
+                source = opened.enter_context(converting)
             self._reserve_copies(image, source)
             sink = source.copy_into(store, self._cleanup.key)
             fields = self._write(
-                store, source.body, source.size, lambda _: source.content_fields(), sink
+                store,
+                source.body,
+                source.size,
+                self._work.algorithms,
+                lambda _: source.content_fields(),
+                sink,
             )
         location: Location = fields.pop("locations")[0]
+        self._properties |= fields.pop("properties", {})
         self._data_fields = {**dict.fromkeys(DATA_FIELDS), **fields}
         return location
 
@@ -224,24 +250,49 @@ class _Attempt:
         source.body.join(ReservationTap(source.size, reserve))
 
     def _copy(self, origin: Location, store: Store) -> Location:
-        """Make one more copy. Raises CopyDiffers if it differs from what the record says."""
+        """Make one more copy. Raises CopyDiffers if it differs from what the record says.
+
+        One digest of the record is enough to tell.
+        """
+        digests = hashing.recorded(*(self._data_fields[name] for name in hashing.DIGEST_FIELDS))
+        algorithm, expected = next(iter(digests.items()), (None, None))
+        algorithms = hashing.RecordAlgorithms(algorithm, checksum=None)
 
         def compare(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-            if any(fields[name] != self._data_fields[name] for name in ("size", "os_hash_value")):
+            if fields["os_hash_value"] != expected:
                 raise errors.CopyDiffers(store=origin.store)
             return {}
 
+        size = self._data_fields["size"]
         with self._postponing(origin), contextlib.ExitStack() as stack:
             with lost_data_fails_source(origin):
-                stream = ByteStream.of(self._work.stores.get(origin.store).read(origin.url))
+                sink, stream = self._open_copy(origin, store, size)
             stack.enter_context(contextlib.closing(stream))
             body = Tapped(stream, None)
             try:
-                fields = self._write(store, body, self._data_fields["size"], compare)
+                fields = self._write(store, body, size, algorithms, compare, sink)
             except errors.SizeMismatch as error:
                 raise errors.CopyDiffers(store=origin.store) from error
         location: Location = fields["locations"][0]
         return location
+
+    def _open_copy(
+        self, origin: Location, store: Store, size: int
+    ) -> tuple[Sink | None, ByteStream]:
+        """The data to compare: a copy that the storage service has made itself, with its sink, or
+        the data at ``origin``, which has to be written."""
+        source = self._work.stores.get(origin.store)
+        if isinstance(source, Copies) and isinstance(store, Copies):
+            original = source.copy_source(origin.url)
+            check, renew = self._context.check, self._context.renew
+            if original is not None and store.copies_from(original):
+                self._begun.add(store.name)
+                copied = copy_by_service(
+                    store, self._cleanup.key, original, size, check=check, renew=renew
+                )
+                if copied is not None:
+                    return copied
+        return None, ByteStream.of(source.read(origin.url))
 
     @contextlib.contextmanager
     def _postponing(self, origin: Location) -> Iterator[None]:
@@ -258,11 +309,13 @@ class _Attempt:
         store: Store,
         body: Tapped,
         size: int | None,
+        algorithms: hashing.RecordAlgorithms,
         complete: Callable[[Mapping[str, Any]], Mapping[str, Any]],
         sink: Sink | None = None,
     ) -> dict[str, Any]:
         """Write ``body`` under this attempt's key; return the fields of a record that has it."""
-        self._progress.total = None if size is None else size * len(self._arguments.store_ids)
+        stores = len(self._arguments.store_ids)
+        self._progress.total = None if size is None else self._progress.prepared + size * stores
         body.join(self._progress)
 
         def complete_and_renew(fields: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -278,7 +331,7 @@ class _Attempt:
                 sink,
                 body,
                 size=size,
-                algorithm=self._data_fields.get("os_hash_algo") or self._work.algorithm,
+                algorithms=algorithms,
                 check=self._context.check,
                 complete=complete_and_renew,
             )

@@ -29,12 +29,12 @@ KIND = "location"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class AddLocation(Work):
-    """The work of jobs that add a location. ``algorithm`` is that of ``os_hash_value``, unless
-    the request names another; ``reauthorize`` raises if the requester would be refused now. If
-    ``says_why``, an image whose job has failed gets a message."""
+    """The work of jobs that add a location. ``algorithms`` are those of the record, unless the
+    request names another for ``os_hash_value``; ``reauthorize`` raises if the requester would be
+    refused now. If ``says_why``, an image whose job has failed gets a message."""
 
     stores: Stores
-    algorithm: str
+    algorithms: hashing.RecordAlgorithms
     sources: StoredSources
     quotas: quota.Quotas = quota.NONE
     reauthorize: Callable[[Job], object] = lambda job: None
@@ -85,13 +85,14 @@ class AddLocation(Work):
         self, arguments: LocationArguments, context: Context, image: Image
     ) -> Mapping[str, Any]:
         """Raises DigestMismatch, and whatever the inspection raises."""
-        algorithm = arguments.validation_data.get("os_hash_algo", self.algorithm)
+        algorithm = arguments.validation_data.get("os_hash_algo", self.algorithms.os_hash)
+        algorithms = dataclasses.replace(self.algorithms, os_hash=algorithm)
         opened = self.sources.open(image, arguments.location, certificate=arguments.certificate)
         with opened as source:
             source.body.join(ProgressTap(context.report, source.size))
-            digests = Digests((hashing.CHECKSUM, algorithm))
+            digests = Digests(algorithms.names())
             size = copy(source.body, None, digests, context.check)
-            fields = data_fields(size, digests, algorithm)
+            fields = data_fields(size, digests, algorithms)
             actual = fields["os_hash_value"]
             expected = arguments.validation_data.get("os_hash_value", actual)
             if actual != expected.lower():

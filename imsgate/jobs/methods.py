@@ -5,9 +5,11 @@ A new method is one more row of the table, and a source if none of the existing 
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from imsgate.errors import BadRequest, SourceFailed
 from imsgate.jobs.arguments import ImportArguments
 from imsgate.jobs.context import Context
 from imsgate.model import Image, Job, Status
@@ -15,6 +17,7 @@ from imsgate.sources.base import Source, lost_data_fails_source
 from imsgate.sources.bucket import BucketSources
 from imsgate.sources.download_request import DownloadRequest
 from imsgate.sources.downloads import WebSources
+from imsgate.sources.glance import GlanceSources
 from imsgate.sources.staged import StagedSources
 from imsgate.sources.stored import StoredSources
 from imsgate.transfer.reservation import INITIAL_BYTES
@@ -25,14 +28,20 @@ IMPORT, REGISTER, CREATE, COPY = "import", "ims-register", "ims-create", "ims-co
 
 #: The methods of Glance's API.
 GLANCE_DIRECT, WEB_DOWNLOAD, COPY_IMAGE = "glance-direct", "web-download", "copy-image"
+GLANCE_DOWNLOAD = "glance-download"
+
+
+_UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ImportSources:
-    """What opens the data of imports. ``objects`` is None where no buckets are configured."""
+    """What opens the data of imports. ``objects`` is None where no buckets are configured, and
+    ``remote`` where no Keystone identifies users."""
 
     staged: StagedSources
     web: WebSources
+    remote: GlanceSources | None = None
     objects: BucketSources | None = None
 
 
@@ -55,6 +64,30 @@ def _open_download(
         request=DownloadRequest.of(arguments.method),
         certificate=arguments.certificate,
         attempt=arguments.postponed,
+        wait=context.wait,
+        check=context.check,
+    )
+
+
+def _open_remote(
+    sources: ImportSources, image: Image, job: Job, context: Context
+) -> contextlib.AbstractContextManager[Source]:
+    arguments = ImportArguments.of(job)
+    method, remote = arguments.method, sources.remote
+    assert remote is not None
+    if arguments.endpoint is None:
+        interface, region = method["glance_service_interface"], method["glance_region"]
+        problem = f"{interface} glance endpoint not found for region {region}"
+        raise SourceFailed(problem=problem)
+    return remote.open(
+        image,
+        endpoint=arguments.endpoint,
+        image_id=method["glance_image_id"],
+        token=remote.token(job),
+        adopt=lambda record: context.retry_while_unavailable(
+            lambda: remote.adopt(job, image, record)
+        ),
+        certificate=arguments.certificate,
         wait=context.wait,
         check=context.check,
     )
@@ -99,6 +132,16 @@ def _check_download(sources: ImportSources, method: Mapping[str, Any]) -> None:
     sources.web.downloads.check(DownloadRequest.of(method))
 
 
+def _check_remote(sources: ImportSources, method: Mapping[str, str]) -> None:
+    for name in ("glance_region", "glance_image_id"):
+        if name not in method:
+            problem = f"'{name}' needs to be set for glance-download import method"
+            raise BadRequest(problem=problem)
+    if not _UUID.fullmatch(method["glance_image_id"]):
+        problem = f"Remote image id does not look like a UUID: {method['glance_image_id']}"
+        raise BadRequest(problem=problem)
+
+
 def _known_size(image: Image, stores: int) -> int:
     return (image.size or 0) * stores
 
@@ -117,7 +160,8 @@ class ImportMethod:
     ``open`` opens the data; None means that the image's own data is copied. ``check(sources,
     method)`` refuses a request (``method`` as in Glance's API) that cannot succeed, before there
     is a job. ``reservation(image, stores)`` returns the bytes to reserve at the start of an import
-    into that many stores; more are reserved as more is known.
+    into that many stores; more are reserved as more is known. ``converts`` is whether the data is
+    converted where the operator wants that.
     """
 
     name: str
@@ -129,6 +173,7 @@ class ImportMethod:
     open: Open | None
     check: Callable[[ImportSources, Mapping[str, Any]], None] = _check_nothing
     reservation: Callable[[Image, int], int]
+    converts: bool = True
 
     def started(self, image: Image) -> Image:
         """A new image whose record begins with its import into one store."""
@@ -161,6 +206,17 @@ METHODS: Mapping[str, ImportMethod] = {
             reservation=_unknown_size,
         ),
         ImportMethod(
+            name=GLANCE_DOWNLOAD,
+            kind=IMPORT,
+            requires=Status.QUEUED,
+            during=Status.IMPORTING,
+            failed=Status.QUEUED,
+            rule="modify_image",
+            open=_open_remote,
+            check=_check_remote,
+            reservation=_unknown_size,
+        ),
+        ImportMethod(
             name=COPY_IMAGE,
             kind=IMPORT,
             requires=Status.ACTIVE,
@@ -169,6 +225,7 @@ METHODS: Mapping[str, ImportMethod] = {
             rule="copy_image",
             open=None,
             reservation=_known_size,
+            converts=False,
         ),
         ImportMethod(
             name=REGISTER,
@@ -199,9 +256,11 @@ METHODS: Mapping[str, ImportMethod] = {
             rule="modify_image",
             open=_open_copy,
             reservation=_unknown_size,
+            converts=False,
         ),
     )
 }
 
-#: The methods of Glance's API, in the order in which it lists them.
-GLANCE_METHODS = (GLANCE_DIRECT, WEB_DOWNLOAD, COPY_IMAGE)
+#: The methods of Glance's API, in the order in which it lists them, and those that it enables.
+GLANCE_METHODS = (GLANCE_DIRECT, WEB_DOWNLOAD, COPY_IMAGE, GLANCE_DOWNLOAD)
+DEFAULT_METHODS = (GLANCE_DIRECT, WEB_DOWNLOAD, COPY_IMAGE)

@@ -47,12 +47,20 @@ class ProgressTap:
     def __init__(self, report: Callable[[int, int | None], object], total: int | None) -> None:
         """``report(done, total)`` is called after each chunk."""
         self._report = report
+        #: Bytes that were read and converted before the first store gets any.
+        self.prepared = 0
         self.done = 0
         self.total = total
 
     def feed(self, chunk: bytes) -> None:
         self.done += len(chunk)
         self._report(self.done, self.total)
+
+    def prepare(self, done: int, total: int) -> None:
+        """Report bytes of the conversion, which comes before the stores."""
+        self.prepared = self.done = done
+        self.total = total
+        self._report(done, total)
 
     def finish(self) -> None:
         pass

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from imsgate import errors, hashing
+from imsgate import errors
 from imsgate.http import upload_headers
 from imsgate.jobs.arguments import UploadArguments
 from imsgate.jobs.context import Context
@@ -101,9 +101,9 @@ class VerifyUpload(Work):
 
         Raises to refuse it; the sink is aborted then.
         """
-        algorithm = self.uploads.settings.hashing_algorithm
+        algorithms = self.uploads.settings.algorithms
         expected = upload_headers.digests(upload.digest)
-        digests = Digests(tuple(dict.fromkeys((hashing.CHECKSUM, algorithm, *expected))))
+        digests = Digests(tuple(dict.fromkeys((*algorithms.names(), *expected))))
         with (
             contextlib.ExitStack() as until_read,
             lost_data_fails_source(location),
@@ -118,7 +118,7 @@ class VerifyUpload(Work):
             if size != upload.offset:
                 raise errors.SizeMismatch(announced=upload.offset, received=size)
             check_digests(digests, expected)
-            fields = {**data_fields(size, digests, algorithm), **source.content_fields()}
+            fields = {**data_fields(size, digests, algorithms), **source.content_fields()}
             until_read.pop_all()  # the sink is to be committed
             return fields
 

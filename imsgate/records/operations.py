@@ -1,6 +1,7 @@
 """Changes to one attribute each, and what they make of a record. Pure."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from imsgate import errors
@@ -21,30 +22,50 @@ class Operation:
     new: bool = False
 
 
-def apply(image: Image, operations: list[Operation]) -> dict[str, Any]:
+def apply(
+    image: Image,
+    operations: list[Operation],
+    permits: Callable[[str, str], bool] = lambda action, name: True,
+) -> dict[str, Any]:
     """The fields of ``image`` that the operations change, with their new values.
 
+    ``permits(action, name)`` says whether a property may be created, read, updated or deleted. One
+    that may not be read cannot be changed.
+
     Raises NoSuchProperty for replacing or removing a property that the image does not have,
-    PropertyExists for a ``new`` attribute that it already has, and Forbidden for removing an
-    attribute that every image has or changing the formats of an image that has data.
+    PropertyExists for a ``new`` attribute that it already has, Reserved for what ``permits``
+    refuses, and Forbidden for removing an attribute that every image has or changing the formats
+    of an image that has data.
     """
     fields: dict[str, Any] = {}
     properties = dict(image.properties)
     for operation in operations:
         name = operation.name
-        if operation.new and (name in SETTABLE or name in properties):
+        exists = name in properties
+        is_shown = exists and permits("read", name)
+        if operation.new and (name in SETTABLE or is_shown):
             raise errors.PropertyExists(name=name)
         if name in SETTABLE:
             fields[name] = _attribute(image, operation)
-        elif operation.op != "add" and name not in properties:
+            continue
+        if operation.op != "add" and not is_shown:
             raise errors.NoSuchProperty(name=name)
-        elif operation.op == "remove":
+        if (exists and not is_shown) or not permits(_action(operation, exists=exists), name):
+            raise errors.Reserved(name=name)
+        if operation.op == "remove":
             del properties[name]
         else:
             properties[name] = operation.value
     if properties != image.properties:
         fields["properties"] = properties
     return fields
+
+
+def _action(operation: Operation, *, exists: bool) -> str:
+    """What an operation does to a property."""
+    if operation.op == "remove":
+        return "delete"
+    return "update" if exists else "create"
 
 
 def _attribute(image: Image, operation: Operation) -> Any:

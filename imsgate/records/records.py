@@ -16,6 +16,7 @@ from imsgate.records.access import Access
 from imsgate.records.attributes import SETTABLE, check_tag
 from imsgate.records.operations import Operation, stored_value
 from imsgate.records.pages import Fitting, Page
+from imsgate.records.protections import UNPROTECTED, Protections
 from imsgate.records.settings import ApiSettings
 from imsgate.registry.base import Condition, Op, Query, Registry
 from imsgate.registry.changes import read_decide_write, version_of
@@ -49,6 +50,7 @@ class Records:
     resumable: ResumableUploads
     quotas: Quotas
     settings: ApiSettings
+    protections: Protections = UNPROTECTED
 
     # Reading
 
@@ -75,6 +77,10 @@ class Records:
         selection = query(admin=self.access.is_admin(who), maximum=self.settings.api_limit_max)
         if marker is not None:
             selection = dataclasses.replace(selection, marker=self._marker(who, marker))
+        if not all(
+            map(functools.partial(self.protections.permits, who, "read"), selection.properties)
+        ):
+            return Page([], None)  # a filter tells nothing of a property that is not shown
         fitting = Fitting(size, self.settings.page_bytes_max)
         images = self.registry.list(selection, lambda images: fitting.count(images) < len(images))
         count = fitting.count(images)
@@ -126,6 +132,7 @@ class Records:
         """The record that ``add`` would create, without creating it. Raises QuotaExceeded."""
         image = _new_image(fields, who.project_id)
         self.access.check_new(who, image)
+        self.protections.check_new(who, image.properties)
         self._check_counts(image.properties, image.tags)
         _check_tags(image.tags)
         limits.check_property_bytes(image.properties)
@@ -162,9 +169,11 @@ class Records:
         QuotaExceeded and Conflict.
         """
 
+        permits = self.protections.of(who)
+
         def decide(image: Image) -> dict[str, Any]:
             check(image)
-            fields = record_operations.apply(image, operations)
+            fields = record_operations.apply(image, operations, permits)
             self._check_change(who, image, fields)
             return fields
 

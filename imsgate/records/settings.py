@@ -1,6 +1,6 @@
-"""The options of ``[api]``: how long pages are, and what may belong to one image."""
+"""The options of records: how long pages are, and what may belong to one image."""
 
-from oslo_config import cfg
+from oslo_config import cfg, types
 
 from imsgate.settings import Settings
 
@@ -60,3 +60,47 @@ class ApiSettings(Settings, group=GROUP, opts=OPTS):
     image_property_quota: int
     image_tag_quota: int
     image_member_quota: int
+
+
+#: Names as in Glance's ``[image_format]``.
+FORMAT_GROUP = "image_format"
+FORMAT_OPTS = (
+    cfg.ListOpt(
+        "disk_formats",
+        default=(
+            "ami ari aki vhd vpc vhdx vmdk raw qcow2 qcow qed vdi iso zvhd zvhd2 ploop luks gpt "
+            "udf".split()
+        ),
+        help="Valid values of disk_format.",
+    ),
+    cfg.ListOpt(
+        "container_formats",
+        default="ami ari aki bare ovf ova docker compressed".split(),
+        help="Valid values of container_format.",
+    ),
+)
+
+
+class FormatSettings(Settings, group=FORMAT_GROUP, opts=FORMAT_OPTS):
+    disk_formats: list[str]
+    container_formats: list[str]
+
+
+#: Names as in Glance.
+GLANCE_DOWNLOAD_OPTS = (
+    cfg.ListOpt(
+        "extra_properties",
+        default=["hw_", "trait:", "os_distro", "os_secure_boot", "os_type"],
+        item_type=types.String(quotes=True),
+        bounds=True,
+        mutable=True,
+        help="Beginnings of the names of properties that glance-download copies, in brackets. No "
+        "other property is copied.",
+    ),
+)
+
+
+class GlanceDownloadSettings(
+    Settings, group="glance_download_properties", opts=GLANCE_DOWNLOAD_OPTS
+):
+    extra_properties: list[str]

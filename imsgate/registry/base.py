@@ -102,9 +102,16 @@ class Registry(Outbox, IdempotencyKeys, Maintenance, Checks):
 
     @abc.abstractmethod
     def add(
-        self, image: Image, within: Limits | None = None, outcome: Outcome | None = None
+        self,
+        image: Image,
+        within: Limits | None = None,
+        outcome: Outcome | None = None,
+        shared_with: Collection[Member] = (),
     ) -> None:
-        """Record a new image. Raises AlreadyExists if the id exists or ever existed."""
+        """Record a new image and its first members, in one atomic step.
+
+        Raises AlreadyExists if the id exists or ever existed.
+        """
 
     @abc.abstractmethod
     def get(self, image_id: str) -> Image:

@@ -27,8 +27,15 @@ class Source(Protocol):
         data has to be written. Raises as reading and storing do; then nothing is left behind.
         """
 
+    @property
+    def content_format(self) -> str:
+        """After the last byte: the canonical name of the format of the data."""
+
     def content_fields(self) -> Mapping[str, Any]:
-        """After the last byte: further fields of the record. Raises to refuse the data."""
+        """After the last byte: further fields of the record. Raises to refuse the data.
+
+        ``properties`` are added to those of the image.
+        """
 
 
 class ByteStream:

@@ -11,6 +11,7 @@ from imsgate.buckets.base import Accounts, Buckets, ObjectInfo
 from imsgate.buckets.image_url import Allowed, ImageUrl
 from imsgate.model import Image
 from imsgate.sources.base import ByteStream
+from imsgate.sources.copied import copy_by_service
 from imsgate.sources.inspected import InspectedSource, SourceInspector
 from imsgate.stores.base import Copies, CopySource, Sink, Store
 
@@ -49,28 +50,20 @@ class BucketObject(InspectedSource):
         self._renew = renew
 
     def copy_into(self, store: Store, key: str) -> Sink | None:
-        """Have the store copy the object where it can, and read the copy.
-
-        The bytes that are checked and digested are then those that the store holds, whatever
-        happens to the object in the meantime.
-        """
+        """Have the store copy the object where it can, and read the copy."""
         origin = self._info.copy_source
-        if origin is None or not isinstance(store, Copies):
+        if origin is None or not isinstance(store, Copies) or not store.copies_from(origin):
             return None
         self._inspect_head(origin)
-        sink = store.copy(key, origin, self._info.size, self._check)
-        if sink is None:
+        made = copy_by_service(
+            store, key, origin, self._info.size, check=self._check, renew=self._renew
+        )
+        if made is None:
             return None
-        with sink:
-            self._renew()  # what was begun before another worker took over is not committed
-            location = sink.commit()
-        try:
-            self._stream.replace(ByteStream.of(store.read(location)))
-        except errors.ObjectNotFound:
-            problem = "the copy was discarded"
-            raise errors.StoreUnavailable(store=store.name, problem=problem) from None
+        sink, stream = made
+        self._stream.replace(stream)
         LOG.info("%s has copied image %s from bucket %s", store.name, self._image.id, origin.bucket)
-        return CommittedSink(store, key, location)
+        return sink
 
     def _inspect_head(self, origin: CopySource) -> None:
         """Most bad images are refused by their first bytes, and are then not copied."""
@@ -81,10 +74,8 @@ class BucketObject(InspectedSource):
             self._inspector.begin(self._image).feed(head.peek(size))
 
     def content_fields(self) -> Mapping[str, Any]:
-        facts = self._inspection.image_info
-        content = "raw" if facts is None else facts.format
-        if self._formats and content not in self._formats:
-            raise errors.QuickImportFormat(found=content)
+        if self._formats and self.content_format not in self._formats:
+            raise errors.QuickImportFormat(found=self.content_format)
         return super().content_fields()
 
 
@@ -133,29 +124,3 @@ class BucketSources:
                 check=check,
                 renew=renew,
             )
-
-
-class CommittedSink(Sink):
-    """The sink of an object that the store has copied already. The data that is written to it was
-    read from there, and is dropped."""
-
-    def __init__(self, store: Store, key: str, location: str) -> None:
-        self._store = store
-        self._key = key
-        self._location = location
-        self._committed = False
-
-    def write(self, chunk: bytes) -> None:
-        pass
-
-    def commit(self) -> str:
-        self._committed = True
-        return self._location
-
-    def abort(self) -> None:
-        if self._committed:
-            return
-        try:
-            self._store.discard(self._key)
-        except errors.Error as error:
-            LOG.warning("attempt %s was aborted but not removed: %s", self._key, error)

@@ -50,6 +50,12 @@ class InspectedSource:
     def copy_into(self, store: Store, key: str) -> Sink | None:
         return None
 
+    @property
+    def content_format(self) -> str:
+        """The format that the inspection has detected; ``raw`` if there is no data."""
+        info = self._inspection.image_info
+        return "raw" if info is None or info.format is None else info.format
+
     def content_fields(self) -> Mapping[str, Any]:
         fields = fields_from_content(self._image, self._inspection.image_info)
         if self._container_format is None:

@@ -4,7 +4,7 @@ import dataclasses
 import ipaddress
 import re
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from oslo_config import cfg, types
@@ -53,6 +53,15 @@ class UriSettings(Settings, group=GROUP, opts=OPTS):
     disallowed_ports: list[int]
 
 
+_ANY_URI = UriSettings(
+    allowed_schemes=["http", "https"],
+    disallowed_schemes=[],
+    allowed_hosts=[],
+    disallowed_hosts=[],
+    allowed_ports=[],
+    disallowed_ports=[],
+)
+
 _PORTS = {"http": 80, "https": 443}
 _PRINTABLE = re.compile(r"[!-\[\]-~]+")  # ASCII without space and backslash
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
@@ -85,6 +94,24 @@ class DownloadTarget:
             return ipaddress.ip_address(self.host)
         except ValueError:
             return None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TrustedService:
+    """A service that the operator has chosen. Its addresses are not judged, and requests to this
+    very origin have the header ``fields``, which no other server receives."""
+
+    origin: tuple[str, str | None, int | None]
+    fields: Mapping[str, str]
+
+    @classmethod
+    def at(cls, url: str, fields: Mapping[str, str]) -> "TrustedService":
+        """The service whose URLs begin like this one. Raises UriRefused for an invalid URL."""
+        target = parse(url, _ANY_URI)
+        return cls((target.scheme, target.host, target.port), fields)
+
+    def is_at(self, target: DownloadTarget) -> bool:
+        return (target.scheme, target.host, target.port) == self.origin
 
 
 def parse(text: str, settings: UriSettings) -> DownloadTarget:

@@ -25,7 +25,7 @@ from imsgate.settings import Settings
 from imsgate.sources import uris
 from imsgate.sources.addresses import Network, Rules
 from imsgate.sources.deadline import Deadline, DeadlineSocket
-from imsgate.sources.uris import DownloadTarget
+from imsgate.sources.uris import DownloadTarget, TrustedService
 from imsgate.sources.web_download import (
     FinalResponse,
     WebDownload,
@@ -174,14 +174,16 @@ class Web:
         start: int = 0,
         size: int | None = None,
         has_digest: bool = False,
+        service: TrustedService | None = None,
     ) -> WebDownload:
-        """The body of a URI from the byte ``start`` on; ``size`` is that of the whole, if known.
+        """The body of a URI, which may be one of ``service``, from the byte ``start`` on; ``size``
+        is that of the whole, if known.
 
         ``wait`` lets seconds pass. With ``has_digest``, the caller recognizes the end of the data
         even if the server does not announce it. Raises UriRefused, SourceFailed.
         """
         return WebDownload(
-            self.follow,
+            functools.partial(self.follow, service=service),
             uri,
             deadline=deadline,
             wait=wait,
@@ -191,14 +193,23 @@ class Web:
             has_digest=has_digest,
         )
 
-    def follow(self, uri: str, fields: Mapping[str, str], deadline: Deadline) -> WebResponse:
+    def follow(
+        self,
+        uri: str,
+        fields: Mapping[str, str],
+        deadline: Deadline,
+        service: TrustedService | None = None,
+    ) -> WebResponse:
         """The response to GET after all redirects.
 
         Raises UriRefused, SourceFailed, and any of CONNECTION_ERRORS.
         """
         for _ in range(self._settings.max_redirects + 1):
             target = uris.parse(uri, self._uri_settings)
-            response = self._get(target, fields, deadline)
+            if service is not None and service.is_at(target):
+                response = self._get(target, {**fields, **service.fields}, deadline, judges=False)
+            else:
+                response = self._get(target, fields, deadline)
             if response.status not in _REDIRECTS:
                 return response
             response.close()
@@ -212,12 +223,17 @@ class Web:
         raise SourceFailed(problem="there are too many redirects")
 
     def _get(
-        self, target: DownloadTarget, fields: Mapping[str, str], deadline: Deadline
+        self,
+        target: DownloadTarget,
+        fields: Mapping[str, str],
+        deadline: Deadline,
+        *,
+        judges: bool = True,
     ) -> WebResponse:
         connection = http.client.HTTPConnection(target.host, target.port)
         connection.response_class = FinalResponse
         try:
-            deadline_socket = self._connect(target, deadline)
+            deadline_socket = self._connect(target, deadline, judges=judges)
             connection.sock = cast(Any, deadline_socket)
             fixed = {
                 "Host": target.authority,
@@ -236,14 +252,17 @@ class Web:
             connection.close()
             raise
 
-    def _connect(self, target: DownloadTarget, deadline: Deadline) -> DeadlineSocket:
-        """A connection to an address of the target that was judged, and to no other."""
+    def _connect(
+        self, target: DownloadTarget, deadline: Deadline, *, judges: bool
+    ) -> DeadlineSocket:
+        """A connection to an address of the target; if ``judges``, to one that was judged."""
         try:
             addresses = self._resolve(target.host, target.port, type=socket.SOCK_STREAM)
         except OSError as error:
             kind = SourceUnavailable if error.errno == socket.EAI_AGAIN else SourceFailed
             raise kind(problem=f"the host {target.host!r} is not known") from error
-        self._judge(target, [address[0] for *_, address in addresses])
+        if judges:
+            self._judge(target, [address[0] for *_, address in addresses])
         problem: OSError = OSError("it has no address")
         # The sort is stable: within a family, the resolver's order is kept.
         in_order = sorted(addresses, key=lambda place: place[0] != socket.AF_INET6)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from imsgate import errors, hashing
+from imsgate import errors
 from imsgate.forward.application import Forward
 from imsgate.forward.exchange import LostResponse
 from imsgate.forward.fields import Fields
@@ -28,7 +28,13 @@ from imsgate.model import Image, Job, Location, Status, Upload, UploadState
 from imsgate.sources.base import lost_data_fails_source
 from imsgate.sources.stored import StoredSources
 from imsgate.spool.seal import CredentialSeal
-from imsgate.spool.upstream import DECLARING, Record, UpstreamImages, check_success
+from imsgate.spool.upstream import (
+    DECLARING,
+    Record,
+    UpstreamImages,
+    check_success,
+    recorded_digests,
+)
 from imsgate.transfer.copy import copy
 from imsgate.transfer.digests import Digests
 from imsgate.transfer.examination import check_digests
@@ -146,10 +152,12 @@ class ForwardUpload(Work):
         """Whether an image that has its data has the data of this upload."""
         if (record.get("status"), record.get("size")) != ("active", upload.offset):
             return False
-        digests = Digests((hashing.CHECKSUM,))
-        with self._data(upload, record, context) as body:
-            copy(body, None, digests, context.check)
-        return bool(record.get("checksum") == digests.values()[hashing.CHECKSUM])
+        for algorithm, expected in recorded_digests(record).items():
+            digests = Digests((algorithm,))
+            with self._data(upload, record, context) as body:
+                copy(body, None, digests, context.check)
+            return digests.values()[algorithm] == expected
+        return False
 
     @contextlib.contextmanager
     def _data(self, upload: Upload, record: Record, context: Context) -> Iterator[Tapped]:

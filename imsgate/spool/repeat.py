@@ -1,6 +1,6 @@
 """Repeated uploads: a client that has not received the response sends the same image again.
 
-Upstream would answer 409. Here the data is compared with the MD5 in upstream's record, and the
+Upstream would answer 409. Here the data is compared with a digest in upstream's record, and the
 answer is 204 once more if it is the same. Nothing is sent to upstream.
 """
 
@@ -13,12 +13,12 @@ import webob
 
 from imsgate import errors, hashing
 from imsgate.http.request import Request
-from imsgate.spool.upstream import Record, UpstreamImages
+from imsgate.spool.upstream import Record, UpstreamImages, recorded_digests
 from imsgate.transfer.copy import copy
 from imsgate.transfer.digests import Digests
 
 #: The fields of a record that must not change while the data is compared.
-_FIELDS = ("status", "size", "checksum")
+_FIELDS = ("status", "size", *hashing.DIGEST_FIELDS)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,8 @@ class UpstreamRepeats:
         record = _record(images, image_id)
         if record is None or not self._expects(record, request):
             return None
-        body, digests = request.reader(), Digests((hashing.CHECKSUM,))
+        (algorithm, expected), *_ = recorded_digests(record).items()
+        body, digests = request.reader(), Digests((algorithm,))
 
         def refuse(problem: str) -> NoReturn:
             raise errors.DataDiffers(image_id=image_id, status=record["status"], problem=problem)
@@ -50,10 +51,10 @@ class UpstreamRepeats:
                 refuse(f"it has only {record['size']} bytes")
 
         copy(body, None, digests, check)
-        if digests.values()[hashing.CHECKSUM] != record["checksum"]:
-            refuse("the MD5 checksum differs")
+        if digests.values()[algorithm] != expected:
+            refuse(f"its {algorithm} digest differs")
         now = _record(images.anew(), image_id)
-        if now is None or any(now.get(name) != record[name] for name in _FIELDS):
+        if now is None or any(now.get(name) != record.get(name) for name in _FIELDS):
             raise errors.Conflict(problem=f"Image {image_id} was changed meanwhile")
         return webob.Response(status=204)
 
@@ -67,7 +68,7 @@ class UpstreamRepeats:
             changed = changed.replace(tzinfo=datetime.UTC)
         return (
             record.get("status") == "active"
-            and record.get("checksum") is not None
+            and bool(recorded_digests(record))
             and isinstance(record.get("size"), int)
             and size in (None, record["size"])
             and time.time() < changed.timestamp() + self.window

@@ -20,7 +20,7 @@ from imsgate.jobs.settings import JobSettings
 from imsgate.maintenance.read_only import MaintenanceSettings, ReadOnlyMode
 from imsgate.quotas import quota
 from imsgate.quotas.quota import Quotas
-from imsgate.records.settings import ApiSettings
+from imsgate.records.settings import ApiSettings, FormatSettings
 from imsgate.registry.base import Registry
 from imsgate.registry.loader import load_registry
 from imsgate.services import make_engine, source_inspector
@@ -127,7 +127,7 @@ def load_spool(conf: Config, settings: ForwardSettings, forward: Forward) -> Spo
         forward=forward,
         seal=seal,
     )
-    formats = conf.read(schemas.FormatSettings)
+    formats = conf.read(FormatSettings)
     schema = schemas.image(formats.disk_formats, formats.container_formats)
     return Spool(
         registry=registry,

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from imsgate import errors, model
+from imsgate import errors, hashing, model
 from imsgate.api.deployment import Deployment
 from imsgate.forward.application import Forward
 from imsgate.forward.client import Reply
@@ -28,6 +28,11 @@ DECLARING = ("disk_format", "container_format")
 Record = Mapping[str, Any]
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+def recorded_digests(record: Record) -> dict[str, str]:
+    """The digests of the record, by algorithm, that can be computed here."""
+    return hashing.recorded(*map(record.get, hashing.DIGEST_FIELDS))
 
 
 class UpstreamImages:

@@ -97,6 +97,27 @@ class Addressed(abc.ABC):
         """
 
 
+class Adopts(abc.ABC):
+    """Optional ability: objects that Glance has put in the same place can be used as they are."""
+
+    @abc.abstractmethod
+    def glance_location(self, url: str) -> str | None:
+        """The location of the object that Glance records as ``url``, whether or not it exists.
+
+        None if the URL names another place. Credentials in the URL are ignored: many of Glance's
+        drivers write them there. Makes no request to the storage service.
+        """
+
+
+def without_credentials(url: str) -> str:
+    """A URL of Glance's without what precedes the host.
+
+    Secret keys were written there as they are, so they may contain slashes.
+    """
+    scheme, separator, rest = url.partition("://")
+    return scheme + separator + rest.rpartition("@")[2]
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class CopySource:
     """An object that the storage service may copy as long as its ETag is ``etag``.
@@ -115,7 +136,19 @@ Origin = CopySource
 
 
 class Copies(abc.ABC):
-    """Optional ability: the storage service itself copies objects from its other buckets."""
+    """Optional ability: the storage service itself copies objects from its other buckets, or the
+    file system from its other directories."""
+
+    def copy_source(self, location: str) -> CopySource | None:
+        """The object, for ``copy`` of another store; None if no other store can copy it.
+
+        Raises ObjectNotFound and StoreUnavailable.
+        """
+        return None
+
+    def copies_from(self, source: CopySource) -> bool:
+        """Whether ``copy`` is worth trying. Makes no request to the storage service."""
+        return True
 
     @abc.abstractmethod
     def copy(

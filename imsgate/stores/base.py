@@ -43,6 +43,7 @@ from oslo_config import cfg
 from imsgate.config import Section
 from imsgate.stores.abilities import (
     Addressed,
+    Adopts,
     Copies,
     CopySource,
     DirectUrls,
@@ -59,6 +60,7 @@ __all__ = [
     "ATTEMPT",
     "LOCATION",
     "Addressed",
+    "Adopts",
     "Copies",
     "CopySource",
     "DirectUrls",
@@ -113,7 +115,9 @@ class Store(abc.ABC):
 
         Raises StoreFull at once if the driver can tell that ``size`` bytes do not fit beside
         the stored objects and the announced sizes of other attempts. Also raises
-        StoreUnavailable or StoreDenied. After any exception nothing is left behind. If the
+        StoreUnavailable or StoreDenied. After any exception nothing is left behind. If the key
+        already has an object, this, ``write`` or ``commit`` raises StoreUnavailable, and the
+        object stays; only a service that always replaces objects may do that. If the
         number of bytes written differs from ``size``, ``commit`` either stores exactly the
         bytes written or fails.
         """

@@ -173,6 +173,10 @@ class Stores:
         """The ids of the stores that are not read-only."""
         return [backend.id for backend in self if not backend.read_only]
 
+    def check(self, store_id: str) -> None:
+        """Raises UnknownStore for a store that a request names to read from."""
+        self._chosen(store_id)
+
     def check_target(self, store_id: str | None) -> None:
         """Raises UnknownStore or StoreReadOnly for a store that a request names to write to."""
         backend = self._chosen(store_id)
@@ -198,20 +202,22 @@ class Stores:
         for backend in self:
             backend.vet(check)
 
-    def preferred(self, locations: Iterable[Location]) -> list[Location]:
-        """The copies of an image to read, sorted by the weight of their stores, highest first.
+    def preferred(self, locations: Iterable[Location], first: Sequence[str] = ()) -> list[Location]:
+        """The copies of an image to read: those in the stores ``first``, in that order, then the
+        others by the weight of their stores, highest first.
 
         Those that are known to have wrong data are left out. Those that were missing come last,
         since they may have been restored. Raises ImageDamaged if there are only copies with wrong
         data.
         """
-        copies = list(locations)
+        copies, ranks = list(locations), {name: -rank for rank, name in enumerate(first)}
         readable = [copy for copy in copies if copy.damage in (None, Damage.MISSING)]
         if copies and not readable:
             raise errors.ImageDamaged
 
-        def preference(copy: Location) -> tuple[bool, int]:
+        def preference(copy: Location) -> tuple[bool, int, int]:
             backend = self._backends.get(copy.store)
-            return copy.damage is None, backend.weight if backend else 0
+            rank = ranks.get(copy.store, -len(ranks))
+            return copy.damage is None, rank, backend.weight if backend else 0
 
         return sorted(readable, key=preference, reverse=True)

@@ -5,7 +5,7 @@ it ends.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 
 from oslo_config import cfg
 
@@ -76,6 +76,9 @@ class MemoryStore(Store, Addressed, Resumable):
     def read(self, location: str, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         data = self._get(location)
         end = len(data) if length is None else offset + length
+        if end > len(data):
+            problem = "the object is shorter than its size"
+            raise errors.StoreUnavailable(store=self.name, problem=problem)
         starts = range(offset, end, _CHUNK_BYTES)
         return (data[at : min(at + _CHUNK_BYTES, end)] for at in starts)
 
@@ -97,6 +100,9 @@ class MemoryStore(Store, Addressed, Resumable):
             return None
         with self._lock:
             return self._free(self._capacity)
+
+    def place(self) -> Hashable:
+        return "memory", id(self._objects)
 
     def url(self, location: str) -> str:
         return f"memory://{self.name}/{location}"
@@ -155,6 +161,8 @@ class MemoryStore(Store, Addressed, Resumable):
                 self._forget(key)
 
     def _admit(self, key: str, size: int | None) -> None:
+        if key in self._objects:
+            raise errors.StoreUnavailable(store=self.name, problem="the object exists already")
         if size is not None and self._capacity is not None:
             if size > self._free(self._capacity):
                 raise errors.StoreFull(store=self.name)

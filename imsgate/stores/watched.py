@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from imsgate import errors, metrics
+from imsgate.stores.abilities import CopySource
 from imsgate.stores.sinks import ResumableSink, Sink
 from imsgate.telemetry.dependencies import Dependency
 
@@ -93,6 +94,11 @@ class _WatchedStore:
         with self._watch_reading("size", proves=True):
             count: int = self._watched.size(location)
         return count
+
+    def copy_source(self, location: str) -> CopySource | None:
+        with self._watch_reading("copy_source", proves=True):
+            source: CopySource | None = self._watched.copy_source(location)
+        return source
 
     def open(self, location: str) -> Any:
         with self._watch_reading("open", proves=True):

@@ -88,7 +88,7 @@ def write(
     body: Tapped,
     *,
     size: int | None,
-    algorithm: str,
+    algorithms: hashing.RecordAlgorithms,
     check: Callable[[], object],
     complete: Callable[[Mapping[str, Any]], Mapping[str, Any]],
 ) -> dict[str, Any]:
@@ -100,11 +100,11 @@ def write(
     and storing raise; the store then holds nothing.
     """
     with sink:
-        digests = Digests((hashing.CHECKSUM, algorithm))
+        digests = Digests(algorithms.names())
         count = copy(body, sink, digests, check)
         if size is not None and count != size:
             raise errors.SizeMismatch(announced=size, received=count)
-        fields = data_fields(count, digests, algorithm)
+        fields = data_fields(count, digests, algorithms)
         fields.update(complete(fields))
         check()
         with metrics.PHASE_SECONDS.time("commit"):
@@ -112,12 +112,14 @@ def write(
         return {**fields, "locations": (Location(store.name, place),)}
 
 
-def data_fields(size: int, digests: Digests, algorithm: str) -> dict[str, Any]:
-    """What a record says of ``size`` bytes with these digests: MD5 and ``algorithm``."""
+def data_fields(
+    size: int, digests: Digests, algorithms: hashing.RecordAlgorithms
+) -> dict[str, Any]:
+    """What a record with these algorithms says of ``size`` bytes with these digests."""
     values = digests.values()
     return {
         "size": size,
-        "checksum": values[hashing.CHECKSUM],
-        "os_hash_algo": algorithm,
-        "os_hash_value": values[algorithm],
+        "checksum": algorithms.checksum and values[algorithms.checksum],
+        "os_hash_algo": algorithms.os_hash,
+        "os_hash_value": algorithms.os_hash and values[algorithms.os_hash],
     }

@@ -37,8 +37,9 @@ def respond(
     response.accept_ranges = "bytes"
     if image.checksum:
         response.headers["Content-MD5"] = image.checksum
-        response.etag = image.checksum
-        if image.checksum in request.if_none_match and "HTTP_IF_NONE_MATCH" in request.environ:
+    if etag := image.checksum or image.os_hash_value:
+        response.etag = etag
+        if etag in request.if_none_match and "HTTP_IF_NONE_MATCH" in request.environ:
             return _not_modified(response)
     if request.method == "GET" and isinstance(store, DirectUrls):
         direct_url = store.direct_url(url)

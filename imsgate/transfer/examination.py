@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from imsgate import errors
+from imsgate import errors, hashing
 from imsgate.http.body import Tap, Tapped
 from imsgate.model import Image
 from imsgate.transfer.copy import data_fields
@@ -38,7 +38,11 @@ class Examination:
             body.join(tap)
 
     def fields(
-        self, image: Image, size: int, algorithm: str, expected: Mapping[str, bytes]
+        self,
+        image: Image,
+        size: int,
+        algorithms: hashing.RecordAlgorithms,
+        expected: Mapping[str, bytes],
     ) -> dict[str, Any]:
         """The fields of a record with the data, now that all of it has arrived.
 
@@ -48,7 +52,7 @@ class Examination:
         for tap in self.taps:
             tap.finish()
         check_digests(self.digests, expected)
-        return {**data_fields(size, self.digests, algorithm), **self.content_fields(image)}
+        return {**data_fields(size, self.digests, algorithms), **self.content_fields(image)}
 
 
 def check_digests(digests: Digests, expected: Mapping[str, bytes]) -> None:

@@ -5,7 +5,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from imsgate import errors, hashing, metrics
+from imsgate import errors, metrics
 from imsgate.http import upload_headers
 from imsgate.http.body import Tapped
 from imsgate.model import Image, Limits, Location, Upload, UploadState
@@ -65,8 +65,7 @@ class PartWriter:
 
     def _begin_examination(self) -> Examination:
         expected = upload_headers.digests(self._upload.digest)
-        algorithm = self._uploads.settings.hashing_algorithm
-        algorithms = dict.fromkeys((hashing.CHECKSUM, algorithm, *expected))
+        algorithms = dict.fromkeys((*self._uploads.settings.algorithms.names(), *expected))
         return self._part.examine(Digests(tuple(algorithms)))
 
     def receive(self, body: Tapped) -> Appended:
@@ -185,7 +184,7 @@ class PartWriter:
         fields = self._examination.fields(
             self._image,
             self._received,
-            self._uploads.settings.hashing_algorithm,
+            self._uploads.settings.algorithms,
             upload_headers.digests(self._upload.digest),
         )
         self._renew()

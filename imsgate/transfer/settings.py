@@ -3,6 +3,7 @@
 from oslo_config import cfg
 
 from imsgate import hashing
+from imsgate.errors import BadConfig
 from imsgate.settings import Settings
 
 GROUP = "upload"
@@ -13,6 +14,14 @@ OPTS = (
         choices=list(hashing.OS_HASH),
         help="The algorithm of os_hash_value. sha256 is about twice as fast as sha512 "
         "on processors with SHA instructions.",
+    ),
+    cfg.StrOpt(
+        "checksum",
+        default=hashing.CHECKSUM,
+        choices=[hashing.CHECKSUM, "none"],
+        help="The algorithm of the checksum of new image data. With none, records of new data have "
+        "no checksum (null), downloads have no Content-MD5, and an upload takes less processor "
+        "time: clients verify os_hash_value. A host in FIPS mode may have no md5 and need none.",
     ),
     cfg.IntOpt(
         "lease",
@@ -67,9 +76,19 @@ class UploadSettings(Settings, group=GROUP, opts=OPTS):
     """The options of ``[upload]``."""
 
     hashing_algorithm: str
+    checksum: str
     lease: int
     staging_store: str | None
     repeat_window: int
     spool_store: str | None
     keep_partial: int
     interim_responses: bool
+
+    @property
+    def algorithms(self) -> hashing.RecordAlgorithms:
+        """The digests that records of new data have. Raises BadConfig if this host lacks one."""
+        checksum = None if self.checksum == "none" else self.checksum
+        if checksum is not None and not hashing.is_available(checksum):
+            problem = f"this host has no {checksum}, maybe because of FIPS mode; set it to none"
+            raise BadConfig(f"[{GROUP}] checksum", problem)
+        return hashing.RecordAlgorithms(self.hashing_algorithm, checksum)

@@ -59,6 +59,11 @@ class Transition:
 UPLOAD = Transition(Status.SAVING, Status.ACTIVE)
 #: Staged data stays in ``locations`` until it is imported.
 STAGE = Transition(Status.UPLOADING, Status.UPLOADING)
+#: The import of the staged data begins in the step that ends the upload.
+UPLOAD_AND_IMPORT = Transition(Status.UPLOADING, Status.IMPORTING)
+
+#: Sets fields of an image as ``Registry.change``: ``(was, to)``.
+Recording = Callable[[Mapping[str, Any], Mapping[str, Any]], object]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,14 +84,16 @@ class Uploads:
         content_fields: Callable[[], Mapping[str, Any]] = dict,
         reauthorize: Callable[[], object] = lambda: None,
         transition: Transition = UPLOAD,
+        record: Recording | None = None,
     ) -> Image:
-        """Store the data of a queued image and return its record, which is ``active`` then, or
-        ``uploading`` with the transition STAGE.
+        """Store the data of a queued image and return its record, which is in the status
+        ``transition.after`` then.
 
         Nothing of ``body`` may have been read; ``size`` is the announced number of bytes, or
         None. ``content_fields`` is called after the last byte and returns further fields of the
         record. ``reauthorize`` is called after the last byte, before the store commits, and
-        raises if the request would be refused now, for example with Forbidden.
+        raises if the request would be refused now, for example with Forbidden. ``record`` makes the
+        last change of the record, by default ``Registry.change``; it may start a job in that step.
 
         Raises WrongStatus when the image is not queued or another upload began, Conflict when
         a field that the data is judged by has changed, SizeMismatch, Gone when the image was
@@ -99,7 +106,9 @@ class Uploads:
         the Retry-After of the error then says so.
         """
         with metrics.UPLOADS.ending("stage" if transition is STAGE else "upload"):
-            return self._receive(image, body, store, size, content_fields, reauthorize, transition)
+            return self._receive(
+                image, body, store, size, content_fields, reauthorize, transition, record
+            )
 
     def _receive(
         self,
@@ -110,10 +119,11 @@ class Uploads:
         content_fields: Callable[[], Mapping[str, Any]],
         reauthorize: Callable[[], object],
         transition: Transition,
+        record: Recording | None,
     ) -> Image:
         limits = self.quotas.of(image.owner)
         image = self._begin(image, store, transition, size, limits)
-        attempt = _Attempt(self, image, store, transition, limits, body)
+        attempt = _Attempt(self, image, store, transition, limits, body, record)
         body.join(ReservationTap(size, attempt.reserve))
         with attempt.lease:
             sink = attempt.create_object(size)
@@ -123,7 +133,7 @@ class Uploads:
                     sink,
                     body,
                     size=size,
-                    algorithm=self.settings.hashing_algorithm,
+                    algorithms=self.settings.algorithms,
                     check=attempt.check,
                     complete=lambda _: attempt.complete(content_fields, reauthorize),
                 )
@@ -176,8 +186,10 @@ class _Attempt:
         transition: Transition,
         limits: Limits | None,
         body: Tapped,
+        record: Recording | None,
     ) -> None:
         self._registry = uploads.registry
+        self._record = record
         self._lease_seconds = uploads.settings.lease
         self._image = image
         self._store = store
@@ -281,7 +293,10 @@ class _Attempt:
         refer to the object and never will."""
         to = {"status": self._transition.after, **fields, **NO_UPLOAD}
         try:
-            return self._registry.change(self._image.id, self._unchanged, **to)
+            if self._record is None:
+                return self._registry.change(self._image.id, self._unchanged, **to)
+            self._record(self._unchanged, to)
+            return self._registry.get(self._image.id)
         except errors.Conflict:
             # The database may have done it before, and its response was lost.
             with contextlib.suppress(errors.NotFound):

@@ -146,7 +146,7 @@ class _Reading:
         self._location = location
         self._throttle = throttle
         self._check = check
-        self._digests = _digests(image)
+        self._digests = hashing.recorded(image.os_hash_algo, image.os_hash_value, image.checksum)
         self._bytes = 0
 
     def compare(self, store: Store) -> _Difference | None:
@@ -204,22 +204,6 @@ class _Reading:
             compared=(*sizes, *self._digests),
             bytes=self._bytes,
         )
-
-
-def _digests(image: Image) -> dict[str, str]:
-    """The digests of the record that can be computed here, by algorithm.
-
-    Images of old releases of Glance have a checksum only, or none.
-    """
-    recorded = {
-        str(image.os_hash_algo): image.os_hash_value,
-        hashing.CHECKSUM: image.checksum,
-    }
-    return {
-        algorithm: value.lower()
-        for algorithm, value in recorded.items()
-        if value and algorithm in hashing.OS_HASH
-    }
 
 
 def _report(result: CheckResult, image: Image) -> None:

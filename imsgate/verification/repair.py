@@ -183,8 +183,12 @@ class _Repair:
             raise
 
     def _write(self, image: Image, origin: Location, store: Store) -> Location:
+        digests = hashing.recorded(image.os_hash_algo, image.os_hash_value, image.checksum)
+        algorithm, expected = next(iter(digests.items()), (None, None))
+
         def complete(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-            _compare(image, fields, origin)
+            if fields["os_hash_value"] != expected:
+                raise errors.CopyDiffers(store=origin.store)
             self._context.renew()  # a stale worker notices before it commits
             return {}
 
@@ -197,25 +201,9 @@ class _Repair:
                 store.create(self._cleanup.key, image.size),
                 body,
                 size=image.size,
-                algorithm=_algorithm(image),
+                algorithms=hashing.RecordAlgorithms(algorithm, checksum=None),
                 check=self._context.check,
                 complete=complete,
             )
         (location,) = fields["locations"]
         return Location(location.store, location.url)
-
-
-def _algorithm(image: Image) -> str:
-    recorded = image.os_hash_algo
-    return recorded if recorded in hashing.OS_HASH else hashing.CHECKSUM
-
-
-def _compare(image: Image, fields: Mapping[str, Any], origin: Location) -> None:
-    """Raises CopyDiffers if the data is not what the record says."""
-    names = ["size", "checksum"]
-    if image.os_hash_algo == fields["os_hash_algo"]:
-        names.append("os_hash_value")
-    for name in names:
-        expected = getattr(image, name)
-        if expected is not None and str(expected).lower() != str(fields[name]):
-            raise errors.CopyDiffers(store=origin.store)

@@ -29,7 +29,9 @@ def owner(people):
     return people.owner
 
 
-def _starting(directory: pathlib.Path) -> Callable[..., Stack]:
+def starting(directory: pathlib.Path) -> Callable[..., Stack]:
+    """What starts applications whose files are in this directory."""
+
     def begin(policy: str | None = None, config: str = "") -> Stack:
         text = CONFIG + config
         if policy is not None:
@@ -47,10 +49,10 @@ def _starting(directory: pathlib.Path) -> Callable[..., Stack]:
 @pytest.fixture
 def start(tmp_path: pathlib.Path) -> Callable[..., Stack]:
     """Start an application; ``policy`` is the text of its policy file."""
-    return _starting(tmp_path)
+    return starting(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
     """One application for all tests of a module, without a policy file."""
-    return _starting(tmp_path_factory.mktemp("stack"))()
+    return starting(tmp_path_factory.mktemp("stack"))()

@@ -6,6 +6,7 @@ comes from its answer, and only the reasons are written here.
 """
 
 import pathlib
+import uuid
 from typing import Any
 
 from imsgate.model import Location
@@ -44,8 +45,7 @@ DIFFERS = {
     "POST /v2/images/{image_id}/locations": "only by services, of stores that `[locations] stores` "
     "names; never `file:` or `http:`",
     "DELETE /v2/stores/{store_id}/{image_id}": "an unknown store is 400",
-    "POST /v2/images/{image_id}/import": "no `glance-download`; an unknown store is 400; "
-    "`method.digest` is compared",
+    "POST /v2/images/{image_id}/import": "an unknown store is 400; `method.digest` is compared",
     "GET /v2/tasks": "newest first; filters and sort keys are ignored",
 }
 
@@ -167,7 +167,7 @@ def _copy(parts: Gateway, image_id: str) -> None:
 
 def put(parts: Gateway) -> Location:
     """An object that is no image's data yet, in the store ``slow``."""
-    with parts.stores.get("slow").create("copy", 4) as sink:
+    with parts.stores.get("slow").create(f"copy-{uuid.uuid4()}", 4) as sink:
         sink.write(b"data")
         return Location("slow", sink.commit())
 

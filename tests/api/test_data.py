@@ -180,6 +180,65 @@ def test_another_copy_replaces_a_lost_one(gate, owner, copies):
     assert reason(owner.get(f"{copies}/file")) == (404, "not_found")
 
 
+PREFERENCES = {
+    "none": ("", "fast"),
+    "empty": ("?prefer=", "fast"),
+    "commas": ("?prefer=%20,,", "fast"),
+    "one": ("?prefer=archive", "archive"),
+    "in-order": ("?prefer=archive,fast", "archive"),
+    "spaces": ("?prefer=%20archive%20,fast", "archive"),
+    "repeated": ("?prefer=fast,archive,fast", "fast"),
+    "the-last-counts": ("?prefer=fast&prefer=archive", "archive"),
+    "without-a-copy": ("?prefer=third", "fast"),
+    "second": ("?prefer=third,archive", "archive"),
+}
+
+
+@pytest.fixture
+def tellable():
+    """A gateway with three stores and an image whose copies differ, so that one sees which is
+    read; and the image's path."""
+    gate = gateway(stores=[memory_store(name) for name in ("fast", "archive", "third")])
+    owner = Person(gate.app, PEOPLE["owner"])
+    path = owner.create(disk_format="raw", container_format="bare")
+    owner.upload(path, b"fast...")
+    with gate.stores.get("archive").create("copy", 7) as sink:
+        sink.write(b"archive")
+        location = Location("archive", sink.commit())
+    image = record(gate, path)
+    gate.registry.change(image.id, {}, locations=(*image.locations, location))
+    return gate, path
+
+
+@pytest.mark.parametrize(("query", "store"), PREFERENCES.values(), ids=PREFERENCES)
+def test_a_client_may_prefer_stores(tellable, query, store):
+    gate, path = tellable
+    owner = Person(gate.app, PEOPLE["owner"])
+    assert owner.get(f"{path}/file{query}").text.rstrip(".") == store
+    assert owner.get(f"{path}/file{query}", Range="bytes=1-3").text == store[1:4]
+
+
+def test_a_preferred_store_that_lost_the_data_is_skipped(tellable):
+    gate, path = tellable
+    gate.stores.get("archive").delete("copy")
+    owner = Person(gate.app, PEOPLE["owner"])
+    assert owner.get(f"{path}/file?prefer=archive").text == "fast..."
+
+
+@pytest.mark.parametrize("query", ["prefer=tape", "prefer=fast,tape", "prefer=../fast"])
+def test_an_unknown_preferred_store(owner, path, query):
+    assert reason(owner.get(f"{path}/file?{query}")) == (400, "unknown_store")
+    owner.upload(path)
+    assert reason(owner.get(f"{path}/file?{query}")) == (400, "unknown_store")
+
+
+def test_who_may_prefer_stores(people, owner, path):
+    owner.upload(path)
+    assert people.other.get(f"{path}/file?prefer=fast").status_int == 404
+    assert people.reader.get(f"{path}/file?prefer=fast").status_int == 403
+    assert people.admin.get(f"{path}/file?prefer=fast").status_int == 200
+
+
 def test_a_store_that_is_disabled_is_unavailable(gate, owner, path):
     owner.upload(path)
     image = record(gate, path)

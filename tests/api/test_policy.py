@@ -122,6 +122,8 @@ def _status(stack: Stack, rule: str, method: str, path: str) -> int:
     names = {"image_id": image_id, "store_id": "fast", "tag": "tag", "key": "tag"}
     ours = {"project_id": "admins", "task_id": "1", "job_id": "1"}
     url = url.format(member_id="other", **ours, **names)
+    if rule == "download_from_store":
+        url += "?prefer=fast"
     return int(stack.call(asker, method, url, body(rule, method, path, image_id)).status_int)
 
 
@@ -130,7 +132,7 @@ def _prepared(stack: Stack, rule: str) -> str:
     path = stack.create(tags=["tag"])
     if rule in ("get_member", "get_members", "modify_member", "delete_member"):
         stack.share(path)
-    if rule in ("download_image", "deactivate", "reactivate"):
+    if rule in ("download_image", "download_from_store", "deactivate", "reactivate"):
         assert stack.call(MEMBER, "PUT", f"{path}/file", b"data").status_int == 204
     return path
 

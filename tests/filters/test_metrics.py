@@ -43,6 +43,12 @@ def counted(tmp_path):
     return read
 
 
+@pytest.fixture
+def counting(alone):
+    """Load the filter before an app and after ``faults``."""
+    return lambda app: alone("faults", alone("metrics", app))
+
+
 class Routed(apps.App):
     """An application that sets the template of a path, as imsgate's does."""
 
@@ -51,9 +57,9 @@ class Routed(apps.App):
         return super().__call__(environ, start_response)
 
 
-def test_a_request_is_counted_when_its_response_is_complete(alone, counted):
+def test_a_request_is_counted_when_its_response_is_complete(counting, counted):
     exchange = servers.Exchange(
-        alone("metrics", Routed()), {**servers.environ(b"12345"), "REQUEST_METHOD": "PUT"}
+        counting(Routed()), {**servers.environ(b"12345"), "REQUEST_METHOD": "PUT"}
     )
     assert counted() == {("threads_in_use", "requests"): 1}
     exchange.chunks(10)
@@ -65,10 +71,10 @@ def test_a_request_is_counted_when_its_response_is_complete(alone, counted):
 @pytest.mark.parametrize(
     "app", [apps.App, apps.Late, apps.LateReader], ids=lambda app: app.__name__
 )
-def test_bytes_are_those_that_came_and_went(alone, counted, app):
+def test_bytes_are_those_that_came_and_went(alone, counting, counted, app):
     """A filter after this one has wrapped the body."""
     limited = alone("sizelimit", app(apps.by(2)))
-    assert put(alone("metrics", limited), b"12345").code == 200
+    assert put(counting(limited), b"12345").code == 200
     call = ("other", "PUT", "200")
     assert counted() == {
         ("requests", *call): 1,
@@ -77,7 +83,7 @@ def test_bytes_are_those_that_came_and_went(alone, counted, app):
     }
 
 
-def test_a_file_that_the_server_sends_stays_one(alone, counted, tmp_path):
+def test_a_file_that_the_server_sends_stays_one(counting, counted, tmp_path):
     path = tmp_path / "data"
     path.write_bytes(b"123456789")
 
@@ -94,7 +100,7 @@ def test_a_file_that_the_server_sends_stays_one(alone, counted, tmp_path):
             return iter(())
 
     environ = {**servers.environ(), "wsgi.file_wrapper": Wrapper}
-    response = alone("metrics", app)(environ, lambda *_: None)
+    response = counting(app)(environ, lambda *_: None)
     assert isinstance(response, Wrapper)
     assert ("sent_bytes", "other", "GET", "206") not in counted()
     response.close()
@@ -102,8 +108,8 @@ def test_a_file_that_the_server_sends_stays_one(alone, counted, tmp_path):
     assert counted()["sent_bytes", "other", "GET", "206"] == 7
 
 
-def test_a_refusal_is_counted_with_what_had_come(alone, counted):
-    filtered = alone("metrics", alone("sizelimit", apps.App(apps.by(4)), image_size_cap=10))
+def test_a_refusal_is_counted_with_what_had_come(alone, counting, counted):
+    filtered = counting(alone("sizelimit", apps.App(apps.by(4)), image_size_cap=10))
     answer = put(filtered, servers.Input(b"x" * 50), chunked=True)
     assert (answer.code, answer.reason) == (413, "too_large")
     numbers = counted()
@@ -115,19 +121,19 @@ def test_a_refusal_is_counted_with_what_had_come(alone, counted):
     )
 
 
-def test_a_refused_image_is_counted_by_its_check(alone, counted):
+def test_a_refused_image_is_counted_by_its_check(alone, counting, counted):
     class Refuses(apps.App):
         def answer(self, environ, start_response):
             raise errors.BadImage(check="backing_file", offset=8, problem="it has one")
 
-    filtered = alone("metrics", alone("headers", Refuses()))
+    filtered = counting(alone("headers", Refuses()))
     assert put(filtered).code == 415
     assert counted()["refusals", "image_refused", "backing_file"] == 1
 
 
 @pytest.mark.parametrize("app", [apps.Fails, apps.LateFails], ids=["at-once", "late"])
-def test_a_bug_is_a_500(alone, counted, app, caplog):
-    filtered = alone("faults", alone("metrics", app(apps.Oops("secret"))))
+def test_a_bug_is_a_500(counting, counted, app, caplog):
+    filtered = counting(app(apps.Oops("secret")))
     assert put(filtered).code == 500
     numbers = counted()
     assert numbers["requests", "other", "PUT", "500"] == 1
@@ -137,10 +143,19 @@ def test_a_bug_is_a_500(alone, counted, app, caplog):
 @pytest.mark.parametrize(
     ("method", "label"), [("GET", "GET"), ("TRACE", "other"), ("X-1", "other"), ("get", "other")]
 )
-def test_what_clients_invent_is_no_label(alone, counted, method, label):
+def test_what_clients_invent_is_no_label(counting, counted, method, label):
     environ = {**servers.environ(), "REQUEST_METHOD": method, "PATH_INFO": "/v2/anything"}
-    alone("metrics", apps.App())(environ, lambda *_: None).close()
+    counting(apps.App())(environ, lambda *_: None).close()
     assert counted()["requests", "other", label, "200"] == 1
+
+
+def test_without_faults_it_says_why_it_counts_nothing(alone, counted, caplog):
+    filtered = alone("metrics", apps.App())
+    assert [put(filtered).code for _ in range(2)] == [200, 200]
+    assert caplog.messages == [
+        "Requests are not counted: put the filter faults before metrics in the pipeline"
+    ]
+    assert counted() == {}
 
 
 def test_disabled_it_is_not_there(alone, tmp_path):

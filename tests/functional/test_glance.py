@@ -1,10 +1,19 @@
-"""The filters in the pipeline of a real Glance under uWSGI, as doc/filters.md describes it."""
+"""The filters in the pipeline of a real Glance under uWSGI, as doc/filters.md describes it,
+and its images as imsgate takes them over."""
 
+import contextlib
 import gzip
 import itertools
 import json
 import pathlib
 
+import pytest
+
+from imsgate import config
+from imsgate.cmd import main
+from imsgate.model import Status
+from imsgate.registry.loader import load_registry
+from imsgate.stores import loader
 from tests.functional.commands import Commands, finished
 from tests.functional.cutting import Cutter
 from tests.functional.gateway import HOST
@@ -75,3 +84,46 @@ def test_the_client_falls_back_to_one_request(filtered: Glance, tmp_path: pathli
     assert sorted(image["name"] for image in shown) == ["good", "piped"]
     for image in shown:
         assert filtered.call("DELETE", f"/v2/images/{image['id']}")[0] == 204
+
+
+def test_a_glance_is_taken_over(
+    glance: Glance, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The images of a real Glance, with its own tables and files."""
+    active, queued, gone = (glance.create("qcow2") for _ in range(3))
+    assert glance.upload(active, qcow2(), None) == 204
+    add = json.dumps([{"op": "add", "path": "/hw_disk_bus", "value": "scsi"}])
+    patch = {"Content_Type": "application/openstack-images-v2.1-json-patch"}
+    assert glance.call("PATCH", f"/v2/images/{active}", add, **patch)[0] == 200
+    assert glance.call("PUT", f"/v2/images/{active}/tags/a")[0] == 204
+    member = json.dumps({"member": "p2"})
+    path, json_type = f"/v2/images/{active}/members", {"Content_Type": "application/json"}
+    assert glance.call("POST", path, member, **json_type)[0] == 200
+    assert glance.call("DELETE", f"/v2/images/{gone}")[0] == 204
+    shown = glance.record(active)
+
+    conf = tmp_path / "imsgate.conf"
+    conf.write_text(
+        "[DEFAULT]\nenabled_backends = fast:file\n"
+        f"[fast]\nfilesystem_store_datadir = {glance.images}\n"
+    )
+    where = ["--config-file", str(conf), "--state", str(tmp_path)]
+    assert main.main(["db", "upgrade", *where]) == 0
+    source = ["--glance-config", str(glance.root / "glance-api.conf")]
+    assert main.main(["adopt", "glance", *source, "--apply", *where]) == 0
+    assert f"take    {active}  active in fast" in capsys.readouterr().out
+
+    settings = config.Config([str(conf)], state_path=str(tmp_path))
+    with contextlib.closing(load_registry(settings)) as registry:
+        image = registry.get(active)
+        assert [each.member_id for each in registry.members(active)] == ["p2"]
+        assert registry.get(queued).status == Status.QUEUED
+        assert registry.recall(gone).status == Status.DELETED
+    created = image.created_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert (created, image.checksum) == (shown["created_at"], shown["checksum"])
+    assert (image.os_hash_value, image.size) == (shown["os_hash_value"], shown["size"])
+    assert (image.tags, image.properties) == ({"a"}, {"hw_disk_bus": "scsi"})
+    store = loader.load(settings).choose("fast")
+    assert b"".join(store.read(image.locations[0].url)) == qcow2()
+    for image_id in (active, queued):
+        assert glance.call("DELETE", f"/v2/images/{image_id}")[0] == 204

@@ -98,6 +98,51 @@ def test_imports(openstack: Client, stack: StackGateway, tmp_path: Any) -> None:
     assert stack.download(places["image"]).body == DATA
 
 
+REMOTE = """
+[DEFAULT]
+enabled_import_methods = [glance-download]
+
+[import_filtering_opts]
+allowed_ports = []
+
+[jobs]
+poll = 0.2
+"""
+
+
+def test_an_image_of_another_region(
+    stack: StackGateway, keystone: Keystone, start: Callable[..., Any]
+) -> None:
+    """Private addresses are refused to users here, but not to the service of the catalog."""
+    here = start(REMOTE, keystone)
+    source = stack.stored(DATA, os_distro="debian", hw_disk_bus="scsi", speed="88mph")
+    theirs = stack.create(token=keystone.token("alt"))
+    method = {"name": "glance-download", "glance_region": REGION, "glance_image_id": source}
+    cases = {
+        "": {},
+        "public glance endpoint not found for region Elsewhere": {"glance_region": "Elsewhere"},
+        "internal glance endpoint not": {"glance_service_interface": "internal"},
+        "the server answered 404": {"glance_image_id": theirs},
+        "should be active instead of queued": {"glance_image_id": stack.create()},
+    }
+    for problem, changes in cases.items():
+        image = here.create(disk_format="iso", os_distro="windows", hw_cpu_cores="1")
+        body = {"method": {**method, **changes}}
+        assert here.call("POST", f"/v2/images/{image}/import", body).status == 202
+        task, record = importing.ended(here, image), here.show(image)
+        assert task["status"] == ("failure" if problem else "success"), task
+        assert problem in task["message"], task
+        shown = {name: record.get(name) for name in ("disk_format", "os_distro", "hw_disk_bus")}
+        if problem:
+            assert (record["status"], *shown.values()) == ("queued", "iso", "windows", None)
+            assert not here.residue(image)
+            continue
+        assert shown == {"disk_format": "raw", "os_distro": "debian", "hw_disk_bus": "scsi"}
+        assert (record["hw_cpu_cores"], record.get("speed")) == ("1", None)
+        assert record["os_hash_value"] == stack.show(source)["os_hash_value"]
+        assert here.download(image).body == DATA
+
+
 def test_locations_are_for_services(stack: StackGateway, keystone: Keystone) -> None:
     image = f"/v2/images/{stack.create(name='located')}/locations"
     service = {"X-Service-Token": keystone.token("svc", "service")}

@@ -10,6 +10,7 @@ import pytest
 from oslo_context import context as oslo_context
 
 from imsgate import errors
+from imsgate.hashing import RecordAlgorithms
 from imsgate.http import body
 from imsgate.jobs import context, engine
 from imsgate.jobs.engine import Engine
@@ -120,7 +121,7 @@ class Place:
     def new_engine(self):
         work = ImportWork(
             stores=self.stores,
-            algorithm="sha256",
+            algorithms=RecordAlgorithms("sha256"),
             sources=ImportSources(staged=self.source, web=self.source),
             quotas=self.quotas,
             reauthorize=self.ask,

@@ -4,7 +4,7 @@ import pytest
 
 from imsgate.api.imports import OPTS
 from imsgate.auth.policy import list_rules
-from imsgate.jobs.methods import GLANCE_METHODS, METHODS
+from imsgate.jobs.methods import DEFAULT_METHODS, GLANCE_METHODS, METHODS
 from imsgate.model import Status
 from imsgate.testing.records import image
 
@@ -29,5 +29,5 @@ def test_reservation_is_for_every_copy_once_the_size_is_known(method, stores):
 
 
 def test_operators_choose_from_the_methods_of_glance():
-    assert OPTS[0].default == list(GLANCE_METHODS)
-    assert set(GLANCE_METHODS) < set(METHODS)
+    assert OPTS[0].default == list(DEFAULT_METHODS)
+    assert set(DEFAULT_METHODS) < set(GLANCE_METHODS) < set(METHODS)

@@ -29,6 +29,13 @@ def test_the_same_data(front):
     assert front.upstream.uploads() == []
 
 
+def test_an_upstream_without_checksums(front):
+    digest = {"os_hash_algo": "sha256", "os_hash_value": hashlib.sha256(DATA).hexdigest()}
+    image_id = _active(front, checksum=None, **digest)
+    assert _put(front, image_id, OTHER).reason == "data_differs"
+    assert _put(front, image_id, DATA).code == 204
+
+
 def test_other_data(front):
     answer = _put(front, _active(front), OTHER)
     assert (answer.code, answer.reason) == (409, "data_differs")

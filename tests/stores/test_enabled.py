@@ -1,9 +1,11 @@
 """Enabled stores: one that is away at start, and which copy is read."""
 
+import dataclasses
+
 import pytest
 
 from imsgate import errors
-from imsgate.model import Location
+from imsgate.model import Damage, Location
 from imsgate.stores import enabled, loader
 
 
@@ -58,6 +60,10 @@ def test_copies_are_read_by_weight(configured, tmp_path):
     stores = loader.load(conf)
     copies = [Location(store, "x") for store in ("c", "former", "a", "b")]
     assert [copy.store for copy in stores.preferred(copies)] == ["b", "former", "a", "c"]
+    named = ["c", "a", "elsewhere"]
+    assert [copy.store for copy in stores.preferred(copies, named)] == ["c", "a", "b", "former"]
+    missing = [dataclasses.replace(copies[0], damage=Damage.MISSING), *copies[1:]]
+    assert [copy.store for copy in stores.preferred(missing, named)] == ["a", "b", "former", "c"]
     (tmp_path / "imsgate.conf").write_text(f"{enabled}[b]\nweight = -2\n[c]\nweight = 7\n")
     conf.reload()
     assert [copy.store for copy in stores.preferred(copies)] == ["c", "former", "a", "b"]

@@ -12,6 +12,7 @@ from imsgate.stores import loader
 from imsgate.stores.glance.bounded_pipe import BoundedPipe, PipeClosed
 from imsgate.stores.mark import MARK
 from imsgate.testing import StoreContract
+from imsgate.testing.stores import local
 from tests.stores.s3 import servers
 from tests.stores.test_filesystem import largest_file
 
@@ -53,6 +54,14 @@ def in_s3(path, bucket, **changed):
 
 
 class TestWithItsFilesystemDriver(StoreContract):
+    RENAMES_NEED_SYNC = False  # the file has its name from the beginning, and is hidden here
+
+    def sync_fault(self, store, before):
+        return local.syncs(before)
+
+    def truncate(self, store, location, size):
+        local.truncate(os.path.join(store.settings.filesystem_store_datadir, location), size)
+
     @pytest.fixture
     def store(self, filed):
         return filed

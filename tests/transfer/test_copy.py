@@ -8,6 +8,7 @@ import types
 import pytest
 
 from imsgate import errors
+from imsgate.hashing import RecordAlgorithms
 from imsgate.http.body import Tapped
 from imsgate.transfer import copy, digests
 from imsgate.transfer.digests import Digests
@@ -32,7 +33,7 @@ def test_the_first_read_is_small_and_none_is_large():
 def test_without_a_sink_the_body_is_digested():
     found = Digests(["md5", "sha256"])
     assert copy.copy(body(io.BytesIO(DATA).read), None, found, lambda: None) == len(DATA)
-    fields = copy.data_fields(len(DATA), found, "sha256")
+    fields = copy.data_fields(len(DATA), found, RecordAlgorithms("sha256"))
     assert fields["os_hash_value"] == hashlib.sha256(DATA).hexdigest()
     assert (fields["size"], fields["checksum"]) == (len(DATA), hashlib.md5(DATA).hexdigest())
 

@@ -1,5 +1,6 @@
 """What comes out: RFC 9110 sections 13 and 14, sendfile, and what is closed."""
 
+import dataclasses
 import io
 
 import pytest
@@ -47,6 +48,19 @@ def ask(store, method="GET", image=IMAGE, **headers):
     request = Request(servers.environ(REQUEST_METHOD=method, **entries))
     response = download.respond(request, image, store, "url")
     return servers.serve(response, request.environ, validated="wsgi.file_wrapper" not in entries)
+
+
+SHA = "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882"
+
+
+def test_an_image_without_a_checksum_has_another_etag(store):
+    image = dataclasses.replace(IMAGE, checksum=None, os_hash_algo="sha256", os_hash_value=SHA)
+    etag = f'"{SHA}"'
+    whole = ask(store, image=image)
+    assert (whole.header("ETag"), whole.header("Content-MD5")) == (etag, None)
+    assert ask(store, image=image, IF_NONE_MATCH=etag).code == 304
+    assert ask(store, image=image, IF_RANGE=etag, RANGE="bytes=2-").code == 206
+    assert ask(store, image=image, IF_RANGE=f'"{SUM}"', RANGE="bytes=2-").code == 200
 
 
 ANSWERS = {
@@ -138,7 +152,7 @@ def test_head_ignores_any_range(text):
     assert ask(Files(), "HEAD", RANGE=text).code == 200
 
 
-def test_an_image_without_a_checksum_has_no_etag(store):
+def test_an_image_without_digests_has_no_etag(store):
     image = Image(id="i", created_at=now(), updated_at=now(), size=10)
     answer = ask(store, image=image, IF_NONE_MATCH="*")
     assert (answer.code, answer.body, answer.header("ETag")) == (200, DATA, None)

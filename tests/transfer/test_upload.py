@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imsgate import errors
+from imsgate import errors, hashing
 from imsgate.model import JobState, Location, Status
 from imsgate.testing.gateways import memory_store
 from imsgate.transfer import lease, residue, upload
@@ -91,6 +91,23 @@ def test_the_algorithm_can_be_chosen(attempt, algorithm):
     image = attempt.receive()
     assert image.os_hash_value == hashlib.new(algorithm, DATA).hexdigest()
     assert image.checksum == hashlib.md5(DATA).hexdigest()
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "md5"])
+def test_a_record_without_a_checksum(attempt, algorithm):
+    chosen = UploadSettings(hashing_algorithm=algorithm, checksum="none")
+    attempt.uploads = upload.Uploads(registry=attempt.registry, settings=chosen)
+    image = attempt.receive()
+    assert image.os_hash_value == hashlib.new(algorithm, DATA).hexdigest()
+    assert image.checksum is None
+
+
+def test_a_host_without_md5_needs_records_without_it(monkeypatch):
+    monkeypatch.setattr(hashing, "is_available", lambda algorithm: algorithm != "md5")
+    assert UploadSettings(checksum="none").algorithms.names() == ("sha512",)
+    with pytest.raises(errors.BadConfig) as refused:
+        _ = UploadSettings().algorithms
+    assert refused.value.key == "[upload] checksum"
 
 
 def test_the_record_shows_incoming_bytes(attempt, clock):

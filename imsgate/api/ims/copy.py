@@ -59,9 +59,10 @@ class ImageCopy:
         self.deployment.stores.check_target(None)  # not left to the job
         location = self.deployment.stores.preferred(source.copies)[0]
         method = METHODS[COPY]
+        shown = self.records.protections.shown_to(who)(source)
         return self.jobs.start_creation(
             request,
-            method.started(self.records.new(who, _fields(source, body))),
+            method.started(self.records.new(who, _fields(shown, body))),
             method.kind,
             for_copy(
                 method=method.name,

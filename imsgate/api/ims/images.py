@@ -80,7 +80,8 @@ class CloudImages:
         return responses.json_response(self._view(who, image))
 
     def _view(self, who: Identity, image: Image) -> dict[str, Any]:
-        return attributes.for_typed_clients(self.dialect.image(image, who.project_id))
+        shown = self.records.protections.shown_to(who)(image)
+        return attributes.for_typed_clients(self.dialect.image(shown, who.project_id))
 
 
 def _checked(operation: Operation) -> Operation:

@@ -4,7 +4,7 @@ import builtins
 import dataclasses
 import operator
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -46,13 +46,19 @@ class MemoryImages(MemoryKeys, Registry):
         self._checked: dict[tuple[str, Location], float] = {}
 
     def add(
-        self, image: Image, within: Limits | None = None, outcome: Outcome | None = None
+        self,
+        image: Image,
+        within: Limits | None = None,
+        outcome: Outcome | None = None,
+        shared_with: Collection[Member] = (),
     ) -> None:
         with self._lock:
             if image.id in self._images:
                 raise AlreadyExists(what=f"Image {image.id}")
             self._check_claim(outcome)
             self._record_image(None, self._put(image, within))
+            for member in shared_with:
+                self.add_member(member)
             self._end(outcome)
 
     def _put(self, image: Image, within: Limits | None) -> Image:

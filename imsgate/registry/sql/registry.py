@@ -83,10 +83,16 @@ class SqlRegistry(SqlActivity, SqlChecks, SqlOutbox, SqlMaintenance):
 
     @repeated
     def add(
-        self, image: Image, within: Limits | None = None, outcome: Outcome | None = None
+        self,
+        image: Image,
+        within: Limits | None = None,
+        outcome: Outcome | None = None,
+        shared_with: Collection[Member] = (),
     ) -> None:
         with self._writing(within) as connection:
             images.add(connection, image, within, self._recorder)
+            for member in shared_with:
+                members.add(connection, member, None, self._recorder)
             keys.end(connection, outcome)
 
     @repeated

@@ -72,6 +72,12 @@ class DataDirectory:
             raise errors.ObjectNotFound(f"store {self.store}")
         return self.final(location)
 
+    def refuse_existing(self, key: str) -> None:
+        """Raises StoreUnavailable if the key has an object, which a rename would replace."""
+        if os.path.lexists(self.final(key)):
+            problem = "the object exists already"
+            raise errors.StoreUnavailable(store=self.store, problem=problem)
+
     def sync(self) -> None:
         """Make renames and removals durable. Raises OSError."""
         fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
@@ -123,11 +129,12 @@ class DataDirectory:
             yield
         except OSError as error:
             problem = os.strerror(error.errno) if error.errno else type(error).__name__
+            # Not from error: it contains the path, which tracebacks in logs would show.
             if error.errno in _FULL:
-                raise errors.StoreFull(store=self.store) from error
+                raise errors.StoreFull(store=self.store) from None
             if error.errno in _DENIED:
-                raise errors.StoreDenied(store=self.store, problem=problem) from error
-            raise errors.StoreUnavailable(store=self.store, problem=problem) from error
+                raise errors.StoreDenied(store=self.store, problem=problem) from None
+            raise errors.StoreUnavailable(store=self.store, problem=problem) from None
 
     @contextlib.contextmanager
     def finding(self) -> Iterator[None]:
@@ -144,7 +151,7 @@ class DataDirectory:
                     raise
                 # The volume may have gone just now, and the object may still exist.
                 self.medium.verify()
-                raise errors.ObjectNotFound(f"store {self.store}") from error
+                raise errors.ObjectNotFound(f"store {self.store}") from None
 
 
 def regular(status: os.stat_result) -> os.stat_result:

@@ -1,7 +1,8 @@
-"""Linux calls for large files that ``os`` lacks: reserve space, write back early, make holes."""
+"""Linux calls for large files: reserve space, write back early, make holes, copy."""
 
 import ctypes
 import errno
+import fcntl
 import os
 from typing import Any
 
@@ -40,6 +41,11 @@ WINDOWS = 4
 #: Bytes that are tested for zeros at a time; at least the block size of any file system.
 _BLOCK_BYTES = 1 << 16
 _ZEROS = bytes(_BLOCK_BYTES)
+
+#: Request of ioctl(2): share the blocks of another file. In linux/fs.h.
+_FICLONE = 0x40049409
+#: Errors of file systems that do not copy these files. Then their bytes have to be moved.
+_NOT_COPIED = _UNSUPPORTED | {errno.EXDEV, errno.ENOTTY, errno.EPERM, errno.ETXTBSY}
 
 #: Flag of fallocate(2): reserve without changing the file's size.
 _KEEP_SIZE = 1
@@ -102,6 +108,33 @@ def write_sparsely(fd: int, chunk: bytes) -> None:
             os.lseek(fd, size, os.SEEK_CUR)
             begin = at + size
     write(fd, memoryview(chunk)[begin:])
+
+
+def clone(fd: int, source: int) -> bool:
+    """Let the file have the blocks of ``source`` (a reflink), which takes no space and no time.
+
+    Returns False where the file system cannot. Raises OSError.
+    """
+    try:
+        fcntl.ioctl(fd, _FICLONE, source)
+    except OSError as error:
+        if error.errno in _NOT_COPIED:
+            return False
+        raise
+    return True
+
+
+def copy_range(fd: int, source: int, size: int) -> int | None:
+    """Have the kernel copy at most ``size`` bytes between the files' positions; return how many.
+
+    None where it cannot. Raises OSError.
+    """
+    try:
+        return os.copy_file_range(source, fd, size)
+    except OSError as error:
+        if error.errno in _NOT_COPIED:
+            return None
+        raise
 
 
 def _call(function: "ctypes._NamedFuncPointer", *arguments: Any) -> bool:

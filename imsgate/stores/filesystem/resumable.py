@@ -32,6 +32,7 @@ class ResumableFiles:
         """See Resumable."""
         with self._directory.reporting():
             self._directory.medium.verify()
+            self._directory.refuse_existing(key)
             if size is not None and not self._sparse:
                 self._space.check(size)  # before a file is created
             fence = Fence(self._directory, key, create=True)

@@ -15,6 +15,9 @@ _LOG = logging.getLogger(__name__)
 #: Permissions of a new file before the umask applies.
 DEFAULT_MODE = 0o640
 
+#: Bytes that the kernel copies at a time.
+_COPY_BYTES = 16 << 20
+
 #: An invalid descriptor: every later write and commit fails with EBADF.
 _CLOSED = -1
 
@@ -53,8 +56,8 @@ class FileSink(Sink):
         with self._aborting():
             if mode is not None:
                 os.fchmod(self._fd, mode)
-            if reserve is not None:
-                reserve(self._fd)
+        if reserve is not None:
+            self.reserve(reserve)
         self._writeback = disk.Writeback(self._fd)
 
     def write(self, chunk: bytes) -> None:
@@ -62,6 +65,41 @@ class FileSink(Sink):
             self._write(self._fd, chunk)
             self._written += len(chunk)
             self._writeback.reached(self._written)
+
+    def reserve(self, reserve: Callable[[int], None]) -> None:
+        """Call ``reserve`` with the file's descriptor. It may raise StoreFull or OSError."""
+        with self._aborting():
+            reserve(self._fd)
+
+    def clone(self, source: int, size: int) -> bool:
+        """Have the file system share the ``size`` bytes of ``source``; replaces ``write``.
+
+        Returns False where it cannot.
+        """
+        with self._aborting():
+            if not disk.clone(self._fd, source):
+                return False
+            self._written = size
+            return True
+
+    def copy(self, source: int, size: int, check: Callable[[], object]) -> bool:
+        """Have the kernel copy ``size`` bytes from ``source``; replaces ``write``.
+
+        Returns False where it cannot. ``check`` is called from time to time and may raise. Raises
+        SourceFailed if ``source`` is shorter.
+        """
+        with self._aborting():
+            while self._written < size:
+                check()
+                step = min(_COPY_BYTES, size - self._written)
+                count = disk.copy_range(self._fd, source, step)
+                if count is None and not self._written:
+                    return False
+                if not count:
+                    raise errors.SourceFailed(problem="the file is shorter than its size")
+                self._written += count
+                self._writeback.reached(self._written)
+            return True
 
     def commit(self) -> str:
         if not self._committed:

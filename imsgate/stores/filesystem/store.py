@@ -1,5 +1,6 @@
 """The filesystem driver: one local or network-mounted directory."""
 
+import contextlib
 import errno
 import functools
 import os
@@ -7,8 +8,13 @@ import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, BinaryIO
 
+from imsgate import errors
 from imsgate.config import Section
 from imsgate.stores.base import (
+    LOCATION,
+    Adopts,
+    Copies,
+    CopySource,
     LocalFiles,
     Resumable,
     ResumableSink,
@@ -31,8 +37,11 @@ from imsgate.stores.filesystem.resumable import ResumableFiles
 from imsgate.stores.filesystem.sink import FileSink
 from imsgate.stores.filesystem.space import Space
 
+#: All files of a host belong to one service: the kernel says which of them it copies.
+_SERVICE = "files of this host"
 
-class FilesystemStore(Store, LocalFiles, Resumable, Sweeps):
+
+class FilesystemStore(Store, Adopts, Copies, LocalFiles, Resumable, Sweeps):
     """A store whose objects are files in one directory."""
 
     OPTS = options.OPTS
@@ -50,6 +59,7 @@ class FilesystemStore(Store, LocalFiles, Resumable, Sweeps):
     def create(self, key: str, size: int | None) -> Sink:
         with self.directory.reporting():
             self.directory.medium.verify()
+            self.directory.refuse_existing(key)
         sparse = self._options.filesystem_thin_provisioning
         # Nobody knows yet how much of a thin file will be holes.
         announced = None if sparse else size
@@ -58,6 +68,36 @@ class FilesystemStore(Store, LocalFiles, Resumable, Sweeps):
             self.space.check(announced)
         reserve = functools.partial(self.space.reserve, size=announced) if announced else None
         return FileSink(self.directory, key, mode=self._mode, sparse=sparse, reserve=reserve)
+
+    def copy_source(self, location: str) -> CopySource:
+        path = self.directory.located(location)
+        with self.directory.finding():
+            version = _version(regular(os.stat(path, follow_symlinks=False)))
+        return CopySource(_SERVICE, self.directory.path, location, version)
+
+    def copies_from(self, source: CopySource) -> bool:
+        return source.service == _SERVICE
+
+    def copy(
+        self, key: str, source: CopySource, size: int, check: Callable[[], object]
+    ) -> Sink | None:
+        """See Copies. Also returns None if blocks cannot be shared and zeros have to become
+        holes."""
+        if not self.copies_from(source):
+            return None
+        with self.directory.reporting():
+            self.directory.medium.verify()
+        with _opened(source, size) as fd:
+            sparse = self._options.filesystem_thin_provisioning
+            sink = FileSink(self.directory, key, mode=self._mode, sparse=sparse, reserve=None)
+            if sink.clone(fd, size):
+                return sink
+            if not sparse:
+                sink.reserve(functools.partial(self.space.reserve, size=size))
+                if sink.copy(fd, size, check):
+                    return sink
+            sink.abort()
+            return None
 
     def begin(self, key: str, size: int | None, epoch: int) -> ResumableSink:
         return self._resumable.begin(key, size, epoch)
@@ -122,6 +162,17 @@ class FilesystemStore(Store, LocalFiles, Resumable, Sweeps):
                 os.close(fd)
                 raise
 
+    def glance_location(self, url: str) -> str | None:
+        scheme, _, path = url.partition("://")
+        directory, location = os.path.split(path)
+        if scheme not in ("file", "filesystem") or not LOCATION.fullmatch(location):
+            return None
+        try:  # the same directory may have another name, such as a symbolic link or a mount
+            is_here = os.path.samefile(directory, self.directory.path)
+        except OSError:
+            return None
+        return location if is_here else None
+
     def check(self) -> None:
         with self.directory.reporting():
             self.directory.medium.verify()
@@ -151,3 +202,25 @@ class FilesystemStore(Store, LocalFiles, Resumable, Sweeps):
             "chunk_size": self._options.filesystem_store_chunk_size,
             "thin_provisioning": self._options.filesystem_thin_provisioning,
         }
+
+
+def _version(status: os.stat_result) -> str:
+    """Differs after the file was replaced or changed."""
+    return f"{status.st_dev}-{status.st_ino}-{status.st_size}-{status.st_mtime_ns}"
+
+
+@contextlib.contextmanager
+def _opened(source: CopySource, size: int) -> Iterator[int]:
+    """The descriptor of another store's file. Raises SourceFailed."""
+    try:
+        path = os.path.join(source.bucket, source.key)
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise errors.SourceFailed(problem=f"it cannot be opened: {error.strerror}") from error
+    try:
+        status = regular(os.fstat(fd))
+        if _version(status) != source.etag or status.st_size != size:
+            raise errors.SourceFailed(problem="the file was replaced")
+        yield fd
+    finally:
+        os.close(fd)

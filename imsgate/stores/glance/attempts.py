@@ -23,6 +23,8 @@ class Attempt(Sink):
         self._written = 0
         self._location: str | None = None
         self._failure: errors.Error | None = None
+        #: What the driver raised.
+        self._error: BaseException | None = None
 
     def start(self) -> None:
         """Begin the attempt. Called after the store has registered it."""
@@ -44,6 +46,11 @@ class Attempt(Sink):
             raise
         return self._location
 
+    def _forget(self, uri: str | None) -> None:
+        # A duplicate means that the existing object belongs to another attempt.
+        owned = not isinstance(self._error, exceptions.Duplicate)
+        self._store.forget(self._name, uri, remove=owned)
+
     def _fail(self, error: BaseException) -> NoReturn:
         """Abort the attempt and raise ``error`` translated to the store contract."""
         if self._failure is None:
@@ -61,7 +68,6 @@ class PipedAttempt(Attempt):
         self._pipe = BoundedPipe()
         self._uri: str | None = None
         self._stored = 0
-        self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="glance_store", daemon=True)
 
     def start(self) -> None:
@@ -106,9 +112,7 @@ class PipedAttempt(Attempt):
         if self._location is not None:
             return
         self.cancel()
-        # A duplicate means that the existing object belongs to another attempt.
-        if not isinstance(self._error, exceptions.Duplicate):
-            self._store.forget(self._name, self._uri)
+        self._forget(self._uri)
 
 
 class SpooledAttempt(Attempt):
@@ -136,6 +140,7 @@ class SpooledAttempt(Attempt):
             self._file.seek(0)
             uri, stored = self._store.add(self._name, self._file, self._written)
         except Exception as error:
+            self._error = error
             self._fail(error)
         self._file.close()
         return self._publish(uri, stored)
@@ -147,4 +152,4 @@ class SpooledAttempt(Attempt):
     def abort(self) -> None:
         if self._location is None:
             self.cancel()
-            self._store.forget(self._name, None)
+            self._forget(None)

@@ -26,7 +26,8 @@ from imsgate import errors, plugins
 from imsgate.config import Section
 from imsgate.errors import BadConfig
 from imsgate.settings import Settings
-from imsgate.stores.base import Addressed, Sink, Store
+from imsgate.stores.abilities import without_credentials
+from imsgate.stores.base import Addressed, Adopts, Sink, Store
 from imsgate.stores.glance.attempts import Attempt, PipedAttempt, SpooledAttempt
 from imsgate.stores.glance.failures import Failures
 from imsgate.stores.glance.media import Medium
@@ -62,7 +63,7 @@ class GlanceSettings(Settings, group="glance", opts=OPTS):
     glance_store_driver: str
 
 
-class GlanceStore(Store, Addressed):
+class GlanceStore(Store, Addressed, Adopts):
     """A glance_store driver. The driver's own options are in this store's section."""
 
     OPTS = OPTS
@@ -180,6 +181,19 @@ class GlanceStore(Store, Addressed):
         valid = place and location != url and _LOCATION.fullmatch(location)
         return location if valid else None
 
+    def glance_location(self, url: str) -> str | None:
+        wanted = without_credentials(url)
+        if hasattr(self._shared, "create_location"):
+            # The container may depend on the object's name.
+            location = wanted.rpartition("/")[2]
+            if not _LOCATION.fullmatch(location):
+                return None
+            return location if without_credentials(self._uri(location)) == wanted else None
+        place = without_credentials(self._prefix).rstrip("/")
+        location = wanted.removeprefix(f"{place}/")
+        valid = "://" in place and location != wanted and _LOCATION.fullmatch(location)
+        return location if valid else None
+
     # For the attempts.
 
     def add(self, key: str, source: Any, size: int) -> tuple[str, int]:
@@ -213,12 +227,13 @@ class GlanceStore(Store, Addressed):
             raise errors.StoreUnavailable(store=self.name, problem="the object is incomplete")
         return location
 
-    def forget(self, key: str, uri: str | None) -> None:
-        """Unregister an attempt and remove what it wrote. Failures are logged."""
+    def forget(self, key: str, uri: str | None, *, remove: bool) -> None:
+        """Unregister an attempt; ``remove`` what it wrote. Failures are logged."""
         with self._lock:
             self._running.pop(key, None)
         try:
-            self.remove(key, uri)
+            if remove:
+                self.remove(key, uri)
         except errors.Error as error:
             _LOG.warning("Attempt %s was aborted, but not removed: %s", key, error)
 

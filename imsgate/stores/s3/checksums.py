@@ -12,6 +12,8 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from imsgate import hashing
+
 #: An ETag made from MD5 digests; that of an object in N parts ends in ``-N``.
 _MD5_ETAG = re.compile(r"[0-9a-f]{32}(?:-[0-9]+)?")
 
@@ -38,7 +40,8 @@ class Checksums:
     def __init__(self, mode: str, etag_is_md5: bool) -> None:
         """``mode`` is ``when_required`` for MD5 or ``when_supported`` for CRC32."""
         self._crc = mode == "when_supported"
-        self._etag_is_md5 = etag_is_md5
+        self._has_md5 = hashing.is_available("md5")
+        self._etag_is_md5 = etag_is_md5 and self._has_md5
 
     def upload_params(self) -> dict[str, str]:
         """Parameters of the request that begins a multipart upload."""
@@ -55,12 +58,15 @@ class Checksums:
     def verify(
         self, expected: Receipt, data: bytes | bytearray, reply: Mapping[str, Any]
     ) -> Receipt | None:
-        """The receipt for ``data``, or None if ``reply`` proves that other data was stored."""
+        """The receipt for ``data``. None if ``reply`` proves that other data was stored, or if
+        nothing proves anything: the service ignores CRC32, and this host has no MD5."""
         etag = str(reply.get("ETag", ""))
         returned = reply.get("ChecksumCRC32")
         if expected.crc32 is not None and returned is not None:
             matches = returned == _text(expected.crc32)
             return Receipt(etag, crc32=expected.crc32) if matches else None
+        if not self._has_md5:
+            return None
         md5 = expected.md5 or _md5(data)
         if self._comparable(reply) and etag.strip('"') != md5.hex():
             return None

@@ -7,6 +7,7 @@ from collections.abc import Hashable
 
 from oslo_config import cfg
 
+from imsgate import hashing
 from imsgate.errors import BadConfig
 from imsgate.settings import Settings
 
@@ -215,6 +216,11 @@ def check(name: str, settings: S3Settings) -> None:
         raise BadConfig(f"[{name}] s3_store_region_name", "is not a valid region name")
     if settings.s3_store_cacert and not os.access(settings.s3_store_cacert, os.R_OK):
         raise BadConfig(f"[{name}] s3_store_cacert", "is not a readable file")
+    md5_is_used = settings.s3_store_request_checksum_calculation == "when_required"
+    if md5_is_used and not hashing.is_available("md5"):
+        key = f"[{name}] s3_store_request_checksum_calculation"
+        problem = "this host has no md5, maybe because of FIPS mode; set it to when_supported"
+        raise BadConfig(key, problem)
     _check_host(f"[{name}] s3_store_host", endpoint(settings))
 
 

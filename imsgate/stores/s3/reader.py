@@ -68,6 +68,8 @@ class RangeReader(Iterator[bytes]):
         try:
             reply = self._bucket.get(self._key, offset, stop, None)
         except failures.OutOfRange:  # there are no bytes at offset: usually an empty object
+            if length is not None:
+                raise
             return "", None, offset
         if length is not None:
             return reply["ETag"], reply["Body"], offset + length

@@ -20,10 +20,12 @@ from typing import Any, TypeVar
 from imsgate import errors
 from imsgate.config import Section
 from imsgate.errors import BadConfig
+from imsgate.stores.abilities import without_credentials
 from imsgate.stores.base import (
     ATTEMPT,
     LOCATION,
     Addressed,
+    Adopts,
     Copies,
     CopySource,
     DirectUrls,
@@ -48,7 +50,7 @@ AnySink = TypeVar("AnySink", bound=S3Sink)
 _LOG = logging.getLogger(__name__)
 
 
-class S3Store(Store, Addressed, Copies, DirectUrls, Resumable, Sweeps):
+class S3Store(Store, Addressed, Adopts, Copies, DirectUrls, Resumable, Sweeps):
     """A store whose objects are in one bucket."""
 
     OPTS = options.OPTS
@@ -124,11 +126,19 @@ class S3Store(Store, Addressed, Copies, DirectUrls, Resumable, Sweeps):
             self._sinks[key] = sink
         return sink
 
+    def copy_source(self, location: str) -> CopySource:
+        key = self._key(location)
+        etag = self._bucket.head(key)["ETag"]
+        return CopySource(options.service(self._options), self._bucket.name, key, etag)
+
+    def copies_from(self, source: CopySource) -> bool:
+        return source.service == options.service(self._options)
+
     def copy(
         self, key: str, source: CopySource, size: int, check: Callable[[], object]
     ) -> Sink | None:
         """See Copies. Also returns None if a single PUT suffices: that takes fewer requests."""
-        if source.service != options.service(self._options) or size <= self._single_put:
+        if not self.copies_from(source) or size <= self._single_put:
             return None
         sink = self.create(key, size)
         try:
@@ -216,6 +226,9 @@ class S3Store(Store, Addressed, Copies, DirectUrls, Resumable, Sweeps):
             if location != url and LOCATION.fullmatch(location):
                 return location
         return None
+
+    def glance_location(self, url: str) -> str | None:
+        return self.locate(without_credentials(url))
 
     def check(self) -> None:
         self._bucket.check()

@@ -28,6 +28,15 @@ class MemberContract:
         assert registry.members(record.id) == added
         assert registry.members(image().id) == []
 
+    def test_image_is_added_with_its_members(self, registry: Registry) -> None:
+        record = image()
+        shared_with = [member(record.id, "a"), member(record.id, "b", created_at=after(1))]
+        registry.add(record, shared_with=shared_with)
+        assert registry.members(record.id) == shared_with
+        with pytest.raises(AlreadyExists):
+            registry.add(record, shared_with=[member(record.id, "c")])
+        assert registry.members(record.id) == shared_with
+
     def test_member_is_added_once(self, registry: Registry) -> None:
         record = image()
         registry.add(record)

@@ -18,7 +18,9 @@ from imsgate.stores.base import Store
 from imsgate.testing.stores import machine
 from imsgate.testing.stores.attempts import AttemptChecks
 from imsgate.testing.stores.contents import ContentChecks
+from imsgate.testing.stores.durability import DurabilityChecks
 from imsgate.testing.stores.faults import FaultChecks
+from imsgate.testing.stores.forks import ForkChecks
 from imsgate.testing.stores.resources import ResourceChecks
 from imsgate.testing.stores.resumable import ResumableFaultChecks
 from imsgate.testing.stores.space import SpaceChecks
@@ -31,6 +33,8 @@ class StoreContract(
     SpaceChecks,
     ResumableFaultChecks,
     FaultChecks,
+    DurabilityChecks,
+    ForkChecks,
 ):
     """Derive a test class with a ``store`` fixture and a ``leftovers`` method.
 

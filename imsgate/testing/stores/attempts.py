@@ -1,6 +1,5 @@
 """Checks of attempts: visibility, commit, abort, discard, concurrency and other processes."""
 
-import concurrent.futures
 import contextlib
 import threading
 from collections.abc import Callable
@@ -9,7 +8,7 @@ import pytest
 
 from imsgate import errors
 from imsgate.errors import ObjectNotFound
-from imsgate.stores.base import Sink, Store
+from imsgate.stores.base import Resumable, Sink, Store
 from imsgate.testing.stores.checks import REPORTED, StoreChecks, assert_missing
 from imsgate.testing.stores.data import (
     MIB,
@@ -21,6 +20,7 @@ from imsgate.testing.stores.data import (
     new_key,
     pieces,
 )
+from imsgate.testing.stores.limits import together
 
 
 class CallerError(Exception):
@@ -118,6 +118,28 @@ class AttemptChecks(StoreChecks):
         assert again == location, f"commit after the block must return {location!r}, not {again!r}"
         assert_same(content(store, location), b"data", "a second commit must do nothing")
 
+    def test_an_object_is_never_overwritten(self, store: Store) -> None:
+        """Its key may be that of an attempt whose process died after it had committed."""
+        if self.OVERWRITES:
+            pytest.skip("the service behind this store always replaces an existing object")
+        creates: dict[str, Callable[[str], Sink]] = {"create": lambda key: store.create(key, None)}
+        if isinstance(store, Resumable):
+            creates["begin"] = lambda key: store.begin(key, None, 1)
+        key = new_key()
+        location = self.keep(store, self.put(store, b"data", key=key))
+        for name, create in creates.items():
+            with pytest.raises(REPORTED) as caught:
+                with create(key) as sink:
+                    sink.write(b"other data")
+                    sink.commit()
+                pytest.fail(
+                    f"{name}, write or commit must raise StoreUnavailable if the key already has "
+                    f"an object; the attempt was committed (Store.create)"
+                )
+            self.check_error(store, caught.value, name)
+            rule = f"an attempt with the key of an object must not touch it ({name})"
+            assert_same(content(store, location), b"data", rule)
+
     # Several attempts.
 
     def test_two_attempts_for_one_image(self, store: Store) -> None:
@@ -162,8 +184,8 @@ class AttemptChecks(StoreChecks):
                 with store.create(new_key(), None) as sink:
                     sink.write(data)
 
-        with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            list(pool.map(work, range(8)))
+        rule = "eight threads must be able to use the store at the same time"
+        together(8, work, self.TIMEOUT / 2, rule)
 
     def test_deleting_while_reading_gives_no_wrong_bytes(self, store: Store) -> None:
         data = body(SIZE)

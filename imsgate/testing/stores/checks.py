@@ -11,6 +11,10 @@ from imsgate import errors
 from imsgate.errors import ObjectNotFound
 from imsgate.stores.base import LocalFiles, Store
 from imsgate.testing.stores.data import MIB, new_key, pieces
+from imsgate.testing.stores.limits import Alarm
+from imsgate.testing.stores.reported import assert_reported
+
+_KIT = "imsgate.testing.stores"
 
 #: What a failed write or commit raises. StoreDenied is a StoreUnavailable.
 REPORTED = (errors.StoreFull, errors.StoreUnavailable)
@@ -28,6 +32,12 @@ class StoreChecks:
     #: Number of random call sequences to compare with the memory store; lower it for a slow store.
     SEQUENCES: ClassVar[int] = 100
 
+    #: Whether the service behind the store cannot refuse to replace an object.
+    OVERWRITES: ClassVar[bool] = False
+
+    #: Seconds after which a check fails that has not ended, because the driver waits forever.
+    TIMEOUT: ClassVar[float] = 300.0
+
     @pytest.fixture
     def store(self) -> Any:
         """An empty store."""
@@ -36,7 +46,7 @@ class StoreChecks:
     @pytest.fixture
     def small_store(self) -> Any:
         """A store with room for a few hundred KiB at most, to test a full store."""
-        pytest.skip("this driver's tests do not define the fixture small_store")
+        raise self.not_given("small_store")
 
     def leftovers(self, store: Store) -> Collection[Any]:
         """Everything in ``store``, objects and remains of attempts, found without the driver."""
@@ -58,13 +68,30 @@ class StoreChecks:
         if made is not store and hasattr(made, "close"):
             made.close()
 
+    def is_given(self, hook: str) -> bool:
+        """Whether the driver's tests define this hook."""
+        kinds = [kind for kind in type(self).__mro__ if hook in vars(kind)]
+        return bool(kinds) and not kinds[0].__module__.startswith(_KIT)
+
+    def not_given(self, hook: str) -> BaseException:
+        """What a hook raises that the driver's tests do not define: the check is skipped."""
+        return pytest.skip.Exception(f"this driver's tests do not define {hook}")
+
+    def check_error(self, store: Store, error: BaseException, call: str) -> None:
+        """Fails unless ``error``, raised by ``call``, names the store and reveals nothing."""
+        # The caller knows the location that may be in an ObjectNotFound.
+        paths = isinstance(error, errors.Error)
+        assert_reported(error, store.name, self.private(store), call, paths=paths)
+
     @pytest.fixture(autouse=True)
     def _nothing_is_left(self, store: Store) -> Iterator[None]:
         self._stored: list[tuple[Store, str]] = []
-        yield
-        for owner, location in self._stored:
-            owner.delete(location)
-        self.assert_empty(store, "after all objects were deleted")
+        with Alarm(self.TIMEOUT).set() as self._alarm:
+            yield
+            self._alarm.start()
+            for owner, location in self._stored:
+                owner.delete(location)
+            self.assert_empty(store, "after all objects were deleted")
 
     def keep(self, store: Store, location: str) -> str:
         """Have an object deleted at the end of the test; returns ``location``."""
@@ -92,21 +119,27 @@ class StoreChecks:
         assert not remains, f"{when}, the store must be empty; it contains {list(remains)[:10]}"
 
 
-def assert_missing(store: Store, location: str, why: str) -> None:
-    """Fails unless read, size, delete and open all raise ObjectNotFound at the call."""
+def assert_missing(store: Store, location: str, why: str) -> list[ObjectNotFound]:
+    """Fails unless read, size, delete and open all raise ObjectNotFound at the call.
+
+    Returns what they raised.
+    """
     calls: list[Callable[[str], Any]] = [store.read, store.size, store.delete]
     if isinstance(store, LocalFiles):
         calls.append(store.open)
-    for call in calls:
-        try:
-            result = call(location)
-        except ObjectNotFound:
-            continue
-        closing = contextlib.closing(result) if hasattr(result, "close") else None
-        with closing or contextlib.nullcontext():
-            name = getattr(call, "__name__", call)
-            problem = f"{name} must raise ObjectNotFound at the call, because {why}"
-            pytest.fail(f"{problem}; it returned {result!r}")
+    return [_raised(call, location, why) for call in calls]
+
+
+def _raised(call: Callable[[str], Any], location: str, why: str) -> ObjectNotFound:
+    try:
+        result = call(location)
+    except ObjectNotFound as error:
+        return error
+    closing = contextlib.closing(result) if hasattr(result, "close") else None
+    with closing or contextlib.nullcontext():
+        name = getattr(call, "__name__", call)
+        problem = f"{name} must raise ObjectNotFound at the call, because {why}"
+        pytest.fail(f"{problem}; it returned {result!r}")
 
 
 def assert_full(error: errors.StoreFull, store: Store) -> None:

@@ -1,5 +1,6 @@
 """Checks of a store whose medium fails. The driver's author provides the faults."""
 
+import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -7,34 +8,58 @@ from typing import Any
 import pytest
 
 from imsgate import errors
-from imsgate.stores.base import Resumable, Sink, Store
+from imsgate.stores.base import LocalFiles, Resumable, Sink, Store, Sweeps
 from imsgate.testing.stores.checks import REPORTED, StoreChecks
-from imsgate.testing.stores.data import assert_prefix, assert_same, body, content, new_key, pieces
+from imsgate.testing.stores.data import (
+    MIB,
+    assert_prefix,
+    assert_same,
+    body,
+    content,
+    new_key,
+    pieces,
+)
+from imsgate.testing.stores.limits import together
 
 _CHUNK_BYTES = 512 * 1024
 _SIZE = 5 * _CHUNK_BYTES + 17
 
 
 class FaultChecks(StoreChecks):
-    """Checks that need ``write_fault``, ``read_fault``, ``away`` or ``replaced``."""
+    """Checks that need a hook, ``write_fault`` for example."""
 
     def write_fault(self, store: Store, nth: int) -> AbstractContextManager[Any]:
         """A context in which the ``nth`` write to the medium and all later ones fail."""
-        pytest.skip("this driver's tests do not define write_fault")
+        raise self.not_given("write_fault")
 
     def read_fault(self, store: Store, nth: int) -> AbstractContextManager[Any]:
         """A context in which the ``nth`` read of the medium and all later ones fail."""
-        pytest.skip("this driver's tests do not define read_fault")
+        raise self.not_given("read_fault")
 
     def away(self, store: Store) -> AbstractContextManager[Any]:
         """A context in which the medium does not respond at all."""
-        pytest.skip("this driver's tests do not define away")
+        raise self.not_given("away")
 
     def replaced(self, store: Store) -> AbstractContextManager[Any]:
         """A context in which an empty medium is in the place of the store's, such as the mount
         point of a volume that is not mounted. It ends with an error if something is written
         there."""
-        pytest.skip("this driver's tests do not define replaced")
+        raise self.not_given("replaced")
+
+    def denied(self, store: Store) -> AbstractContextManager[Any]:
+        """A context in which the medium refuses everything: wrong credentials or permissions."""
+        raise self.not_given("denied")
+
+    def silent(self, store: Store) -> AbstractContextManager[Any]:
+        """A context in which the medium takes requests and never answers.
+
+        The driver's own time limits must be short in ``store``: the check waits for them.
+        """
+        raise self.not_given("silent")
+
+    def truncate(self, store: Store, location: str, size: int) -> None:
+        """Cut the object to ``size`` bytes, without the driver."""
+        raise self.not_given("truncate")
 
     @pytest.mark.parametrize("size", [None, _SIZE], ids=["unknown size", "announced"])
     @pytest.mark.parametrize("nth", [1, 2, 4])
@@ -44,7 +69,7 @@ class FaultChecks(StoreChecks):
             try:
                 sink = store.create(key, size)
             except REPORTED as error:
-                self._check_error(store, error)
+                self.check_error(store, error, "create")
             else:
                 self._assert_fails(store, sink, data)
                 sink.abort()  # must not raise
@@ -63,11 +88,11 @@ class FaultChecks(StoreChecks):
                 sink.write(chunk)
             sink.commit()
             pytest.fail("write or commit must raise StoreUnavailable or StoreFull for a fault")
-        self._check_error(store, first.value)
+        self.check_error(store, first.value, "write or commit")
         with pytest.raises(REPORTED) as second:
             sink.commit()
             pytest.fail("commit must fail after a failed write; it succeeded")
-        self._check_error(store, second.value)
+        self.check_error(store, second.value, "commit")
 
     @pytest.mark.parametrize("nth", [1, 2, 3])
     def test_a_read_that_fails_gives_no_wrong_bytes(self, store: Store, nth: int) -> None:
@@ -83,9 +108,79 @@ class FaultChecks(StoreChecks):
                 rule = "a read that fails must raise StoreUnavailable rather than end early"
                 assert_same(b"".join(chunks), data, rule)
             except errors.StoreUnavailable as error:
-                self._check_error(store, error)
+                self.check_error(store, error, "read")
         assert_prefix(b"".join(chunks), data, "a read must not return wrong bytes")
         assert_same(content(store, location), data, "reads must work when the fault is over")
+        store.delete(location)
+
+    @pytest.mark.parametrize("left", [0, _CHUNK_BYTES, MIB, _SIZE - 1])
+    def test_an_object_that_was_cut_is_not_read_to_its_end(self, store: Store, left: int) -> None:
+        """A server would send a response that is too short, or a copy would be incomplete."""
+        if not self.is_given("truncate"):
+            raise self.not_given("truncate")
+        data, locations = body(_SIZE), list[str]()
+        for _ in range(2):
+            with store.create(new_key(), _SIZE) as sink:
+                for chunk in pieces(data, _CHUNK_BYTES):
+                    sink.write(chunk)
+                locations.append(self.keep(store, sink.commit()))
+        reader = store.read(locations[0])
+        chunks = [next(reader)]
+        for location in locations:
+            self.truncate(store, location, left)
+        with contextlib.closing(reader):  # type: ignore[type-var]  # the contract promises close
+            self._assert_cut(store, lambda: chunks.extend(reader), chunks, "after the first chunk")
+        again: list[bytes] = []
+
+        def read() -> None:
+            again.extend(store.read(locations[1], 0, _SIZE))
+
+        self._assert_cut(store, read, again, "before the call, with the length of all")
+
+    def _assert_cut(
+        self, store: Store, read: Callable[[], object], chunks: list[bytes], when: str
+    ) -> None:
+        try:
+            read()
+        except errors.StoreUnavailable as error:
+            self.check_error(store, error, "read")
+        else:
+            rule = (
+                "the iterator must raise StoreUnavailable rather than end early; the object was "
+                f"cut {when} (Store.read)"
+            )
+            assert_same(b"".join(chunks), body(_SIZE), rule)
+        assert_prefix(b"".join(chunks), body(_SIZE), "a read must not return wrong bytes")
+
+    def test_a_refusal_is_reported_as_such(self, store: Store) -> None:
+        """An operator looks for permissions, not for an outage."""
+        self._assert_unavailable(
+            store, self.denied(store), "the medium refuses access", errors.StoreDenied
+        )
+
+    def test_a_medium_that_never_answers_is_reported(self, store: Store) -> None:
+        """A thread that waits forever is lost for the server."""
+        silent = self.silent(store)
+        key, location, sink = self._objects(store)
+        calls = list(self._calls(store, key, location, sink).items())
+        raised: dict[str, BaseException | None] = {}
+
+        def work(number: int) -> None:
+            name, call = calls[number]
+            try:
+                call()
+                raised[name] = None
+            except errors.StoreUnavailable as error:
+                raised[name] = error
+
+        with silent:
+            rule = "each call must have a time limit: the medium does not answer (see silent)"
+            together(len(calls), work, self.TIMEOUT / 2, rule)
+            sink.abort()
+        for name, error in raised.items():
+            assert error, f"{name} must raise StoreUnavailable if the medium does not answer"
+            self.check_error(store, error, name)
+        store.discard(key + "0")
         store.delete(location)
 
     def test_what_cannot_be_asked_is_not_taken_for_missing(self, store: Store) -> None:
@@ -96,15 +191,23 @@ class FaultChecks(StoreChecks):
         """The objects are not gone, and new ones must not be written to the wrong medium."""
         replaced = self.replaced(store)
         store.mark()
-        self._assert_unavailable(store, replaced, "another medium is in its place")
+        # A request that has begun before may end there.
+        self._assert_unavailable(store, replaced, "another medium is in its place", begun=False)
 
-    def _assert_unavailable(
-        self, store: Store, context: AbstractContextManager[Any], when: str
-    ) -> None:
+    def _objects(self, store: Store) -> tuple[str, str, Sink]:
+        """The key and location of an object, and an attempt that has written something."""
         key = new_key()
         with store.create(key, 4) as sink:
             sink.write(b"data")
             location = sink.commit()
+        begun = store.create(key + "0", None)
+        begun.write(b"data")
+        return key, location, begun
+
+    def _calls(
+        self, store: Store, key: str, location: str, sink: Sink
+    ) -> dict[str, Callable[[], Any]]:
+        """Everything that needs the medium."""
         calls: dict[str, Callable[[], Any]] = {
             "read": lambda: list(store.read(location)),
             "size": lambda: store.size(location),
@@ -112,25 +215,68 @@ class FaultChecks(StoreChecks):
             "discard": lambda: store.discard(key),
             "check": store.check,
             "create": lambda: store.create(new_key(), 4).commit(),
+            "commit": sink.commit,
         }
+        if isinstance(store, LocalFiles):
+            calls["open"] = lambda: store.open(location).close()
+        if isinstance(store, Sweeps):
+            calls["sweep"] = lambda: store.sweep(0, lambda _: True)
         if isinstance(store, Resumable):
             calls |= {
                 "begin": lambda: store.begin(new_key(), 4, 1).commit(),
                 "durable": lambda: store.durable(key, 4, 1),
                 "resume": lambda: store.resume(key, 4, 4, 1),
             }
+        return calls
+
+    def _assert_unavailable(
+        self,
+        store: Store,
+        context: AbstractContextManager[Any],
+        when: str,
+        kind: type[errors.Error] = errors.StoreUnavailable,
+        begun: bool = True,
+    ) -> None:
+        """``begun`` is whether an attempt that began before fails as well."""
+        key, location, sink = self._objects(store)
+        calls = self._calls(store, key, location, sink)
+        if not begun:
+            sink.abort()
+            del calls["commit"]
         with context:
             for name, call in calls.items():
-                with pytest.raises(errors.StoreUnavailable) as caught:
-                    call()
-                    pytest.fail(f"{name} must raise StoreUnavailable if {when}")
-                self._check_error(store, caught.value)
+                self.check_error(store, _raised(call, kind, f"{name} must", when), name)
+            self._assert_describes_itself(store, when)
+            self._assert_aborts(sink, when)
+        store.discard(key + "0")  # the abort could not remove anything
         assert_same(content(store, location), b"data", "the object must survive the outage")
         store.delete(location)
 
-    def _check_error(self, store: Store, error: errors.Error) -> None:
-        details = error.details
-        valid = details["store"] == store.name and set(details) <= {"store", "problem"}
-        assert valid, f"an error must have the details store and problem only; it has {details}"
-        shown = [text for text in self.private(store) if text in f"{error}{details}"]
-        assert not shown, f"no error may contain {shown}; this one is: {error}"
+    def _assert_aborts(self, sink: Sink, when: str) -> None:
+        for _ in range(2):
+            try:
+                sink.abort()
+            except Exception as error:
+                problem = f"abort must never raise, not even if {when}"
+                pytest.fail(f"{problem}; it raised {error!r} (Sink.abort)")
+
+    def _assert_describes_itself(self, store: Store, when: str) -> None:
+        """Administrators look at a store when it is away."""
+        for call in (store.free_space, store.room, store.properties):
+            try:
+                call()
+            except Exception as error:
+                name = getattr(call, "__name__", call)
+                pytest.fail(f"{name} must not raise if {when}; it raised {error!r}")
+
+
+def _raised(call: Callable[[], Any], kind: type[errors.Error], who: str, when: str) -> errors.Error:
+    """The error that ``call`` raises. Fails unless it is of ``kind``."""
+    rule = f"{who} raise errors.{kind.__name__}(store=self.name, problem=...) if {when}"
+    try:
+        call()
+    except kind as error:
+        return error
+    except Exception as error:
+        pytest.fail(f"{rule}; it raised {error!r}")
+    pytest.fail(f"{rule}; it did not fail")

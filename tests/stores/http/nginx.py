@@ -16,7 +16,7 @@ from imsgate.stores.mark import MARK
 from tests import markers
 from tests.functional.gateway import HOST, eventually, free_port
 
-USER, PASSWORD, TOKEN = "gateway", "not-to-be-seen-anywhere", "a.bearer.token"
+USER, PASSWORD, TOKEN = "image-writer", "not-to-be-seen-anywhere", "a.bearer.token"
 
 #: Bytes that one upload to SMALL may have.
 SMALL_BYTES = 300 * 1024

@@ -9,6 +9,7 @@ import urllib.parse
 import pytest
 
 from imsgate.testing import StoreContract
+from imsgate.testing.stores import local
 from tests.stores.http import nginx
 from tests.stores.s3.proxy import between
 
@@ -24,6 +25,7 @@ class TestHttpStore(StoreContract):
     @pytest.fixture
     def store(self, served):
         self.server = served
+        self.OVERWRITES = served.kind == "put only"  # nginx ignores the condition of a PUT
         with between(served.port) as self.proxy:
             store = served.store(http_store_url=f"{self.proxy.url}/images")
             yield store
@@ -38,6 +40,22 @@ class TestHttpStore(StoreContract):
     def leftovers(self, store):
         place = urllib.parse.urlsplit(store.properties()["http_store_url"]).path
         return self.server.files(place.strip("/"))
+
+    def shown(self, store):
+        return self.proxy.url, "/images"
+
+    def truncate(self, store, location, size):
+        local.truncate(self.server.home / "root" / "images" / location, size)
+
+    @contextlib.contextmanager
+    def _answered(self, rule):
+        self.proxy.rules.append(rule)
+        yield
+        self.proxy.rules.remove(rule)
+
+    def denied(self, store):
+        answer = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        return self._answered(lambda line: answer)
 
     def private(self, store):
         return nginx.USER, nginx.PASSWORD, self.proxy.url, str(self.server.home), "/images"

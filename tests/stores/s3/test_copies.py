@@ -72,6 +72,21 @@ def test_the_service_copies(bucket, users, store, proxy):
     store.delete(location)
 
 
+def test_the_service_copies_the_object_of_another_store(users, store, proxy):
+    with contextlib.closing(users.store(s3_store_host=proxy.url)) as origin:
+        with origin.create(new_key(), len(users.body)) as sink:
+            sink.write(users.body)
+            location = sink.commit()
+        before = proxy.sent
+        copied = copy(store, users, origin.copy_source(location))
+        assert proxy.sent - before < 1 << 16
+        assert content(store, copied) == users.body
+        store.delete(copied)
+        origin.delete(location)
+        with pytest.raises(errors.ObjectNotFound):
+            origin.copy_source(location)
+
+
 def test_what_is_not_copied(bucket, users, store, proxy):
     assert copy_source(users, proxy.url, server_side_copy=False) is None
     before = len(proxy.requests)
