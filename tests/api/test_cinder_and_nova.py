@@ -111,7 +111,7 @@ def test_a_key_stays_with_its_image(keys, who, protected, status):
     ("key_id", "token", "words"),
     [
         (None, "another's", "the user may not delete it"),
-        (str(uuid.uuid4()), "user's", "there is no such key"),
+        ("8d45dbf6-2122-4469-8c49-b91d74fd6306", "user's", "there is no such key"),
         (None, "broken", "the key manager failed: the key manager has a bug"),
         ("../../../sys/mounts/secret", "user's", "its id is not a UUID"),
         ("http://evil.example/v1/secrets/1", "user's", "its id is not a UUID"),
