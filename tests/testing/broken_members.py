@@ -9,6 +9,20 @@ from imsgate.registry.memory import MemoryRegistry
 from imsgate.testing.records import member
 
 
+class ForgetsFirstMembers(MemoryRegistry):
+    def add(self, image, within=None, outcome=None, shared_with=()):
+        super().add(image, within, outcome)
+
+
+class SharesWhatIsThere(MemoryRegistry):
+    def add(self, image, within=None, outcome=None, shared_with=()):
+        try:
+            super().add(image, within, outcome)
+        finally:
+            for added in shared_with:
+                self.add_member(added)
+
+
 class AddsMembersTwice(MemoryRegistry):
     def add_member(self, member):
         self._members.pop((member.image_id, member.member_id), None)
@@ -91,6 +105,8 @@ class AnswersLeaveTheTime(MemoryRegistry):
 
 
 REJECTED = [
+    (ForgetsFirstMembers, "image_is_added_with_its_members"),
+    (SharesWhatIsThere, "image_is_added_with_its_members"),
     (AddsMembersTwice, "member_is_added_once"),
     (AddsMembersToNothing, "members_of_nothing"),
     (LetsAnyNumberBeMembers, "members_are_limited"),
