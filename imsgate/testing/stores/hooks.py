@@ -1,8 +1,7 @@
 """What is not checked of a driver without a hook. ``doc/writing-a-store.md`` describes them."""
 
-from imsgate.stores.base import Copies, DirectUrls, Store
-
-_ALWAYS: dict[str, str] = {
+#: Names of hooks.
+UNCHECKED = {
     "away": "a medium that does not respond: is it taken for missing objects; does abort raise",
     "denied": "a medium that refuses access: is it StoreDenied, with a problem and without a path",
     "private": "whether errors and properties contain credentials or directories",
@@ -15,20 +14,6 @@ _ALWAYS: dict[str, str] = {
     "truncate": "an object that is shorter than its size: does the data end early",
     "write_fault": "writes that fail: are they reported, and does commit fail afterwards",
 }
-_OF_ABILITIES: dict[str, tuple[type, str]] = {
-    "copy_source": (Copies, "objects that the service copies: data, abort, other ETags"),
-    "direct_store": (DirectUrls, "URLs of the service: data, ranges, methods, credentials"),
-}
-
-
-def unchecked(store: Store) -> dict[str, str]:
-    """The hooks that matter to this driver, and what is not checked without them."""
-    hooks = dict(_ALWAYS)
-    for name, (ability, text) in _OF_ABILITIES.items():
-        if isinstance(store, ability):
-            hooks[name] = text
-    return hooks
-
 
 _KIT = "imsgate.testing.stores"
 _BASE = "in imsgate/stores/base.py"
