@@ -270,6 +270,22 @@ class PropertiesNeedTheMedium(Sound):
         return {}
 
 
+@rejected_by("test_what_cannot_be_asked_is_not_taken_for_missing")
+class AsksTheMediumForUrls(Sound):
+    def url(self, location):
+        self.answering()
+        return super().url(location)
+
+
+@rejected_by("test_a_url_leads_back_and_no_other_does")
+class HasASecretInItsUrls(Sound):
+    def url(self, location):
+        return f"memory://hunter2/{location}"
+
+    def locate(self, url):
+        return super().locate(url.replace("//hunter2/", f"//{self.name}/"))
+
+
 # Properties
 
 SHOWN = "test_properties_can_be_shown"

@@ -89,7 +89,12 @@ class AttemptChecks(StoreChecks):
         for chunk in pieces(body(written), MIB):
             sink.write(chunk)
         end(sink)
-        self.assert_empty(store, "after an attempt that was not committed")
+        ending = end.__name__.strip("_").replace("_", " ")
+        self.assert_empty(
+            store,
+            f"after an attempt of {written} bytes (announced: {size}) that ended with {ending}: "
+            "abort must remove everything (Sink.abort)",
+        )
 
     def test_an_aborted_attempt_cannot_be_committed(self, store: Store) -> None:
         with store.create(new_key(), None) as sink:

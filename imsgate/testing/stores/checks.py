@@ -10,6 +10,9 @@ import pytest
 from imsgate import errors
 from imsgate.errors import ObjectNotFound
 from imsgate.stores.base import LocalFiles, Store
+from imsgate.testing import summary
+from imsgate.testing.stores import hooks
+from imsgate.testing.stores.budget import Budget
 from imsgate.testing.stores.data import MIB, new_key, pieces
 from imsgate.testing.stores.limits import Alarm
 from imsgate.testing.stores.reported import assert_reported
@@ -29,8 +32,13 @@ class StoreChecks:
     #: Size in bytes of the driver's parts, blocks or chunks; sizes around it are tested.
     PART: ClassVar[int] = MIB
 
-    #: Number of random call sequences to compare with the memory store; lower it for a slow store.
-    SEQUENCES: ClassVar[int] = 100
+    #: Number of random call sequences to compare with the memory store, and to cut at random. The
+    #: environment variable IMSGATE_TEST_SEQUENCES overrides it: try 1000 before a release.
+    SEQUENCES: ClassVar[int] = 25
+
+    #: Seconds after which these checks try no further sequence; 0 means no limit. The environment
+    #: variable IMSGATE_TEST_SECONDS overrides it.
+    SECONDS: ClassVar[float] = 60.0
 
     #: Whether the service behind the store cannot refuse to replace an object.
     OVERWRITES: ClassVar[bool] = False
@@ -83,8 +91,14 @@ class StoreChecks:
         paths = isinstance(error, errors.Error)
         assert_reported(error, store.name, self.private(store), call, paths=paths)
 
+    def budget(self) -> Budget:
+        """How many random sequences to try."""
+        return Budget.of(self.SEQUENCES, self.SECONDS, self._alarm.start)
+
     @pytest.fixture(autouse=True)
-    def _nothing_is_left(self, store: Store) -> Iterator[None]:
+    def _nothing_is_left(self, store: Store, request: pytest.FixtureRequest) -> Iterator[None]:
+        missing = {k: v for k, v in hooks.UNCHECKED.items() if not self.is_given(k)}
+        summary.note(request.config, type(self).__qualname__, missing, hooks.SOURCES)
         self._stored: list[tuple[Store, str]] = []
         with Alarm(self.TIMEOUT).set() as self._alarm:
             yield

@@ -162,7 +162,9 @@ class ContentChecks(StoreChecks):
         scheme, _, rest = url.partition("://")
         assert scheme != "file", f"url must not name a file on this host; it returned {url!r}"
         place, _, key = rest.rpartition("/")
-        assert "@" not in place, "url must not contain user information"
+        assert "@" not in place, "url must not contain user information (Addressed)"
+        shown = [text for text in self.private(store) if text in url]
+        assert not shown, f"url must contain no credentials; it contains {shown} (Addressed)"
         wrong = [f"file://{rest}", f"{scheme}://user:secret@{rest}", f"{scheme}://{place}x/{key}"]
         wrong += [f"{scheme}://x{rest}", f"{scheme}x://{rest}", f"x{url}"]
         wrong += [f"{url}?a=b", f"{url}#a", f"{url}\n", f"{url}/../{key}", f"{url}%00"]

@@ -10,6 +10,7 @@ from hypothesis import strategies
 
 from imsgate.stores.base import Store
 from imsgate.testing.stores import machine
+from imsgate.testing.stores.budget import Budget
 from imsgate.testing.stores.data import assert_same, body, content, new_key, pieces
 
 #: How a process ends its turn.
@@ -28,27 +29,32 @@ _TURNS = strategies.lists(
 
 
 def compare(
-    store: Any, elsewhere: Callable[[], AbstractContextManager[Any]], part: int, sequences: int
+    store: Any, elsewhere: Callable[[], AbstractContextManager[Any]], part: int, budget: Budget
 ) -> None:
     """Fails with the shortest sequence of turns after which the object is not what was written.
 
     ``elsewhere`` builds the store of another process; ``part`` is the size of a part in bytes;
-    ``sequences`` is the number of sequences to try.
+    ``budget`` is how many sequences to try.
     """
 
-    @hypothesis.settings(machine.SETTINGS, max_examples=sequences)
+    @hypothesis.settings(machine.SETTINGS, max_examples=budget.sequences)
     @hypothesis.given(turns=_TURNS, known=strategies.booleans())
     def check(turns: list[tuple[int, int, int, str]], known: bool) -> None:
+        budget.begin()
         with contextlib.ExitStack() as processes:
             others = [store, processes.enter_context(elsewhere())]
             sizes = [parts * part + count for parts, count, _, _ in turns]
             key = new_key()
             try:
                 _run(others, key, body(sum(sizes)), sizes, turns, known)
+            except BaseException as error:
+                budget.note(error)
+                raise
             finally:
                 store.discard(key)
 
-    check()
+    with budget.spending():
+        check()
 
 
 def _run(

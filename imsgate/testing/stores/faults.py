@@ -1,6 +1,7 @@
 """Checks of a store whose medium fails. The driver's author provides the faults."""
 
 import contextlib
+import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from imsgate import errors
-from imsgate.stores.base import LocalFiles, Resumable, Sink, Store, Sweeps
+from imsgate.stores.base import Addressed, LocalFiles, Resumable, Sink, Store, Sweeps
 from imsgate.testing.stores.checks import REPORTED, StoreChecks
 from imsgate.testing.stores.data import (
     MIB,
@@ -247,7 +248,7 @@ class FaultChecks(StoreChecks):
         with context:
             for name, call in calls.items():
                 self.check_error(store, _raised(call, kind, f"{name} must", when), name)
-            self._assert_describes_itself(store, when)
+            self._assert_describes_itself(store, location, when)
             self._assert_aborts(sink, when)
         store.discard(key + "0")  # the abort could not remove anything
         assert_same(content(store, location), b"data", "the object must survive the outage")
@@ -261,14 +262,23 @@ class FaultChecks(StoreChecks):
                 problem = f"abort must never raise, not even if {when}"
                 pytest.fail(f"{problem}; it raised {error!r} (Sink.abort)")
 
-    def _assert_describes_itself(self, store: Store, when: str) -> None:
+    def _assert_describes_itself(self, store: Store, location: str, when: str) -> None:
         """Administrators look at a store when it is away."""
-        for call in (store.free_space, store.room, store.properties):
+        calls: list[Callable[[], Any]] = [store.free_space, store.room, store.properties]
+        if isinstance(store, Addressed):
+            calls.append(functools.partial(_lead_back, store, location))
+        for call in calls:
             try:
                 call()
             except Exception as error:
-                name = getattr(call, "__name__", call)
+                name = getattr(call, "__name__", "url or locate")
                 pytest.fail(f"{name} must not raise if {when}; it raised {error!r}")
+
+
+def _lead_back(store: Addressed, location: str) -> None:
+    """``url`` and ``locate`` make no request."""
+    url = store.url(location)
+    assert url is None or store.locate(url) == location, "locate must return the location"
 
 
 def _raised(call: Callable[[], Any], kind: type[errors.Error], who: str, when: str) -> errors.Error:

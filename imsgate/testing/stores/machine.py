@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import sys
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -19,6 +20,7 @@ from imsgate import errors
 from imsgate.config import Section
 from imsgate.stores.base import Sink, Store
 from imsgate.stores.memory import MemoryStore
+from imsgate.testing.stores.budget import Budget
 
 _RUNS = itertools.count()
 
@@ -32,20 +34,26 @@ SETTINGS = hypothesis.settings(
 )
 
 
-def compare(
-    store: Store, leftovers: Callable[[Store], Collection[Any]], sequences: int = 100
-) -> None:
+def compare(store: Store, leftovers: Callable[[Store], Collection[Any]], budget: Budget) -> None:
     """Fails with the shortest sequence of calls for which ``store`` differs from the memory store.
 
-    ``leftovers`` lists what is in the store; ``sequences`` is the number of sequences to try.
+    ``leftovers`` lists what is in the store; ``budget`` is how many sequences to try.
     """
 
     class Comparison(_Machine):
         def __init__(self) -> None:
+            budget.begin()
+            self.handled = sys.exc_info()[1]
             super().__init__(store, leftovers)
 
-    settings = hypothesis.settings(SETTINGS, max_examples=sequences)
-    run_state_machine_as_test(Comparison, settings=settings)
+        def teardown(self) -> None:
+            error = sys.exc_info()[1]
+            budget.note(None if error is self.handled else error)
+            super().teardown()
+
+    settings = hypothesis.settings(SETTINGS, max_examples=budget.sequences)
+    with budget.spending():
+        run_state_machine_as_test(Comparison, settings=settings)
 
 
 @dataclasses.dataclass(eq=False)

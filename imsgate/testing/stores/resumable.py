@@ -70,7 +70,7 @@ class ResumableChecks(TakeoverChecks):
 
     def test_random_cuts(self, store: Store) -> None:
         need_resumable(store)
-        cuts.compare(store, lambda: self.elsewhere(store), self.PART, self.SEQUENCES)
+        cuts.compare(store, lambda: self.elsewhere(store), self.PART, self.budget())
 
     @pytest.mark.parametrize("end", ["fewer", "more"])
     def test_another_size_than_announced_after_a_cut(self, store: Store, end: str) -> None:
