@@ -1,12 +1,14 @@
 """The S3 driver and a whole gateway, compared with boto3's own transfer to the same server.
 
-    python benchmarks/s3.py [--mib 1024 8192] [--slow 20]
+    python benchmarks/s3.py [--mib 1024 8192] [--slow 20] [--fast]
 
 Starts SeaweedFS on a temporary directory, which needs as much space as the largest image. Uploads
 and downloads an object of each size with boto3, with the driver and through a gateway, and prints
 seconds, CPU seconds per GiB and peak resident memory. boto3 and the driver run in a process of
-their own. For the gateway, CPU and memory are those of its one worker, which also computes two
-digests.
+their own; "boto3 stream" is a download by one request, "boto3 down" its multi-threaded transfer.
+For the gateway, CPU and memory are those of its one worker, which also computes the digests of the
+image; "digests" is what md5 and sha512 alone take. With --fast, the gateway computes sha256 only,
+and has parts verified by CRC32, as boto3 does.
 
 Finally, the driver and the gateway use the server through a connection of --slow MiB/s, which must
 not increase their memory. 0 omits this part.
@@ -14,6 +16,8 @@ not increase their memory. 0 omits this part.
 
 import argparse
 import contextlib
+import hashlib
+import io
 import json
 import os
 import pathlib
@@ -33,6 +37,7 @@ import memory
 from boto3.s3.transfer import TransferConfig
 
 from imsgate.config import Section
+from imsgate.stores.s3.reader import BLOCK_BYTES
 from imsgate.stores.s3.store import S3Store
 from tests.stores.s3 import servers
 
@@ -58,6 +63,25 @@ class Source:
         length = self._remaining if size < 0 else min(size, self._remaining)
         self._remaining -= length
         return BLOCK * (length // MIB) + BLOCK[: length % MIB]
+
+
+def digests(_: servers.Bucket, mib: int) -> None:
+    for name in ("md5", "sha512"):
+        digest = hashlib.new(name)
+        for _ in range(mib):
+            digest.update(BLOCK)
+
+
+class Nowhere(io.RawIOBase):
+    """A file for boto3 that drops what is written to it."""
+
+    def write(self, data: Any) -> int:
+        return len(data)
+
+
+def boto3_parallel(bucket: servers.Bucket, mib: int) -> None:
+    config = TransferConfig(multipart_chunksize=BLOCK_BYTES, max_concurrency=THREADS)
+    bucket.client.download_fileobj(bucket.name, KEY, Nowhere(), Config=config)
 
 
 def boto3_up(bucket: servers.Bucket, mib: int) -> None:
@@ -89,7 +113,9 @@ def store(bucket: servers.Bucket) -> S3Store:
 
 TRANSFERS: dict[str, Callable[[servers.Bucket, int], None]] = {
     "boto3 up": boto3_up,
-    "boto3 down": boto3_down,
+    "boto3 down": boto3_parallel,
+    "boto3 stream": boto3_down,
+    "digests": digests,
     "driver up": driver_up,
     "driver down": driver_down,
 }
@@ -146,6 +172,15 @@ s3_store_thread_pools = {threads}
 """
 
 
+#: Further configuration with --fast, beginning in the section of the store.
+FAST = """
+s3_store_request_checksum_calculation = when_supported
+[upload]
+hashing_algorithm = sha256
+checksum = none
+"""
+
+
 def conf(bucket: servers.Bucket, port: int) -> str:
     """The configuration of a gateway that keeps images in ``bucket``, reached at ``port``."""
     values = {"host": servers.HOST, "port": port, "bucket": bucket.name}
@@ -153,11 +188,11 @@ def conf(bucket: servers.Bucket, port: int) -> str:
     return CONF.format(**values, part=PART_MIB, threads=THREADS)
 
 
-def measure_gateway(mib: int, bucket: servers.Bucket, port: int) -> dict[str, float]:
+def measure_gateway(mib: int, bucket: servers.Bucket, port: int, further: str) -> dict[str, float]:
     """Upload and download an image through a gateway; return the seconds of each."""
     with tempfile.TemporaryDirectory() as state:
         file = pathlib.Path(state, "imsgate.conf")
-        file.write_text(conf(bucket, port))
+        file.write_text(conf(bucket, port) + further)
         with memory.gateway(state, "--config-file", str(file)) as (gateway_port, worker):
             token = pathlib.Path(state, "admin-token").read_text().strip()
             transfer_image(gateway_port, worker, token, WARM_UP_MIB)
@@ -215,10 +250,10 @@ def slow_connection(port: int, rate: float) -> Iterator[int]:
         listener.close()
 
 
-def compare(mib: int, bucket: servers.Bucket, port: int) -> None:
+def compare(mib: int, bucket: servers.Bucket, port: int, further: str) -> None:
     """Measure all transfers of one size, and print the times relative to boto3's."""
     seconds = {name: measure(name, mib, bucket, port) for name in TRANSFERS}
-    seconds |= measure_gateway(mib, bucket, port)
+    seconds |= measure_gateway(mib, bucket, port, further)
     for name in ("driver up", "driver down", "gateway up", "gateway down"):
         ratio = seconds[name] / seconds[f"boto3 {name.split()[1]}"]
         print(f"{name}: {ratio:.2f} of the time of boto3")
@@ -237,23 +272,25 @@ def main() -> None:
         metavar="MIB/S",
         help="speed of the slow connection, 0 for none (default: %(default)s)",
     )
+    parser.add_argument("--fast", action="store_true", help="sha256 and CRC32 only")
     parser.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
         run_child(args.child)
         return
+    further = FAST if args.fast else ""
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home,
         servers.running(servers.seaweed(pathlib.Path(home))) as server,
         servers.bucket(server) as bucket,
     ):
         for mib in args.mib:
-            compare(mib, bucket, server.port)
+            compare(mib, bucket, server.port, further)
         if args.slow > 0:
             with slow_connection(server.port, args.slow * MIB) as port:
                 print(f"through a connection of {args.slow:g} MiB/s:")
                 measure("driver up", args.mib[0], bucket, port)
-                measure_gateway(args.mib[0], bucket, port)
+                measure_gateway(args.mib[0], bucket, port, further)
 
 
 if __name__ == "__main__":
