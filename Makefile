@@ -4,8 +4,9 @@
 # make sample write etc/*.sample, and the tables of the API and of metrics in doc/, again
 # make share  write the manual page and completion scripts, which packages contain, into share/
 # make dist   build the sdist, the wheel and an SBOM of both with all dependencies into dist/
-# make bench  compare imsgate with the floor and, with GLANCE_VENV, Glance; BENCH="--store DIR" for a disk
-# make bench-parts  measure memory, format inspection and the start
+# make bench  run all benchmarks: imsgate beside the floor and, with GLANCE_VENV, Glance (BENCH="--store DIR" for a
+#             disk), then bench-parts; the last line of output is for benchmarks/history.md
+# make bench-parts  all other benchmarks; what needs a missing program (weed, nginx, a database) is left out. An hour.
 # make fuzz   feed the format inspectors random input for $(FUZZ_SECONDS) seconds
 # make compare   write doc/formats-compared.md again
 
@@ -25,6 +26,9 @@ QUICK_JOBS ?= 2
 QUICK := not (gateway or s3 or nginx or postgresql or mariadb or keystone or broker or browser or slow)
 # All of these have such a marker. Only to collect them takes seconds.
 NOT_QUICK := --ignore=tests/functional --ignore=tests/testing --ignore=tests/doctor --ignore=tests/verification
+
+# All benchmarks except compare.py, which takes options.
+BENCH_PARTS ?= memory inspect_formats start resumable register s3 front connections scale
 
 # If it is set, each of about a thousand processes compiles again everything that it imports.
 unexport PYTHONDONTWRITEBYTECODE
@@ -87,11 +91,13 @@ dist: $(VENV)/.test share
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/compare.py $(BENCH)
+	$(MAKE) --no-print-directory bench-parts
+	@$(BIN)/python benchmarks/history.py
 
 bench-parts: $(VENV)/.test
-	$(BIN)/python benchmarks/memory.py
-	$(BIN)/python benchmarks/inspect_formats.py
-	$(BIN)/python benchmarks/start.py
+	@for part in $(BENCH_PARTS); do \
+		echo "== $$part"; $(BIN)/python benchmarks/$$part.py || echo "$$part did not finish, or found what is too slow"; \
+	done
 
 fuzz: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet atheris

@@ -5,7 +5,8 @@
 Starts `imsgate serve` with a thread for each slow upload. In each round, the same calls are made
 first beside nothing, then beside --idle connections that send nothing and --slow uploads that send
 --rate bytes per second each, which is more than `[pace] minimum_rate`. A process of its own holds
-those. Prints medians and their ratios, and the server's memory before and during.
+those. Prints medians and their ratios, the server's memory before and during, and the CPU time that
+the waiting connections take.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import compare
+import report
 import targets
 from targets import Target
 
@@ -34,6 +36,8 @@ SLOW_BYTES = 4 << 20
 PIECE_SECONDS = 1.0
 #: Seconds until all connections are there.
 PATIENCE_SECONDS = 120
+#: Seconds during which the CPU time of the waiting connections is measured.
+CPU_SECONDS = 5.0
 
 WORKERS, SPARE_THREADS = 2, 32
 CONF = "[pace]\nuploads_at_once = {uploads}\n"
@@ -133,10 +137,8 @@ def calls(target: Target, paths: Sequence[str], data: pathlib.Path) -> dict[str,
             target.call(connection, method, path)
 
     def upload() -> None:
-        with contextlib.closing(target.connect()) as connection:
-            path = target.create(connection)
+        with compare.images(target, 1) as (path,):
             compare.put(target, path, data, chunked=False)
-            target.delete(connection, path)
 
     return {
         "show": functools.partial(call, "GET", paths[0]),
@@ -161,6 +163,7 @@ def measure(works: dict[str, Callable[[], Any]], count: int) -> dict[str, float]
 def run(target: Target, data: pathlib.Path, args: argparse.Namespace) -> None:
     rounds: list[tuple[dict[str, float], dict[str, float]]] = []
     memory: list[tuple[float, float]] = []
+    shares: list[float] = []
     with compare.images(target, args.slow + 1) as paths:
         works = calls(target, paths, data)
         measure(works, 10)
@@ -169,16 +172,23 @@ def run(target: Target, data: pathlib.Path, args: argparse.Namespace) -> None:
             with beside(target, paths[1:], args):
                 rounds.append((quiet, measure(works, args.calls)))
                 memory.append((before, target.anonymous_mib()))
+                start = target.cpu_seconds()
+                time.sleep(CPU_SECONDS)
+                shares.append((target.cpu_seconds() - start) / CPU_SECONDS)
             while transfers(target):  # until the images can be uploaded to again
                 time.sleep(0.2)
     print(f"{'ms, medians':32}{'alone':>8}{'beside':>8}{'ratio':>8}")
+    ratios = {}
     for name in works:
         pairs = [(quiet[name], busy[name]) for quiet, busy in rounds]
         alone, busy = (statistics.median(column) for column in zip(*pairs, strict=True))
-        print(f"{name:32}{alone:8.2f}{busy:8.2f}{busy / alone:8.2f}")
+        ratios[name] = busy / alone
+        print(f"{name:32}{alone:8.2f}{busy:8.2f}{ratios[name]:8.2f}")
     before, during = memory[0]
     each = (during - before) * KIB / (args.slow + args.idle)
     print(f"memory: {before:.1f} MiB, beside them {during:.1f} MiB: {each:.0f} KiB for each")
+    report.save("connections", {**ratios, "KiB each": each})
+    print(f"CPU without other calls: {statistics.median(shares):.1%} of one processor")
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -77,6 +77,12 @@ def show(results: Results, settings: Mapping[str, Any]) -> None:
     print(f"\n{OUT_DIRECTORY / 'latest.json'}")
 
 
+def save(name: str, figures: Mapping[str, float]) -> None:
+    """Write the figures of a benchmark for history.py."""
+    OUT_DIRECTORY.mkdir(exist_ok=True)
+    (OUT_DIRECTORY / f"{name}.json").write_text(json.dumps(figures, indent=1))
+
+
 def _plot(better: dict[str, float]) -> None:
     """Write the bar chart. Raises ImportError if matplotlib is not installed."""
     import matplotlib.pyplot as plt  # noqa: PLC0415 - optional

@@ -62,6 +62,10 @@ class _Postgresql:
         plan = self._connection.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {text}").scalar()
         return sum(self._scanned(plan[0]["Plan"])), plan
 
+    def reads_equal(self, key):
+        """Whether a page also reads what has the marker's value and comes before the marker."""
+        return False
+
     def _scanned(self, node):
         for child in node.get("Plans", ()):
             yield from self._scanned(child)
@@ -82,11 +86,21 @@ class _Mariadb:
     def rows_read(self, select):
         self._connection.exec_driver_sql("FLUSH STATUS")
         self._connection.execute(select).all()
-        counts = self._connection.exec_driver_sql("SHOW SESSION STATUS LIKE 'Handler_read%%'")
+        counts = self._connection.exec_driver_sql("SHOW SESSION STATUS LIKE 'Handler_%%'")
         counts = {name: int(count) for name, count in counts}
         # Temporary tables are read with "rnd"; no list of ours reads a whole table otherwise.
-        read = sum(n for name, n in counts.items() if "rnd" not in name.lower())
-        return read + counts["Handler_read_rnd_next"], counts
+        read = sum(
+            n
+            for name, n in counts.items()
+            if name.startswith("Handler_read_") and "rnd" not in name
+        )
+        # What a condition on the index refuses is not counted as read.
+        refused = counts["Handler_icp_attempts"] - counts["Handler_icp_match"]
+        return read + counts["Handler_read_rnd_next"] + refused, counts
+
+    def reads_equal(self, key):
+        """It does not use the third column of the index for a range."""
+        return key in ("status", "disk_format", "container_format")
 
 
 _SERVERS = {"postgresql": _Postgresql, "mariadb": _Mariadb}
@@ -128,7 +142,7 @@ def test_page_reads_few_rows(crowd, query):
     server, registry = crowd
     nulls = registry._database.nulls_are_largest
     markers = [None, *registry.list(query)[10:11]]
-    if query.admin and not query.conditions:
+    if query.admin and not query.conditions and not server.reads_equal(query.sort[0][0]):
         middle, *_ = _existing()[len(_existing()) // 2]
         markers.append(middle)
     for start in markers:
@@ -239,6 +253,7 @@ _FILTERS |= {
         "conditions": [Condition("size", Op.GTE, 1000), Condition("size", Op.LT, 1100)]
     },
     "formats that nobody has": {"conditions": [Condition("disk_format", Op.IN, ("vdi", "iso"))]},
+    "a size of half": {"conditions": [Condition("size", Op.GTE, _MANY // 2)]},
     "a format of all": {"conditions": _conditions(disk_format="raw")},
     "a format of all, a size of few": {"conditions": _conditions(disk_format="raw", size=4500)},
     "a format of all, and a tag of few": {
@@ -260,9 +275,13 @@ def test_filter_reads_few_images(crowd, viewer, wanted):
     assert _expected(query) == [one.id for one in registry.list(query)]
     required = candidates.wanted(query)
     with registry._database.reading() as connection:
-        rarest, _ = candidates._rarest(connection, required)
+        in_order = connection.dialect.name == "postgresql"
+        rarest, _ = candidates._rarest(connection, required, in_order=in_order)
         ids = candidates.find(connection, query)
-    searches = [candidates.counting(required), candidates.matching(rarest, required)]
+    searches = [
+        candidates.counting(required, in_order=in_order),
+        candidates.matching(rarest, required, in_order=in_order),
+    ]
     for select in searches[len(required) == 1 :]:
         read, plan = server.rows_read(select)
         assert read <= _SEARCHED * len(required), plan

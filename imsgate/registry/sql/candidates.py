@@ -36,8 +36,9 @@ class Requirement:
     def image_id(self) -> sa.ColumnElement[str]:
         return self.column.table.c.image_id
 
-    def ids(self) -> sa.Select[tuple[str]]:
-        return sa.select(self.column.table.c.image_id).where(self.column == self.value)
+    def ids(self, *, in_order: bool = False) -> sa.Select[tuple[str]]:
+        select = sa.select(self.column.table.c.image_id).where(self.column == self.value)
+        return select.order_by(self.image_id) if in_order else select
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +51,14 @@ class Attribute:
     def image_id(self) -> sa.ColumnElement[str]:
         return IMAGES.c.id
 
-    def ids(self) -> sa.Select[tuple[str]]:
+    def ids(self, *, in_order: bool = False) -> sa.Select[tuple[str]]:
         clauses = [holds(IMAGES.c, each) for each in self.conditions]
         select: sa.Select[tuple[str]] = sa.select(IMAGES.c.id.label("image_id"))
-        return select.where(IMAGES.c.alive == sa.true(), *clauses)
+        select = select.where(IMAGES.c.alive == sa.true(), *clauses)
+        # A list of values is several ranges of the index.
+        if not in_order or any(each.op is Op.IN for each in self.conditions):
+            return select
+        return select.order_by(*_INDEXED[self.conditions[0].field])
 
 
 #: The columns by which images are looked for. Each has an index.
@@ -62,6 +67,14 @@ _ATTRIBUTES = frozenset(
 ).union(
     ("min_ram", "checksum", "os_hash_value", "protected", "os_hidden", "created_at", "updated_at")
 )
+
+
+#: By attribute, the columns of its index, except the first one.
+_INDEXED = {
+    columns[1].name: columns[1:]
+    for columns in (tuple(index.columns) for index in IMAGES.indexes)
+    if columns[0] is IMAGES.c.alive
+}
 
 
 def _attributes(query: Query) -> Iterator[Attribute]:
@@ -120,34 +133,47 @@ def find(connection: sa.Connection, query: Query) -> list[str] | None:
     required = wanted(query)
     if not required:
         return None
-    rarest, count = _rarest(connection, required)
+    # Where PostgreSQL expects many, it reads the table until it has found enough: all of it if
+    # those come last. In the order of the index, it reads the index.
+    in_order = connection.dialect.name == "postgresql"
+    rarest, count = _rarest(connection, required, in_order=in_order)
     if isinstance(rarest, Attribute) and count > MAX_CANDIDATES:
         return None
-    ids = [row.image_id for row in connection.execute(matching(rarest, required))]
+    select = matching(rarest, required, in_order=in_order)
+    ids = [row.image_id for row in connection.execute(select)]
     return ids if len(ids) <= MAX_CANDIDATES else None
 
 
 def _rarest(
-    connection: sa.Connection, required: Sequence[Requirement | Attribute]
+    connection: sa.Connection,
+    required: Sequence[Requirement | Attribute],
+    *,
+    in_order: bool,
 ) -> tuple[Requirement | Attribute, int]:
     """The one that the fewest images have (the first of several), and how many at least."""
     if len(required) == 1 and isinstance(required[0], Requirement):
         return required[0], 0
     counted = required[:_MAX_COUNTED]
-    counts = connection.execute(counting(counted)).one()
+    counts = connection.execute(counting(counted, in_order=in_order)).one()
     return min(zip(counted, counts, strict=True), key=itemgetter(1))
 
 
-def counting(required: Sequence[Requirement | Attribute]) -> sa.Select[Any]:
+def counting(
+    required: Sequence[Requirement | Attribute], *, in_order: bool = False
+) -> sa.Select[Any]:
     """How many images have each of these rows, up to MAX_CANDIDATES + 1."""
-    some = (each.ids().limit(MAX_CANDIDATES + 1).subquery() for each in required)
-    counts = (sa.select(sa.func.count()).select_from(ids).scalar_subquery() for ids in some)
+    some = (each.ids(in_order=in_order).limit(MAX_CANDIDATES + 1).subquery() for each in required)
+    counts = (sa.select(sa.func.count()).select_from(each).scalar_subquery() for each in some)
     return sa.select(*(count.label(f"count_{number}") for number, count in enumerate(counts)))
 
 
 def matching(
-    rarest: Requirement | Attribute, required: Sequence[Requirement | Attribute]
+    rarest: Requirement | Attribute,
+    required: Sequence[Requirement | Attribute],
+    *,
+    in_order: bool = False,
 ) -> sa.Select[tuple[str]]:
     """The ids of images with ``rarest`` and all required rows, up to MAX_CANDIDATES + 1."""
     rows = [each for each in required if isinstance(each, Requirement) and each != rarest]
-    return rarest.ids().where(*has_all(rarest.image_id, rows)).limit(MAX_CANDIDATES + 1)
+    ids = rarest.ids(in_order=in_order)
+    return ids.where(*has_all(rarest.image_id, rows)).limit(MAX_CANDIDATES + 1)

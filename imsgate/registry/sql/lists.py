@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from imsgate.model import Image, MemberStatus, Status, Visibility
 from imsgate.registry.base import Query, ordering
-from imsgate.registry.sql.candidates import has_all, requirements
+from imsgate.registry.sql.candidates import Attribute, Requirement, has_all, requirements, wanted
 from imsgate.registry.sql.conditions import holds
 from imsgate.registry.sql.tables import IMAGES, MEMBERS
 
@@ -31,9 +31,9 @@ def page(
     columns = table.c
     clauses = [columns.alive == sa.true(), *(holds(columns, each) for each in query.conditions)]
 
-    def first(images: Any, *where: Clause, indexed: bool = False) -> sa.Select[Any]:
+    def first(images: Any, *where: Clause, index: str | None = None) -> sa.Select[Any]:
         by = [_ordered(images, field, down, nulls_are_largest) for field, down in order]
-        if indexed:
+        if index:
             by[0] = _plainly(images, *order[0])
         return sa.select(images).where(*where).order_by(*by).limit(query.limit)
 
@@ -43,13 +43,18 @@ def page(
             clauses.append(_after(columns, query.marker, order))
         return first(table, sa.or_(*(sa.and_(sa.true(), *each) for each in sets)), *clauses)
     clauses += has_all(columns.id, requirements(query))
-    # PostgreSQL would also read the images of all projects in order, to find those of one.
-    parts = _parts(columns, query.marker, order, nulls_are_largest and query.admin)
+    index = _index(query, order)
+    # PostgreSQL. MariaDB would sort some of these parts.
+    if index and nulls_are_largest:
+        parts = _parts(columns, query.marker, order)
+    else:
+        parts = [[] if query.marker is None else [_after(columns, query.marker, order)]]
     pages = [
-        first(table, *visible, *clauses, *part, indexed=query.admin)
-        for visible in sets
-        for part in parts
+        first(table, *visible, *clauses, *part, index=index) for visible in sets for part in parts
     ]
+    if index and all(_is_about(each, order[0][0]) for each in wanted(query)):
+        # MariaDB would begin with the first image instead of the marker or the condition's first.
+        pages = [_with_index(each, index) for each in pages]
     if len(pages) == 1:
         return pages[0]
     # The first page of all is among the first pages of each set, and each set has an index in
@@ -133,32 +138,64 @@ def _ordered(
     return ordered
 
 
-def _parts(
-    columns: Columns,
-    marker: Image | None,
-    order: Sequence[tuple[str, bool]],
-    divided: bool,
-) -> list[list[Clause]]:
-    """The images after the marker, as one set or, ``divided``, two: without a value to sort by,
-    and with one.
+def _index(query: Query, order: Sequence[tuple[str, bool]]) -> str | None:
+    """The index that has all images of the query in this order, if there is one.
 
-    A database that sorts NULL above all values does so in its indexes, too. Each of the two sets
-    is in order there; for both together, it would sort every image.
+    None for the images of a project or of a visibility: PostgreSQL would read all in order to find
+    those.
     """
-    field, descending = order[0]
-    if not (divided and IMAGES.c[field].nullable):
-        return [[] if marker is None else [_after(columns, marker, order)]]
-    without, valued = columns[field].is_(None), columns[field].is_not(None)
-    value = None if marker is None else getattr(marker, field)
+    fields = {each.field for each in query.conditions}
+    if not query.admin or query.visibility is not None or "owner" in fields:
+        return None
+    if len({descending for _, descending in order}) > 1:
+        return None
+    columns = ["alive", *(field for field, _ in order)]
+    found = (each.name for each in IMAGES.indexes if each.columns.keys() == columns)
+    return next(found, None)
+
+
+def _is_about(wanted: Requirement | Attribute, field: str) -> bool:
+    return isinstance(wanted, Attribute) and wanted.conditions[0].field == field
+
+
+def _with_index(select: sa.Select[Any], index: str) -> sa.Select[Any]:
+    for dialect in ("mysql", "mariadb"):
+        select = select.with_hint(IMAGES, f"FORCE INDEX ({index})", dialect)
+    return select
+
+
+def _parts(
+    columns: Columns, marker: Image | None, order: Sequence[tuple[str, bool]]
+) -> list[list[Clause]]:
+    """The images after the marker, as sets that are each a range of the index.
+
+    With "or" between them, databases read all images that have the marker's value, or all before
+    it. Images without a value are a set of their own, since the index has them at its other end.
+    """
+    field, _ = order[0]
     if marker is None:
-        return [[without], [valued]]
+        column = columns[field]
+        is_divided = IMAGES.c[field].nullable
+        return [[column.is_(None)], [column.is_not(None)]] if is_divided else [[]]
+    parts: list[list[Clause]] = []
+    equal: list[Clause] = []
+    for field, descending in order:
+        value, column = getattr(marker, field), columns[field]
+        parts += ([*equal, beyond] for beyond in _ranges(columns, field, value, descending))
+        same = column.is_(None) if value is None else column == sa.literal(value, column.type)
+        equal.append(same)
+    return parts
+
+
+def _ranges(columns: Columns, field: str, value: Any, descending: bool) -> list[Clause]:
+    """What sorts after ``value``. None sorts below every value."""
+    column = columns[field]
     if value is None:
-        remaining = [without, _after(columns, marker, order[1:])]
-        return [remaining] if descending else [remaining, [valued]]
-    bound = sa.literal(value, columns[field].type)
-    here_or_beyond = columns[field] <= bound if descending else columns[field] >= bound
-    remaining = [here_or_beyond, _after(columns, marker, order)]
-    return [remaining, [without]] if descending else [remaining]
+        return [] if descending else [column.is_not(None)]
+    bound = sa.literal(value, column.type)
+    if not descending:
+        return [column > bound]
+    return [column < bound, *([column.is_(None)] if IMAGES.c[field].nullable else [])]
 
 
 def _after(columns: Columns, marker: Image, order: Sequence[tuple[str, bool]]) -> Clause:
