@@ -18,6 +18,18 @@ def _serve_cheroot() -> None:
     serve_cheroot.main()
 
 
+def _serve_keystone() -> None:
+    from tests.functional import serve_keystone  # noqa: PLC0415 - few processes need it
+
+    serve_keystone.main()
+
+
+def _manage_keystone() -> None:
+    from keystone.cmd import manage  # noqa: PLC0415 - few processes need it
+
+    manage.main()
+
+
 def _serve_wsgiref() -> None:
     from tests.functional import serve_wsgiref  # noqa: PLC0415 - loads the application
 
@@ -30,6 +42,8 @@ PROGRAMS = {
     "imsgate": main.main,
     "gunicorn": wsgiapp.run,
     "cheroot": _serve_cheroot,
+    "keystone": _serve_keystone,
+    "keystone-manage": _manage_keystone,
     "wsgiref": _serve_wsgiref,
 }
 

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import pytest
 
 #: Servers that ``spawn`` forks.
-_FORKED_SERVERS = ("imsgate", "cheroot", "wsgiref")
+_FORKED_SERVERS = ("imsgate", "cheroot", "keystone", "wsgiref")
 
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tests.functional.loaded"])
