@@ -63,6 +63,7 @@ LOADED = (
         "imsgate.stores.memory",
     ),
     *("imsgate.client.connection", "imsgate.client.uploading", "imsgate.client.downloading"),
+    *("imsgate.stores.s3", "imsgate.stores.s3.resumable", "boto3.s3.inject"),
     *("cheroot.wsgi", "gunicorn.workers.gthread", "openstack.config", "rich.progress"),
 )
 
