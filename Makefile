@@ -25,7 +25,7 @@ QUICK_JOBS ?= 2
 # All markers of pyproject.toml.
 QUICK := not (gateway or s3 or nginx or postgresql or mariadb or keystone or broker or browser or slow)
 # All of these have such a marker. Only to collect them takes seconds.
-NOT_QUICK := --ignore=tests/functional --ignore=tests/testing --ignore=tests/doctor --ignore=tests/verification
+NOT_QUICK := $(addprefix --ignore=tests/,adoption bridge conversion doctor functional testing verification)
 
 # All benchmarks except compare.py, which takes options.
 BENCH_PARTS ?= memory inspect_formats start resumable register s3 front connections scale
