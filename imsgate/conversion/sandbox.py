@@ -1,4 +1,4 @@
-"""The sandbox in which qemu-img runs. This is the only module that starts a program.
+"""The sandbox in which qemu-img runs.
 
 qemu-img has had exploitable bugs in its parsers, and it opens every file and URL that an image
 names. So it runs after the format inspection only, and with:
