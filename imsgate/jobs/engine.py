@@ -95,6 +95,8 @@ class Engine:
         self._kinds = kinds
         self._settings = settings
         self._wake = threading.Event()
+        #: Held by the idle thread that looks for jobs at intervals.
+        self._looking = threading.Lock()
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._claiming = threading.Lock()
@@ -168,6 +170,7 @@ class Engine:
             if job is None:
                 return False
             self._running.append(job)
+        self._wake.set()  # while this thread is busy, another one looks for jobs
         metrics.THREADS_IN_USE.add(self.POOL)
         try:
             with metrics.JOB_SECONDS.time(job.kind), log.requested(job):
@@ -304,8 +307,19 @@ class Engine:
     def _serve(self) -> None:
         while not self._stop.is_set():
             self._wake.clear()
-            if not self._try_one():
+            if not self._try_one() and not self._stop.is_set():
+                self._rest()
+
+    def _rest(self) -> None:
+        """Wait until there may be a job. Of the idle threads only one looks at intervals: four of
+        them at 0.2 s took 4 % of a processor."""
+        if self._looking.acquire(blocking=False):
+            try:
                 self._wake.wait(self._settings.poll)
+            finally:
+                self._looking.release()
+        else:
+            self._wake.wait()
 
     def _try_one(self, job_id: str | None = None) -> bool:
         try:

@@ -1,4 +1,7 @@
+import collections
+import contextlib
 import datetime
+import threading
 
 import pytest
 
@@ -10,6 +13,7 @@ from imsgate.model import JobState
 from imsgate.registry.memory import MemoryRegistry
 from imsgate.testing.gateways import gateway
 from imsgate.testing.records import job
+from tests.functional.gateway import PATIENCE, eventually
 
 
 def test_ended_jobs_can_be_looked_up_for_a_week():
@@ -76,3 +80,69 @@ def test_shares_of_the_threads_change_at_run_time():
     settings.refresh(JobSettings(project_threads=3))
     assert engine.run_one()
     assert work.together == ["import a"] * 3
+
+
+class Looked(MemoryRegistry):
+    """Notes which threads look for jobs."""
+
+    def __init__(self):
+        super().__init__()
+        self.threads = []
+        self.often = threading.Event()
+
+    def claim_job(self, *args):
+        self.threads.append(threading.get_ident())
+        if len(self.threads) > 50:
+            self.often.set()
+        return super().claim_job(*args)
+
+
+@pytest.fixture
+def engine():
+    """Start an engine with four threads that look for jobs as often as they can."""
+    with contextlib.ExitStack() as stack:
+
+        def start(registry, work):
+            started = Engine(registry, {"import": work}, JobSettings(poll=0.001, kind_threads=4))
+            stack.callback(started.stop, PATIENCE)
+            started.start_threads(4)
+            return started
+
+        yield start
+
+
+def test_one_idle_thread_looks_for_jobs(engine):
+    registry = Looked()
+    engine(registry, Nested())
+    assert registry.often.wait(PATIENCE)
+    *others, _ = sorted(collections.Counter(registry.threads).values())
+    assert set(others) <= {1}  # each once, when it started
+
+
+class Together(Work):
+    """Each job waits until another one runs."""
+
+    def __init__(self):
+        self.meeting = threading.Barrier(2)
+
+    def run(self, job, context):
+        self.meeting.wait(PATIENCE)
+
+
+def test_another_thread_looks_while_one_is_busy(engine):
+    """Jobs of another process, of which nobody notifies this one."""
+    registry = MemoryRegistry()
+    engine(registry, Together())
+    jobs = [job(kind="import", project=None) for _ in range(4)]
+    for one in jobs:
+        registry.add_job(one)
+    eventually(
+        lambda: all(registry.get_job(one.id).state == JobState.SUCCESS for one in jobs),
+        "all jobs end",
+    )
+
+
+def test_idle_threads_end(engine):
+    started = engine(Looked(), Nested())
+    started.stop(PATIENCE)
+    assert not [thread for thread in threading.enumerate() if thread.name == Engine.POOL]
