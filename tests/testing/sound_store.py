@@ -198,6 +198,17 @@ def under_test(kind):
                 return store.held()
             return os.listdir(store.properties()["data_dir"])
 
+        @pytest.fixture
+        def redirecting_store(self, store):
+            if not hasattr(kind, "signed"):
+                return store
+            other = self.again(store)
+            other.enabled = True
+            return other
+
+        def expired(self, store):
+            return being(store, "age", 86_400)
+
         def write_fault(self, store, nth):
             return failing(store, "writes", nth)
 
@@ -253,7 +264,8 @@ def failing(store, what, nth):
 
 
 @contextlib.contextmanager
-def being(store, what):
-    setattr(store, what, True)
+def being(store, what, value=True):
+    before = getattr(store, what)
+    setattr(store, what, value)
     yield
-    setattr(store, what, False)
+    setattr(store, what, before)
