@@ -183,6 +183,9 @@ class TestFilesystemStore(StoreContract):
     def removals(self, store, before):
         return local.removals(before)
 
+    def others(self, store, names):
+        return local.others(store.directory.path, names)
+
     def truncate(self, store, location, size):
         local.truncate(store.directory.final(location), size)
 

@@ -236,6 +236,9 @@ def under_test(kind):
                 raise self.not_given("removals")
             return local.removals(before)
 
+        def others(self, store, names):
+            return local.others(store.directory.path, names)
+
         def sync_fault(self, store, before):
             if isinstance(store, MemoryStore):
                 raise self.not_given("sync_fault")

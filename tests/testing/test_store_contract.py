@@ -24,6 +24,7 @@ OF_FILES = [
     "test_the_sweep_finds_suspended_attempts",
     "test_the_sweep_of_objects_removes_only_orphans",
     "test_the_sweep_removes_what_dead_processes_left",
+    "test_the_sweep_spares_data_of_other_applications",
     "test_the_sweep_spares_the_living_the_young_and_the_committed",
     "test_what_is_committed_is_durable",
     "test_what_is_committed_or_suspended_by_a_resumable_attempt_is_durable",

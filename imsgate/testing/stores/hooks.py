@@ -1,6 +1,6 @@
 """What is not checked of a driver without a hook. ``doc/writing-a-store.md`` describes them."""
 
-from imsgate.stores.base import DirectUrls, Store
+from imsgate.stores.base import DirectUrls, Store, Sweeps
 
 #: Names of hooks.
 UNCHECKED = {
@@ -22,6 +22,9 @@ UNCHECKED_URLS = {
     "expired": "whether a direct URL ends",
     "redirecting_store": "direct URLs, unless the fixture `store` has them enabled",
 }
+
+#: Names of hooks that only a driver with Sweeps needs.
+UNCHECKED_SWEEPS = {"others": "a sweep where other applications have data: does that stay"}
 
 _KIT = "imsgate.testing.stores"
 _BASE = "in imsgate/stores/base.py"
@@ -47,4 +50,9 @@ SOURCES = {
 
 def unchecked(store: Store) -> dict[str, str]:
     """The hooks that the tests of this store need, and what each is for."""
-    return UNCHECKED | (UNCHECKED_URLS if isinstance(store, DirectUrls) else {})
+    needed = dict(UNCHECKED)
+    if isinstance(store, DirectUrls):
+        needed |= UNCHECKED_URLS
+    if isinstance(store, Sweeps):
+        needed |= UNCHECKED_SWEEPS
+    return needed

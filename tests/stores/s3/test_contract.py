@@ -51,6 +51,14 @@ class TestS3Store(StoreContract):
             patch.setattr(Bucket, "url", url)
             yield
 
+    @contextlib.contextmanager
+    def others(self, store, names):
+        for name in names:
+            self.bucket.client.put_object(Bucket=self.bucket.name, Key=name, Body=b"other")
+        yield
+        for name in names:
+            self.bucket.client.delete_object(Bucket=self.bucket.name, Key=name)
+
     def private(self, store):
         return [servers.SECRET]
 
