@@ -159,8 +159,9 @@ class Copies(abc.ABC):
         The returned sink already has all data and only needs ``commit``. Returns None, with
         nothing left behind, if ``source`` belongs to another service or the service refuses to
         copy it. ``check`` is called from time to time and may raise to stop the copy. Raises
-        SourceFailed if ``source`` was replaced, and everything that ``create`` and a sink
-        raise. The data passes by imsgate unseen: to inspect it, the caller reads the copy.
+        SourceFailed if ``source`` was replaced or has another size, and everything that
+        ``create`` and a sink raise. The data passes by imsgate unseen: to inspect it, the caller
+        reads the copy.
         """
 
 

@@ -18,10 +18,12 @@ from imsgate import errors
 from imsgate.stores import base
 from imsgate.testing.stores import machine
 from tests.testing import (  # noqa: F401 - they register more
+    broken_copies,
     broken_durability,
     broken_objects,
     broken_sweeps,
 )
+from tests.testing.broken_urls import Redirects
 from tests.testing.sound_store import (
     DOUBLES,
     Files,
@@ -1161,5 +1163,5 @@ class LocalFileIsACopyOfTheBeginning(Files):
         return open(copy, "rb", buffering=0)
 
 
-for _kind in [Sound, Files, *DOUBLES]:
+for _kind in [Sound, Files, Redirects, *DOUBLES]:
     globals()[f"Test{_kind.__name__}"] = under_test(_kind)

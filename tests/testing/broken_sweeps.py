@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pathlib
 
 from imsgate.stores.base import Swept
 from tests.testing.sound_store import Files, rejected_by
@@ -9,6 +10,7 @@ from tests.testing.sound_store import Files, rejected_by
 SPARES = "test_the_sweep_spares_the_living_the_young_and_the_committed"
 REMOVES = "test_the_sweep_removes_what_dead_processes_left"
 ORPHANS = "test_the_sweep_of_objects_removes_only_orphans"
+OTHERS = "test_the_sweep_spares_data_of_other_applications"
 MEANWHILE = "test_discard_removes_what_is_committed_meanwhile"
 
 
@@ -89,6 +91,27 @@ class SweepsAttemptsWithTheObjects(Files):
     def sweep_objects(self, orphaned):
         self.sweep(0, lambda _: False)
         return super().sweep_objects(orphaned)
+
+
+@rejected_by(OTHERS)
+class SweepsWhateverLooksUnfinished(Files):
+    def sweep(self, age, living):
+        swept = super().sweep(age, living)
+        for path in pathlib.Path(self.directory.path).glob(".part-*"):
+            if not living(path.name.removeprefix(".part-")):
+                path.unlink()
+        return swept
+
+
+@rejected_by(OTHERS)
+class TakesAllFilesForObjects(Files):
+    def sweep_objects(self, orphaned):
+        swept = super().sweep_objects(orphaned)
+        for path in pathlib.Path(self.directory.path).glob("[!.]*"):
+            if orphaned(path.name):
+                path.unlink()
+                swept = Swept(swept.attempts + 1, swept.bytes)
+        return swept
 
 
 def _unlink(path):

@@ -198,6 +198,17 @@ def under_test(kind):
                 return store.held()
             return os.listdir(store.properties()["data_dir"])
 
+        @pytest.fixture
+        def redirecting_store(self, store):
+            if not hasattr(kind, "signed"):
+                return store
+            other = self.again(store)
+            other.enabled = True
+            return other
+
+        def expired(self, store):
+            return being(store, "age", 86_400)
+
         def write_fault(self, store, nth):
             return failing(store, "writes", nth)
 
@@ -224,6 +235,9 @@ def under_test(kind):
             if isinstance(store, MemoryStore):
                 raise self.not_given("removals")
             return local.removals(before)
+
+        def others(self, store, names):
+            return local.others(store.directory.path, names)
 
         def sync_fault(self, store, before):
             if isinstance(store, MemoryStore):
@@ -253,7 +267,8 @@ def failing(store, what, nth):
 
 
 @contextlib.contextmanager
-def being(store, what):
-    setattr(store, what, True)
+def being(store, what, value=True):
+    before = getattr(store, what)
+    setattr(store, what, value)
     yield
-    setattr(store, what, False)
+    setattr(store, what, before)

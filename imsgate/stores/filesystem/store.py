@@ -87,6 +87,7 @@ class FilesystemStore(Store, Adopts, Copies, LocalFiles, Resumable, Sweeps):
             return None
         with self.directory.reporting():
             self.directory.medium.verify()
+            self.directory.refuse_existing(key)
         with _opened(source, size) as fd:
             sparse = self._options.filesystem_thin_provisioning
             sink = FileSink(self.directory, key, mode=self._mode, sparse=sparse, reserve=None)

@@ -183,13 +183,16 @@ class Bucket:
             raise failures.NotCopied(store=self.store, problem="it did not copy the source object")
         return receipt
 
-    def check_unchanged(self, source: CopySource) -> None:
-        """Raises SourceFailed if ``source`` was replaced. Ceph ignores the condition of a copy."""
+    def check_unchanged(self, source: CopySource, size: int) -> None:
+        """Raises SourceFailed if ``source`` was replaced or does not have ``size`` bytes.
+
+        Ceph ignores the condition of a copy.
+        """
         try:
             reply = self._requests.call("head_object", "ETag", Bucket=source.bucket, Key=source.key)
         except errors.ObjectNotFound:
             reply = {}
-        if reply.get("ETag") != source.etag:
+        if (reply.get("ETag"), reply.get("ContentLength")) != (source.etag, size):
             raise errors.SourceFailed(problem=_REPLACED)
 
     def complete(self, key: str, upload: str, receipts: Sequence[Receipt]) -> None:

@@ -91,7 +91,7 @@ class S3Sink(Sink):
                 upload.copy(source, self._written, count)
                 self._written += count
             upload.finish()
-            self._bucket.check_unchanged(source)
+            self._bucket.check_unchanged(source, size)
 
     def commit(self) -> str:
         if not self._committed:

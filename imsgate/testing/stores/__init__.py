@@ -18,6 +18,7 @@ from imsgate.stores.base import Store
 from imsgate.testing.stores import machine
 from imsgate.testing.stores.attempts import AttemptChecks
 from imsgate.testing.stores.contents import ContentChecks
+from imsgate.testing.stores.copies import CopyChecks
 from imsgate.testing.stores.durability import DurabilityChecks
 from imsgate.testing.stores.faults import FaultChecks
 from imsgate.testing.stores.forks import ForkChecks
@@ -25,6 +26,7 @@ from imsgate.testing.stores.resources import ResourceChecks
 from imsgate.testing.stores.resumable import ResumableFaultChecks
 from imsgate.testing.stores.space import SpaceChecks
 from imsgate.testing.stores.sweeps import SweepChecks
+from imsgate.testing.stores.urls import UrlChecks
 
 
 class StoreContract(
@@ -37,6 +39,8 @@ class StoreContract(
     DurabilityChecks,
     ForkChecks,
     SweepChecks,
+    CopyChecks,
+    UrlChecks,
 ):
     """Derive a test class with a ``store`` fixture and a ``leftovers`` method.
 

@@ -97,7 +97,7 @@ class StoreChecks:
 
     @pytest.fixture(autouse=True)
     def _nothing_is_left(self, store: Store, request: pytest.FixtureRequest) -> Iterator[None]:
-        missing = {k: v for k, v in hooks.UNCHECKED.items() if not self.is_given(k)}
+        missing = {k: v for k, v in hooks.unchecked(store).items() if not self.is_given(k)}
         summary.note(request.config, type(self).__qualname__, missing, hooks.SOURCES)
         self._stored: list[tuple[Store, str]] = []
         with Alarm(self.TIMEOUT).set() as self._alarm:

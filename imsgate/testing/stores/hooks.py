@@ -1,5 +1,7 @@
 """What is not checked of a driver without a hook. ``doc/writing-a-store.md`` describes them."""
 
+from imsgate.stores.base import DirectUrls, Store, Sweeps
+
 #: Names of hooks.
 UNCHECKED = {
     "away": "a medium that does not respond: is it taken for missing objects; does abort raise",
@@ -15,6 +17,15 @@ UNCHECKED = {
     "write_fault": "writes that fail: are they reported, and does commit fail afterwards",
 }
 
+#: Names of hooks that only a driver with DirectUrls needs.
+UNCHECKED_URLS = {
+    "expired": "whether a direct URL ends",
+    "redirecting_store": "direct URLs, unless the fixture `store` has them enabled",
+}
+
+#: Names of hooks that only a driver with Sweeps needs.
+UNCHECKED_SWEEPS = {"others": "a sweep where other applications have data: does that stay"}
+
 _KIT = "imsgate.testing.stores"
 _BASE = "in imsgate/stores/base.py"
 _RESUMABLE = "Resumable in imsgate/stores/abilities.py, ResumableSink in imsgate/stores/sinks.py"
@@ -23,6 +34,7 @@ _RESUMABLE = "Resumable in imsgate/stores/abilities.py, ResumableSink in imsgate
 SOURCES = {
     f"{_KIT}.attempts": f"Sink and Store.discard (imsgate/stores/sinks.py, {_BASE})",
     f"{_KIT}.contents": f"Store.read, Store.size, Store.delete {_BASE}",
+    f"{_KIT}.copies": "Copies in imsgate/stores/abilities.py",
     f"{_KIT}.durability": "Sink.commit and ResumableSink.suspend in imsgate/stores/sinks.py",
     f"{_KIT}.faults": f"what every driver promises, {_BASE}",
     f"{_KIT}.forks": f"all other concurrency, {_BASE}",
@@ -31,5 +43,16 @@ SOURCES = {
     f"{_KIT}.space": f"Store.create {_BASE}",
     f"{_KIT}.sweeps": f"Sweeps in imsgate/stores/abilities.py, Store.discard {_BASE}",
     f"{_KIT}.takeovers": _RESUMABLE,
+    f"{_KIT}.urls": "DirectUrls in imsgate/stores/abilities.py",
     _KIT: f"all of the contract {_BASE}; imsgate/stores/memory.py is the reference",
 }
+
+
+def unchecked(store: Store) -> dict[str, str]:
+    """The hooks that the tests of this store need, and what each is for."""
+    needed = dict(UNCHECKED)
+    if isinstance(store, DirectUrls):
+        needed |= UNCHECKED_URLS
+    if isinstance(store, Sweeps):
+        needed |= UNCHECKED_SWEEPS
+    return needed

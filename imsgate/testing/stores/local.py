@@ -7,7 +7,7 @@ import contextlib
 import functools
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import pytest
@@ -76,6 +76,18 @@ def removals(before: Callable[[], None]) -> Iterator[None]:
         for name in ("unlink", "remove"):
             patch.setattr(os, name, wrap(getattr(os, name)))
         yield
+
+
+@contextlib.contextmanager
+def others(directory: str | os.PathLike[str], names: Collection[str]) -> Iterator[None]:
+    """For ``others``: files of these names are in ``directory``."""
+    paths = [os.path.join(directory, name) for name in names]
+    for path in paths:
+        with open(path, "xb") as file:
+            file.write(b"other")
+    yield
+    for path in paths:
+        os.unlink(path)
 
 
 def truncate(path: str | os.PathLike[str], size: int) -> None:

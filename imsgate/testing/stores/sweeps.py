@@ -1,7 +1,7 @@
 """Checks of what removes attempts of dead processes: ``discard`` and the ability ``Sweeps``."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
@@ -13,6 +13,9 @@ from imsgate.testing.stores.data import MIB, assert_same, body, content, new_key
 
 #: Seconds after which an attempt is old; no check takes as long.
 _OLD = 86_400.0
+
+#: Names that other applications may use in the same place, among them Glance's for its images.
+_OTHERS = ("README", "backup.tar.1", ".part-backup", "6f1c6b2e-0c3a-4f5e-9d1b-1f2e3d4c5b6a")
 
 
 class SweepChecks(StoreChecks):
@@ -27,6 +30,27 @@ class SweepChecks(StoreChecks):
         ``imsgate.testing.stores.local.removals(before)`` is such a context for ``os.unlink``.
         """
         raise self.not_given("removals")
+
+    def others(self, store: Store, names: Collection[str]) -> AbstractContextManager[Any]:
+        """A context in which another application has files or objects of these names there.
+
+        They are in the place of the store's objects, and are made without the driver.
+        """
+        raise self.not_given("others")
+
+    def test_the_sweep_spares_data_of_other_applications(self, store: Store) -> None:
+        sweeps = _need_sweeps(store)
+        with self.others(store, _OTHERS):
+            before = sorted(map(repr, self.leftovers(store)))
+            for call, swept in (
+                ("sweep", sweeps.sweep(0, lambda _: False)),
+                ("sweep_objects", sweeps.sweep_objects(lambda _: True)),
+            ):
+                rule = f"{call} must never remove data of other applications (Sweeps)"
+                assert swept == Swept(0, 0), f"{rule}; it returned {swept}"
+            left = sorted(map(repr, self.leftovers(store)))
+            rule = "sweep and sweep_objects must never remove data of other applications (Sweeps)"
+            assert left == before, f"{rule}; of {before}, they left {left}"
 
     def test_discard_removes_what_is_committed_meanwhile(self, store: Store, twin: Store) -> None:
         """A stale process may commit between two steps of ``discard`` in another one."""

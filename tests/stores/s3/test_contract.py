@@ -1,11 +1,14 @@
 """The store contract on every real server."""
 
 import contextlib
+import datetime
 import itertools
 import re
 
 import pytest
+from botocore import auth
 
+from imsgate.stores.s3.bucket import Bucket
 from imsgate.testing import StoreContract
 from imsgate.testing.stores.faults import FaultChecks
 from tests.stores.s3 import servers
@@ -26,6 +29,38 @@ class TestS3Store(StoreContract):
     @pytest.fixture
     def store(self, contract_store):
         return contract_store
+
+    @pytest.fixture
+    def redirecting_store(self, bucket):
+        with contextlib.closing(bucket.store(s3_store_redirect=True)) as store:
+            yield store
+
+    @contextlib.contextmanager
+    def expired(self, store):
+        """Only URLs are made a day ago: the service refuses other requests of that time."""
+        made = Bucket.url
+        ago = datetime.timedelta(days=1)
+
+        def url(*args):
+            with pytest.MonkeyPatch.context() as patch:
+                clock = auth.get_current_datetime
+                patch.setattr(auth, "get_current_datetime", lambda *args: clock(*args) - ago)
+                return made(*args)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Bucket, "url", url)
+            yield
+
+    @contextlib.contextmanager
+    def others(self, store, names):
+        for name in names:
+            self.bucket.client.put_object(Bucket=self.bucket.name, Key=name, Body=b"other")
+        yield
+        for name in names:
+            self.bucket.client.delete_object(Bucket=self.bucket.name, Key=name)
+
+    def private(self, store):
+        return [servers.SECRET]
 
     def leftovers(self, store):
         return self.bucket.leftovers()
