@@ -115,7 +115,7 @@ def test_an_image_of_another_region(
     """Private addresses are refused to users here, but not to the service of the catalog."""
     here = start(REMOTE, keystone)
     source = stack.stored(DATA, os_distro="debian", hw_disk_bus="scsi", speed="88mph")
-    theirs = stack.create(token=keystone.token("alt"))
+    theirs = stack.create(token=keystone.token("alt"), visibility="private")
     method = {"name": "glance-download", "glance_region": REGION, "glance_image_id": source}
     cases = {
         "": {},
