@@ -210,5 +210,5 @@ class RenamesOverAnObject(Files):
 class RefusesAndRemoves(Sound):
     def _admit(self, key, size):
         if self._objects.pop(key, None) is not None:
-            self.write_failed(key)
+            raise errors.StoreUnavailable(store=self.name, problem="the object exists already")
         super()._admit(key, size)
