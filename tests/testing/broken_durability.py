@@ -3,6 +3,7 @@
 import contextlib
 import os
 
+from imsgate import errors
 from imsgate.stores.filesystem import resumable_sink
 from imsgate.stores.filesystem.sink import FileSink
 from tests.testing.sound_store import Files, Sound, rejected_by

@@ -109,8 +109,10 @@ class UrlChecks(StoreChecks):
         self, store: Store, redirecting_store: Store
     ) -> None:
         location = self.put(store, b"data")
-        self._url(redirecting_store, location)
-        store.delete(location)
+        try:
+            self._url(redirecting_store, location)
+        finally:
+            store.delete(location)
         for name, each in {"deleted": location, **FOREIGN}.items():
             with pytest.raises(ObjectNotFound):
                 url = _need_urls(redirecting_store).direct_url(each)
