@@ -18,6 +18,8 @@ from imsgate.stores.base import ATTEMPT, LOCATION, Sink, Store, Sweeps, Swept
 #: Prefix of files that are being written. No location begins with it.
 _PART = ".part-"
 _CHUNK_BYTES = 1 << 18
+#: How often a transfer begins again that has brought nothing.
+_ATTEMPTS = 5
 
 #: Replies (RFC 959, section 4.2.1) that mean a full medium, a login that is refused, and a file
 #: that is missing or that this user may not use.
@@ -338,12 +340,17 @@ class FtpReader(Iterator):
         self._store, self._data = store, None
         self._remaining = size - offset if length is None else length
         self._is_rest = offset + self._remaining == size
-        self._connection = store.connections.take()
+        self._request = f"RETR {location}", offset or None
+        self._attempts = _ATTEMPTS
+        self._connection = None
+        self._begin()
+
+    def _begin(self):
+        self._connection = self._store.connections.take()
         try:
             if self._remaining:
-                with store.connections.reporting():
-                    command = f"RETR {location}"
-                    self._data = self._connection.transfercmd(command, rest=offset or None)
+                with self._store.connections.reporting():
+                    self._data = self._connection.transfercmd(*self._request)
         except BaseException:
             self.close()
             raise
@@ -354,7 +361,7 @@ class FtpReader(Iterator):
             raise StopIteration
         try:
             with self._store.connections.reporting():
-                chunk = self._data.recv(min(self._remaining, _CHUNK_BYTES))
+                chunk = self._receive()
             if not chunk:
                 problem = "the object is shorter than its size"
                 raise errors.StoreUnavailable(store=self._store.name, problem=problem)
@@ -364,6 +371,17 @@ class FtpReader(Iterator):
         self._remaining -= len(chunk)
         if not self._remaining:
             self._finish()
+        return chunk
+
+    def _receive(self):
+        """What comes next. A busy pyftpdlib now and then closes a data connection unused."""
+        chunk = self._data.recv(min(self._remaining, _CHUNK_BYTES))
+        while not chunk and self._attempts:
+            self._attempts -= 1
+            self.close()
+            self._begin()
+            chunk = self._data.recv(min(self._remaining, _CHUNK_BYTES))
+        self._attempts = 0  # what has begun is not begun again
         return chunk
 
     def _finish(self):
