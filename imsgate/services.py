@@ -26,7 +26,7 @@ from imsgate.notifications import notifications
 from imsgate.notifications.notifications import Notifications
 from imsgate.quotas import quota
 from imsgate.quotas.quota import Quotas
-from imsgate.records import adoption, protections
+from imsgate.records import protections, remote_fields
 from imsgate.records.access import Access
 from imsgate.records.reauthorize import Reauthorizer
 from imsgate.records.records import Records
@@ -143,7 +143,7 @@ def make_services(
     inspector = source_inspector(conf)
     reauthorize = Reauthorizer(access=access, native=conf.native)
     protected = protections.load(conf, access.policy)
-    adopt = adoption.load(conf, api, protected, reauthorize.user)
+    adopt = remote_fields.load(conf, api, protected, reauthorize.user)
     sources = _import_sources(conf, stores, inspector, accounts, reauthorize, adopt)
     conversion = conversions.load(conf, inspector)
     resumable = ResumableUploads(
@@ -246,7 +246,7 @@ def _import_sources(
     inspector: SourceInspector,
     accounts: user_buckets.Accounts | None,
     reauthorize: Reauthorizer,
-    adopt: adoption.RemoteFields,
+    adopt: remote_fields.RemoteFields,
 ) -> ImportSources:
     web = conf.read(WebSettings)
     keyring = Keyring.load(f"[{WebSettings.GROUP}] keyring", web.keyring) if web.keyring else None

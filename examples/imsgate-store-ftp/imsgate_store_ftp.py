@@ -18,7 +18,7 @@ from imsgate.stores.base import ATTEMPT, LOCATION, Sink, Store, Sweeps, Swept
 #: Prefix of files that are being written. No location begins with it.
 _PART = ".part-"
 _CHUNK_BYTES = 1 << 18
-#: How often a transfer begins again that has brought nothing.
+#: Times to restart a transfer that has returned no data.
 _ATTEMPTS = 5
 
 #: Replies (RFC 959, section 4.2.1) that mean a full medium, a login that is refused, and a file
@@ -374,14 +374,14 @@ class FtpReader(Iterator):
         return chunk
 
     def _receive(self):
-        """What comes next. A busy pyftpdlib now and then closes a data connection unused."""
+        """The next bytes. A busy pyftpdlib sometimes closes a data connection without using it."""
         chunk = self._data.recv(min(self._remaining, _CHUNK_BYTES))
         while not chunk and self._attempts:
             self._attempts -= 1
             self.close()
             self._begin()
             chunk = self._data.recv(min(self._remaining, _CHUNK_BYTES))
-        self._attempts = 0  # what has begun is not begun again
+        self._attempts = 0  # after the first bytes, a restart would repeat them
         return chunk
 
     def _finish(self):

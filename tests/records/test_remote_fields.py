@@ -5,7 +5,7 @@ import pytest
 from imsgate import errors
 from imsgate.auth.policy import Policy
 from imsgate.config import Config
-from imsgate.records import adoption, protections
+from imsgate.records import protections, remote_fields
 from imsgate.records.settings import ApiSettings
 from imsgate.testing.records import image, job
 from tests.api.people import PEOPLE
@@ -41,7 +41,7 @@ def adopt(tmp_path):
         (tmp_path / "imsgate.conf").write_text(config)
         conf = Config([str(tmp_path / "imsgate.conf")], str(tmp_path))
         rules = protections.load(conf, Policy(conf.native))
-        made = adoption.load(conf, ApiSettings(**limits), rules, lambda job: PEOPLE[who])
+        made = remote_fields.load(conf, ApiSettings(**limits), rules, lambda job: PEOPLE[who])
         return made(job(), image(properties=own or {}), {**RECORD, **record})
 
     return adopted
